@@ -1,0 +1,19 @@
+import { ConfigError, loadConfig } from '../src/config.ts'
+import { openDatabase } from '../src/store/database.ts'
+import { migrate } from '../src/store/migrations/migrate.ts'
+
+/*
+ * Brings the schema of the configured database up to this release. The service does so at its start too; this is for
+ * engines that want to write before the service has ever run.
+ */
+
+try {
+  const { databasePath } = loadConfig()
+  const database = openDatabase(databasePath)
+  const applied = await migrate(database.writer)
+  await database.close()
+  process.stdout.write(`${databasePath}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
+} catch (error) {
+  process.stderr.write(`${error instanceof ConfigError ? error.message : String(error)}\n`)
+  process.exitCode = 1
+}

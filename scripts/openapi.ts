@@ -1,0 +1,22 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createApp } from '../src/app.ts'
+import { loadConfig } from '../src/config.ts'
+
+/*
+ * Prints the OpenAPI document, from the very service that answers by it, on a database of its own.
+ */
+
+const directory = mkdtempSync(join(tmpdir(), 'openapi-'))
+try {
+  const config = loadConfig({
+    DATABASE_URL: `sqlite:${join(directory, 'jobs.db')}`, JWT_SECRET: 'x'.repeat(32), WORKERS: '0', LOG_LEVEL: 'silent'
+  })
+  const app = await createApp(config)
+  await app.server.ready()
+  process.stdout.write(`${JSON.stringify(app.server.swagger(), null, 2)}\n`)
+  await app.drain()
+} finally {
+  rmSync(directory, { recursive: true })
+}

@@ -1,0 +1,183 @@
+import { createHash } from 'node:crypto'
+import { type Access, ProcessorError } from '../processors/processor.ts'
+import type { ProcessorPool } from '../processors/pool.ts'
+import type { ProgressUpdate } from '../job/progress.ts'
+import { type Claim, LeaseLost, type RunJob } from '../write/run-job.ts'
+
+/** The name under which the embedded worker holds its leases. */
+export const embeddedHolder = 'embedded'
+
+const inlineBytesMax = 16 * 1024
+const lookIntervalMs = 1000
+
+export type WorkerNeeds = {
+  runJob: RunJob
+  pool: ProcessorPool
+  types: readonly string[]
+  /** Jobs at once. */
+  slots: number
+  leaseMs: number
+  onError: (error: Error, jobId: string | null) => void
+}
+
+/** The processors of this process: claims jobs, runs them off the event loop, reports on them. */
+export type Worker = {
+  start: () => void
+  /** Something was queued: no need to wait for the next look. */
+  wake: () => void
+  /** Lets runs end for so long, then gives the rest back to the queue. */
+  stop: (graceMs: number) => Promise<void>
+}
+
+class RunTimedOut extends Error {}
+class WorkerStopping extends Error {}
+
+/** Collects what is told of a result while its bytes go by. */
+const createTally = () => {
+  const hash = createHash('sha256')
+  let sizeBytes = 0
+  let head: Uint8Array | null = null
+  const inlineJson = (contentType: string): string | null => {
+    if (head === null || sizeBytes > inlineBytesMax || !/^application\/json\b/.test(contentType)) return null
+    try {
+      const text = Buffer.from(head).toString('utf8')
+      JSON.parse(text)
+      return text
+    } catch {
+      return null
+    }
+  }
+  return {
+    size: () => sizeBytes,
+    add: (bytes: Uint8Array) => {
+      hash.update(bytes)
+      if (sizeBytes === 0) head = bytes
+      sizeBytes += bytes.byteLength
+    },
+    facts: (contentType: string) => ({ sizeBytes, sha256: hash.digest('base64'), inlineJson: inlineJson(contentType) })
+  }
+}
+
+/** Reports progress in turn; while one report is under way only the latest is kept. Losing the lease ends the run. */
+const createProgressReporter = (report: (update: ProgressUpdate) => Promise<void>, onError: (error: Error) => void) => {
+  let waiting: ProgressUpdate | null = null
+  let underWay: Promise<void> | null = null
+  const drain = async () => {
+    for (let update = waiting; update !== null; update = waiting) {
+      waiting = null
+      await report(update).catch(onError)
+    }
+    underWay = null
+  }
+  return {
+    push: (update: ProgressUpdate) => {
+      waiting = { ...waiting, ...update }
+      underWay ??= drain()
+    },
+    settled: async () => { await underWay }
+  }
+}
+
+/** Runs one claimed job to its end, and reports that end. Rejects only when the end could not be reported. */
+export const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
+  const { runJob, pool, leaseMs } = needs
+  const ended = new AbortController()
+  const abort = (error: unknown) => { ended.abort(error) }
+  const heartbeat = setInterval(() => { runJob.heartbeat(claim, leaseMs).catch(abort) }, leaseMs / 3)
+  const timeout = claim.timeoutMs === null ? undefined : setTimeout(() => { abort(new RunTimedOut()) }, claim.timeoutMs)
+  const onStopping = () => { abort(new WorkerStopping()) }
+  stopping.addEventListener('abort', onStopping)
+  const tally = createTally()
+  const progress = createProgressReporter(
+    update => runJob.progress(claim, update),
+    error => { if (error instanceof LeaseLost) abort(error) }
+  )
+  try {
+    const output = await pool.run({ type: claim.type, input: claim.input, access: JSON.parse(claim.access) as Access }, {
+      signal: ended.signal,
+      onProgress: progress.push,
+      onChunk: async bytes => {
+        await runJob.append(claim, tally.size(), bytes)
+        tally.add(bytes)
+      }
+    })
+    await progress.settled()
+    const { contentType, fileName, message } = output
+    await runJob.complete(claim, { contentType, fileName, ...tally.facts(contentType), ...(message === undefined ? {} : { message }) })
+  } catch (error) {
+    await progress.settled()
+    await reportEnd(runJob, claim, ended.signal.aborted ? ended.signal.reason : error)
+  } finally {
+    clearInterval(heartbeat)
+    clearTimeout(timeout)
+    stopping.removeEventListener('abort', onStopping)
+  }
+}
+
+const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown): Promise<void> => {
+  if (reason instanceof LeaseLost) return
+  if (reason instanceof WorkerStopping) return await runJob.release(claim)
+  if (reason instanceof RunTimedOut) {
+    return await runJob.fail(claim, { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }, true)
+  }
+  if (reason instanceof ProcessorError) {
+    const { code, message, retryable, details } = reason
+    return await runJob.fail(claim, details === undefined ? { code, message } : { code, message, details }, retryable)
+  }
+  await runJob.fail(claim, { code: 'PROCESSOR_FAILED', message: 'The processor stopped unexpectedly.' }, true)
+  throw reason
+}
+
+export const createWorker = (needs: WorkerNeeds): Worker => {
+  const { runJob, types, slots, leaseMs, onError } = needs
+  const stopping = new AbortController()
+  const runs = new Set<Promise<void>>()
+  let looking: Promise<void> | null = null
+  let lookAgain = false
+  let timer: NodeJS.Timeout | undefined
+
+  const run = (claim: Claim) => {
+    const running = runClaim(needs, claim, stopping.signal)
+      .catch((error: unknown) => { onError(error as Error, claim.jobId) })
+      .finally(() => {
+        runs.delete(running)
+        wake()
+      })
+    runs.add(running)
+  }
+
+  const look = async (): Promise<void> => {
+    do {
+      lookAgain = false
+      while (runs.size < slots && !stopping.signal.aborted && timer !== undefined) {
+        const claim = await runJob.claim(types, embeddedHolder, leaseMs)
+        if (claim === null) break
+        run(claim)
+      }
+    } while (lookAgain)
+  }
+
+  const wake = () => {
+    if (timer === undefined || slots === 0) return
+    lookAgain = true
+    looking ??= look()
+      .catch((error: unknown) => { onError(error as Error, null) })
+      .finally(() => { looking = null })
+  }
+
+  return {
+    start: () => {
+      timer = setInterval(wake, lookIntervalMs).unref()
+      wake()
+    },
+    wake,
+    stop: async graceMs => {
+      clearInterval(timer)
+      timer = undefined
+      await looking
+      const patience = setTimeout(() => { stopping.abort() }, graceMs)
+      await Promise.all(runs)
+      clearTimeout(patience)
+    }
+  }
+}

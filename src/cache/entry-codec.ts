@@ -1,0 +1,43 @@
+import { type Entry, type EntryState, entryStates } from './status-cache.ts'
+
+/*
+ * One line of facts, then the tenant and both bodies as they are, so that a hit parses one line and serializes nothing.
+ * `E` and the version stand first, where the server-side scripts look for them; a token begins with `T`.
+ */
+const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9})$/
+
+const isEntryState = (text: string): text is EntryState => (entryStates as readonly string[]).includes(text)
+
+export const encodeEntry = (entry: Entry): string => {
+  const { version, state, percent, pollAfterMs, expiredAt, jobId, tenant, v1Body, taskBody } = entry
+  const tenantLength = tenant === null ? '-' : tenant.length
+  return `E${version} ${state} ${percent} ${pollAfterMs} ${expiredAt} ${jobId} ${tenantLength} ${v1Body.length} ${taskBody.length}\n${tenant ?? ''}${v1Body}${taskBody}`
+}
+
+/**
+ * The entry for this job, or undefined for anything else: what lies in a shared cache is not trusted because it
+ * lies there. The bodies must be of the lengths named and speak of the job that was asked for.
+ */
+export const decodeEntry = (text: string, jobId: string): Entry | undefined => {
+  const lineEnd = text.indexOf('\n')
+  const facts = lineEnd === -1 ? null : format.exec(text.slice(0, lineEnd))
+  if (facts === null) return undefined
+  const [, version = '', state = '', percent, pollAfterMs, expiredAt, id, tenantLength = '', v1Length, taskLength] = facts
+  if (id !== jobId || !isEntryState(state)) return undefined
+  const tenantEnd = lineEnd + 1 + (tenantLength === '-' ? 0 : Number(tenantLength))
+  const v1End = tenantEnd + Number(v1Length)
+  if (v1End + Number(taskLength) !== text.length) return undefined
+  const v1Body = text.slice(tenantEnd, v1End)
+  if (v1Body !== '' && !v1Body.startsWith(`{"jobId":"${jobId}",`)) return undefined
+  return {
+    jobId,
+    version: Number(version),
+    tenant: tenantLength === '-' ? null : text.slice(lineEnd + 1, tenantEnd),
+    state,
+    percent: Number(percent),
+    pollAfterMs: Number(pollAfterMs),
+    expiredAt: Number(expiredAt),
+    v1Body,
+    taskBody: text.slice(v1End)
+  }
+}

@@ -1,0 +1,61 @@
+import { LRUCache } from 'lru-cache'
+import { type Entry, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
+
+const cellsMax = 100_000
+const bytesMax = 128 * 1024 * 1024
+const cellOverheadBytes = 256
+
+type Cell = Entry | { token: string }
+
+const isToken = (cell: Cell): cell is { token: string } => 'token' in cell
+
+const sizeOf = (cell: Cell): number => isToken(cell)
+  ? cellOverheadBytes
+  : cellOverheadBytes + 2 * (cell.v1Body.length + cell.taskBody.length)
+
+/** `now` in ms, any origin; `random` in [0, 1). */
+export type MemoryCacheNeeds = { now: () => number, random: () => number, entriesMax?: number }
+
+/** The cache of a single process, in its own memory, bounded by number and size. */
+export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: MemoryCacheNeeds): StatusCache => {
+  const cells = new LRUCache<string, Cell>({
+    max: entriesMax,
+    maxSize: bytesMax,
+    sizeCalculation: sizeOf,
+    ttlResolution: 0,
+    perf: { now }
+  })
+  const keyOf = (epoch: string, jobId: string) => `${epoch}:${jobId}`
+  const put = (key: string, entry: Entry) => cells.set(key, entry, { ttl: timeToLiveMs(entry.state, random()) })
+  return {
+    get: (epoch, jobId) => {
+      const cell = cells.get(keyOf(epoch, jobId))
+      return Promise.resolve(cell === undefined || isToken(cell) ? { kind: 'miss' } : { kind: 'hit', entry: cell })
+    },
+    lease: (epoch, jobId, token) => {
+      const key = keyOf(epoch, jobId)
+      const cell = cells.get(key)
+      if (cell === undefined) {
+        cells.set(key, { token }, { ttl: tokenTimeToLiveMs })
+        return Promise.resolve({ kind: 'token', token })
+      }
+      return Promise.resolve(isToken(cell) ? { kind: 'token', token: cell.token } : { kind: 'hit', entry: cell })
+    },
+    expose: (epoch, entry, token) => {
+      const key = keyOf(epoch, entry.jobId)
+      const cell = cells.get(key)
+      if (cell === undefined) return Promise.resolve()
+      if (isToken(cell)) {
+        if (cell.token === token) put(key, entry)
+        else cells.delete(key)
+      } else if (cell.version < entry.version) {
+        put(key, entry)
+      }
+      return Promise.resolve()
+    },
+    close: () => {
+      cells.clear()
+      return Promise.resolve()
+    }
+  }
+}

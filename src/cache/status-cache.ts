@@ -1,0 +1,61 @@
+/** What a reader can be told of a job. `absent`: no such job; `invalid`: a row that breaks BR-001. */
+export const entryStates = ['queued', 'running', 'succeeded', 'failed', 'expired', 'invalid', 'absent'] as const
+export type EntryState = typeof entryStates[number]
+
+/**
+ * The answer, not the row: the ready-made bodies of both views beside what decides who may see them and when.
+ * Everything in it is a function of the version; version 0 says that the id is known to be absent.
+ */
+export type Entry = Readonly<{
+  jobId: string
+  version: number
+  tenant: string | null
+  state: EntryState
+  /** 0 to 100, whole. */
+  percent: number
+  /** Milliseconds; 0 when nothing will change. */
+  pollAfterMs: number
+  /** Milliseconds since 1970; 0 unless expired. */
+  expiredAt: number
+  v1Body: string
+  taskBody: string
+}>
+
+export type Lookup = { kind: 'hit', entry: Entry } | { kind: 'miss' }
+
+/** An entry that is there, or the token under which the cell may be filled. */
+export type Lease = { kind: 'hit', entry: Entry } | { kind: 'token', token: string }
+
+/**
+ * What a cache of statuses promises. A cell, named by epoch and jobId, is empty, a token or an entry, and may become
+ * empty at any moment. Each operation is atomic. One that rejects may have happened, or may still happen.
+ */
+export type StatusCache = {
+  get: (epoch: string, jobId: string) => Promise<Lookup>
+  /** An entry or a token that is there is returned; an empty cell takes the new token. Tokens are shared on purpose: nobody waits. */
+  lease: (epoch: string, jobId: string, token: string) => Promise<Lease>
+  /**
+   * An entry there only moves forward; a cell that holds this very token becomes the entry; any other token is deleted,
+   * which kills older fills under way; an empty cell stays empty, for nothing says that the entry is not older than
+   * one that was evicted.
+   */
+  expose: (epoch: string, entry: Entry, token: string | null) => Promise<void>
+  close: () => Promise<void>
+}
+
+export const tokenTimeToLiveMs = 5000
+const liveTimeToLiveMs = 2000
+const finalTimeToLiveMs = 3_600_000
+const absentTimeToLiveMs = 3000
+
+const longestTimeToLiveMs = (state: EntryState): number => {
+  switch (state) {
+    case 'queued': case 'running': case 'invalid': return liveTimeToLiveMs
+    case 'succeeded': case 'failed': case 'expired': return finalTimeToLiveMs
+    case 'absent': return absentTimeToLiveMs
+  }
+}
+
+/** How long an entry may stay, in ms: hygiene, and the bound for what the protocol cannot see. `random` in [0, 1) spreads the ends. */
+export const timeToLiveMs = (state: EntryState, random: number): number =>
+  Math.floor(longestTimeToLiveMs(state) * (1 - random * 0.2))

@@ -1,0 +1,214 @@
+import { createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { type Static, Type } from '@sinclair/typebox'
+import { envSchema } from 'env-schema'
+
+const Environment = Type.Object({
+  NODE_ENV: Type.Optional(Type.String()),
+  HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
+  PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
+  PUBLIC_URL: Type.Optional(Type.String()),
+  DATABASE_URL: Type.String({ default: 'sqlite:data/jobs.db' }),
+  REDIS_URL: Type.Optional(Type.String()),
+  JWT_SECRET: Type.Optional(Type.String()),
+  JWT_PUBLIC_KEY: Type.Optional(Type.String()),
+  JWKS_URL: Type.Optional(Type.String()),
+  JWT_ISSUER: Type.Optional(Type.String({ minLength: 1 })),
+  JWT_AUDIENCE: Type.Optional(Type.String({ minLength: 1 })),
+  WORKERS: Type.Integer({ default: 1, minimum: 0, maximum: 64 }),
+  JOB_TYPES: Type.Optional(Type.String()),
+  LOG_LEVEL: Type.Unsafe<LogLevel>({
+    type: 'string', default: 'info', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+  }),
+  BODY_BYTES_MAX: Type.Integer({ default: 1024 * 1024, minimum: 1024, maximum: 64 * 1024 * 1024 }),
+  LEASE_SECONDS: Type.Integer({ default: 30, minimum: 1, maximum: 3600 }),
+  PRUNE_INTERVAL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86400 })
+})
+
+type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
+type Environment = Static<typeof Environment>
+
+// Settings of later releases: said aloud at the start, so that nobody believes they are in force.
+const notYetInForce = [
+  'INPUT_BYTES_MAX', 'CANCEL_GRACE_SECONDS', 'RESULT_RETENTION_SECONDS', 'RECORD_RETENTION_SECONDS',
+  'TOMBSTONE_RETENTION_SECONDS', 'RATE_LIMIT_PER_MINUTE'
+]
+
+/** What verifies tokens. The algorithm follows from the key, never from the token. */
+export type TokenKey =
+  | { kind: 'secret', secret: string }
+  | { kind: 'public-key', key: KeyObject }
+  | { kind: 'jwks', url: URL }
+
+/** Everything the service can be told, checked and frozen. Durations in milliseconds, sizes in bytes. */
+export type Config = Readonly<{
+  production: boolean
+  host: string
+  port: number
+  publicUrl: string | null
+  databasePath: string
+  redisUrl: string | null
+  tokenKey: TokenKey
+  issuer: string | null
+  audience: string | null
+  workers: number
+  jobTypes: readonly string[] | null
+  logLevel: LogLevel
+  bodyBytesMax: number
+  leaseMs: number
+  pruneIntervalMs: number
+  notInForce: readonly string[]
+}>
+
+/** The environment is not usable; `problems` names every variable and what it must be. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+
+  constructor (problems: readonly string[]) {
+    super(problems.join('\n'))
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+/** Where the key of a local service is kept, outside production. */
+export const localSecretPath = 'data/jwt-secret'
+
+/** The key of a local service, made once, readable by its owner alone. */
+export const readOrCreateSecret = (path: string): string => {
+  mkdirSync(dirname(path), { recursive: true })
+  try {
+    writeFileSync(path, randomBytes(48).toString('base64url'), { mode: 0o600, flag: 'wx' })
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  return readFileSync(path, 'utf8').trim()
+}
+
+type Problems = string[]
+
+const parseUrl = (name: string, text: string, protocols: readonly string[], problems: Problems): URL | null => {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url !== null && protocols.includes(url.protocol)) return url
+  problems.push(`${name}: must be a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`)
+  return null
+}
+
+const parsePublicUrl = (text: string | undefined, problems: Problems): string | null => {
+  if (text === undefined) return null
+  const url = parseUrl('PUBLIC_URL', text, ['http:', 'https:'], problems)
+  if (url === null) return null
+  if (url.search !== '' || url.hash !== '') problems.push('PUBLIC_URL: must have neither query nor fragment')
+  return url.href.replace(/\/+$/, '')
+}
+
+const parseDatabasePath = (text: string, problems: Problems): string => {
+  if (/^postgres(ql)?:/.test(text)) {
+    problems.push('DATABASE_URL: postgres:// is not supported by this version yet; use sqlite:PATH')
+    return ''
+  }
+  const path = /^sqlite:(?:\/\/)?(.+)$/.exec(text)?.[1]
+  if (path === undefined || path === ':memory:') {
+    problems.push('DATABASE_URL: must be sqlite:PATH, the path of a file')
+    return ''
+  }
+  return path
+}
+
+const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
+  try {
+    if (pem.includes('PRIVATE KEY')) throw new Error('private')
+    const key = createPublicKey(pem.replaceAll('\\n', '\n'))
+    const bits = key.asymmetricKeyDetails?.modulusLength
+    if (bits !== undefined && bits < 2048) problems.push('JWT_PUBLIC_KEY: an RSA key must have at least 2048 bits')
+    return { kind: 'public-key', key }
+  } catch {
+    problems.push('JWT_PUBLIC_KEY: must be a public key in PEM form')
+    return null
+  }
+}
+
+const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null => {
+  const given = (['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URL'] as const).filter(name => env[name] !== undefined)
+  if (given.length > 1) {
+    problems.push(`${given.join(', ')}: set only one of them`)
+    return null
+  }
+  if (env.JWT_PUBLIC_KEY !== undefined) return parsePublicKey(env.JWT_PUBLIC_KEY, problems)
+  if (env.JWKS_URL !== undefined) {
+    const url = parseUrl('JWKS_URL', env.JWKS_URL, ['http:', 'https:'], problems)
+    return url === null ? null : { kind: 'jwks', url }
+  }
+  if (env.JWT_SECRET !== undefined) {
+    if (Buffer.byteLength(env.JWT_SECRET) < 32) problems.push('JWT_SECRET: must have at least 32 bytes')
+    return { kind: 'secret', secret: env.JWT_SECRET }
+  }
+  if (env.NODE_ENV === 'production') {
+    problems.push('JWT_SECRET: in production one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set')
+  }
+  return null
+}
+
+const jobTypeExpression = /^[a-z0-9][a-z0-9._-]{0,63}$/
+
+const parseJobTypes = (text: string | undefined, problems: Problems): readonly string[] | null => {
+  if (text === undefined) return null
+  const types = text.split(',').map(type => type.trim())
+  const bad = types.filter(type => !jobTypeExpression.test(type))
+  if (bad.length > 0) problems.push('JOB_TYPES: must be a list of names like report,sanitize')
+  return Object.freeze(types)
+}
+
+const readEnvironment = (env: NodeJS.ProcessEnv, problems: Problems): Environment => {
+  // An empty variable is how shells and compose files say "unset".
+  const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  try {
+    return envSchema<Environment>({ schema: Environment, data, env: false, dotenv: false })
+  } catch (error) {
+    const { errors } = error as { errors?: { instancePath: string, message?: string, params: object }[] }
+    if (errors === undefined) throw error
+    for (const { instancePath, message, params } of errors) {
+      const allowed = 'allowedValues' in params ? `: ${String(params.allowedValues)}` : ''
+      problems.push(`${instancePath.slice(1)}: ${message ?? 'is not valid'}${allowed}`)
+    }
+    const broken = new Set(errors.map(({ instancePath }) => instancePath.slice(1)))
+    const rest = Object.fromEntries(Object.entries(data).filter(([name]) => !broken.has(name)))
+    return envSchema<Environment>({ schema: Environment, data: rest, env: false, dotenv: false })
+  }
+}
+
+/**
+ * Reads and checks the environment. Throws a ConfigError that lists every problem.
+ * Outside production a missing key is generated once into `data/`.
+ */
+export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
+  const problems: Problems = []
+  const env = readEnvironment(source, problems)
+  const publicUrl = parsePublicUrl(env.PUBLIC_URL, problems)
+  const databasePath = parseDatabasePath(env.DATABASE_URL, problems)
+  const redisUrl = env.REDIS_URL === undefined
+    ? null
+    : parseUrl('REDIS_URL', env.REDIS_URL, ['redis:', 'rediss:', 'unix:'], problems)
+  const tokenKey = parseTokenKey(env, problems)
+  const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return Object.freeze({
+    production: env.NODE_ENV === 'production',
+    host: env.HOST,
+    port: env.PORT,
+    publicUrl,
+    databasePath,
+    redisUrl: redisUrl === null ? null : env.REDIS_URL ?? null,
+    tokenKey: tokenKey ?? { kind: 'secret', secret: readOrCreateSecret(localSecretPath) },
+    issuer: env.JWT_ISSUER ?? null,
+    audience: env.JWT_AUDIENCE ?? null,
+    workers: env.WORKERS,
+    jobTypes,
+    logLevel: env.LOG_LEVEL,
+    bodyBytesMax: env.BODY_BYTES_MAX,
+    leaseMs: env.LEASE_SECONDS * 1000,
+    pruneIntervalMs: env.PRUNE_INTERVAL_SECONDS * 1000,
+    notInForce: Object.freeze(notYetInForce.filter(name => source[name] !== undefined))
+  } satisfies Config)
+}

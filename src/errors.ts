@@ -1,0 +1,43 @@
+/** Every failure that a client can see: its code, HTTP status and title. */
+export const catalogue = {
+  VALIDATION_FAILED: { status: 400, title: 'The request is not valid' },
+  INVALID_TASK_ID: { status: 400, title: 'The task id is not valid' },
+  UNAUTHORIZED: { status: 401, title: 'A valid bearer token is required' },
+  FORBIDDEN: { status: 403, title: 'The token does not allow this' },
+  NOT_FOUND: { status: 404, title: 'No such route' },
+  JOB_NOT_FOUND: { status: 404, title: 'No such job' },
+  NO_RESULT: { status: 404, title: 'The job has no result' },
+  JOB_FAILED: { status: 409, title: 'The job failed' },
+  JOB_EXPIRED: { status: 410, title: 'The job is gone' },
+  PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is of a kind that is not accepted' },
+  IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'The idempotency key was used with another body' },
+  INTERNAL: { status: 500, title: 'Something went wrong on our side' },
+  STORE_UNAVAILABLE: { status: 503, title: 'The job store cannot be reached' }
+} as const
+
+export type FailureCode = keyof typeof catalogue
+
+/** One broken rule of a request: where, which, and in words. */
+export type FieldError = { field: string, rule: string, message: string }
+
+/** Facts that may stand beside a code in an answer. */
+export type FailureFacts = {
+  jobStatus?: string
+  expiredAt?: string
+  errors?: FieldError[]
+  retryAfterSeconds?: number
+}
+
+/** A failure meant for the client. Anything else that is thrown is answered as INTERNAL, without its text. */
+export class ServiceFailure extends Error {
+  readonly code: FailureCode
+  readonly facts: FailureFacts
+
+  constructor (code: FailureCode, detail: string, facts: FailureFacts = {}, options?: ErrorOptions) {
+    super(detail, options)
+    this.name = 'ServiceFailure'
+    this.code = code
+    this.facts = facts
+  }
+}

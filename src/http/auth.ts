@@ -1,0 +1,106 @@
+import { KeyObject } from 'node:crypto'
+import fastifyJwt, { type FastifyJWTOptions } from '@fastify/jwt'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { createRemoteJWKSet, errors as joseErrors } from 'jose'
+import type { TokenKey } from '../config.ts'
+import { ServiceFailure } from '../errors.ts'
+
+export const scopes = ['jobs:read', 'jobs:write', 'jobs:work', 'jobs:admin'] as const
+export type Scope = typeof scopes[number]
+
+const scopesWithoutClaim: readonly string[] = ['jobs:read', 'jobs:write']
+
+/** Who asks, and what the token opens. `allTenants`: every tenant's jobs, and those of none. */
+export type Principal = Readonly<{ subject: string, tenant: string, scopes: readonly string[], allTenants: boolean }>
+
+/** Whether a job of this tenant may be seen at all; null: a row that belongs to no tenant. */
+export const maySee = (principal: Principal, tenant: string | null): boolean =>
+  tenant === null || tenant === principal.tenant || principal.allTenants
+
+export type TokenSettings = { tokenKey: TokenKey, issuer: string | null, audience: string | null }
+
+type Algorithms = NonNullable<NonNullable<FastifyJWTOptions['verify']>['algorithms']>
+
+const rsaAlgorithms: Algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']
+const curveAlgorithms: Record<string, Algorithms> = { prime256v1: ['ES256'], secp384r1: ['ES384'], secp521r1: ['ES512'] }
+
+// The algorithm comes from the key: a token that names another one is refused, whatever it is signed with.
+const algorithmsOf = (key: KeyObject): Algorithms => {
+  switch (key.asymmetricKeyType) {
+    case 'rsa': return rsaAlgorithms
+    case 'ec': return curveAlgorithms[key.asymmetricKeyDetails?.namedCurve ?? ''] ?? []
+    case 'ed25519': return ['EdDSA']
+    default: return []
+  }
+}
+
+const toPem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString()
+
+const createKeyFetcher = (url: URL) => {
+  const findKey = createRemoteJWKSet(url, { timeoutDuration: 3000, cooldownDuration: 30_000, cacheMaxAge: 600_000 })
+  return async (_request: FastifyRequest, token: { header: { alg: string, kid?: string } } | object): Promise<string> => {
+    const header = 'header' in token ? token.header as { alg: string } : token as { alg: string }
+    try {
+      return toPem(KeyObject.from(await findKey(header)))
+    } catch (error) {
+      if (error instanceof joseErrors.JWKSNoMatchingKey || error instanceof joseErrors.JOSENotSupported) throw error
+      throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched right now.', { retryAfterSeconds: 1 }, { cause: error })
+    }
+  }
+}
+
+const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings): FastifyJWTOptions => {
+  const claims = {
+    // An allowed issuer or audience alone would let a token without the claim pass.
+    requiredClaims: ['exp', 'sub', ...(issuer === null ? [] : ['iss']), ...(audience === null ? [] : ['aud'])],
+    ...(issuer === null ? {} : { allowedIss: issuer }),
+    ...(audience === null ? {} : { allowedAud: audience })
+  }
+  switch (tokenKey.kind) {
+    case 'secret':
+      return { secret: tokenKey.secret, verify: { algorithms: ['HS256'], ...claims } }
+    case 'public-key':
+      return { secret: { public: toPem(tokenKey.key) }, verify: { algorithms: algorithmsOf(tokenKey.key), ...claims } }
+    case 'jwks':
+      return { secret: createKeyFetcher(tokenKey.url), verify: { algorithms: [...rsaAlgorithms, 'ES256', 'ES384', 'ES512', 'EdDSA'], ...claims } }
+  }
+}
+
+const unauthorized = (cause?: unknown) =>
+  new ServiceFailure('UNAUTHORIZED', 'Send a valid token in the header "Authorization: Bearer …".', {}, { cause })
+
+const isName = (value: unknown): value is string =>
+  typeof value === 'string' && value !== '' && value.length <= 256 && value.isWellFormed()
+
+const toPrincipal = (payload: unknown): Principal => {
+  const { sub, tenant = sub, scope } = payload as Record<string, unknown>
+  if (!isName(sub) || !isName(tenant)) throw unauthorized()
+  if (scope !== undefined && typeof scope !== 'string') throw unauthorized()
+  const granted = scope === undefined ? scopesWithoutClaim : scope.split(' ').filter(word => word !== '')
+  return Object.freeze({ subject: sub, tenant, scopes: granted, allTenants: granted.includes('jobs:admin') })
+}
+
+/** Who asks. Throws UNAUTHORIZED for anything but one valid token, STORE_UNAVAILABLE when its key cannot be had. */
+export type Authenticate = (request: FastifyRequest) => Promise<Principal>
+
+/** Throws FORBIDDEN unless the token has the scope. */
+export const requireScope = (principal: Principal, scope: Scope): void => {
+  if (!principal.scopes.includes(scope)) {
+    throw new ServiceFailure('FORBIDDEN', `This needs a token with the scope ${scope}.`)
+  }
+}
+
+/** Registers the verifier of tokens. */
+export const registerAuth = async (app: FastifyInstance, settings: TokenSettings): Promise<Authenticate> => {
+  await app.register(fastifyJwt, toJwtOptions(settings))
+  return async request => {
+    let payload: unknown
+    try {
+      payload = await request.jwtVerify()
+    } catch (error) {
+      if (error instanceof ServiceFailure) throw error
+      throw unauthorized(error)
+    }
+    return toPrincipal(payload)
+  }
+}

@@ -1,0 +1,82 @@
+import { type TSchema, Type } from '@sinclair/typebox'
+import type { FailureCode } from '../errors.ts'
+import { catalogue } from '../errors.ts'
+
+/*
+ * Pieces of route schemas that say in the OpenAPI document what the code does.
+ */
+
+const text = (description: string) => Type.String({ description })
+
+const headers = {
+  etag: text('Database incarnation, version and representation: send it back in If-None-Match.'),
+  cacheControl: text('Always revalidate; never shared.'),
+  vary: text('Authorization, Accept'),
+  retryAfter: Type.Integer({ minimum: 1, description: 'Whole seconds after which asking again is worth it; absent once the job is terminal.' }),
+  retryAfterMs: Type.Integer({ minimum: 1, description: 'The same in milliseconds.' }),
+  jobState: text('queued, running, succeeded or failed.'),
+  jobProgress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percent.' }),
+  link: text('The routes of this job: rel="status", rel="result".')
+}
+
+/** The headers of every status answer. */
+export const statusHeaders = {
+  ETag: headers.etag,
+  'Cache-Control': headers.cacheControl,
+  Vary: headers.vary,
+  'Retry-After': headers.retryAfter,
+  'retry-after-ms': headers.retryAfterMs,
+  'Job-State': headers.jobState,
+  'Job-Progress': headers.jobProgress,
+  Link: headers.link
+}
+
+/** The headers with which a client sends an entity tag back. */
+export const conditionalHeaders = Type.Object({
+  'if-none-match': Type.Optional(Type.String({ description: 'Entity tags the client has; a match is answered 304.' }))
+})
+
+type Example = { summary: string, value: unknown }
+
+/** One documented answer with a JSON body. */
+export const jsonAnswer = (
+  description: string, schema: TSchema, more: { headers?: Record<string, TSchema>, examples?: Record<string, Example> } = {}
+) => ({
+  description,
+  ...(more.headers === undefined ? {} : { headers: more.headers }),
+  content: { 'application/json': { schema, ...(more.examples === undefined ? {} : { examples: more.examples }) } }
+})
+
+/** One documented answer without a body. */
+export const emptyAnswer = (description: string, answerHeaders?: Record<string, TSchema>) => ({
+  description,
+  type: 'null' as const,
+  ...(answerHeaders === undefined ? {} : { headers: answerHeaders })
+})
+
+const failureHeaders = (codes: readonly FailureCode[]) => {
+  if (codes.includes('UNAUTHORIZED')) return { headers: { 'WWW-Authenticate': text('Bearer') } }
+  if (codes.some(code => catalogue[code].status === 503)) return { headers: { 'Retry-After': headers.retryAfter } }
+  return {}
+}
+
+const failureAnswer = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+  const content = { schema: Type.Ref(shape) }
+  return {
+    description: codes.map(code => `\`${code}\`: ${catalogue[code].title}.`).join(' '),
+    ...failureHeaders(codes),
+    content: shape === 'Problem'
+      ? { 'application/json': content, 'application/problem+json': content }
+      : { 'application/json': content }
+  }
+}
+
+/** The documented failures of a route, grouped by status code. */
+export const failures = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+  const byStatus = new Map<number, FailureCode[]>()
+  for (const code of codes) {
+    const { status } = catalogue[code]
+    byStatus.set(status, [...byStatus.get(status) ?? [], code])
+  }
+  return Object.fromEntries([...byStatus].map(([status, group]) => [status, failureAnswer(group, shape)]))
+}

@@ -1,0 +1,41 @@
+import fastifySwagger from '@fastify/swagger'
+import fastifySwaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+
+const description = `How is my asynchronous job doing, and where is its result?
+
+Submit a job, then ask for its status no sooner than \`Retry-After\` says, with the last \`ETag\` in \`If-None-Match\`.
+A status never goes backward.`
+
+/** Registers the OpenAPI document, made from the schemas that validate and serialize, at /openapi.json and /docs. */
+export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | null): Promise<void> => {
+  await app.register(fastifySwagger, {
+    openapi: {
+      openapi: '3.0.3',
+      info: {
+        title: 'Job status service',
+        description,
+        version: '0.1.0',
+        license: { name: 'MIT', url: 'https://opensource.org/license/mit' }
+      },
+      servers: [{ url: publicUrl ?? '/' }],
+      tags: [
+        { name: 'Jobs', description: 'The v1 view.' },
+        { name: 'Tasks', description: 'The same jobs in an envelope.' },
+        { name: 'Operations', description: 'For operators.' }
+      ],
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+      security: [{ bearer: [] }]
+    },
+    refResolver: {
+      buildLocalReference: (json, _baseUri, _fragment, index) =>
+        typeof json.$id === 'string' ? json.$id : `schema${index}`
+    }
+  })
+  app.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, () => app.swagger())
+  await app.register(fastifySwaggerUi, {
+    routePrefix: '/docs',
+    staticCSP: true,
+    uiConfig: { url: '/openapi.json', deepLinking: true, persistAuthorization: false }
+  })
+}

@@ -1,0 +1,96 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { catalogue, type FailureCode, type FieldError, ServiceFailure } from '../errors.ts'
+import type { Problem, TaskError } from './schemas.ts'
+
+const qualityOf = (accept: string, mediaType: string): number => {
+  const [type = ''] = mediaType.split('/')
+  let best = { specificity: -1, quality: 0 }
+  for (const part of accept.split(',')) {
+    const [range = '', ...parameters] = part.split(';').map(text => text.trim().toLowerCase())
+    const specificity = [`*/*`, `${type}/*`, mediaType].indexOf(range)
+    if (specificity <= best.specificity) continue
+    const quality = parameters.find(parameter => parameter.startsWith('q='))
+    best = { specificity, quality: quality === undefined ? 1 : Number(quality.slice(2)) || 0 }
+  }
+  return best.quality
+}
+
+/** Whether the client wants problem+json at least as much as plain JSON; low-code clients mostly do not. */
+export const prefersProblemJson = (accept: string | undefined): boolean => {
+  if (accept === undefined) return true
+  const quality = qualityOf(accept, 'application/problem+json')
+  return quality > 0 && quality >= qualityOf(accept, 'application/json')
+}
+
+/** The path of a request, as the client wrote it, without the query. */
+export const pathOf = (request: FastifyRequest): string => request.originalUrl.split('?', 1)[0] ?? ''
+
+const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
+
+const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
+  const violations = error.validation as Violation[]
+  return violations.map(violation => toFieldError(violation, error.validationContext ?? 'body'))
+}
+
+/** What Ajv says of one broken rule. */
+export type Violation = { instancePath: string, keyword: string, message?: string, params: Record<string, unknown> }
+
+/** Names the field by its path, like `input.format`; the whole is called by `whole`. */
+export const toFieldError = ({ instancePath, keyword, message, params }: Violation, whole: string): FieldError => {
+  const missing = params.missingProperty ?? params.additionalProperty
+  const path = instancePath.split('/').slice(1).map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+  if (typeof missing === 'string') path.push(missing)
+  const field = path.length === 0 ? whole : path.join('.').slice(0, 200)
+  const allowed = Array.isArray(params.allowedValues) ? `: ${params.allowedValues.join(', ')}` : ''
+  if (keyword === 'additionalProperties') return { field, rule: keyword, message: `${field} is not a known field` }
+  if (keyword === 'required') return { field, rule: keyword, message: `${field} is required` }
+  return { field, rule: keyword, message: `${field} ${message ?? 'is not valid'}${allowed}` }
+}
+
+/** A failure of validation that names every broken rule. */
+export const validationFailure = (errors: FieldError[]): ServiceFailure =>
+  new ServiceFailure('VALIDATION_FAILED', errors.map(error => error.message).join('; ').slice(0, 1000), { errors })
+
+const byFrameworkCode: Record<string, { code: FailureCode, detail: string }> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: { code: 'UNSUPPORTED_MEDIA_TYPE', detail: 'Send the body as application/json.' },
+  FST_ERR_CTP_BODY_TOO_LARGE: { code: 'PAYLOAD_TOO_LARGE', detail: 'The body is larger than this route accepts.' }
+}
+
+/** Whatever was thrown, as the client may hear of it. */
+export const toServiceFailure = (error: unknown): ServiceFailure => {
+  if (error instanceof ServiceFailure) return error
+  const { code = '', statusCode = 500, validation } = error as { code?: string, statusCode?: number, validation?: unknown }
+  if (validation !== undefined) return validationFailure(toFieldErrors(error as { validation: unknown }))
+  const known = byFrameworkCode[code]
+  if (known !== undefined) return new ServiceFailure(known.code, known.detail)
+  if (statusCode >= 400 && statusCode < 500) {
+    return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON' }])
+  }
+  return new ServiceFailure('INTERNAL', 'The request could not be answered; the log has the reason.', {}, { cause: error })
+}
+
+const sendEnvelope = (reply: FastifyReply, { code, message, facts }: ServiceFailure) => {
+  const { retryAfterSeconds: _, ...details } = facts
+  const body: TaskError = {
+    success: false,
+    error: { code, message, ...(Object.keys(details).length === 0 ? {} : { details }) }
+  }
+  return reply.type('application/json; charset=utf-8').send(JSON.stringify(body))
+}
+
+const sendProblem = (request: FastifyRequest, reply: FastifyReply, { code, message, facts }: ServiceFailure) => {
+  const { status, title } = catalogue[code]
+  const { retryAfterSeconds: _, ...members } = facts
+  const body: Problem = { type: 'about:blank', title, status, detail: message, instance: pathOf(request), code, ...members }
+  const mediaType = prefersProblemJson(request.headers.accept) ? 'application/problem+json' : 'application/json'
+  return reply.type(`${mediaType}; charset=utf-8`).send(JSON.stringify(body))
+}
+
+/** Answers with a failure, in the shape that its path promises. */
+export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failure: ServiceFailure) => {
+  reply.code(catalogue[failure.code].status)
+  reply.header('cache-control', 'no-store')
+  if (failure.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
+  if (failure.facts.retryAfterSeconds !== undefined) reply.header('retry-after', failure.facts.retryAfterSeconds)
+  return envelopePaths.test(pathOf(request)) ? sendEnvelope(reply, failure) : sendProblem(request, reply, failure)
+}

@@ -1,0 +1,108 @@
+import { Readable } from 'node:stream'
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type FailureCode, ServiceFailure } from '../errors.ts'
+import type { ResultFacts } from '../job/job.ts'
+import type { ReadResult } from '../status/read-result.ts'
+import { matches, parseIfNoneMatch } from './conditional.ts'
+import { conditionalHeaders, emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
+import { principalOf, requireVisible, type Reveal, sendStatus, type ViewName } from './reveal.ts'
+
+const maxAgeSeconds = 3600
+// What a browser would run is handed over as a file, never shown in the service's own origin.
+const passiveTypes = /^(text\/plain|text\/csv|application\/json|application\/x-ndjson)\b/
+
+const setResultHeaders = (reply: FastifyReply, facts: ResultFacts, eTag: string) => {
+  const fileName = facts.fileName.replace(/[^A-Za-z0-9._-]/g, '_')
+  reply.headers({
+    etag: eTag,
+    'cache-control': `private, max-age=${maxAgeSeconds}, immutable`,
+    vary: 'Authorization, Accept',
+    'repr-digest': `sha-256=:${facts.sha256}:`,
+    'content-disposition': `${passiveTypes.test(facts.contentType) ? 'inline' : 'attachment'}; filename="${fileName}"`,
+    'content-security-policy': "default-src 'none'; sandbox",
+    'x-content-type-options': 'nosniff'
+  })
+}
+
+const sendStored = (request: FastifyRequest, reply: FastifyReply, facts: ResultFacts, read: () => AsyncIterable<Uint8Array>) => {
+  const eTag = `"${Buffer.from(facts.sha256, 'base64').toString('base64url')}"`
+  setResultHeaders(reply, facts, eTag)
+  if (matches(parseIfNoneMatch(request.headers['if-none-match']), eTag)) return reply.code(304).send()
+  reply.code(200).type(facts.contentType).header('content-length', facts.sizeBytes)
+  // A stream keeps the content-length as it is set, also one that is read for its headers alone.
+  return reply.send(Readable.from(request.method === 'HEAD' ? [] : read(), { objectMode: false }))
+}
+
+export type ResultRouteNeeds = { reveal: Reveal, readResult: ReadResult }
+
+const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) =>
+  async (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string) => {
+    const principal = principalOf(request)
+    const revealed = await reveal(view, id, principal, undefined)
+    const { state } = revealed.entry
+    if (state === 'queued' || state === 'running') return sendStatus(reply, view, revealed, 202)
+    if (state === 'failed') throw new ServiceFailure('JOB_FAILED', 'The job failed, so it has no result.', { jobStatus: 'Failed' })
+    const result = await readResult(id)
+    // Whatever happened since the first look, a record erased or made again by another, is met here.
+    requireVisible(result.entry, principal)
+    switch (result.kind) {
+      case 'stored': return sendStored(request, reply, result.facts, result.read)
+      case 'external': return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
+      case 'none': throw new ServiceFailure('NO_RESULT', 'The job succeeded without a result to fetch.', { jobStatus: 'Succeeded' })
+    }
+  }
+
+const bytesAnswer = {
+  description: 'The bytes as stored.',
+  headers: {
+    ETag: Type.String(),
+    'Content-Length': Type.Integer(),
+    'Content-Disposition': Type.String(),
+    'Repr-Digest': Type.String({ description: 'SHA-256 of the bytes (RFC 9530).' }),
+    'Cache-Control': Type.String(),
+    'X-Content-Type-Options': Type.String({ description: 'nosniff' })
+  },
+  content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
+}
+
+const failureCodes: readonly FailureCode[] =
+  ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'NO_RESULT', 'JOB_FAILED', 'JOB_EXPIRED', 'INTERNAL', 'STORE_UNAVAILABLE']
+
+const answers = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
+  200: bytesAnswer,
+  202: jsonAnswer('Not finished: the status instead.', Type.Ref(statusSchema), { headers: statusHeaders }),
+  303: emptyAnswer('The result is elsewhere.', { Location: Type.String({ format: 'uri' }) }),
+  304: emptyAnswer('The client has these bytes already.', { ETag: Type.String() })
+})
+
+/** Where the result is. */
+export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, needs) => {
+  const sendResult = createSendResult(needs)
+
+  app.get('/api/v1/jobs/:jobId/result', {
+    config: { scope: 'jobs:read' },
+    schema: {
+      operationId: 'getJobResult',
+      summary: 'The result of a finished job',
+      tags: ['Jobs'],
+      params: Type.Object({ jobId: Type.String() }),
+      headers: conditionalHeaders,
+      response: { ...answers('JobStatus'), ...failures(failureCodes, 'Problem') }
+    }
+  }, (request, reply) => sendResult(request, reply, 'v1', request.params.jobId))
+
+  app.get('/api/jobs/:taskId/result', {
+    config: { scope: 'jobs:read' },
+    schema: {
+      operationId: 'getTaskResult',
+      summary: 'The result of a finished task',
+      tags: ['Tasks'],
+      params: Type.Object({ taskId: Type.String() }),
+      headers: conditionalHeaders,
+      response: { ...answers('TaskStatus'), ...failures([...failureCodes, 'INVALID_TASK_ID'], 'TaskError') }
+    }
+  }, (request, reply) => sendResult(request, reply, 'task', request.params.taskId))
+  return Promise.resolve()
+}

@@ -1,0 +1,86 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { ServiceFailure } from '../errors.ts'
+import { isJobId } from '../job/job.ts'
+import { retryAfterSeconds } from '../job/pacing.ts'
+import { toIso } from '../job/time.ts'
+import type { ReadStatus, StatusEntry } from '../status/read-status.ts'
+import { maySee, type Principal } from './auth.ts'
+import { type IfNoneMatch, matches, parseIfNoneMatch, toETag, toFloor } from './conditional.ts'
+
+/** The two views of one record, under the two prefixes. */
+export type ViewName = 'v1' | 'task'
+
+const prefixes = { v1: '/api/v1/jobs', task: '/api/jobs' } as const
+
+/** Where a job's status is, in a view. */
+export const statusPath = (view: ViewName, jobId: string): string =>
+  view === 'v1' ? `${prefixes.v1}/${jobId}` : `${prefixes.task}/${jobId}/status`
+
+/** Where a job's result is, in a view. */
+export const resultPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/result`
+
+// One failure for ids that never were, that are no ids, and that are somebody else's: nobody can tell them apart.
+const notFound = () => new ServiceFailure('JOB_NOT_FOUND', 'No job with this id is known to you.')
+
+const requireJobId = (view: ViewName, id: string): void => {
+  if (isJobId(id)) return
+  if (view === 'v1') throw notFound()
+  throw new ServiceFailure('INVALID_TASK_ID', 'A task id has 1 to 128 characters of A-Z a-z 0-9 . _ ~ -', {
+    errors: [{ field: 'taskId', rule: 'pattern', message: 'taskId must match ^[A-Za-z0-9._~-]{1,128}$' }]
+  })
+}
+
+/** An entry with something to show, its ETag, and what the client has of it. */
+export type Revealed = { entry: StatusEntry, eTag: string, condition: IfNoneMatch | undefined }
+
+export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, representation: number }
+
+/**
+ * Reads a job for one who may see it. Throws JOB_NOT_FOUND, INVALID_TASK_ID, JOB_EXPIRED, STORE_UNAVAILABLE, and
+ * INTERNAL for a record that breaks BR-001. The tenant is compared before anything is revealed.
+ */
+export type Reveal = (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Promise<Revealed>
+
+export const createReveal = ({ readStatus, incarnation, representation }: RevealNeeds): Reveal =>
+  async (view, id, principal, ifNoneMatch) => {
+    requireJobId(view, id)
+    const condition = parseIfNoneMatch(ifNoneMatch)
+    const entry = await readStatus(id, toFloor(condition, incarnation))
+    return { entry: requireVisible(entry, principal), eTag: toETag(incarnation, entry.version, representation), condition }
+  }
+
+/** The entry, unless it has nothing to show to this principal; throws as `Reveal` does. */
+export const requireVisible = (entry: StatusEntry, principal: Principal): StatusEntry => {
+  if (entry.state === 'absent' || !maySee(principal, entry.tenant)) throw notFound()
+  if (entry.state === 'expired') {
+    throw new ServiceFailure('JOB_EXPIRED', 'The job existed; its record has been removed.', { expiredAt: toIso(entry.expiredAt) })
+  }
+  if (entry.state === 'invalid') throw new ServiceFailure('INTERNAL', 'The record of this job is damaged; the log has the reason.')
+  return entry
+}
+
+const setPacing = (reply: FastifyReply, { pollAfterMs }: StatusEntry) => {
+  if (pollAfterMs === 0) return
+  reply.header('retry-after', retryAfterSeconds(pollAfterMs))
+  reply.header('retry-after-ms', pollAfterMs)
+}
+
+/** Answers with a status: 304 where the client has this very version, else the ready-made body. */
+export const sendStatus = (reply: FastifyReply, view: ViewName, { entry, eTag, condition }: Revealed, code: 200 | 202 = 200) => {
+  const { jobId, state } = entry
+  reply.header('etag', eTag)
+  reply.header('cache-control', 'private, no-cache')
+  reply.header('vary', 'Authorization, Accept')
+  setPacing(reply, entry)
+  reply.header('job-state', state)
+  reply.header('job-progress', entry.percent)
+  reply.header('link', `<${statusPath(view, jobId)}>; rel="status", <${resultPath(view, jobId)}>; rel="result"`)
+  if (code === 200 && matches(condition, eTag)) return reply.code(304).send()
+  return reply.code(code).type('application/json; charset=utf-8').send(view === 'v1' ? entry.v1Body : entry.taskBody)
+}
+
+/** The principal that the authentication hook found; every route that is not public has one. */
+export const principalOf = (request: FastifyRequest): Principal => {
+  if (request.principal === null) throw new ServiceFailure('UNAUTHORIZED', 'Send a valid token.')
+  return request.principal
+}

@@ -1,0 +1,89 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { Failure, jobIdPattern, Nullable, Progress, recordStatuses, StringEnum } from '../job/job.ts'
+
+/*
+ * The shapes that travel, schema first. What has an $id is a named schema of the OpenAPI document.
+ */
+
+const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
+
+/** The v1 view: exactly six fields. */
+export const JobStatus = Type.Object({
+  jobId: Type.String({ pattern: jobIdPattern }),
+  status: StringEnum(recordStatuses),
+  startTime: Type.String({ format: 'date-time', description: 'When the job was accepted while it is first queued, then when the latest run began. ISO 8601, UTC.' }),
+  endTime: Nullable(Time),
+  resultUrl: Nullable(Type.String({ description: 'Where the result is, once the job succeeded with one.' })),
+  errorDetails: Nullable(Failure)
+}, { $id: 'JobStatus', additionalProperties: false })
+export type JobStatus = Static<typeof JobStatus>
+
+export const taskStatuses = ['queued', 'running', 'succeeded', 'failed'] as const
+
+/** The data of the task view. */
+export const TaskData = Type.Object({
+  taskId: Type.String({ pattern: jobIdPattern }),
+  type: Nullable(Type.String()),
+  status: StringEnum(taskStatuses),
+  isTerminal: Type.Boolean(),
+  isSuccess: Type.Boolean({ description: 'Whether the job worked; `success` beside `data` says that this call did.' }),
+  progress: Progress,
+  attempt: Type.Integer({ minimum: 0, description: 'Runs so far; 0 before the first.' }),
+  cancelRequested: Type.Boolean(),
+  createdAt: Time,
+  startedAt: Nullable(Time),
+  finishedAt: Nullable(Time),
+  expiresAt: Nullable(Time),
+  expiredAt: Nullable(Time),
+  resultAvailable: Type.Boolean(),
+  partialResultAvailable: Type.Boolean(),
+  resultUrl: Nullable(Type.String()),
+  failure: Nullable(Failure),
+  version: Type.Integer({ minimum: 1 }),
+  pollAfterMs: Nullable(Type.Integer({ minimum: 1, description: 'Ask again after this many milliseconds; null when nothing will change.' })),
+  result: Type.Unknown({ description: 'A JSON result of at most 16 KiB, once succeeded; else null.' })
+}, { additionalProperties: false })
+export type TaskData = Static<typeof TaskData>
+
+/** The task view: the envelope of `/api/jobs`. */
+export const TaskStatus = Type.Object({
+  success: Type.Literal(true),
+  data: TaskData
+}, { $id: 'TaskStatus', additionalProperties: false })
+
+const FieldErrorSchema = Type.Object({
+  field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole.' }),
+  rule: Type.String(),
+  message: Type.String()
+}, { $id: 'FieldError' })
+
+/** Errors of the v1 view and of the service itself: RFC 9457. */
+export const Problem = Type.Object({
+  type: Type.String(),
+  title: Type.String(),
+  status: Type.Integer(),
+  detail: Type.String(),
+  instance: Type.String({ description: 'The path of the request.' }),
+  code: Type.String(),
+  jobStatus: Type.Optional(Type.String()),
+  expiredAt: Type.Optional(Time),
+  errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
+}, { $id: 'Problem' })
+export type Problem = Static<typeof Problem>
+
+/** Errors under `/api/jobs`. */
+export const TaskError = Type.Object({
+  success: Type.Literal(false),
+  error: Type.Object({
+    code: Type.String(),
+    message: Type.String(),
+    details: Type.Optional(Type.Object({
+      jobStatus: Type.Optional(Type.String()),
+      expiredAt: Type.Optional(Time),
+      errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
+    }))
+  })
+}, { $id: 'TaskError' })
+export type TaskError = Static<typeof TaskError>
+
+export const namedSchemas = [JobStatus, TaskStatus, FieldErrorSchema, Problem, TaskError]

@@ -1,0 +1,138 @@
+import { randomUUID } from 'node:crypto'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import fastify, { type FastifyInstance, LogController } from 'fastify'
+import { ServiceFailure } from '../errors.ts'
+import { type Authenticate, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
+import { registerOpenApi } from './openapi.ts'
+import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
+import { pathOf, sendFailure, toServiceFailure } from './problem.ts'
+import { resultRoutes, type ResultRouteNeeds } from './result-routes.ts'
+import { namedSchemas } from './schemas.ts'
+import { statusRoutes } from './status-routes.ts'
+import { submitRoutes, type SubmitRouteNeeds } from './submit-routes.ts'
+import { createValidatorCompiler, registerBodyParsers } from './validation.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered without a token. */
+    public?: boolean
+    /** What the token must open. */
+    scope?: Scope
+  }
+  interface FastifyRequest {
+    principal: Principal | null
+  }
+}
+
+// Fastify turns Node's own limit off.
+const requestTimeoutMs = 10_000
+const headersTimeoutMs = 5000
+const connectionsCheckMs = 1000
+// Longer than any URL that Node lets in, so that the router never answers before the hooks do.
+const paramLengthMax = 64 * 1024
+
+const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
+
+export type ServerNeeds = ResultRouteNeeds & SubmitRouteNeeds & OperationsNeeds & {
+  /** `stream` takes the lines in place of standard output. */
+  log: { level: string, stream?: { write: (line: string) => void } }
+  bodyBytesMax: number
+  tokens: TokenSettings
+}
+
+// A path that cannot be decoded would be answered by the router, before any hook: its id is just one that names no job.
+const toDecodable = (url: string): string => {
+  if (!url.includes('%')) return url
+  try {
+    decodeURIComponent(url)
+    return url
+  } catch {
+    return url.replaceAll('%', '%25')
+  }
+}
+
+const toRequestId = (header: string | string[] | undefined): string =>
+  typeof header === 'string' && requestIdExpression.test(header) ? header : randomUUID()
+
+const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
+  logger: log,
+  logController: new LogController({ disableRequestLogging: true }),
+  requestIdHeader: false,
+  genReqId: request => toRequestId(request.headers['x-request-id']),
+  bodyLimit: bodyBytesMax,
+  requestTimeout: requestTimeoutMs,
+  http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs },
+  // Requests on connections that are still open are answered while the process drains.
+  return503OnClosing: false,
+  forceCloseConnections: 'idle',
+  routerOptions: { maxParamLength: paramLengthMax },
+  rewriteUrl: request => toDecodable(request.url ?? '/')
+})
+
+const registerAccess = (app: FastifyInstance, authenticate: Authenticate): void => {
+  app.decorateRequest('principal', null)
+  app.addHook('onRequest', async request => {
+    const { config } = request.routeOptions
+    // Nothing under /api is revealed without a token, not even which routes there are.
+    const isPublic = request.is404 ? !pathOf(request).startsWith('/api/') : config.public === true || pathOf(request).startsWith('/docs')
+    if (isPublic) return
+    request.principal = await authenticate(request)
+    if (config.scope !== undefined) requireScope(request.principal, config.scope)
+  })
+  app.addHook('onRequest', (request, _reply, done) => {
+    const encoding = request.headers['content-encoding']
+    done(encoding === undefined || encoding === 'identity'
+      ? undefined
+      : new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.'))
+  })
+}
+
+const registerFailures = (app: FastifyInstance): void => {
+  app.setErrorHandler((error, request, reply) => {
+    const failure = toServiceFailure(error)
+    if (failure.code === 'INTERNAL') request.log.error({ err: failure.cause ?? failure }, 'the request failed')
+    if (failure.code === 'STORE_UNAVAILABLE') request.log.warn({ err: failure.cause }, 'the store could not answer')
+    return sendFailure(request, reply, failure)
+  })
+  app.setNotFoundHandler((request, reply) =>
+    sendFailure(request, reply, new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')))
+}
+
+type JobParams = { jobId?: string, taskId?: string }
+
+const registerAccounts = (app: FastifyInstance, { metrics, isDraining }: ServerNeeds): void => {
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    // A keep-alive connection would hold a closing server open for more than a minute.
+    if (isDraining()) reply.header('connection', 'close')
+    done(null, payload)
+  })
+  app.addHook('onResponse', (request, reply, done) => {
+    const { method, params } = request
+    const route = request.routeOptions.url ?? 'none'
+    const status = reply.statusCode
+    metrics.requestSeconds.observe({ method, route, status }, reply.elapsedTime / 1000)
+    const { jobId, taskId = jobId } = (params ?? {}) as JobParams
+    const isRead = method === 'GET' || method === 'HEAD'
+    const level = status >= 500 ? 'error' : isRead && status < 400 ? 'debug' : 'info'
+    request.log[level]({ jobId: taskId?.slice(0, 128), method, route, status, ms: reply.elapsedTime }, 'answered')
+    done()
+  })
+}
+
+/** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
+export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
+  const app = createFastify(needs)
+  app.setValidatorCompiler(createValidatorCompiler())
+  registerBodyParsers(app)
+  registerFailures(app)
+  registerAccess(app, await registerAuth(app, needs.tokens))
+  registerAccounts(app, needs)
+  for (const schema of namedSchemas) app.addSchema(schema)
+  await registerOpenApi(app, needs.publicUrl)
+  const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+  await typed.register(statusRoutes, needs)
+  await typed.register(resultRoutes, needs)
+  await typed.register(submitRoutes, needs)
+  await typed.register(operationsRoutes, needs)
+  return app
+}

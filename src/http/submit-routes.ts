@@ -1,0 +1,142 @@
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
+import type { FailureCode, FieldError } from '../errors.ts'
+import { retryAfterSeconds } from '../job/pacing.ts'
+import type { SubmitJob } from '../write/submit-job.ts'
+import { principalOf, requireVisible, statusPath } from './reveal.ts'
+import { type Principal, requireScope, type Scope } from './auth.ts'
+import { failures, jsonAnswer } from './documented.ts'
+import { jobStatusExamples } from './examples.ts'
+import { toFieldError, validationFailure, type Violation } from './problem.ts'
+import { JobStatus } from './schemas.ts'
+
+const timeoutSecondsMax = 86_400
+const maxAttemptsMax = 100
+
+const JobSubmission = Type.Object({
+  type: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$', description: 'What kind of job: report, sanitize, or one that a worker of yours claims.' }),
+  input: Type.Unknown({ description: 'Any JSON value; what it must be depends on the type.' }),
+  maxAttempts: Type.Optional(Type.Integer({ minimum: 1, maximum: maxAttemptsMax, description: 'Runs before the job fails for good. Default 3.' })),
+  timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: timeoutSecondsMax, description: 'How long one run may take. Default: no limit.' }))
+}, { additionalProperties: false })
+type JobSubmission = Static<typeof JobSubmission>
+
+// Fields of later releases: refused with a line of their own, never accepted and forgotten.
+const notYetSupported = ['callbackUrl', 'retentionSeconds']
+
+const SubmittedJob = Type.Object({
+  ...JobStatus.properties,
+  statusUrl: Type.String({ description: 'Where to ask how the job is doing.' })
+}, { additionalProperties: false })
+
+/** What the process itself can run: checked when a job is submitted, not when it fails an hour later. */
+export type KnownType = { needsScopes: readonly Scope[], validateInput: (input: unknown) => Violation[] }
+
+export type SubmitRouteNeeds = {
+  submitJob: SubmitJob
+  knownTypes: ReadonlyMap<string, KnownType>
+  /** The only types accepted; null: any. */
+  jobTypes: readonly string[] | null
+  publicUrl: string | null
+}
+
+const requireAcceptable = (submission: JobSubmission, principal: Principal, needs: SubmitRouteNeeds): void => {
+  const { type, input } = submission
+  const { jobTypes, knownTypes } = needs
+  if (jobTypes !== null && !jobTypes.includes(type)) {
+    throw validationFailure([{ field: 'type', rule: 'enum', message: `type must be one of: ${jobTypes.join(', ')}` }])
+  }
+  const known = knownTypes.get(type)
+  if (known === undefined) return
+  for (const scope of known.needsScopes) requireScope(principal, scope)
+  const errors = known.validateInput(input).map(violation =>
+    toFieldError({ ...violation, instancePath: `/input${violation.instancePath}` }, 'input'))
+  if (errors.length > 0) throw validationFailure(errors)
+}
+
+const refuseUnsupported = (body: unknown): void => {
+  if (typeof body !== 'object' || body === null) return
+  const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
+    field, rule: 'notSupported', message: `${field} is not supported by this version yet; leave it out`
+  }))
+  if (errors.length > 0) throw validationFailure(errors)
+}
+
+const originOf = (request: FastifyRequest): string => `${request.protocol}://${request.host}`
+
+const headerDocs = {
+  Location: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),
+  'Operation-Location': Type.String({ format: 'uri', description: 'The same.' }),
+  'Retry-After': Type.Integer({ minimum: 1 }),
+  'Idempotency-Replayed': Type.String({ description: 'true: an earlier request with this key made the job.' })
+}
+
+const failureCodes: readonly FailureCode[] = [
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE',
+  'IDEMPOTENCY_KEY_REUSED', 'INTERNAL', 'STORE_UNAVAILABLE'
+]
+
+const { value: queuedValue } = jobStatusExamples.queued
+const submittedExample = {
+  summary: 'Accepted',
+  value: { ...queuedValue, statusUrl: statusPath('v1', queuedValue.jobId) }
+}
+
+const inputExamples = (type: string, input: TSchema['default']) => ({ summary: type, value: { type, input } })
+
+/** Where jobs come in. */
+export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {
+  const { submitJob, publicUrl } = needs
+  app.post('/api/v1/jobs', {
+    config: { scope: 'jobs:write' },
+    preValidation: (request, _reply, done) => {
+      refuseUnsupported(request.body)
+      done()
+    },
+    schema: {
+      operationId: 'submitJob',
+      summary: 'Submit a job',
+      description: 'Always 202: ask at Location, no sooner than Retry-After says. With an Idempotency-Key a repeated request returns the same job.',
+      tags: ['Jobs'],
+      headers: Type.Object({
+        'idempotency-key': Type.Optional(Type.String({
+          minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$', description: 'Kept for 24 hours, per tenant.'
+        }))
+      }),
+      body: {
+        content: {
+          'application/json': {
+            schema: JobSubmission,
+            examples: {
+              report: inputExamples('report', { format: 'csv' }),
+              sanitize: inputExamples('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
+            }
+          }
+        }
+      },
+      response: {
+        202: jsonAnswer('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
+          headers: headerDocs, examples: { accepted: submittedExample }
+        }),
+        ...failures(failureCodes, 'Problem')
+      }
+    }
+  }, async (request, reply) => {
+    const principal = principalOf(request)
+    // Fastify types a body given by media type as unknown; the validator of that media type has checked it.
+    const submission = request.body as JobSubmission
+    requireAcceptable(submission, principal, needs)
+    const { subject, tenant, allTenants } = principal
+    const key = request.headers['idempotency-key'] ?? null
+    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, submission, key)
+    const { v1Body, pollAfterMs } = requireVisible(entry, principal)
+    const path = statusPath('v1', jobId)
+    const location = (publicUrl ?? originOf(request)) + path
+    reply.headers({ location, 'operation-location': location, 'retry-after': retryAfterSeconds(pollAfterMs), 'cache-control': 'no-store' })
+    if (replayed) reply.header('idempotency-replayed', 'true')
+    const statusUrl = JSON.stringify((publicUrl ?? '') + path)
+    return reply.code(202).type('application/json; charset=utf-8').send(`${v1Body.slice(0, -1)},"statusUrl":${statusUrl}}`)
+  })
+  return Promise.resolve()
+}

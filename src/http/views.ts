@@ -1,0 +1,140 @@
+import { crc32 } from 'node:zlib'
+import { isTerminal, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
+import { pollAfterMs } from '../job/pacing.ts'
+import { toIso } from '../job/time.ts'
+import type { StatusEntry } from '../status/read-status.ts'
+import { JobStatus, TaskData } from './schemas.ts'
+import { createCheck } from './validation.ts'
+
+// Raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
+const viewRevision = 1
+
+/** A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value. */
+export class ViewInvalid extends Error {
+  constructor (jobId: string, rules: string) {
+    super(`the view of job ${jobId} breaks its schema: ${rules}`)
+    this.name = 'ViewInvalid'
+  }
+}
+
+const jobStatusCheck = createCheck(JobStatus)
+const taskDataCheck = createCheck(TaskData)
+
+const serialize = (check: ReturnType<typeof createCheck>, view: JobStatus | TaskData, jobId: string): string => {
+  const violations = check(view)
+  if (violations.length > 0) {
+    throw new ViewInvalid(jobId, violations.map(({ instancePath, keyword }) => `${instancePath} ${keyword}`).join('; '))
+  }
+  return JSON.stringify(view)
+}
+
+const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
+
+const hasResult = (job: Job): job is SucceededJob =>
+  job.state === 'succeeded' && (job.result !== null || job.resultUrl !== null)
+
+const finishedAtOf = (job: Job): string | null => isTerminal(job) ? toIsoOrNull(job.finishedAt) : null
+
+/** Both projections of a job, and their number for the ETag. `publicUrl` without a slash at its end, or null. */
+export type Views = {
+  toJobStatus: (job: Job) => JobStatus
+  toTaskData: (job: Job) => TaskData
+  toEntry: (lookup: JobLookup) => StatusEntry
+  representation: number
+}
+
+/** `onInvalid` is told of every record that breaks BR-001. */
+export type ViewNeeds = {
+  publicUrl: string | null
+  onInvalid: (jobId: string, error: Error | null) => void
+}
+
+const unseen = { state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, v1Body: '', taskBody: '' } as const
+
+export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
+  const toUrl = (url: string | null): string | null =>
+    url !== null && publicUrl !== null && url.startsWith('/') ? publicUrl + url : url
+
+  const toJobStatus = (job: Job): JobStatus => ({
+    jobId: job.jobId,
+    status: toRecordStatus(job.state),
+    startTime: toIso(job.startedAt ?? job.createdAt),
+    endTime: finishedAtOf(job),
+    resultUrl: job.state === 'succeeded' ? toUrl(job.resultUrl) : null,
+    errorDetails: job.state === 'failed' ? job.failure : null
+  })
+
+  const toTaskResultUrl = (job: SucceededJob): string | null =>
+    toUrl(job.result === null ? job.resultUrl : `/api/jobs/${job.jobId}/result`)
+
+  const toTaskData = (job: Job): TaskData => ({
+    taskId: job.jobId,
+    type: job.type,
+    status: job.state,
+    isTerminal: isTerminal(job),
+    isSuccess: job.state === 'succeeded',
+    progress: job.progress,
+    attempt: job.attempt,
+    cancelRequested: false,
+    createdAt: toIso(job.createdAt),
+    startedAt: toIsoOrNull(job.startedAt),
+    finishedAt: finishedAtOf(job),
+    expiresAt: null,
+    expiredAt: null,
+    resultAvailable: hasResult(job),
+    partialResultAvailable: false,
+    resultUrl: job.state === 'succeeded' ? toTaskResultUrl(job) : null,
+    failure: job.state === 'failed' ? job.failure : null,
+    version: job.version,
+    pollAfterMs: pollAfterMs(job),
+    result: null
+  })
+
+  // The inline result is spliced in as the worker wrote it: parsing it here would round its numbers.
+  const toTaskBody = (job: Job): string => {
+    const data = serialize(taskDataCheck, toTaskData(job), job.jobId)
+    const inlineJson = job.state === 'succeeded' ? job.result?.inlineJson ?? null : null
+    const whole = inlineJson === null ? data : `${data.slice(0, -'null}'.length)}${inlineJson}}`
+    return `{"success":true,"data":${whole}}`
+  }
+
+  const jobEntry = (job: Job): StatusEntry => ({
+    jobId: job.jobId,
+    version: job.version,
+    tenant: job.tenant,
+    state: job.state,
+    percent: Math.floor(job.progress.percent),
+    pollAfterMs: pollAfterMs(job) ?? 0,
+    expiredAt: 0,
+    v1Body: serialize(jobStatusCheck, toJobStatus(job), job.jobId),
+    taskBody: toTaskBody(job)
+  })
+
+  const invalidEntry = (jobId: string, version: number, tenant: string | null, error: Error | null): StatusEntry => {
+    onInvalid(jobId, error)
+    return { ...unseen, jobId, version, tenant, state: 'invalid' }
+  }
+
+  const toEntry = (lookup: JobLookup): StatusEntry => {
+    switch (lookup.kind) {
+      case 'job': {
+        const { job } = lookup
+        try {
+          return jobEntry(job)
+        } catch (error) {
+          return invalidEntry(job.jobId, job.version, job.tenant, error as Error)
+        }
+      }
+      case 'tombstone': return { ...unseen, ...lookup.tombstone, state: 'expired' }
+      case 'invalid': return invalidEntry(lookup.jobId, lookup.version, lookup.tenant, null)
+      case 'absent': return { ...unseen, jobId: lookup.jobId, version: 0, tenant: null }
+    }
+  }
+
+  return {
+    toJobStatus,
+    toTaskData,
+    toEntry,
+    representation: publicUrl === null ? viewRevision : crc32(`${viewRevision} ${publicUrl}`)
+  }
+}

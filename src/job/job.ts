@@ -1,0 +1,107 @@
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+
+/** One `enum` in JSON Schema, where a union of literals would become an anyOf of one-value enums. */
+export const StringEnum = <const Values extends readonly string[]>(values: Values, options: object = {}) =>
+  Type.Unsafe<Values[number]>({ type: 'string', enum: [...values], ...options })
+
+/** Either the schema or null, as OpenAPI 3.0 can say it. */
+export const Nullable = <Schema extends TSchema>(schema: Schema) =>
+  Type.Unsafe<Static<Schema> | null>({ ...schema, nullable: true })
+
+/** Rule BR-001: the record knows exactly these four. */
+export const recordStatuses = ['Queued', 'Running', 'Succeeded', 'Failed'] as const
+export type RecordStatus = typeof recordStatuses[number]
+
+/** 1 to 128 characters that need no escaping in a path, a header or a cache key. */
+export const jobIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
+const jobIdExpression = new RegExp(jobIdPattern)
+export const isJobId = (text: string): boolean => text.length <= 128 && jobIdExpression.test(text)
+
+/** Why a job failed, as the worker told it. */
+export const Failure = Type.Object({
+  code: Type.String({ minLength: 1, maxLength: 128 }),
+  message: Type.String({ maxLength: 4096 }),
+  details: Type.Optional(Type.Unknown())
+})
+export type Failure = Static<typeof Failure>
+
+/** How far the latest attempt has come. `etaSeconds` is an estimate made when the version was made. */
+export const Progress = Type.Object({
+  percent: Type.Number({ minimum: 0, maximum: 100 }),
+  done: Nullable(Type.Number({ minimum: 0 })),
+  total: Nullable(Type.Number({ minimum: 0 })),
+  stage: Nullable(Type.String()),
+  message: Nullable(Type.String()),
+  etaSeconds: Nullable(Type.Integer({ minimum: 0 }))
+})
+export type Progress = Static<typeof Progress>
+
+/** Facts of a stored result; the bytes are read apart. */
+export const ResultFacts = Type.Object({
+  contentType: Type.String(),
+  fileName: Type.String(),
+  sizeBytes: Type.Integer({ minimum: 0 }),
+  sha256: Type.String({ description: 'base64' }),
+  inlineJson: Nullable(Type.String({ description: 'the JSON text itself, where it is small enough to travel in the status' }))
+})
+export type ResultFacts = Static<typeof ResultFacts>
+
+const Time = Type.Integer({ description: 'milliseconds since 1970-01-01 UTC' })
+
+const common = {
+  jobId: Type.String({ pattern: jobIdPattern }),
+  version: Type.Integer({ minimum: 0 }),
+  tenant: Nullable(Type.String()),
+  submittedBy: Nullable(Type.String({ description: 'null: the row was written by another engine' })),
+  type: Nullable(Type.String()),
+  createdAt: Time,
+  startedAt: Nullable(Time),
+  attempt: Type.Integer({ minimum: 0 }),
+  progress: Progress
+}
+
+export const QueuedJob = Type.Object({ ...common, state: Type.Literal('queued') })
+export const RunningJob = Type.Object({ ...common, state: Type.Literal('running') })
+export const SucceededJob = Type.Object({
+  ...common,
+  state: Type.Literal('succeeded'),
+  finishedAt: Nullable(Time),
+  resultUrl: Nullable(Type.String()),
+  result: Nullable(ResultFacts)
+})
+export const FailedJob = Type.Object({
+  ...common,
+  state: Type.Literal('failed'),
+  finishedAt: Nullable(Time),
+  failure: Failure
+})
+
+export type QueuedJob = Static<typeof QueuedJob>
+export type RunningJob = Static<typeof RunningJob>
+export type SucceededJob = Static<typeof SucceededJob>
+export type FailedJob = Static<typeof FailedJob>
+
+/** A job is exactly one of these; what a state does not have, its type does not have. */
+export type Job = QueuedJob | RunningJob | SucceededJob | FailedJob
+export type JobState = Job['state']
+
+/** What stays of a record that was erased: enough to say "it existed, and is gone". */
+export type Tombstone = { jobId: string, version: number, tenant: string | null, expiredAt: number }
+
+/** What the system of record knows of an id. `invalid`: a row that breaks BR-001, so that nothing of it is shown. */
+export type JobLookup =
+  | { kind: 'job', job: Job }
+  | { kind: 'tombstone', tombstone: Tombstone }
+  | { kind: 'invalid', jobId: string, version: number, tenant: string | null }
+  | { kind: 'absent', jobId: string }
+
+const statusOf = {
+  queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed'
+} as const satisfies Record<JobState, RecordStatus>
+
+/** The record's status for a state. */
+export const toRecordStatus = (state: JobState): RecordStatus => statusOf[state]
+
+/** Whether a job in this state can still change its state. */
+export const isTerminal = (job: Job): job is SucceededJob | FailedJob =>
+  job.state === 'succeeded' || job.state === 'failed'

@@ -1,0 +1,42 @@
+import type { Progress } from './job.ts'
+
+/** What a worker tells of its progress: `percent`, or `done` of `total`; everything optional. */
+export type ProgressUpdate = {
+  percent?: number
+  done?: number
+  total?: number
+  stage?: string
+  message?: string
+}
+
+export const noProgress: Progress = {
+  percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null
+}
+
+// Only completion makes a job whole: a client that sees 100 may stop asking.
+const percentMaxWhileRunning = 99
+
+const toPercent = (update: ProgressUpdate, total: number | null): number | undefined => {
+  if (update.percent !== undefined) return update.percent
+  if (update.done !== undefined && total !== null && total > 0) return update.done / total * 100
+  return undefined
+}
+
+/** Seconds left if the rest goes as the part before; null while there is nothing to judge by. */
+const estimateSeconds = (percent: number, elapsedMs: number): number | null =>
+  percent < 1 || elapsedMs < 1000 ? null : Math.ceil(elapsedMs * (100 - percent) / percent / 1000)
+
+/** The next progress of a running attempt. Percent never falls within it; a lower one is ignored. */
+export const advanceProgress = (current: Progress, update: ProgressUpdate, elapsedMs: number): Progress => {
+  const total = update.total ?? current.total
+  const reported = toPercent(update, total) ?? current.percent
+  const percent = Math.max(current.percent, Math.min(Math.floor(reported), percentMaxWhileRunning))
+  return {
+    percent,
+    done: update.done ?? current.done,
+    total,
+    stage: update.stage ?? current.stage,
+    message: update.message ?? current.message,
+    etaSeconds: estimateSeconds(percent, elapsedMs)
+  }
+}

@@ -1,0 +1,55 @@
+import { createApp } from './app.ts'
+import { ConfigError, loadConfig } from './config.ts'
+import { DatabaseInUse } from './store/process-lock.ts'
+
+const drainMsMax = 30_000
+
+const banner = (address: string, facts: { store: string, cache: string, workers: number }): string => `
+  The job status service answers at ${address}
+
+    store          ${facts.store}
+    cache          ${facts.cache}
+    workers        ${facts.workers}
+    documentation  ${address}/docs
+    a token        npm run --silent token -- --sub me --scope "jobs:read jobs:write"
+`
+
+const start = async (): Promise<void> => {
+  const config = loadConfig()
+  const app = await createApp(config)
+  const { server, facts } = app
+  let draining = false
+  const drain = (signal: string) => {
+    // A signal to the whole group arrives twice, once by way of npm.
+    if (draining) return
+    draining = true
+    server.log.info({ signal }, 'draining')
+    setTimeout(() => {
+      server.log.error('draining took too long')
+      process.exit(1)
+    }, drainMsMax).unref()
+    app.drain().then(
+      () => { process.exit(0) },
+      (error: unknown) => {
+        server.log.error({ err: error }, 'draining failed')
+        process.exit(1)
+      }
+    )
+  }
+  process.on('SIGTERM', drain)
+  process.on('SIGINT', drain)
+  const address = await server.listen({ host: config.host, port: config.port, listenTextResolver: text => text })
+  for (const name of config.notInForce) server.log.warn({ variable: name }, 'is set, but not in force in this version')
+  server.log.info(facts, 'ready')
+  if (!config.production) process.stdout.write(banner(address, facts))
+}
+
+try {
+  await start()
+} catch (error) {
+  const code = (error as NodeJS.ErrnoException).code
+  if (error instanceof ConfigError || error instanceof DatabaseInUse) process.stderr.write(`${error.message}\n`)
+  else if (code === 'EADDRINUSE' || code === 'EACCES') process.stderr.write(`PORT: cannot listen: ${(error as Error).message}\n`)
+  else process.stderr.write(`the service could not start: ${(error as Error).stack ?? String(error)}\n`)
+  process.exit(1)
+}

@@ -1,0 +1,51 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
+
+/** Every number the service tells of itself. One table a process part, so that tests can have their own. */
+export const createMetrics = () => {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  return {
+    registry,
+    requestSeconds: new Histogram({
+      name: 'http_request_duration_seconds',
+      help: 'Time to answer, by route, method and status code.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
+      registers
+    }),
+    statusReads: new Counter({
+      name: 'job_status_reads_total',
+      help: 'Status reads by what answered them: cache or store.',
+      labelNames: ['source'],
+      registers
+    }),
+    cacheOn: new Gauge({
+      name: 'job_status_cache_on',
+      help: '1 while the cache is used, 0 while the store answers alone.',
+      registers
+    }),
+    cacheTrips: new Counter({
+      name: 'job_status_cache_trips_total',
+      help: 'How often the cache was left because a command failed or the server changed.',
+      registers
+    }),
+    changesRelayed: new Counter({
+      name: 'job_changes_relayed_total',
+      help: 'Changes brought from the change log to the cache.',
+      registers
+    }),
+    jobsSubmitted: new Counter({
+      name: 'jobs_submitted_total',
+      help: 'Jobs accepted, replays not counted.',
+      registers
+    }),
+    recordsInvalid: new Counter({
+      name: 'job_records_invalid_total',
+      help: 'Records met that break BR-001; every one is also logged as an error.',
+      registers
+    })
+  }
+}
+
+export type Metrics = ReturnType<typeof createMetrics>

@@ -1,0 +1,121 @@
+import { fileURLToPath } from 'node:url'
+import { MessageChannel } from 'node:worker_threads'
+import { Piscina } from 'piscina'
+import type { ProcessorTask, RunOutput, ThreadMessage, ThreadOutcome, ThreadTask } from './messages.ts'
+import { ProcessorError, type ProgressReport } from './processor.ts'
+
+export type { ProcessorTask, RunOutput } from './messages.ts'
+
+/** Of one thread, in MiB. A run that needs more dies alone, where without a limit it would take the process along. */
+const threadHeapMax = 1024
+
+/**
+ * What a run calls, one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB (the last one
+ * less); the next chunk is not produced before its promise resolves. A callback that throws or rejects ends the run.
+ */
+export type RunCallbacks = {
+  signal?: AbortSignal
+  onOutput?: (output: { contentType: string, fileName: string }) => void | Promise<void>
+  onProgress?: (report: ProgressReport) => void | Promise<void>
+  onChunk: (bytes: Uint8Array) => void | Promise<void>
+}
+
+export type ProcessorPool = {
+  /**
+   * Runs a task in a thread. Rejects with the processor's ProcessorError (or UNKNOWN_TYPE, INVALID_INPUT), with a
+   * retryable PROCESSOR_CRASHED if the thread died or threw anything else, with the reason of an aborted `signal`, or
+   * with what a callback threw. Once it has settled no callback is under way, nor will one be called.
+   */
+  run: (task: ProcessorTask, callbacks: RunCallbacks) => Promise<RunOutput>
+  /** Ends every thread; runs under way reject with PROCESSOR_CRASHED. */
+  close: () => Promise<void>
+}
+
+export type ProcessorPoolNeeds = {
+  /** A SQLite file, opened for reading by the processors that ask for it. */
+  databasePath: string
+  /** Runs at once; others wait their turn. */
+  threads: number
+  /** The module that exports `processors`. */
+  registry?: URL
+}
+
+// The cause goes into our log, never to a client: it holds no words of the error, which may quote the input.
+const crashed = (cause: string) =>
+  new ProcessorError('PROCESSOR_CRASHED', 'The processor stopped unexpectedly.', { retryable: true, cause })
+
+const toOutput = (outcome: ThreadOutcome): RunOutput => {
+  if (outcome.kind === 'succeeded') return outcome.output
+  if (outcome.kind === 'crashed') throw crashed(outcome.frames)
+  const { code, message, retryable, details } = outcome
+  throw new ProcessorError(code, message, { retryable, details })
+}
+
+/** Deals with a thread's messages one after the other; `stop` waits for the one under way and ignores the rest. */
+const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (error: unknown) => void) => {
+  const { port1: ours, port2: theirs } = new MessageChannel()
+  let isOpen = true
+  let handled = Promise.resolve()
+
+  const handle = async (message: ThreadMessage) => {
+    if (!isOpen) return
+    if (message.kind === 'output') {
+      const { contentType, fileName } = message
+      return await onOutput?.({ contentType, fileName })
+    }
+    if (message.kind === 'progress') return await onProgress?.(message.report)
+    if (message.kind === 'chunk') await onChunk(message.bytes)
+    if (isOpen) ours.postMessage('next')
+  }
+  const close = (error: unknown) => {
+    isOpen = false
+    onError(error)
+  }
+  ours.on('message', (message: ThreadMessage) => {
+    handled = handled.then(() => handle(message)).catch(close)
+  })
+  return {
+    port: theirs,
+    async stop () {
+      isOpen = false
+      ours.close()
+      await handled
+    }
+  }
+}
+
+/** Threads that run processors off the event loop. They start at once and stay; one that dies is replaced. */
+export const createProcessorPool = ({ databasePath, threads, registry = new URL('./registry.ts', import.meta.url) }: ProcessorPoolNeeds): ProcessorPool => {
+  const filename = fileURLToPath(new URL('./thread.ts', import.meta.url))
+  const piscina = new Piscina({
+    // With fewer threads kept than allowed, tasks that wait for one that dies would wait for ever.
+    minThreads: threads,
+    maxThreads: threads,
+    // An idle thread would else block its own event loop, and with it whatever a task left to close.
+    atomics: 'disabled',
+    resourceLimits: { maxOldGenerationSizeMb: threadHeapMax },
+    recordTiming: false
+  })
+  // Without a listener a thread that dies between two tasks would end the process.
+  piscina.on('error', () => {})
+
+  const run = async (task: ProcessorTask, callbacks: RunCallbacks): Promise<RunOutput> => {
+    const broken = new AbortController()
+    const signals = callbacks.signal === undefined ? [broken.signal] : [callbacks.signal, broken.signal]
+    const signal = AbortSignal.any(signals)
+    const { port, stop } = receive(callbacks, error => { broken.abort(error) })
+    const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
+    let outcome: ThreadOutcome
+    try {
+      outcome = await piscina.run(threadTask, { filename, name: 'runTask', signal, transferList: [port] }) as ThreadOutcome
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      throw crashed(error instanceof Error ? error.name : 'unknown')
+    } finally {
+      await stop()
+    }
+    return toOutput(outcome)
+  }
+
+  return { run, close: () => piscina.destroy() }
+}

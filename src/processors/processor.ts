@@ -1,0 +1,52 @@
+import type { TSchema } from '@sinclair/typebox'
+import type { Database } from 'better-sqlite3'
+
+/** Whose rows a run may read: its own tenant's and those without a tenant, or every row. */
+export type Access = { tenant: string, allTenants: boolean }
+
+/** How far a run has come; what is absent is unchanged. `percent` is 0 to 100, `done` and `total` count whatever the processor counts. */
+export type ProgressReport = { percent?: number, done?: number, total?: number, stage?: string, message?: string }
+
+/** What a processor may touch while it runs. */
+export type ProcessorContext = {
+  access: Access
+  /** A read-only connection to the job database; whoever opens it closes it. */
+  openDatabase: () => Database
+  progress: (report: ProgressReport) => void
+}
+
+/** A result: what it is, then its bytes in order. `message` is the last progress message, asked for after the last byte. */
+export type ProcessorOutput = {
+  contentType: string
+  fileName: string
+  message?: string | (() => string)
+  body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+}
+
+/**
+ * One kind of job that the embedded worker can do. The event loop loads it only for the first three members, so `run`
+ * imports what it needs when it is called, in a thread.
+ *
+ * `input` has passed `inputSchema` when `run` gets it. A ProcessorError becomes the job's failure as it is.
+ */
+export type Processor = {
+  type: string
+  inputSchema: TSchema
+  needsScopes: string[]
+  run: (input: unknown, context: ProcessorContext) => Promise<ProcessorOutput>
+}
+
+/** Why a run failed, in words for the client: never with a piece of the input in them. */
+export class ProcessorError extends Error {
+  override readonly name = 'ProcessorError'
+  readonly code: string
+  readonly retryable: boolean
+  readonly details?: unknown
+
+  constructor (code: string, message: string, options: { retryable?: boolean, details?: unknown, cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.retryable = options.retryable ?? false
+    if (options.details !== undefined) this.details = options.details
+  }
+}

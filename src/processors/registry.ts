@@ -1,0 +1,15 @@
+import type { Processor } from './processor.ts'
+import { reportProcessor } from './report-processor.ts'
+import { sanitizeProcessor } from './sanitize-processor.ts'
+
+export { ProcessorError } from './processor.ts'
+export type { Access, Processor, ProcessorContext, ProcessorOutput, ProgressReport } from './processor.ts'
+
+// To add a processor, import it above and add its line here.
+const list: Processor[] = [
+  reportProcessor,
+  sanitizeProcessor
+]
+
+/** What the embedded worker can do, by job type. */
+export const processors: ReadonlyMap<string, Processor> = new Map(list.map(processor => [processor.type, processor]))

@@ -1,0 +1,34 @@
+import { build } from 'hdr-histogram-js'
+
+/** Milliseconds. The percentiles are within 0.1 %, the others exact; null where nothing was counted. */
+export type DurationFigures = {
+  count: number
+  min: number | null
+  p50: number | null
+  p95: number | null
+  p99: number | null
+  max: number | null
+}
+
+/** Durations of any number of runs, in a space that depends on their range alone. */
+export const collectDurations = () => {
+  const histogram = build({ bitBucketSize: 32, autoResize: true, numberOfSignificantValueDigits: 3 })
+  let count = 0
+  let min = Infinity
+  let max = 0
+  return {
+    /** A duration in whole milliseconds, not negative. */
+    add (durationMs: number) {
+      histogram.recordValue(durationMs)
+      count++
+      min = Math.min(min, durationMs)
+      max = Math.max(max, durationMs)
+    },
+    toFigures (): DurationFigures {
+      if (count === 0) return { count, min: null, p50: null, p95: null, p99: null, max: null }
+      // A percentile is the upper end of a bucket, which can lie beyond the longest run.
+      const at = (percentile: number) => Math.max(min, Math.min(max, histogram.getValueAtPercentile(percentile)))
+      return { count, min, p50: at(50), p95: at(95), p99: at(99), max }
+    }
+  }
+}

@@ -1,0 +1,130 @@
+import { type RecordStatus, recordStatuses } from '../../job/job.ts'
+import { toEpochMs, toIso } from '../../job/time.ts'
+import { collectDurations, type DurationFigures } from './durations.ts'
+import type { ReportRow } from './rows.ts'
+
+/** Failure codes that are listed; what the rest have in common is the code OTHER. */
+export const codesMax = 100
+
+// Other engines write what they like as type and code: so many are told apart, the rest is counted as one.
+const typesMax = 500
+const codesCountedMax = 10_000
+const nameLengthMax = 256
+
+export type StatusCounts = Record<RecordStatus, number>
+
+export type TypeFigures = { type: string, total: number, byStatus: StatusCounts, durationMs: DurationFigures }
+
+/**
+ * What every format shows. Times are ISO 8601 UTC. `period` is from the first to the last `createdAt` of the jobs
+ * counted, null where none has one. `byType` is ordered by total, `failures` by count, both downwards and then by name.
+ */
+export type Report = {
+  report: 'job-execution'
+  formatVersion: 1
+  generatedAt: string
+  filter: { from: string | null, to: string | null, type: string | null }
+  period: { from: string | null, to: string | null }
+  total: number
+  byStatus: StatusCounts
+  byType: TypeFigures[]
+  /** Of the jobs that ended and know when they began and ended. */
+  durationMs: DurationFigures
+  failures: { code: string, count: number }[]
+}
+
+const createTally = () => ({
+  total: 0,
+  byStatus: Object.fromEntries(recordStatuses.map(status => [status, 0])) as StatusCounts,
+  durations: collectDurations()
+})
+type Tally = ReturnType<typeof createTally>
+
+const readTime = (text: unknown): number | null => typeof text === 'string' ? toEpochMs(text) : null
+
+const toDuration = ({ status, startTime, endTime }: ReportRow): number | null => {
+  if (status !== 'Succeeded' && status !== 'Failed') return null
+  const start = readTime(startTime)
+  const end = readTime(endTime)
+  return start === null || end === null || end < start ? null : end - start
+}
+
+const toCode = (errorDetails: unknown): string => {
+  try {
+    const details: unknown = JSON.parse(String(errorDetails))
+    if (typeof details === 'object' && details !== null && 'code' in details && 'message' in details &&
+      typeof details.code === 'string' && details.code !== '' && typeof details.message === 'string') {
+      return details.code.slice(0, nameLengthMax)
+    }
+  } catch {
+    // Falls through: what is no failure of our shape has no code.
+  }
+  return 'UNSPECIFIED'
+}
+
+const addTo = (tally: Tally, row: ReportRow, durationMs: number | null) => {
+  tally.total++
+  if (Object.hasOwn(tally.byStatus, row.status)) tally.byStatus[row.status as RecordStatus]++
+  if (durationMs !== null) tally.durations.add(durationMs)
+}
+
+const byNumberThenName = <Item>(number: (item: Item) => number, name: (item: Item) => string) =>
+  (a: Item, b: Item) => number(b) - number(a) || (name(a) < name(b) ? -1 : 1)
+
+const toFailures = (codes: ReadonlyMap<string, number>): Report['failures'] => {
+  const uncounted = codes.get('OTHER') ?? 0
+  const sorted = [...codes].filter(([code]) => code !== 'OTHER').map(([code, count]) => ({ code, count }))
+    .sort(byNumberThenName(item => item.count, item => item.code))
+  const rest = sorted.slice(codesMax).reduce((sum, { count }) => sum + count, uncounted)
+  return [...sorted.slice(0, codesMax), ...(rest === 0 ? [] : [{ code: 'OTHER', count: rest }])]
+}
+
+/** Adds up rows one by one, those created from `from` on and before `to` (milliseconds since 1970 UTC, or no limit). */
+export const collectFigures = ({ from, to }: { from: number | undefined, to: number | undefined }) => {
+  const all = createTally()
+  const types = new Map<string, Tally>()
+  const codes = new Map<string, number>()
+  let first = Infinity
+  let last = -Infinity
+
+  const findTally = (type: string | null): Tally => {
+    const name = type === null ? '(none)' : String(type).slice(0, nameLengthMax)
+    const known = types.has(name) || types.size < typesMax ? name : '(other)'
+    const tally = types.get(known) ?? createTally()
+    types.set(known, tally)
+    return tally
+  }
+
+  return {
+    add (row: ReportRow) {
+      const createdAt = readTime(row.createdAt)
+      if (from !== undefined && (createdAt === null || createdAt < from)) return
+      if (to !== undefined && (createdAt === null || createdAt >= to)) return
+      if (createdAt !== null) {
+        first = Math.min(first, createdAt)
+        last = Math.max(last, createdAt)
+      }
+      const durationMs = toDuration(row)
+      addTo(all, row, durationMs)
+      addTo(findTally(row.type), row, durationMs)
+      if (row.status === 'Failed') {
+        const code = toCode(row.errorDetails)
+        const counted = codes.has(code) || codes.size < codesCountedMax ? code : 'OTHER'
+        codes.set(counted, (codes.get(counted) ?? 0) + 1)
+      }
+    },
+    toReport: (head: Pick<Report, 'generatedAt' | 'filter'>): Report => ({
+      report: 'job-execution',
+      formatVersion: 1,
+      ...head,
+      period: first > last ? { from: null, to: null } : { from: toIso(first), to: toIso(last) },
+      total: all.total,
+      byStatus: all.byStatus,
+      byType: [...types]
+        .map(([type, { total, byStatus, durations }]) => ({ type, total, byStatus, durationMs: durations.toFigures() }))
+        .sort(byNumberThenName(item => item.total, item => item.type)),
+      durationMs: all.durations.toFigures(),
+      failures: toFailures(codes)
+    })
+  }
+}

@@ -1,0 +1,39 @@
+import { ProcessorError } from './processor.ts'
+import type { SanitizeInput } from './sanitize-processor.ts'
+import { cleanHtml } from './sanitize/clean-html.ts'
+import { cleanJson } from './sanitize/clean-json.ts'
+import { cleanText, type Count, type RemovedKind } from './sanitize/clean-text.ts'
+
+/** Bytes of HTML, as UTF-8. A parse tree costs many times its text, and it is held in one piece. */
+export const htmlBytesMax = 4 * 1024 * 1024
+
+/** `removed` has the kinds that were met only, and is empty where the content was clean already. */
+export type Sanitized = {
+  sanitized: string
+  contentType: SanitizeInput['contentType']
+  removed: Partial<Record<RemovedKind, number>>
+}
+
+/**
+ * The content without what could run, hide or mislead. What it answers is clean: sanitizing it again changes nothing.
+ *
+ * Throws ProcessorError, never retryable: INPUT_TOO_LARGE (HTML over 4 MiB), HTML_TOO_DEEP, INVALID_JSON, JSON_TOO_DEEP.
+ */
+export const sanitize = ({ content, contentType, options = {} }: SanitizeInput): Sanitized => {
+  const counts = new Map<RemovedKind, number>()
+  const count: Count = (kind, times = 1) => {
+    counts.set(kind, (counts.get(kind) ?? 0) + times)
+  }
+  const normalization = options.normalization ?? 'NFC'
+  const clean = (text: string) => cleanText(text, normalization, count)
+  let sanitized: string
+  if (contentType === 'text/html') {
+    if (Buffer.byteLength(content) > htmlBytesMax) {
+      throw new ProcessorError('INPUT_TOO_LARGE', `HTML of more than ${htmlBytesMax} bytes is not sanitized.`)
+    }
+    sanitized = cleanHtml(content, normalization, count)
+  } else {
+    sanitized = contentType === 'application/json' ? cleanJson(content, clean, count) : clean(content)
+  }
+  return { sanitized, contentType, removed: Object.fromEntries([...counts].sort(([a], [b]) => a < b ? -1 : 1)) }
+}

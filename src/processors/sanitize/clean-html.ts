@@ -1,0 +1,120 @@
+import { Parser } from 'htmlparser2'
+import sanitizeHtml from 'sanitize-html'
+import { ProcessorError } from '../processor.ts'
+import { cleanText, type Count, type Normalization } from './clean-text.ts'
+import {
+  allowedAttributes, allowedSchemes, allowedTags, findAttributeRule, flagAttributes, imageSchemes, tagsWithoutText, toRel,
+  urlAttributes, voidTags
+} from './html-policy.ts'
+
+/** Elements within each other: as many as browsers keep. The parser's work grows with the product of size and depth. */
+export const htmlDepthMax = 512
+
+/** Characters of a URL; no browser or server takes longer ones, and checking one costs more than its length. */
+export const urlLengthMax = 8192
+
+const allowed = new Set(allowedTags)
+
+// Controls and blanks within a scheme are skipped by browsers, and comments by sanitize-html.
+const isForbiddenUrl = (tag: string, url: string): boolean => {
+  if (url.length > urlLengthMax || url.includes('<!--')) return true
+  const bare = url.replace(/[\u0000-\u0020]/g, '')
+  const scheme = /^([a-z][a-z0-9.+-]*):/i.exec(bare)?.[1]?.toLowerCase()
+  if (scheme === undefined) return /^[/\\]{2}/.test(bare) || /^[^/?#]*:/.test(bare)
+  return !(tag === 'img' ? imageSchemes : allowedSchemes).includes(scheme)
+}
+
+const keepAttributes = (tag: string, given: Record<string, string>, normalization: Normalization, count: Count) => {
+  const kept: Record<string, string> = {}
+  for (const [name, raw] of Object.entries(given)) {
+    const rule = findAttributeRule(tag, name)
+    if (rule === undefined) {
+      count('attribute')
+      continue
+    }
+    const isUrl = urlAttributes.has(name)
+    // Normalizing would make a URL another one.
+    const value = isUrl ? cleanText(raw, 'none', count).trim() : cleanText(raw, normalization, count)
+    if (!rule.test(value)) {
+      count('attribute')
+    } else if (isUrl && isForbiddenUrl(tag, value)) {
+      count('url')
+    } else {
+      kept[name] = flagAttributes.has(name) ? '' : value
+    }
+  }
+  if (tag === 'a' && (kept.rel !== undefined || kept.target !== undefined)) {
+    const { rel, lostSome } = toRel(kept.rel ?? '', kept.target !== undefined)
+    if (lostSome) count('attribute')
+    if (rel === '') delete kept.rel
+    else kept.rel = rel
+  }
+  return kept
+}
+
+const sanitizeMarkup = (html: string, normalization: Normalization, count: Count): string => {
+  let depth = 0
+  return sanitizeHtml(html, {
+    allowedTags,
+    allowedAttributes,
+    allowedSchemes,
+    allowedSchemesByTag: { img: imageSchemes },
+    allowProtocolRelative: false,
+    nonTextTags: tagsWithoutText,
+    selfClosing: voidTags,
+    parseStyleAttributes: false,
+    onOpenTag: () => {
+      if (++depth > htmlDepthMax) {
+        throw new ProcessorError('HTML_TOO_DEEP', `HTML of more than ${htmlDepthMax} levels is not sanitized.`)
+      }
+    },
+    onCloseTag: () => { depth-- },
+    transformTags: {
+      '*': (tagName, attribs) => {
+        if (allowed.has(tagName)) return { tagName, attribs: keepAttributes(tagName, attribs, normalization, count) }
+        count('element')
+        return { tagName, attribs: {} }
+      }
+    }
+  })
+}
+
+// sanitize-html drops them without a word.
+const countComments = (html: string, count: Count) => {
+  if (!/<[!?]|<\/[^a-z]/i.test(html)) return
+  const parser = new Parser({
+    oncomment: () => count('comment'),
+    onprocessinginstruction: () => count('comment')
+  })
+  parser.end(html)
+}
+
+const unescapeText = (text: string) => text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
+const escapeText = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
+
+// In what sanitize-html writes, < and > stand for nothing but tags. Its own filter sees a text in pieces, cut at every
+// reference (`&zwj;`), and escaped, where a normal form could bring forth the very characters that were escaped.
+const cleanTexts = (html: string, normalization: Normalization, count: Count): string =>
+  html.replace(/(?<=^|>)[^<>]+/g, escaped => {
+    const text = unescapeText(escaped)
+    const cleaned = cleanText(text, normalization, count)
+    return cleaned === text ? escaped : escapeText(cleaned)
+  })
+
+/**
+ * HTML reduced to what the policy allows, its texts and attributes cleaned. Throws ProcessorError HTML_TOO_DEEP.
+ *
+ * A removed element can leave others nested as no parser would read them, so passes follow until nothing changes: the
+ * answer means to every parser what it meant to this one. The second pass has nothing left to remove and writes the tree
+ * as it reads it, so the third is the last; should a newer parser break that, the text alone is the answer.
+ */
+export const cleanHtml = (html: string, normalization: Normalization, count: Count, passesMax = 4): string => {
+  let before = html
+  for (let pass = 0; pass < passesMax; pass++) {
+    const cleaned = cleanTexts(sanitizeMarkup(before, normalization, count), normalization, count)
+    countComments(before, count)
+    if (cleaned === before) return cleaned
+    before = cleaned
+  }
+  return cleanTexts(sanitizeHtml(before, { allowedTags: [], allowedAttributes: {}, nonTextTags: tagsWithoutText }), normalization, count)
+}

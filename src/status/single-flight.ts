@@ -1,0 +1,25 @@
+/**
+ * Shares one load among callers that ask for the same key, but only a load that has not started yet: one under way may
+ * have read before the caller's moment, and would give it something older than an acknowledgement it has already seen.
+ * So a key has two places, `running` and `next`; whoever comes while one runs shares the next. An ordinary memoizer of
+ * promises would join the running one.
+ */
+export const createSingleFlight = <Value>(load: (key: string) => Promise<Value>): ((key: string) => Promise<Value>) => {
+  const flights = new Map<string, { running: Promise<Value>, next: Promise<Value> | null }>()
+
+  const start = (key: string): Promise<Value> => {
+    const running = load(key)
+    const flight = { running, next: null }
+    flights.set(key, flight)
+    const land = () => { if (flights.get(key) === flight && flight.next === null) flights.delete(key) }
+    running.then(land, land)
+    return running
+  }
+
+  return key => {
+    const flight = flights.get(key)
+    if (flight === undefined) return start(key)
+    flight.next ??= flight.running.then(() => start(key), () => start(key))
+    return flight.next
+  }
+}

@@ -1,0 +1,50 @@
+import type { Database } from './database.ts'
+import { toStoreFailure, type Transact } from './transact.ts'
+
+/** One visible change of one job, in the order of the commits. */
+export type Change = { version: number, jobId: string }
+
+/** The database's own record of what changed, whoever wrote. */
+export type ChangeLog = {
+  /** The newest version drawn; 0 before the first. */
+  head: () => number
+  /** The oldest version still in the log; undefined when the log is empty. */
+  oldest: () => number | undefined
+  /** The changes after a version, at most `limit`. */
+  after: (version: number, limit: number) => Change[]
+  /** A number that moves when any program has committed since the last call; costs no read of the data. */
+  dataVersion: () => number
+  /** Forgets changes made before `at` (ms since 1970), at most `limit`; returns how many. */
+  prune: (at: number, limit: number) => Promise<number>
+}
+
+export const createChangeLog = ({ database, transact }: { database: Database, transact: Transact }): ChangeLog => {
+  const { reader, writer } = database
+  // The sequence itself, not the log's last row: the log is pruned.
+  const head = reader.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
+  const oldest = reader.prepare(
+    writer.selectFrom('JobChange').select('version').orderBy('version').limit(1).compile().sql
+  ).pluck()
+  const after = reader.prepare<[number, number], Change>(
+    writer.selectFrom('JobChange').select(['version', 'jobId']).where('version', '>', 0).orderBy('version').limit(0).compile().sql
+  )
+  const dataVersion = reader.prepare('PRAGMA data_version').pluck()
+  const guarded = <Value>(read: () => Value): Value => {
+    try {
+      return read()
+    } catch (error) {
+      throw toStoreFailure(error)
+    }
+  }
+  return {
+    head: () => guarded(() => Number(head.get() ?? 0)),
+    oldest: () => guarded(() => oldest.get(1) as number | undefined),
+    after: (version, limit) => guarded(() => after.all(version, limit)),
+    dataVersion: () => guarded(() => Number(dataVersion.get())),
+    prune: (at, limit) => transact(async write => {
+      const old = write.selectFrom('JobChange').select('version').where('at', '<', at).orderBy('version').limit(limit)
+      const { numDeletedRows } = await write.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()
+      return Number(numDeletedRows)
+    })
+  }
+}

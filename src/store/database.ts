@@ -1,0 +1,83 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import SqliteDatabase from 'better-sqlite3'
+import {
+  CompiledQuery, type DatabaseConnection, type Dialect, Kysely, SqliteAdapter, SqliteDriver, SqliteIntrospector,
+  SqliteQueryCompiler
+} from 'kysely'
+import type { Tables } from './tables.ts'
+
+/** Refused below this: earlier releases could reset a WAL that another connection still read. */
+const sqliteVersionMin = '3.51.3'
+// How long a statement may hold the event loop waiting for another writer; the rest of the wait is asynchronous.
+const busyTimeoutMs = 100
+const walBytesMax = 64 * 1024 * 1024
+
+// A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
+class ImmediateSqliteDriver extends SqliteDriver {
+  override async beginTransaction (connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+}
+
+// SQLite rolls schema changes back like any others; Kysely assumes it does not.
+class TransactionalSqliteAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl (): boolean { return true }
+}
+
+const toDialect = (database: SqliteDatabase.Database): Dialect => ({
+  createAdapter: () => new TransactionalSqliteAdapter(),
+  createDriver: () => new ImmediateSqliteDriver({ database }),
+  createIntrospector: db => new SqliteIntrospector(db),
+  createQueryCompiler: () => new SqliteQueryCompiler()
+})
+
+/** The two connections of a process: one that writes, in turns, and one that only reads and never waits for it. */
+export type Database = {
+  path: string
+  writer: Kysely<Tables>
+  reader: SqliteDatabase.Database
+  close: () => Promise<void>
+}
+
+const isOlder = (version: string, least: string): boolean =>
+  version.localeCompare(least, 'en', { numeric: true }) < 0
+
+/** A read-only connection with the service's settings. */
+export const openReader = (path: string): SqliteDatabase.Database => {
+  const reader = new SqliteDatabase(path, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs })
+  reader.pragma('query_only = ON')
+  return reader
+}
+
+/** The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut. */
+export const openWriter = (path: string): SqliteDatabase.Database => {
+  mkdirSync(dirname(path), { recursive: true })
+  const writer = new SqliteDatabase(path, { timeout: busyTimeoutMs })
+  const version = writer.prepare('SELECT sqlite_version()').pluck().get() as string
+  if (isOlder(version, sqliteVersionMin)) {
+    writer.close()
+    throw new Error(`SQLite ${version} is too old: at least ${sqliteVersionMin} is needed`)
+  }
+  writer.pragma('journal_mode = WAL')
+  writer.pragma('synchronous = FULL')
+  writer.pragma(`journal_size_limit = ${walBytesMax}`)
+  writer.pragma('trusted_schema = OFF')
+  return writer
+}
+
+/** Opens a migrated or a new database file; the schema is `migrate`'s to make. */
+export const openDatabase = (path: string): Database => {
+  const writerConnection = openWriter(path)
+  const reader = openReader(path)
+  const writer = new Kysely<Tables>({ dialect: toDialect(writerConnection) })
+  return {
+    path,
+    writer,
+    reader,
+    close: async () => {
+      reader.close()
+      await writer.destroy()
+    }
+  }
+}

@@ -1,0 +1,33 @@
+import type { Transact, Write } from './transact.ts'
+
+/** What a key was used for. */
+export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt: number }
+
+export const findIdempotencyKey = async (
+  write: Write, tenant: string, key: string
+): Promise<IdempotencyRecord | undefined> =>
+  await write
+    .selectFrom('IdempotencyKey')
+    .select(['requestHash', 'jobId', 'createdAt'])
+    .where('tenant', '=', tenant)
+    .where('key', '=', key)
+    .executeTakeFirst()
+
+/** Remembers a key, in place of what it stood for before. */
+export const saveIdempotencyKey = async (
+  write: Write, tenant: string, key: string, record: IdempotencyRecord
+): Promise<void> => {
+  await write.replaceInto('IdempotencyKey').values({ tenant, key, ...record }).execute()
+}
+
+/** Forgets keys first used before `at` (ms since 1970), at most `limit`; returns how many. */
+export const pruneIdempotencyKeys = (transact: Transact, at: number, limit: number): Promise<number> =>
+  transact(async write => {
+    const old = await write
+      .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', at).orderBy('createdAt').limit(limit)
+      .execute()
+    for (const { tenant, key } of old) {
+      await write.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()
+    }
+    return old.length
+  })

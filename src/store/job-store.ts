@@ -1,0 +1,104 @@
+import type { Expression, SqlBool } from 'kysely'
+import { Kysely, sql } from 'kysely'
+import type { Job, JobLookup } from '../job/job.ts'
+import { toEpochMs, toIso } from '../job/time.ts'
+import type { Database } from './database.ts'
+import { type JobRow, type Tables, toColumns, toJob } from './tables.ts'
+import { toStoreFailure, type Write } from './transact.ts'
+
+const recordQuery = (db: Kysely<Tables>, jobId: Expression<string> | string) => db
+  .selectFrom('JobExecutionLog as log')
+  .leftJoin('JobResult as result', 'result.jobId', 'log.jobId')
+  .selectAll('log')
+  .select([
+    'result.contentType as resultContentType',
+    'result.fileName as resultFileName',
+    'result.sizeBytes as resultSizeBytes',
+    'result.sha256 as resultSha256',
+    'result.inlineJson as resultInlineJson'
+  ])
+  .where('log.jobId', '=', jobId as string)
+
+const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
+  .selectFrom('JobTombstone')
+  .select(['jobId', 'version', 'tenant', 'expiredAt'])
+  .where('jobId', '=', jobId)
+
+type TombstoneRow = Pick<Tables['JobTombstone'], 'jobId' | 'version' | 'tenant' | 'expiredAt'>
+
+const toLookup = (jobId: string, row: JobRow | undefined, tombstone: TombstoneRow | undefined): JobLookup => {
+  if (row !== undefined) return toJob(row)
+  if (tombstone === undefined) return { kind: 'absent', jobId }
+  return { kind: 'tombstone', tombstone: { ...tombstone, expiredAt: toEpochMs(tombstone.expiredAt) ?? 0 } }
+}
+
+/** Reads of the record. Throws STORE_UNAVAILABLE. */
+export type JobStore = {
+  find: (jobId: string) => Promise<JobLookup>
+  /** Random value of this database, renewed when a backup is restored: versions of another one mean nothing here. */
+  incarnation: () => string
+  /** Throws unless the database answers. */
+  ping: () => Promise<void>
+  /** The SQL of `find`, for whoever wants to see its plan. */
+  findSql: string
+}
+
+/**
+ * Kysely compiles the point read once, and one prepared statement is kept for it: building and preparing it anew
+ * would cost several times the read itself.
+ */
+export const createJobStore = ({ database }: { database: Database }): JobStore => {
+  const { reader, writer } = database
+  const findSql = recordQuery(writer, '').compile().sql
+  const findRecord = reader.prepare<[string], JobRow>(findSql)
+  const findTombstone = reader.prepare<[string], TombstoneRow>(tombstoneQuery(writer, '').compile().sql)
+  // One snapshot for both tables, or a row deleted between the two reads would look as if it had never been.
+  const findBoth = reader.transaction((jobId: string) => toLookup(jobId, findRecord.get(jobId), findTombstone.get(jobId)))
+  const pingStatement = reader.prepare('SELECT value FROM ServiceState WHERE name = ?').pluck()
+  // Async, so that every failure is a rejection, and so that another database can take longer.
+  // eslint-disable-next-line @typescript-eslint/require-await
+  const guarded = <Args extends unknown[], Value>(read: (...args: Args) => Value) => async (...args: Args): Promise<Value> => {
+    try {
+      return read(...args)
+    } catch (error) {
+      throw toStoreFailure(error)
+    }
+  }
+  return {
+    find: guarded(jobId => {
+      const row = findRecord.get(jobId)
+      return row === undefined ? findBoth(jobId) : toJob(row)
+    }),
+    incarnation: () => String(pingStatement.get('incarnation')),
+    ping: guarded(() => { pingStatement.get('incarnation') }),
+    findSql
+  }
+}
+
+/** The job as this transaction sees it, its own changes included. */
+export const findJob = async (write: Write, jobId: string): Promise<JobLookup> => {
+  const row = await recordQuery(write, jobId).executeTakeFirst()
+  const tombstone = row === undefined ? await tombstoneQuery(write, jobId).executeTakeFirst() : undefined
+  return toLookup(jobId, row, tombstone)
+}
+
+/** A new record of ours. */
+export const insertJob = async (write: Write, job: Job): Promise<void> => {
+  const { jobId, type, tenant, submittedBy, createdAt } = job
+  await write
+    .insertInto('JobExecutionLog')
+    .values({ jobId, type, tenant, submittedBy, createdAt: toIso(createdAt), ...toColumns(job) })
+    .execute()
+}
+
+/** Writes what a transition changed, if the record is still as the transition saw it. */
+export const updateJob = async (write: Write, job: Job): Promise<boolean> => {
+  const unchanged: Expression<SqlBool> = sql<SqlBool>`version = ${job.version}`
+  const { numUpdatedRows } = await write
+    .updateTable('JobExecutionLog')
+    .set(toColumns(job))
+    .where('jobId', '=', job.jobId)
+    .where(unchanged)
+    .executeTakeFirst()
+  return numUpdatedRows === 1n
+}

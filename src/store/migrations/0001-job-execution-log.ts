@@ -1,0 +1,148 @@
+import { type Kysely, sql } from 'kysely'
+
+/*
+ * The record, its laws and its change log.
+ *
+ * Every column of JobExecutionLog but `version` is visible to readers, and every visible change draws the next
+ * number of one database-wide sequence, JobChange.version, in the transaction of the change itself. So a version
+ * only rises, for a row deleted and made again too, and whoever reads JobChange in order misses nothing, no matter
+ * which program wrote. What no reader sees (queue, lease, input) lives in tables of its own: a heartbeat is no change.
+ *
+ * The triggers run inside other programs, so they use nothing newer than SQLite 3.37. The conflict clause of an outer
+ * statement (INSERT OR IGNORE …) overrides those of statements inside a trigger, so no statement in here can conflict.
+ */
+
+// REPLACE deletes without firing delete triggers (recursive_triggers is off by default), and a row can be deleted
+// and inserted again, so an insert is held against both what stands there and what is remembered of the dead.
+const terminalIsFinal = sql`
+  CREATE TRIGGER JobExecutionLog_terminal_insert BEFORE INSERT ON JobExecutionLog
+  WHEN EXISTS (SELECT 1 FROM JobExecutionLog
+               WHERE jobId = NEW.jobId AND status IN ('Succeeded', 'Failed') AND status IS NOT NEW.status)
+    OR EXISTS (SELECT 1 FROM JobTombstone
+               WHERE jobId = NEW.jobId AND status IN ('Succeeded', 'Failed') AND status IS NOT NEW.status)
+  BEGIN SELECT RAISE(ABORT, 'BR-001: a terminal status is never left'); END`
+
+const terminalIsFinalOnUpdate = sql`
+  CREATE TRIGGER JobExecutionLog_terminal_update BEFORE UPDATE OF status ON JobExecutionLog
+  WHEN OLD.status IN ('Succeeded', 'Failed') AND NEW.status IS NOT OLD.status
+  BEGIN SELECT RAISE(ABORT, 'BR-001: a terminal status is never left'); END`
+
+const jobIdIsFixed = sql`
+  CREATE TRIGGER JobExecutionLog_jobId_update BEFORE UPDATE OF jobId ON JobExecutionLog
+  WHEN NEW.jobId IS NOT OLD.jobId
+  BEGIN SELECT RAISE(ABORT, 'a jobId is never changed'); END`
+
+const drawVersion = sql.raw(`
+    INSERT INTO JobChange (jobId) VALUES (NEW.jobId);
+    UPDATE JobExecutionLog SET
+      version = last_insert_rowid(),
+      createdAt = coalesce(createdAt, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+    WHERE jobId = NEW.jobId;`)
+
+const onInsert = sql`
+  CREATE TRIGGER JobExecutionLog_inserted AFTER INSERT ON JobExecutionLog
+  BEGIN
+    DELETE FROM JobTombstone WHERE jobId = NEW.jobId;
+    ${drawVersion}
+  END`
+
+const visibleColumns = [
+  'type', 'status', 'startTime', 'endTime', 'resultUrl', 'errorDetails', 'tenant', 'progressPercent', 'createdAt',
+  'submittedBy', 'attempt', 'progressDone', 'progressTotal', 'progressStage', 'progressMessage', 'etaSeconds'
+]
+
+const visibleChange = sql.raw(visibleColumns.map(column => `OLD.${column} IS NOT NEW.${column}`).join(' OR '))
+
+// A version that another program writes is drawn anew. The one this trigger writes is known by being the newest
+// number of the change log, with this job's name on it.
+const onUpdate = sql`
+  CREATE TRIGGER JobExecutionLog_updated AFTER UPDATE ON JobExecutionLog
+  WHEN ${visibleChange}
+    OR (NEW.version IS NOT OLD.version
+        AND NOT EXISTS (SELECT 1 FROM JobChange WHERE version = NEW.version AND jobId = NEW.jobId
+                        AND version = (SELECT max(version) FROM JobChange)))
+  BEGIN ${drawVersion} END`
+
+const onDelete = sql`
+  CREATE TRIGGER JobExecutionLog_deleted AFTER DELETE ON JobExecutionLog
+  BEGIN
+    DELETE FROM JobTombstone WHERE jobId = OLD.jobId;
+    DELETE FROM JobQueue WHERE jobId = OLD.jobId;
+    DELETE FROM JobInput WHERE jobId = OLD.jobId;
+    DELETE FROM JobResult WHERE jobId = OLD.jobId;
+    DELETE FROM JobResultChunk WHERE jobId = OLD.jobId;
+    INSERT INTO JobChange (jobId) VALUES (OLD.jobId);
+    INSERT INTO JobTombstone (jobId, tenant, status, version, expiredAt)
+      VALUES (OLD.jobId, OLD.tenant, OLD.status, last_insert_rowid(), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+  END`
+
+const record = sql`
+  CREATE TABLE JobExecutionLog (
+    jobId TEXT NOT NULL PRIMARY KEY
+      CHECK (length(jobId) BETWEEN 1 AND 128 AND jobId NOT GLOB '*[^A-Za-z0-9._~-]*'),
+    type TEXT,
+    status TEXT NOT NULL CHECK (status IN ('Queued', 'Running', 'Succeeded', 'Failed')),
+    startTime TEXT,
+    endTime TEXT,
+    resultUrl TEXT,
+    errorDetails TEXT,
+    tenant TEXT,
+    progressPercent REAL CHECK (progressPercent BETWEEN 0 AND 100),
+    createdAt TEXT DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    version INTEGER NOT NULL DEFAULT 0,
+    submittedBy TEXT,
+    attempt INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0),
+    progressDone REAL,
+    progressTotal REAL,
+    progressStage TEXT,
+    progressMessage TEXT,
+    etaSeconds INTEGER
+  ) STRICT`
+
+const beside = [
+  sql`CREATE TABLE JobTombstone (
+    jobId TEXT NOT NULL PRIMARY KEY, tenant TEXT, status TEXT NOT NULL,
+    version INTEGER NOT NULL, expiredAt TEXT NOT NULL
+  ) STRICT`,
+  sql`CREATE TABLE JobChange (
+    version INTEGER PRIMARY KEY AUTOINCREMENT,
+    jobId TEXT NOT NULL,
+    at INTEGER NOT NULL DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))
+  ) STRICT`,
+  sql`CREATE TABLE JobQueue (
+    jobId TEXT NOT NULL PRIMARY KEY,
+    type TEXT NOT NULL,
+    maxAttempts INTEGER NOT NULL CHECK (maxAttempts >= 1),
+    timeoutMs INTEGER,
+    availableAt INTEGER NOT NULL,
+    leaseToken TEXT,
+    leaseHolder TEXT,
+    leaseExpiresAt INTEGER,
+    CHECK ((leaseToken IS NULL) = (leaseExpiresAt IS NULL))
+  ) STRICT`,
+  sql`CREATE INDEX JobQueue_free ON JobQueue (type, availableAt) WHERE leaseToken IS NULL`,
+  sql`CREATE INDEX JobQueue_leased ON JobQueue (leaseExpiresAt) WHERE leaseToken IS NOT NULL`,
+  sql`CREATE TABLE JobInput (
+    jobId TEXT NOT NULL PRIMARY KEY, input TEXT NOT NULL, access TEXT NOT NULL
+  ) STRICT`,
+  sql`CREATE TABLE JobResult (
+    jobId TEXT NOT NULL PRIMARY KEY, contentType TEXT NOT NULL, fileName TEXT NOT NULL,
+    sizeBytes INTEGER NOT NULL, sha256 TEXT NOT NULL, inlineJson TEXT
+  ) STRICT`,
+  sql`CREATE TABLE JobResultChunk (
+    jobId TEXT NOT NULL, startOffset INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (jobId, startOffset)
+  ) STRICT`,
+  sql`CREATE TABLE IdempotencyKey (
+    tenant TEXT NOT NULL, key TEXT NOT NULL, requestHash TEXT NOT NULL, jobId TEXT NOT NULL,
+    createdAt INTEGER NOT NULL, PRIMARY KEY (tenant, key)
+  ) STRICT, WITHOUT ROWID`,
+  sql`CREATE INDEX IdempotencyKey_age ON IdempotencyKey (createdAt)`,
+  sql`CREATE TABLE ServiceState (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL) STRICT`,
+  sql`INSERT INTO ServiceState (name, value) VALUES ('incarnation', lower(hex(randomblob(8))))`
+]
+
+const triggers = [terminalIsFinal, terminalIsFinalOnUpdate, jobIdIsFixed, onInsert, onUpdate, onDelete]
+
+export const up = async (db: Kysely<unknown>): Promise<void> => {
+  for (const statement of [record, ...beside, ...triggers]) await statement.execute(db)
+}

@@ -1,0 +1,40 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import SqliteDatabase from 'better-sqlite3'
+import type { Transaction } from 'kysely'
+import { ServiceFailure } from '../errors.ts'
+import type { Database } from './database.ts'
+import type { Tables } from './tables.ts'
+
+const { SqliteError } = SqliteDatabase
+
+// How long a write waits, asynchronously, for another program's transaction to end.
+const busyWaitMs = 5000
+const busyRetryMs = 20
+
+export type Write = Transaction<Tables>
+
+/** Runs work in one write transaction, whole or not at all. Throws STORE_UNAVAILABLE when the database cannot take it. */
+export type Transact = <Value>(work: (write: Write) => Promise<Value>) => Promise<Value>
+
+const isBusy = (error: unknown): boolean =>
+  error instanceof SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
+
+/** A failure of the database itself, as the client may hear of it; other errors as they are. */
+export const toStoreFailure = (error: unknown): unknown =>
+  error instanceof SqliteError && !error.code.startsWith('SQLITE_CONSTRAINT')
+    ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, { cause: error })
+    : error
+
+/** `now` in milliseconds, of a clock that only goes forward. */
+export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact =>
+  async work => {
+    const deadline = now() + busyWaitMs
+    for (;;) {
+      try {
+        return await database.writer.transaction().execute(work)
+      } catch (error) {
+        if (!isBusy(error) || now() >= deadline) throw toStoreFailure(error)
+        await delay(busyRetryMs)
+      }
+    }
+  }

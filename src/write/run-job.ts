@@ -1,0 +1,176 @@
+import { type Failure, isTerminal, type Job, type JobLookup } from '../job/job.ts'
+import { type JobEvent, transition } from '../job/lifecycle.ts'
+import type { ProgressUpdate } from '../job/progress.ts'
+import type { Expose } from '../status/expose.ts'
+import { findJob, updateJob } from '../store/job-store.ts'
+import {
+  clearLease, dequeue, extendLease, findAbandoned, findInput, findQueueItem, nextAvailable, type QueueItem, setLease
+} from '../store/queue.ts'
+import { appendChunk, discardChunks, insertResult } from '../store/result-store.ts'
+import type { Transact, Write } from '../store/transact.ts'
+
+/** The right to report on one run of a job: void as soon as another run could begin. */
+export type LeaseHeld = { jobId: string, leaseToken: string }
+
+/** A job to run. `input` and `access` are JSON text; `timeoutMs` bounds this one run. */
+export type Claim = LeaseHeld & {
+  type: string
+  input: string
+  access: string
+  attempt: number
+  timeoutMs: number | null
+  leaseExpiresAt: number
+}
+
+/** Facts of the bytes that were appended, to become the result. `sha256` in base64. */
+export type Completion = {
+  contentType: string
+  fileName: string
+  sizeBytes: number
+  sha256: string
+  inlineJson: string | null
+  message?: string
+}
+
+/** The lease ran out or went to another: nothing of what came with it is kept. */
+export class LeaseLost extends Error {
+  constructor (jobId: string) {
+    super(`the lease on job ${jobId} is lost`)
+    this.name = 'LeaseLost'
+  }
+}
+
+/** The commands of whoever runs jobs. All but `claim` and `rescue` throw LeaseLost; all throw STORE_UNAVAILABLE. */
+export type RunJob = {
+  claim: (types: readonly string[], holder: string, leaseMs: number) => Promise<Claim | null>
+  heartbeat: (lease: LeaseHeld, leaseMs: number) => Promise<void>
+  progress: (lease: LeaseHeld, update: ProgressUpdate) => Promise<void>
+  /** Appends result bytes at an offset; returns the new size. Throws OffsetMismatch. */
+  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array) => Promise<number>
+  complete: (lease: LeaseHeld, completion: Completion) => Promise<void>
+  fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<void>
+  /** Gives the job back unfinished, to be run again at once. */
+  release: (lease: LeaseHeld) => Promise<void>
+  /** Takes back jobs whose lease ran out, or that a holder left behind; returns how many, at most 100. */
+  rescue: (holder?: string) => Promise<number>
+}
+
+export type RunJobNeeds = {
+  transact: Transact
+  expose: Expose
+  randomId: () => string
+  /** ms since 1970. */
+  now: () => number
+}
+
+const rescuedAtOnceMax = 100
+
+const toOwnJob = (lookup: JobLookup): Job | undefined =>
+  lookup.kind === 'job' && lookup.job.submittedBy !== null ? lookup.job : undefined
+
+/** Applies an event to a job of the queue, and keeps the queue in step. Undefined: the event cannot happen. */
+const apply = async (write: Write, item: QueueItem, event: JobEvent, now: number): Promise<JobLookup | undefined> => {
+  const job = toOwnJob(await findJob(write, item.jobId))
+  const next = job === undefined ? undefined : transition(job, event)
+  if (next?.accepted !== true || !await updateJob(write, next.job)) return undefined
+  if (isTerminal(next.job)) await dequeue(write, item.jobId)
+  else if (next.job.state === 'queued') await clearLease(write, item.jobId, now + (next.retryAfterMs ?? 0))
+  return await findJob(write, item.jobId)
+}
+
+// Another program changed the record under the lease. If it queued the job again, the job is to be had again;
+// if it finished or replaced it, there is nothing left to run.
+const settleForeignChange = async (write: Write, jobId: string, now: number): Promise<void> => {
+  if (toOwnJob(await findJob(write, jobId))?.state === 'queued') await clearLease(write, jobId, now)
+  else await dequeue(write, jobId)
+}
+
+export const createRunJob = ({ transact, expose, randomId, now }: RunJobNeeds): RunJob => {
+  const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld): Promise<QueueItem> => {
+    const item = await findQueueItem(write, jobId)
+    if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now()) throw new LeaseLost(jobId)
+    return item
+  }
+
+  const report = async (
+    lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (write: Write) => Promise<void>
+  ): Promise<void> => {
+    const lookup = await transact(async write => {
+      const item = await requireLease(write, lease)
+      await alongside?.(write)
+      const changed = await apply(write, item, toEvent(item), now())
+      // Another program changed the record under the lease: what it wrote stands.
+      if (changed === undefined) throw new LeaseLost(lease.jobId)
+      return changed
+    })
+    await expose(lookup)
+  }
+
+  const claimNext = async (write: Write, types: readonly string[], holder: string, leaseMs: number) => {
+    for (;;) {
+      const item = await nextAvailable(write, types, now())
+      if (item === undefined) return undefined
+      const { jobId, type, timeoutMs } = item
+      const input = await findInput(write, jobId)
+      const lookup = input === undefined ? undefined : await apply(write, item, { type: 'claim', at: now() }, now())
+      if (input === undefined || lookup?.kind !== 'job') {
+        // No longer ours to run: another program replaced or finished the record.
+        await dequeue(write, jobId)
+        continue
+      }
+      const lease = { leaseToken: randomId(), leaseHolder: holder, leaseExpiresAt: now() + leaseMs }
+      await setLease(write, jobId, lease)
+      await discardChunks(write, jobId)
+      const { leaseToken, leaseExpiresAt } = lease
+      return { lookup, claim: { jobId, type, timeoutMs, leaseToken, leaseExpiresAt, ...input, attempt: lookup.job.attempt } }
+    }
+  }
+
+  return {
+    claim: async (types, holder, leaseMs) => {
+      const claimed = types.length === 0 ? undefined : await transact(write => claimNext(write, types, holder, leaseMs))
+      if (claimed === undefined) return null
+      await expose(claimed.lookup)
+      return claimed.claim
+    },
+    heartbeat: (lease, leaseMs) => transact(async write => {
+      await requireLease(write, lease)
+      await extendLease(write, lease.jobId, now() + leaseMs)
+    }),
+    progress: (lease, update) => report(lease, () => ({ type: 'progress', at: now(), update })),
+    append: (lease, offset, bytes) => transact(async write => {
+      await requireLease(write, lease)
+      return await appendChunk(write, lease.jobId, offset, bytes)
+    }),
+    complete: (lease, { message, ...result }) => report(
+      lease,
+      () => ({
+        type: 'complete',
+        at: now(),
+        resultUrl: `/api/v1/jobs/${lease.jobId}/result`,
+        result,
+        ...(message === undefined ? {} : { message })
+      }),
+      write => insertResult(write, lease.jobId, result)
+    ),
+    fail: (lease, failure, retryable) => report(
+      lease, ({ maxAttempts }) => ({ type: 'fail', at: now(), failure, retryable, maxAttempts })
+    ),
+    release: lease => report(lease, () => ({ type: 'release' })),
+    rescue: async holder => {
+      const lookups = await transact(async write => {
+        const rescued: JobLookup[] = []
+        const by = holder === undefined ? { expiredAt: now() } : { holder }
+        const abandoned = await findAbandoned(write, by, rescuedAtOnceMax)
+        for (const item of abandoned) {
+          const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
+          if (lookup === undefined) await settleForeignChange(write, item.jobId, now())
+          else rescued.push(lookup)
+        }
+        return rescued
+      })
+      await Promise.all(lookups.map(lookup => expose(lookup)))
+      return lookups.length
+    }
+  }
+}
