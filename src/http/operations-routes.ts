@@ -3,10 +3,13 @@ import { Type } from '@sinclair/typebox'
 import { Nullable, StringEnum } from '../job/job.ts'
 import { toIso } from '../job/time.ts'
 import type { Metrics } from '../metrics.ts'
-import { jsonAnswer } from './documented.ts'
+import { failures, jsonAnswer } from './documented.ts'
 
 /** How a part fares. `since` in ms since 1970: when it became so. */
 export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null }
+
+// No route reads a body that is encoded, so none takes the header.
+const refused = failures(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
 
 export type OperationsNeeds = {
   metrics: Metrics
@@ -44,7 +47,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Whether the process is alive',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonAnswer('It is.', Type.Object({ status: Type.Literal('ok') })) }
+      response: { 200: jsonAnswer('It is.', Type.Object({ status: StringEnum(['ok']) })), ...refused }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 
@@ -57,7 +60,8 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       security: [],
       response: {
         200: jsonAnswer('Ready; `degraded` where the store answers without the cache.', Type.Ref('Readiness')),
-        503: jsonAnswer('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness'))
+        503: jsonAnswer('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
+        ...refused
       }
     }
   }, async (_request, reply) => {
@@ -75,7 +79,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Numbers in the format of Prometheus',
       tags: ['Operations'],
       security: [],
-      response: { 200: { description: 'Text.', content: { 'text/plain': { schema: Type.String() } } } }
+      response: { 200: { description: 'Text.', content: { 'text/plain': { schema: Type.String() } } }, ...refused }
     }
   }, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
   return Promise.resolve()

@@ -68,7 +68,7 @@ const bytesAnswer = {
 }
 
 const failureCodes: readonly FailureCode[] =
-  ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'NO_RESULT', 'JOB_FAILED', 'JOB_EXPIRED', 'INTERNAL', 'STORE_UNAVAILABLE']
+  ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'NO_RESULT', 'JOB_FAILED', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
 const answers = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
   200: bytesAnswer,

@@ -6,7 +6,7 @@ import { jobStatusExamples, taskStatusExamples } from './examples.ts'
 import { principalOf, type Reveal, sendStatus } from './reveal.ts'
 
 const failureCodes: readonly FailureCode[] =
-  ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'INTERNAL', 'STORE_UNAVAILABLE']
+  ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
 const notModified = emptyAnswer('The client has this version already.', statusHeaders)
 

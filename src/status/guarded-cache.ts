@@ -1,0 +1,73 @@
+import { createMemoryCache } from '../cache/memory-cache.ts'
+import { createRedisCache } from '../cache/redis-cache.ts'
+import type { StatusCache } from '../cache/status-cache.ts'
+import { createEpoch, createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
+
+/** A cache together with the epoch that says when its cells may be believed. */
+export type GuardedCache = {
+  kind: 'memory' | 'redis'
+  cache: StatusCache
+  epoch: Epoch
+  status: () => EpochStatus
+  /** Resolves once it is known whether the cache can be used; then it is watched until `stop`. */
+  start: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+export type GuardedCacheNeeds = {
+  /** Keeps the cells of one database apart from those of others. */
+  incarnation: string
+  randomId: () => string
+  /** ms since 1970. */
+  now: () => number
+  /** ms of a clock that only goes forward. */
+  monotonicNow: () => number
+  onChange: (status: EpochStatus) => void
+  onError: (error: Error) => void
+}
+
+const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: GuardedCacheNeeds): GuardedCache => {
+  const status: EpochStatus = { mode: 'on', since: now(), reason: null }
+  const cache = createMemoryCache({ now: monotonicNow, random: Math.random })
+  return {
+    kind: 'memory',
+    cache,
+    epoch: createFixedEpoch(randomId),
+    status: () => status,
+    start: () => {
+      onChange(status)
+      return Promise.resolve()
+    },
+    stop: cache.close
+  }
+}
+
+const openRedisCache = (url: string, { incarnation, randomId, now, onChange, onError }: GuardedCacheNeeds): GuardedCache => {
+  const cache = createRedisCache({ url, incarnation, random: Math.random, onError })
+  const epoch = createEpoch({
+    identify: cache.identify,
+    randomId,
+    now,
+    schedule: (work, ms) => {
+      const timer = setTimeout(work, ms).unref()
+      return { cancel: () => { clearTimeout(timer) } }
+    },
+    onChange
+  })
+  cache.onDisconnect(reason => { epoch.trip(epoch.view(), reason) })
+  return {
+    kind: 'redis',
+    cache,
+    epoch,
+    status: epoch.status,
+    start: epoch.start,
+    stop: async () => {
+      epoch.stop()
+      await cache.close()
+    }
+  }
+}
+
+/** The cache in Redis where there is a URL for it, else in the memory of this process. */
+export const openGuardedCache = (redisUrl: string | null, needs: GuardedCacheNeeds): GuardedCache =>
+  redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, needs)
