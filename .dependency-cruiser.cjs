@@ -1,0 +1,69 @@
+// Imports run one way: main → app → http → status → cache, http → write → store, background → status and store;
+// everything may know job and errors.
+const parts = ['job', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
+const leaves = ['errors.ts', 'config.ts', 'metrics.ts']
+
+/** A part may import itself and what is named here. */
+function only (part, allowed, comment) {
+  const parts = [part, ...allowed.filter(name => !name.includes('.'))].map(name => `^src/${name}/`)
+  const files = allowed.filter(name => name.includes('.')).map(name => `^src/${name.replace('.', '\\.')}$`)
+  return {
+    name: `${part}-imports`,
+    comment,
+    severity: 'error',
+    from: { path: `^src/${part}/` },
+    to: { path: '^src/', pathNot: [...parts, ...files] }
+  }
+}
+
+function never (name, comment, from, to) {
+  return { name, comment, severity: 'error', from, to }
+}
+
+module.exports = {
+  forbidden: [
+    never('no-cycle', 'Parts that need each other are one part.', { path: '^(src|scripts|bench)/' }, { circular: true }),
+    never('no-orphan', 'Nothing imports this file.',
+      { orphan: true, path: '^src/', pathNot: '^src/main\\.ts$' }, {}),
+    never('unreached', 'main.ts does not reach this file, so it is dead (or is waiting to be wired).',
+      { path: '^src/(main\\.ts$|processors/thread\\.ts$)' },
+      { reachable: false, path: '^src/', pathNot: '^src/(main|processors/thread)\\.ts$' }),
+    never('unresolved', 'The import leads nowhere.', {}, { couldNotResolve: true }),
+    never('no-dev-packages', 'The service runs without development packages.',
+      { path: '^src/' }, { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] }),
+    never('src-stands-alone', 'The service does not know its tests and tools.',
+      { path: '^src/' }, { path: '^(test|scripts|bench)/' }),
+
+    only('job', [], 'The domain imports nothing of ours.'),
+    only('store', ['job', ...leaves], 'The record knows the domain only; it and the cache never meet.'),
+    only('cache', ['job', ...leaves], 'The cache knows the domain only; it and the store never meet.'),
+    only('status', ['job', 'cache', 'store', ...leaves], 'The protocol knows cache and store, and no HTTP.'),
+    only('write', ['job', 'store', 'status', ...leaves], 'Commands write the record and reveal it through expose().'),
+    only('background', ['job', 'status', 'store', 'write', 'processors', ...leaves], 'Loops stand beside http, not above it.'),
+    only('processors', ['job', 'errors.ts'], 'A processor can be run without the service.'),
+    only('http', ['job', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
+
+    never('only-status-touches-the-cache', 'Whoever else did could show an older version.',
+      { path: '^src/', pathNot: '^src/(cache|status)/|^src/app\\.ts$' }, { path: '^src/cache/' }),
+    never('status-knows-store-types-only', 'The store is given to it as a need.',
+      { path: '^src/status/' }, { path: '^src/store/', dependencyTypesNot: ['type-only'] }),
+    never('write-knows-status-types-only', 'expose() is given to it as a need.',
+      { path: '^src/write/' }, { path: '^src/status/', dependencyTypesNot: ['type-only'] }),
+    never('no-http-in-the-core', 'status and write know neither Fastify nor ioredis; nor does the domain.',
+      { path: '^src/(job|status|write|store)/' }, { path: 'node_modules/(fastify|@fastify/[^/]+|ioredis)/' }),
+    never('job-has-no-io', 'The domain is types and pure functions.',
+      { path: '^src/job/' }, { dependencyTypes: ['core'] }),
+    never('leaves', 'Everything imports these, so they import nothing of ours.',
+      { path: '^src/(errors|config|metrics)\\.ts$' }, { path: '^src/' }),
+    never('parts-are-listed', 'A new part needs its law above.',
+      { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
+    never('app-is-the-root', 'Only main.ts composes and only app.ts is composed.',
+      { path: '^src/', pathNot: '^src/main\\.ts$' }, { path: '^src/(app|main)\\.ts$' })
+  ],
+  options: {
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    doNotFollow: { path: 'node_modules' },
+    enhancedResolveOptions: { extensions: ['.ts', '.js', '.mjs', '.cjs', '.json', '.node'], exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] }
+  }
+}

@@ -1,0 +1,73 @@
+import neostandard, { resolveIgnoresFromGitignore } from 'neostandard'
+import tseslint from 'typescript-eslint'
+
+const noDefaultExport = {
+  selector: 'ExportDefaultDeclaration, ExportSpecifier[exported.name="default"]',
+  message: 'Export by name: an import then says the same word as the file it comes from.'
+}
+const processEnv = {
+  selector: 'MemberExpression[object.name="process"]:matches([property.name="env"], [property.value="env"]), ' +
+    'VariableDeclarator[init.name="process"] > ObjectPattern > Property[key.name="env"]',
+  message: 'Only src/config.ts reads the environment; take a value from the configuration.'
+}
+const processImport = {
+  selector: 'ImportDeclaration[source.value=/^(node:)?process$/]',
+  message: 'Use the global process, which the other rules watch.'
+}
+
+export default [
+  { ignores: resolveIgnoresFromGitignore() },
+  ...neostandard({ ts: true, noJsx: true }),
+  ...tseslint.configs.recommendedTypeChecked.map(config => ({ ...config, files: ['**/*.ts'] })),
+  {
+    files: ['**/*.ts'],
+    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    rules: {
+      '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      // Fastify's hooks and route handlers are asynchronous by contract, also where one awaits nothing.
+      '@typescript-eslint/require-await': 'off',
+      // Parts are closures made by createX(), none of their methods knows `this`.
+      '@typescript-eslint/unbound-method': 'off',
+      // A schema and the type read from it share a name on purpose; the compiler reports what is declared twice.
+      '@typescript-eslint/no-redeclare': 'off',
+      '@typescript-eslint/only-throw-error': ['error', { allowRethrowing: true, allowThrowingUnknown: true }],
+      'no-void': ['error', { allowAsStatement: true }],
+      // It does not see what a closure changes while the loop awaits.
+      'no-unmodified-loop-condition': 'off'
+    }
+  },
+  {
+    files: ['src/**/*.ts'],
+    rules: {
+      'max-lines': ['error', { max: 250, skipBlankLines: true, skipComments: true }],
+      'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true, IIFEs: true }],
+      'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport]
+    }
+  },
+  {
+    files: ['src/config.ts'],
+    rules: { 'no-restricted-syntax': ['error', noDefaultExport] }
+  },
+  {
+    // Control and combining characters are what these files are about; as escapes they can be read.
+    files: ['src/processors/sanitize/**/*.ts', 'test/processors/sanitize-*.test.ts'],
+    rules: {
+      'no-control-regex': 'off',
+      'no-misleading-character-class': ['error', { allowEscape: true }]
+    }
+  },
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      // tap's t.test() returns a promise that tap itself waits for.
+      '@typescript-eslint/no-floating-promises': ['error', {
+        allowForKnownSafeCalls: [
+          { from: 'package', name: 'test', package: '@tapjs/test' },
+          { from: 'package', name: 'test', package: '@tapjs/core' },
+          { from: 'package', name: 'PromiseWithSubtest', package: '@tapjs/core' }
+        ]
+      }]
+    }
+  }
+]

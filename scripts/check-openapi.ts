@@ -1,0 +1,42 @@
+// Lints the OpenAPI document the service prints; a warning fails as well.
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+interface Report {
+  totals: { errors: number; warnings: number }
+}
+
+const maxBuffer = 64 * 1024 * 1024
+
+function lint (path: string, format: 'json' | 'stylish'): { status: number | null; stdout: string } {
+  return spawnSync('redocly', ['lint', path, '--config', 'redocly.yaml', '--format', format], {
+    encoding: 'utf8',
+    maxBuffer,
+    stdio: ['ignore', 'pipe', format === 'stylish' ? 'inherit' : 'ignore'],
+    env: { ...process.env, REDOCLY_TELEMETRY: 'off', REDOCLY_SUPPRESS_UPDATE_NOTICE: 'true' }
+  })
+}
+
+const document = spawnSync('npm', ['run', '--silent', 'openapi'], { encoding: 'utf8', maxBuffer, stdio: ['ignore', 'pipe', 'inherit'] })
+if (document.status !== 0) {
+  console.error('openapi: the document could not be printed')
+  process.exit(1)
+}
+const dir = mkdtempSync(join(tmpdir(), 'openapi-'))
+try {
+  const path = join(dir, 'openapi.json')
+  writeFileSync(path, document.stdout)
+  const { status, stdout } = lint(path, 'json')
+  const { errors, warnings } = (JSON.parse(stdout) as Report).totals
+  if (status !== 0 || errors + warnings > 0) {
+    console.error(lint(path, 'stylish').stdout)
+    console.error(`openapi: ${errors} errors, ${warnings} warnings`)
+    process.exitCode = 1
+  } else {
+    console.log('openapi: the document is sound')
+  }
+} finally {
+  rmSync(dir, { recursive: true })
+}

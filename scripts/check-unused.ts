@@ -1,0 +1,108 @@
+// Fails on exports of src that nobody imports and on packages that nobody uses or nobody declared.
+import { existsSync, globSync, readFileSync } from 'node:fs'
+import { builtinModules } from 'node:module'
+import { dirname, relative, resolve } from 'node:path'
+import ts from 'typescript'
+
+interface Manifest {
+  dependencies?: Record<string, string>
+  devDependencies?: Record<string, string>
+  scripts?: Record<string, string>
+}
+
+const configPath = resolve('tsconfig.json')
+const { fileNames, options } = ts.parseJsonConfigFileContent(
+  ts.readConfigFile(configPath, path => ts.sys.readFile(path)).config, ts.sys, dirname(configPath)
+)
+const program = ts.createProgram(fileNames, options)
+const checker = program.getTypeChecker()
+const ownFiles = program.getSourceFiles().filter(file => !file.fileName.includes('/node_modules/'))
+const isSrc = (file: ts.SourceFile): boolean => relative('.', file.fileName).startsWith('src/')
+const isScript = (file: ts.SourceFile): boolean => relative('.', file.fileName).startsWith('scripts/')
+
+const usedSymbols = new Set<ts.Symbol>()
+const entryFiles = new Set([resolve('src/main.ts')])
+const importedBy = new Map<string, { runs: boolean }>()
+
+function useModule (specifier: ts.Node, file: ts.SourceFile, names: readonly ts.Node[] | 'all'): void {
+  if (!ts.isStringLiteral(specifier)) return
+  if (!specifier.text.startsWith('.') && !specifier.text.startsWith('node:')) {
+    const name = specifier.text.split('/').slice(0, specifier.text.startsWith('@') ? 2 : 1).join('/')
+    importedBy.set(name, { runs: isSrc(file) || isScript(file) || (importedBy.get(name)?.runs ?? false) })
+  }
+  const module = checker.getSymbolAtLocation(specifier)
+  if (names === 'all' && module) for (const symbol of checker.getExportsOfModule(module)) usedSymbols.add(symbol)
+  if (names === 'all') return
+  for (const node of names) {
+    const symbol = checker.getSymbolAtLocation(node)
+    if (symbol) usedSymbols.add(symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol)
+  }
+}
+
+function visit (node: ts.Node, file: ts.SourceFile): void {
+  if (ts.isImportDeclaration(node)) {
+    const bindings = node.importClause?.namedBindings
+    const names = bindings && ts.isNamedImports(bindings) ? bindings.elements.map(element => element.name) : []
+    const isNamespace = bindings !== undefined && ts.isNamespaceImport(bindings)
+    useModule(node.moduleSpecifier, file, isNamespace ? 'all' : [...names, ...(node.importClause?.name ? [node.importClause.name] : [])])
+  } else if (ts.isExportDeclaration(node) && node.moduleSpecifier) {
+    useModule(node.moduleSpecifier, file, 'all')
+  } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword && node.arguments[0]) {
+    useModule(node.arguments[0], file, 'all')
+  } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
+    useModule(node.argument.literal, file, 'all')
+  } else if (ts.isNewExpression(node) && node.expression.getText(file) === 'URL') {
+    // Worker threads and child processes are started by address.
+    const target = node.arguments?.[0]
+    if (target && ts.isStringLiteral(target) && target.text.startsWith('.')) {
+      entryFiles.add(resolve(dirname(file.fileName), target.text))
+    }
+  }
+  ts.forEachChild(node, child => { visit(child, file) })
+}
+
+// A type that others only meet in a signature of its file need not be imported by them.
+function isTypeOfOwnFile (symbol: ts.Symbol, file: ts.SourceFile): boolean {
+  if (symbol.flags & ts.SymbolFlags.Value) return false
+  const mentions = (node: ts.Node): boolean =>
+    (ts.isTypeReferenceNode(node) && checker.getSymbolAtLocation(node.typeName) === symbol) ||
+    (ts.forEachChild(node, mentions) ?? false)
+  return mentions(file)
+}
+
+function unusedExports (): string[] {
+  return ownFiles.filter(file => isSrc(file) && !entryFiles.has(resolve(file.fileName))).flatMap(file => {
+    const module = checker.getSymbolAtLocation(file)
+    return (module ? checker.getExportsOfModule(module) : [])
+      .filter(symbol => !usedSymbols.has(symbol) && !isTypeOfOwnFile(symbol, file))
+      .map(symbol => `${relative('.', file.fileName)}: export ${symbol.name} is imported nowhere`)
+  })
+}
+
+function isUsedAsTool (name: string, text: string): boolean {
+  const { bin } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8')) as { bin?: string | Record<string, string> }
+  const words = [name, ...(typeof bin === 'object' ? Object.keys(bin) : [])]
+  return words.some(word => new RegExp(`(?<![\\w@/-])${word}(?![\\w/-])`).test(text))
+}
+
+function packageProblems (): string[] {
+  const { dependencies = {}, devDependencies = {}, scripts = {} } = JSON.parse(readFileSync('package.json', 'utf8')) as Manifest
+  const toolFiles = ['.ci/run', 'eslint.config.js', '.dependency-cruiser.cjs', ...globSync('{scripts,test,bench}/**/*.{ts,mjs}', { exclude: ['**/node_modules/**'] })]
+  const text = [...Object.values(scripts), ...toolFiles.filter(path => existsSync(path)).map(path => readFileSync(path, 'utf8'))].join('\n')
+  const declared = { ...dependencies, ...devDependencies }
+  return [
+    ...Object.keys(dependencies).filter(name => !importedBy.get(name)?.runs)
+      .map(name => `package.json: dependency ${name} is imported nowhere in src or scripts`),
+    ...Object.keys(devDependencies)
+      .filter(name => !name.startsWith('@types/') && !importedBy.has(name) && !isUsedAsTool(name, text))
+      .map(name => `package.json: devDependency ${name} is used nowhere`),
+    ...[...importedBy.keys()].filter(name => !(name in declared) && !builtinModules.includes(name))
+      .map(name => `${name} is imported but not in package.json`)
+  ]
+}
+
+for (const file of ownFiles) visit(file, file)
+if (!ownFiles.some(isSrc)) throw new Error('no file of src was read')
+const problems = [...unusedExports(), ...packageProblems()]
+for (const problem of problems) console.error(problem)
+process.exitCode = problems.length === 0 ? 0 : 1

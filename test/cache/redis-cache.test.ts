@@ -1,0 +1,128 @@
+import t, { type Test } from 'tap'
+import { createRedisCache, type RedisCache, redisOptions } from '../../src/cache/redis-cache.ts'
+import { freePort, type PrivateRedis, startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+import { absent, cacheConformance, entryAt } from './conformance.ts'
+
+const e = 'e1'
+let incarnations = 0
+
+const open = async (t: Test, redis: { url: string }, random = () => 0): Promise<RedisCache & { incarnation: string }> => {
+  const incarnation = `i${incarnations++}`
+  const cache = createRedisCache({ url: redis.url, incarnation, random, onError: () => {} })
+  t.teardown(cache.close)
+  await cache.identify().catch(() => {})
+  return { ...cache, incarnation }
+}
+
+t.test('with a Redis', async t => {
+  const redis: PrivateRedis = await startRedis(t)
+
+  t.test('keeps the promises of a status cache', t => {
+    cacheConformance(t, async t => {
+      const cache = await open(t, redis)
+      const evict = async (epoch: string, jobId: string) => { await redis.client.del(`js:${cache.incarnation}:${epoch}:${jobId}`) }
+      return { cache, evict }
+    })
+    t.end()
+  })
+
+  t.test('keys name incarnation, epoch and job, and end at their time', async t => {
+    const cache = await open(t, redis, () => 0.5)
+    const key = (jobId: string) => `js:${cache.incarnation}:${e}:${jobId}`
+    const ttlOf = async (jobId: string) => await redis.client.pttl(key(jobId))
+    await cache.lease(e, 'token', 'a')
+    t.ok(await ttlOf('token') > 4000 && await ttlOf('token') <= 5000)
+    const entries = [
+      [entryAt(1, { jobId: 'live' }), 1800], [entryAt(1, { jobId: 'done', state: 'succeeded' }), 3_240_000], [{ ...absent, jobId: 'none' }, 2700]
+    ] as const
+    for (const [entry, bound] of entries) {
+      await cache.lease(e, entry.jobId, 'a')
+      await cache.expose(e, entry, 'a')
+      const ttlMs = await ttlOf(entry.jobId)
+      t.ok(ttlMs > bound - 1000 && ttlMs <= bound, `${entry.jobId}: ${ttlMs}`)
+    }
+    await cache.expose(e, entryAt(2, { jobId: 'live', state: 'failed' }), null)
+    t.ok(await ttlOf('live') > 3_000_000, 'a newer entry brings its own time')
+  })
+
+  t.test('bytes of others in a cell are no entry, are cleared away, and block nothing', async t => {
+    const cache = await open(t, redis)
+    const key = `js:${cache.incarnation}:${e}:job-1`
+    const good = 'E5 running 1 0 0 job-1 - 13 2\n{"jobId":"job-1",}{}'
+    const planted = [
+      'garbage', '', 'E99 running 1 0 0 job-1 - 5 5\nshort', 'E9 running 1 0 0 job-2 - 0 0\n', 'E9 nostate 1 0 0 job-1 - 0 0\n',
+      'E9 running 1 0 0 job-1 - 2 2\n{}{}', good.replace('E5', 'Ex')
+    ]
+    for (const bytes of planted) {
+      await redis.client.set(key, bytes)
+      t.same(await cache.get(e, 'job-1'), { kind: 'miss' }, JSON.stringify(bytes))
+      await cache.lease(e, 'job-1', 'a')
+      const lease = await cache.lease(e, 'job-1', 'b')
+      t.equal(lease.kind, 'token')
+      await cache.expose(e, entryAt(1), lease.kind === 'token' ? lease.token : null)
+      t.match(await cache.get(e, 'job-1'), { entry: { version: 1 } })
+    }
+  })
+
+  t.test('garbage met by an exposure is deleted', async t => {
+    const cache = await open(t, redis)
+    const key = `js:${cache.incarnation}:${e}:job-1`
+    await redis.client.set(key, 'garbage')
+    await cache.expose(e, entryAt(1), null)
+    t.equal(await redis.client.exists(key), 0)
+  })
+
+  t.test('says which server it is, and refuses one that cannot be used', async t => {
+    const cache = await open(t, redis)
+    const info = await redis.client.info('server')
+    t.ok(info.includes(`run_id:${await cache.identify()}`))
+    await redis.client.replicaof('127.0.0.1', String(await freePort()))
+    await t.rejects(cache.identify(), /not a master/)
+    await redis.client.replicaof('NO', 'ONE')
+    await redis.client.config('SET', 'maxmemory', '1')
+    await t.rejects(cache.identify(), /OOM/)
+    await redis.client.config('SET', 'maxmemory', '0')
+    await t.resolves(cache.identify())
+  })
+})
+
+t.test('commands to a Redis that is away fail at once, and the cache comes back by itself', async t => {
+  const redis = await startRedis(t)
+  const cache = await open(t, redis)
+  let reason = ''
+  cache.onDisconnect(text => { reason = text })
+  await cache.lease(e, 'job-1', 'a')
+  await redis.kill()
+  await until(() => reason !== '', 'the news of the lost connection')
+  await t.rejects(cache.get(e, 'job-1'))
+  await t.rejects(cache.lease(e, 'job-1', 'a'))
+  await t.rejects(cache.expose(e, entryAt(1), null))
+  await redis.restart()
+  await until(async () => await cache.identify().then(() => true, () => false), 'the connection')
+  t.same(await cache.lease(e, 'job-1', 'b'), { kind: 'token', token: 'b' }, 'back, and empty')
+})
+
+t.test('a command to a Redis that hangs is given up', async t => {
+  const redis = await startRedis(t)
+  const cache = await open(t, redis)
+  redis.process().kill('SIGSTOP')
+  await t.rejects(cache.get(e, 'job-1'), /timed out/)
+  redis.process().kill('SIGCONT')
+})
+
+t.test('client settings: nothing waits for a connection, nothing is sent twice', t => {
+  t.match(redisOptions, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    commandTimeout: 100,
+    socketTimeout: 500,
+    connectTimeout: 1000,
+    enableAutoPipelining: false
+  })
+  for (const text of ['READONLY x', 'MASTERDOWN x', 'LOADING x']) t.equal(redisOptions.reconnectOnError(new Error(text)), true)
+  t.equal(redisOptions.reconnectOnError(new Error('ERR x')), false)
+  t.equal(redisOptions.retryStrategy(100), 1000)
+  t.end()
+})

@@ -1,0 +1,92 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import SqliteDatabase from 'better-sqlite3'
+import type { Test } from 'tap'
+import type { StatusCache } from '../../src/cache/status-cache.ts'
+import { createViews } from '../../src/http/views.ts'
+import type { JobLookup } from '../../src/job/job.ts'
+import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
+import { createExpose, type Expose } from '../../src/status/expose.ts'
+import { createReadStatus, type ReadSource } from '../../src/status/read-status.ts'
+import { createChangeLog } from '../../src/store/change-log.ts'
+import { openDatabase } from '../../src/store/database.ts'
+import { createJobStore } from '../../src/store/job-store.ts'
+import { migrate } from '../../src/store/migrations/migrate.ts'
+import { createTransact } from '../../src/store/transact.ts'
+
+/** The parts below HTTP on a real SQLite file, with what a test wants to put in their place. */
+export type PartsOptions = {
+  cache: StatusCache
+  epoch?: Epoch
+  /** Stands before the store's own find. */
+  aroundFind?: (find: (jobId: string) => Promise<JobLookup>) => (jobId: string) => Promise<JobLookup>
+  aroundExpose?: (expose: Expose) => Expose
+}
+
+export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() => 'e1'), aroundFind, aroundExpose }: PartsOptions) => {
+  const databasePath = join(t.testdir(), 'jobs.db')
+  const database = openDatabase(databasePath)
+  t.teardown(database.close)
+  await migrate(database.writer)
+  const transact = createTransact({ database, now: () => performance.now() })
+  const store = createJobStore({ database })
+  const changeLog = createChangeLog({ database, transact })
+  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+  const reads: ReadSource[] = []
+  const find = aroundFind === undefined ? store.find : aroundFind(store.find)
+  const expose = createExpose({ cache, epoch, toEntry })
+  const readStatus = createReadStatus({
+    cache,
+    epoch,
+    expose: aroundExpose === undefined ? expose : aroundExpose(expose),
+    find,
+    randomId: randomUUID,
+    onRead: source => { reads.push(source) }
+  })
+  const foreign = new SqliteDatabase(databasePath)
+  t.teardown(() => { foreign.close() })
+  return {
+    database,
+    databasePath,
+    transact,
+    store,
+    changeLog,
+    expose,
+    readStatus,
+    reads,
+    /** Runs SQL as another program would. */
+    sql: (text: string) => { foreign.exec(text) },
+    /** Commits the next percent of job-1, and tells the new version. */
+    advance: (percent: number): number => {
+      foreign.exec(`UPDATE JobExecutionLog SET progressPercent = ${percent} WHERE jobId = 'job-1'`)
+      return foreign.prepare("SELECT version FROM JobExecutionLog WHERE jobId = 'job-1'").pluck().get() as number
+    }
+  }
+}
+
+/** A place where a test can hold a call and let it go. */
+export const createGate = () => {
+  let isShut = false
+  let open = () => {}
+  let opened = Promise.resolve()
+  let arrived = () => {}
+  let arrival = new Promise<void>(resolve => { arrived = resolve })
+  return {
+    shut: () => {
+      isShut = true
+      opened = new Promise(resolve => { open = resolve })
+      arrival = new Promise(resolve => { arrived = resolve })
+    },
+    open: () => {
+      isShut = false
+      open()
+    },
+    /** Resolves when a call stands at the shut gate. */
+    reached: async () => { await arrival },
+    pass: async () => {
+      if (!isShut) return
+      arrived()
+      await opened
+    }
+  }
+}

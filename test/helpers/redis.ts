@@ -1,0 +1,64 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { Redis } from 'ioredis'
+import type { Test } from 'tap'
+
+export const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** A Redis of the test's own, which it may kill. */
+export type PrivateRedis = {
+  url: string
+  port: number
+  process: () => ChildProcess
+  /** A client for looking inside. */
+  client: Redis
+  kill: () => Promise<void>
+  /** Starts it again, empty, on the same port. */
+  restart: () => Promise<void>
+}
+
+// The server dies with the test process, however that dies.
+const launch = async (port: number): Promise<ChildProcess> => {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
+    { stdio: ['ignore', 'pipe', 'inherit'] })
+  for await (const line of child.stdout) {
+    if (String(line).includes('Ready to accept connections')) break
+  }
+  child.stdout.resume()
+  return child
+}
+
+export const startRedis = async (t: Test): Promise<PrivateRedis> => {
+  const port = await freePort()
+  let child = await launch(port)
+  const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20 })
+  client.on('error', () => {})
+  const kill = async () => {
+    if (child.exitCode !== null || child.signalCode !== null) return
+    const exit = once(child, 'exit')
+    child.kill('SIGCONT')
+    child.kill('SIGKILL')
+    await exit
+  }
+  t.teardown(async () => {
+    client.disconnect()
+    await kill()
+  })
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    port,
+    process: () => child,
+    client,
+    kill,
+    restart: async () => { child = await launch(port) }
+  }
+}

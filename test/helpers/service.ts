@@ -1,0 +1,110 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+import { type App, createApp } from '../../src/app.ts'
+import { loadConfig } from '../../src/config.ts'
+import { bearer, secret, type TokenClaims } from './tokens.ts'
+import { until } from './until.ts'
+
+const run = promisify(execFile)
+
+/** Runs SQL with the sqlite3 program: a writer that has nothing of ours in it. */
+export const sqlite3 = async (databasePath: string, sql: string): Promise<string> =>
+  (await run('sqlite3', ['-cmd', '.timeout 5000', databasePath, sql])).stdout.trim()
+
+export type Environment = Record<string, string>
+
+const environment = (databasePath: string, env: Environment): Environment =>
+  ({ DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', LOG_LEVEL: 'debug', ...env })
+
+type Ask = { method?: string, claims?: TokenClaims, headers?: Record<string, string>, body?: unknown }
+
+/** A client of a service: `ask` sends a real HTTP request with a token (unless the header is given). */
+const createClient = (url: string) => {
+  const ask = async (path: string, { method = 'GET', claims, headers = {}, body }: Ask = {}): Promise<Response> =>
+    await fetch(url + path, {
+      method,
+      redirect: 'manual',
+      headers: {
+        ...('authorization' in headers ? {} : bearer(claims)),
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers
+      },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) })
+    })
+  const askJson = async (path: string, options?: Ask): Promise<any> => await (await ask(path, options)).json()
+  const submit = async (type: string, input: unknown, options: Ask = {}): Promise<string> =>
+    (await askJson('/api/v1/jobs', { method: 'POST', ...options, body: { type, input } })).jobId as string
+  /** Polls until the job has ended; the v1 view. */
+  const finished = async (jobId: string, options?: Ask) => await until(async () => {
+    const job = await askJson(`/api/v1/jobs/${jobId}`, options)
+    return job.status === 'Succeeded' || job.status === 'Failed' ? job : undefined
+  }, 'the end of the job')
+  return { url, ask, askJson, submit, finished }
+}
+
+export type Client = ReturnType<typeof createClient>
+
+export type Service = Client & {
+  app: App
+  databasePath: string
+  logs: Array<Record<string, any>>
+  /** Drains it before the test ends. */
+  stop: () => Promise<void>
+  sql: (sql: string) => Promise<string>
+}
+
+/** A service in this process, on real parts, listening on a free port; its log lines are kept. */
+export const startService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db')): Promise<Service> => {
+  const logs: Array<Record<string, any>> = []
+  const app = await createApp(loadConfig(environment(databasePath, env)), {
+    logStream: { write: line => { logs.push(JSON.parse(line)) } }
+  })
+  let stopped: Promise<void> | undefined
+  const stop = () => stopped ??= app.drain()
+  t.teardown(stop)
+  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  return { ...createClient(url), app, databasePath, logs, stop, sql: sql => sqlite3(databasePath, sql) }
+}
+
+export type SpawnedService = Client & {
+  process: ChildProcess
+  databasePath: string
+  lines: string[]
+  kill: (signal: NodeJS.Signals) => Promise<{ code: number | null, signal: NodeJS.Signals | null }>
+  sql: (sql: string) => Promise<string>
+}
+
+/** A service process of its own, which the test may kill. */
+export const spawnService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'): Promise<SpawnedService> => {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, main], {
+    env: { ...process.env, ...environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const lines: string[] = []
+  const input = createInterface({ input: child.stdout })
+  input.on('line', line => { lines.push(line) })
+  const exit = once(child, 'exit')
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+  })
+  const url = await until(() => {
+    if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}: ${lines.join('\n')}`)
+    return lines.map(line => /"msg":"(http:\/\/[^"]+)"/.exec(line)?.[1]).find(Boolean)
+  }, 'the address of the service')
+  return {
+    ...createClient(url),
+    process: child,
+    databasePath,
+    lines,
+    sql: sql => sqlite3(databasePath, sql),
+    kill: async signal => {
+      child.kill(signal)
+      const [code, exitSignal] = await exit as [number | null, NodeJS.Signals | null]
+      return { code, signal: exitSignal }
+    }
+  }
+}
