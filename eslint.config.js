@@ -60,6 +60,12 @@ export default [
   {
     files: ['test/**/*.ts'],
     rules: {
+      // Tests look into parsed JSON, whose shape is what they are about.
+      '@typescript-eslint/no-unsafe-argument': 'off',
+      '@typescript-eslint/no-unsafe-assignment': 'off',
+      '@typescript-eslint/no-unsafe-call': 'off',
+      '@typescript-eslint/no-unsafe-member-access': 'off',
+      '@typescript-eslint/no-unsafe-return': 'off',
       // tap's t.test() returns a promise that tap itself waits for.
       '@typescript-eslint/no-floating-promises': ['error', {
         allowForKnownSafeCalls: [

@@ -1,6 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
-import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { type Logger, pino } from 'pino'
 import { createLoop, type Loop } from './background/loop.ts'
 import { createPruner } from './background/pruner.ts'
 import { createRelay, relayIntervalMs } from './background/relay.ts'
@@ -39,10 +40,7 @@ const now = () => Date.now()
 const monotonicNow = () => performance.now()
 const randomId = () => randomBytes(12).toString('base64url')
 
-/** The log belongs to the server, which is made last; the parts below get hold of it when they have something to say. */
-type Log = () => FastifyBaseLogger
-
-const createStatusParts = (config: Config, database: Database, store: JobStore, metrics: Metrics, log: Log) => {
+const createStatusParts = (config: Config, database: Database, store: JobStore, metrics: Metrics, log: Logger) => {
   const guarded = openGuardedCache(config.redisUrl, {
     incarnation: store.incarnation(),
     randomId,
@@ -50,17 +48,17 @@ const createStatusParts = (config: Config, database: Database, store: JobStore, 
     monotonicNow,
     onChange: ({ mode, reason }) => {
       metrics.cacheOn.set(mode === 'on' ? 1 : 0)
-      if (mode === 'on') return log().info('the cache is in use')
+      if (mode === 'on') return log.info('the cache is in use')
       metrics.cacheTrips.inc()
-      log().warn({ reason }, 'the cache is out of use: the store answers alone')
+      log.warn({ reason }, 'the cache is out of use: the store answers alone')
     },
-    onError: error => { log().debug({ err: error }, 'redis') }
+    onError: error => { log.debug({ err: error }, 'redis') }
   })
   const views = createViews({
     publicUrl: config.publicUrl,
     onInvalid: (jobId, error) => {
       metrics.recordsInvalid.inc()
-      log().error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
+      log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
     }
   })
   const { cache, epoch } = guarded
@@ -80,7 +78,7 @@ const noWorker: Embedded = {
   close: () => Promise.resolve()
 }
 
-const createEmbeddedWorker = (config: Config, runJob: RunJob, log: Log): Embedded => {
+const createEmbeddedWorker = (config: Config, runJob: RunJob, log: Logger): Embedded => {
   if (config.workers === 0) return noWorker
   const pool = createProcessorPool({ databasePath: config.databasePath, threads: config.workers })
   const worker = createWorker({
@@ -89,7 +87,7 @@ const createEmbeddedWorker = (config: Config, runJob: RunJob, log: Log): Embedde
     types: [...processors.keys()],
     slots: config.workers,
     leaseMs: config.leaseMs,
-    onError: (error, jobId) => { log().error({ err: error, jobId }, 'the embedded worker failed') }
+    onError: (error, jobId) => { log.error({ err: error, jobId }, 'the embedded worker failed') }
   })
   return { worker, close: pool.close }
 }
@@ -112,12 +110,12 @@ const createStoreCheck = (store: JobStore): (() => Promise<PartHealth>) => {
 const toCacheHealth = (kind: string, { mode, since, reason }: EpochStatus): PartHealth =>
   ({ kind, ok: mode === 'on', since, reason })
 
-type LoopParts = { config: Config, changeLog: ChangeLog, transact: Transact, relay: () => Promise<number>, runJob: RunJob, metrics: Metrics, log: Log }
+type LoopParts = { config: Config, changeLog: ChangeLog, transact: Transact, relay: () => Promise<number>, runJob: RunJob, metrics: Metrics, log: Logger }
 
 const createLoops = ({ config, changeLog, transact, relay, runJob, metrics, log }: LoopParts): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
-    if (error === null) log().info({ part }, 'works again')
-    else log().error({ part, err: error }, 'failed, and will be tried again')
+    if (error === null) log.info({ part }, 'works again')
+    else log.error({ part, err: error }, 'failed, and will be tried again')
   }
   const prune = createPruner({
     changeLog,
@@ -163,8 +161,7 @@ const openLockedDatabase = async (path: string) => {
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const { database, unlock } = await openLockedDatabase(config.databasePath)
-  let server: FastifyInstance
-  const log: Log = () => server.log
+  const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const transact = createTransact({ database, now: monotonicNow })
   const store = createJobStore({ database })
@@ -178,8 +175,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   }
 
   let draining = false
-  server = await createServer({
-    log: { level: config.logLevel, ...(options.logStream === undefined ? {} : { stream: options.logStream }) },
+  const server = await createServer({
+    log,
     bodyBytesMax: config.bodyBytesMax,
     tokens: config,
     publicUrl: config.publicUrl,

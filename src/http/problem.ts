@@ -7,7 +7,7 @@ const qualityOf = (accept: string, mediaType: string): number => {
   let best = { specificity: -1, quality: 0 }
   for (const part of accept.split(',')) {
     const [range = '', ...parameters] = part.split(';').map(text => text.trim().toLowerCase())
-    const specificity = [`*/*`, `${type}/*`, mediaType].indexOf(range)
+    const specificity = ['*/*', `${type}/*`, mediaType].indexOf(range)
     if (specificity <= best.specificity) continue
     const quality = parameters.find(parameter => parameter.startsWith('q='))
     best = { specificity, quality: quality === undefined ? 1 : Number(quality.slice(2)) || 0 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyInstance, LogController } from 'fastify'
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { ServiceFailure } from '../errors.ts'
 import { type Authenticate, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
 import { registerOpenApi } from './openapi.ts'
@@ -34,8 +34,7 @@ const paramLengthMax = 64 * 1024
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
 export type ServerNeeds = ResultRouteNeeds & SubmitRouteNeeds & OperationsNeeds & {
-  /** `stream` takes the lines in place of standard output. */
-  log: { level: string, stream?: { write: (line: string) => void } }
+  log: FastifyBaseLogger
   bodyBytesMax: number
   tokens: TokenSettings
 }
@@ -55,7 +54,7 @@ const toRequestId = (header: string | string[] | undefined): string =>
   typeof header === 'string' && requestIdExpression.test(header) ? header : randomUUID()
 
 const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
-  logger: log,
+  loggerInstance: log,
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
   genReqId: request => toRequestId(request.headers['x-request-id']),

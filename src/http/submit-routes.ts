@@ -1,5 +1,5 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import type { FailureCode, FieldError } from '../errors.ts'
 import { retryAfterSeconds } from '../job/pacing.ts'
@@ -83,7 +83,7 @@ const submittedExample = {
   value: { ...queuedValue, statusUrl: statusPath('v1', queuedValue.jobId) }
 }
 
-const inputExamples = (type: string, input: TSchema['default']) => ({ summary: type, value: { type, input } })
+const inputExamples = (type: string, input: object) => ({ summary: type, value: { type, input } })
 
 /** Where jobs come in. */
 export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {

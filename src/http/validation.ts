@@ -35,7 +35,7 @@ const isTooDeep = (value: unknown): boolean => {
   let level: unknown[] = [value]
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > depthMax) return true
-    level = level.flatMap(item => typeof item === 'object' && item !== null ? Object.values(item) : [])
+    level = level.flatMap(item => typeof item === 'object' && item !== null ? Object.values(item) as unknown[] : [])
   }
   return false
 }

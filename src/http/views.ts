@@ -51,52 +51,59 @@ export type ViewNeeds = {
 
 const unseen = { state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, v1Body: '', taskBody: '' } as const
 
-export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
+type Projections = Pick<Views, 'toJobStatus' | 'toTaskData'>
+
+const createProjections = (publicUrl: string | null): Projections => {
   const toUrl = (url: string | null): string | null =>
     url !== null && publicUrl !== null && url.startsWith('/') ? publicUrl + url : url
-
-  const toJobStatus = (job: Job): JobStatus => ({
-    jobId: job.jobId,
-    status: toRecordStatus(job.state),
-    startTime: toIso(job.startedAt ?? job.createdAt),
-    endTime: finishedAtOf(job),
-    resultUrl: job.state === 'succeeded' ? toUrl(job.resultUrl) : null,
-    errorDetails: job.state === 'failed' ? job.failure : null
-  })
 
   const toTaskResultUrl = (job: SucceededJob): string | null =>
     toUrl(job.result === null ? job.resultUrl : `/api/jobs/${job.jobId}/result`)
 
-  const toTaskData = (job: Job): TaskData => ({
-    taskId: job.jobId,
-    type: job.type,
-    status: job.state,
-    isTerminal: isTerminal(job),
-    isSuccess: job.state === 'succeeded',
-    progress: job.progress,
-    attempt: job.attempt,
-    cancelRequested: false,
-    createdAt: toIso(job.createdAt),
-    startedAt: toIsoOrNull(job.startedAt),
-    finishedAt: finishedAtOf(job),
-    expiresAt: null,
-    expiredAt: null,
-    resultAvailable: hasResult(job),
-    partialResultAvailable: false,
-    resultUrl: job.state === 'succeeded' ? toTaskResultUrl(job) : null,
-    failure: job.state === 'failed' ? job.failure : null,
-    version: job.version,
-    pollAfterMs: pollAfterMs(job),
-    result: null
-  })
-
-  // The inline result is spliced in as the worker wrote it: parsing it here would round its numbers.
-  const toTaskBody = (job: Job): string => {
-    const data = serialize(taskDataCheck, toTaskData(job), job.jobId)
-    const inlineJson = job.state === 'succeeded' ? job.result?.inlineJson ?? null : null
-    const whole = inlineJson === null ? data : `${data.slice(0, -'null}'.length)}${inlineJson}}`
-    return `{"success":true,"data":${whole}}`
+  return {
+    toJobStatus: job => ({
+      jobId: job.jobId,
+      status: toRecordStatus(job.state),
+      startTime: toIso(job.startedAt ?? job.createdAt),
+      endTime: finishedAtOf(job),
+      resultUrl: job.state === 'succeeded' ? toUrl(job.resultUrl) : null,
+      errorDetails: job.state === 'failed' ? job.failure : null
+    }),
+    toTaskData: job => ({
+      taskId: job.jobId,
+      type: job.type,
+      status: job.state,
+      isTerminal: isTerminal(job),
+      isSuccess: job.state === 'succeeded',
+      progress: job.progress,
+      attempt: job.attempt,
+      cancelRequested: false,
+      createdAt: toIso(job.createdAt),
+      startedAt: toIsoOrNull(job.startedAt),
+      finishedAt: finishedAtOf(job),
+      expiresAt: null,
+      expiredAt: null,
+      resultAvailable: hasResult(job),
+      partialResultAvailable: false,
+      resultUrl: job.state === 'succeeded' ? toTaskResultUrl(job) : null,
+      failure: job.state === 'failed' ? job.failure : null,
+      version: job.version,
+      pollAfterMs: pollAfterMs(job),
+      result: null
+    })
   }
+}
+
+// The inline result is spliced in as the worker wrote it: parsing it here would round its numbers.
+const toTaskBody = (job: Job, taskData: TaskData): string => {
+  const data = serialize(taskDataCheck, taskData, job.jobId)
+  const inlineJson = job.state === 'succeeded' ? job.result?.inlineJson ?? null : null
+  const whole = inlineJson === null ? data : `${data.slice(0, -'null}'.length)}${inlineJson}}`
+  return `{"success":true,"data":${whole}}`
+}
+
+export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
+  const projections = createProjections(publicUrl)
 
   const jobEntry = (job: Job): StatusEntry => ({
     jobId: job.jobId,
@@ -106,8 +113,8 @@ export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
     percent: Math.floor(job.progress.percent),
     pollAfterMs: pollAfterMs(job) ?? 0,
     expiredAt: 0,
-    v1Body: serialize(jobStatusCheck, toJobStatus(job), job.jobId),
-    taskBody: toTaskBody(job)
+    v1Body: serialize(jobStatusCheck, projections.toJobStatus(job), job.jobId),
+    taskBody: toTaskBody(job, projections.toTaskData(job))
   })
 
   const invalidEntry = (jobId: string, version: number, tenant: string | null, error: Error | null): StatusEntry => {
@@ -115,16 +122,18 @@ export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
     return { ...unseen, jobId, version, tenant, state: 'invalid' }
   }
 
+  const checkedEntry = (job: Job): StatusEntry => {
+    try {
+      return jobEntry(job)
+    } catch (error) {
+      if (!(error instanceof ViewInvalid)) throw error
+      return invalidEntry(job.jobId, job.version, job.tenant, error)
+    }
+  }
+
   const toEntry = (lookup: JobLookup): StatusEntry => {
     switch (lookup.kind) {
-      case 'job': {
-        const { job } = lookup
-        try {
-          return jobEntry(job)
-        } catch (error) {
-          return invalidEntry(job.jobId, job.version, job.tenant, error as Error)
-        }
-      }
+      case 'job': return checkedEntry(lookup.job)
       case 'tombstone': return { ...unseen, ...lookup.tombstone, state: 'expired' }
       case 'invalid': return invalidEntry(lookup.jobId, lookup.version, lookup.tenant, null)
       case 'absent': return { ...unseen, jobId: lookup.jobId, version: 0, tenant: null }
@@ -132,8 +141,7 @@ export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
   }
 
   return {
-    toJobStatus,
-    toTaskData,
+    ...projections,
     toEntry,
     representation: publicUrl === null ? viewRevision : crc32(`${viewRevision} ${publicUrl}`)
   }

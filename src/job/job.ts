@@ -19,8 +19,8 @@ export const isJobId = (text: string): boolean => text.length <= 128 && jobIdExp
 
 /** Why a job failed, as the worker told it. */
 export const Failure = Type.Object({
-  code: Type.String({ minLength: 1, maxLength: 128 }),
-  message: Type.String({ maxLength: 4096 }),
+  code: Type.String({ minLength: 1 }),
+  message: Type.String(),
   details: Type.Optional(Type.Unknown())
 })
 export type Failure = Static<typeof Failure>
@@ -28,8 +28,8 @@ export type Failure = Static<typeof Failure>
 /** How far the latest attempt has come. `etaSeconds` is an estimate made when the version was made. */
 export const Progress = Type.Object({
   percent: Type.Number({ minimum: 0, maximum: 100 }),
-  done: Nullable(Type.Number({ minimum: 0 })),
-  total: Nullable(Type.Number({ minimum: 0 })),
+  done: Nullable(Type.Number()),
+  total: Nullable(Type.Number()),
   stage: Nullable(Type.String()),
   message: Nullable(Type.String()),
   etaSeconds: Nullable(Type.Integer({ minimum: 0 }))

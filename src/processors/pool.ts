@@ -6,9 +6,6 @@ import { ProcessorError, type ProgressReport } from './processor.ts'
 
 export type { ProcessorTask, RunOutput } from './messages.ts'
 
-/** Of one thread, in MiB. A run that needs more dies alone, where without a limit it would take the process along. */
-const threadHeapMax = 1024
-
 /**
  * What a run calls, one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB (the last one
  * less); the next chunk is not produced before its promise resolves. A callback that throws or rejects ends the run.
@@ -84,7 +81,12 @@ const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (erro
   }
 }
 
-/** Threads that run processors off the event loop. They start at once and stay; one that dies is replaced. */
+/**
+ * Threads that run processors off the event loop. They start at once and stay; one that dies is replaced.
+ *
+ * They have no heap limit of their own: V8 keeps it by ending the thread only between two steps of JavaScript, and where a
+ * built-in (split, replace, JSON.parse) passes it ends the process. So a processor must bound what it holds.
+ */
 export const createProcessorPool = ({ databasePath, threads, registry = new URL('./registry.ts', import.meta.url) }: ProcessorPoolNeeds): ProcessorPool => {
   const filename = fileURLToPath(new URL('./thread.ts', import.meta.url))
   const piscina = new Piscina({
@@ -93,7 +95,6 @@ export const createProcessorPool = ({ databasePath, threads, registry = new URL(
     maxThreads: threads,
     // An idle thread would else block its own event loop, and with it whatever a task left to close.
     atomics: 'disabled',
-    resourceLimits: { maxOldGenerationSizeMb: threadHeapMax },
     recordTiming: false
   })
   // Without a listener a thread that dies between two tasks would end the process.

@@ -17,7 +17,8 @@ export type Sanitized = {
 /**
  * The content without what could run, hide or mislead. What it answers is clean: sanitizing it again changes nothing.
  *
- * Throws ProcessorError, never retryable: INPUT_TOO_LARGE (HTML over 4 MiB), HTML_TOO_DEEP, INVALID_JSON, JSON_TOO_DEEP.
+ * Throws ProcessorError, never retryable: INPUT_TOO_LARGE (HTML over 4 MiB), HTML_TOO_DEEP, INVALID_JSON, JSON_TOO_DEEP,
+ * JSON_TOO_WIDE.
  */
 export const sanitize = ({ content, contentType, options = {} }: SanitizeInput): Sanitized => {
   const counts = new Map<RemovedKind, number>()

@@ -1,5 +1,4 @@
-import type { Expression, SqlBool } from 'kysely'
-import { Kysely, sql } from 'kysely'
+import { type Expression, type Kysely, sql, type SqlBool } from 'kysely'
 import type { Job, JobLookup } from '../job/job.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
 import type { Database } from './database.ts'
@@ -56,7 +55,6 @@ export const createJobStore = ({ database }: { database: Database }): JobStore =
   const findBoth = reader.transaction((jobId: string) => toLookup(jobId, findRecord.get(jobId), findTombstone.get(jobId)))
   const pingStatement = reader.prepare('SELECT value FROM ServiceState WHERE name = ?').pluck()
   // Async, so that every failure is a rejection, and so that another database can take longer.
-  // eslint-disable-next-line @typescript-eslint/require-await
   const guarded = <Args extends unknown[], Value>(read: (...args: Args) => Value) => async (...args: Args): Promise<Value> => {
     try {
       return read(...args)

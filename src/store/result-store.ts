@@ -60,7 +60,6 @@ export const createResultStore = ({ database }: { database: Database }): ResultS
       .compile().sql
   )
   return {
-    // eslint-disable-next-line @typescript-eslint/require-await
     read: async function * (jobId) {
       for (let offset = 0; ;) {
         let chunk

@@ -85,27 +85,28 @@ const settleForeignChange = async (write: Write, jobId: string, now: number): Pr
   else await dequeue(write, jobId)
 }
 
-export const createRunJob = ({ transact, expose, randomId, now }: RunJobNeeds): RunJob => {
-  const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld): Promise<QueueItem> => {
-    const item = await findQueueItem(write, jobId)
-    if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now()) throw new LeaseLost(jobId)
-    return item
-  }
+const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
+  const item = await findQueueItem(write, jobId)
+  if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now) throw new LeaseLost(jobId)
+  return item
+}
 
-  const report = async (
-    lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (write: Write) => Promise<void>
-  ): Promise<void> => {
-    const lookup = await transact(async write => {
-      const item = await requireLease(write, lease)
-      await alongside?.(write)
-      const changed = await apply(write, item, toEvent(item), now())
-      // Another program changed the record under the lease: what it wrote stands.
-      if (changed === undefined) throw new LeaseLost(lease.jobId)
-      return changed
-    })
-    await expose(lookup)
-  }
+/** One event of a run, in the transaction that checks its lease, and exposed before it is acknowledged. */
+const createReport = ({ transact, expose, now }: RunJobNeeds) => async (
+  lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (write: Write) => Promise<void>
+): Promise<void> => {
+  const lookup = await transact(async write => {
+    const item = await requireLease(write, lease, now())
+    await alongside?.(write)
+    const changed = await apply(write, item, toEvent(item), now())
+    // Another program changed the record under the lease: what it wrote stands.
+    if (changed === undefined) throw new LeaseLost(lease.jobId)
+    return changed
+  })
+  await expose(lookup)
+}
 
+const createClaim = ({ transact, expose, randomId, now }: RunJobNeeds): RunJob['claim'] => {
   const claimNext = async (write: Write, types: readonly string[], holder: string, leaseMs: number) => {
     for (;;) {
       const item = await nextAvailable(write, types, now())
@@ -118,28 +119,49 @@ export const createRunJob = ({ transact, expose, randomId, now }: RunJobNeeds): 
         await dequeue(write, jobId)
         continue
       }
-      const lease = { leaseToken: randomId(), leaseHolder: holder, leaseExpiresAt: now() + leaseMs }
-      await setLease(write, jobId, lease)
+      const leaseToken = randomId()
+      const leaseExpiresAt = now() + leaseMs
+      await setLease(write, jobId, { leaseToken, leaseHolder: holder, leaseExpiresAt })
       await discardChunks(write, jobId)
-      const { leaseToken, leaseExpiresAt } = lease
       return { lookup, claim: { jobId, type, timeoutMs, leaseToken, leaseExpiresAt, ...input, attempt: lookup.job.attempt } }
     }
   }
+  return async (types, holder, leaseMs) => {
+    if (types.length === 0) return null
+    const claimed = await transact(write => claimNext(write, types, holder, leaseMs))
+    if (claimed === undefined) return null
+    await expose(claimed.lookup)
+    return claimed.claim
+  }
+}
 
+const createRescue = ({ transact, expose, now }: RunJobNeeds): RunJob['rescue'] => async holder => {
+  const lookups = await transact(async write => {
+    const rescued: JobLookup[] = []
+    const abandoned = await findAbandoned(write, holder === undefined ? { expiredAt: now() } : { holder }, rescuedAtOnceMax)
+    for (const item of abandoned) {
+      const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
+      if (lookup === undefined) await settleForeignChange(write, item.jobId, now())
+      else rescued.push(lookup)
+    }
+    return rescued
+  })
+  await Promise.all(lookups.map(lookup => expose(lookup)))
+  return lookups.length
+}
+
+export const createRunJob = (needs: RunJobNeeds): RunJob => {
+  const { transact, now } = needs
+  const report = createReport(needs)
   return {
-    claim: async (types, holder, leaseMs) => {
-      const claimed = types.length === 0 ? undefined : await transact(write => claimNext(write, types, holder, leaseMs))
-      if (claimed === undefined) return null
-      await expose(claimed.lookup)
-      return claimed.claim
-    },
+    claim: createClaim(needs),
     heartbeat: (lease, leaseMs) => transact(async write => {
-      await requireLease(write, lease)
+      await requireLease(write, lease, now())
       await extendLease(write, lease.jobId, now() + leaseMs)
     }),
     progress: (lease, update) => report(lease, () => ({ type: 'progress', at: now(), update })),
     append: (lease, offset, bytes) => transact(async write => {
-      await requireLease(write, lease)
+      await requireLease(write, lease, now())
       return await appendChunk(write, lease.jobId, offset, bytes)
     }),
     complete: (lease, { message, ...result }) => report(
@@ -157,20 +179,6 @@ export const createRunJob = ({ transact, expose, randomId, now }: RunJobNeeds): 
       lease, ({ maxAttempts }) => ({ type: 'fail', at: now(), failure, retryable, maxAttempts })
     ),
     release: lease => report(lease, () => ({ type: 'release' })),
-    rescue: async holder => {
-      const lookups = await transact(async write => {
-        const rescued: JobLookup[] = []
-        const by = holder === undefined ? { expiredAt: now() } : { holder }
-        const abandoned = await findAbandoned(write, by, rescuedAtOnceMax)
-        for (const item of abandoned) {
-          const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
-          if (lookup === undefined) await settleForeignChange(write, item.jobId, now())
-          else rescued.push(lookup)
-        }
-        return rescued
-      })
-      await Promise.all(lookups.map(lookup => expose(lookup)))
-      return lookups.length
-    }
+    rescue: createRescue(needs)
   }
 }

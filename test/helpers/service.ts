@@ -11,6 +11,10 @@ import { until } from './until.ts'
 
 const run = promisify(execFile)
 
+/** Parsed JSON, to be looked into by a test. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+export type Json = any
+
 /** Runs SQL with the sqlite3 program: a writer that has nothing of ours in it. */
 export const sqlite3 = async (databasePath: string, sql: string): Promise<string> =>
   (await run('sqlite3', ['-cmd', '.timeout 5000', databasePath, sql])).stdout.trim()
@@ -35,7 +39,7 @@ const createClient = (url: string) => {
       },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) })
     })
-  const askJson = async (path: string, options?: Ask): Promise<any> => await (await ask(path, options)).json()
+  const askJson = async (path: string, options?: Ask): Promise<Json> => await (await ask(path, options)).json()
   const submit = async (type: string, input: unknown, options: Ask = {}): Promise<string> =>
     (await askJson('/api/v1/jobs', { method: 'POST', ...options, body: { type, input } })).jobId as string
   /** Polls until the job has ended; the v1 view. */
@@ -51,7 +55,7 @@ export type Client = ReturnType<typeof createClient>
 export type Service = Client & {
   app: App
   databasePath: string
-  logs: Array<Record<string, any>>
+  logs: Array<Record<string, Json>>
   /** Drains it before the test ends. */
   stop: () => Promise<void>
   sql: (sql: string) => Promise<string>
@@ -59,12 +63,15 @@ export type Service = Client & {
 
 /** A service in this process, on real parts, listening on a free port; its log lines are kept. */
 export const startService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db')): Promise<Service> => {
-  const logs: Array<Record<string, any>> = []
+  const logs: Array<Record<string, Json>> = []
   const app = await createApp(loadConfig(environment(databasePath, env)), {
     logStream: { write: line => { logs.push(JSON.parse(line)) } }
   })
   let stopped: Promise<void> | undefined
-  const stop = () => stopped ??= app.drain()
+  const stop = () => {
+    stopped ??= app.drain()
+    return stopped
+  }
   t.teardown(stop)
   const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
   return { ...createClient(url), app, databasePath, logs, stop, sql: sql => sqlite3(databasePath, sql) }

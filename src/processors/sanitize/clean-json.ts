@@ -4,16 +4,19 @@ import type { Count } from './clean-text.ts'
 /** Arrays and objects within each other. */
 export const jsonDepthMax = 1000
 
+/** Names of all the objects that stand open at one place; they are remembered to find equal ones. */
+export const jsonNamesMax = 1_000_000
+
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const word = /true|false|null/y
 const space = /[ \t\n\r]*/y
 
 const invalid = () => new ProcessorError('INVALID_JSON', 'The content is not valid JSON.')
 
-/** Where a member starts in the input and what was written before it, to be able to take it back. */
-type Member = { start: number, pieces: number, copiedTo: number }
+type Level = { kind: 'array' } | { kind: 'object', names: Set<string> }
 
-type Level = { kind: 'array' } | { kind: 'object', names: Set<string>, member: Member | undefined, isDuplicate: boolean }
+/** Strings replaced before they are joined with what stands between them: a bound for the objects in memory. */
+const piecesMax = 8192
 
 /**
  * Copies JSON text, replacing its strings. The text is never parsed into values: numbers would lose digits beyond 2^53
@@ -24,9 +27,13 @@ class JsonCopy {
   readonly #clean: (text: string) => string
   readonly #count: Count
   readonly #levels: Level[] = []
-  readonly #pieces: string[] = []
+  readonly #blocks: string[] = []
+  #pieces: string[] = []
   #at = 0
   #copiedTo = 0
+  #names = 0
+  // The level of the member that is being left out, with all it holds.
+  #dropping: Level | undefined
 
   constructor (text: string, clean: (text: string) => string, count: Count) {
     this.#text = text
@@ -44,8 +51,18 @@ class JsonCopy {
       }
     } while (this.#levels.length > 0)
     if (this.#at < this.#text.length) throw invalid()
-    this.#pieces.push(this.#text.slice(this.#copiedTo))
-    return this.#pieces.join('')
+    this.#write(this.#text.length, '', this.#text.length)
+    return [...this.#blocks, ...this.#pieces].join('')
+  }
+
+  /** Copies what has not been copied up to `end`, puts `piece` after it and goes on at `from`. */
+  #write (end: number, piece: string, from: number) {
+    const start = this.#copiedTo
+    this.#copiedTo = from
+    if (this.#dropping !== undefined) return
+    if (this.#pieces.push(this.#text.slice(start, end), piece) < piecesMax) return
+    this.#blocks.push(this.#pieces.join(''))
+    this.#pieces = []
   }
 
   /** Opens the array or object that begins here and goes to its first value; false where a scalar stands. */
@@ -57,7 +74,7 @@ class JsonCopy {
     }
     const level: Level = first === '['
       ? { kind: 'array' }
-      : { kind: 'object', names: new Set(), member: undefined, isDuplicate: false }
+      : { kind: 'object', names: new Set() }
     this.#levels.push(level)
     const start = this.#at++
     this.#skipSpace()
@@ -79,7 +96,10 @@ class JsonCopy {
       if (level === undefined) return
       const end = this.#at
       const mark = this.#text[this.#at++]
-      if (level.kind === 'object') this.#dropDuplicate(level, end)
+      if (level === this.#dropping) {
+        this.#dropping = undefined
+        this.#copiedTo = end
+      }
       if (mark === ',') {
         this.#skipSpace()
         if (level.kind === 'object') this.#readName(level, end)
@@ -87,33 +107,37 @@ class JsonCopy {
       }
       if (mark !== (level.kind === 'array' ? ']' : '}')) throw invalid()
       this.#levels.pop()
+      if (level.kind === 'object') this.#names -= level.names.size
     }
   }
 
+  // Readers disagree which of two equal names holds, so a disguised one must not override the one that stands first.
   #readName (level: Level & { kind: 'object' }, start: number) {
-    level.member = { start, pieces: this.#pieces.length, copiedTo: this.#copiedTo }
-    const name = this.#readString()
-    level.isDuplicate = level.names.has(name)
-    level.names.add(name)
+    const nameStart = this.#at
+    const { value, cleaned } = this.#readString()
+    if (level.names.has(cleaned)) {
+      this.#count('duplicate')
+      this.#write(start, '', start)
+      this.#dropping ??= level
+    } else {
+      level.names.add(cleaned)
+      if (++this.#names > jsonNamesMax) {
+        throw new ProcessorError('JSON_TOO_WIDE', `JSON objects of more than ${jsonNamesMax} names are not sanitized.`)
+      }
+      if (cleaned !== value) this.#write(nameStart, JSON.stringify(cleaned), this.#at)
+    }
     this.#skipSpace()
     if (this.#text[this.#at++] !== ':') throw invalid()
     this.#skipSpace()
   }
 
-  // Readers disagree which of two equal names holds, so a disguised one must not override the one that stands first.
-  #dropDuplicate (level: Level & { kind: 'object' }, end: number) {
-    if (!level.isDuplicate || level.member === undefined) return
-    const { start, pieces, copiedTo } = level.member
-    this.#pieces.length = pieces
-    this.#pieces.push(this.#text.slice(copiedTo, start))
-    this.#copiedTo = end
-    this.#count('duplicate')
-  }
-
   #readScalar () {
     const first = this.#text[this.#at]
     if (first === '"') {
-      this.#readString()
+      const start = this.#at
+      const { value, cleaned } = this.#readString()
+      // A token is replaced only if cleaning changes it, so that escapes stay as they were.
+      if (cleaned !== value) this.#write(start, JSON.stringify(cleaned), this.#at)
       return
     }
     const pattern = first === 't' || first === 'f' || first === 'n' ? word : number
@@ -122,8 +146,8 @@ class JsonCopy {
     this.#at = pattern.lastIndex
   }
 
-  /** The cleaned string that begins here; its token is replaced only if that changes it, so that escapes stay as they were. */
-  #readString (): string {
+  /** The string that begins here, as it is and cleaned. */
+  #readString (): { value: string, cleaned: string } {
     const start = this.#at
     if (this.#text[start] !== '"') throw invalid()
     let end = this.#text.indexOf('"', start + 1)
@@ -131,12 +155,7 @@ class JsonCopy {
     if (end === -1) throw invalid()
     this.#at = end + 1
     const value = this.#decode(this.#text.slice(start, this.#at))
-    const cleaned = this.#clean(value)
-    if (cleaned !== value) {
-      this.#pieces.push(this.#text.slice(this.#copiedTo, start), JSON.stringify(cleaned))
-      this.#copiedTo = this.#at
-    }
-    return cleaned
+    return { value, cleaned: this.#clean(value) }
   }
 
   #decode (token: string): string {
@@ -164,7 +183,7 @@ class JsonCopy {
  * The same JSON text with each string cleaned, names too; of members whose names are then equal the first is kept.
  * Everything else stays as it is written, to the last digit and blank.
  *
- * Throws ProcessorError INVALID_JSON or JSON_TOO_DEEP.
+ * Throws ProcessorError INVALID_JSON, JSON_TOO_DEEP or JSON_TOO_WIDE.
  */
 export const cleanJson = (text: string, clean: (text: string) => string, count: Count): string => {
   const marked = text.startsWith('\uFEFF')

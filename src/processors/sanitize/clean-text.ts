@@ -16,32 +16,37 @@ export type Count = (kind: RemovedKind, times?: number) => void
 const suspicious =
   /[\p{Cc}--[\n\t]]|[\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}\p{Surrogate}\u2028\u2029\uFFF9-\uFFFB]/v
 
-const lineEnds = /\r\n?|[\u2028\u2029]/g
+// Every expression below is replaced by nothing or by one character, never by a function: a text of a hundred megabytes of
+// zero-width characters would else become as many objects, and a heap that overflows in a thread ends the whole process.
+// They stand apart by the code units of a character, so that the lengths before and after tell how many there were.
 
-// Half of a character stands for data that was lost: it is shown as such, where a removal would join its neighbours.
-const controls = /[[\p{Cc}\p{Noncharacter_Code_Point}\p{Surrogate}]--[\n\t]]/gv
+const controls = /[[\p{Cc}\uFDD0-\uFDEF\uFFFE\uFFFF]--[\n\t]]/gv
+const farControls = /[\p{Noncharacter_Code_Point}--[\uFDD0-\uFDEF\uFFFE\uFFFF]]/gv
+const halfCharacters = /\p{Surrogate}/gv
 
 // The marks (LRM, RLM, ALM) go with the overrides: they are as invisible, and split a word for every filter that follows.
 const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/g
 
 // Soft hyphen, zero-width space, word joiner, BOM, fillers, annotations: nothing a reader would miss, wherever they stand.
-// The characters of the three expressions after it are left to them.
-const alwaysInvisible =
-  /[[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]--[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F\u{E0000}-\u{E007F}\u{E0100}-\u{E01EF}]]/gv
+const invisible = /[[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]--[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F\u{10000}-\u{10FFFF}]]/gv
+
+// Selectors of ideographic variants among them: 240 values at any ideograph carry a hidden byte each, and without them
+// the common form of the same character is shown.
+const farInvisible = /[[\p{Default_Ignorable_Code_Point}&&[\u{10000}-\u{10FFFF}]]--[\u{E0000}-\u{E007F}]]/gv
+
+const allBut = (kept: string[], characters: string) => new RegExp(`(?!${kept.join('|')})${characters}`, 'gv')
 
 // Of the tag sequences only the flags of England, Scotland and Wales are in general use; any other is a hidden message.
-const britishFlag =
-  '\\u{1F3F4}\\u{E0067}\\u{E0062}(?:\\u{E0065}\\u{E006E}\\u{E0067}|\\u{E0073}\\u{E0063}\\u{E0074}|\\u{E0077}\\u{E006C}\\u{E0073})\\u{E007F}'
-const tags = new RegExp(`(${britishFlag})|[\\u{E0000}-\\u{E007F}]`, 'gv')
+const flags = ['gbeng', 'gbsct', 'gbwls'].map(name =>
+  [...[...name].map(letter => `\\u{${(0xE0000 + letter.charCodeAt(0)).toString(16)}}`), '\\u{E007F}'])
+const keptTags = flags.flatMap(tags => tags.map((_, at) => `(?<=\\u{1F3F4}${tags.slice(0, at).join('')})${tags.slice(at).join('')}`))
+const tags = allBut(keptTags, '[\\u{E0000}-\\u{E007F}]')
 
-// Kept: one that makes a pictograph emoji or text, that of a keycap, and Mongolian letter forms. The ideographic ones go:
-// 240 values on any ideograph carry a hidden byte each, and without them the common form of the same character is shown.
-const keptSelectors = [
+const selectors = allBut([
   '(?<=\\p{Extended_Pictographic})[\\uFE0E\\uFE0F]',
   '(?<=[0-9#*])\\uFE0F(?=\\u20E3)',
   '(?<=[\\p{Script=Mongolian}&&\\p{L}])[\\u180B-\\u180F]'
-]
-const selectors = new RegExp(`(${keptSelectors.join('|')})|[\\uFE00-\\uFE0F\\u180B-\\u180F\\u{E0100}-\\u{E01EF}]`, 'gv')
+], '[\\uFE00-\\uFE0F\\u180B-\\u180F]')
 
 // Scripts whose spelling needs joiners: the cursive ones, and those of India and its neighbours.
 const joiningScripts = [
@@ -53,21 +58,50 @@ const letter = `[[${joiningScripts.map(script => `\\p{scx=${script}}`).join('')}
 
 // Kept: a joiner between pictographs, and one at a letter or a sign of such a script; a non-joiner only between two of
 // them. A joiner next to a joiner means nothing in any script.
-const keptJoiners = [
+const joiners = allBut([
   '(?<=\\p{Extended_Pictographic}\\uFE0F?|\\p{Emoji_Modifier})\\u200D(?=\\p{Extended_Pictographic})',
   `(?<=${letter})\\u200D(?![\\u200C\\u200D])`,
   `(?<![\\u200C\\u200D])\\u200D(?=${letter})`,
   `(?<=${letter})\\u200C(?=${letter})`
+], '[\\u200C\\u200D]')
+
+type Removal = [kind: RemovedKind, pattern: RegExp, unitsEach: number]
+
+const removals: readonly Removal[] = [
+  ['control', controls, 1], ['control', farControls, 2], ['bidi', bidirectional, 1], ['invisible', invisible, 1],
+  ['invisible', farInvisible, 2], ['invisible', tags, 2], ['invisible', selectors, 1], ['invisible', joiners, 1]
 ]
-const joiners = new RegExp(`(${keptJoiners.join('|')})|[\\u200C\\u200D]`, 'gv')
+
+const removeEach = (removals: readonly Removal[], text: string, count: Count): string => {
+  let rest = text
+  for (const [kind, pattern, unitsEach] of removals) {
+    const { length } = rest
+    rest = rest.replace(pattern, '')
+    if (rest.length < length) count(kind, (length - rest.length) / unitsEach)
+  }
+  return rest
+}
+
+// Half of a character stands for data that was lost: it is shown as such, where a removal would join its neighbours.
+const replaceHalves = (text: string, count: Count): string => {
+  if (text.isWellFormed()) return text
+  count('control', text.length - text.replace(halfCharacters, '').length)
+  return text.toWellFormed()
+}
+
+const unifyLineEnds = (text: string): string =>
+  text.replace(/\r(?=\n)/g, '').replace(/\r/g, '\n').replace(/\u2028/g, '\n').replace(/\u2029/g, '\n')
+
+const passesMax = 4
+const lastResort: readonly Removal[] = [['invisible', /[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F]/g, 1]]
 
 /**
  * The text without control characters (but tab and line feed), bidirectional controls and invisible characters, its line
  * ends as `\n`, in the normal form asked for.
  *
- * The order makes it idempotent: a compatibility form can unfold into a character that is removed, so the text is
- * normalized first; each later step looks at neighbours that no step after it removes; and a removal can bring a letter
- * and its accent together, so the text is normalized again.
+ * A compatibility form can unfold into a character that is removed, so the text is normalized first. A removal can bring a
+ * letter and its accents together, whose order can then be another, and with it the neighbour of a joiner: so passes follow
+ * until nothing changes. One text in millions needs a third; one made to need many loses all its joiners instead.
  */
 export const cleanText = (text: string, normalization: Normalization, count: Count): string => {
   const normalize = (text: string) => normalization === 'none' ? text : text.normalize(normalization)
@@ -76,23 +110,16 @@ export const cleanText = (text: string, normalization: Normalization, count: Cou
     if (normalized !== text) count('normalized')
     return normalized
   }
-  const strip = (kind: RemovedKind) => (_match: string, kept?: string | number) => {
-    if (typeof kept === 'string') return kept
-    count(kind)
-    return ''
+  let cleaned = unifyLineEnds(normalized)
+  let wasNormalized = cleaned !== text
+  cleaned = replaceHalves(cleaned, count)
+  for (let pass = 1; ; pass++) {
+    const before = cleaned
+    const stripped = removeEach(pass > passesMax ? lastResort : removals, before, count)
+    cleaned = normalize(stripped)
+    wasNormalized ||= cleaned !== stripped
+    if (cleaned === before) break
   }
-  const withLineEnds = normalized.replace(lineEnds, '\n')
-  const stripped = withLineEnds
-    .replace(controls, character => {
-      count('control')
-      return /\p{Surrogate}/v.test(character) ? '\uFFFD' : ''
-    })
-    .replace(bidirectional, strip('bidi'))
-    .replace(alwaysInvisible, strip('invisible'))
-    .replace(tags, strip('invisible'))
-    .replace(selectors, strip('invisible'))
-    .replace(joiners, strip('invisible'))
-  const cleaned = normalize(stripped)
-  if (withLineEnds !== text || cleaned !== stripped) count('normalized')
+  if (wasNormalized) count('normalized')
   return cleaned
 }

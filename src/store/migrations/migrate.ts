@@ -14,6 +14,7 @@ export const migrate = async <Tables>(db: Kysely<Tables>): Promise<string[]> => 
     provider: { getMigrations: () => Promise.resolve(migrations) }
   })
   const { error, results } = await migrator.migrateToLatest()
-  if (error !== undefined) throw error
+  if (error instanceof Error) throw error
+  if (error !== undefined) throw new Error('the migration failed', { cause: error })
   return (results ?? []).map(result => result.migrationName)
 }
