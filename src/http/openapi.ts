@@ -35,7 +35,8 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
   app.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, () => app.swagger())
   await app.register(fastifySwaggerUi, {
     routePrefix: '/docs',
-    staticCSP: true,
+    // The plugin's own policy would let in other hosts, and have browsers fetch the page's parts by https alone.
+    staticCSP: "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data:; object-src 'none'",
     uiConfig: { url: '/openapi.json', deepLinking: true, persistAuthorization: false }
   })
 }

@@ -56,6 +56,8 @@ const requireAcceptable = (submission: JobSubmission, principal: Principal, need
 }
 
 const refuseUnsupported = (body: unknown): void => {
+  // Without a body there is no media type, and so no validator that would miss it.
+  if (body === undefined) throw validationFailure([{ field: 'body', rule: 'required', message: 'body is required, as application/json' }])
   if (typeof body !== 'object' || body === null) return
   const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
     field, rule: 'notSupported', message: `${field} is not supported by this version yet; leave it out`

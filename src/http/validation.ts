@@ -2,6 +2,7 @@ import { Ajv, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from '@sinclair/typebox'
+import type { FieldError } from '../errors.ts'
 import { validationFailure, type Violation } from './problem.ts'
 
 /** Deeper bodies are refused: recursion in whatever handles them later must stay harmless. */
@@ -40,16 +41,16 @@ const isTooDeep = (value: unknown): boolean => {
   return false
 }
 
-/** Takes JSON bodies only, without `__proto__`, and of limited depth. */
+/** Takes JSON bodies only, without `__proto__`, of limited depth, and with numbers that can be written again. */
 export const registerBodyParsers = (app: FastifyInstance): void => {
   const parseJson = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     // Callback style, as the default parser has it.
     void parseJson(request, body as string, (error, value) => {
-      if (error === null && isTooDeep(value)) {
-        done(validationFailure([{ field: 'body', rule: 'maxDepth', message: `body must not be nested more than ${depthMax} levels deep` }]))
-      } else done(error, value)
+      const flaw = error === null ? findFlaw(value) : undefined
+      if (flaw === undefined) done(error, value)
+      else done(validationFailure([flaw]))
     })
   })
 }

@@ -4,8 +4,6 @@ import { Piscina } from 'piscina'
 import type { ProcessorTask, RunOutput, ThreadMessage, ThreadOutcome, ThreadTask } from './messages.ts'
 import { ProcessorError, type ProgressReport } from './processor.ts'
 
-export type { ProcessorTask, RunOutput } from './messages.ts'
-
 /**
  * What a run calls, one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB (the last one
  * less); the next chunk is not produced before its promise resolves. A callback that throws or rejects ends the run.

@@ -1,7 +1,7 @@
 import type { ProgressReport } from './processor.ts'
 
 /** Milliseconds between two reports of one stage: each costs a write, a version and a message to whoever waits. */
-export const progressIntervalMs = 200
+const progressIntervalMs = 200
 
 /**
  * Lets through the first report, every change of stage, and else at most one report in 200 ms; what is held back is

@@ -1,7 +1,7 @@
 import { toEpochMs, toIso } from '../job/time.ts'
 import { type ProcessorContext, ProcessorError, type ProcessorOutput } from './processor.ts'
-import type { ReportInput } from './report-processor.ts'
 import { collectFigures, type Report } from './report/figures.ts'
+import type { ReportInput } from './report/input.ts'
 import { openRows } from './report/rows.ts'
 import { toCsv } from './report/to-csv.ts'
 import { toHtml } from './report/to-html.ts'

@@ -1,22 +1,5 @@
-import { type Static, Type } from '@sinclair/typebox'
-import { StringEnum } from '../job/job.ts'
 import type { Processor } from './processor.ts'
-
-/** What can be sanitized. */
-export const sanitizableTypes = ['text/html', 'text/plain', 'application/json'] as const
-
-/** Unicode normalization forms, or none at all. */
-export const normalizations = ['NFC', 'NFKC', 'none'] as const
-
-/** A sanitization asked for: of a job, and of the synchronous API. */
-export const SanitizeInput = Type.Object({
-  content: Type.String(),
-  contentType: StringEnum(sanitizableTypes),
-  options: Type.Optional(Type.Object({
-    normalization: Type.Optional(StringEnum(normalizations, { description: 'NFC unless told' }))
-  }, { additionalProperties: false }))
-}, { additionalProperties: false })
-export type SanitizeInput = Static<typeof SanitizeInput>
+import { SanitizeInput } from './sanitize/input.ts'
 
 const fileNames = { 'text/html': 'sanitized.html', 'text/plain': 'sanitized.txt', 'application/json': 'sanitized.json' }
 

@@ -1,11 +1,11 @@
 import { ProcessorError } from './processor.ts'
-import type { SanitizeInput } from './sanitize-processor.ts'
 import { cleanHtml } from './sanitize/clean-html.ts'
 import { cleanJson } from './sanitize/clean-json.ts'
 import { cleanText, type Count, type RemovedKind } from './sanitize/clean-text.ts'
+import type { SanitizeInput } from './sanitize/input.ts'
 
 /** Bytes of HTML, as UTF-8. A parse tree costs many times its text, and it is held in one piece. */
-export const htmlBytesMax = 4 * 1024 * 1024
+const htmlBytesMax = 4 * 1024 * 1024
 
 /** `removed` has the kinds that were met only, and is empty where the content was clean already. */
 export type Sanitized = {

@@ -4,7 +4,7 @@ import { collectDurations, type DurationFigures } from './durations.ts'
 import type { ReportRow } from './rows.ts'
 
 /** Failure codes that are listed; what the rest have in common is the code OTHER. */
-export const codesMax = 100
+const codesMax = 100
 
 // Other engines write what they like as type and code: so many are told apart, the rest is counted as one.
 const typesMax = 500

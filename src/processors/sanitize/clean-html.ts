@@ -1,17 +1,18 @@
 import { Parser } from 'htmlparser2'
 import sanitizeHtml from 'sanitize-html'
 import { ProcessorError } from '../processor.ts'
-import { cleanText, type Count, type Normalization } from './clean-text.ts'
+import { cleanText, type Count } from './clean-text.ts'
 import {
   allowedAttributes, allowedSchemes, allowedTags, findAttributeRule, flagAttributes, imageSchemes, tagsWithoutText, toRel,
   urlAttributes, voidTags
 } from './html-policy.ts'
+import type { Normalization } from './input.ts'
 
 /** Elements within each other: as many as browsers keep. The parser's work grows with the product of size and depth. */
-export const htmlDepthMax = 512
+const htmlDepthMax = 512
 
 /** Characters of a URL; no browser or server takes longer ones, and checking one costs more than its length. */
-export const urlLengthMax = 8192
+const urlLengthMax = 8192
 
 const allowed = new Set(allowedTags)
 

@@ -2,10 +2,10 @@ import { ProcessorError } from '../processor.ts'
 import type { Count } from './clean-text.ts'
 
 /** Arrays and objects within each other. */
-export const jsonDepthMax = 1000
+const jsonDepthMax = 1000
 
 /** Names of all the objects that stand open at one place; they are remembered to find equal ones. */
-export const jsonNamesMax = 1_000_000
+const jsonNamesMax = 1_000_000
 
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const word = /true|false|null/y

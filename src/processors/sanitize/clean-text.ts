@@ -1,6 +1,4 @@
-import type { normalizations } from '../sanitize-processor.ts'
-
-export type Normalization = typeof normalizations[number]
+import type { Normalization } from './input.ts'
 
 /**
  * What is counted. Of text: `control`, `bidi`, `invisible` in characters, `normalized` in texts (a JSON string, a run of

@@ -1,0 +1,70 @@
+import { Type } from '@sinclair/typebox'
+import { type Processor, ProcessorError, type ProcessorOutput } from '../../src/processors/registry.ts'
+
+/** Processors that behave as the tests of the pool need it: the registry of a user who has added some. */
+const output = (body: ProcessorOutput['body'], message?: ProcessorOutput['message']): ProcessorOutput =>
+  ({ contentType: 'application/octet-stream', fileName: 'x.bin', body, ...(message === undefined ? {} : { message }) })
+
+const forever = () => new Promise<never>(resolve => setInterval(resolve, 2 ** 31 - 1, undefined as never).ref())
+
+type Run = (input: { sizes: number[], secret: string }, context: Parameters<Processor['run']>[1]) => Promise<ProcessorOutput>
+
+const runs: Record<string, Run> = {
+  pieces: async ({ sizes }) => output(sizes.map((size, at) => new Uint8Array(size).fill(at)), () => `${sizes.length} pieces`),
+  timed: async ({ sizes }, { progress }) => output((function * () {
+    for (const size of sizes) {
+      progress({ stage: String(process.hrtime.bigint()) })
+      yield new Uint8Array(size)
+    }
+  })(), 'done'),
+  endless: async () => output((function * () {
+    for (;;) yield new Uint8Array(65_536)
+  })()),
+  spins: async (_input, { progress }) => {
+    progress({ stage: 'spinning' })
+    for (;;);
+  },
+  waits: async (_input, { progress }) => {
+    progress({ stage: 'waiting' })
+    return await forever()
+  },
+  reports: async (_input, { progress }) => {
+    for (let done = 1; done <= 1000; done++) progress({ done, total: 1000 })
+    progress({ stage: 'second', percent: 50 })
+    progress({ message: 'last' })
+    return output([])
+  },
+  refuses: async () => { throw new ProcessorError('TOO_ODD', 'That is too odd.', { details: { limit: 3 } }) },
+  throws: async ({ secret }) => { throw new Error(`cannot do\n    at ${secret}`) },
+  throwsValue: async ({ secret }) => { throw secret as unknown as Error },
+  breaks: async ({ secret }) => output((function * () {
+    yield new Uint8Array(70_000)
+    throw new TypeError(secret)
+  })()),
+  dies: async ({ secret }) => {
+    setImmediate(() => { throw new Error(secret) })
+    return await forever()
+  },
+  exits: async () => process.exit(3),
+  access: async (_input, { access, openDatabase }) => {
+    const database = openDatabase()
+    const row = database.prepare('SELECT * FROM Thing').get()
+    const refused = (() => {
+      try {
+        database.exec('DELETE FROM Thing')
+      } catch (error) {
+        return (error as { code: string }).code
+      }
+    })()
+    database.close()
+    return output([new TextEncoder().encode(JSON.stringify({ access, row, refused }))])
+  }
+}
+
+const inputSchema = Type.Object({
+  sizes: Type.Optional(Type.Array(Type.Integer())),
+  secret: Type.Optional(Type.String())
+}, { additionalProperties: false })
+
+export const processors: ReadonlyMap<string, Processor> = new Map(Object.entries(runs).map(([type, run]) =>
+  [type, { type, inputSchema, needsScopes: [], run: run as Processor['run'] }]))

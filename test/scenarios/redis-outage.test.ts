@@ -1,0 +1,83 @@
+import t from 'tap'
+import { startRedis } from '../helpers/redis.ts'
+import { startService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
+import { startPollers } from './pollers.ts'
+
+t.test('Redis is killed in mid-traffic and comes back empty: every poll is answered, nothing goes backward', async t => {
+  const redis = await startRedis(t)
+  const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
+  const jobIds = ['job-1', 'job-2']
+  for (const id of jobIds) await service.sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('${id}', 'Running')`)
+  const cacheStatus = async () => (await service.askJson('/readyz')).cache.status
+  await until(async () => await cacheStatus() === 'ok')
+
+  const pollers = startPollers(service, jobIds, 8)
+  /** Lets the pollers work through some more polls. */
+  const traffic = async (answers = 200) => {
+    const goal = pollers.seen.answers + answers
+    await until(() => pollers.seen.answers >= goal, 'traffic')
+  }
+  let percent = 0
+  const write = async () => {
+    percent++
+    for (const id of jobIds) await service.sql(`UPDATE JobExecutionLog SET progressPercent = ${percent} WHERE jobId = '${id}'`)
+  }
+  for (let round = 0; round < 3; round++) {
+    await write()
+    await traffic()
+    await redis.kill()
+    await write()
+    await traffic()
+    t.equal(await cacheStatus(), 'degraded')
+    t.match(await service.askJson('/readyz'), { status: 'degraded', store: { status: 'ok' }, cache: { kind: 'redis', reason: String } })
+    await redis.restart()
+    await until(async () => await cacheStatus() === 'ok', 'the recovery', 5000)
+    await write()
+    await traffic()
+  }
+  const seen = await pollers.stop()
+  t.same(seen.complaints, [])
+  t.ok(seen.versions.size > 6, 'the changes were seen')
+  const told = service.logs.filter(line => /the cache is/.test(line.msg as string)).map(line => line.msg)
+  t.ok(told.length <= 2 * 3 + 1 + 2, `told once a change of state, not once a request: ${told.length}`)
+})
+
+t.test('Redis that is down from the start is no reason not to start', async t => {
+  const service = await startService(t, { REDIS_URL: 'redis://127.0.0.1:1', WORKERS: '0' })
+  await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Failed')")
+  t.equal((await service.ask('/api/v1/jobs/job-1')).status, 200)
+  const ready = await service.ask('/readyz')
+  t.equal(ready.status, 200)
+  t.match(await ready.json(), { status: 'degraded' })
+})
+
+t.test('a Redis that hangs holds up one round of requests, not every one', async t => {
+  const redis = await startRedis(t)
+  const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
+  await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
+  await service.ask('/api/v1/jobs/job-1')
+  redis.process().kill('SIGSTOP')
+  const pollers = startPollers(service, ['job-1'], 4)
+  await until(() => pollers.seen.answers >= 500, 'traffic')
+  t.match(await service.askJson('/readyz'), { cache: { status: 'degraded' } })
+  redis.process().kill('SIGCONT')
+  await until(async () => (await service.askJson('/readyz')).cache.status === 'ok', 'the recovery', 5000)
+  t.same((await pollers.stop()).complaints, [])
+})
+
+t.test('a Redis that was exchanged behind the same address is not believed', async t => {
+  const redis = await startRedis(t)
+  const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
+  await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
+  await service.ask('/api/v1/jobs/job-1')
+  const epochs = async () => new Set((await redis.client.keys('js:*:job-1')).map(key => key.split(':')[2]))
+  const [before] = await epochs()
+  await redis.client.replicaof('127.0.0.1', '1')
+  await until(async () => (await service.askJson('/readyz')).cache.status === 'degraded', 'the news', 5000)
+  t.equal((await service.ask('/api/v1/jobs/job-1')).status, 200)
+  await redis.client.replicaof('NO', 'ONE')
+  await until(async () => (await service.askJson('/readyz')).cache.status === 'ok', 'the recovery', 5000)
+  await service.ask('/api/v1/jobs/job-1')
+  t.ok([...await epochs()].some(epoch => epoch !== before), 'a new epoch')
+})
