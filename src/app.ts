@@ -18,7 +18,7 @@ import { createMetrics, type Metrics } from './metrics.ts'
 import { createProcessorPool } from './processors/pool.ts'
 import { processors } from './processors/registry.ts'
 import type { EpochStatus } from './status/epoch.ts'
-import { createExpose } from './status/expose.ts'
+import { createExpose, createOutdate } from './status/expose.ts'
 import { openGuardedCache } from './status/guarded-cache.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createReadStatus } from './status/read-status.ts'
@@ -193,7 +193,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
 
   const { epoch } = guarded
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
-  const relay = createRelay({ changeLog, find: store.find, expose, onGap })
+  const relay = createRelay({ changeLog, outdate: createOutdate(guarded), onGap })
   const loops = createLoops({ config, changeLog, transact, relay, runJob, metrics, log })
   await guarded.start()
   // Nobody else works on this database, so what an embedded worker held is held by nobody.

@@ -1,5 +1,4 @@
-import type { JobLookup } from '../job/job.ts'
-import type { Expose } from '../status/expose.ts'
+import type { Outdate } from '../status/expose.ts'
 import type { ChangeLog } from '../store/change-log.ts'
 
 /*
@@ -7,24 +6,28 @@ import type { ChangeLog } from '../store/change-log.ts'
  * between its commit and its expose. The database's triggers number every change whoever makes it; the relay reads on
  * from its own cursor. It is the bound of the one promise that is not immediate: such a change shows within a second,
  * usually a tenth.
+ *
+ * It only outdates cells: most changed jobs have none, and reading each of them would make a bulk load by another
+ * program a bulk load of ours.
  */
 
 export const relayIntervalMs = 50
 const changesAtOnceMax = 500
+// A round ends now and then, so that the relay can be stopped while another program writes without pause.
+const batchesMax = 20
 
 export type RelayNeeds = {
   changeLog: ChangeLog
-  find: (jobId: string) => Promise<JobLookup>
-  expose: Expose
+  outdate: Outdate
   /** The log was pruned past the cursor: some changes will never be seen, so no cell can be believed. */
   onGap: () => void
 }
 
-/** One round: exposes every change since the last one. Returns how many changes there were. */
+/** One round over the changes since the last one. Returns how many there were. */
 export type RelayOnce = () => Promise<number>
 
 /** Begins after the newest change: an epoch that begins with the process has no older cells. */
-export const createRelay = ({ changeLog, find, expose, onGap }: RelayNeeds): RelayOnce => {
+export const createRelay = ({ changeLog, outdate, onGap }: RelayNeeds): RelayOnce => {
   let cursor = changeLog.head()
   let seenDataVersion = -1
 
@@ -32,8 +35,8 @@ export const createRelay = ({ changeLog, find, expose, onGap }: RelayNeeds): Rel
     const changes = changeLog.after(cursor, changesAtOnceMax)
     const last = changes.at(-1)
     if (last === undefined) return 0
-    const jobIds = new Set(changes.map(change => change.jobId))
-    await Promise.all([...jobIds].map(async jobId => expose(await find(jobId))))
+    const newest = new Map(changes.map(({ jobId, version }) => [jobId, version]))
+    await Promise.all([...newest].map(([jobId, version]) => outdate(jobId, version)))
     cursor = last.version
     return changes.length
   }
@@ -48,8 +51,14 @@ export const createRelay = ({ changeLog, find, expose, onGap }: RelayNeeds): Rel
       cursor = oldest - 1
     }
     let total = 0
-    for (let count = -1; count !== 0; total += count) count = await relayBatch()
-    seenDataVersion = dataVersion
+    for (let batch = 0; batch < batchesMax; batch++) {
+      const count = await relayBatch()
+      total += count
+      if (count < changesAtOnceMax) {
+        seenDataVersion = dataVersion
+        break
+      }
+    }
     return total
   }
 }

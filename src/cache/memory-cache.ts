@@ -53,6 +53,12 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
       }
       return Promise.resolve()
     },
+    outdate: (epoch, jobId, version) => {
+      const key = keyOf(epoch, jobId)
+      const cell = cells.get(key)
+      if (cell !== undefined && (isToken(cell) || cell.version < version)) cells.delete(key)
+      return Promise.resolve()
+    },
     close: () => {
       cells.clear()
       return Promise.resolve()

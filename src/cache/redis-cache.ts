@@ -3,7 +3,7 @@ import { decodeEntry, encodeEntry } from './entry-codec.ts'
 import { type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 /*
- * The protocol's two atomic operations (what they promise: status-cache.ts). A value that is neither an entry nor the
+ * The protocol's atomic operations (what they promise: status-cache.ts). A value that is neither an entry nor the
  * expected token, a token of others or bytes that nobody of ours wrote, is deleted: an empty cell is always safe.
  */
 const leaseScript = `
@@ -22,6 +22,13 @@ if cell == ARGV[4] or (version and version < tonumber(ARGV[1])) then
 end
 if not version then redis.call('DEL', KEYS[1]) end
 return 0`
+
+const outdateScript = `
+local cell = redis.call('GET', KEYS[1])
+if not cell then return 0 end
+local version = tonumber(string.match(cell, '^E(%d+) '))
+if version and version >= tonumber(ARGV[1]) then return 0 end
+return redis.call('DEL', KEYS[1])`
 
 const commandTimeoutMs = 100
 
@@ -45,6 +52,7 @@ export const redisOptions = {
 type Client = Redis & {
   leaseCell: (key: string, token: string, ttlMs: number) => Promise<string>
   exposeCell: (key: string, version: number, entry: string, ttlMs: number, token: string) => Promise<number>
+  outdateCell: (key: string, version: number) => Promise<number>
 }
 
 /** The Redis cache, with what its user must watch to know when its cells can no longer be trusted. */
@@ -72,6 +80,7 @@ const connect = (url: string): Client => {
   const client = new Redis(location, redisOptions)
   client.defineCommand('leaseCell', { numberOfKeys: 1, lua: leaseScript })
   client.defineCommand('exposeCell', { numberOfKeys: 1, lua: exposeScript })
+  client.defineCommand('outdateCell', { numberOfKeys: 1, lua: outdateScript })
   return client as Client
 }
 
@@ -101,6 +110,7 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
       const ttlMs = timeToLiveMs(entry.state, random())
       await client.exposeCell(keyOf(epoch, entry.jobId), entry.version, encodeEntry(entry), ttlMs, token === null ? '' : `T${token}`)
     },
+    outdate: async (epoch, jobId, version) => { await client.outdateCell(keyOf(epoch, jobId), version) },
     identify: async () => {
       await firstAttempt
       const info = await client.info()

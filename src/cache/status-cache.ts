@@ -40,6 +40,11 @@ export type StatusCache = {
    * one that was evicted.
    */
   expose: (epoch: string, entry: Entry, token: string | null) => Promise<void>
+  /**
+   * Empties a cell that may hold something older than this version: an older entry, or a token. What `expose` does for
+   * one who has no entry at hand; an entry of this version or newer stays.
+   */
+  outdate: (epoch: string, jobId: string, version: number) => Promise<void>
   close: () => Promise<void>
 }
 

@@ -36,14 +36,17 @@ const algorithmsOf = (key: KeyObject): Algorithms => {
 
 const toPem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString()
 
+// The set was read; it is the token that names no key of it, or more than one.
+const tokenFaults = [joseErrors.JWKSNoMatchingKey, joseErrors.JWKSMultipleMatchingKeys, joseErrors.JOSENotSupported]
+
 const createKeyFetcher = (url: URL) => {
   const findKey = createRemoteJWKSet(url, { timeoutDuration: 3000, cooldownDuration: 30_000, cacheMaxAge: 600_000 })
-  return async (_request: FastifyRequest, token: { header: { alg: string, kid?: string } } | object): Promise<string> => {
-    const header = 'header' in token ? token.header as { alg: string } : token as { alg: string }
+  return async (_request: FastifyRequest, token: object): Promise<string> => {
+    const { header } = token as { header: { alg: string, kid?: string } }
     try {
       return toPem(KeyObject.from(await findKey(header)))
     } catch (error) {
-      if (error instanceof joseErrors.JWKSNoMatchingKey || error instanceof joseErrors.JOSENotSupported) throw error
+      if (tokenFaults.some(fault => error instanceof fault)) throw error
       throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched right now.', { retryAfterSeconds: 1 }, { cause: error })
     }
   }
@@ -62,7 +65,12 @@ const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings): FastifyJWT
     case 'public-key':
       return { secret: { public: toPem(tokenKey.key) }, verify: { algorithms: algorithmsOf(tokenKey.key), ...claims } }
     case 'jwks':
-      return { secret: createKeyFetcher(tokenKey.url), verify: { algorithms: [...rsaAlgorithms, 'ES256', 'ES384', 'ES512', 'EdDSA'], ...claims } }
+      return {
+        secret: createKeyFetcher(tokenKey.url),
+        // With its header, which names the key.
+        decode: { complete: true },
+        verify: { algorithms: [...rsaAlgorithms, 'ES256', 'ES384', 'ES512', 'EdDSA'], ...claims }
+      }
   }
 }
 

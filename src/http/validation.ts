@@ -32,13 +32,18 @@ export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   }
 }
 
-const isTooDeep = (value: unknown): boolean => {
+const tooDeep: FieldError = { field: 'body', rule: 'maxDepth', message: `body must not be nested more than ${depthMax} levels deep` }
+// JSON.parse makes them Infinity, which cannot be written as JSON again.
+const tooLarge: FieldError = { field: 'body', rule: 'numberRange', message: 'body must not have numbers out of range, like 1e999' }
+
+const findFlaw = (value: unknown): FieldError | undefined => {
   let level: unknown[] = [value]
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > depthMax) return true
+    if (depth > depthMax) return tooDeep
+    if (level.some(item => item === Infinity || item === -Infinity)) return tooLarge
     level = level.flatMap(item => typeof item === 'object' && item !== null ? Object.values(item) as unknown[] : [])
   }
-  return false
+  return undefined
 }
 
 /** Takes JSON bodies only, without `__proto__`, of limited depth, and with numbers that can be written again. */

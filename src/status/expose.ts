@@ -17,23 +17,35 @@ export type Fill = { epoch: string, token: string }
 /** Makes sure that the cache gives nothing older than this from now on. Never rejects: a cache that fails is left behind. */
 export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<Entry>
 
+/** Makes sure that the cache gives nothing older than this version, for one who has not read what it says. Never rejects. */
+export type Outdate = (jobId: string, version: number) => Promise<void>
+
 export type ExposeNeeds = {
   cache: StatusCache
   epoch: Epoch
   toEntry: (lookup: JobLookup) => Entry
 }
 
-export const createExpose = ({ cache, epoch, toEntry }: ExposeNeeds): Expose => async (lookup, fill) => {
-  const entry = toEntry(lookup)
+/** Runs a command until it has taken effect in an epoch that still stands, or the cache is out of use. */
+const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void>): Promise<void> => {
   for (;;) {
     const view = epoch.view()
-    if (view.mode === 'off') return entry
+    if (view.mode === 'off') return
     try {
-      await cache.expose(view.epoch, entry, fill?.epoch === view.epoch ? fill.token : null)
-      // Had the epoch ended meanwhile, the cells that others read now would not know of this entry yet.
-      if (epoch.view().epoch === view.epoch) return entry
+      await command(view.epoch)
+      // Had the epoch ended meanwhile, the cells that others read now would not know of it yet.
+      if (epoch.view().epoch === view.epoch) return
     } catch (error) {
-      epoch.trip(view, error instanceof Error ? error.message : 'expose failed')
+      epoch.trip(view, error instanceof Error ? error.message : 'the command failed')
     }
   }
 }
+
+export const createExpose = ({ cache, epoch, toEntry }: ExposeNeeds): Expose => async (lookup, fill) => {
+  const entry = toEntry(lookup)
+  await settle(epoch, epochName => cache.expose(epochName, entry, fill?.epoch === epochName ? fill.token : null))
+  return entry
+}
+
+export const createOutdate = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): Outdate => (jobId, version) =>
+  settle(epoch, epochName => cache.outdate(epochName, jobId, version))

@@ -89,7 +89,14 @@ const toFailure = (errorDetails: string | null): Failure => {
   return { code: 'UNSPECIFIED', message: typeof message === 'string' ? message : noDetails.message, details: value }
 }
 
-const toTime = (text: string | null): number | null => text === null ? null : toEpochMs(text)
+const timeMin = Date.parse('0000-01-01T00:00:00Z')
+const timeMax = Date.parse('9999-12-31T23:59:59.999Z')
+
+// A time that RFC 3339 cannot write, with a year of more than four digits, is as good as none.
+const toTime = (text: string | null): number | null => {
+  const ms = text === null ? null : toEpochMs(text)
+  return ms === null || ms < timeMin || ms > timeMax ? null : ms
+}
 
 const toResult = (row: JobRow) => row.resultSizeBytes === null
   ? null

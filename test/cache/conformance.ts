@@ -116,6 +116,24 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'version 1 was read before version 2 was shown')
   })
 
+  t.test('outdating empties a cell that may hold something older, and no other', async t => {
+    const { cache } = await open(t)
+    await cache.outdate(epoch, 'job-1', 7)
+    t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'an empty cell stays empty')
+    await filled(cache, entryAt(7))
+    await cache.outdate(epoch, 'job-1', 7)
+    t.match(await cache.get(epoch, 'job-1'), { entry: { version: 7 } }, 'as new as that: kept')
+    await cache.outdate(epoch, 'job-1', 10)
+    t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'older: gone')
+    const lease = await cache.lease(epoch, 'job-1', 'a')
+    await cache.outdate(epoch, 'job-1', 11)
+    await cache.expose(epoch, entryAt(10), lease.kind === 'token' ? lease.token : null)
+    t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'a fill that began before is killed')
+    await filled(cache, absent)
+    await cache.outdate(epoch, 'job-1', 1)
+    t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'known absence gives way')
+  })
+
   t.test('epochs and jobs are apart', async t => {
     const { cache } = await open(t)
     await filled(cache, entryAt(7))

@@ -67,6 +67,7 @@ t.test('the same steps catch plain set-if-newer', async t => {
       const there = await read(epoch, entry.jobId)
       if (there === undefined || there.version < entry.version) await client.set(keyOf(epoch, entry.jobId), encodeEntry(entry))
     },
+    outdate: async () => {},
     close: async () => {}
   }
   const { shown, after } = await race(t, naive, client)

@@ -1,0 +1,20 @@
+import { openDatabase } from '../../src/store/database.ts'
+import { createTransact } from '../../src/store/transact.ts'
+import { createRunJob } from '../../src/write/run-job.ts'
+
+/*
+ * A process that runs the service's own command on a database and is killed between its commit and its expose:
+ * node killed-writer.ts DATABASE JOB LEASE_TOKEN
+ */
+
+const [, , path = '', jobId = '', leaseToken = ''] = process.argv
+const { progress } = createRunJob({
+  transact: createTransact({ database: openDatabase(path), now: () => performance.now() }),
+  expose: () => {
+    process.kill(process.pid, 'SIGKILL')
+    return new Promise(() => {})
+  },
+  randomId: () => 'id',
+  now: () => Date.now()
+})
+await progress({ jobId, leaseToken }, { percent: 77 })

@@ -1,0 +1,120 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { spawnService } from './helpers/service.ts'
+import { bearer, secret } from './helpers/tokens.ts'
+import { until } from './helpers/until.ts'
+
+const run = promisify(execFile)
+
+const failure = async (env: Record<string, string>): Promise<{ code: number, stderr: string }> =>
+  await run(process.execPath, ['src/main.ts'], { env: { ...process.env, JWT_SECRET: secret, PORT: '0', ...env } }).then(
+    () => ({ code: 0, stderr: '' }),
+    (error: { code: number, stderr: string }) => ({ code: error.code, stderr: error.stderr })
+  )
+
+t.test('says what it runs on, and how to get a token', async t => {
+  const service = await spawnService(t, { LOG_LEVEL: 'info' })
+  const text = await until(() => service.lines.join('\n').includes('a token') && service.lines.join('\n'))
+  for (const words of [service.url, `sqlite (${service.databasePath})`, 'memory', 'workers        1', `${service.url}/docs`, 'npm run --silent token --']) {
+    t.ok(text.includes(words), words)
+  }
+})
+
+t.test('in production it says so in its log alone', async t => {
+  const service = await spawnService(t, { NODE_ENV: 'production' })
+  await until(() => service.lines.some(line => line.includes('"msg":"ready"')))
+  t.equal((await service.kill('SIGTERM')).code, 0)
+  for (const line of service.lines) t.type(JSON.parse(line), 'object')
+})
+
+t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async t => {
+  for (const times of [1, 2]) {
+    const service = await spawnService(t, { WORKERS: '0' })
+    // A request whose second half comes after the signal.
+    const { port } = new URL(service.url)
+    const socket = connect(Number(port), '127.0.0.1')
+    await once(socket, 'connect')
+    let answer = ''
+    socket.on('data', data => { answer += String(data) })
+    const body = '{"type":"remote","input":{}}'
+    const { authorization } = bearer()
+    socket.write(`POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 5)}`)
+    await service.ask('/livez')
+    const exit = once(service.process, 'exit')
+    for (let i = 0; i < times; i++) service.process.kill('SIGTERM')
+    await until(() => service.lines.some(line => line.includes('"msg":"draining"')))
+    socket.write(body.slice(5))
+    t.same(await exit, [0, null])
+    await until(() => socket.closed || socket.readyState === 'closed')
+    t.match(answer, /^HTTP\/1.1 202 /)
+    t.match(answer, /connection: close/i)
+    t.equal(service.lines.filter(line => line.includes('"msg":"draining"')).length, 1)
+    t.equal(await service.sql('SELECT count(*) FROM JobExecutionLog'), '1')
+  }
+})
+
+t.test('a job that is running at SIGTERM goes back to the queue when it does not end in time', async t => {
+  const service = await spawnService(t)
+  await service.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)
+    INSERT INTO JobExecutionLog (jobId, status) SELECT 'row-' || i, 'Running' FROM n`)
+  const jobId = await service.submit('report', {})
+  await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running')
+  t.equal((await service.kill('SIGTERM')).code, 0)
+  const [status, leases] = (await service.sql(`SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'; SELECT count(*) FROM JobQueue WHERE leaseToken IS NOT NULL`)).split('\n')
+  t.match(status, /^(Queued|Succeeded)$/)
+  t.equal(leases, '0')
+})
+
+t.test('npm start ends with 0 when npm alone is told to, and when the whole group is', async t => {
+  for (const whom of ['npm', 'group'] as const) {
+    const child = spawn('npm', ['start'], {
+      detached: true,
+      env: { ...process.env, PORT: '0', JWT_SECRET: secret, DATABASE_URL: `sqlite:${join(t.testdir(), `${whom}.db`)}` },
+      stdio: ['ignore', 'pipe', 'pipe']
+    })
+    let output = ''
+    child.stdout.on('data', data => { output += String(data) })
+    child.stderr.on('data', data => { output += String(data) })
+    const exit = once(child, 'exit')
+    await until(() => output.includes('"msg":"ready"'), 'the start', 30_000)
+    const { pid = 0 } = child
+    process.kill(whom === 'npm' ? pid : -pid, 'SIGTERM')
+    t.same(await exit, [0, null], whom)
+    t.throws(() => process.kill(-pid, 0), 'nothing of it is left')
+  }
+})
+
+t.test('bad values stop the start, every problem on a line of its own', async t => {
+  const { code, stderr } = await failure({ PORT: 'x', DATABASE_URL: 'postgres://localhost/jobs', JWT_SECRET: 'short', WORKERS: '-1' })
+  t.equal(code, 1)
+  t.same(stderr.trim().split('\n').map(line => line.split(':')[0]).sort(), ['DATABASE_URL', 'JWT_SECRET', 'PORT', 'WORKERS'])
+  t.match(stderr, /postgres:\/\/ is not supported by this version yet/)
+})
+
+t.test('a second service process on one database is refused, until the first is gone', async t => {
+  const first = await spawnService(t, { WORKERS: '0' })
+  const { code, stderr } = await failure({ DATABASE_URL: `sqlite:${first.databasePath}` })
+  t.equal(code, 1)
+  t.match(stderr, /^another service process is using .*jobs\.db/)
+  t.equal(stderr.trim().split('\n').length, 1)
+  await first.kill('SIGKILL')
+  const second = await spawnService(t, { WORKERS: '0' }, first.databasePath)
+  t.equal((await second.ask('/readyz')).status, 200)
+})
+
+t.test('a port in use is named', async t => {
+  const first = await spawnService(t, { WORKERS: '0' })
+  const { port } = new URL(first.url)
+  const { code, stderr } = await failure({ PORT: port, DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` })
+  t.equal(code, 1)
+  t.match(stderr, /^PORT: .*EADDRINUSE/)
+})
+
+t.test('settings of later versions are said not to be in force', async t => {
+  const service = await spawnService(t, { WORKERS: '0', RATE_LIMIT_PER_MINUTE: '60' })
+  t.ok(await until(() => service.lines.find(line => line.includes('RATE_LIMIT_PER_MINUTE') && line.includes('not in force'))))
+})
