@@ -1,0 +1,101 @@
+import t from 'tap'
+import { createLoop } from '../../src/background/loop.ts'
+import { createPruner } from '../../src/background/pruner.ts'
+import { createRelay } from '../../src/background/relay.ts'
+import { createMemoryCache } from '../../src/cache/memory-cache.ts'
+import { openParts } from '../helpers/parts.ts'
+import { until } from '../helpers/until.ts'
+
+const newCache = () => createMemoryCache({ now: () => 1, random: () => 0 })
+
+t.test('a relay brings every change since it began, in order, once', async t => {
+  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('before', 'Queued')")
+  const outdated: Array<[string, number]> = []
+  const relay = createRelay({
+    changeLog,
+    outdate: async (jobId, version) => { outdated.push([jobId, version]) },
+    onGap: () => { t.fail('no gap') }
+  })
+  t.equal(await relay(), 0)
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued')")
+  sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'; DELETE FROM JobExecutionLog WHERE jobId = 'b'")
+  t.equal(await relay(), 4)
+  t.same(outdated.sort(), [['a', 4], ['b', 5]], 'of several changes of a job the last one counts')
+  t.equal(await relay(), 0)
+  t.equal(outdated.length, 2)
+})
+
+t.test('a relay takes a bulk load in rounds', async t => {
+  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  const relay = createRelay({ changeLog, outdate: () => Promise.resolve(), onGap: () => {} })
+  sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
+  t.same([await relay(), await relay(), await relay()], [10_000, 2345, 0])
+})
+
+t.test('a round that fails is done again, from the same place', async t => {
+  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  let isBroken = true
+  const relay = createRelay({
+    changeLog, outdate: () => isBroken ? Promise.reject(new Error('no')) : Promise.resolve(), onGap: () => {}
+  })
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')")
+  await t.rejects(relay(), /no/)
+  isBroken = false
+  t.equal(await relay(), 1)
+})
+
+t.test('a log pruned past the cursor is told: no cell can be believed', async t => {
+  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  let gaps = 0
+  const relay = createRelay({ changeLog, outdate: () => Promise.resolve(), onGap: () => { gaps++ } })
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued'), ('c', 'Queued')")
+  sql('DELETE FROM JobChange WHERE version <= 2')
+  t.equal(await relay(), 1)
+  t.equal(gaps, 1)
+  sql("UPDATE JobExecutionLog SET status = 'Running'; DELETE FROM JobChange")
+  t.equal(await relay(), 0)
+  t.equal(gaps, 2, 'also when nothing is left of it')
+  sql("UPDATE JobExecutionLog SET status = 'Failed' WHERE jobId = 'a'")
+  t.equal(await relay(), 1)
+  t.equal(gaps, 2)
+})
+
+t.test('the pruner forgets what is past its time, in batches', async t => {
+  const { changeLog, sql, database } = await openParts(t, { cache: newCache() })
+  sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
+  sql('UPDATE JobChange SET at = at - 3600001 WHERE version <= 1100')
+  const asked: number[] = []
+  const prune = createPruner({
+    changeLog,
+    pruneIdempotencyKeys: (at, limit) => {
+      asked.push(at)
+      return Promise.resolve(asked.length === 1 ? limit : 7)
+    },
+    idempotencyKeyKeptMs: 24 * 3_600_000,
+    now: () => Date.now()
+  })
+  t.same(await prune(), { changes: 1100, idempotencyKeys: 507 })
+  t.equal(database.reader.prepare('SELECT min(version) FROM JobChange').pluck().get(), 1101)
+  t.ok(asked.every(at => at <= Date.now() - 24 * 3_600_000))
+})
+
+t.test('a loop goes on after a failure, tells of it once, and stops when told', async t => {
+  const health: Array<string | null> = []
+  let rounds = 0
+  const loop = createLoop({
+    runOnce: () => {
+      rounds++
+      return rounds === 2 || rounds === 3 ? Promise.reject(new Error(`round ${rounds}`)) : Promise.resolve()
+    },
+    intervalMs: 1,
+    onHealth: error => { health.push(error === null ? null : error.message) }
+  })
+  loop.start()
+  await until(() => rounds >= 5)
+  await loop.stop()
+  const last = rounds
+  t.same(health, ['round 2', null])
+  await new Promise(resolve => { setImmediate(resolve) })
+  t.equal(rounds, last)
+})
