@@ -18,7 +18,7 @@ const list: Processor[] = [
       return Promise.resolve({ contentType: 'application/json', fileName: 'echo.json', message: 'echoed', body: [Buffer.from(text)] })
     }
   },
-  { ...any, type: 'stall', run: () => new Promise(resolve => { setTimeout(resolve, 60_000) }) },
+  { ...any, type: 'stall', run: () => new Promise(() => { setInterval(() => {}, 60_000) }) },
   {
     ...any,
     type: 'refuse',

@@ -1,4 +1,4 @@
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { decodeEntry, encodeEntry } from '../../src/cache/entry-codec.ts'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
