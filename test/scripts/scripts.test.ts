@@ -1,0 +1,60 @@
+import { execFile } from 'node:child_process'
+import { join, resolve } from 'node:path'
+import { statSync } from 'node:fs'
+import { promisify } from 'node:util'
+import { createVerifier } from 'fast-jwt'
+import t from 'tap'
+import { sqlite3 } from '../helpers/service.ts'
+
+const run = promisify(execFile)
+const root = resolve(import.meta.dirname, '../..')
+
+/** Runs a script in a folder of its own, with this environment and no other key. */
+const script = async (name: string, args: string[], cwd: string, env: Record<string, string> = {}) =>
+  await run(process.execPath, [join(root, 'scripts', name), ...args], { cwd, env: { PATH: process.env.PATH, NODE_V8_COVERAGE: process.env.NODE_V8_COVERAGE, ...env } }).then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    (error: { code: number, stdout: string, stderr: string }) => error
+  )
+
+t.test('token: signs with the key the local service made for itself, or makes it', async t => {
+  const cwd = t.testdir()
+  const { stdout } = await script('token.ts', ['--sub', 'ci', '--scope', 'jobs:read jobs:write'], cwd)
+  const again = await script('token.ts', ['--sub', 'ci', '--tenant', 'acme', '--expires', '60'], cwd)
+  const { mode } = statSync(join(cwd, 'data/jwt-secret'))
+  t.equal(mode & 0o777, 0o600)
+  const secret = (await run('cat', [join(cwd, 'data/jwt-secret')])).stdout
+  const verify = createVerifier({ key: secret, algorithms: ['HS256'], requiredClaims: ['exp'] })
+  t.match(verify(stdout.trim()), { sub: 'ci', scope: 'jobs:read jobs:write' })
+  const payload = verify(again.stdout.trim())
+  t.match(payload, { sub: 'ci', tenant: 'acme' })
+  t.equal(payload.exp - payload.iat, 60)
+  t.notOk('scope' in payload)
+})
+
+t.test('token: with the key and the claims of the environment', async t => {
+  const secret = 'a'.repeat(40)
+  const { stdout } = await script('token.ts', ['--sub', 'ci'], t.testdir(), { JWT_SECRET: secret, JWT_ISSUER: 'me', JWT_AUDIENCE: 'you' })
+  t.match(createVerifier({ key: secret })(stdout.trim()), { iss: 'me', aud: 'you' })
+})
+
+t.test('token: says what is wrong', async t => {
+  const cwd = t.testdir()
+  t.match(await script('token.ts', [], cwd), { code: 1, stderr: /--sub/ })
+  t.match(await script('token.ts', ['--sub', 'a', '--expires', 'x'], cwd), { code: 1, stderr: /--expires/ })
+  t.match(await script('token.ts', ['--sub', 'a'], cwd, { JWKS_URL: 'https://example.com/keys' }), { code: 1, stderr: /public key/ })
+})
+
+t.test('migrate: makes the table that engines write, and says what it did', async t => {
+  const cwd = t.testdir()
+  const env = { DATABASE_URL: 'sqlite:data/jobs.db', JWT_SECRET: 'x'.repeat(32) }
+  t.match(await script('migrate.ts', [], cwd, env), { code: 0, stdout: /applied 0001-job-execution-log/ })
+  t.match(await script('migrate.ts', [], cwd, env), { code: 0, stdout: /up to date/ })
+  await sqlite3(join(cwd, 'data/jobs.db'), "INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-123', 'Queued')")
+  t.match(await script('migrate.ts', [], cwd, { ...env, DATABASE_URL: 'mysql://x' }), { code: 1, stderr: /^DATABASE_URL: / })
+})
+
+t.test('openapi: prints the document', async t => {
+  const { code, stdout } = await script('openapi.ts', [], t.testdir())
+  t.equal(code, 0)
+  t.match(JSON.parse(stdout), { openapi: /^3\.0\./, paths: { '/api/v1/jobs/{jobId}': { get: { operationId: 'getJobStatus' } } } })
+})
