@@ -1,5 +1,6 @@
 import { createApp } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
+import { DatabaseUnusable } from './store/database.ts'
 import { DatabaseInUse } from './store/process-lock.ts'
 
 const drainMsMax = 30_000
@@ -48,7 +49,8 @@ try {
   await start()
 } catch (error) {
   const code = (error as NodeJS.ErrnoException).code
-  if (error instanceof ConfigError || error instanceof DatabaseInUse) process.stderr.write(`${error.message}\n`)
+  const isForTheOperator = [ConfigError, DatabaseInUse, DatabaseUnusable].some(kind => error instanceof kind)
+  if (isForTheOperator) process.stderr.write(`${(error as Error).message}\n`)
   else if (code === 'EADDRINUSE' || code === 'EACCES') process.stderr.write(`PORT: cannot listen: ${(error as Error).message}\n`)
   else process.stderr.write(`the service could not start: ${(error as Error).stack ?? String(error)}\n`)
   process.exit(1)

@@ -106,6 +106,16 @@ t.test('a second service process on one database is refused, until the first is 
   t.equal((await second.ask('/readyz')).status, 200)
 })
 
+t.test('a database that cannot be used is named, in one line', async t => {
+  const directory = t.testdir({ 'notes.txt': 'these are notes, not a database, however long they go on'.repeat(20), file: '' })
+  for (const path of [join(directory, 'notes.txt'), join(directory, 'file', 'jobs.db'), directory]) {
+    const { code, stderr } = await failure({ DATABASE_URL: `sqlite:${path}` })
+    t.equal(code, 1)
+    t.equal(stderr.trim().split('\n').length, 1)
+    t.ok(stderr.startsWith(`DATABASE_URL: cannot use ${path}: `), stderr)
+  }
+})
+
 t.test('a port in use is named', async t => {
   const first = await spawnService(t, { WORKERS: '0' })
   const { port } = new URL(first.url)

@@ -32,6 +32,14 @@ const toDialect = (database: SqliteDatabase.Database): Dialect => ({
   createQueryCompiler: () => new SqliteQueryCompiler()
 })
 
+/** The database file cannot be opened, or is none; the message names it and says why. */
+export class DatabaseUnusable extends Error {
+  constructor (path: string, cause: unknown) {
+    super(`DATABASE_URL: cannot use ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    this.name = 'DatabaseUnusable'
+  }
+}
+
 /** The two connections of a process: one that writes, in turns, and one that only reads and never waits for it. */
 export type Database = {
   path: string
@@ -43,15 +51,15 @@ export type Database = {
 const isOlder = (version: string, least: string): boolean =>
   version.localeCompare(least, 'en', { numeric: true }) < 0
 
-/** A read-only connection with the service's settings. */
-export const openReader = (path: string): SqliteDatabase.Database => {
+// A read-only connection with the service's settings.
+const openReader = (path: string): SqliteDatabase.Database => {
   const reader = new SqliteDatabase(path, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs })
   reader.pragma('query_only = ON')
   return reader
 }
 
-/** The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut. */
-export const openWriter = (path: string): SqliteDatabase.Database => {
+// The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut.
+const openWriter = (path: string): SqliteDatabase.Database => {
   mkdirSync(dirname(path), { recursive: true })
   const writer = new SqliteDatabase(path, { timeout: busyTimeoutMs })
   const version = writer.prepare('SELECT sqlite_version()').pluck().get() as string
@@ -66,10 +74,17 @@ export const openWriter = (path: string): SqliteDatabase.Database => {
   return writer
 }
 
-/** Opens a migrated or a new database file; the schema is `migrate`'s to make. */
+const openConnections = (path: string) => {
+  try {
+    return { writer: openWriter(path), reader: openReader(path) }
+  } catch (error) {
+    throw new DatabaseUnusable(path, error)
+  }
+}
+
+/** Opens a migrated or a new database file; the schema is `migrate`'s to make. Throws DatabaseUnusable. */
 export const openDatabase = (path: string): Database => {
-  const writerConnection = openWriter(path)
-  const reader = openReader(path)
+  const { writer: writerConnection, reader } = openConnections(path)
   const writer = new Kysely<Tables>({ dialect: toDialect(writerConnection) })
   return {
     path,
