@@ -28,6 +28,7 @@ import { pruneIdempotencyKeys } from './store/idempotency.ts'
 import { createJobStore, type JobStore } from './store/job-store.ts'
 import { migrate } from './store/migrations/migrate.ts'
 import { lockForProcess } from './store/process-lock.ts'
+import { createQueueLook } from './store/queue.ts'
 import { createResultStore } from './store/result-store.ts'
 import { createTransact, type Transact } from './store/transact.ts'
 import { createRunJob, type RunJob } from './write/run-job.ts'
@@ -167,7 +168,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
   const { guarded, views, expose, readStatus, readResult } = createStatusParts(config, database, store, metrics, log)
-  const runJob = createRunJob({ transact, expose, randomId, now })
+  const runJob = createRunJob({ transact, queue: createQueueLook({ database }), expose, randomId, now })
   const { worker, close: closeThreads } = createEmbeddedWorker(config, runJob, log)
   const onQueued = () => {
     metrics.jobsSubmitted.inc()

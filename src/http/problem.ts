@@ -22,8 +22,9 @@ export const prefersProblemJson = (accept: string | undefined): boolean => {
   return quality > 0 && quality >= qualityOf(accept, 'application/json')
 }
 
-/** The path of a request, as the client wrote it, without the query. */
-export const pathOf = (request: FastifyRequest): string => request.originalUrl.split('?', 1)[0] ?? ''
+/** The path of a request, as the client wrote it, without the query, and without the origin that a target may begin with. */
+export const pathOf = (request: FastifyRequest): string =>
+  request.originalUrl.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0] ?? ''
 
 const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
@@ -64,7 +65,11 @@ export const toServiceFailure = (error: unknown): ServiceFailure => {
   const known = byFrameworkCode[code]
   if (known !== undefined) return new ServiceFailure(known.code, known.detail)
   if (statusCode >= 400 && statusCode < 500) {
-    return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON' }])
+    if (error instanceof SyntaxError || code.startsWith('FST_ERR_CTP_')) {
+      return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON' }])
+    }
+    // The files of the documentation refuse paths that lead out of their folder, and the like.
+    return new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')
   }
   return new ServiceFailure('INTERNAL', 'The request could not be answered; the log has the reason.', {}, { cause: error })
 }

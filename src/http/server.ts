@@ -71,9 +71,9 @@ const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => f
 const registerAccess = (app: FastifyInstance, authenticate: Authenticate): void => {
   app.decorateRequest('principal', null)
   app.addHook('onRequest', async request => {
-    const { config } = request.routeOptions
+    const { config, url = '' } = request.routeOptions
     // Nothing under /api is revealed without a token, not even which routes there are.
-    const isPublic = request.is404 ? !pathOf(request).startsWith('/api/') : config.public === true || pathOf(request).startsWith('/docs')
+    const isPublic = request.is404 ? !pathOf(request).startsWith('/api/') : config.public === true || url.startsWith('/docs')
     if (isPublic) return
     request.principal = await authenticate(request)
     if (config.scope !== undefined) requireScope(request.principal, config.scope)

@@ -1,5 +1,7 @@
-import { sql } from 'kysely'
-import type { Write } from './transact.ts'
+import { type CompiledQuery, type Kysely, sql } from 'kysely'
+import type { Database } from './database.ts'
+import type { Tables } from './tables.ts'
+import { toStoreFailure, type Write } from './transact.ts'
 
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
 export type QueueItem = {
@@ -29,28 +31,56 @@ export const dequeue = async (write: Write, jobId: string): Promise<void> => {
 export const findQueueItem = async (write: Write, jobId: string): Promise<QueueItem | undefined> =>
   await write.selectFrom('JobQueue').selectAll().where('jobId', '=', jobId).executeTakeFirst()
 
-/** The job of one of these types that has been available longest and that nobody holds. */
-export const nextAvailable = async (write: Write, types: readonly string[], now: number): Promise<QueueItem | undefined> =>
-  await write
-    .selectFrom('JobQueue')
-    .selectAll()
-    .where('leaseToken', 'is', null)
-    .where('type', 'in', types)
-    .where('availableAt', '<=', now)
-    .orderBy('availableAt')
-    .orderBy(sql`rowid`)
-    .limit(1)
-    .executeTakeFirst()
+const availableQuery = (db: Kysely<Tables>, types: readonly string[], now: number) => db
+  .selectFrom('JobQueue')
+  .selectAll()
+  .where('leaseToken', 'is', null)
+  .where('type', 'in', types)
+  .where('availableAt', '<=', now)
+  .orderBy('availableAt')
+  .orderBy(sql`rowid`)
 
-/** Jobs whose lease ran out, or that this holder left behind; at most `limit`. */
-export const findAbandoned = async (
-  write: Write, by: { expiredAt: number } | { holder: string }, limit: number
-): Promise<QueueItem[]> => {
-  const leased = write.selectFrom('JobQueue').selectAll().where('leaseToken', 'is not', null)
+/** Whose leases are past: those that ran out, or all of a holder that is gone. */
+export type Abandoned = { expiredAt: number } | { holder: string }
+
+const abandonedQuery = (db: Kysely<Tables>, by: Abandoned) => {
+  const leased = db.selectFrom('JobQueue').selectAll().where('leaseToken', 'is not', null)
   const abandoned = 'holder' in by
     ? leased.where('leaseHolder', '=', by.holder)
     : leased.where('leaseExpiresAt', '<=', by.expiredAt)
-  return await abandoned.orderBy('leaseExpiresAt').limit(limit).execute()
+  return abandoned.orderBy('leaseExpiresAt')
+}
+
+/** The job of one of these types that has been available longest and that nobody holds. */
+export const nextAvailable = async (write: Write, types: readonly string[], now: number): Promise<QueueItem | undefined> =>
+  await availableQuery(write, types, now).limit(1).executeTakeFirst()
+
+/** Jobs whose lease is past; at most `limit`. */
+export const findAbandoned = async (write: Write, by: Abandoned, limit: number): Promise<QueueItem[]> =>
+  await abandonedQuery(write, by).limit(limit).execute()
+
+/**
+ * A look at the queue that takes no lock: an idle service leaves the database to other writers, and never waits for
+ * them. Throws STORE_UNAVAILABLE.
+ */
+export type QueueLook = {
+  hasAvailable: (types: readonly string[], now: number) => boolean
+  hasAbandoned: (by: Abandoned) => boolean
+}
+
+export const createQueueLook = ({ database }: { database: Database }): QueueLook => {
+  const { reader, writer } = database
+  const finds = ({ sql, parameters }: CompiledQuery): boolean => {
+    try {
+      return reader.prepare(sql).get(...parameters) !== undefined
+    } catch (error) {
+      throw toStoreFailure(error)
+    }
+  }
+  return {
+    hasAvailable: (types, now) => finds(availableQuery(writer, types, now).limit(1).compile()),
+    hasAbandoned: by => finds(abandonedQuery(writer, by).limit(1).compile())
+  }
 }
 
 export const setLease = async (write: Write, jobId: string, lease: Lease): Promise<void> => {

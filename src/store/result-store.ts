@@ -28,6 +28,8 @@ const sizeOf = async (write: Write, jobId: string): Promise<number> => {
 export const appendChunk = async (write: Write, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
   const size = await sizeOf(write, jobId)
   if (offset !== size) throw new OffsetMismatch(size)
+  // A chunk without bytes would take the place of the next one.
+  if (bytes.byteLength === 0) return size
   await write.insertInto('JobResultChunk').values({ jobId, startOffset: offset, bytes }).execute()
   return size + bytes.byteLength
 }

@@ -9,7 +9,9 @@ const { SqliteError } = SqliteDatabase
 
 // How long a write waits, asynchronously, for another program's transaction to end.
 const busyWaitMs = 5000
-const busyRetryMs = 20
+// Each trial holds the event loop for the connection's busy time-out, so the pauses between them grow.
+const busyPauseMsMin = 50
+const busyPauseMsMax = 500
 
 export type Write = Transaction<Tables>
 
@@ -29,12 +31,12 @@ export const toStoreFailure = (error: unknown): unknown =>
 export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact =>
   async work => {
     const deadline = now() + busyWaitMs
-    for (;;) {
+    for (let pauseMs = busyPauseMsMin; ; pauseMs = Math.min(busyPauseMsMax, 2 * pauseMs)) {
       try {
         return await database.writer.transaction().execute(work)
       } catch (error) {
         if (!isBusy(error) || now() >= deadline) throw toStoreFailure(error)
-        await delay(busyRetryMs)
+        await delay(pauseMs)
       }
     }
   }

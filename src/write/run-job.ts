@@ -4,7 +4,7 @@ import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
 import { findJob, updateJob } from '../store/job-store.ts'
 import {
-  clearLease, dequeue, extendLease, findAbandoned, findInput, findQueueItem, nextAvailable, type QueueItem, setLease
+  clearLease, dequeue, extendLease, findAbandoned, findInput, findQueueItem, nextAvailable, type QueueItem, type QueueLook, setLease
 } from '../store/queue.ts'
 import { appendChunk, discardChunks, insertResult } from '../store/result-store.ts'
 import type { Transact, Write } from '../store/transact.ts'
@@ -57,6 +57,7 @@ export type RunJob = {
 
 export type RunJobNeeds = {
   transact: Transact
+  queue: QueueLook
   expose: Expose
   randomId: () => string
   /** ms since 1970. */
@@ -106,7 +107,7 @@ const createReport = ({ transact, expose, now }: RunJobNeeds) => async (
   await expose(lookup)
 }
 
-const createClaim = ({ transact, expose, randomId, now }: RunJobNeeds): RunJob['claim'] => {
+const createClaim = ({ transact, queue, expose, randomId, now }: RunJobNeeds): RunJob['claim'] => {
   const claimNext = async (write: Write, types: readonly string[], holder: string, leaseMs: number) => {
     for (;;) {
       const item = await nextAvailable(write, types, now())
@@ -127,7 +128,7 @@ const createClaim = ({ transact, expose, randomId, now }: RunJobNeeds): RunJob['
     }
   }
   return async (types, holder, leaseMs) => {
-    if (types.length === 0) return null
+    if (types.length === 0 || !queue.hasAvailable(types, now())) return null
     const claimed = await transact(write => claimNext(write, types, holder, leaseMs))
     if (claimed === undefined) return null
     await expose(claimed.lookup)
@@ -135,10 +136,12 @@ const createClaim = ({ transact, expose, randomId, now }: RunJobNeeds): RunJob['
   }
 }
 
-const createRescue = ({ transact, expose, now }: RunJobNeeds): RunJob['rescue'] => async holder => {
+const createRescue = ({ transact, queue, expose, now }: RunJobNeeds): RunJob['rescue'] => async holder => {
+  const by = holder === undefined ? { expiredAt: now() } : { holder }
+  if (!queue.hasAbandoned(by)) return 0
   const lookups = await transact(async write => {
     const rescued: JobLookup[] = []
-    const abandoned = await findAbandoned(write, holder === undefined ? { expiredAt: now() } : { holder }, rescuedAtOnceMax)
+    const abandoned = await findAbandoned(write, by, rescuedAtOnceMax)
     for (const item of abandoned) {
       const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
       if (lookup === undefined) await settleForeignChange(write, item.jobId, now())

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { ServiceFailure } from '../errors.ts'
-import type { Job } from '../job/job.ts'
-import type { JobLookup } from '../job/job.ts'
+import type { Job, JobLookup } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
 import { findIdempotencyKey, saveIdempotencyKey } from '../store/idempotency.ts'

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import { createWorker, embeddedHolder, type Worker } from '../../src/background/worker.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool, type ProcessorPool } from '../../src/processors/pool.ts'
+import { createQueueLook } from '../../src/store/queue.ts'
 import { createRunJob, type RunJob } from '../../src/write/run-job.ts'
 import { createSubmitJob } from '../../src/write/submit-job.ts'
 import { openParts } from '../helpers/parts.ts'
@@ -15,7 +16,7 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => performance.now(), random: () => 0 }) })
   const { transact, expose, databasePath } = parts
   let ids = 0
-  const runJob = createRunJob({ transact, expose, randomId: () => `lease-${ids++}`, now: () => Date.now() })
+  const runJob = createRunJob({ transact, queue: createQueueLook(parts), expose, randomId: () => `lease-${ids++}`, now: () => Date.now() })
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: { runJob?: RunJob, pool?: ProcessorPool } = {}): Worker => createWorker({

@@ -1,4 +1,5 @@
 import { openDatabase } from '../../src/store/database.ts'
+import { createQueueLook } from '../../src/store/queue.ts'
 import { createTransact } from '../../src/store/transact.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 
@@ -8,8 +9,10 @@ import { createRunJob } from '../../src/write/run-job.ts'
  */
 
 const [, , path = '', jobId = '', leaseToken = ''] = process.argv
+const database = openDatabase(path)
 const { progress } = createRunJob({
-  transact: createTransact({ database: openDatabase(path), now: () => performance.now() }),
+  transact: createTransact({ database, now: () => performance.now() }),
+  queue: createQueueLook({ database }),
   expose: () => {
     process.kill(process.pid, 'SIGKILL')
     return new Promise(() => {})

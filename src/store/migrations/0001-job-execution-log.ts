@@ -27,10 +27,17 @@ const terminalIsFinalOnUpdate = sql`
   WHEN OLD.status IN ('Succeeded', 'Failed') AND NEW.status IS NOT OLD.status
   BEGIN SELECT RAISE(ABORT, 'BR-001: a terminal status is never left'); END`
 
+// Neither is the rowid: taking another row's with OR REPLACE would remove that row, unseen by the delete trigger.
 const jobIdIsFixed = sql`
-  CREATE TRIGGER JobExecutionLog_jobId_update BEFORE UPDATE OF jobId ON JobExecutionLog
-  WHEN NEW.jobId IS NOT OLD.jobId
+  CREATE TRIGGER JobExecutionLog_jobId_update BEFORE UPDATE ON JobExecutionLog
+  WHEN NEW.jobId IS NOT OLD.jobId OR NEW.rowid IS NOT OLD.rowid
   BEGIN SELECT RAISE(ABORT, 'a jobId is never changed'); END`
+
+// In a BEFORE trigger the rowid of an insert that names none is -1.
+const rowIsNotDisplaced = sql`
+  CREATE TRIGGER JobExecutionLog_rowid_insert BEFORE INSERT ON JobExecutionLog
+  WHEN NEW.rowid > 0 AND EXISTS (SELECT 1 FROM JobExecutionLog WHERE rowid = NEW.rowid AND jobId IS NOT NEW.jobId)
+  BEGIN SELECT RAISE(ABORT, 'this rowid belongs to another job'); END`
 
 const drawVersion = sql.raw(`
     INSERT INTO JobChange (jobId) VALUES (NEW.jobId);
@@ -79,7 +86,8 @@ const onDelete = sql`
 const record = sql`
   CREATE TABLE JobExecutionLog (
     jobId TEXT NOT NULL PRIMARY KEY
-      CHECK (length(jobId) BETWEEN 1 AND 128 AND jobId NOT GLOB '*[^A-Za-z0-9._~-]*'),
+      -- length() and GLOB see nothing behind a NUL character.
+      CHECK (length(jobId) BETWEEN 1 AND 128 AND jobId NOT GLOB '*[^A-Za-z0-9._~-]*' AND instr(jobId, char(0)) = 0),
     type TEXT,
     status TEXT NOT NULL CHECK (status IN ('Queued', 'Running', 'Succeeded', 'Failed')),
     startTime TEXT,
@@ -141,7 +149,7 @@ const beside = [
   sql`INSERT INTO ServiceState (name, value) VALUES ('incarnation', lower(hex(randomblob(8))))`
 ]
 
-const triggers = [terminalIsFinal, terminalIsFinalOnUpdate, jobIdIsFixed, onInsert, onUpdate, onDelete]
+const triggers = [terminalIsFinal, terminalIsFinalOnUpdate, jobIdIsFixed, rowIsNotDisplaced, onInsert, onUpdate, onDelete]
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {
   for (const statement of [record, ...beside, ...triggers]) await statement.execute(db)
