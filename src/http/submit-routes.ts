@@ -65,7 +65,9 @@ const refuseUnsupported = (body: unknown): void => {
   if (errors.length > 0) throw validationFailure(errors)
 }
 
-const originOf = (request: FastifyRequest): string => `${request.protocol}://${request.host}`
+// A request of HTTP/1.0 may come without a host.
+const originOf = ({ protocol, host, socket }: FastifyRequest): string =>
+  `${protocol}://${host === '' ? `${socket.localAddress}:${socket.localPort}` : host}`
 
 const headerDocs = {
   Location: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),

@@ -4,16 +4,7 @@ import type { Tables } from './tables.ts'
 import { toStoreFailure, type Write } from './transact.ts'
 
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
-export type QueueItem = {
-  jobId: string
-  type: string
-  maxAttempts: number
-  timeoutMs: number | null
-  availableAt: number
-  leaseToken: string | null
-  leaseHolder: string | null
-  leaseExpiresAt: number | null
-}
+export type QueueItem = Tables['JobQueue']
 
 export type Lease = { leaseToken: string, leaseHolder: string, leaseExpiresAt: number }
 
