@@ -2,8 +2,9 @@ import { execFileSync } from 'node:child_process'
 import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-// Binary and the Debian package that brings it: the tests start their own Redis and read databases from outside.
-const needed = { 'redis-server': 'redis-server', sqlite3: 'sqlite3' }
+// Binary and the Debian package that brings it: the tests start their own Redis, which dies with them, read databases from
+// outside, and walk the README.
+const needed = { 'redis-server': 'redis-server', sqlite3: 'sqlite3', curl: 'curl', setpriv: 'util-linux' }
 
 // Debian starts a service it installs unless this script forbids it; the tests start their own.
 const policyPath = '/usr/sbin/policy-rc.d'

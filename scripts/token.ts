@@ -19,13 +19,14 @@ const { env } = process
 const seconds = Number(expires)
 
 if (!Number.isInteger(seconds) || seconds < 1) command.error('--expires: must be a whole number of seconds')
-if (env.JWT_PUBLIC_KEY ?? env.JWKS_URL) command.error('the service verifies with a public key: sign with the private one, wherever it is kept')
+// An empty variable is an unset one, for the service too.
+if (env.JWT_PUBLIC_KEY || env.JWKS_URL) command.error('the service verifies with a public key: sign with the private one, wherever it is kept')
 
 const sign = createSigner({
-  key: env.JWT_SECRET ?? readOrCreateSecret(localSecretPath),
+  key: env.JWT_SECRET || readOrCreateSecret(localSecretPath),
   algorithm: 'HS256',
   expiresIn: seconds * 1000,
-  ...(env.JWT_ISSUER === undefined ? {} : { iss: env.JWT_ISSUER }),
-  ...(env.JWT_AUDIENCE === undefined ? {} : { aud: env.JWT_AUDIENCE })
+  ...(env.JWT_ISSUER ? { iss: env.JWT_ISSUER } : {}),
+  ...(env.JWT_AUDIENCE ? { aud: env.JWT_AUDIENCE } : {})
 })
 process.stdout.write(`${sign({ sub, ...(scope === undefined ? {} : { scope }), ...(tenant === undefined ? {} : { tenant }) })}\n`)

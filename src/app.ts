@@ -181,7 +181,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     bodyBytesMax: config.bodyBytesMax,
     tokens: config,
     publicUrl: config.publicUrl,
-    reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation }),
+    reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
     readResult,
     submitJob: createSubmitJob({ transact, expose, randomUuid: randomUUID, now, onQueued }),
     knownTypes: toKnownTypes(),

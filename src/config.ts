@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
@@ -77,11 +77,18 @@ export const localSecretPath = 'data/jwt-secret'
 
 /** The key of a local service, made once, readable by its owner alone. */
 export const readOrCreateSecret = (path: string): string => {
-  mkdirSync(dirname(path), { recursive: true })
-  try {
-    writeFileSync(path, randomBytes(48).toString('base64url'), { mode: 0o600, flag: 'wx' })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  if (!existsSync(path)) {
+    mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
+    // Whole before it has its name: two that start at once agree on one key.
+    const draft = `${path}.${process.pid}`
+    writeFileSync(draft, randomBytes(48).toString('base64url'), { mode: 0o600 })
+    try {
+      linkSync(draft, path)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    } finally {
+      unlinkSync(draft)
+    }
   }
   return readFileSync(path, 'utf8').trim()
 }
@@ -116,11 +123,15 @@ const parseDatabasePath = (text: string, problems: Problems): string => {
   return path
 }
 
+const signingKeys = ['rsa', 'prime256v1', 'secp384r1', 'secp521r1', 'ed25519']
+
 const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
   try {
     if (pem.includes('PRIVATE KEY')) throw new Error('private')
     const key = createPublicKey(pem.replaceAll('\\n', '\n'))
     const bits = key.asymmetricKeyDetails?.modulusLength
+    const kind = key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType ?? ''
+    if (!signingKeys.includes(kind)) problems.push('JWT_PUBLIC_KEY: must be a key of RSA, P-256, P-384, P-521 or Ed25519')
     if (bits !== undefined && bits < 2048) problems.push('JWT_PUBLIC_KEY: an RSA key must have at least 2048 bits')
     return { kind: 'public-key', key }
   } catch {

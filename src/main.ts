@@ -30,7 +30,10 @@ const start = async (): Promise<void> => {
       process.exit(1)
     }, drainMsMax).unref()
     app.drain().then(
-      () => { process.exit(0) },
+      () => {
+        server.log.info('drained')
+        process.exit(0)
+      },
       (error: unknown) => {
         server.log.error({ err: error }, 'draining failed')
         process.exit(1)

@@ -16,7 +16,7 @@ const headers = {
   retryAfterMs: Type.Integer({ minimum: 1, description: 'The same in milliseconds.' }),
   jobState: text('queued, running, succeeded or failed.'),
   jobProgress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percent.' }),
-  link: text('The routes of this job: rel="status", rel="result".')
+  link: text('The routes of this job: rel="status", and rel="result" unless it failed.')
 }
 
 /** The headers of every status answer. */
@@ -54,17 +54,18 @@ export const emptyAnswer = (description: string, answerHeaders?: Record<string, 
   ...(answerHeaders === undefined ? {} : { headers: answerHeaders })
 })
 
-const failureHeaders = (codes: readonly FailureCode[]) => {
-  if (codes.includes('UNAUTHORIZED')) return { headers: { 'WWW-Authenticate': text('Bearer') } }
-  if (codes.some(code => catalogue[code].status === 503)) return { headers: { 'Retry-After': headers.retryAfter } }
-  return {}
-}
+const failureHeaders = (codes: readonly FailureCode[]) => ({
+  'Cache-Control': text('no-store'),
+  ...(codes.includes('UNAUTHORIZED') ? { 'WWW-Authenticate': text('Bearer') } : {}),
+  ...(codes.some(code => catalogue[code].status >= 500) ? { 'x-request-id': text('What the log calls this request.') } : {}),
+  ...(codes.some(code => catalogue[code].status === 503) ? { 'Retry-After': headers.retryAfter } : {})
+})
 
 const failureAnswer = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const content = { schema: Type.Ref(shape) }
   return {
     description: codes.map(code => `\`${code}\`: ${catalogue[code].title}.`).join(' '),
-    ...failureHeaders(codes),
+    headers: failureHeaders(codes),
     content: shape === 'Problem'
       ? { 'application/json': content, 'application/problem+json': content }
       : { 'application/json': content }

@@ -95,6 +95,8 @@ const sendProblem = (request: FastifyRequest, reply: FastifyReply, { code, messa
 export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failure: ServiceFailure) => {
   reply.code(catalogue[failure.code].status)
   reply.header('cache-control', 'no-store')
+  // For whoever asks us what the log says of it.
+  if (catalogue[failure.code].status >= 500) reply.header('x-request-id', request.id)
   if (failure.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
   if (failure.facts.retryAfterSeconds !== undefined) reply.header('retry-after', failure.facts.retryAfterSeconds)
   return envelopePaths.test(pathOf(request)) ? sendEnvelope(reply, failure) : sendProblem(request, reply, failure)

@@ -54,16 +54,19 @@ const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) =>
     }
   }
 
+const bytesHeaders = {
+  ETag: Type.String(),
+  'Content-Disposition': Type.String(),
+  'Content-Security-Policy': Type.String({ description: 'Nothing in the bytes is run.' }),
+  'Repr-Digest': Type.String({ description: 'SHA-256 of the bytes (RFC 9530).' }),
+  'Cache-Control': Type.String(),
+  Vary: Type.String({ description: 'Authorization, Accept' }),
+  'X-Content-Type-Options': Type.String({ description: 'nosniff' })
+}
+
 const bytesAnswer = {
   description: 'The bytes as stored.',
-  headers: {
-    ETag: Type.String(),
-    'Content-Length': Type.Integer(),
-    'Content-Disposition': Type.String(),
-    'Repr-Digest': Type.String({ description: 'SHA-256 of the bytes (RFC 9530).' }),
-    'Cache-Control': Type.String(),
-    'X-Content-Type-Options': Type.String({ description: 'nosniff' })
-  },
+  headers: { ...bytesHeaders, 'Content-Length': Type.Integer() },
   content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
 }
 
@@ -73,8 +76,8 @@ const failureCodes: readonly FailureCode[] =
 const answers = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
   200: bytesAnswer,
   202: jsonAnswer('Not finished: the status instead.', Type.Ref(statusSchema), { headers: statusHeaders }),
-  303: emptyAnswer('The result is elsewhere.', { Location: Type.String({ format: 'uri' }) }),
-  304: emptyAnswer('The client has these bytes already.', { ETag: Type.String() })
+  303: emptyAnswer('The result is elsewhere.', { Location: Type.String({ format: 'uri' }), 'Cache-Control': Type.String() }),
+  304: emptyAnswer('The client has these bytes already.', bytesHeaders)
 })
 
 /** Where the result is. */

@@ -16,8 +16,8 @@ const prefixes = { v1: '/api/v1/jobs', task: '/api/jobs' } as const
 export const statusPath = (view: ViewName, jobId: string): string =>
   view === 'v1' ? `${prefixes.v1}/${jobId}` : `${prefixes.task}/${jobId}/status`
 
-/** Where a job's result is, in a view. */
-export const resultPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/result`
+// Where a job's result is, in a view.
+const resultPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/result`
 
 // One failure for ids that never were, that are no ids, and that are somebody else's: nobody can tell them apart.
 const notFound = () => new ServiceFailure('JOB_NOT_FOUND', 'No job with this id is known to you.')
@@ -30,10 +30,10 @@ const requireJobId = (view: ViewName, id: string): void => {
   })
 }
 
-/** An entry with something to show, its ETag, and what the client has of it. */
-export type Revealed = { entry: StatusEntry, eTag: string, condition: IfNoneMatch | undefined }
+/** An entry with something to show, its ETag, its links, and what the client has of it. */
+export type Revealed = { entry: StatusEntry, eTag: string, link: string, condition: IfNoneMatch | undefined }
 
-export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, representation: number }
+export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, representation: number, publicUrl: string | null }
 
 /**
  * Reads a job for one who may see it. Throws JOB_NOT_FOUND, INVALID_TASK_ID, JOB_EXPIRED, STORE_UNAVAILABLE, and
@@ -41,12 +41,19 @@ export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, represe
  */
 export type Reveal = (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Promise<Revealed>
 
-export const createReveal = ({ readStatus, incarnation, representation }: RevealNeeds): Reveal =>
+// A job that failed has no result to link to.
+const toLink = (base: string, view: ViewName, { jobId, state }: StatusEntry): string => {
+  const status = `<${base}${statusPath(view, jobId)}>; rel="status"`
+  return state === 'failed' ? status : `${status}, <${base}${resultPath(view, jobId)}>; rel="result"`
+}
+
+export const createReveal = ({ readStatus, incarnation, representation, publicUrl }: RevealNeeds): Reveal =>
   async (view, id, principal, ifNoneMatch) => {
     requireJobId(view, id)
     const condition = parseIfNoneMatch(ifNoneMatch)
-    const entry = await readStatus(id, toFloor(condition, incarnation))
-    return { entry: requireVisible(entry, principal), eTag: toETag(incarnation, entry.version, representation), condition }
+    const entry = requireVisible(await readStatus(id, toFloor(condition, incarnation)), principal)
+    const eTag = toETag(incarnation, entry.version, representation)
+    return { entry, eTag, link: toLink(publicUrl ?? '', view, entry), condition }
   }
 
 /** The entry, unless it has nothing to show to this principal; throws as `Reveal` does. */
@@ -66,15 +73,14 @@ const setPacing = (reply: FastifyReply, { pollAfterMs }: StatusEntry) => {
 }
 
 /** Answers with a status: 304 where the client has this very version, else the ready-made body. */
-export const sendStatus = (reply: FastifyReply, view: ViewName, { entry, eTag, condition }: Revealed, code: 200 | 202 = 200) => {
-  const { jobId, state } = entry
+export const sendStatus = (reply: FastifyReply, view: ViewName, { entry, eTag, link, condition }: Revealed, code: 200 | 202 = 200) => {
   reply.header('etag', eTag)
   reply.header('cache-control', 'private, no-cache')
   reply.header('vary', 'Authorization, Accept')
   setPacing(reply, entry)
-  reply.header('job-state', state)
+  reply.header('job-state', entry.state)
   reply.header('job-progress', entry.percent)
-  reply.header('link', `<${statusPath(view, jobId)}>; rel="status", <${resultPath(view, jobId)}>; rel="result"`)
+  reply.header('link', link)
   if (code === 200 && matches(condition, eTag)) return reply.code(304).send()
   return reply.code(code).type('application/json; charset=utf-8').send(view === 'v1' ? entry.v1Body : entry.taskBody)
 }

@@ -56,8 +56,6 @@ const requireAcceptable = (submission: JobSubmission, principal: Principal, need
 }
 
 const refuseUnsupported = (body: unknown): void => {
-  // Without a body there is no media type, and so no validator that would miss it.
-  if (body === undefined) throw validationFailure([{ field: 'body', rule: 'required', message: 'body is required, as application/json' }])
   if (typeof body !== 'object' || body === null) return
   const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
     field, rule: 'notSupported', message: `${field} is not supported by this version yet; leave it out`
@@ -73,6 +71,7 @@ const headerDocs = {
   Location: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),
   'Operation-Location': Type.String({ format: 'uri', description: 'The same.' }),
   'Retry-After': Type.Integer({ minimum: 1 }),
+  'Cache-Control': Type.String({ description: 'no-store' }),
   'Idempotency-Replayed': Type.String({ description: 'true: an earlier request with this key made the job.' })
 }
 
@@ -108,17 +107,14 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
           minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$', description: 'Kept for 24 hours, per tenant.'
         }))
       }),
-      body: {
-        content: {
-          'application/json': {
-            schema: JobSubmission,
-            examples: {
-              report: inputExamples('report', { format: 'csv' }),
-              sanitize: inputExamples('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
-            }
-          }
+      // An OpenAPI 3.0 schema has no room for several examples: under this name they are put beside it.
+      body: Type.Unsafe<JobSubmission>({
+        ...JobSubmission,
+        'x-examples': {
+          report: inputExamples('report', { format: 'csv' }),
+          sanitize: inputExamples('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
         }
-      },
+      }),
       response: {
         202: jsonAnswer('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
           headers: headerDocs, examples: { accepted: submittedExample }
@@ -128,12 +124,11 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
     }
   }, async (request, reply) => {
     const principal = principalOf(request)
-    // Fastify types a body given by media type as unknown; the validator of that media type has checked it.
-    const submission = request.body as JobSubmission
-    requireAcceptable(submission, principal, needs)
+    requireAcceptable(request.body, principal, needs)
     const { subject, tenant, allTenants } = principal
     const key = request.headers['idempotency-key'] ?? null
-    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, submission, key)
+    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, request.body, key)
+    request.log.info({ jobId, type: request.body.type, replayed }, 'submitted')
     const { v1Body, pollAfterMs } = requireVisible(entry, principal)
     const path = statusPath('v1', jobId)
     const location = (publicUrl ?? originOf(request)) + path

@@ -1,5 +1,5 @@
 import { crc32 } from 'node:zlib'
-import { isTerminal, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
+import { isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
 import { pollAfterMs } from '../job/pacing.ts'
 import { toIso } from '../job/time.ts'
 import type { StatusEntry } from '../status/read-status.ts'
@@ -30,8 +30,8 @@ const serialize = (check: ReturnType<typeof createCheck>, view: JobStatus | Task
 
 const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
 
-const hasResult = (job: Job): job is SucceededJob =>
-  job.state === 'succeeded' && (job.result !== null || job.resultUrl !== null)
+const hasResult = (job: Job): boolean =>
+  job.state === 'succeeded' && (job.result !== null || isWebUrl(job.resultUrl))
 
 const finishedAtOf = (job: Job): string | null => isTerminal(job) ? toIsoOrNull(job.finishedAt) : null
 

@@ -99,6 +99,10 @@ const statusOf = {
   queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed'
 } as const satisfies Record<JobState, RecordStatus>
 
+/** Whether a client can be sent there for the result; other engines record paths and URLs of every kind. */
+export const isWebUrl = (url: string | null): url is string =>
+  url !== null && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)
+
 /** The record's status for a state. */
 export const toRecordStatus = (state: JobState): RecordStatus => statusOf[state]
 

@@ -91,7 +91,12 @@ export const createEpoch = ({ identify, randomId, now, schedule, onChange }: Epo
       if (stopped) return
       become({ epoch: view.epoch, mode: 'on' }, null)
       later(watch, watchMs)
-    } catch {
+    } catch (error) {
+      // Said at the start, where no view was on that could be lost.
+      if (status.reason === 'starting') {
+        status = { ...status, reason: error instanceof Error ? error.message : 'no answer' }
+        onChange(status)
+      }
       later(tryAgain, retryMs)
       retryMs = Math.min(retryMsMax, retryMs * 2)
     }

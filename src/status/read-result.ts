@@ -1,4 +1,4 @@
-import type { JobLookup, ResultFacts } from '../job/job.ts'
+import { isWebUrl, type JobLookup, type ResultFacts } from '../job/job.ts'
 import type { Expose } from './expose.ts'
 import type { StatusEntry } from './read-status.ts'
 
@@ -18,8 +18,6 @@ export type ReadResultNeeds = {
   read: (jobId: string) => AsyncGenerator<Uint8Array, void, void>
 }
 
-const isWebUrl = (url: string): boolean => URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)
-
 export const createReadResult = ({ find, expose, read }: ReadResultNeeds): ReadResult => async jobId => {
   const lookup = await find(jobId)
   // A result reveals a state, like any answer.
@@ -27,7 +25,7 @@ export const createReadResult = ({ find, expose, read }: ReadResultNeeds): ReadR
   if (lookup.kind !== 'job' || lookup.job.state !== 'succeeded') return { entry, kind: 'none' }
   const { result, resultUrl } = lookup.job
   if (result !== null) return { entry, kind: 'stored', facts: result, read: () => read(jobId) }
-  return resultUrl !== null && isWebUrl(resultUrl)
+  return isWebUrl(resultUrl)
     ? { entry, kind: 'external', url: new URL(resultUrl).href }
     : { entry, kind: 'none' }
 }

@@ -11,6 +11,8 @@ import type { Tables } from './tables.ts'
 const sqliteVersionMin = '3.51.3'
 // How long a statement may hold the event loop waiting for another writer; the rest of the wait is asynchronous.
 const busyTimeoutMs = 100
+// Nothing is served yet while the file is opened, and its first switch to WAL can only wait like this.
+const openingTimeoutMs = 5000
 const walBytesMax = 64 * 1024 * 1024
 
 // A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
@@ -60,8 +62,9 @@ const openReader = (path: string): SqliteDatabase.Database => {
 
 // The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut.
 const openWriter = (path: string): SqliteDatabase.Database => {
-  mkdirSync(dirname(path), { recursive: true })
-  const writer = new SqliteDatabase(path, { timeout: busyTimeoutMs })
+  // Inputs and results of all tenants: not for everyone on the machine to read.
+  mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
+  const writer = new SqliteDatabase(path, { timeout: openingTimeoutMs })
   const version = writer.prepare('SELECT sqlite_version()').pluck().get() as string
   if (isOlder(version, sqliteVersionMin)) {
     writer.close()
@@ -71,6 +74,7 @@ const openWriter = (path: string): SqliteDatabase.Database => {
   writer.pragma('synchronous = FULL')
   writer.pragma(`journal_size_limit = ${walBytesMax}`)
   writer.pragma('trusted_schema = OFF')
+  writer.pragma(`busy_timeout = ${busyTimeoutMs}`)
   return writer
 }
 

@@ -74,6 +74,7 @@ const apply = async (write: Write, item: QueueItem, event: JobEvent, now: number
   const job = toOwnJob(await findJob(write, item.jobId))
   const next = job === undefined ? undefined : transition(job, event)
   if (next?.accepted !== true || !await updateJob(write, next.job)) return undefined
+  if (next.job.state === 'failed') await discardChunks(write, item.jobId)
   if (isTerminal(next.job)) await dequeue(write, item.jobId)
   else if (next.job.state === 'queued') await clearLease(write, item.jobId, now + (next.retryAfterMs ?? 0))
   return await findJob(write, item.jobId)

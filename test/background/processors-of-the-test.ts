@@ -24,6 +24,18 @@ const list: Processor[] = [
     type: 'refuse',
     run: () => Promise.reject(new ProcessorError('REFUSED', 'no', { details: { why: 1 } }))
   },
+  {
+    ...any,
+    type: 'break',
+    run: () => Promise.resolve({
+      contentType: 'text/plain',
+      fileName: 'a.txt',
+      body: (function * () {
+        yield Buffer.alloc(200_000)
+        throw new Error('half way')
+      })()
+    })
+  },
   { ...any, type: 'crash', run: () => Promise.reject(new Error('unexpected')) },
   {
     ...any,

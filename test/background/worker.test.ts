@@ -9,7 +9,7 @@ import { openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
 
 const registry = new URL('./processors-of-the-test.ts', import.meta.url)
-const types = ['echo', 'stall', 'refuse', 'crash', 'flaky']
+const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break']
 
 /** A worker on a real database and real threads, whose processors do what the test needs. */
 const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
@@ -60,6 +60,13 @@ t.test('a failure of the processor is the failure of the job', async t => {
   worker.start()
   t.match(await reaches(await submit('refuse', {}), 'failed'), { failure: { code: 'REFUSED', message: 'no', details: { why: 1 } }, attempt: 1 })
   t.match(await reaches(await submit('crash', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'PROCESSOR_CRASHED' }, attempt: 1 })
+})
+
+t.test('what a failed run has written is not kept', async t => {
+  const { worker, submit, reaches, database } = await setUp(t)
+  worker.start()
+  await reaches(await submit('break', {}, { maxAttempts: 1 }), 'failed')
+  t.equal(database.reader.prepare('SELECT count(*) FROM JobResultChunk').pluck().get(), 0)
 })
 
 t.test('what failed by accident is tried again, after a while', async t => {

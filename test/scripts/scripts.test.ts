@@ -37,6 +37,12 @@ t.test('token: with the key and the claims of the environment', async t => {
   t.match(createVerifier({ key: secret })(stdout.trim()), { iss: 'me', aud: 'you' })
 })
 
+t.test('token: an empty variable is an unset one', async t => {
+  const { code, stdout } = await script('token.ts', ['--sub', 'ci'], t.testdir(), { JWT_SECRET: '', JWT_ISSUER: '', JWKS_URL: '' })
+  t.equal(code, 0)
+  t.notOk('iss' in JSON.parse(Buffer.from(stdout.split('.')[1] ?? '', 'base64url').toString()))
+})
+
 t.test('token: says what is wrong', async t => {
   const cwd = t.testdir()
   t.match(await script('token.ts', [], cwd), { code: 1, stderr: /--sub/ })

@@ -53,6 +53,18 @@ t.test('begins off, and is on once the server has shown that it works', async t 
   t.match(changes, [{ mode: 'on', reason: null }])
 })
 
+t.test('a server that is away from the start is told once, with the reason', async t => {
+  const { epoch, become, changes, pass } = setUp()
+  become(new Error('ECONNREFUSED'))
+  await epoch.start()
+  await pass(5000)
+  t.match(changes, [{ mode: 'off', reason: 'ECONNREFUSED' }])
+  t.equal(changes.length, 1)
+  become('run-1')
+  await pass(2000)
+  t.equal(epoch.view().mode, 'on')
+})
+
 t.test('a trip ends the epoch at once, for good', async t => {
   const { epoch, changes, pass } = await started(t)
   const before = epoch.view()

@@ -1,0 +1,61 @@
+import t from 'tap'
+import { startService } from './helpers/service.ts'
+
+t.test('slow clients are bounded: Fastify turns off the limit that Node has', async t => {
+  const { app } = await startService(t, { WORKERS: '0' })
+  t.match(app.server.server, { requestTimeout: 10_000, headersTimeout: 5000 })
+})
+
+t.test('a store that cannot be read: what is cached is answered, the rest is 503, never 404, and it comes back by itself', async t => {
+  const service = await startService(t, { WORKERS: '0' })
+  await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cached', 'Succeeded'), ('cold', 'Succeeded')")
+  t.equal((await service.ask('/api/v1/jobs/cached')).status, 200)
+  await service.sql('ALTER TABLE JobExecutionLog RENAME TO Elsewhere; ALTER TABLE ServiceState RENAME TO Away')
+
+  t.equal((await service.ask('/api/v1/jobs/cached')).status, 200)
+  for (const path of ['/api/v1/jobs/cold', '/api/v1/jobs/unknown', '/api/v1/jobs/cold/result']) {
+    const answer = await service.ask(path)
+    t.equal(answer.status, 503, path)
+    t.ok(Number(answer.headers.get('retry-after')) >= 1)
+    const text = await answer.text()
+    t.match(JSON.parse(text), { code: 'STORE_UNAVAILABLE' })
+    t.notMatch(text, /no such table|SQLITE/)
+  }
+  t.match(await service.askJson('/api/jobs/cold/status'), { success: false, error: { code: 'STORE_UNAVAILABLE' } })
+  t.equal((await service.ask('/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } })).status, 503)
+  const ready = await service.ask('/readyz')
+  t.equal(ready.status, 503)
+  t.match(await ready.json(), { status: 'unavailable', store: { kind: 'sqlite', status: 'down', reason: String, since: String } })
+  t.equal((await service.ask('/livez')).status, 200)
+
+  await service.sql('ALTER TABLE Elsewhere RENAME TO JobExecutionLog; ALTER TABLE Away RENAME TO ServiceState')
+  t.equal((await service.ask('/api/v1/jobs/cold')).status, 200)
+  t.equal((await service.ask('/api/v1/jobs/unknown')).status, 404)
+  t.match(await service.askJson('/readyz'), { status: 'ready' })
+  const version = await service.sql('SELECT max(version) FROM JobExecutionLog')
+  await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('later', 'Queued')")
+  t.ok(Number(await service.sql('SELECT max(version) FROM JobExecutionLog')) > Number(version), 'its triggers too')
+})
+
+t.test('while another program holds the database, reads go on, and a write waits for it or is refused in time', async t => {
+  const service = await startService(t, { WORKERS: '0' })
+  await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Running')")
+  const { default: SqliteDatabase } = await import('better-sqlite3')
+  const other = new SqliteDatabase(service.databasePath)
+  t.teardown(() => { other.close() })
+  const submit = async () => await service.ask('/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } })
+
+  other.exec('BEGIN IMMEDIATE')
+  const waiting = submit()
+  for (let i = 0; i < 50; i++) t.equal((await service.ask(`/api/v1/jobs/${i % 2 === 0 ? 'a' : `unknown-${i}`}`)).ok, i % 2 === 0)
+  other.exec('COMMIT')
+  t.equal((await waiting).status, 202)
+
+  other.exec('BEGIN IMMEDIATE')
+  const refused = await submit()
+  t.equal(refused.status, 503)
+  t.ok(refused.headers.has('retry-after'))
+  other.exec('ROLLBACK')
+  t.equal((await submit()).status, 202)
+  t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'remote'"), '2', 'what was refused left nothing')
+})
