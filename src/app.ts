@@ -207,7 +207,10 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     facts: { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers },
     drain: async () => {
       draining = true
+      // A client that has stopped reading its answer would hold the process for ever.
+      const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
       await Promise.all([server.close(), worker.stop(drainGraceMs)])
+      clearTimeout(patience)
       await Promise.all(loops.map(loop => loop.stop()))
       await guarded.stop()
       await closeThreads()

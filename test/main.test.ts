@@ -57,6 +57,17 @@ t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async
   }
 })
 
+t.test('a client that stopped reading its answer does not keep the process', async t => {
+  const service = await spawnService(t, { WORKERS: '0' })
+  const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
+  await once(socket, 'connect')
+  // More requests for a large file than socket buffers can hold the answers of.
+  socket.write('GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(20))
+  await once(socket, 'readable')
+  t.same(await service.kill('SIGTERM'), { code: 0, signal: null })
+  socket.destroy()
+})
+
 t.test('a job that is running at SIGTERM ends, or goes back to the queue: no lease is left behind', async t => {
   const service = await spawnService(t)
   await service.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)

@@ -10,6 +10,7 @@ import { resultRoutes, type ResultRouteNeeds } from './result-routes.ts'
 import { namedSchemas } from './schemas.ts'
 import { statusRoutes } from './status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './submit-routes.ts'
+import { answerUnreadable } from './unreadable.ts'
 import { createValidatorCompiler, registerBodyParsers } from './validation.ts'
 
 declare module 'fastify' {
@@ -65,6 +66,7 @@ const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => f
   return503OnClosing: false,
   forceCloseConnections: 'idle',
   routerOptions: { maxParamLength: paramLengthMax },
+  clientErrorHandler: answerUnreadable,
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
 

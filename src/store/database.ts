@@ -11,8 +11,8 @@ import type { Tables } from './tables.ts'
 const sqliteVersionMin = '3.51.3'
 // How long a statement may hold the event loop waiting for another writer; the rest of the wait is asynchronous.
 const busyTimeoutMs = 100
-// Nothing is served yet while the file is opened, and its first switch to WAL can only wait like this.
 const openingTimeoutMs = 5000
+const walTrialsMax = 50
 const walBytesMax = 64 * 1024 * 1024
 
 // A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
@@ -33,6 +33,10 @@ const toDialect = (database: SqliteDatabase.Database): Dialect => ({
   createIntrospector: db => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler()
 })
+
+/** Another connection holds the lock that was asked for. */
+export const isBusy = (error: unknown): boolean =>
+  error instanceof SqliteDatabase.SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
 
 /** The database file cannot be opened, or is none; the message names it and says why. */
 export class DatabaseUnusable extends Error {
@@ -60,6 +64,19 @@ const openReader = (path: string): SqliteDatabase.Database => {
   return reader
 }
 
+// Programs that switch a new file to WAL together are refused at once, whatever the time-out; a transaction does wait.
+const switchToWal = (writer: SqliteDatabase.Database): void => {
+  for (let trial = 1; ; trial += 1) {
+    try {
+      writer.pragma('journal_mode = WAL')
+      return
+    } catch (error) {
+      if (!isBusy(error) || trial === walTrialsMax) throw error
+      writer.exec('BEGIN IMMEDIATE; ROLLBACK')
+    }
+  }
+}
+
 // The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut.
 const openWriter = (path: string): SqliteDatabase.Database => {
   // Inputs and results of all tenants: not for everyone on the machine to read.
@@ -70,7 +87,7 @@ const openWriter = (path: string): SqliteDatabase.Database => {
     writer.close()
     throw new Error(`SQLite ${version} is too old: at least ${sqliteVersionMin} is needed`)
   }
-  writer.pragma('journal_mode = WAL')
+  switchToWal(writer)
   writer.pragma('synchronous = FULL')
   writer.pragma(`journal_size_limit = ${walBytesMax}`)
   writer.pragma('trusted_schema = OFF')

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import type { Transaction } from 'kysely'
 import { ServiceFailure } from '../errors.ts'
-import type { Database } from './database.ts'
+import { type Database, isBusy } from './database.ts'
 import type { Tables } from './tables.ts'
 
 const { SqliteError } = SqliteDatabase
@@ -17,9 +17,6 @@ export type Write = Transaction<Tables>
 
 /** Runs work in one write transaction, whole or not at all. Throws STORE_UNAVAILABLE when the database cannot take it. */
 export type Transact = <Value>(work: (write: Write) => Promise<Value>) => Promise<Value>
-
-const isBusy = (error: unknown): boolean =>
-  error instanceof SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
 
 /** A failure of the database itself, as the client may hear of it; other errors as they are. */
 export const toStoreFailure = (error: unknown): unknown =>

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { stringify } from 'safe-stable-stringify'
 import { ServiceFailure } from '../errors.ts'
 import type { Job, JobLookup } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
@@ -38,15 +39,10 @@ export type SubmitJobNeeds = {
 
 const maxAttemptsDefault = 3
 
-const sortMembers = (_name: string, value: unknown): unknown =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => a < b ? -1 : 1))
-    : value
-
 // Two requests mean the same when their canonical JSON is the same. Not quite that of RFC 8785, which refuses half a
 // surrogate pair: a text to be sanitized may well have one.
 const hashOf = (submission: Submission): string =>
-  createHash('sha256').update(JSON.stringify(submission, sortMembers)).digest('base64url')
+  createHash('sha256').update(stringify(submission)).digest('base64url')
 
 const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: number): Job => ({
   jobId,

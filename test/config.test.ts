@@ -1,0 +1,196 @@
+import { execFile } from 'node:child_process'
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { type Config, ConfigError, loadConfig } from '../src/config.ts'
+
+const run = promisify(execFile)
+const secret = 'x'.repeat(32)
+const load = (env: Record<string, string> = {}): Config => loadConfig({ JWT_SECRET: secret, ...env })
+
+/** The lines with which a start is refused. */
+const problemsOf = (env: Record<string, string>): readonly string[] => {
+  try {
+    loadConfig(env)
+    return []
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    t.equal(error.message, error.problems.join('\n'), 'one a line')
+    return error.problems
+  }
+}
+
+t.test('the defaults are those that are documented', async t => {
+  t.strictSame(load(), {
+    production: false,
+    host: '127.0.0.1',
+    port: 3000,
+    publicUrl: null,
+    databasePath: 'data/jobs.db',
+    redisUrl: null,
+    tokenKey: { kind: 'secret', secret },
+    issuer: null,
+    audience: null,
+    workers: 1,
+    jobTypes: null,
+    logLevel: 'info',
+    bodyBytesMax: 1024 * 1024,
+    leaseMs: 30_000,
+    pruneIntervalMs: 60_000,
+    notInForce: []
+  })
+})
+
+t.test('a configuration cannot be changed', async t => {
+  const config = load({ JOB_TYPES: 'a,b' })
+  t.ok(Object.isFrozen(config))
+  t.ok(Object.isFrozen(config.jobTypes))
+  t.ok(Object.isFrozen(config.notInForce))
+})
+
+const values: Array<[name: string, value: string, key: keyof Config, expected: unknown]> = [
+  ['HOST', '::', 'host', '::'],
+  ['PORT', '0', 'port', 0],
+  ['PORT', '65535', 'port', 65535],
+  ['PUBLIC_URL', 'https://jobs.example.org', 'publicUrl', 'https://jobs.example.org'],
+  ['PUBLIC_URL', 'http://jobs.example.org:8080/base//', 'publicUrl', 'http://jobs.example.org:8080/base'],
+  ['DATABASE_URL', 'sqlite:/var/lib/jobs.db', 'databasePath', '/var/lib/jobs.db'],
+  ['DATABASE_URL', 'sqlite:///var/lib/jobs.db', 'databasePath', '/var/lib/jobs.db'],
+  ['DATABASE_URL', 'sqlite:a b/ü.db', 'databasePath', 'a b/ü.db'],
+  ['REDIS_URL', 'redis://localhost:6379/1', 'redisUrl', 'redis://localhost:6379/1'],
+  ['REDIS_URL', 'rediss://user:pass@example.org', 'redisUrl', 'rediss://user:pass@example.org'],
+  ['JWT_ISSUER', 'https://login.example.org/', 'issuer', 'https://login.example.org/'],
+  ['JWT_AUDIENCE', 'jobs', 'audience', 'jobs'],
+  ['WORKERS', '0', 'workers', 0],
+  ['JOB_TYPES', 'report', 'jobTypes', ['report']],
+  ['JOB_TYPES', 'report, 0x.y_z-1', 'jobTypes', ['report', '0x.y_z-1']],
+  ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
+  ['BODY_BYTES_MAX', '2048', 'bodyBytesMax', 2048],
+  ['LEASE_SECONDS', '1', 'leaseMs', 1000],
+  ['PRUNE_INTERVAL_SECONDS', '5', 'pruneIntervalMs', 5000],
+  ['NODE_ENV', 'production', 'production', true],
+  ['NODE_ENV', 'development', 'production', false],
+  ['PORT', '', 'port', 3000],
+  ['REDIS_URL', '', 'redisUrl', null],
+  ['RATE_LIMIT_PER_MINUTE', '10', 'notInForce', ['RATE_LIMIT_PER_MINUTE']]
+]
+
+for (const [name, value, key, expected] of values) {
+  t.test(`${name}=${value} is understood`, async t => {
+    t.strictSame(load({ [name]: value })[key], expected)
+  })
+}
+
+const badValues: Array<[name: string, value: string, line: RegExp]> = [
+  ['PORT', '65536', /^PORT: must be <= 65535$/],
+  ['PORT', '-1', /^PORT: must be >= 0$/],
+  ['PORT', 'http', /^PORT: must be integer$/],
+  ['PORT', '80.5', /^PORT: must be integer$/],
+  ['WORKERS', '65', /^WORKERS: must be <= 64$/],
+  ['WORKERS', 'two', /^WORKERS: must be integer$/],
+  ['LOG_LEVEL', 'loud', /^LOG_LEVEL: must be equal to one of the allowed values: .*debug/],
+  ['LOG_LEVEL', 'INFO', /^LOG_LEVEL: /],
+  ['BODY_BYTES_MAX', '1023', /^BODY_BYTES_MAX: must be >= 1024$/],
+  ['BODY_BYTES_MAX', '1 MiB', /^BODY_BYTES_MAX: must be integer$/],
+  ['LEASE_SECONDS', '0', /^LEASE_SECONDS: must be >= 1$/],
+  ['LEASE_SECONDS', '3601', /^LEASE_SECONDS: must be <= 3600$/],
+  ['PRUNE_INTERVAL_SECONDS', '0', /^PRUNE_INTERVAL_SECONDS: /],
+  ['PUBLIC_URL', 'jobs.example.org', /^PUBLIC_URL: must be a URL that begins with http:\/\/ or https:\/\/$/],
+  ['PUBLIC_URL', 'ftp://example.org', /^PUBLIC_URL: /],
+  ['PUBLIC_URL', 'https://example.org/?a=1', /^PUBLIC_URL: must have neither query nor fragment$/],
+  ['PUBLIC_URL', 'https://example.org/#a', /^PUBLIC_URL: must have neither query nor fragment$/],
+  ['DATABASE_URL', 'data/jobs.db', /^DATABASE_URL: must be sqlite:PATH/],
+  ['DATABASE_URL', 'sqlite:', /^DATABASE_URL: must be sqlite:PATH/],
+  ['DATABASE_URL', 'sqlite::memory:', /^DATABASE_URL: must be sqlite:PATH/],
+  ['DATABASE_URL', 'mysql://localhost/x', /^DATABASE_URL: must be sqlite:PATH/],
+  ['DATABASE_URL', 'postgres://localhost/jobs', /^DATABASE_URL: postgres:\/\/ is not supported by this version yet/],
+  ['DATABASE_URL', 'postgresql://u:p@localhost/jobs', /^DATABASE_URL: postgres:\/\/ is not supported by this version yet/],
+  ['REDIS_URL', 'localhost:6379', /^REDIS_URL: must be a URL that begins with redis:\/\//],
+  ['REDIS_URL', 'http://localhost', /^REDIS_URL: /],
+  ['JOB_TYPES', 'report,,sanitize', /^JOB_TYPES: must be a list of names/],
+  ['JOB_TYPES', 'Report', /^JOB_TYPES: /],
+  ['JOB_TYPES', 'x'.repeat(65), /^JOB_TYPES: /],
+  ['JWT_SECRET', 'x'.repeat(31), /^JWT_SECRET: must have at least 32 bytes$/]
+]
+
+for (const [name, value, line] of badValues) {
+  t.test(`${name}=${value.slice(0, 40)} stops the start, with a line of its own`, async t => {
+    const problems = problemsOf({ JWT_SECRET: secret, [name]: value })
+    t.equal(problems.length, 1)
+    t.match(problems[0], line)
+    t.notMatch(problems[0], 'p@localhost', 'without what may be a password')
+  })
+}
+
+t.test('every problem is listed, those of one kind and of another', async t => {
+  const problems = problemsOf({
+    PORT: 'x', LOG_LEVEL: 'loud', WORKERS: '-1', DATABASE_URL: 'postgres://x', REDIS_URL: 'x', PUBLIC_URL: 'x', JOB_TYPES: '!', JWT_SECRET: 'short'
+  })
+  const names = problems.map(line => line.split(':')[0])
+  t.same(names.toSorted(), ['DATABASE_URL', 'JOB_TYPES', 'JWT_SECRET', 'LOG_LEVEL', 'PORT', 'PUBLIC_URL', 'REDIS_URL', 'WORKERS'])
+})
+
+t.test('the secret is counted in bytes', async t => {
+  t.strictSame(loadConfig({ JWT_SECRET: 'ü'.repeat(16) }).tokenKey, { kind: 'secret', secret: 'ü'.repeat(16) })
+})
+
+const toPem = (key: KeyObject) => key.export({ type: 'spki', format: 'pem' }).toString()
+
+t.test('a public key is PEM, with real or written line breaks', async t => {
+  const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  for (const pem of [toPem(publicKey), toPem(publicKey).replaceAll('\n', '\\n')]) {
+    const { tokenKey } = loadConfig({ JWT_PUBLIC_KEY: pem })
+    t.equal(tokenKey.kind, 'public-key')
+    t.ok(tokenKey.kind === 'public-key' && tokenKey.key.equals(createPublicKey(toPem(publicKey))))
+  }
+})
+
+t.test('a key that cannot be trusted, or is none, stops the start', async t => {
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const weak = generateKeyPairSync('rsa', { modulusLength: 1024 })
+  const exchange = generateKeyPairSync('x25519')
+  const keys: Array<[string, string, RegExp]> = [
+    ['a private key', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), /^JWT_PUBLIC_KEY: must be a public key in PEM form$/],
+    ['no key', 'hello', /^JWT_PUBLIC_KEY: must be a public key in PEM form$/],
+    ['a weak key', toPem(weak.publicKey), /^JWT_PUBLIC_KEY: an RSA key must have at least 2048 bits$/],
+    ['a key that signs nothing', toPem(exchange.publicKey), /^JWT_PUBLIC_KEY: /]
+  ]
+  for (const [what, pem, line] of keys) {
+    const problems = problemsOf({ JWT_PUBLIC_KEY: pem })
+    t.equal(problems.length, 1, what)
+    t.match(problems[0], line, what)
+  }
+})
+
+t.test('a key set is a URL on the web', async t => {
+  t.same(loadConfig({ JWKS_URL: 'https://login.example.org/keys' }).tokenKey, { kind: 'jwks', url: new URL('https://login.example.org/keys') })
+  for (const url of ['file:///etc/keys', 'keys.json']) t.match(problemsOf({ JWKS_URL: url }), [/^JWKS_URL: must be a URL/])
+})
+
+t.test('only one key may be given, and in production one must', async t => {
+  t.match(problemsOf({ JWT_SECRET: secret, JWKS_URL: 'https://x.example.org' }), ['JWT_SECRET, JWKS_URL: set only one of them'])
+  t.match(problemsOf({ NODE_ENV: 'production' }), [/^JWT_SECRET: in production one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set$/])
+  t.match(problemsOf({ NODE_ENV: 'production', JWT_SECRET: '' }), [/in production/], 'an empty variable is none')
+})
+
+const keyScript = `
+  import { loadConfig } from ${JSON.stringify(join(import.meta.dirname, '../src/config.ts'))}
+  process.stdout.write(loadConfig().tokenKey.secret)`
+
+t.test('outside production a missing key is made once, readable by its owner alone', async t => {
+  const cwd = t.testdir()
+  const start = async (env: Record<string, string> = {}) =>
+    (await run(process.execPath, ['--input-type=module', '-e', keyScript], { cwd, env: { PATH: process.env.PATH, ...env } })).stdout
+  const path = join(cwd, 'data/jwt-secret')
+  await t.rejects(start({ NODE_ENV: 'production' }), /in production one of/)
+  await t.rejects(start({ PORT: 'x' }), /PORT/)
+  t.notOk(existsSync(path), 'a start that is refused makes none')
+  const [first, second] = await Promise.all([start(), start()])
+  t.match(first, /^[\w-]{64}$/)
+  t.equal(second, first, 'two starts at once agree')
+  t.equal(await start(), first, 'and it stays')
+  t.equal(statSync(path).mode & 0o777, 0o600)
+  t.equal(readFileSync(path, 'utf8').trim(), first)
+})
