@@ -1,0 +1,224 @@
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import type { Job } from '../../src/job/job.ts'
+import type { ChangeLog } from '../../src/store/change-log.ts'
+import { findJob, insertJob, type JobStore, updateJob } from '../../src/store/job-store.ts'
+import {
+  clearLease, dequeue, enqueue, extendLease, findAbandoned, findInput, findQueueItem, insertInput, nextAvailable, setLease
+} from '../../src/store/queue.ts'
+import { insertResult } from '../../src/store/result-store.ts'
+import type { Transact } from '../../src/store/transact.ts'
+import { anyJob, failedJob, inEachState, jobOf, queuedJob, runningJob, succeededJob } from './jobs.ts'
+
+export type StoreUnderTest = {
+  store: JobStore
+  changeLog: ChangeLog
+  transact: Transact
+  /** Plain SQL of another program. */
+  sql: (statement: string) => Promise<unknown>
+  /** The same, past the CHECKs: what no writer can do, but a broken disk or an older schema might leave. */
+  sqlUnchecked: (statement: string) => Promise<unknown>
+}
+
+export type OpenStoreUnderTest = (t: Test) => Promise<StoreUnderTest>
+
+const noFacts = { contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha256: '47DEQpj8', inlineJson: null }
+
+const item = (jobId: string, availableAt = 0) => ({ jobId, type: 'report', maxAttempts: 3, timeoutMs: null, availableAt })
+
+const withoutVersion = (job: Job) => ({ ...job, version: 0 })
+
+const findConformance = (t: Test, open: OpenStoreUnderTest) => {
+  t.test('finds a job in every state, as it was saved', async t => {
+    const { store, transact } = await open(t)
+    for (const [number, make] of inEachState.entries()) {
+      const job = make(`job-${number}`)
+      await transact(write => insertJob(write, job))
+      t.same(withoutVersion(jobOf(await store.find(job.jobId))), job, job.state)
+    }
+  })
+
+  t.test('finds absent ids, tombstones and broken rows for what they are', async t => {
+    const { store, transact, sql, sqlUnchecked } = await open(t)
+    t.same(await store.find('nobody'), { kind: 'absent', jobId: 'nobody' })
+    t.same(await store.find(''), { kind: 'absent', jobId: '' })
+
+    await transact(write => insertJob(write, failedJob('gone')))
+    const { version } = jobOf(await store.find('gone'))
+    const before = Date.now()
+    await sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
+    const dead = await store.find('gone')
+    t.match(dead, { kind: 'tombstone', tombstone: { jobId: 'gone', tenant: 'acme', version: version + 1 } })
+    t.ok(dead.kind === 'tombstone' && dead.tombstone.expiredAt >= before - 1 && dead.tombstone.expiredAt <= Date.now(), 'now')
+
+    await sqlUnchecked("INSERT INTO JobExecutionLog (jobId, tenant, status) VALUES ('odd', 'acme', 'Paused')")
+    t.same(await store.find('odd'), { kind: 'invalid', jobId: 'odd', tenant: 'acme', version: version + 2 })
+  })
+
+  t.test('a transaction sees its own changes, a reader only committed ones', async t => {
+    const { store, transact, sql } = await open(t)
+    await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('old', 'Running'); DELETE FROM JobExecutionLog")
+    await transact(async write => {
+      await insertJob(write, queuedJob('new'))
+      t.equal(jobOf(await findJob(write, 'new')).state, 'queued')
+      t.equal((await findJob(write, 'old')).kind, 'tombstone')
+      t.equal((await findJob(write, 'never')).kind, 'absent')
+      t.equal((await store.find('new')).kind, 'absent')
+    })
+    t.equal((await store.find('new')).kind, 'job')
+  })
+
+  t.test('whatever job is saved, the same is found', async t => {
+    const { store, transact } = await open(t)
+    await fc.assert(fc.asyncProperty(anyJob, async job => {
+      await transact(write => insertJob(write, job))
+      t.strictSame(withoutVersion(jobOf(await store.find(job.jobId))), job)
+    }), { numRuns: 300 })
+  })
+}
+
+const writeConformance = (t: Test, open: OpenStoreUnderTest) => {
+  t.test('an update is written only over the version it was made from', async t => {
+    const { store, transact } = await open(t)
+    await transact(write => insertJob(write, queuedJob('j')))
+    const { version } = jobOf(await store.find('j'))
+    t.equal(await transact(write => updateJob(write, runningJob('j', { version }))), true)
+    const running = await store.find('j')
+    t.equal(await transact(write => updateJob(write, succeededJob('j', { version }))), false, 'the version moved')
+    t.equal(await transact(write => updateJob(write, succeededJob('j', { version: version + 99 }))), false)
+    t.equal(await transact(write => updateJob(write, succeededJob('absent', { version }))), false)
+    t.same(await store.find('j'), running)
+    t.same(withoutVersion(jobOf(running)), runningJob('j'), 'every column of the new state')
+  })
+
+  t.test('the facts of a result come with the job', async t => {
+    const { store, transact } = await open(t)
+    await transact(async write => {
+      await insertJob(write, succeededJob('j'))
+      await insertResult(write, 'j', { ...noFacts, inlineJson: '{"a":1}' })
+    })
+    t.match(await store.find('j'), { job: { result: { ...noFacts, inlineJson: '{"a":1}' } } })
+  })
+
+  t.test('a job id is taken once', async t => {
+    const { transact } = await open(t)
+    await transact(write => insertJob(write, queuedJob('j')))
+    await t.rejects(transact(write => insertJob(write, queuedJob('j'))))
+  })
+
+  t.test('a transaction that throws leaves nothing', async t => {
+    const { store, changeLog, transact } = await open(t)
+    await transact(write => insertJob(write, queuedJob('j')))
+    const before = [await store.find('j'), changeLog.head()]
+    await t.rejects(transact(async write => {
+      await updateJob(write, runningJob('j', { version: 1 }))
+      await insertJob(write, queuedJob('k'))
+      await enqueue(write, item('k'))
+      throw new Error('too late')
+    }), { message: 'too late' })
+    t.same([await store.find('j'), changeLog.head()], before)
+    t.equal((await store.find('k')).kind, 'absent')
+    t.equal(await transact(write => findQueueItem(write, 'k')), undefined)
+  })
+}
+
+const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
+  t.test('the queue gives the job that waited longest, of these types, held by nobody', async t => {
+    const { transact } = await open(t)
+    const next = (types: string[], now: number) => transact(async write => (await nextAvailable(write, types, now))?.jobId)
+    await transact(async write => {
+      await enqueue(write, item('late', 300))
+      await enqueue(write, item('first', 100))
+      await enqueue(write, item('second', 100))
+      await enqueue(write, { ...item('other', 50), type: 'sanitize' })
+    })
+    t.equal(await next(['report'], 99), undefined)
+    t.equal(await next(['report'], 100), 'first')
+    t.equal(await next(['report', 'sanitize'], 100), 'other')
+    t.equal(await next(['nothing'], 1000), undefined)
+    await transact(write => setLease(write, 'first', { leaseToken: 'a', leaseHolder: 'w', leaseExpiresAt: 500 }))
+    t.equal(await next(['report'], 100), 'second')
+    await transact(write => clearLease(write, 'first', 250))
+    await transact(write => dequeue(write, 'second'))
+    t.equal(await next(['report'], 249), undefined)
+    t.equal(await next(['report'], 1000), 'first')
+  })
+
+  t.test('abandoned jobs are found by the end of their lease or by their holder', async t => {
+    const { transact } = await open(t)
+    await transact(async write => {
+      for (const [jobId, leaseHolder, leaseExpiresAt] of [['a', 'w1', 300], ['b', 'w2', 100], ['c', 'w1', 200]] as const) {
+        await enqueue(write, item(jobId))
+        await setLease(write, jobId, { leaseToken: jobId, leaseHolder, leaseExpiresAt })
+      }
+      await enqueue(write, item('free'))
+    })
+    const find = (by: { expiredAt: number } | { holder: string }, limit = 10) =>
+      transact(async write => (await findAbandoned(write, by, limit)).map(({ jobId }) => jobId))
+    t.same(await find({ expiredAt: 99 }), [])
+    t.same(await find({ expiredAt: 200 }), ['b', 'c'])
+    t.same(await find({ expiredAt: 1000 }, 1), ['b'])
+    t.same(await find({ holder: 'w1' }), ['c', 'a'])
+  })
+
+  t.test('the input is kept with the queue item and leaves with it', async t => {
+    const { transact } = await open(t)
+    const input = { jobId: 'j', input: '{"a":[1]}', access: '{"tenant":"acme"}' }
+    await transact(async write => {
+      await enqueue(write, { ...item('j'), timeoutMs: 5 })
+      await insertInput(write, input)
+    })
+    t.same(await transact(write => findInput(write, 'j')), { input: input.input, access: input.access })
+    t.match(await transact(write => findQueueItem(write, 'j')), { ...item('j'), timeoutMs: 5, leaseToken: null })
+    await transact(write => dequeue(write, 'j'))
+    t.equal(await transact(write => findInput(write, 'j')), undefined)
+    t.equal(await transact(write => findQueueItem(write, 'j')), undefined)
+  })
+}
+
+const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
+  t.test('every visible change of any job draws the next number of one sequence', async t => {
+    const { store, changeLog, transact, sql } = await open(t)
+    t.equal(changeLog.head(), 0)
+    const seen: number[] = []
+    const note = async (jobId: string) => {
+      const lookup = await store.find(jobId)
+      seen.push(lookup.kind === 'job' ? lookup.job.version : lookup.kind === 'tombstone' ? lookup.tombstone.version : NaN)
+    }
+    const update = (job: Job) => transact(write => updateJob(write, { ...job, version: seen.at(-1) ?? 0 }))
+    await transact(write => insertJob(write, queuedJob('a')))
+    await note('a')
+    await update(runningJob('a'))
+    await note('a')
+    await transact(write => insertJob(write, queuedJob('b')))
+    await note('b')
+    await update(runningJob('b'))
+    await note('b')
+    await sql("DELETE FROM JobExecutionLog WHERE jobId = 'a'")
+    await note('a')
+    await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Running')")
+    await note('a')
+    t.same(seen, [1, 2, 3, 4, 5, 6])
+    t.same(changeLog.after(0, 10), seen.map((version, at) => ({ version, jobId: 'aabbaa'[at] })))
+  })
+
+  t.test('what no reader sees draws no version', async t => {
+    const { changeLog, transact } = await open(t)
+    await transact(async write => {
+      await insertJob(write, runningJob('j'))
+      await enqueue(write, item('j'))
+      await insertInput(write, { jobId: 'j', input: '1', access: '{}' })
+    })
+    await transact(write => setLease(write, 'j', { leaseToken: 'a', leaseHolder: 'w', leaseExpiresAt: 1 }))
+    await transact(write => extendLease(write, 'j', 2))
+    t.equal((await transact(write => findQueueItem(write, 'j')))?.leaseExpiresAt, 2)
+    await transact(write => clearLease(write, 'j', 3))
+    await transact(write => updateJob(write, runningJob('j', { version: 1 })))
+    t.equal(changeLog.head(), 1, 'nor does an update to the very same')
+  })
+}
+
+/** What every system of record promises, whatever database it stands on. */
+export const storeConformance = (t: Test, open: OpenStoreUnderTest): void => {
+  for (const part of [findConformance, writeConformance, queueConformance, versionConformance]) part(t, open)
+}

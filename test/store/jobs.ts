@@ -1,0 +1,108 @@
+import fc from 'fast-check'
+import type { FailedJob, Job, JobLookup, QueuedJob, RunningJob, SucceededJob } from '../../src/job/job.ts'
+import { noProgress } from '../../src/job/progress.ts'
+
+const at = Date.UTC(2026, 0, 31, 12)
+
+const common = {
+  version: 0, tenant: 'acme', submittedBy: 'alice', type: 'report', createdAt: at, startedAt: null, attempt: 0, progress: noProgress
+}
+
+export const queuedJob = (jobId: string, more: Partial<QueuedJob> = {}): QueuedJob =>
+  ({ ...common, jobId, state: 'queued', ...more })
+
+export const runningJob = (jobId: string, more: Partial<RunningJob> = {}): RunningJob => ({
+  ...common,
+  jobId,
+  state: 'running',
+  startedAt: at + 1000,
+  attempt: 1,
+  progress: { percent: 40, done: 4, total: 10, stage: 'reading', message: 'row 4', etaSeconds: 6 },
+  ...more
+})
+
+export const succeededJob = (jobId: string, more: Partial<SucceededJob> = {}): SucceededJob => ({
+  ...common,
+  jobId,
+  state: 'succeeded',
+  startedAt: at + 1000,
+  attempt: 1,
+  progress: { ...noProgress, percent: 100 },
+  finishedAt: at + 2000,
+  resultUrl: `/api/v1/jobs/${jobId}/result`,
+  result: null,
+  ...more
+})
+
+export const failedJob = (jobId: string, more: Partial<FailedJob> = {}): FailedJob => ({
+  ...common,
+  jobId,
+  state: 'failed',
+  startedAt: at + 1000,
+  attempt: 3,
+  finishedAt: at + 2000,
+  failure: { code: 'E_DISK', message: 'disk full', details: { free: 0 } },
+  ...more
+})
+
+export const inEachState: ReadonlyArray<(jobId: string) => Job> = [queuedJob, runningJob, succeededJob, failedJob]
+
+/** The job of a lookup that is one; throws for any other. */
+export const jobOf = (lookup: JobLookup): Job => {
+  if (lookup.kind !== 'job') throw new Error(`${lookup.kind}, not a job`)
+  return lookup.job
+}
+
+const text = fc.string({ unit: 'grapheme', maxLength: 40 })
+const textOrNull = fc.option(text)
+const time = fc.integer({ min: Date.parse('0000-01-01T00:00:00Z'), max: Date.parse('9999-12-31T23:59:59.999Z') })
+const timeOrNull = fc.option(time)
+const quantity = fc.option(fc.double({ noNaN: true, noDefaultInfinity: true }).map(value => value + 0))
+
+// Jobs are plain objects, and so are the ones that are found.
+const record = <Model>(model: { [Key in keyof Model]: fc.Arbitrary<Model[Key]> }) => fc.record(model, { noNullPrototype: true })
+
+const progress = record({
+  percent: fc.double({ min: 0, max: 100, noNaN: true }).map(value => value + 0),
+  done: quantity,
+  total: quantity,
+  stage: textOrNull,
+  message: textOrNull,
+  etaSeconds: fc.option(fc.nat())
+})
+
+const anyCommon = {
+  jobId: fc.uuid(),
+  version: fc.constant(0),
+  tenant: textOrNull,
+  submittedBy: textOrNull,
+  type: textOrNull,
+  createdAt: time,
+  startedAt: timeOrNull,
+  attempt: fc.nat()
+}
+
+/** Any job as the record can hold it: a queued one has no progress, a succeeded one is whole. */
+export const anyJob: fc.Arbitrary<Job> = fc.oneof(
+  record({ ...anyCommon, state: fc.constant('queued' as const), progress: fc.constant(noProgress) }),
+  record({ ...anyCommon, state: fc.constant('running' as const), progress }),
+  record({
+    ...anyCommon,
+    state: fc.constant('succeeded' as const),
+    progress: progress.map(value => ({ ...value, percent: 100, etaSeconds: null })),
+    finishedAt: timeOrNull,
+    resultUrl: textOrNull,
+    result: fc.constant(null)
+  }),
+  record({
+    ...anyCommon,
+    state: fc.constant('failed' as const),
+    progress,
+    finishedAt: timeOrNull,
+    failure: fc.record({
+      code: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
+      message: text,
+      details: fc.jsonValue().map(value => JSON.parse(JSON.stringify(value)) as unknown)
+    }, { requiredKeys: ['code', 'message'], noNullPrototype: true })
+  })
+)

@@ -1,0 +1,27 @@
+import { join } from 'node:path'
+import SqliteDatabase from 'better-sqlite3'
+import type { Test } from 'tap'
+import { type ChangeLog, createChangeLog } from '../../src/store/change-log.ts'
+import { type Database, openDatabase } from '../../src/store/database.ts'
+import { createJobStore, type JobStore } from '../../src/store/job-store.ts'
+import { migrate } from '../../src/store/migrations/migrate.ts'
+import { createTransact, type Transact } from '../../src/store/transact.ts'
+
+export type OpenStore = { path: string, database: Database, transact: Transact, store: JobStore, changeLog: ChangeLog }
+
+/** A store on a file of the test's own (or on this one), closed when the test ends. */
+export const openStore = async (t: Test, path = join(t.testdir(), 'jobs.db')): Promise<OpenStore> => {
+  const database = openDatabase(path)
+  t.teardown(database.close)
+  await migrate(database.writer)
+  const transact = createTransact({ database, now: () => performance.now() })
+  return { path, database, transact, store: createJobStore({ database }), changeLog: createChangeLog({ database, transact }) }
+}
+
+/** A connection that has nothing of the service in it, closed when the test ends. */
+export const openForeign = (t: Test, path: string, pragma?: string): SqliteDatabase.Database => {
+  const foreign = new SqliteDatabase(path)
+  if (pragma !== undefined) foreign.pragma(pragma)
+  t.teardown(() => { foreign.close() })
+  return foreign
+}

@@ -1,0 +1,67 @@
+import { symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { insertJob } from '../../src/store/job-store.ts'
+import { DatabaseInUse, lockForProcess } from '../../src/store/process-lock.ts'
+import { sqlite3 } from '../helpers/service.ts'
+import { spawnChild } from './child.ts'
+import { queuedJob } from './jobs.ts'
+import { openStore } from './open.ts'
+
+t.test('one lock a database, until it is released', async t => {
+  const { path } = await openStore(t)
+  const release = lockForProcess(path)
+  t.throws(() => lockForProcess(path), new DatabaseInUse(path))
+  t.throws(() => lockForProcess(path), { message: path }, 'still, after a refusal')
+  release()
+  lockForProcess(path)()
+})
+
+t.test('a link to the database is no way round', async t => {
+  const { path } = await openStore(t)
+  const link = `${path}.link`
+  symlinkSync(path, link)
+  const release = lockForProcess(path)
+  t.throws(() => lockForProcess(link), { name: 'DatabaseInUse' })
+  release()
+})
+
+t.test('databases side by side are locked each by itself', async t => {
+  const directory = t.testdir()
+  const { path } = await openStore(t, join(directory, 'one.db'))
+  const other = await openStore(t, join(directory, 'two.db'))
+  const releases = [lockForProcess(path), lockForProcess(other.path)]
+  for (const release of releases) release()
+})
+
+t.test('another process is refused, and its SQL is not', async t => {
+  const { path, transact, store } = await openStore(t)
+  const release = lockForProcess(path)
+  t.equal(await spawnChild(t, 'lock-holder.ts', path).line(), 'DatabaseInUse')
+  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
+  await transact(write => insertJob(write, queuedJob('ours')))
+  t.equal(await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog'), '2')
+  t.equal((await store.find('theirs')).kind, 'job')
+  release()
+  const child = spawnChild(t, 'lock-holder.ts', path)
+  t.equal(await child.line(), 'locked')
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
+  child.process.stdin?.end('release\n')
+  t.equal(await child.line(), 'released')
+  lockForProcess(path)()
+})
+
+t.test('the lock of a killed process is free at once', async t => {
+  const { path } = await openStore(t)
+  const child = spawnChild(t, 'lock-holder.ts', path)
+  t.equal(await child.line(), 'locked')
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
+  child.process.kill('SIGKILL')
+  t.equal((await child.ended).signal, 'SIGKILL')
+  lockForProcess(path)()
+})
+
+t.test('a lock file that cannot be made is no DatabaseInUse', async t => {
+  const directory = t.testdir({ 'jobs.db': '', 'jobs.db.lock': {} })
+  t.throws(() => lockForProcess(join(directory, 'jobs.db')), { code: /^SQLITE_CANTOPEN/ })
+})
