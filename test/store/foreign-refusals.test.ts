@@ -29,6 +29,10 @@ const waysOut = (from: string, to: string): string[] => [
   "REPLACE INTO JobExecutionLog (rowid, jobId, status) SELECT rowid, 'thief', 'Queued' FROM JobExecutionLog WHERE jobId = 'j'"
 ]
 
+// The rowid of an insert that names none reads as -1 before it happens, so negative ones would be a way round.
+const negativeRowids = [-1, -2, -1000].map(rowid =>
+  `INSERT INTO JobExecutionLog (rowid, jobId, status) VALUES (${rowid}, 'below', 'Succeeded')`)
+
 const { path, store, changeLog, transact } = await openStore(t)
 const between = openForeign(t, path)
 
@@ -53,6 +57,10 @@ for (const writer of openForeignWriters(t, path)) {
         }
       })
     }
+  })
+
+  t.test(`a row is never put where another could displace it unseen, by ${writer.name}`, async t => {
+    for (const sql of negativeRowids) t.ok(await isRefused(writer, sql), sql)
   })
 
   t.test(`${writer.name} may make a dead row anew, unless it was terminal with another status`, async t => {

@@ -33,10 +33,10 @@ const jobIdIsFixed = sql`
   WHEN NEW.jobId IS NOT OLD.jobId OR NEW.rowid IS NOT OLD.rowid
   BEGIN SELECT RAISE(ABORT, 'a jobId is never changed'); END`
 
-// In a BEFORE trigger the rowid of an insert that names none is -1.
+// In a BEFORE trigger the rowid of an insert that names none is -1, so there are no negative ones (onInsert).
 const rowIsNotDisplaced = sql`
   CREATE TRIGGER JobExecutionLog_rowid_insert BEFORE INSERT ON JobExecutionLog
-  WHEN NEW.rowid > 0 AND EXISTS (SELECT 1 FROM JobExecutionLog WHERE rowid = NEW.rowid AND jobId IS NOT NEW.jobId)
+  WHEN NEW.rowid >= 0 AND EXISTS (SELECT 1 FROM JobExecutionLog WHERE rowid = NEW.rowid AND jobId IS NOT NEW.jobId)
   BEGIN SELECT RAISE(ABORT, 'this rowid belongs to another job'); END`
 
 const drawVersion = sql.raw(`
@@ -49,6 +49,7 @@ const drawVersion = sql.raw(`
 const onInsert = sql`
   CREATE TRIGGER JobExecutionLog_inserted AFTER INSERT ON JobExecutionLog
   BEGIN
+    SELECT RAISE(ABORT, 'a rowid is never negative') WHERE NEW.rowid < 0;
     DELETE FROM JobTombstone WHERE jobId = NEW.jobId;
     ${drawVersion}
   END`
