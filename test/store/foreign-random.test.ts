@@ -42,9 +42,11 @@ const versionOf = (found: JobLookup): number => {
 }
 
 /** Holds what is found now against what was known before; throws where a law is broken. */
-const check = async ({ store, changeLog }: OpenStore, known: Map<string, Known>, head: number): Promise<void> => {
+const check = async ({ store, changeLog, database }: OpenStore, known: Map<string, Known>, head: number): Promise<void> => {
   const changes = changeLog.after(head, 1000)
   if (changes.some((change, at) => change.version !== head + 1 + at)) throw new Error('the change log has a hole')
+  const undead = database.reader.prepare('SELECT jobId FROM JobExecutionLog INTERSECT SELECT jobId FROM JobTombstone').all()
+  if (undead.length > 0) throw new Error('a job is alive and dead')
   for (const jobId of jobIds) {
     const before = known.get(jobId)
     const found = await store.find(jobId)

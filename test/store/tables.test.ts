@@ -1,0 +1,75 @@
+import t from 'tap'
+import { sqlite3 } from '../helpers/service.ts'
+import { jobOf, runningJob } from './jobs.ts'
+import { insertJob } from '../../src/store/job-store.ts'
+import { openForeign, openStore } from './open.ts'
+
+const unspecified = (message: string, details?: unknown) =>
+  ({ code: 'UNSPECIFIED', message, ...(details === undefined ? {} : { details }) })
+const noDetails = 'The job failed; no details were recorded.'
+
+t.test('whatever another program recorded of a failure is shown', async t => {
+  const { store, path } = await openStore(t)
+  const foreign = openForeign(t, path)
+  foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')")
+  const record = foreign.prepare('UPDATE JobExecutionLog SET errorDetails = ?')
+  const cases: Array<[string | null, unknown]> = [
+    [null, unspecified(noDetails)],
+    ['', unspecified(noDetails)],
+    ['disk full', unspecified('disk full')],
+    ['{"code": "E_DISK", "message": "disk', unspecified('{"code": "E_DISK", "message": "disk')],
+    ['"disk full"', unspecified('disk full')],
+    ['null', unspecified('null')],
+    ['17', unspecified('17')],
+    ['{"code":"E_DISK","message":"disk full"}', { code: 'E_DISK', message: 'disk full' }],
+    ['{"code":"E_DISK","message":"","details":null,"at":5}', { code: 'E_DISK', message: '', details: null }],
+    ['{"code":"E_DISK","message":"m","details":[1]}', { code: 'E_DISK', message: 'm', details: [1] }],
+    ['{"code":"","message":"m"}', unspecified('m', { code: '', message: 'm' })],
+    ['{"message":"m"}', unspecified('m', { message: 'm' })],
+    ['{"code":5}', unspecified(noDetails, { code: 5 })],
+    ['[1,2]', unspecified(noDetails, [1, 2])]
+  ]
+  for (const [errorDetails, failure] of cases) {
+    record.run(errorDetails)
+    const job = jobOf(await store.find('j'))
+    t.strictSame('failure' in job && job.failure, failure, errorDetails ?? 'NULL')
+  }
+})
+
+t.test('times of any ISO 8601 form are read, others are as good as none', async t => {
+  const { store, path } = await openStore(t)
+  const at = Date.UTC(2026, 0, 31, 12)
+  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', '20260131T120000Z')")
+  t.match(await store.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: at } })
+  for (const text of ['soon', '', '1769860800', '+010000-01-01T00:00:00Z', '-000001-12-31T23:59:59.999Z']) {
+    await sqlite3(path, `UPDATE JobExecutionLog SET endTime = '${text}', createdAt = '${text}'`)
+    t.match(await store.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: null } }, text)
+  }
+  await sqlite3(path, "UPDATE JobExecutionLog SET startTime = 'never'")
+  t.match(await store.find('j'), { job: { createdAt: 0, startedAt: null } })
+})
+
+t.test('a succeeded job is whole, whatever its last percent', async t => {
+  const { store, path } = await openStore(t)
+  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, progressPercent, etaSeconds) VALUES ('j', 'Succeeded', 12.5, 9)")
+  t.match(await store.find('j'), { job: { progress: { percent: 100, etaSeconds: null }, resultUrl: null, result: null } })
+})
+
+t.test('a change of any column that readers see draws a version, once', async t => {
+  const { store, path, transact, database } = await openStore(t)
+  const foreign = openForeign(t, path)
+  await transact(write => insertJob(write, runningJob('j')))
+  const columns = database.reader.prepare<[], { name: string }>('PRAGMA table_info(JobExecutionLog)').all().map(({ name }) => name)
+  const values: Record<string, string | number> = { status: 'Queued', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2 }
+  let { version } = jobOf(await store.find('j'))
+  for (const column of columns.filter(name => name !== 'jobId' && name !== 'version')) {
+    const statement = foreign.prepare(`UPDATE JobExecutionLog SET ${column} = ?`)
+    const value = values[column] ?? 7
+    statement.run(value)
+    t.equal(jobOf(await store.find('j')).version, version + 1, column)
+    statement.run(value)
+    t.equal(jobOf(await store.find('j')).version, version + 1, `${column}, the same again`)
+    version += 1
+  }
+  t.ok(columns.length >= 18)
+})

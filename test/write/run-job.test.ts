@@ -1,0 +1,134 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { facts, leaseMs, openCommands } from './commands.ts'
+
+t.test('jobs are claimed oldest first, of the types asked for', async t => {
+  const { runJob, submit, clock } = await openCommands(t)
+  const first = await submit()
+  clock.ms += 1
+  const other = await submit({ type: 'sanitize' })
+  clock.ms += 1
+  const third = await submit()
+  const claim = async (...types: string[]) => (await runJob.claim(types, 'worker', leaseMs))?.jobId
+  t.equal(await claim(), undefined)
+  t.equal(await claim('unknown'), undefined)
+  t.equal(await claim('sanitize'), other)
+  t.equal(await claim('sanitize', 'report'), first)
+  t.equal(await claim('sanitize', 'report'), third)
+  t.equal(await claim('sanitize', 'report'), undefined)
+})
+
+t.test('a claim is all that a worker needs', async t => {
+  const { submit, claim, job, clock } = await openCommands(t)
+  const jobId = await submit({ input: { from: '2026-01-01' }, timeoutSeconds: 90 })
+  clock.ms += 5000
+  const claimed = await claim()
+  t.match(claimed, { jobId, type: 'report', attempt: 1, timeoutMs: 90_000, leaseExpiresAt: clock.ms + leaseMs })
+  t.same(JSON.parse(claimed.input), { from: '2026-01-01' })
+  t.same(JSON.parse(claimed.access), { tenant: 'acme', allTenants: false })
+  t.match(await job(jobId), { state: 'running', attempt: 1, startedAt: clock.ms, createdAt: clock.ms - 5000 })
+})
+
+t.test('ten who claim five jobs at once get five jobs', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const [one, two] = [await openCommands(t, path), await openCommands(t, path)]
+  const jobIds = [await one.submit(), await one.submit(), await one.submit(), await one.submit(), await one.submit()]
+  const claims = await Promise.all(Array.from({ length: 10 }, (_, at) => (at % 2 === 0 ? one : two).runJob.claim(['report'], `w${at}`, leaseMs)))
+  const got = claims.filter(claim => claim !== null)
+  t.same(got.map(claim => claim.jobId).toSorted(), jobIds.toSorted())
+  for (const jobId of jobIds) t.match(await one.job(jobId), { state: 'running', attempt: 1 })
+})
+
+t.test('attempts are counted by the claims', async t => {
+  const { submit, claim, runJob, job } = await openCommands(t)
+  const jobId = await submit()
+  for (const attempt of [1, 2, 3, 4]) {
+    const claimed = await claim()
+    t.equal(claimed.attempt, attempt)
+    await runJob.release(claimed)
+    t.match(await job(jobId), { state: 'queued', attempt, progress: { percent: 0 } })
+  }
+})
+
+t.test('a heartbeat keeps the lease, and is no change', async t => {
+  const { submit, claim, runJob, job, clock, changeLog, exposed } = await openCommands(t)
+  const jobId = await submit()
+  const claimed = await claim()
+  const before = [await job(jobId), changeLog.head(), exposed.length]
+  for (let beat = 0; beat < 3; beat += 1) {
+    clock.ms += leaseMs - 1
+    await runJob.heartbeat(claimed, leaseMs)
+    t.equal(await runJob.rescue(), 0)
+  }
+  t.same([await job(jobId), changeLog.head(), exposed.length], before)
+  clock.ms += leaseMs
+  t.equal(await runJob.rescue(), 1, 'the last one counts')
+})
+
+t.test('progress is a change with a version', async t => {
+  const { submit, claim, runJob, job, clock } = await openCommands(t)
+  const jobId = await submit()
+  const claimed = await claim()
+  const { version } = await job(jobId)
+  clock.ms += 10_000
+  await runJob.progress(claimed, { done: 1, total: 4, stage: 'reading' })
+  t.match(await job(jobId), { version: version + 1, progress: { percent: 25, done: 1, total: 4, stage: 'reading', etaSeconds: 30 } })
+  await runJob.progress(claimed, { percent: 10 })
+  t.match(await job(jobId), { version: version + 1, progress: { percent: 25 } }, 'a lower one is ignored')
+})
+
+t.test('result bytes are appended and become the result when the job completes', async t => {
+  const { submit, claim, runJob, job, results, clock, count } = await openCommands(t)
+  const jobId = await submit()
+  const claimed = await claim()
+  t.equal(await runJob.append(claimed, 0, Buffer.from('abc')), 3)
+  await t.rejects(runJob.append(claimed, 2, Buffer.from('x')), { name: 'OffsetMismatch', offset: 3 })
+  t.equal(await runJob.append(claimed, 3, Buffer.from('de')), 5)
+  await t.rejects(runJob.complete(claimed, facts(4)), { name: 'OffsetMismatch', offset: 5 })
+  t.match(await job(jobId), { state: 'running' }, 'a result of another size is refused, and the job goes on')
+
+  clock.ms += 1000
+  await runJob.complete(claimed, { ...facts(5), message: '2 rows' })
+  t.match(await job(jobId), {
+    state: 'succeeded', finishedAt: clock.ms, resultUrl: `/api/v1/jobs/${jobId}/result`, result: facts(5), progress: { percent: 100, message: '2 rows' }
+  })
+  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId)))), 'abcde')
+  t.same([count('JobQueue'), count('JobInput')], [0, 0], 'its input is not kept')
+  await t.rejects(runJob.complete(claimed, facts(5)), { name: 'LeaseLost' }, 'once')
+})
+
+t.test('what a failed attempt wrote is gone in the next', async t => {
+  const { submit, claim, runJob, results, clock } = await openCommands(t)
+  const jobId = await submit()
+  const first = await claim()
+  await runJob.append(first, 0, Buffer.from('half of '))
+  await runJob.fail(first, { code: 'E', message: 'no luck' }, true)
+  clock.ms += 1000
+  const second = await claim()
+  t.equal(await runJob.append(second, 0, Buffer.from('whole')), 5)
+  await runJob.complete(second, facts(5))
+  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId)))), 'whole')
+})
+
+t.test('a retryable failure is tried again after a growing delay, and fails at the last attempt', async t => {
+  const { submit, claim, runJob, job, clock, count } = await openCommands(t)
+  const jobId = await submit()
+  const failure = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }
+  for (const delayMs of [1000, 2000]) {
+    await runJob.fail(await claim(), failure, true)
+    t.match(await job(jobId), { state: 'queued' })
+    clock.ms += delayMs - 1
+    t.equal(await runJob.claim(['report'], 'worker', leaseMs), null, 'not yet')
+    clock.ms += 1
+  }
+  await runJob.fail(await claim(), failure, true)
+  t.match(await job(jobId), { state: 'failed', attempt: 3, failure, finishedAt: clock.ms })
+  t.equal(count('JobQueue'), 0)
+})
+
+t.test('a failure that is not retryable ends the job', async t => {
+  const { submit, claim, runJob, job } = await openCommands(t)
+  const jobId = await submit()
+  await runJob.fail(await claim(), { code: 'E_INPUT', message: 'bad' }, false)
+  t.match(await job(jobId), { state: 'failed', attempt: 1, failure: { code: 'E_INPUT', message: 'bad' } })
+})

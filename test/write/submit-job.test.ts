@@ -1,0 +1,118 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import t from 'tap'
+import { createSubmitJob, idempotencyKeyKeptMs } from '../../src/write/submit-job.ts'
+import { isJobId } from '../../src/job/job.ts'
+import { alice, facts, openCommands } from './commands.ts'
+
+const submission = { type: 'report', input: { from: '2026-01-01', type: 'x' } }
+
+t.test('a submitted job is queued, with who submitted it', async t => {
+  const { submitJob, job, clock, queued } = await openCommands(t)
+  const { jobId, entry, replayed } = await submitJob(alice, submission, null)
+  t.equal(replayed, false)
+  t.match(entry, { jobId, version: 1, tenant: 'acme', state: 'queued' })
+  t.match(await job(jobId), {
+    state: 'queued', version: 1, tenant: 'acme', submittedBy: 'alice', type: 'report', createdAt: clock.ms, startedAt: null, attempt: 0
+  })
+  t.equal(queued.length, 1)
+})
+
+t.test('any JSON is an input', async t => {
+  const { submit, claim } = await openCommands(t)
+  for (const input of [null, 0, '', 'text', [], [1, [2]], { a: { b: null } }, JSON.parse('{"__proto__":{"a":1}}'), '\uD800', '\0']) {
+    await submit({ input })
+    t.same(JSON.parse((await claim()).input), input)
+  }
+})
+
+t.test('three attempts unless told otherwise', async t => {
+  const { submit, count } = await openCommands(t)
+  await submit()
+  await submit({ maxAttempts: 7, timeoutSeconds: 5 })
+  t.equal(count('JobQueue WHERE maxAttempts = 3 AND timeoutMs IS NULL'), 1)
+  t.equal(count('JobQueue WHERE maxAttempts = 7 AND timeoutMs = 5000'), 1)
+})
+
+t.test('without a key every submission is a job', async t => {
+  const { submit, count } = await openCommands(t)
+  t.not(await submit(), await submit())
+  t.equal(count('JobExecutionLog'), 2)
+})
+
+t.test('the same key and the same request are the same job, as it is now', async t => {
+  const { submitJob, claim, runJob, count } = await openCommands(t)
+  const first = await submitJob(alice, submission, 'key')
+  t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'queued' } })
+  await runJob.complete(await claim(), facts(0))
+  t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'succeeded' } })
+  t.match(await submitJob({ ...alice, subject: 'bob' }, submission, 'key'), { jobId: first.jobId }, 'keys are the tenant’s')
+  t.equal(count('JobExecutionLog'), 1)
+})
+
+t.test('requests are the same when their JSON means the same', async t => {
+  const { submitJob } = await openCommands(t)
+  const send = (input: unknown) => submitJob(alice, { type: 'report', input }, 'key')
+  await send({ a: 1, b: [{ c: 2, d: 3 }] })
+  t.match(await send({ b: [{ d: 3, c: 2 }], a: 1 }), { replayed: true })
+  t.match(await submitJob(alice, { input: { b: [{ d: 3, c: 2 }], a: 1 }, type: 'report' }, 'key'), { replayed: true })
+})
+
+t.test('another request under a used key is refused, and leaves nothing', async t => {
+  const { submitJob, count, changeLog } = await openCommands(t)
+  await submitJob(alice, submission, 'key')
+  const others = [
+    { ...submission, type: 'sanitize' }, { ...submission, input: { from: '2026-01-02', type: 'x' } }, { ...submission, input: null },
+    { ...submission, input: [submission.input] }, { ...submission, maxAttempts: 3 }, { ...submission, timeoutSeconds: 1 }
+  ]
+  for (const other of others) await t.rejects(submitJob(alice, other, 'key'), { name: 'ServiceFailure', code: 'IDEMPOTENCY_KEY_REUSED' })
+  t.same([count('JobExecutionLog'), count('JobQueue'), changeLog.head()], [1, 1, 1])
+})
+
+t.test('tenants do not share keys', async t => {
+  const { submitJob } = await openCommands(t)
+  const { jobId } = await submitJob(alice, submission, 'key')
+  const other = await submitJob({ ...alice, tenant: 'other' }, submission, 'key')
+  t.equal(other.replayed, false)
+  t.not(other.jobId, jobId)
+})
+
+t.test('a key is kept a day from its first use, however often it is used', async t => {
+  const { submitJob, clock } = await openCommands(t)
+  const first = await submitJob(alice, submission, 'key')
+  clock.ms += idempotencyKeyKeptMs - 1
+  t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true })
+  clock.ms += 1
+  const second = await submitJob(alice, { ...submission, type: 'sanitize' }, 'key')
+  t.equal(second.replayed, false, 'then it is as good as new')
+  t.not(second.jobId, first.jobId)
+  await t.rejects(submitJob(alice, submission, 'key'), { code: 'IDEMPOTENCY_KEY_REUSED' }, 'and stands for the second request')
+  t.equal(idempotencyKeyKeptMs, 86_400_000)
+})
+
+t.test('one key used by many at once makes one job', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const one = await openCommands(t, path)
+  const answers = await Promise.all(Array.from({ length: 8 }, () => one.submitJob(alice, submission, 'key')))
+  t.equal(new Set(answers.map(({ jobId }) => jobId)).size, 1)
+  t.equal(answers.filter(({ replayed }) => !replayed).length, 1)
+  t.equal(one.count('JobExecutionLog'), 1)
+})
+
+t.test('a replay of a job that is gone says so', async t => {
+  const { submitJob, sql } = await openCommands(t)
+  await submitJob(alice, submission, 'key')
+  sql('DELETE FROM JobExecutionLog')
+  t.match(await submitJob(alice, submission, 'key'), { replayed: true, entry: { state: 'expired' } })
+})
+
+t.test('an id that is taken already leaves nothing of the submission', async t => {
+  const { transact, count, sql } = await openCommands(t)
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('taken', 'Running')")
+  const submitJob = createSubmitJob({
+    transact, expose: () => Promise.reject(new Error('not reached')), randomUuid: () => 'taken', now: () => 0, onQueued: () => {}
+  })
+  await t.rejects(submitJob(alice, submission, 'key'), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
+  t.same([count('JobExecutionLog'), count('JobQueue'), count('JobInput'), count('IdempotencyKey')], [1, 0, 0, 0])
+  t.ok(isJobId(randomUUID()), 'which a UUID never is')
+})
