@@ -198,7 +198,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const loops = createLoops({ config, changeLog, transact, relay, runJob, metrics, log })
   await guarded.start()
   // Nobody else works on this database, so what an embedded worker held is held by nobody.
-  while (await runJob.rescue(embeddedHolder) > 0);
+  await runJob.rescue(embeddedHolder)
   for (const loop of loops) loop.start()
   worker.start()
 

@@ -4,7 +4,7 @@ import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
 import { findJob, updateJob } from '../store/job-store.ts'
 import {
-  clearLease, dequeue, extendLease, findAbandoned, findInput, findQueueItem, nextAvailable, type QueueItem, type QueueLook, setLease
+  type Abandoned, clearLease, dequeue, extendLease, findAbandoned, findInput, findQueueItem, nextAvailable, type QueueItem, type QueueLook, setLease
 } from '../store/queue.ts'
 import { appendChunk, discardChunks, insertResult } from '../store/result-store.ts'
 import type { Transact, Write } from '../store/transact.ts'
@@ -51,7 +51,7 @@ export type RunJob = {
   fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<void>
   /** Gives the job back unfinished, to be run again at once. */
   release: (lease: LeaseHeld) => Promise<void>
-  /** Takes back jobs whose lease ran out, or that a holder left behind; returns how many, at most 100. */
+  /** Takes back the jobs whose lease ran out, or that a holder left behind; returns how many. */
   rescue: (holder?: string) => Promise<number>
 }
 
@@ -65,6 +65,7 @@ export type RunJobNeeds = {
 }
 
 const rescuedAtOnceMax = 100
+const lookAgainMs = 60_000
 
 const toOwnJob = (lookup: JobLookup): Job | undefined =>
   lookup.kind === 'job' && lookup.job.submittedBy !== null ? lookup.job : undefined
@@ -80,10 +81,12 @@ const apply = async (write: Write, item: QueueItem, event: JobEvent, now: number
   return await findJob(write, item.jobId)
 }
 
-// Another program changed the record under the lease. If it queued the job again, the job is to be had again;
-// if it finished or replaced it, there is nothing left to run.
+// Another program changed a record of ours. If it queued the job again, the job is to be had again; while it runs the
+// job itself, it may still give it back; if it finished or replaced it, there is nothing left to run.
 const settleForeignChange = async (write: Write, jobId: string, now: number): Promise<void> => {
-  if (toOwnJob(await findJob(write, jobId))?.state === 'queued') await clearLease(write, jobId, now)
+  const state = toOwnJob(await findJob(write, jobId))?.state
+  if (state === 'queued') await clearLease(write, jobId, now)
+  else if (state === 'running') await clearLease(write, jobId, now + lookAgainMs)
   else await dequeue(write, jobId)
 }
 
@@ -117,8 +120,8 @@ const createClaim = ({ transact, queue, expose, randomId, now }: RunJobNeeds): R
       const input = await findInput(write, jobId)
       const lookup = input === undefined ? undefined : await apply(write, item, { type: 'claim', at: now() }, now())
       if (input === undefined || lookup?.kind !== 'job') {
-        // No longer ours to run: another program replaced or finished the record.
-        await dequeue(write, jobId)
+        if (input === undefined) await dequeue(write, jobId)
+        else await settleForeignChange(write, jobId, now())
         continue
       }
       const leaseToken = randomId()
@@ -137,21 +140,26 @@ const createClaim = ({ transact, queue, expose, randomId, now }: RunJobNeeds): R
   }
 }
 
-const createRescue = ({ transact, queue, expose, now }: RunJobNeeds): RunJob['rescue'] => async holder => {
-  const by = holder === undefined ? { expiredAt: now() } : { holder }
-  if (!queue.hasAbandoned(by)) return 0
-  const lookups = await transact(async write => {
-    const rescued: JobLookup[] = []
-    const abandoned = await findAbandoned(write, by, rescuedAtOnceMax)
-    for (const item of abandoned) {
-      const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
-      if (lookup === undefined) await settleForeignChange(write, item.jobId, now())
-      else rescued.push(lookup)
-    }
-    return rescued
-  })
-  await Promise.all(lookups.map(lookup => expose(lookup)))
-  return lookups.length
+const createRescue = ({ transact, queue, expose, now }: RunJobNeeds): RunJob['rescue'] => {
+  const rescueSome = async (by: Abandoned): Promise<number> => {
+    const lookups = await transact(async write => {
+      const rescued: JobLookup[] = []
+      for (const item of await findAbandoned(write, by, rescuedAtOnceMax)) {
+        const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
+        if (lookup === undefined) await settleForeignChange(write, item.jobId, now())
+        else rescued.push(lookup)
+      }
+      return rescued
+    })
+    await Promise.all(lookups.map(lookup => expose(lookup)))
+    return lookups.length
+  }
+  return async holder => {
+    const by = holder === undefined ? { expiredAt: now() } : { holder }
+    let total = 0
+    while (queue.hasAbandoned(by)) total += await rescueSome(by)
+    return total
+  }
 }
 
 export const createRunJob = (needs: RunJobNeeds): RunJob => {
@@ -161,6 +169,8 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
     claim: createClaim(needs),
     heartbeat: (lease, leaseMs) => transact(async write => {
       await requireLease(write, lease, now())
+      // A run that another program has ended need not go on to its own end.
+      if (toOwnJob(await findJob(write, lease.jobId))?.state !== 'running') throw new LeaseLost(lease.jobId)
       await extendLease(write, lease.jobId, now() + leaseMs)
     }),
     progress: (lease, update) => report(lease, () => ({ type: 'progress', at: now(), update })),

@@ -15,6 +15,7 @@ const runAndThen = async (t: Test, sql: (jobId: string) => string) => {
 const recordStands = async (t: Test, commands: Commands, lease: { jobId: string, leaseToken: string }) => {
   const { store, runJob, clock, count, changeLog } = commands
   const before = [await store.find(lease.jobId), changeLog.head()]
+  await t.rejects(runJob.heartbeat(lease, leaseMs), { name: 'LeaseLost' })
   await t.rejects(runJob.progress(lease, { percent: 99 }), { name: 'LeaseLost' })
   await t.rejects(runJob.complete(lease, facts(4)), { name: 'LeaseLost' })
   await t.rejects(runJob.fail(lease, { code: 'E', message: 'late' }, true), { name: 'LeaseLost' })
@@ -74,6 +75,27 @@ t.test('a running job of ours that another program queued again can be claimed a
   await runJob.append(again, 0, Buffer.from('anew'))
   await runJob.complete(again, facts(4))
   t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read(jobId)))), 'anew')
+})
+
+t.test('a queued job of ours that another program took and gave back is run', async t => {
+  const { submit, runJob, sql, clock } = await openCommands(t)
+  const jobId = await submit()
+  sql("UPDATE JobExecutionLog SET status = 'Running'")
+  t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
+  sql("UPDATE JobExecutionLog SET status = 'Queued'")
+  clock.ms += 60_000
+  t.match(await runJob.claim(['report'], 'w', leaseMs), { jobId })
+})
+
+t.test('bytes of ours are not served for a row that another program put in the place of our own', async t => {
+  const { submit, claim, runJob, sql, store, count } = await openCommands(t)
+  const jobId = await submit()
+  const lease = await claim()
+  await runJob.append(lease, 0, Buffer.from('ours'))
+  await runJob.complete(lease, facts(4))
+  sql(`REPLACE INTO JobExecutionLog (jobId, status, resultUrl) VALUES ('${jobId}', 'Succeeded', 'https://x.example/r')`)
+  t.match(await store.find(jobId), { job: { state: 'succeeded', result: null, resultUrl: 'https://x.example/r' } })
+  t.same([count('JobResult'), count('JobResultChunk')], [0, 0])
 })
 
 t.test('a queued job of ours that another program took is not run', async t => {

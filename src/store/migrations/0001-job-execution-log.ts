@@ -39,6 +39,11 @@ const rowIsNotDisplaced = sql`
   WHEN NEW.rowid >= 0 AND EXISTS (SELECT 1 FROM JobExecutionLog WHERE rowid = NEW.rowid AND jobId IS NOT NEW.jobId)
   BEGIN SELECT RAISE(ABORT, 'this rowid belongs to another job'); END`
 
+// What belongs to one life of a job, and to the service.
+const discard = (row: 'NEW' | 'OLD') => sql.raw(
+  ['JobQueue', 'JobInput', 'JobResult', 'JobResultChunk'].map(table => `DELETE FROM ${table} WHERE jobId = ${row}.jobId;`).join('\n    ')
+)
+
 const drawVersion = sql.raw(`
     INSERT INTO JobChange (jobId) VALUES (NEW.jobId);
     UPDATE JobExecutionLog SET
@@ -51,6 +56,7 @@ const onInsert = sql`
   BEGIN
     SELECT RAISE(ABORT, 'a rowid is never negative') WHERE NEW.rowid < 0;
     DELETE FROM JobTombstone WHERE jobId = NEW.jobId;
+    ${discard('NEW')}
     ${drawVersion}
   END`
 
@@ -75,10 +81,7 @@ const onDelete = sql`
   CREATE TRIGGER JobExecutionLog_deleted AFTER DELETE ON JobExecutionLog
   BEGIN
     DELETE FROM JobTombstone WHERE jobId = OLD.jobId;
-    DELETE FROM JobQueue WHERE jobId = OLD.jobId;
-    DELETE FROM JobInput WHERE jobId = OLD.jobId;
-    DELETE FROM JobResult WHERE jobId = OLD.jobId;
-    DELETE FROM JobResultChunk WHERE jobId = OLD.jobId;
+    ${discard('OLD')}
     INSERT INTO JobChange (jobId) VALUES (OLD.jobId);
     INSERT INTO JobTombstone (jobId, tenant, status, version, expiredAt)
       VALUES (OLD.jobId, OLD.tenant, OLD.status, last_insert_rowid(), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
