@@ -31,7 +31,7 @@ import { lockForProcess } from './store/process-lock.ts'
 import { createQueueLook } from './store/queue.ts'
 import { createResultStore } from './store/result-store.ts'
 import { createTransact, type Transact } from './store/transact.ts'
-import { createRunJob, type RunJob } from './write/run-job.ts'
+import { createRunJob, type RunJob, type RunJobNeeds } from './write/run-job.ts'
 import { createSubmitJob, idempotencyKeyKeptMs } from './write/submit-job.ts'
 
 const rescueIntervalMs = 1000
@@ -71,6 +71,12 @@ const createStatusParts = (config: Config, database: Database, store: JobStore, 
   const readResult = createReadResult({ find, expose, read: createResultStore({ database }).read })
   return { guarded, views, expose, readStatus, readResult }
 }
+
+const reportTransition = (metrics: Metrics, log: Logger): RunJobNeeds['onTransition'] =>
+  ({ jobId, type, state, attempt }, event) => {
+    metrics.jobTransitions.inc({ event, state })
+    log.info({ jobId, type, attempt, event, state }, `job ${state}`)
+  }
 
 type Embedded = { worker: Worker, close: () => Promise<void> }
 
@@ -168,7 +174,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
   const { guarded, views, expose, readStatus, readResult } = createStatusParts(config, database, store, metrics, log)
-  const runJob = createRunJob({ transact, queue: createQueueLook({ database }), expose, randomId, now })
+  const queue = createQueueLook({ database })
+  const runJob = createRunJob({ transact, queue, expose, randomId, now, onTransition: reportTransition(metrics, log) })
   const { worker, close: closeThreads } = createEmbeddedWorker(config, runJob, log)
   const onQueued = () => {
     metrics.jobsSubmitted.inc()

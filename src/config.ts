@@ -140,6 +140,9 @@ const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
   }
 }
 
+// A misspelt production must not fall back to a generated key.
+const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^prod(uction)?$/i.test(NODE_ENV)
+
 const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null => {
   const given = (['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URL'] as const).filter(name => env[name] !== undefined)
   if (given.length > 1) {
@@ -155,7 +158,7 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
     if (Buffer.byteLength(env.JWT_SECRET) < 32) problems.push('JWT_SECRET: must have at least 32 bytes')
     return { kind: 'secret', secret: env.JWT_SECRET }
   }
-  if (env.NODE_ENV === 'production') {
+  if (isProduction(env)) {
     problems.push('JWT_SECRET: in production one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set')
   }
   return null
@@ -205,7 +208,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({
-    production: env.NODE_ENV === 'production',
+    production: isProduction(env),
     host: env.HOST,
     port: env.PORT,
     publicUrl,

@@ -13,7 +13,7 @@ export const catalogue = {
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is of a kind that is not accepted' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'The idempotency key was used with another body' },
   INTERNAL: { status: 500, title: 'Something went wrong on our side' },
-  STORE_UNAVAILABLE: { status: 503, title: 'The job store cannot be reached' }
+  STORE_UNAVAILABLE: { status: 503, title: 'Something that the service depends on cannot be reached' }
 } as const
 
 export type FailureCode = keyof typeof catalogue

@@ -55,6 +55,7 @@ try {
   const isForTheOperator = [ConfigError, DatabaseInUse, DatabaseUnusable].some(kind => error instanceof kind)
   if (isForTheOperator) process.stderr.write(`${(error as Error).message}\n`)
   else if (code === 'EADDRINUSE' || code === 'EACCES') process.stderr.write(`PORT: cannot listen: ${(error as Error).message}\n`)
+  else if (code === 'ENOTFOUND' || code === 'EADDRNOTAVAIL') process.stderr.write(`HOST: cannot listen: ${(error as Error).message}\n`)
   else process.stderr.write(`the service could not start: ${(error as Error).stack ?? String(error)}\n`)
   process.exit(1)
 }

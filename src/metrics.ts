@@ -40,6 +40,12 @@ export const createMetrics = () => {
       help: 'Jobs accepted, replays not counted.',
       registers
     }),
+    jobTransitions: new Counter({
+      name: 'job_transitions_total',
+      help: 'Jobs claimed, completed, failed for good, or queued again, by the state that came of it.',
+      labelNames: ['event', 'state'],
+      registers
+    }),
     recordsInvalid: new Counter({
       name: 'job_records_invalid_total',
       help: 'Records met that break BR-001; every one is also logged as an error.',

@@ -1,7 +1,7 @@
 import type { ChangeLog } from '../store/change-log.ts'
 
-/** Changes are kept far longer than any relay lags behind. */
-export const changeKeptMs = 3_600_000
+// Far longer than any relay lags behind.
+const changeKeptMs = 3_600_000
 const rowsAtOnce = 500
 
 export type PrunerNeeds = {

@@ -78,8 +78,8 @@ const createProgressReporter = (report: (update: ProgressUpdate) => Promise<void
   }
 }
 
-/** Runs one claimed job to its end, and reports that end. Rejects only when the end could not be reported. */
-export const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
+// Runs one claimed job to its end, and reports that end. Rejects only when the end could not be reported.
+const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
   const { runJob, pool, leaseMs } = needs
   const ended = new AbortController()
   const abort = (error: unknown) => { ended.abort(error) }

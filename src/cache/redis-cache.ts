@@ -87,7 +87,11 @@ const connect = (url: string): Client => {
 /** A cache on one Redis. Connects in the background; until then, and whenever Redis is away, its operations reject. */
 export const createRedisCache = ({ url, incarnation, random, onError }: RedisCacheNeeds): RedisCache => {
   const client = connect(url)
-  client.on('error', onError)
+  let connectionError: Error | null = null
+  client.on('error', error => {
+    connectionError = error
+    onError(error)
+  })
   const firstAttempt = client.connect().catch(onError)
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
@@ -113,6 +117,7 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
     outdate: async (epoch, jobId, version) => { await client.outdateCell(keyOf(epoch, jobId), version) },
     identify: async () => {
       await firstAttempt
+      if (client.status !== 'ready') throw connectionError ?? new Error('Redis is not connected')
       const info = await client.info()
       if (field(info, 'role') !== 'master') throw new Error('Redis is not a master')
       // A server that answers but cannot store (read-only, out of memory) is no cache either.

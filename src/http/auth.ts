@@ -5,8 +5,8 @@ import { createRemoteJWKSet, errors as joseErrors } from 'jose'
 import type { TokenKey } from '../config.ts'
 import { ServiceFailure } from '../errors.ts'
 
-export const scopes = ['jobs:read', 'jobs:write', 'jobs:work', 'jobs:admin'] as const
-export type Scope = typeof scopes[number]
+/** What a token can open. */
+export type Scope = 'jobs:read' | 'jobs:write' | 'jobs:work' | 'jobs:admin'
 
 const scopesWithoutClaim: readonly string[] = ['jobs:read', 'jobs:write']
 

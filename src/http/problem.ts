@@ -15,8 +15,8 @@ const qualityOf = (accept: string, mediaType: string): number => {
   return best.quality
 }
 
-/** Whether the client wants problem+json at least as much as plain JSON; low-code clients mostly do not. */
-export const prefersProblemJson = (accept: string | undefined): boolean => {
+// Whether the client wants problem+json at least as much as plain JSON; low-code clients mostly do not.
+const prefersProblemJson = (accept: string | undefined): boolean => {
   if (accept === undefined) return true
   const quality = qualityOf(accept, 'application/problem+json')
   return quality > 0 && quality >= qualityOf(accept, 'application/json')
@@ -66,7 +66,7 @@ export const toServiceFailure = (error: unknown): ServiceFailure => {
   if (known !== undefined) return new ServiceFailure(known.code, known.detail)
   if (statusCode >= 400 && statusCode < 500) {
     if (error instanceof SyntaxError || code.startsWith('FST_ERR_CTP_')) {
-      return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON' }])
+      return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON, without __proto__' }])
     }
     // The files of the documentation refuse paths that lead out of their folder, and the like.
     return new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')

@@ -50,7 +50,7 @@ const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) =>
     switch (result.kind) {
       case 'stored': return sendStored(request, reply, result.facts, result.read)
       case 'external': return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
-      case 'none': throw new ServiceFailure('NO_RESULT', 'The job succeeded without a result to fetch.', { jobStatus: 'Succeeded' })
+      case 'none': throw new ServiceFailure('NO_RESULT', 'The job succeeded without a result that could be fetched here.', { jobStatus: 'Succeeded' })
     }
   }
 

@@ -18,7 +18,7 @@ export const JobStatus = Type.Object({
 }, { $id: 'JobStatus', additionalProperties: false })
 export type JobStatus = Static<typeof JobStatus>
 
-export const taskStatuses = ['queued', 'running', 'succeeded', 'failed'] as const
+const taskStatuses = ['queued', 'running', 'succeeded', 'failed'] as const
 
 /** The data of the task view. */
 export const TaskData = Type.Object({
@@ -45,8 +45,8 @@ export const TaskData = Type.Object({
 }, { additionalProperties: false })
 export type TaskData = Static<typeof TaskData>
 
-/** The task view: the envelope of `/api/jobs`. */
-export const TaskStatus = Type.Object({
+// The task view: the envelope of `/api/jobs`.
+const TaskStatus = Type.Object({
   success: Type.Literal(true),
   data: TaskData
 }, { $id: 'TaskStatus', additionalProperties: false })

@@ -92,7 +92,9 @@ const registerFailures = (app: FastifyInstance): void => {
   app.setErrorHandler((error, request, reply) => {
     const failure = toServiceFailure(error)
     if (failure.code === 'INTERNAL') request.log.error({ err: failure.cause ?? failure }, 'the request failed')
-    if (failure.code === 'STORE_UNAVAILABLE') request.log.warn({ err: failure.cause }, 'the store could not answer')
+    if (failure.code === 'STORE_UNAVAILABLE') request.log.warn({ err: failure.cause }, failure.message)
+    // The client is told nothing that helps to guess; the operator is told why.
+    if (failure.code === 'UNAUTHORIZED') request.log.info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
     return sendFailure(request, reply, failure)
   })
   app.setNotFoundHandler((request, reply) =>

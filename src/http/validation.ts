@@ -5,8 +5,8 @@ import type { TSchema } from '@sinclair/typebox'
 import type { FieldError } from '../errors.ts'
 import { validationFailure, type Violation } from './problem.ts'
 
-/** Deeper bodies are refused: recursion in whatever handles them later must stay harmless. */
-export const depthMax = 64
+// Deeper bodies are refused: recursion in whatever handles them later must stay harmless.
+const depthMax = 64
 
 const options = { allErrors: true, useDefaults: true, removeAdditional: false, strict: false, discriminator: true } as const
 

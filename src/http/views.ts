@@ -9,8 +9,8 @@ import { createCheck } from './validation.ts'
 // Raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
 const viewRevision = 1
 
-/** A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value. */
-export class ViewInvalid extends Error {
+// A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value.
+class ViewInvalid extends Error {
   constructor (jobId: string, rules: string) {
     super(`the view of job ${jobId} breaks its schema: ${rules}`)
     this.name = 'ViewInvalid'

@@ -1,5 +1,5 @@
 import { type Failure, isTerminal, type Job, type JobLookup } from '../job/job.ts'
-import { type JobEvent, transition } from '../job/lifecycle.ts'
+import { type JobEvent, type JobEventType, transition } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
 import { findJob, updateJob } from '../store/job-store.ts'
@@ -62,6 +62,8 @@ export type RunJobNeeds = {
   randomId: () => string
   /** ms since 1970. */
   now: () => number
+  /** Told of every change of state once it is committed and exposed. */
+  onTransition: (job: Job, event: JobEventType) => void
 }
 
 const rescuedAtOnceMax = 100
@@ -97,21 +99,23 @@ const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld, now:
 }
 
 /** One event of a run, in the transaction that checks its lease, and exposed before it is acknowledged. */
-const createReport = ({ transact, expose, now }: RunJobNeeds) => async (
+const createReport = ({ transact, expose, now, onTransition }: RunJobNeeds) => async (
   lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (write: Write) => Promise<void>
 ): Promise<void> => {
-  const lookup = await transact(async write => {
+  const { lookup, event } = await transact(async write => {
     const item = await requireLease(write, lease, now())
     await alongside?.(write)
-    const changed = await apply(write, item, toEvent(item), now())
+    const event = toEvent(item)
+    const lookup = await apply(write, item, event, now())
     // Another program changed the record under the lease: what it wrote stands.
-    if (changed === undefined) throw new LeaseLost(lease.jobId)
-    return changed
+    if (lookup === undefined) throw new LeaseLost(lease.jobId)
+    return { lookup, event }
   })
   await expose(lookup)
+  if (lookup.kind === 'job' && event.type !== 'progress') onTransition(lookup.job, event.type)
 }
 
-const createClaim = ({ transact, queue, expose, randomId, now }: RunJobNeeds): RunJob['claim'] => {
+const createClaim = ({ transact, queue, expose, randomId, now, onTransition }: RunJobNeeds): RunJob['claim'] => {
   const claimNext = async (write: Write, types: readonly string[], holder: string, leaseMs: number) => {
     for (;;) {
       const item = await nextAvailable(write, types, now())
@@ -136,11 +140,12 @@ const createClaim = ({ transact, queue, expose, randomId, now }: RunJobNeeds): R
     const claimed = await transact(write => claimNext(write, types, holder, leaseMs))
     if (claimed === undefined) return null
     await expose(claimed.lookup)
+    onTransition(claimed.lookup.job, 'claim')
     return claimed.claim
   }
 }
 
-const createRescue = ({ transact, queue, expose, now }: RunJobNeeds): RunJob['rescue'] => {
+const createRescue = ({ transact, queue, expose, now, onTransition }: RunJobNeeds): RunJob['rescue'] => {
   const rescueSome = async (by: Abandoned): Promise<number> => {
     const lookups = await transact(async write => {
       const rescued: JobLookup[] = []
@@ -152,6 +157,7 @@ const createRescue = ({ transact, queue, expose, now }: RunJobNeeds): RunJob['re
       return rescued
     })
     await Promise.all(lookups.map(lookup => expose(lookup)))
+    for (const lookup of lookups) if (lookup.kind === 'job') onTransition(lookup.job, 'rescue')
     return lookups.length
   }
   return async holder => {

@@ -16,7 +16,7 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => performance.now(), random: () => 0 }) })
   const { transact, expose, databasePath } = parts
   let ids = 0
-  const runJob = createRunJob({ transact, queue: createQueueLook(parts), expose, randomId: () => `lease-${ids++}`, now: () => Date.now() })
+  const runJob = createRunJob({ transact, queue: createQueueLook(parts), expose, randomId: () => `lease-${ids++}`, now: () => Date.now(), onTransition: () => {} })
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: { runJob?: RunJob, pool?: ProcessorPool } = {}): Worker => createWorker({

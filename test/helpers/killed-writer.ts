@@ -18,6 +18,7 @@ const { progress } = createRunJob({
     return new Promise(() => {})
   },
   randomId: () => 'id',
-  now: () => Date.now()
+  now: () => Date.now(),
+  onTransition: () => {}
 })
 await progress({ jobId, leaseToken }, { percent: 77 })

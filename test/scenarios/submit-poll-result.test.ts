@@ -57,6 +57,9 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     const result = await service.ask(`/api/v1/jobs/${jobId}/result`)
     t.equal(result.status, 409)
     t.match(await result.json(), { code: 'JOB_FAILED', jobStatus: 'Failed' })
+    const told = service.lines.filter(line => line.startsWith('{') && line.includes('"event"') && line.includes(jobId)).map(line => JSON.parse(line))
+    t.match(told, [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }], 'the log tells its life')
+    t.match(await (await service.ask('/metrics')).text(), /job_transitions_total\{event="fail",state="failed"\} 1/)
   })
 }
 

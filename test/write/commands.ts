@@ -39,7 +39,7 @@ export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db'))
   }
   let ids = 0
   const queued: number[] = []
-  const runJob = createRunJob({ transact, queue: createQueueLook({ database }), expose, randomId: () => `token-${++ids}`, now })
+  const runJob = createRunJob({ transact, queue: createQueueLook({ database }), expose, randomId: () => `token-${++ids}`, now, onTransition: () => {} })
   const submitJob = createSubmitJob({
     transact,
     expose,
