@@ -147,8 +147,10 @@ function placeNode (unpacked) {
 function holderIsGone (lock) {
   try {
     const pid = Number(readFileSync(lock, 'utf8'))
-    // The holder may not have written its number yet.
-    if (!pid) return Date.now() - statSync(lock).mtimeMs > 5000
+    const ageMs = Date.now() - statSync(lock).mtimeMs
+    // The holder may not have written its number yet; and numbers come again, our own too, where /tmp outlives them.
+    if (!pid) return ageMs > 5000
+    if (pid === process.pid || ageMs > 15 * 60_000) return true
     process.kill(pid, 0)
     return false
   } catch (error) {

@@ -7,6 +7,7 @@ import { createPruner } from './background/pruner.ts'
 import { createRelay, relayIntervalMs } from './background/relay.ts'
 import { createWorker, embeddedHolder, type Worker } from './background/worker.ts'
 import type { Config } from './config.ts'
+import { reasonOf } from './errors.ts'
 import type { Scope } from './http/auth.ts'
 import type { PartHealth } from './http/operations-routes.ts'
 import { createReveal } from './http/reveal.ts'
@@ -53,7 +54,8 @@ const createStatusParts = (config: Config, database: Database, store: JobStore, 
       metrics.cacheTrips.inc()
       log.warn({ reason }, 'the cache is out of use: the store answers alone')
     },
-    onError: error => { log.debug({ err: error }, 'redis') }
+    // Not the error itself: it holds the command, and AUTH is one.
+    onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })
   const views = createViews({
     publicUrl: config.publicUrl,
@@ -107,7 +109,7 @@ const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
 const createStoreCheck = (store: JobStore): (() => Promise<PartHealth>) => {
   let health: PartHealth = { kind: 'sqlite', ok: true, since: now(), reason: null }
   return async () => {
-    const reason = await store.ping().then(() => null, (error: Error) => error.message)
+    const reason = await store.ping().then(() => null, (error: Error) => reasonOf(error.cause ?? error))
     const ok = reason === null
     if (ok !== health.ok) health = { kind: 'sqlite', ok, since: now(), reason }
     return health
@@ -141,9 +143,11 @@ const createLoops = ({ config, changeLog, transact, relay, runJob, metrics, log 
   ]
 }
 
-/** A service, put together and working in the background; its server is not listening yet. */
+/** A service, put together; it neither listens nor works yet. */
 export type App = {
   server: FastifyInstance
+  /** Listens, and only then begins to run jobs: a start that fails must not cost a job an attempt. Returns the URL. */
+  listen: (host: string, port: number) => Promise<string>
   /** What it stands on, in words. */
   facts: { store: string, cache: string, workers: number }
   /** Stops accepting, finishes what is in flight, gives unfinished jobs back to the queue, closes. */
@@ -204,13 +208,17 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const relay = createRelay({ changeLog, outdate: createOutdate(guarded), onGap })
   const loops = createLoops({ config, changeLog, transact, relay, runJob, metrics, log })
   await guarded.start()
-  // Nobody else works on this database, so what an embedded worker held is held by nobody.
-  await runJob.rescue(embeddedHolder)
-  for (const loop of loops) loop.start()
-  worker.start()
 
   return {
     server,
+    listen: async (host, port) => {
+      const address = await server.listen({ host, port, listenTextResolver: text => text })
+      // Nobody else works on this database, so what an embedded worker held is held by nobody.
+      await runJob.rescue(embeddedHolder)
+      for (const loop of loops) loop.start()
+      worker.start()
+      return address
+    },
     facts: { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers },
     drain: async () => {
       draining = true

@@ -72,6 +72,8 @@ export class ConfigError extends Error {
   }
 }
 
+const secretBytesMin = 32
+
 /** Where the key of a local service is kept, outside production. */
 export const localSecretPath = 'data/jwt-secret'
 
@@ -90,7 +92,11 @@ export const readOrCreateSecret = (path: string): string => {
       unlinkSync(draft)
     }
   }
-  return readFileSync(path, 'utf8').trim()
+  const secret = readFileSync(path, 'utf8').trim()
+  if (Buffer.byteLength(secret) < secretBytesMin) {
+    throw new ConfigError([`JWT_SECRET: is unset, and ${path} holds fewer than ${secretBytesMin} bytes: remove that file, or set JWT_SECRET`])
+  }
+  return secret
 }
 
 type Problems = string[]
@@ -155,7 +161,7 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
     return url === null ? null : { kind: 'jwks', url }
   }
   if (env.JWT_SECRET !== undefined) {
-    if (Buffer.byteLength(env.JWT_SECRET) < 32) problems.push('JWT_SECRET: must have at least 32 bytes')
+    if (Buffer.byteLength(env.JWT_SECRET) < secretBytesMin) problems.push(`JWT_SECRET: must have at least ${secretBytesMin} bytes`)
     return { kind: 'secret', secret: env.JWT_SECRET }
   }
   if (isProduction(env)) {
@@ -223,6 +229,6 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     bodyBytesMax: env.BODY_BYTES_MAX,
     leaseMs: env.LEASE_SECONDS * 1000,
     pruneIntervalMs: env.PRUNE_INTERVAL_SECONDS * 1000,
-    notInForce: Object.freeze(notYetInForce.filter(name => source[name] !== undefined))
+    notInForce: Object.freeze(notYetInForce.filter(name => (source[name] ?? '') !== ''))
   } satisfies Config)
 }

@@ -18,6 +18,12 @@ export const catalogue = {
 
 export type FailureCode = keyof typeof catalogue
 
+/** Why something failed, for a log or `/readyz`: the code where there is one, since messages may name addresses. */
+export const reasonOf = (error: unknown): string => {
+  if (!(error instanceof Error)) return 'unknown'
+  return 'code' in error && typeof error.code === 'string' && error.code !== '' ? error.code : error.message
+}
+
 /** One broken rule of a request: where, which, and in words. */
 export type FieldError = { field: string, rule: string, message: string }
 

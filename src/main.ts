@@ -1,4 +1,4 @@
-import { createApp } from './app.ts'
+import { type App, createApp } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import { DatabaseUnusable } from './store/database.ts'
 import { DatabaseInUse } from './store/process-lock.ts'
@@ -15,12 +15,9 @@ const banner = (address: string, facts: { store: string, cache: string, workers:
     a token        npm run --silent token -- --sub me --scope "jobs:read jobs:write"
 `
 
-const start = async (): Promise<void> => {
-  const config = loadConfig()
-  const app = await createApp(config)
-  const { server, facts } = app
+const createDrain = ({ server, drain }: App) => {
   let draining = false
-  const drain = (signal: string) => {
+  return (signal: string): void => {
     // A signal to the whole group arrives twice, once by way of npm.
     if (draining) return
     draining = true
@@ -29,7 +26,7 @@ const start = async (): Promise<void> => {
       server.log.error('draining took too long')
       process.exit(1)
     }, drainMsMax).unref()
-    app.drain().then(
+    drain().then(
       () => {
         server.log.info('drained')
         process.exit(0)
@@ -40,9 +37,17 @@ const start = async (): Promise<void> => {
       }
     )
   }
-  process.on('SIGTERM', drain)
-  process.on('SIGINT', drain)
-  const address = await server.listen({ host: config.host, port: config.port, listenTextResolver: text => text })
+}
+
+const start = async (): Promise<void> => {
+  // Before the service stands there is nothing to finish.
+  let stop = (_signal: string): void => { process.exit(0) }
+  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
+  const config = loadConfig()
+  const app = await createApp(config)
+  stop = createDrain(app)
+  const { server, facts } = app
+  const address = await app.listen(config.host, config.port)
   for (const name of config.notInForce) server.log.warn({ variable: name }, 'is set, but not in force in this version')
   server.log.info(facts, 'ready')
   if (!config.production) process.stdout.write(banner(address, facts))

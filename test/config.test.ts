@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, writeFileSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -193,4 +193,8 @@ t.test('outside production a missing key is made once, readable by its owner alo
   t.equal(await start(), first, 'and it stays')
   t.equal(statSync(path).mode & 0o777, 0o600)
   t.equal(readFileSync(path, 'utf8').trim(), first)
+  for (const short of ['', 'abc']) {
+    writeFileSync(path, short)
+    await t.rejects(start(), /JWT_SECRET: is unset, and data\/jwt-secret holds fewer than 32 bytes/)
+  }
 })

@@ -1,5 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -55,6 +56,29 @@ t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async
     t.equal(service.lines.filter(line => line.includes('"msg":"draining"')).length, 1)
     t.equal(await service.sql('SELECT count(*) FROM JobExecutionLog'), '1')
   }
+})
+
+t.test('a start that fails costs no job an attempt', async t => {
+  const first = await spawnService(t, { WORKERS: '0' })
+  const jobId = await first.submit('sanitize', { content: 'a', contentType: 'text/plain' })
+  await first.sql(`UPDATE JobQueue SET maxAttempts = 1 WHERE jobId = '${jobId}'`)
+  await first.kill('SIGTERM')
+  const other = await spawnService(t, { WORKERS: '0' }, join(t.testdirName, 'other.db'))
+  const { port } = new URL(other.url)
+  for (let i = 0; i < 2; i++) t.match(await failure({ PORT: port, DATABASE_URL: `sqlite:${first.databasePath}` }), { code: 1 })
+  const second = await spawnService(t, {}, first.databasePath)
+  t.match(await second.finished(jobId), { status: 'Succeeded' })
+})
+
+t.test('SIGTERM before the service stands ends it with 0', async t => {
+  const child = spawn(process.execPath, ['src/main.ts'], {
+    env: { ...process.env, JWT_SECRET: secret, PORT: '0', DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, LOG_LEVEL: 'trace' }, stdio: ['ignore', 'pipe', 'inherit']
+  })
+  // The lock is taken in the middle of the start.
+  await until(() => existsSync(join(t.testdirName, 'jobs.db.lock')))
+  const exit = once(child, 'exit')
+  child.kill('SIGTERM')
+  t.same(await exit, [0, null])
 })
 
 t.test('a client that stopped reading its answer does not keep the process', async t => {

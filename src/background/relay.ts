@@ -45,10 +45,11 @@ export const createRelay = ({ changeLog, outdate, onGap }: RelayNeeds): RelayOnc
     // Read before the log: a commit in between is then seen again rather than missed.
     const dataVersion = changeLog.dataVersion()
     if (dataVersion === seenDataVersion) return 0
-    const oldest = changeLog.oldest() ?? changeLog.head() + 1
+    const head = changeLog.head()
+    const oldest = changeLog.oldest() ?? head + 1
     if (oldest > cursor + 1) {
-      onGap()
       cursor = oldest - 1
+      onGap()
     }
     let total = 0
     for (let batch = 0; batch < batchesMax; batch++) {

@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ServiceFailure } from '../errors.ts'
 import { type Access, ProcessorError } from '../processors/processor.ts'
 import type { ProcessorPool } from '../processors/pool.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
@@ -9,6 +11,7 @@ export const embeddedHolder = 'embedded'
 
 const inlineBytesMax = 16 * 1024
 const lookIntervalMs = 1000
+const insistPauseMs = 200
 
 export type WorkerNeeds = {
   runJob: RunJob
@@ -78,12 +81,28 @@ const createProgressReporter = (report: (update: ProgressUpdate) => Promise<void
   }
 }
 
+// Reports to a store that is away for a while, until the lease is lost or the run is ended: work that is done must not
+// be lost because the moment was bad.
+const insist = async <Value>(report: () => Promise<Value>, ended: AbortSignal): Promise<Value> => {
+  for (;;) {
+    try {
+      return await report()
+    } catch (error) {
+      const isAway = error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
+      if (!isAway || ended.aborted) throw error
+      await delay(insistPauseMs)
+    }
+  }
+}
+
 // Runs one claimed job to its end, and reports that end. Rejects only when the end could not be reported.
 const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
   const { runJob, pool, leaseMs } = needs
   const ended = new AbortController()
   const abort = (error: unknown) => { ended.abort(error) }
-  const heartbeat = setInterval(() => { runJob.heartbeat(claim, leaseMs).catch(abort) }, leaseMs / 3)
+  // A store that is away for a moment takes no lease away.
+  const onHeartbeatFailed = (error: unknown) => { if (error instanceof LeaseLost) abort(error) }
+  const heartbeat = setInterval(() => { runJob.heartbeat(claim, leaseMs).catch(onHeartbeatFailed) }, leaseMs / 3)
   const timeout = claim.timeoutMs === null ? undefined : setTimeout(() => { abort(new RunTimedOut()) }, claim.timeoutMs)
   const onStopping = () => { abort(new WorkerStopping()) }
   stopping.addEventListener('abort', onStopping)
@@ -97,13 +116,14 @@ const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>,
       signal: ended.signal,
       onProgress: progress.push,
       onChunk: async bytes => {
-        await runJob.append(claim, tally.size(), bytes)
+        await insist(() => runJob.append(claim, tally.size(), bytes), ended.signal)
         tally.add(bytes)
       }
     })
     await progress.settled()
     const { contentType, fileName, message } = output
-    await runJob.complete(claim, { contentType, fileName, ...tally.facts(contentType), ...(message === undefined ? {} : { message }) })
+    const completion = { contentType, fileName, ...tally.facts(contentType), ...(message === undefined ? {} : { message }) }
+    await insist(() => runJob.complete(claim, completion), ended.signal)
   } catch (error) {
     await progress.settled()
     await reportEnd(runJob, claim, ended.signal.aborted ? ended.signal.reason : error)

@@ -88,6 +88,7 @@ const connect = (url: string): Client => {
 export const createRedisCache = ({ url, incarnation, random, onError }: RedisCacheNeeds): RedisCache => {
   const client = connect(url)
   let connectionError: Error | null = null
+  client.on('ready', () => { connectionError = null })
   client.on('error', error => {
     connectionError = error
     onError(error)

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 const description = `How is my asynchronous job doing, and where is its result?
 
 Submit a job, then ask for its status no sooner than \`Retry-After\` says, with the last \`ETag\` in \`If-None-Match\`.
-A status never goes backward.`
+What it tells of a job never goes backward: a newer version is never followed by an older one.`
 
 /** Registers the OpenAPI document, made from the schemas that validate and serialize, at /openapi.json and /docs. */
 export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | null): Promise<void> => {

@@ -99,5 +99,6 @@ export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failur
   if (catalogue[failure.code].status >= 500) reply.header('x-request-id', request.id)
   if (failure.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
   if (failure.facts.retryAfterSeconds !== undefined) reply.header('retry-after', failure.facts.retryAfterSeconds)
-  return envelopePaths.test(pathOf(request)) ? sendEnvelope(reply, failure) : sendProblem(request, reply, failure)
+  const { url = pathOf(request) } = request.routeOptions
+  return envelopePaths.test(url) ? sendEnvelope(reply, failure) : sendProblem(request, reply, failure)
 }

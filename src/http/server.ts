@@ -81,8 +81,7 @@ const registerAccess = (app: FastifyInstance, authenticate: Authenticate): void 
     if (config.scope !== undefined) requireScope(request.principal, config.scope)
   })
   app.addHook('onRequest', (request, _reply, done) => {
-    const encoding = request.headers['content-encoding']
-    done(encoding === undefined || encoding === 'identity'
+    done(request.headers['content-encoding'] === undefined
       ? undefined
       : new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.'))
   })

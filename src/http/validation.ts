@@ -1,8 +1,8 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
-import type { FastifyInstance, FastifySchemaCompiler } from 'fastify'
+import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from '@sinclair/typebox'
-import type { FieldError } from '../errors.ts'
+import { ServiceFailure } from '../errors.ts'
 import { validationFailure, type Violation } from './problem.ts'
 
 // Deeper bodies are refused: recursion in whatever handles them later must stay harmless.
@@ -32,30 +32,48 @@ export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   }
 }
 
-const tooDeep: FieldError = { field: 'body', rule: 'maxDepth', message: `body must not be nested more than ${depthMax} levels deep` }
-// JSON.parse makes them Infinity, which cannot be written as JSON again.
-const tooLarge: FieldError = { field: 'body', rule: 'numberRange', message: 'body must not have numbers out of range, like 1e999' }
+const flaw = (rule: string, message: string): ServiceFailure => validationFailure([{ field: 'body', rule, message: `body ${message}` }])
 
-const findFlaw = (value: unknown): FieldError | undefined => {
+const findFlaw = (value: unknown): ServiceFailure | undefined => {
   let level: unknown[] = [value]
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > depthMax) return tooDeep
-    if (level.some(item => item === Infinity || item === -Infinity)) return tooLarge
-    level = level.flatMap(item => typeof item === 'object' && item !== null ? Object.values(item) as unknown[] : [])
+    if (depth > depthMax) return flaw('maxDepth', `must not be nested more than ${depthMax} levels deep`)
+    // JSON.parse makes them Infinity, which cannot be written as JSON again.
+    if (level.some(item => item === Infinity || item === -Infinity)) return flaw('numberRange', 'must not have numbers out of range, like 1e999')
+    const objects = level.filter(item => typeof item === 'object' && item !== null)
+    if (objects.some(item => Object.hasOwn(item, '__proto__'))) return flaw('propertyNames', 'must not have a member called __proto__')
+    level = objects.flatMap(item => Object.values(item) as unknown[])
   }
   return undefined
 }
 
-/** Takes JSON bodies only, without `__proto__`, of limited depth, and with numbers that can be written again. */
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+const parseBody = (bytes: Buffer): unknown => {
+  if (bytes.length === 0) throw flaw('required', 'is required, as application/json')
+  let value: unknown
+  try {
+    value = JSON.parse(utf8.decode(bytes))
+  } catch {
+    throw flaw('json', 'must be well-formed JSON, in UTF-8')
+  }
+  const found = findFlaw(value)
+  if (found !== undefined) throw found
+  return value
+}
+
+const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i
+
+const requireUtf8 = (contentType = ''): void => {
+  const name = charset.exec(contentType)?.[1] ?? 'utf-8'
+  if (!/^utf-?8$/i.test(name)) throw new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body as application/json in UTF-8.')
+}
+
+/** Takes JSON in UTF-8 only, without `__proto__`, of limited depth, and with numbers that can be written again. */
 export const registerBodyParsers = (app: FastifyInstance): void => {
-  const parseJson = app.getDefaultJsonParser('error', 'error')
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    // Callback style, as the default parser has it.
-    void parseJson(request, body as string, (error, value) => {
-      const flaw = error === null ? findFlaw(value) : undefined
-      if (flaw === undefined) done(error, value)
-      else done(validationFailure([flaw]))
-    })
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+    requireUtf8(request.headers['content-type'])
+    return parseBody(body)
   })
 }

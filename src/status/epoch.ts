@@ -1,3 +1,5 @@
+import { reasonOf } from '../errors.ts'
+
 /*
  * Which cells may be believed.
  *
@@ -46,12 +48,26 @@ const retryMsMax = 2000
 const watchMs = 1000
 const provenMs = 10_000
 
-/** The epoch of a process whose cache is its own memory: nothing in it can fail. */
+/** The epoch of a process whose cache is its own memory: it cannot fail, but it can have missed a change. */
 export const createFixedEpoch = (randomId: () => string): Epoch => {
-  const view: View = Object.freeze({ epoch: randomId(), mode: 'on' })
+  const begin = (): View => Object.freeze({ epoch: randomId(), mode: 'on' })
+  let view = begin()
   return {
     view: () => view,
-    trip: () => { throw new Error('the cache in memory cannot fail') }
+    trip: seen => { if (seen.epoch === view.epoch) view = begin() }
+  }
+}
+
+// The waits between trials double up to a bound.
+const createBackoff = () => {
+  let retryMs = retryMsMin
+  return {
+    reset: () => { retryMs = retryMsMin },
+    next: () => {
+      const waitMs = retryMs
+      retryMs = Math.min(retryMsMax, retryMs * 2)
+      return waitMs
+    }
   }
 }
 
@@ -60,7 +76,7 @@ export const createEpoch = ({ identify, randomId, now, schedule, onChange }: Epo
   let view: View = Object.freeze({ epoch: randomId(), mode: 'off' })
   let status: EpochStatus = { mode: 'off', since: now(), reason: 'starting' }
   let server = ''
-  let retryMs = retryMsMin
+  const backoff = createBackoff()
   let timer = { cancel: () => {} }
   let stopped = false
 
@@ -79,10 +95,9 @@ export const createEpoch = ({ identify, randomId, now, schedule, onChange }: Epo
   const trip = (seen: View, reason: string) => {
     if (seen.epoch !== view.epoch || view.mode === 'off') return
     // A cache that held for a while has earned a quick trial; one that flaps waits longer each time.
-    if (now() - status.since >= provenMs) retryMs = retryMsMin
+    if (now() - status.since >= provenMs) backoff.reset()
     become({ epoch: randomId(), mode: 'off' }, reason)
-    later(tryAgain, retryMs)
-    retryMs = Math.min(retryMsMax, retryMs * 2)
+    later(tryAgain, backoff.next())
   }
 
   const tryAgain = async (): Promise<void> => {
@@ -94,21 +109,23 @@ export const createEpoch = ({ identify, randomId, now, schedule, onChange }: Epo
     } catch (error) {
       // Said at the start, where no view was on that could be lost.
       if (status.reason === 'starting') {
-        status = { ...status, reason: error instanceof Error ? error.message : 'no answer' }
+        status = { ...status, reason: reasonOf(error) }
         onChange(status)
       }
-      later(tryAgain, retryMs)
-      retryMs = Math.min(retryMsMax, retryMs * 2)
+      later(tryAgain, backoff.next())
     }
   }
 
   const watch = async (): Promise<void> => {
     const seen = view
     try {
-      if (await identify() === server) later(watch, watchMs)
+      const found = await identify()
+      // A trip meanwhile has set its own timer, for a trial.
+      if (view !== seen) return
+      if (found === server) later(watch, watchMs)
       else trip(seen, 'another server')
     } catch (error) {
-      trip(seen, error instanceof Error ? error.message : 'no answer')
+      trip(seen, reasonOf(error))
     }
   }
 

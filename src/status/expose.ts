@@ -1,4 +1,5 @@
 import type { Entry, StatusCache } from '../cache/status-cache.ts'
+import { reasonOf } from '../errors.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { Epoch } from './epoch.ts'
 
@@ -36,7 +37,7 @@ const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void
       // Had the epoch ended meanwhile, the cells that others read now would not know of it yet.
       if (epoch.view().epoch === view.epoch) return
     } catch (error) {
-      epoch.trip(view, error instanceof Error ? error.message : 'the command failed')
+      epoch.trip(view, reasonOf(error))
     }
   }
 }

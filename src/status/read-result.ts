@@ -15,7 +15,7 @@ export type ReadResult = (jobId: string) => Promise<OpenedResult>
 export type ReadResultNeeds = {
   find: (jobId: string) => Promise<JobLookup>
   expose: Expose
-  read: (jobId: string) => AsyncGenerator<Uint8Array, void, void>
+  read: (jobId: string, sizeBytes: number) => AsyncGenerator<Uint8Array, void, void>
 }
 
 export const createReadResult = ({ find, expose, read }: ReadResultNeeds): ReadResult => async jobId => {
@@ -24,7 +24,7 @@ export const createReadResult = ({ find, expose, read }: ReadResultNeeds): ReadR
   const entry = await expose(lookup)
   if (lookup.kind !== 'job' || lookup.job.state !== 'succeeded') return { entry, kind: 'none' }
   const { result, resultUrl } = lookup.job
-  if (result !== null) return { entry, kind: 'stored', facts: result, read: () => read(jobId) }
+  if (result !== null) return { entry, kind: 'stored', facts: result, read: () => read(jobId, result.sizeBytes) }
   return isWebUrl(resultUrl)
     ? { entry, kind: 'external', url: new URL(resultUrl).href }
     : { entry, kind: 'none' }

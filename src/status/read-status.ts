@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { Entry, Lease, StatusCache } from '../cache/status-cache.ts'
+import { reasonOf } from '../errors.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { Epoch } from './epoch.ts'
 import type { Expose, Fill } from './expose.ts'
@@ -41,7 +42,7 @@ export const createReadStatus = ({ cache, epoch, expose, find, randomId, onRead 
     try {
       return await command(view.epoch)
     } catch (error) {
-      epoch.trip(view, error instanceof Error ? error.message : 'read failed')
+      epoch.trip(view, reasonOf(error))
       return undefined
     }
   }

@@ -9,8 +9,10 @@ import type { Tables } from './tables.ts'
 
 /** Refused below this: earlier releases could reset a WAL that another connection still read. */
 const sqliteVersionMin = '3.51.3'
-// How long a statement may hold the event loop waiting for another writer; the rest of the wait is asynchronous.
-const busyTimeoutMs = 100
+// SQLite waits for another writer by holding the event loop, and many waiting writes hold it one after the other. So
+// writes are refused at once, and their wait is asynchronous; reads hardly ever wait in WAL mode.
+const writerBusyTimeoutMs = 0
+const readerBusyTimeoutMs = 100
 const openingTimeoutMs = 5000
 const walTrialsMax = 50
 const walBytesMax = 64 * 1024 * 1024
@@ -59,7 +61,7 @@ const isOlder = (version: string, least: string): boolean =>
 
 // A read-only connection with the service's settings.
 const openReader = (path: string): SqliteDatabase.Database => {
-  const reader = new SqliteDatabase(path, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs })
+  const reader = new SqliteDatabase(path, { readonly: true, fileMustExist: true, timeout: readerBusyTimeoutMs })
   reader.pragma('query_only = ON')
   return reader
 }
@@ -91,7 +93,7 @@ const openWriter = (path: string): SqliteDatabase.Database => {
   writer.pragma('synchronous = FULL')
   writer.pragma(`journal_size_limit = ${walBytesMax}`)
   writer.pragma('trusted_schema = OFF')
-  writer.pragma(`busy_timeout = ${busyTimeoutMs}`)
+  writer.pragma(`busy_timeout = ${writerBusyTimeoutMs}`)
   return writer
 }
 

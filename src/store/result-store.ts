@@ -24,6 +24,14 @@ const sizeOf = async (write: Write, jobId: string): Promise<number> => {
   return last === undefined ? 0 : last.startOffset + last.sizeBytes
 }
 
+// A result was removed while it was read: whoever has its first part must not take it for the whole.
+class ResultTorn extends Error {
+  constructor (jobId: string) {
+    super(`the result of job ${jobId} was removed while it was read`)
+    this.name = 'ResultTorn'
+  }
+}
+
 /** Adds bytes at the end. Throws an OffsetMismatch that tells where the end is. Returns the new size. */
 export const appendChunk = async (write: Write, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
   const size = await sizeOf(write, jobId)
@@ -48,8 +56,8 @@ export const insertResult = async (write: Write, jobId: string, facts: ResultFac
 
 /** Reads of stored results. */
 export type ResultStore = {
-  /** The bytes in order, one chunk in memory at a time. Throws STORE_UNAVAILABLE. */
-  read: (jobId: string) => AsyncGenerator<Uint8Array, void, void>
+  /** The bytes in order, one chunk in memory at a time. Throws STORE_UNAVAILABLE, and ResultTorn where they end early. */
+  read: (jobId: string, sizeBytes: number) => AsyncGenerator<Uint8Array, void, void>
 }
 
 export const createResultStore = ({ database }: { database: Database }): ResultStore => {
@@ -62,15 +70,15 @@ export const createResultStore = ({ database }: { database: Database }): ResultS
       .compile().sql
   )
   return {
-    read: async function * (jobId) {
-      for (let offset = 0; ;) {
+    read: async function * (jobId, sizeBytes) {
+      for (let offset = 0; offset < sizeBytes;) {
         let chunk
         try {
           chunk = nextChunk.get(jobId, offset)
         } catch (error) {
           throw toStoreFailure(error)
         }
-        if (chunk === undefined) return
+        if (chunk === undefined) throw new ResultTorn(jobId)
         offset += chunk.bytes.byteLength
         yield chunk.bytes
       }

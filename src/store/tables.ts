@@ -67,9 +67,12 @@ const isRecordStatus = (text: string): text is RecordStatus =>
 
 const noDetails: Failure = { code: 'UNSPECIFIED', message: 'The job failed; no details were recorded.' }
 
+// What could not be written again, being nested too deeply, is as good as no JSON.
 const parseJson = (text: string): unknown => {
   try {
-    return JSON.parse(text)
+    const value: unknown = JSON.parse(text)
+    JSON.stringify(value)
+    return value
   } catch {
     return undefined
   }

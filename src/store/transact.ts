@@ -9,9 +9,8 @@ const { SqliteError } = SqliteDatabase
 
 // How long a write waits, asynchronously, for another program's transaction to end.
 const busyWaitMs = 5000
-// Each trial holds the event loop for the connection's busy time-out, so the pauses between them grow.
-const busyPauseMsMin = 50
-const busyPauseMsMax = 500
+const busyPauseMsMin = 5
+const busyPauseMsMax = 50
 
 export type Write = Transaction<Tables>
 

@@ -41,8 +41,9 @@ const maxAttemptsDefault = 3
 
 // Two requests mean the same when their canonical JSON is the same. Not quite that of RFC 8785, which refuses half a
 // surrogate pair: a text to be sanitized may well have one.
-const hashOf = (submission: Submission): string =>
-  createHash('sha256').update(stringify(submission)).digest('base64url')
+// A request that may read every tenant's rows is not the same as one that may not.
+const hashOf = (submission: Submission, { allTenants }: Submitter): string =>
+  createHash('sha256').update(stringify({ ...submission, allTenants }) ?? '').digest('base64url')
 
 const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: number): Job => ({
   jobId,
@@ -72,7 +73,7 @@ export const createSubmitJob = ({ transact, expose, randomUuid, now, onQueued }:
   }
 
   const insertOnce = async (write: Write, submitter: Submitter, submission: Submission, key: string) => {
-    const requestHash = hashOf(submission)
+    const requestHash = hashOf(submission, submitter)
     const known = await findIdempotencyKey(write, submitter.tenant, key)
     if (known !== undefined && known.createdAt > now() - idempotencyKeyKeptMs) {
       if (known.requestHash !== requestHash) {

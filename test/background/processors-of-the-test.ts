@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { type Processor, ProcessorError } from '../../src/processors/registry.ts'
 
@@ -35,6 +36,14 @@ const list: Processor[] = [
         throw new Error('half way')
       })()
     })
+  },
+  {
+    ...any,
+    type: 'slow',
+    run: async input => {
+      await delay((input as { ms: number }).ms)
+      return { contentType: 'text/plain', fileName: 'a.txt', body: [Buffer.from('slow')] }
+    }
   },
   { ...any, type: 'crash', run: () => Promise.reject(new Error('unexpected')) },
   {

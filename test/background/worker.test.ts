@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { createWorker, embeddedHolder, type Worker } from '../../src/background/worker.ts'
+import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool, type ProcessorPool } from '../../src/processors/pool.ts'
 import { createQueueLook } from '../../src/store/queue.ts'
@@ -9,7 +10,7 @@ import { openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
 
 const registry = new URL('./processors-of-the-test.ts', import.meta.url)
-const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break']
+const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break', 'slow']
 
 /** A worker on a real database and real threads, whose processors do what the test needs. */
 const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
@@ -92,6 +93,33 @@ t.test('a run outlives its first lease by heartbeats, which are no change', asyn
   const first = leaseEnd()
   await until(() => leaseEnd() > first + 600, 'three leases')
   t.match(await read(jobId), { status: 'running', version })
+})
+
+t.test('a store that is away for a while costs no attempt: the run goes on, and reports when it can', async t => {
+  const { open, runJob, submit, reaches, worker: idle } = await setUp(t, { leaseMs: 600 })
+  await idle.stop(0)
+  const away = new ServiceFailure('STORE_UNAVAILABLE', 'away')
+  let refusals = { heartbeat: 1, append: 2, complete: 2 }
+  const refusing = <Args extends unknown[], Value>(name: keyof typeof refusals, command: (...args: Args) => Promise<Value>) =>
+    async (...args: Args): Promise<Value> => {
+      if (refusals[name] > 0) {
+        refusals = { ...refusals, [name]: refusals[name] - 1 }
+        throw away
+      }
+      return await command(...args)
+    }
+  const worker = open({
+    runJob: {
+      ...runJob,
+      heartbeat: refusing('heartbeat', runJob.heartbeat),
+      append: refusing('append', runJob.append),
+      complete: refusing('complete', runJob.complete)
+    }
+  })
+  t.teardown(() => worker.stop(0))
+  worker.start()
+  t.match(await reaches(await submit('slow', { ms: 500 }, { maxAttempts: 1 }), 'succeeded'), { attempt: 1 })
+  t.same(refusals, { heartbeat: 0, append: 0, complete: 0 })
 })
 
 t.test('a run whose lease is lost is ended, and tells nothing', async t => {

@@ -73,7 +73,7 @@ export const startService = async (t: Test, env: Environment = {}, databasePath 
     return stopped
   }
   t.teardown(stop)
-  const url = await app.server.listen({ host: '127.0.0.1', port: 0 })
+  const url = await app.listen('127.0.0.1', 0)
   return { ...createClient(url), app, databasePath, logs, stop, sql: sql => sqlite3(databasePath, sql) }
 }
 

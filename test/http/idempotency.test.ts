@@ -27,6 +27,13 @@ t.test('the same key and body are the same job, with Idempotency-Replayed', asyn
   t.same(await again.json(), await first.json())
 })
 
+t.test('what may be read is part of a request: a report over all tenants is not replayed to one who may not ask for it', async t => {
+  const body = { type: 'report', input: {} }
+  const admin = { scope: 'jobs:read jobs:write jobs:admin' }
+  t.equal((await submit('all-tenants', body, admin)).status, 202)
+  t.match(await submit('all-tenants', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED' })
+})
+
 t.test('a replay shows the job as it is now', async t => {
   const body = { type: 'x', input: 'now' }
   const { jobId } = await submit('key-now', body)

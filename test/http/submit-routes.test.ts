@@ -44,7 +44,7 @@ t.test('a type that nothing here runs is accepted and stays Queued', async t => 
 })
 
 t.test('the input may be any JSON value', async t => {
-  for (const input of [null, 0, false, '', [], {}, 'ü\u0000\ud800', [[[1e308, -0]]]]) {
+  for (const input of [null, 0, false, '', [], {}, 'ü\u0000\ud800', [[[1e308, -0]]], { constructor: { prototype: 1 } }]) {
     t.equal((await post({ type: 'x', input })).status, 202, JSON.stringify(input))
   }
   t.equal((await post('\ufeff{"type":"x","input":1}')).status, 202, 'after a byte order mark')

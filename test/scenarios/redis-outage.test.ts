@@ -53,6 +53,15 @@ t.test('Redis that is down from the start is no reason not to start', async t =>
   t.equal(service.logs.filter(line => line.level === 40 && /out of use/.test(line.msg as string)).length, 1, 'and it is said')
 })
 
+t.test('a password of Redis is in no line of the log', async t => {
+  const redis = await startRedis(t)
+  await redis.client.config('SET', 'requirepass', 'right')
+  const service = await startService(t, { REDIS_URL: redis.url.replace('//', '//default:s3cr3t-wrong@'), WORKERS: '0', LOG_LEVEL: 'trace' })
+  t.match(await service.askJson('/readyz'), { cache: { status: 'degraded' } })
+  t.ok(service.logs.some(line => line.msg === 'redis'), 'errors were met, and told')
+  t.notMatch(JSON.stringify(service.logs), /s3cr3t/)
+})
+
 t.test('a Redis that hangs holds up one round of requests, not every one', async t => {
   const redis = await startRedis(t)
   const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })

@@ -9,9 +9,12 @@ const setUp = () => {
   let timers: Array<{ at: number, work: () => void }> = []
   const changes: EpochStatus[] = []
   const identifications: number[] = []
+  let held = false
+  let release: (server: string) => void = () => {}
   const epoch = createEpoch({
     identify: () => {
       identifications.push(time)
+      if (held) return new Promise(resolve => { release = resolve })
       return typeof server === 'string' ? Promise.resolve(server) : Promise.reject(server)
     },
     randomId: () => `e${ids++}`,
@@ -36,7 +39,20 @@ const setUp = () => {
     }
     time = end
   }
-  return { epoch, changes, identifications, pass, timers: () => timers, become: (next: string | Error) => { server = next } }
+  return {
+    epoch,
+    changes,
+    identifications,
+    pass,
+    timers: () => timers,
+    become: (next: string | Error) => { server = next },
+    /** The next look gets no answer until it is let go. */
+    hold: () => { held = true },
+    letGo: (answer: string) => {
+      held = false
+      release(answer)
+    }
+  }
 }
 
 const started = async (_t: Test) => {
@@ -134,6 +150,19 @@ t.test('a server that no longer can be used is noticed without a request', async
   t.match(epoch.status(), { mode: 'off', reason: 'Redis is not a master' })
 })
 
+t.test('a look at the server that was under way at a trip does not keep it from coming back', async t => {
+  const { epoch, pass, hold, letGo, become } = await started(t)
+  hold()
+  await pass(1000)
+  epoch.trip(epoch.view(), 'a reply was lost')
+  become(new Error('away'))
+  letGo('run-1')
+  await pass(0)
+  become('run-1')
+  await pass(2000)
+  t.equal(epoch.view().mode, 'on')
+})
+
 t.test('stops for good', async t => {
   const { epoch, timers } = await started(t)
   epoch.stop()
@@ -142,9 +171,13 @@ t.test('stops for good', async t => {
   t.equal(timers().length, 0)
 })
 
-t.test('the epoch of a cache in memory is fixed', t => {
-  const epoch = createFixedEpoch(() => 'e')
-  t.same(epoch.view(), { epoch: 'e', mode: 'on' })
-  t.throws(() => { epoch.trip(epoch.view(), 'never') })
+t.test('the epoch of a cache in memory is always on, and a new one begins when its cells cannot be believed', t => {
+  let ids = 0
+  const epoch = createFixedEpoch(() => `e${ids++}`)
+  const before = epoch.view()
+  t.same(before, { epoch: 'e0', mode: 'on' })
+  epoch.trip(before, 'a gap')
+  epoch.trip(before, 'late news of the same')
+  t.same(epoch.view(), { epoch: 'e1', mode: 'on' })
   t.end()
 })

@@ -23,8 +23,9 @@ t.test('bytes are appended, and read back chunk by chunk', async t => {
   t.equal(await append(3, 'de'), 5)
   t.equal(await transact(write => appendChunk(write, 'other', 0, Buffer.from('x'))), 1)
   t.equal(await append(5, 'f'), 6)
-  t.same((await Array.fromAsync(results.read('j'))).map(String), ['abc', 'de', 'f'])
-  t.same(await Array.fromAsync(results.read('nobody')), [])
+  t.same((await Array.fromAsync(results.read('j', 6))).map(String), ['abc', 'de', 'f'])
+  t.same(await Array.fromAsync(results.read('nobody', 0)), [])
+  await t.rejects(Array.fromAsync(results.read('j', 7)), { name: 'ResultTorn' }, 'a part is never taken for the whole')
 })
 
 t.test('bytes out of place are refused, with the place', async t => {
@@ -33,7 +34,7 @@ t.test('bytes out of place are refused, with the place', async t => {
   await t.rejects(append(1, 'a'), new OffsetMismatch(0))
   await append(0, 'abc')
   for (const offset of [0, 1, 4, -1]) await t.rejects(append(offset, 'x'), { name: 'OffsetMismatch', offset: 3 })
-  t.same((await Array.fromAsync(createResultStore({ database }).read('j'))).map(String), ['abc'])
+  t.same((await Array.fromAsync(createResultStore({ database }).read('j', 3))).map(String), ['abc'])
 })
 
 t.test('no bytes are no chunk', async t => {
@@ -44,7 +45,7 @@ t.test('no bytes are no chunk', async t => {
   t.equal(await append(2, ''), 2)
   await t.rejects(append(5, ''), { name: 'OffsetMismatch', offset: 2 })
   t.equal(await append(2, 'c'), 3)
-  t.same((await Array.fromAsync(createResultStore({ database }).read('j'))).map(String), ['ab', 'c'])
+  t.same((await Array.fromAsync(createResultStore({ database }).read('j', 3))).map(String), ['ab', 'c'])
 })
 
 t.test('what an earlier attempt wrote is discarded', async t => {
@@ -56,8 +57,8 @@ t.test('what an earlier attempt wrote is discarded', async t => {
     t.equal(await appendChunk(write, 'j', 0, Buffer.from('new')), 3)
   })
   const { read } = createResultStore({ database })
-  t.same((await Array.fromAsync(read('j'))).map(String), ['new'])
-  t.same((await Array.fromAsync(read('k'))).map(String), ['kept'])
+  t.same((await Array.fromAsync(read('j', 3))).map(String), ['new'])
+  t.same((await Array.fromAsync(read('k', 4))).map(String), ['kept'])
 })
 
 t.test('a result is the bytes that were written, all of them', async t => {
@@ -83,7 +84,7 @@ t.test('a result goes with its record', async t => {
     await insertResult(write, 'j', facts(Buffer.from('abc')))
   })
   await sqlite3(path, 'DELETE FROM JobExecutionLog')
-  t.same(await Array.fromAsync(createResultStore({ database }).read('j')), [])
+  await t.rejects(createResultStore({ database }).read('j', 3).next(), { name: 'ResultTorn' })
   t.equal(await sqlite3(path, 'SELECT (SELECT count(*) FROM JobResult) + (SELECT count(*) FROM JobResultChunk)'), '0')
 })
 
@@ -91,13 +92,13 @@ t.test('a reader holds one chunk at a time, and no lock', async t => {
   const { transact, database } = await openStore(t)
   const append = (offset: number, text: string) => transact(write => appendChunk(write, 'j', offset, Buffer.from(text)))
   await append(0, 'abc')
-  const reading = createResultStore({ database }).read('j')
+  const reading = createResultStore({ database }).read('j', 8)
   t.equal(String((await reading.next()).value), 'abc')
   await append(3, 'later')
   t.equal(String((await reading.next()).value), 'later', 'the second chunk was not read before it was asked for')
   t.match(await reading.next(), { done: true })
 
-  const interrupted = createResultStore({ database }).read('j')
+  const interrupted = createResultStore({ database }).read('j', 8)
   await interrupted.next()
   database.reader.close()
   await t.rejects(interrupted.next())
@@ -112,6 +113,6 @@ t.test('whatever the pieces, the bytes come back', async t => {
       for (const piece of pieces) offset = await appendChunk(write, jobId, offset, piece)
       await insertResult(write, jobId, facts(Buffer.concat(pieces)))
     })
-    t.same(Buffer.concat(await Array.fromAsync(read(jobId))), Buffer.concat(pieces))
+    t.same(Buffer.concat(await Array.fromAsync(read(jobId, Buffer.concat(pieces).length))), Buffer.concat(pieces))
   }), { numRuns: 50 })
 })

@@ -37,6 +37,18 @@ t.test('a write waits for another program, without holding up the process', asyn
   t.match(await store.find('ours'), { job: { version: 2 } })
 })
 
+t.test('many waiting writes leave the event loop as free as one', async t => {
+  const { database, path } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const transact = createTransact({ database, now: () => 0 })
+  foreign.exec('BEGIN IMMEDIATE')
+  const writes = Array.from({ length: 20 }, (_, i) => transact(write => insertJob(write, queuedJob(`j${i}`))))
+  // A wait inside SQLite would let the loop turn a handful of times in all the time that these turns take.
+  for (let turn = 0; turn < 2000; turn += 1) await new Promise(resolve => { setImmediate(resolve) })
+  foreign.exec('COMMIT')
+  t.equal((await Promise.all(writes)).length, 20)
+})
+
 t.test('work that met a lock is begun anew, whole', async t => {
   const { database, path, store } = await openStore(t)
   const foreign = openForeign(t, path)

@@ -74,7 +74,7 @@ t.test('a running job of ours that another program queued again can be claimed a
   await t.rejects(runJob.complete(lease, facts(4)), { name: 'LeaseLost' })
   await runJob.append(again, 0, Buffer.from('anew'))
   await runJob.complete(again, facts(4))
-  t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read(jobId)))), 'anew')
+  t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read(jobId, 4)))), 'anew')
 })
 
 t.test('a queued job of ours that another program took and gave back is run', async t => {

@@ -92,7 +92,7 @@ t.test('result bytes are appended and become the result when the job completes',
   t.match(await job(jobId), {
     state: 'succeeded', finishedAt: clock.ms, resultUrl: `/api/v1/jobs/${jobId}/result`, result: facts(5), progress: { percent: 100, message: '2 rows' }
   })
-  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId)))), 'abcde')
+  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId, 5)))), 'abcde')
   t.same([count('JobQueue'), count('JobInput')], [0, 0], 'its input is not kept')
   await t.rejects(runJob.complete(claimed, facts(5)), { name: 'LeaseLost' }, 'once')
 })
@@ -107,7 +107,7 @@ t.test('what a failed attempt wrote is gone in the next', async t => {
   const second = await claim()
   t.equal(await runJob.append(second, 0, Buffer.from('whole')), 5)
   await runJob.complete(second, facts(5))
-  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId)))), 'whole')
+  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId, 5)))), 'whole')
 })
 
 t.test('a retryable failure is tried again after a growing delay, and fails at the last attempt', async t => {
