@@ -5,7 +5,7 @@ import { type Logger, pino } from 'pino'
 import { createLoop, type Loop } from './background/loop.ts'
 import { createPruner } from './background/pruner.ts'
 import { createRelay, relayIntervalMs } from './background/relay.ts'
-import { createWorker, embeddedHolder, type Worker } from './background/worker.ts'
+import { createWorker, type Worker } from './background/worker.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
 import type { Scope } from './http/auth.ts'
@@ -169,6 +169,36 @@ const openLockedDatabase = async (path: string) => {
   }
 }
 
+type LifecycleParts = { server: FastifyInstance, loops: Loop[], worker: Worker, close: () => Promise<void>, onDraining: () => void }
+
+const createLifecycle = ({ server, loops, worker, close, onDraining }: LifecycleParts): Pick<App, 'listen' | 'drain'> => {
+  let draining = false
+  let listening: Promise<unknown> = Promise.resolve()
+  return {
+    listen: (host, port) => {
+      const address = server.listen({ host, port, listenTextResolver: text => text }).then(url => {
+        if (draining) return url
+        for (const loop of loops) loop.start()
+        worker.start()
+        return url
+      })
+      listening = address.catch(() => {})
+      return address
+    },
+    drain: async () => {
+      draining = true
+      onDraining()
+      await listening
+      // A client that has stopped reading its answer would hold the process for ever.
+      const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
+      await Promise.all([server.close(), worker.stop(drainGraceMs)])
+      clearTimeout(patience)
+      await Promise.all(loops.map(loop => loop.stop()))
+      await close()
+    }
+  }
+}
+
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const { database, unlock } = await openLockedDatabase(config.databasePath)
@@ -209,28 +239,13 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const loops = createLoops({ config, changeLog, transact, relay, runJob, metrics, log })
   await guarded.start()
 
-  return {
-    server,
-    listen: async (host, port) => {
-      const address = await server.listen({ host, port, listenTextResolver: text => text })
-      // Nobody else works on this database, so what an embedded worker held is held by nobody.
-      await runJob.rescue(embeddedHolder)
-      for (const loop of loops) loop.start()
-      worker.start()
-      return address
-    },
-    facts: { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers },
-    drain: async () => {
-      draining = true
-      // A client that has stopped reading its answer would hold the process for ever.
-      const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
-      await Promise.all([server.close(), worker.stop(drainGraceMs)])
-      clearTimeout(patience)
-      await Promise.all(loops.map(loop => loop.stop()))
-      await guarded.stop()
-      await closeThreads()
-      await database.close()
-      unlock()
-    }
+  const facts = { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers }
+  const close = async () => {
+    await guarded.stop()
+    await closeThreads()
+    await database.close()
+    unlock()
   }
+  const onDraining = () => { draining = true }
+  return { server, facts, ...createLifecycle({ server, loops, worker, close, onDraining }) }
 }

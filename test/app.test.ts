@@ -1,9 +1,24 @@
+import { join } from 'node:path'
 import t from 'tap'
-import { startService } from './helpers/service.ts'
+import { createApp } from '../src/app.ts'
+import { loadConfig } from '../src/config.ts'
+import { sqlite3, startService } from './helpers/service.ts'
 
 t.test('slow clients are bounded: Fastify turns off the limit that Node has', async t => {
   const { app } = await startService(t, { WORKERS: '0' })
   t.match(app.server.server, { requestTimeout: 10_000, headersTimeout: 5000 })
+})
+
+t.test('a drain while the start is still under way leaves nothing running, and costs no job an attempt', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const first = await startService(t, { WORKERS: '0' }, path)
+  const jobId = await first.submit('sanitize', { content: 'a', contentType: 'text/plain' })
+  await first.stop()
+  const app = await createApp(loadConfig({ DATABASE_URL: `sqlite:${path}`, JWT_SECRET: 'x'.repeat(32), PORT: '0', LOG_LEVEL: 'silent' }))
+  const listening = app.listen('127.0.0.1', 0)
+  await app.drain()
+  await t.rejects(fetch(`${await listening}/livez`))
+  t.equal(await sqlite3(path, `SELECT status || attempt FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'Queued0')
 })
 
 t.test('a store that cannot be read: what is cached is answered, the rest is 503, never 404, and it comes back by itself', async t => {

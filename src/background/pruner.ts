@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ChangeLog } from '../store/change-log.ts'
 
 // Far longer than any relay lags behind.
@@ -16,7 +17,10 @@ export type PrunerNeeds = {
 export const createPruner = ({ changeLog, pruneIdempotencyKeys, idempotencyKeyKeptMs, now }: PrunerNeeds) => {
   const untilDone = async (prune: (limit: number) => Promise<number>) => {
     let total = 0
-    for (let count = rowsAtOnce; count === rowsAtOnce; total += count) count = await prune(rowsAtOnce)
+    for (let count = rowsAtOnce; count === rowsAtOnce; total += count) {
+      count = await prune(rowsAtOnce)
+      await nextTurn()
+    }
     return total
   }
   return async (): Promise<{ changes: number, idempotencyKeys: number }> => ({

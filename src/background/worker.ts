@@ -12,6 +12,8 @@ export const embeddedHolder = 'embedded'
 const inlineBytesMax = 16 * 1024
 const lookIntervalMs = 1000
 const insistPauseMs = 200
+// For the last report of a run; a drain waits for it.
+const insistAtEndMsMax = 5000
 
 export type WorkerNeeds = {
   runJob: RunJob
@@ -81,23 +83,28 @@ const createProgressReporter = (report: (update: ProgressUpdate) => Promise<void
   }
 }
 
-// Reports to a store that is away for a while, until the lease is lost or the run is ended: work that is done must not
-// be lost because the moment was bad.
-const insist = async <Value>(report: () => Promise<Value>, ended: AbortSignal): Promise<Value> => {
-  for (;;) {
+type Insist = <Value>(report: () => Promise<Value>) => Promise<Value>
+
+// Reports again to a store that is away, for a while: work that is done must not be lost because the moment was bad,
+// and a store that never takes it must not hold the run for ever.
+const createInsist = (forMs: number, isEnded: () => boolean, onAway: (error: Error) => void): Insist => async report => {
+  const end = performance.now() + forMs
+  for (let trial = 1; ; trial++) {
     try {
       return await report()
     } catch (error) {
       const isAway = error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
-      if (!isAway || ended.aborted) throw error
+      if (!isAway || isEnded() || performance.now() > end) throw error
+      if (trial === 1) onAway(error)
       await delay(insistPauseMs)
     }
   }
 }
 
 // Runs one claimed job to its end, and reports that end. Rejects only when the end could not be reported.
-const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
-  const { runJob, pool, leaseMs } = needs
+const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
+  const { runJob, pool, leaseMs, onError } = needs
+  const onAway = (error: Error) => { onError(error, claim.jobId) }
   const ended = new AbortController()
   const abort = (error: unknown) => { ended.abort(error) }
   // A store that is away for a moment takes no lease away.
@@ -106,6 +113,7 @@ const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>,
   const timeout = claim.timeoutMs === null ? undefined : setTimeout(() => { abort(new RunTimedOut()) }, claim.timeoutMs)
   const onStopping = () => { abort(new WorkerStopping()) }
   stopping.addEventListener('abort', onStopping)
+  const insist = createInsist(leaseMs, () => ended.signal.aborted, onAway)
   const tally = createTally()
   const progress = createProgressReporter(
     update => runJob.progress(claim, update),
@@ -116,17 +124,18 @@ const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>,
       signal: ended.signal,
       onProgress: progress.push,
       onChunk: async bytes => {
-        await insist(() => runJob.append(claim, tally.size(), bytes), ended.signal)
+        await insist(() => runJob.append(claim, tally.size(), bytes))
         tally.add(bytes)
       }
     })
     await progress.settled()
     const { contentType, fileName, message } = output
     const completion = { contentType, fileName, ...tally.facts(contentType), ...(message === undefined ? {} : { message }) }
-    await insist(() => runJob.complete(claim, completion), ended.signal)
+    await insist(() => runJob.complete(claim, completion))
   } catch (error) {
     await progress.settled()
-    await reportEnd(runJob, claim, ended.signal.aborted ? ended.signal.reason : error)
+    const insistAtEnd = createInsist(Math.min(leaseMs, insistAtEndMsMax), () => false, onAway)
+    await reportEnd(runJob, claim, ended.signal.aborted ? ended.signal.reason : error, insistAtEnd)
   } finally {
     clearInterval(heartbeat)
     clearTimeout(timeout)
@@ -134,17 +143,18 @@ const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types' | 'onError'>,
   }
 }
 
-const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown): Promise<void> => {
+const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: Insist): Promise<void> => {
   if (reason instanceof LeaseLost) return
-  if (reason instanceof WorkerStopping) return await runJob.release(claim)
+  if (reason instanceof WorkerStopping) return await insist(() => runJob.release(claim))
   if (reason instanceof RunTimedOut) {
-    return await runJob.fail(claim, { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }, true)
+    return await insist(() => runJob.fail(claim, { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }, true))
   }
   if (reason instanceof ProcessorError) {
     const { code, message, retryable, details } = reason
-    return await runJob.fail(claim, details === undefined ? { code, message } : { code, message, details }, retryable)
+    const failure = details === undefined ? { code, message } : { code, message, details }
+    return await insist(() => runJob.fail(claim, failure, retryable))
   }
-  await runJob.fail(claim, { code: 'PROCESSOR_FAILED', message: 'The processor stopped unexpectedly.' }, true)
+  await insist(() => runJob.fail(claim, { code: 'PROCESSOR_FAILED', message: 'The processor stopped unexpectedly.' }, true))
   throw reason
 }
 
@@ -154,6 +164,7 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
   const runs = new Set<Promise<void>>()
   let looking: Promise<void> | null = null
   let lookAgain = false
+  let hasTakenOver = false
   let timer: NodeJS.Timeout | undefined
 
   const run = (claim: Claim) => {
@@ -166,7 +177,14 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
     runs.add(running)
   }
 
+  // Nobody else works on this database, so what an embedded worker held before this one began is held by nobody.
+  const takeOver = async (): Promise<void> => {
+    if (!hasTakenOver) await runJob.rescue(embeddedHolder)
+    hasTakenOver = true
+  }
+
   const look = async (): Promise<void> => {
+    await takeOver()
     do {
       lookAgain = false
       while (runs.size < slots && !stopping.signal.aborted && timer !== undefined) {

@@ -26,13 +26,26 @@ const setResultHeaders = (reply: FastifyReply, facts: ResultFacts, eTag: string)
   })
 }
 
-const sendStored = (request: FastifyRequest, reply: FastifyReply, facts: ResultFacts, read: () => AsyncIterable<Uint8Array>) => {
+// Its first bytes first: what fails before them is a failure like any other, and has none of the result's headers.
+const begin = async (chunks: AsyncGenerator<Uint8Array, void, void>): Promise<AsyncIterable<Uint8Array>> => {
+  const first = await chunks.next()
+  return (async function * () {
+    if (first.done !== true) yield first.value
+    yield * chunks
+  })()
+}
+
+type ReadBytes = () => AsyncGenerator<Uint8Array, void, void>
+
+const sendStored = async (request: FastifyRequest, reply: FastifyReply, facts: ResultFacts, read: ReadBytes) => {
   const eTag = `"${Buffer.from(facts.sha256, 'base64').toString('base64url')}"`
+  const isKnown = matches(parseIfNoneMatch(request.headers['if-none-match']), eTag)
+  const chunks = isKnown || request.method === 'HEAD' ? [] : await begin(read())
   setResultHeaders(reply, facts, eTag)
-  if (matches(parseIfNoneMatch(request.headers['if-none-match']), eTag)) return reply.code(304).send()
+  if (isKnown) return reply.code(304).send()
   reply.code(200).type(facts.contentType).header('content-length', facts.sizeBytes)
   // A stream keeps the content-length as it is set, also one that is read for its headers alone.
-  return reply.send(Readable.from(request.method === 'HEAD' ? [] : read(), { objectMode: false }))
+  return reply.send(Readable.from(chunks, { objectMode: false }))
 }
 
 export type ResultRouteNeeds = { reveal: Reveal, readResult: ReadResult }
@@ -48,7 +61,7 @@ const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) =>
     // Whatever happened since the first look, a record erased or made again by another, is met here.
     requireVisible(result.entry, principal)
     switch (result.kind) {
-      case 'stored': return sendStored(request, reply, result.facts, result.read)
+      case 'stored': return await sendStored(request, reply, result.facts, result.read)
       case 'external': return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
       case 'none': throw new ServiceFailure('NO_RESULT', 'The job succeeded without a result that could be fetched here.', { jobStatus: 'Succeeded' })
     }

@@ -19,8 +19,20 @@ const walBytesMax = 64 * 1024 * 1024
 
 // A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
 class ImmediateSqliteDriver extends SqliteDriver {
+  readonly #database: SqliteDatabase.Database
+
+  constructor (database: SqliteDatabase.Database) {
+    super({ database })
+    this.#database = database
+  }
+
   override async beginTransaction (connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+
+  // After some failures, a full disk for one, SQLite has rolled back by itself; to do it again would hide the cause.
+  override async rollbackTransaction (connection: DatabaseConnection): Promise<void> {
+    if (this.#database.inTransaction) await super.rollbackTransaction(connection)
   }
 }
 
@@ -31,7 +43,7 @@ class TransactionalSqliteAdapter extends SqliteAdapter {
 
 const toDialect = (database: SqliteDatabase.Database): Dialect => ({
   createAdapter: () => new TransactionalSqliteAdapter(),
-  createDriver: () => new ImmediateSqliteDriver({ database }),
+  createDriver: () => new ImmediateSqliteDriver(database),
   createIntrospector: db => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler()
 })

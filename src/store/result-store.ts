@@ -24,7 +24,7 @@ const sizeOf = async (write: Write, jobId: string): Promise<number> => {
   return last === undefined ? 0 : last.startOffset + last.sizeBytes
 }
 
-// A result was removed while it was read: whoever has its first part must not take it for the whole.
+// A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
 class ResultTorn extends Error {
   constructor (jobId: string) {
     super(`the result of job ${jobId} was removed while it was read`)
@@ -78,7 +78,7 @@ export const createResultStore = ({ database }: { database: Database }): ResultS
         } catch (error) {
           throw toStoreFailure(error)
         }
-        if (chunk === undefined) throw new ResultTorn(jobId)
+        if (chunk === undefined || offset + chunk.bytes.byteLength > sizeBytes) throw new ResultTorn(jobId)
         offset += chunk.bytes.byteLength
         yield chunk.bytes
       }

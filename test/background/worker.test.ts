@@ -96,10 +96,10 @@ t.test('a run outlives its first lease by heartbeats, which are no change', asyn
 })
 
 t.test('a store that is away for a while costs no attempt: the run goes on, and reports when it can', async t => {
-  const { open, runJob, submit, reaches, worker: idle } = await setUp(t, { leaseMs: 600 })
+  const { open, runJob, submit, reaches, errors, worker: idle } = await setUp(t, { leaseMs: 600 })
   await idle.stop(0)
   const away = new ServiceFailure('STORE_UNAVAILABLE', 'away')
-  let refusals = { heartbeat: 1, append: 2, complete: 2 }
+  let refusals = { heartbeat: 1, append: 2, complete: 2, fail: 2 }
   const refusing = <Args extends unknown[], Value>(name: keyof typeof refusals, command: (...args: Args) => Promise<Value>) =>
     async (...args: Args): Promise<Value> => {
       if (refusals[name] > 0) {
@@ -113,13 +113,25 @@ t.test('a store that is away for a while costs no attempt: the run goes on, and 
       ...runJob,
       heartbeat: refusing('heartbeat', runJob.heartbeat),
       append: refusing('append', runJob.append),
-      complete: refusing('complete', runJob.complete)
+      complete: refusing('complete', runJob.complete),
+      fail: refusing('fail', runJob.fail)
     }
   })
   t.teardown(() => worker.stop(0))
   worker.start()
   t.match(await reaches(await submit('slow', { ms: 500 }, { maxAttempts: 1 }), 'succeeded'), { attempt: 1 })
-  t.same(refusals, { heartbeat: 0, append: 0, complete: 0 })
+  t.match(await reaches(await submit('refuse', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'REFUSED' } })
+  t.same(refusals, { heartbeat: 0, append: 0, complete: 0, fail: 0 })
+  t.equal(errors.length, 3, 'each is told of once')
+})
+
+t.test('a store that never takes a report holds the run for a lease, not for ever', async t => {
+  const { open, runJob, submit, reaches, worker: idle } = await setUp(t, { leaseMs: 300 })
+  await idle.stop(0)
+  const worker = open({ runJob: { ...runJob, append: () => Promise.reject(new ServiceFailure('STORE_UNAVAILABLE', 'full')) } })
+  t.teardown(() => worker.stop(0))
+  worker.start()
+  t.match(await reaches(await submit('slow', { ms: 1 }, { maxAttempts: 1 }), 'failed'), { failure: { code: 'PROCESSOR_FAILED' } })
 })
 
 t.test('a run whose lease is lost is ended, and tells nothing', async t => {

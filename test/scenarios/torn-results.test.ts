@@ -6,6 +6,16 @@ import { bearer } from '../helpers/tokens.ts'
 
 const chunks = 640
 
+t.test('a result whose first bytes cannot be read is a failure, without the headers of the result', async t => {
+  const service = await startService(t, { WORKERS: '0' })
+  await service.sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('empty', 'Succeeded');
+    INSERT INTO JobResult (jobId, contentType, fileName, sizeBytes, sha256) VALUES ('empty', 'text/csv', 'big.csv', 10, 'AAAA')`)
+  const answer = await service.ask('/api/v1/jobs/empty/result')
+  t.equal(answer.status, 500)
+  for (const name of ['etag', 'repr-digest', 'content-disposition']) t.notOk(answer.headers.has(name), name)
+  t.match(await answer.json(), { code: 'INTERNAL' })
+})
+
 t.test('a result that is deleted while it is read ends with the connection, never with bytes of another answer', async t => {
   const service = await startService(t, { WORKERS: '0' })
   await service.sql(`INSERT INTO JobExecutionLog (jobId, status, resultUrl) VALUES ('big', 'Succeeded', '/api/v1/jobs/big/result');

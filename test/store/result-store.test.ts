@@ -26,6 +26,7 @@ t.test('bytes are appended, and read back chunk by chunk', async t => {
   t.same((await Array.fromAsync(results.read('j', 6))).map(String), ['abc', 'de', 'f'])
   t.same(await Array.fromAsync(results.read('nobody', 0)), [])
   await t.rejects(Array.fromAsync(results.read('j', 7)), { name: 'ResultTorn' }, 'a part is never taken for the whole')
+  await t.rejects(Array.fromAsync(results.read('j', 4)), { name: 'ResultTorn' }, 'nor is more than the whole')
 })
 
 t.test('bytes out of place are refused, with the place', async t => {

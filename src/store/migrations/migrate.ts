@@ -10,7 +10,7 @@ const migrations: Record<string, Migration> = {
 }
 
 // How often it is tried while another program's transaction is in the way.
-const busyTrialsMax = 40
+const busyTrialsMax = 120
 const busyPauseMs = 50
 
 /** Brings the schema up to this release, each run whole or not at all. Returns the names of what was applied. */
