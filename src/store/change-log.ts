@@ -1,5 +1,5 @@
 import type { Database } from './database.ts'
-import { toStoreFailure, type Transact } from './transact.ts'
+import { guardRead, type Transact } from './transact.ts'
 
 /** One visible change of one job, in the order of the commits. */
 export type Change = { version: number, jobId: string }
@@ -29,18 +29,11 @@ export const createChangeLog = ({ database, transact }: { database: Database, tr
     writer.selectFrom('JobChange').select(['version', 'jobId']).where('version', '>', 0).orderBy('version').limit(0).compile().sql
   )
   const dataVersion = reader.prepare('PRAGMA data_version').pluck()
-  const guarded = <Value>(read: () => Value): Value => {
-    try {
-      return read()
-    } catch (error) {
-      throw toStoreFailure(error)
-    }
-  }
   return {
-    head: () => guarded(() => Number(head.get() ?? 0)),
-    oldest: () => guarded(() => oldest.get(1) as number | undefined),
-    after: (version, limit) => guarded(() => after.all(version, limit)),
-    dataVersion: () => guarded(() => Number(dataVersion.get())),
+    head: () => guardRead(() => Number(head.get() ?? 0)),
+    oldest: () => guardRead(() => oldest.get(1) as number | undefined),
+    after: (version, limit) => guardRead(() => after.all(version, limit)),
+    dataVersion: () => guardRead(() => Number(dataVersion.get())),
     prune: (at, limit) => transact(async write => {
       const old = write.selectFrom('JobChange').select('version').where('at', '<', at).orderBy('version').limit(limit)
       const { numDeletedRows } = await write.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()

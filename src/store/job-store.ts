@@ -1,11 +1,11 @@
-import { type Expression, type Kysely, sql, type SqlBool } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { Job, JobLookup } from '../job/job.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
 import type { Database } from './database.ts'
 import { type JobRow, type Tables, toColumns, toJob } from './tables.ts'
-import { toStoreFailure, type Write } from './transact.ts'
+import { guardRead, type Write } from './transact.ts'
 
-const recordQuery = (db: Kysely<Tables>, jobId: Expression<string> | string) => db
+const recordQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobExecutionLog as log')
   .leftJoin('JobResult as result', 'result.jobId', 'log.jobId')
   .selectAll('log')
@@ -16,7 +16,7 @@ const recordQuery = (db: Kysely<Tables>, jobId: Expression<string> | string) => 
     'result.sha256 as resultSha256',
     'result.inlineJson as resultInlineJson'
   ])
-  .where('log.jobId', '=', jobId as string)
+  .where('log.jobId', '=', jobId)
 
 const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobTombstone')
@@ -55,20 +55,13 @@ export const createJobStore = ({ database }: { database: Database }): JobStore =
   const findBoth = reader.transaction((jobId: string) => toLookup(jobId, findRecord.get(jobId), findTombstone.get(jobId)))
   const pingStatement = reader.prepare('SELECT value FROM ServiceState WHERE name = ?').pluck()
   // Async, so that every failure is a rejection, and so that another database can take longer.
-  const guarded = <Args extends unknown[], Value>(read: (...args: Args) => Value) => async (...args: Args): Promise<Value> => {
-    try {
-      return read(...args)
-    } catch (error) {
-      throw toStoreFailure(error)
-    }
-  }
   return {
-    find: guarded(jobId => {
+    find: async jobId => guardRead(() => {
       const row = findRecord.get(jobId)
       return row === undefined ? findBoth(jobId) : toJob(row)
     }),
     incarnation: () => String(pingStatement.get('incarnation')),
-    ping: guarded(() => { pingStatement.get('incarnation') }),
+    ping: async () => { guardRead(() => pingStatement.get('incarnation')) },
     findSql
   }
 }
@@ -91,12 +84,11 @@ export const insertJob = async (write: Write, job: Job): Promise<void> => {
 
 /** Writes what a transition changed, if the record is still as the transition saw it. */
 export const updateJob = async (write: Write, job: Job): Promise<boolean> => {
-  const unchanged: Expression<SqlBool> = sql<SqlBool>`version = ${job.version}`
   const { numUpdatedRows } = await write
     .updateTable('JobExecutionLog')
     .set(toColumns(job))
     .where('jobId', '=', job.jobId)
-    .where(unchanged)
+    .where('version', '=', job.version)
     .executeTakeFirst()
   return numUpdatedRows === 1n
 }

@@ -1,7 +1,7 @@
 import { type CompiledQuery, type Kysely, sql } from 'kysely'
 import type { Database } from './database.ts'
 import type { Tables } from './tables.ts'
-import { toStoreFailure, type Write } from './transact.ts'
+import { guardRead, type Write } from './transact.ts'
 
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
 export type QueueItem = Tables['JobQueue']
@@ -61,13 +61,8 @@ export type QueueLook = {
 
 export const createQueueLook = ({ database }: { database: Database }): QueueLook => {
   const { reader, writer } = database
-  const finds = ({ sql, parameters }: CompiledQuery): boolean => {
-    try {
-      return reader.prepare(sql).get(...parameters) !== undefined
-    } catch (error) {
-      throw toStoreFailure(error)
-    }
-  }
+  const finds = ({ sql, parameters }: CompiledQuery): boolean =>
+    guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
   return {
     hasAvailable: (types, now) => finds(availableQuery(writer, types, now).limit(1).compile()),
     hasAbandoned: by => finds(abandonedQuery(writer, by).limit(1).compile())

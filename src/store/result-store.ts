@@ -1,6 +1,6 @@
 import type { ResultFacts } from '../job/job.ts'
 import type { Database } from './database.ts'
-import { toStoreFailure, type Write } from './transact.ts'
+import { guardRead, type Write } from './transact.ts'
 
 /** Bytes that arrive out of place are refused, so that a result never has a hole. */
 export class OffsetMismatch extends Error {
@@ -72,12 +72,8 @@ export const createResultStore = ({ database }: { database: Database }): ResultS
   return {
     read: async function * (jobId, sizeBytes) {
       for (let offset = 0; offset < sizeBytes;) {
-        let chunk
-        try {
-          chunk = nextChunk.get(jobId, offset)
-        } catch (error) {
-          throw toStoreFailure(error)
-        }
+        const at = offset
+        const chunk = guardRead(() => nextChunk.get(jobId, at))
         if (chunk === undefined || offset + chunk.bytes.byteLength > sizeBytes) throw new ResultTorn(jobId)
         offset += chunk.bytes.byteLength
         yield chunk.bytes
