@@ -1,5 +1,5 @@
 import { ConfigError, loadConfig } from '../src/config.ts'
-import { openDatabase } from '../src/store/database.ts'
+import { DatabaseUnusable, openDatabase } from '../src/store/database.ts'
 import { migrate } from '../src/store/migrations/migrate.ts'
 
 /*
@@ -14,6 +14,7 @@ try {
   await database.close()
   process.stdout.write(`${databasePath}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
 } catch (error) {
-  process.stderr.write(`${error instanceof ConfigError ? error.message : String(error)}\n`)
+  const isForTheOperator = error instanceof ConfigError || error instanceof DatabaseUnusable
+  process.stderr.write(`${isForTheOperator ? error.message : String(error)}\n`)
   process.exitCode = 1
 }

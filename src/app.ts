@@ -2,45 +2,64 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
-import { createLoop, type Loop } from './background/loop.ts'
+import { createEmbeddedWorker } from './background/embedded-worker.ts'
+import type { Loop } from './background/loop.ts'
+import { createLoops } from './background/loops.ts'
+import { createPrunables, type PrunablesNeeds } from './background/prunables.ts'
 import { createPruner } from './background/pruner.ts'
-import { createRelay, relayIntervalMs } from './background/relay.ts'
-import { createWorker, type Worker } from './background/worker.ts'
+import { createRelay } from './background/relay.ts'
+import type { Worker } from './background/worker.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
 import type { Scope } from './http/auth.ts'
-import type { PartHealth } from './http/operations-routes.ts'
 import { createReveal } from './http/reveal.ts'
 import { createServer } from './http/server.ts'
 import type { KnownType } from './http/submit-routes.ts'
 import { createCheck } from './http/validation.ts'
 import { createViews } from './http/views.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { createProcessorPool } from './processors/pool.ts'
 import { processors } from './processors/registry.ts'
-import type { EpochStatus } from './status/epoch.ts'
-import { createExpose, createOutdate } from './status/expose.ts'
+import { createSanitizeNow } from './processors/sanitize-now.ts'
+import { createSanitizePool } from './processors/sanitize-pool.ts'
+import { SanitizeInput } from './processors/sanitize/input.ts'
+import { createExpose, createExposeMany, createOutdate } from './status/expose.ts'
 import { openGuardedCache } from './status/guarded-cache.ts'
+import { createStoreCheck, toCacheHealth } from './status/health.ts'
+import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createReadStatus } from './status/read-status.ts'
-import { type ChangeLog, createChangeLog } from './store/change-log.ts'
+import { createChangeLog } from './store/change-log.ts'
 import { type Database, openDatabase } from './store/database.ts'
-import { pruneIdempotencyKeys } from './store/idempotency.ts'
+import { createExpiryLook } from './store/expiry.ts'
+import { createInputStore } from './store/input-store.ts'
+import { createListJobs } from './store/job-list.ts'
 import { createJobStore, type JobStore } from './store/job-store.ts'
 import { migrate } from './store/migrations/migrate.ts'
 import { lockForProcess } from './store/process-lock.ts'
 import { createQueueLook } from './store/queue.ts'
 import { createResultStore } from './store/result-store.ts'
-import { createTransact, type Transact } from './store/transact.ts'
-import { createRunJob, type RunJob, type RunJobNeeds } from './write/run-job.ts'
+import { createTransact } from './store/transact.ts'
+import { createAwaitClaim } from './write/await-claim.ts'
+import { createCancelJob } from './write/cancel-job.ts'
+import { type ClaimJobNeeds, createClaimJob } from './write/claim-job.ts'
+import { createEraseJob } from './write/erase-job.ts'
+import { createExpireResults } from './write/expire-results.ts'
+import { createRescueJobs } from './write/rescue-jobs.ts'
+import { createRunJob, type RunJobNeeds } from './write/run-job.ts'
+import { createStoreInput } from './write/store-input.ts'
 import { createSubmitJob, idempotencyKeyKeptMs } from './write/submit-job.ts'
+import { createUploads } from './write/uploads.ts'
 
-const rescueIntervalMs = 1000
 const drainGraceMs = 5000
+const sanitizeLimits = { threads: 1, waitingMax: 100, timeoutMs: 10_000 }
 
 const now = () => Date.now()
 const monotonicNow = () => performance.now()
 const randomId = () => randomBytes(12).toString('base64url')
+const schedule = (work: () => void, ms: number) => {
+  const timer = setTimeout(work, ms)
+  return { cancel: () => { clearTimeout(timer) } }
+}
 
 const createStatusParts = (config: Config, database: Database, store: JobStore, metrics: Metrics, log: Logger) => {
   const guarded = openGuardedCache(config.redisUrl, {
@@ -67,81 +86,31 @@ const createStatusParts = (config: Config, database: Database, store: JobStore, 
   const { cache, epoch } = guarded
   const { find } = store
   const expose = createExpose({ cache, epoch, toEntry: views.toEntry })
-  const readStatus = createReadStatus({
+  const { readStatus, readMany } = createReadStatus({
     cache, epoch, expose, find, randomId, onRead: source => { metrics.statusReads.inc({ source }) }
   })
-  const readResult = createReadResult({ find, expose, read: createResultStore({ database }).read })
-  return { guarded, views, expose, readStatus, readResult }
+  const exposeMany = createExposeMany({ cache, epoch, toEntry: views.toEntry })
+  return {
+    guarded,
+    views,
+    expose,
+    readStatus,
+    readMany,
+    readResult: createReadResult({ find, expose, now, ...createResultStore({ database }) }),
+    listStatuses: createListStatuses({ list: createListJobs({ database }), exposeMany })
+  }
 }
 
-const reportTransition = (metrics: Metrics, log: Logger): RunJobNeeds['onTransition'] =>
+const reportTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['onTransition'] =>
   ({ jobId, type, state, attempt }, event) => {
     metrics.jobTransitions.inc({ event, state })
     log.info({ jobId, type, attempt, event, state }, `job ${state}`)
   }
 
-type Embedded = { worker: Worker, close: () => Promise<void> }
-
-const noWorker: Embedded = {
-  worker: { start: () => {}, wake: () => {}, stop: () => Promise.resolve() },
-  close: () => Promise.resolve()
-}
-
-const createEmbeddedWorker = (config: Config, runJob: RunJob, log: Logger): Embedded => {
-  if (config.workers === 0) return noWorker
-  const pool = createProcessorPool({ databasePath: config.databasePath, threads: config.workers })
-  const worker = createWorker({
-    runJob,
-    pool,
-    types: [...processors.keys()],
-    slots: config.workers,
-    leaseMs: config.leaseMs,
-    onError: (error, jobId) => { log.error({ err: error, jobId }, 'the embedded worker failed') }
-  })
-  return { worker, close: pool.close }
-}
-
 /** Which types the process itself can run, as the edge checks them. */
 const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
   new Map([...processors].map(([type, { inputSchema, needsScopes }]) =>
     [type, { needsScopes: needsScopes as Scope[], validateInput: createCheck(inputSchema) }]))
-
-const createStoreCheck = (store: JobStore): (() => Promise<PartHealth>) => {
-  let health: PartHealth = { kind: 'sqlite', ok: true, since: now(), reason: null }
-  return async () => {
-    const reason = await store.ping().then(() => null, (error: Error) => reasonOf(error.cause ?? error))
-    const ok = reason === null
-    if (ok !== health.ok) health = { kind: 'sqlite', ok, since: now(), reason }
-    return health
-  }
-}
-
-const toCacheHealth = (kind: string, { mode, since, reason }: EpochStatus): PartHealth =>
-  ({ kind, ok: mode === 'on', since, reason })
-
-type LoopParts = { config: Config, changeLog: ChangeLog, transact: Transact, relay: () => Promise<number>, runJob: RunJob, metrics: Metrics, log: Logger }
-
-const createLoops = ({ config, changeLog, transact, relay, runJob, metrics, log }: LoopParts): Loop[] => {
-  const onHealth = (part: string) => (error: Error | null) => {
-    if (error === null) log.info({ part }, 'works again')
-    else log.error({ part, err: error }, 'failed, and will be tried again')
-  }
-  const prune = createPruner({
-    changeLog,
-    pruneIdempotencyKeys: (at, limit) => pruneIdempotencyKeys(transact, at, limit),
-    idempotencyKeyKeptMs,
-    now
-  })
-  return [
-    createLoop({
-      runOnce: async () => { metrics.changesRelayed.inc(await relay()) },
-      intervalMs: relayIntervalMs,
-      onHealth: onHealth('relay')
-    }),
-    createLoop({ runOnce: () => runJob.rescue(), intervalMs: rescueIntervalMs, onHealth: onHealth('rescuer') }),
-    createLoop({ runOnce: prune, intervalMs: config.pruneIntervalMs, onHealth: onHealth('pruner') })
-  ]
-}
 
 /** A service, put together; it neither listens nor works yet. */
 export type App = {
@@ -199,6 +168,56 @@ const createLifecycle = ({ server, loops, worker, close, onDraining }: Lifecycle
   }
 }
 
+type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> & { config: Config, database: Database, log: Logger, metrics: Metrics }
+
+// What changes jobs, and the worker of this process that stands on it.
+const createCommands = ({ config, database, log, metrics, ...needs }: CommandNeeds) => {
+  const { transact, expose } = needs
+  const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId }
+  const claimJob = createClaimJob(queueNeeds)
+  const rescueJobs = createRescueJobs(queueNeeds)
+  const runJob = createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
+  const awaitClaim = createAwaitClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
+  const worker = createEmbeddedWorker(config.databasePath, {
+    claimJob,
+    rescueJobs,
+    runJob,
+    slots: config.workers,
+    leaseMs: config.leaseMs,
+    onError: (error, jobId) => { log.error({ err: error, jobId }, 'the embedded worker failed') }
+  })
+  const onQueued = (type: string, tenant: string) => {
+    metrics.jobsSubmitted.inc()
+    worker.wake()
+    awaitClaim.wake(type, tenant)
+  }
+  return {
+    claimJob,
+    rescueJobs,
+    runJob,
+    awaitClaim,
+    uploads: createUploads({ runJob, monotonicNow, ...createResultStore({ database }) }),
+    worker,
+    submitJob: createSubmitJob({ transact, expose, randomUuid: randomUUID, now, onQueued }),
+    storeInput: createStoreInput({ transact, randomId, now, bytesMax: config.inputBytesMax }),
+    cancelJob: createCancelJob({ ...needs, graceMs: config.cancelGraceMs, onAsked: worker.cancel }),
+    eraseJob: createEraseJob({ transact, expose }),
+    expireResults: createExpireResults(needs)
+  }
+}
+
+type PruneNeeds = Pick<PrunablesNeeds, 'transact' | 'changeLog' | 'expireResults'> &
+  { config: Config, database: Database, metrics: Metrics, log: Logger, isStopping: () => boolean }
+
+const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: PruneNeeds) => createPruner({
+  prunables: createPrunables({ ...config, ...needs, look: createExpiryLook({ database }), now, idempotencyKeyKeptMs }),
+  onPruned: (kind, count) => {
+    metrics.pruned.inc({ kind }, count)
+    log.info({ kind, count }, 'pruned')
+  },
+  isStopping
+})
+
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const { database, unlock } = await openLockedDatabase(config.databasePath)
@@ -207,28 +226,31 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const transact = createTransact({ database, now: monotonicNow })
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
-  const { guarded, views, expose, readStatus, readResult } = createStatusParts(config, database, store, metrics, log)
-  const queue = createQueueLook({ database })
-  const runJob = createRunJob({ transact, queue, expose, randomId, now, onTransition: reportTransition(metrics, log) })
-  const { worker, close: closeThreads } = createEmbeddedWorker(config, runJob, log)
-  const onQueued = () => {
-    metrics.jobsSubmitted.inc()
-    worker.wake()
-  }
+  const status = createStatusParts(config, database, store, metrics, log)
+  const { guarded, views, expose, readStatus } = status
+  const onTransition = reportTransition(metrics, log)
+  const commands = createCommands({ config, database, log, metrics, transact, expose, now, onTransition })
+  const { worker, rescueJobs, awaitClaim, expireResults } = commands
+  const sanitizePool = createSanitizePool(sanitizeLimits)
 
   let draining = false
   const server = await createServer({
+    ...status,
+    ...commands,
     log,
     bodyBytesMax: config.bodyBytesMax,
     tokens: config,
     publicUrl: config.publicUrl,
     reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
-    readResult,
-    submitJob: createSubmitJob({ transact, expose, randomUuid: randomUUID, now, onQueued }),
+    inputs: createInputStore({ database }),
+    sanitizeNow: createSanitizeNow(sanitizePool),
+    contentSchema: SanitizeInput,
+    leaseMs: config.leaseMs,
+    retentionSecondsMax: config.resultRetentionMs / 1000,
     knownTypes: toKnownTypes(),
     jobTypes: config.jobTypes,
     metrics,
-    checkStore: createStoreCheck(store),
+    checkStore: createStoreCheck({ ping: store.ping, now }),
     checkCache: () => toCacheHealth(guarded.kind, guarded.status()),
     isDraining: () => draining
   })
@@ -236,16 +258,21 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const { epoch } = guarded
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
   const relay = createRelay({ changeLog, outdate: createOutdate(guarded), onGap })
-  const loops = createLoops({ config, changeLog, transact, relay, runJob, metrics, log })
+  const prune = createPrune({ config, database, transact, changeLog, expireResults, metrics, log, isStopping: () => draining })
+  const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, metrics, log })
   await guarded.start()
 
   const facts = { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers }
   const close = async () => {
     await guarded.stop()
-    await closeThreads()
+    await worker.close()
+    await sanitizePool.close()
     await database.close()
     unlock()
   }
-  const onDraining = () => { draining = true }
+  const onDraining = () => {
+    draining = true
+    awaitClaim.stop()
+  }
   return { server, facts, ...createLifecycle({ server, loops, worker, close, onDraining }) }
 }

@@ -7,13 +7,22 @@ export const catalogue = {
   NOT_FOUND: { status: 404, title: 'No such route' },
   JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   NO_RESULT: { status: 404, title: 'The job has no result' },
+  LEASE_LOST: { status: 409, title: 'The lease on the job is lost' },
+  OFFSET_MISMATCH: { status: 409, title: 'The bytes do not follow those that are there' },
+  JOB_ACTIVE: { status: 409, title: 'The job is not finished' },
+  JOB_FINISHED: { status: 409, title: 'The job is finished' },
   JOB_FAILED: { status: 409, title: 'The job failed' },
+  JOB_CANCELLED: { status: 409, title: 'The job was cancelled' },
+  JOB_NOT_OURS: { status: 409, title: 'The job belongs to another engine' },
   JOB_EXPIRED: { status: 410, title: 'The job is gone' },
+  RESULT_EXPIRED: { status: 410, title: 'The result is gone' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is of a kind that is not accepted' },
+  RANGE_NOT_SATISFIABLE: { status: 416, title: 'The result has no such bytes' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'The idempotency key was used with another body' },
   INTERNAL: { status: 500, title: 'Something went wrong on our side' },
-  STORE_UNAVAILABLE: { status: 503, title: 'Something that the service depends on cannot be reached' }
+  STORE_UNAVAILABLE: { status: 503, title: 'Something that the service depends on cannot be reached' },
+  OVERLOADED: { status: 503, title: 'The service has more to do than it can take on' }
 } as const
 
 export type FailureCode = keyof typeof catalogue
@@ -31,6 +40,7 @@ export type FieldError = { field: string, rule: string, message: string }
 export type FailureFacts = {
   jobStatus?: string
   expiredAt?: string
+  offset?: number
   errors?: FieldError[]
   retryAfterSeconds?: number
 }

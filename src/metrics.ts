@@ -42,8 +42,14 @@ export const createMetrics = () => {
     }),
     jobTransitions: new Counter({
       name: 'job_transitions_total',
-      help: 'Jobs claimed, completed, failed for good, or queued again, by the state that came of it.',
+      help: 'What happened to jobs, by event and by the state that came of it; progress not counted.',
       labelNames: ['event', 'state'],
+      registers
+    }),
+    pruned: new Counter({
+      name: 'job_pruned_total',
+      help: 'What was removed because it was past its time, by kind; bytes in chunks.',
+      labelNames: ['kind'],
       registers
     }),
     recordsInvalid: new Counter({

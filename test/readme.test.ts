@@ -105,9 +105,9 @@ t.test('the configuration table is that of the code, with every default', t => {
   const source = readFileSync('src/config.ts', 'utf8')
   const body = /^const Environment = Type\.Object\(\{\n(.*?)^\}\)/ms.exec(source)?.[1] ?? ''
   const toDefault = (definition: string): string => {
-    const text = /default: (?:'([^']*)'|([\d* ]+))/.exec(definition)
+    const text = /default: (?:'([^']*)'|(true|false)|([\d* ]+))/.exec(definition)
     if (text === null) return 'unset'
-    return text[1] ?? String((text[2] ?? '').split('*').reduce((product, factor) => product * Number(factor), 1))
+    return text[1] ?? text[2] ?? String((text[3] ?? '').split('*').reduce((product, factor) => product * Number(factor), 1))
   }
   const inCode = body.split(/^ {2}(?=[A-Z])/m).slice(1).map(definition => [definition.split(':', 1)[0], toDefault(definition)])
   const listed = tableIn(section('Configuration')).map(([name = '', value = '']) => [codeIn(name)[0], value.replaceAll('`', '')])

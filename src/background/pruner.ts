@@ -1,30 +1,61 @@
+import { performance } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { ChangeLog } from '../store/change-log.ts'
 
-// Far longer than any relay lags behind.
-const changeKeptMs = 3_600_000
-const rowsAtOnce = 500
+/** What one batch came to; `isLast`: no other is needed in this round. */
+export type Pruned = { looked: number, removed: number, isLast: boolean }
+
+/** One kind of thing that gets too old. `prune` looks at `limit` of them at most. */
+export type Prunable = { kind: string, isDue: () => boolean, prune: (limit: number) => Promise<Pruned> }
 
 export type PrunerNeeds = {
-  changeLog: ChangeLog
-  pruneIdempotencyKeys: (at: number, limit: number) => Promise<number>
-  idempotencyKeyKeptMs: number
-  /** ms since 1970. */
-  now: () => number
+  prunables: readonly Prunable[]
+  /** Told how many of a kind one round removed, unless none. */
+  onPruned: (kind: string, count: number) => void
+  isStopping: () => boolean
+}
+
+// A transaction holds the event loop while it runs: so many rows are taken at once as fit into this time.
+const batchMsAim = 2
+const limitFirst = 50
+const limitMin = 5
+const limitMax = 1000
+
+/** How many rows the next batch may have, by how long the last one took. */
+const createBatchLimit = () => {
+  let limit = limitFirst
+  return {
+    get: () => limit,
+    adapt: (count: number, ms: number) => {
+      const fitting = Math.floor(count * batchMsAim / Math.max(ms, 0.1))
+      limit = Math.min(limitMax, 2 * limit, Math.max(limitMin, fitting))
+    }
+  }
 }
 
 /** Forgets what is past its time, in small batches, each a transaction of its own so that writers get in between. */
-export const createPruner = ({ changeLog, pruneIdempotencyKeys, idempotencyKeyKeptMs, now }: PrunerNeeds) => {
-  const untilDone = async (prune: (limit: number) => Promise<number>) => {
+export const createPruner = ({ prunables, onPruned, isStopping }: PrunerNeeds) => {
+  const pruneAll = async ({ kind, isDue, prune }: Prunable): Promise<void> => {
+    const limit = createBatchLimit()
     let total = 0
-    for (let count = rowsAtOnce; count === rowsAtOnce; total += count) {
-      count = await prune(rowsAtOnce)
-      await nextTurn()
+    try {
+      while (!isStopping() && isDue()) {
+        const began = performance.now()
+        const { looked, removed, isLast } = await prune(limit.get())
+        total += removed
+        if (isLast) break
+        limit.adapt(looked, performance.now() - began)
+        await nextTurn()
+      }
+    } finally {
+      if (total > 0) onPruned(kind, total)
     }
-    return total
   }
-  return async (): Promise<{ changes: number, idempotencyKeys: number }> => ({
-    changes: await untilDone(limit => changeLog.prune(now() - changeKeptMs, limit)),
-    idempotencyKeys: await untilDone(limit => pruneIdempotencyKeys(now() - idempotencyKeyKeptMs, limit))
-  })
+  /** One round. Where one kind fails the others are pruned all the same; then it throws what that one threw. */
+  return async (): Promise<void> => {
+    const failures: unknown[] = []
+    for (const prunable of prunables) {
+      await pruneAll(prunable).catch((error: unknown) => { failures.push(error) })
+    }
+    if (failures.length > 0) throw failures[0]
+  }
 }

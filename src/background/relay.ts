@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Outdate } from '../status/expose.ts'
 import type { ChangeLog } from '../store/change-log.ts'
 
@@ -59,6 +60,7 @@ export const createRelay = ({ changeLog, outdate, onGap }: RelayNeeds): RelayOnc
         seenDataVersion = dataVersion
         break
       }
+      await nextTurn()
     }
     return total
   }

@@ -1,21 +1,26 @@
-import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { ServiceFailure } from '../errors.ts'
 import { type Access, ProcessorError } from '../processors/processor.ts'
 import type { ProcessorPool } from '../processors/pool.ts'
+import type { Failure } from '../job/job.ts'
+import { jobCancelled, timedOut } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
-import { type Claim, LeaseLost, type RunJob } from '../write/run-job.ts'
+import type { Claim, ClaimJob } from '../write/claim-job.ts'
+import type { RescueJobs } from '../write/rescue-jobs.ts'
+import { createResultTally } from '../write/result-tally.ts'
+import { LeaseLost, type LeaseState, type RunJob } from '../write/run-job.ts'
 
 /** The name under which the embedded worker holds its leases. */
 export const embeddedHolder = 'embedded'
 
-const inlineBytesMax = 16 * 1024
 const lookIntervalMs = 1000
 const insistPauseMs = 200
 // For the last report of a run; a drain waits for it.
 const insistAtEndMsMax = 5000
 
 export type WorkerNeeds = {
+  claimJob: ClaimJob
+  rescueJobs: RescueJobs
   runJob: RunJob
   pool: ProcessorPool
   types: readonly string[]
@@ -30,41 +35,18 @@ export type Worker = {
   start: () => void
   /** Something was queued: no need to wait for the next look. */
   wake: () => void
+  /** This job is to stop; nothing happens where another runs it. */
+  cancel: (jobId: string) => void
   /** Lets runs end for so long, then gives the rest back to the queue. */
   stop: (graceMs: number) => Promise<void>
 }
 
 class RunTimedOut extends Error {}
 class WorkerStopping extends Error {}
-
-/** Collects what is told of a result while its bytes go by. */
-const createTally = () => {
-  const hash = createHash('sha256')
-  let sizeBytes = 0
-  let head: Uint8Array | null = null
-  const inlineJson = (contentType: string): string | null => {
-    if (head === null || sizeBytes > inlineBytesMax || !/^application\/json\b/.test(contentType)) return null
-    try {
-      const text = Buffer.from(head).toString('utf8')
-      JSON.parse(text)
-      return text
-    } catch {
-      return null
-    }
-  }
-  return {
-    size: () => sizeBytes,
-    add: (bytes: Uint8Array) => {
-      hash.update(bytes)
-      if (sizeBytes === 0) head = bytes
-      sizeBytes += bytes.byteLength
-    },
-    facts: (contentType: string) => ({ sizeBytes, sha256: hash.digest('base64'), inlineJson: inlineJson(contentType) })
-  }
-}
+class RunCancelled extends Error {}
 
 /** Reports progress in turn; while one report is under way only the latest is kept. Losing the lease ends the run. */
-const createProgressReporter = (report: (update: ProgressUpdate) => Promise<void>, onError: (error: Error) => void) => {
+const createProgressReporter = (report: (update: ProgressUpdate) => Promise<unknown>, onError: (error: Error) => void) => {
   let waiting: ProgressUpdate | null = null
   let underWay: Promise<void> | null = null
   const drain = async () => {
@@ -101,37 +83,39 @@ const createInsist = (forMs: number, isEnded: () => boolean, onAway: (error: Err
   }
 }
 
+type RunNeeds = Pick<WorkerNeeds, 'runJob' | 'pool' | 'leaseMs' | 'onError'>
+
 // Runs one claimed job to its end, and reports that end. Rejects only when the end could not be reported.
-const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types'>, claim: Claim, stopping: AbortSignal): Promise<void> => {
-  const { runJob, pool, leaseMs, onError } = needs
+const runClaim = async ({ runJob, pool, leaseMs, onError }: RunNeeds, claim: Claim, ended: AbortController, stopping: AbortSignal): Promise<void> => {
   const onAway = (error: Error) => { onError(error, claim.jobId) }
-  const ended = new AbortController()
   const abort = (error: unknown) => { ended.abort(error) }
+  const onState = ({ cancelRequested }: LeaseState) => { if (cancelRequested) abort(new RunCancelled()) }
   // A store that is away for a moment takes no lease away.
-  const onHeartbeatFailed = (error: unknown) => { if (error instanceof LeaseLost) abort(error) }
-  const heartbeat = setInterval(() => { runJob.heartbeat(claim, leaseMs).catch(onHeartbeatFailed) }, leaseMs / 3)
+  const onReportFailed = (error: unknown) => { if (error instanceof LeaseLost) abort(error) }
+  const heartbeat = setInterval(() => { runJob.heartbeat(claim).then(onState, onReportFailed) }, leaseMs / 3)
   const timeout = claim.timeoutMs === null ? undefined : setTimeout(() => { abort(new RunTimedOut()) }, claim.timeoutMs)
   const onStopping = () => { abort(new WorkerStopping()) }
   stopping.addEventListener('abort', onStopping)
   const insist = createInsist(leaseMs, () => ended.signal.aborted, onAway)
-  const tally = createTally()
-  const progress = createProgressReporter(
-    update => runJob.progress(claim, update),
-    error => { if (error instanceof LeaseLost) abort(error) }
-  )
+  const tally = createResultTally()
+  let kind = { contentType: 'application/octet-stream', fileName: 'result' }
+  const progress = createProgressReporter(async update => { onState(await runJob.progress(claim, update)) }, onReportFailed)
   try {
-    const output = await pool.run({ type: claim.type, input: claim.input, access: JSON.parse(claim.access) as Access }, {
+    const { type, input, raw } = claim
+    const output = await pool.run({ type, input, rawInput: raw, access: JSON.parse(claim.access) as Access }, {
       signal: ended.signal,
       onProgress: progress.push,
+      onOutput: output => { kind = output },
       onChunk: async bytes => {
-        await insist(() => runJob.append(claim, tally.size(), bytes))
+        await insist(() => runJob.append(claim, tally.size(), bytes, kind))
         tally.add(bytes)
       }
     })
     await progress.settled()
-    const { contentType, fileName, message } = output
-    const completion = { contentType, fileName, ...tally.facts(contentType), ...(message === undefined ? {} : { message }) }
-    await insist(() => runJob.complete(claim, completion))
+    const { contentType, fileName, message, counts } = output
+    const facts = { contentType, fileName, ...tally.facts(contentType) }
+    const words = { ...(message === undefined ? {} : { message }), ...(counts === undefined ? {} : { counts }) }
+    await insist(() => runJob.complete(claim, { kind: 'appended', facts, ...words }))
   } catch (error) {
     await progress.settled()
     const insistAtEnd = createInsist(Math.min(leaseMs, insistAtEndMsMax), () => false, onAway)
@@ -143,43 +127,54 @@ const runClaim = async (needs: Omit<WorkerNeeds, 'slots' | 'types'>, claim: Clai
   }
 }
 
-const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: Insist): Promise<void> => {
-  if (reason instanceof LeaseLost) return
-  if (reason instanceof WorkerStopping) return await insist(() => runJob.release(claim))
-  if (reason instanceof RunTimedOut) {
-    return await insist(() => runJob.fail(claim, { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }, true))
-  }
+const toFailure = (reason: unknown): { failure: Failure, retryable: boolean } => {
+  if (reason instanceof RunTimedOut) return { failure: timedOut, retryable: true }
+  // To a job that was cancelled any failure is the end.
+  if (reason instanceof RunCancelled) return { failure: jobCancelled, retryable: false }
   if (reason instanceof ProcessorError) {
     const { code, message, retryable, details } = reason
-    const failure = details === undefined ? { code, message } : { code, message, details }
-    return await insist(() => runJob.fail(claim, failure, retryable))
+    return { failure: details === undefined ? { code, message } : { code, message, details }, retryable }
   }
-  await insist(() => runJob.fail(claim, { code: 'PROCESSOR_FAILED', message: 'The processor stopped unexpectedly.' }, true))
-  throw reason
+  return { failure: { code: 'PROCESSOR_FAILED', message: 'The processor stopped unexpectedly.' }, retryable: true }
+}
+
+const isForeseen = (reason: unknown): boolean =>
+  [RunTimedOut, RunCancelled, ProcessorError].some(kind => reason instanceof kind)
+
+const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: Insist): Promise<void> => {
+  if (reason instanceof LeaseLost) return
+  if (reason instanceof WorkerStopping) {
+    await insist(() => runJob.release(claim))
+    return
+  }
+  const { failure, retryable } = toFailure(reason)
+  await insist(() => runJob.fail(claim, failure, retryable))
+  if (!isForeseen(reason)) throw reason
 }
 
 export const createWorker = (needs: WorkerNeeds): Worker => {
-  const { runJob, types, slots, leaseMs, onError } = needs
+  const { claimJob, rescueJobs, types, slots, leaseMs, onError } = needs
   const stopping = new AbortController()
-  const runs = new Set<Promise<void>>()
+  const runs = new Map<Promise<void>, { jobId: string, ended: AbortController }>()
   let looking: Promise<void> | null = null
   let lookAgain = false
   let hasTakenOver = false
   let timer: NodeJS.Timeout | undefined
 
   const run = (claim: Claim) => {
-    const running = runClaim(needs, claim, stopping.signal)
+    const ended = new AbortController()
+    const running = runClaim(needs, claim, ended, stopping.signal)
       .catch((error: unknown) => { onError(error as Error, claim.jobId) })
       .finally(() => {
         runs.delete(running)
         wake()
       })
-    runs.add(running)
+    runs.set(running, { jobId: claim.jobId, ended })
   }
 
   // Nobody else works on this database, so what an embedded worker held before this one began is held by nobody.
   const takeOver = async (): Promise<void> => {
-    if (!hasTakenOver) await runJob.rescue(embeddedHolder)
+    if (!hasTakenOver) await rescueJobs(embeddedHolder)
     hasTakenOver = true
   }
 
@@ -188,7 +183,7 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
     do {
       lookAgain = false
       while (runs.size < slots && !stopping.signal.aborted && timer !== undefined) {
-        const claim = await runJob.claim(types, embeddedHolder, leaseMs)
+        const claim = await claimJob({ types, tenant: null }, embeddedHolder, leaseMs)
         if (claim === null) break
         run(claim)
       }
@@ -209,12 +204,15 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
       wake()
     },
     wake,
+    cancel: jobId => {
+      for (const run of runs.values()) if (run.jobId === jobId) run.ended.abort(new RunCancelled())
+    },
     stop: async graceMs => {
       clearInterval(timer)
       timer = undefined
       await looking
       const patience = setTimeout(() => { stopping.abort() }, graceMs)
-      await Promise.all(runs)
+      await Promise.all(runs.keys())
       clearTimeout(patience)
     }
   }

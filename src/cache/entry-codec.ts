@@ -4,14 +4,15 @@ import { type Entry, type EntryState, entryStates } from './status-cache.ts'
  * One line of facts, then the tenant and both bodies as they are, so that a hit parses one line and serializes nothing.
  * `E` and the version stand first, where the server-side scripts look for them; a token begins with `T`.
  */
-const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9})$/
+const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9})$/
 
 const isEntryState = (text: string): text is EntryState => (entryStates as readonly string[]).includes(text)
 
 export const encodeEntry = (entry: Entry): string => {
   const { version, state, percent, pollAfterMs, expiredAt, jobId, tenant, v1Body, taskBody } = entry
+  const flags = `${Number(entry.hasResult)}${Number(entry.canCancel)}`
   const tenantLength = tenant === null ? '-' : tenant.length
-  return `E${version} ${state} ${percent} ${pollAfterMs} ${expiredAt} ${jobId} ${tenantLength} ${v1Body.length} ${taskBody.length}\n${tenant ?? ''}${v1Body}${taskBody}`
+  return `E${version} ${state} ${percent} ${pollAfterMs} ${expiredAt} ${flags} ${jobId} ${tenantLength} ${v1Body.length} ${taskBody.length}\n${tenant ?? ''}${v1Body}${taskBody}`
 }
 
 /**
@@ -22,7 +23,7 @@ export const decodeEntry = (text: string, jobId: string): Entry | undefined => {
   const lineEnd = text.indexOf('\n')
   const facts = lineEnd === -1 ? null : format.exec(text.slice(0, lineEnd))
   if (facts === null) return undefined
-  const [, version = '', state = '', percent, pollAfterMs, expiredAt, id, tenantLength = '', v1Length, taskLength] = facts
+  const [, version = '', state = '', percent, pollAfterMs, expiredAt, hasResult, canCancel, id, tenantLength = '', v1Length, taskLength] = facts
   if (id !== jobId || !isEntryState(state)) return undefined
   const tenantEnd = lineEnd + 1 + (tenantLength === '-' ? 0 : Number(tenantLength))
   const v1End = tenantEnd + Number(v1Length)
@@ -37,6 +38,8 @@ export const decodeEntry = (text: string, jobId: string): Entry | undefined => {
     percent: Number(percent),
     pollAfterMs: Number(pollAfterMs),
     expiredAt: Number(expiredAt),
+    hasResult: hasResult === '1',
+    canCancel: canCancel === '1',
     v1Body,
     taskBody: text.slice(v1End)
   }

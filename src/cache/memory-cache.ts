@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { type Entry, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
+import { type Entry, type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 const cellsMax = 100_000
 const bytesMax = 128 * 1024 * 1024
@@ -27,11 +27,27 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
   })
   const keyOf = (epoch: string, jobId: string) => `${epoch}:${jobId}`
   const put = (key: string, entry: Entry) => cells.set(key, entry, { ttl: timeToLiveMs(entry.state, random()) })
+
+  const find = (epoch: string, jobId: string): Lookup => {
+    const cell = cells.get(keyOf(epoch, jobId))
+    return cell === undefined || isToken(cell) ? { kind: 'miss' } : { kind: 'hit', entry: cell }
+  }
+
+  const expose = (epoch: string, entry: Entry, token: string | null): void => {
+    const key = keyOf(epoch, entry.jobId)
+    const cell = cells.get(key)
+    if (cell === undefined) return
+    if (isToken(cell)) {
+      if (cell.token === token) put(key, entry)
+      else cells.delete(key)
+    } else if (cell.version < entry.version) {
+      put(key, entry)
+    }
+  }
+
   return {
-    get: (epoch, jobId) => {
-      const cell = cells.get(keyOf(epoch, jobId))
-      return Promise.resolve(cell === undefined || isToken(cell) ? { kind: 'miss' } : { kind: 'hit', entry: cell })
-    },
+    get: (epoch, jobId) => Promise.resolve(find(epoch, jobId)),
+    getMany: (epoch, jobIds) => Promise.resolve(jobIds.map(jobId => find(epoch, jobId))),
     lease: (epoch, jobId, token) => {
       const key = keyOf(epoch, jobId)
       const cell = cells.get(key)
@@ -42,15 +58,11 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
       return Promise.resolve(isToken(cell) ? { kind: 'token', token: cell.token } : { kind: 'hit', entry: cell })
     },
     expose: (epoch, entry, token) => {
-      const key = keyOf(epoch, entry.jobId)
-      const cell = cells.get(key)
-      if (cell === undefined) return Promise.resolve()
-      if (isToken(cell)) {
-        if (cell.token === token) put(key, entry)
-        else cells.delete(key)
-      } else if (cell.version < entry.version) {
-        put(key, entry)
-      }
+      expose(epoch, entry, token)
+      return Promise.resolve()
+    },
+    exposeMany: (epoch, entries) => {
+      for (const entry of entries) expose(epoch, entry, null)
       return Promise.resolve()
     },
     outdate: (epoch, jobId, version) => {

@@ -1,6 +1,6 @@
 import { Redis, type RedisOptions } from 'ioredis'
 import { decodeEntry, encodeEntry } from './entry-codec.ts'
-import { type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
+import { type Entry, type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 /*
  * The protocol's atomic operations (what they promise: status-cache.ts). A value that is neither an entry nor the
@@ -84,6 +84,11 @@ const connect = (url: string): Client => {
   return client as Client
 }
 
+const toLookup = (cell: string | null, jobId: string): Lookup => {
+  const entry = cell === null ? undefined : decodeEntry(cell, jobId)
+  return entry === undefined ? { kind: 'miss' } : { kind: 'hit', entry }
+}
+
 /** A cache on one Redis. Connects in the background; until then, and whenever Redis is away, its operations reject. */
 export const createRedisCache = ({ url, incarnation, random, onError }: RedisCacheNeeds): RedisCache => {
   const client = connect(url)
@@ -96,12 +101,15 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
   const firstAttempt = client.connect().catch(onError)
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
+  const exposeCell = (epoch: string, entry: Entry, token: string | null) => {
+    const ttlMs = timeToLiveMs(entry.state, random())
+    return client.exposeCell(keyOf(epoch, entry.jobId), entry.version, encodeEntry(entry), ttlMs, token === null ? '' : `T${token}`)
+  }
   return {
-    get: async (epoch, jobId) => {
-      const cell = await client.get(keyOf(epoch, jobId))
-      const entry = cell === null ? undefined : decodeEntry(cell, jobId)
-      return entry === undefined ? { kind: 'miss' } : { kind: 'hit', entry }
-    },
+    get: async (epoch, jobId) => toLookup(await client.get(keyOf(epoch, jobId)), jobId),
+    // All are written before the first is answered. No MGET: in a cluster it would need them all in one slot.
+    getMany: async (epoch, jobIds) =>
+      await Promise.all(jobIds.map(async jobId => toLookup(await client.get(keyOf(epoch, jobId)), jobId))),
     lease: async (epoch, jobId, token) => {
       const cell = await client.leaseCell(keyOf(epoch, jobId), `T${token}`, tokenTimeToLiveMs)
       if (cell.startsWith('T')) return { kind: 'token', token: cell.slice(1) }
@@ -111,10 +119,8 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
       await client.del(keyOf(epoch, jobId))
       return { kind: 'token', token: '' }
     },
-    expose: async (epoch, entry, token) => {
-      const ttlMs = timeToLiveMs(entry.state, random())
-      await client.exposeCell(keyOf(epoch, entry.jobId), entry.version, encodeEntry(entry), ttlMs, token === null ? '' : `T${token}`)
-    },
+    expose: async (epoch, entry, token) => { await exposeCell(epoch, entry, token) },
+    exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => exposeCell(epoch, entry, null))) },
     outdate: async (epoch, jobId, version) => { await client.outdateCell(keyOf(epoch, jobId), version) },
     identify: async () => {
       await firstAttempt

@@ -1,5 +1,5 @@
 /** What a reader can be told of a job. `absent`: no such job; `invalid`: a row that breaks BR-001. */
-export const entryStates = ['queued', 'running', 'succeeded', 'failed', 'expired', 'invalid', 'absent'] as const
+export const entryStates = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'invalid', 'absent'] as const
 export type EntryState = typeof entryStates[number]
 
 /**
@@ -17,6 +17,10 @@ export type Entry = Readonly<{
   pollAfterMs: number
   /** Milliseconds since 1970; 0 unless expired. */
   expiredAt: number
+  /** Whether a result can be had, now or later. */
+  hasResult: boolean
+  /** Whether the job can still be cancelled. */
+  canCancel: boolean
   v1Body: string
   taskBody: string
 }>
@@ -32,6 +36,8 @@ export type Lease = { kind: 'hit', entry: Entry } | { kind: 'token', token: stri
  */
 export type StatusCache = {
   get: (epoch: string, jobId: string) => Promise<Lookup>
+  /** As many lookups, in their order, in one round trip. */
+  getMany: (epoch: string, jobIds: readonly string[]) => Promise<Lookup[]>
   /** An entry or a token that is there is returned; an empty cell takes the new token. Tokens are shared on purpose: nobody waits. */
   lease: (epoch: string, jobId: string, token: string) => Promise<Lease>
   /**
@@ -40,6 +46,8 @@ export type StatusCache = {
    * one that was evicted.
    */
   expose: (epoch: string, entry: Entry, token: string | null) => Promise<void>
+  /** The same for many, without tokens, in one round trip; each by itself is atomic. */
+  exposeMany: (epoch: string, entries: readonly Entry[]) => Promise<void>
   /**
    * Empties a cell that may hold something older than this version: an older entry, or a token. What `expose` does for
    * one who has no entry at hand; an entry of this version or newer stays.
@@ -56,7 +64,7 @@ const absentTimeToLiveMs = 3000
 const longestTimeToLiveMs = (state: EntryState): number => {
   switch (state) {
     case 'queued': case 'running': case 'invalid': return liveTimeToLiveMs
-    case 'succeeded': case 'failed': case 'expired': return finalTimeToLiveMs
+    case 'succeeded': case 'failed': case 'cancelled': case 'expired': return finalTimeToLiveMs
     case 'absent': return absentTimeToLiveMs
   }
 }

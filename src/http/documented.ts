@@ -14,9 +14,9 @@ const headers = {
   vary: text('Authorization, Accept'),
   retryAfter: Type.Integer({ minimum: 1, description: 'Whole seconds after which asking again is worth it; absent once the job is terminal.' }),
   retryAfterMs: Type.Integer({ minimum: 1, description: 'The same in milliseconds.' }),
-  jobState: text('queued, running, succeeded or failed.'),
+  jobState: text('queued, running, succeeded, failed or cancelled.'),
   jobProgress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percent.' }),
-  link: text('The routes of this job: rel="status", and rel="result" unless it failed.')
+  link: text('The routes of this job: rel="status"; rel="result" where there is one, or may be one yet; rel="cancel" while it can be cancelled here.')
 }
 
 /** The headers of every status answer. */

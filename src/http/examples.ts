@@ -1,3 +1,5 @@
+import { jobCancelled } from '../job/lifecycle.ts'
+
 /** One example for each state of a job, in both views; the OpenAPI document shows them. */
 const jobId = '3f8f9a52-7a1c-4d0e-9b7e-0c2f3a1d5e66'
 const resultUrl = `/api/v1/jobs/${jobId}/result`
@@ -13,7 +15,8 @@ export const jobStatusExamples = {
   queued: { summary: 'Queued', value: { ...v1, status: 'Queued', startTime: createdAt } },
   running: { summary: 'Running', value: { ...v1, status: 'Running', startTime: startedAt } },
   succeeded: { summary: 'Succeeded', value: { ...v1, status: 'Succeeded', startTime: startedAt, endTime: finishedAt, resultUrl } },
-  failed: { summary: 'Failed', value: { ...v1, status: 'Failed', startTime: startedAt, endTime: finishedAt, errorDetails: failure } }
+  failed: { summary: 'Failed', value: { ...v1, status: 'Failed', startTime: startedAt, endTime: finishedAt, errorDetails: failure } },
+  cancelled: { summary: 'Cancelled', value: { ...v1, status: 'Failed', startTime: startedAt, endTime: finishedAt, errorDetails: jobCancelled } }
 }
 
 const noProgress = { percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null }
@@ -63,8 +66,10 @@ export const taskStatusExamples = {
     status: 'succeeded',
     isSuccess: true,
     progress: { ...running.progress, percent: 100, done: 10000 },
+    expiresAt: '2026-03-02T09:00:02.480Z',
     resultAvailable: true,
     resultUrl: `/api/jobs/${jobId}/result`
   }),
-  failed: envelope('Failed', { ...ended, status: 'failed', failure })
+  failed: envelope('Failed', { ...ended, status: 'failed', failure }),
+  cancelled: envelope('Cancelled', { ...ended, status: 'cancelled', cancelRequested: true, failure: jobCancelled })
 }

@@ -1,4 +1,4 @@
-import fastifySwagger from '@fastify/swagger'
+import fastifySwagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 
@@ -6,6 +6,20 @@ const description = `How is my asynchronous job doing, and where is its result?
 
 Submit a job, then ask for its status no sooner than \`Retry-After\` says, with the last \`ETag\` in \`If-None-Match\`.
 What it tells of a job never goes backward: a newer version is never followed by an older one.`
+
+type SwaggerDocument = Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0]
+
+// The plugin calls every body required, also one of which every member may be left out, and so the whole.
+const toOptionalBodies: NonNullable<FastifyDynamicSwaggerOptions['transformObject']> = (document: SwaggerDocument) => {
+  if (!('openapiObject' in document)) return document.swaggerObject
+  const { openapiObject } = document
+  for (const { post } of Object.values(openapiObject.paths ?? {}).filter(path => path !== undefined)) {
+    if (post?.requestBody === undefined || !('content' in post.requestBody)) continue
+    const { schema } = post.requestBody.content['application/json'] ?? {}
+    if (schema !== undefined && 'properties' in schema && schema.required === undefined) post.requestBody.required = false
+  }
+  return openapiObject
+}
 
 /** Registers the OpenAPI document, made from the schemas that validate and serialize, at /openapi.json and /docs. */
 export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | null): Promise<void> => {
@@ -22,11 +36,14 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
       tags: [
         { name: 'Jobs', description: 'The v1 view.' },
         { name: 'Tasks', description: 'The same jobs in an envelope.' },
+        { name: 'Sanitize', description: 'Contents made harmless, at once or as a job.' },
+        { name: 'Workers', description: 'For whoever runs jobs.' },
         { name: 'Operations', description: 'For operators.' }
       ],
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
       security: [{ bearer: [] }]
     },
+    transformObject: toOptionalBodies,
     refResolver: {
       buildLocalReference: (json, _baseUri, _fragment, index) =>
         typeof json.$id === 'string' ? json.$id : `schema${index}`

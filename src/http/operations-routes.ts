@@ -3,10 +3,8 @@ import { Type } from '@sinclair/typebox'
 import { Nullable, StringEnum } from '../job/job.ts'
 import { toIso } from '../job/time.ts'
 import type { Metrics } from '../metrics.ts'
+import type { PartHealth } from '../status/health.ts'
 import { failures, jsonAnswer } from './documented.ts'
-
-/** How a part fares. `since` in ms since 1970: when it became so. */
-export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null }
 
 // No route reads a body that is encoded, so none takes the header.
 const refused = failures(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
@@ -29,7 +27,7 @@ const Readiness = Type.Object({
   status: StringEnum(['ready', 'degraded', 'unavailable', 'draining']),
   store: Type.Unsafe<object>(Type.Ref('PartHealth')),
   cache: Type.Unsafe<object>(Type.Ref('PartHealth'))
-}, { $id: 'Readiness' })
+}, { $id: 'Readiness', additionalProperties: false })
 
 const toPart = ({ kind, ok, since, reason }: PartHealth, unless: 'degraded' | 'down') =>
   ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason })
@@ -47,7 +45,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Whether the process is alive',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonAnswer('It is.', Type.Object({ status: StringEnum(['ok']) })), ...refused }
+      response: { 200: jsonAnswer('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...refused }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 

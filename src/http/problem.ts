@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { catalogue, type FailureCode, type FieldError, ServiceFailure } from '../errors.ts'
+import { catalogue, type FieldError, ServiceFailure } from '../errors.ts'
 import type { Problem, TaskError } from './schemas.ts'
 
 const qualityOf = (accept: string, mediaType: string): number => {
@@ -28,9 +28,12 @@ export const pathOf = (request: FastifyRequest): string =>
 
 const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
+/** How many broken rules of one request are told of. */
+export const violationsToldMax = 20
+
 const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
   const violations = error.validation as Violation[]
-  return violations.map(violation => toFieldError(violation, error.validationContext ?? 'body'))
+  return violations.slice(0, violationsToldMax).map(violation => toFieldError(violation, error.validationContext ?? 'body'))
 }
 
 /** What Ajv says of one broken rule. */
@@ -52,18 +55,22 @@ export const toFieldError = ({ instancePath, keyword, message, params }: Violati
 export const validationFailure = (errors: FieldError[]): ServiceFailure =>
   new ServiceFailure('VALIDATION_FAILED', errors.map(error => error.message).join('; ').slice(0, 1000), { errors })
 
-const byFrameworkCode: Record<string, { code: FailureCode, detail: string }> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: { code: 'UNSUPPORTED_MEDIA_TYPE', detail: 'Send the body as application/json.' },
-  FST_ERR_CTP_BODY_TOO_LARGE: { code: 'PAYLOAD_TOO_LARGE', detail: 'The body is larger than this route accepts.' }
+/** What a route says of bodies that it does not take. */
+export type BodyHints = { tooLarge?: string, accepts?: string, bytesMax?: number }
+
+const refusedBody = (code: string, { tooLarge, accepts = 'application/json', bytesMax }: BodyHints): ServiceFailure | undefined => {
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', `Send the body as ${accepts}.`)
+  if (code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
+  return new ServiceFailure('PAYLOAD_TOO_LARGE', tooLarge ?? `The body is larger than this route accepts: at most ${bytesMax} bytes.`)
 }
 
 /** Whatever was thrown, as the client may hear of it. */
-export const toServiceFailure = (error: unknown): ServiceFailure => {
+export const toServiceFailure = (error: unknown, hints: BodyHints = {}): ServiceFailure => {
   if (error instanceof ServiceFailure) return error
   const { code = '', statusCode = 500, validation } = error as { code?: string, statusCode?: number, validation?: unknown }
   if (validation !== undefined) return validationFailure(toFieldErrors(error as { validation: unknown }))
-  const known = byFrameworkCode[code]
-  if (known !== undefined) return new ServiceFailure(known.code, known.detail)
+  const refused = refusedBody(code, hints)
+  if (refused !== undefined) return refused
   if (statusCode >= 400 && statusCode < 500) {
     if (error instanceof SyntaxError || code.startsWith('FST_ERR_CTP_')) {
       return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON, without __proto__' }])

@@ -16,13 +16,17 @@ const prefixes = { v1: '/api/v1/jobs', task: '/api/jobs' } as const
 export const statusPath = (view: ViewName, jobId: string): string =>
   view === 'v1' ? `${prefixes.v1}/${jobId}` : `${prefixes.task}/${jobId}/status`
 
-// Where a job's result is, in a view.
-const resultPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/result`
+/** Where a job's result is, in a view. */
+export const resultPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/result`
+
+/** Where a job can be cancelled, in a view. */
+export const cancelPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/cancel`
 
 // One failure for ids that never were, that are no ids, and that are somebody else's: nobody can tell them apart.
 const notFound = () => new ServiceFailure('JOB_NOT_FOUND', 'No job with this id is known to you.')
 
-const requireJobId = (view: ViewName, id: string): void => {
+/** Throws unless the id can be one: INVALID_TASK_ID in the task view, JOB_NOT_FOUND in the other. */
+export const requireJobId = (view: ViewName, id: string): void => {
   if (isJobId(id)) return
   if (view === 'v1') throw notFound()
   throw new ServiceFailure('INVALID_TASK_ID', 'A task id has 1 to 128 characters of A-Z a-z 0-9 . _ ~ -', {
@@ -36,29 +40,45 @@ export type Revealed = { entry: StatusEntry, eTag: string, link: string, conditi
 export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, representation: number, publicUrl: string | null }
 
 /**
- * Reads a job for one who may see it. Throws JOB_NOT_FOUND, INVALID_TASK_ID, JOB_EXPIRED, STORE_UNAVAILABLE, and
+ * What one who may see a job is shown of it. Throws JOB_NOT_FOUND, INVALID_TASK_ID, JOB_EXPIRED, STORE_UNAVAILABLE, and
  * INTERNAL for a record that breaks BR-001. The tenant is compared before anything is revealed.
  */
-export type Reveal = (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Promise<Revealed>
-
-// A job that failed has no result to link to.
-const toLink = (base: string, view: ViewName, { jobId, state }: StatusEntry): string => {
-  const status = `<${base}${statusPath(view, jobId)}>; rel="status"`
-  return state === 'failed' ? status : `${status}, <${base}${resultPath(view, jobId)}>; rel="result"`
+export type Reveal = {
+  read: (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Promise<Revealed>
+  /** Of an entry that is at hand, exposed already. */
+  show: (view: ViewName, entry: StatusEntry, principal: Principal) => Revealed
 }
 
-export const createReveal = ({ readStatus, incarnation, representation, publicUrl }: RevealNeeds): Reveal =>
-  async (view, id, principal, ifNoneMatch) => {
-    requireJobId(view, id)
-    const condition = parseIfNoneMatch(ifNoneMatch)
-    const entry = requireVisible(await readStatus(id, toFloor(condition, incarnation)), principal)
+const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel }: StatusEntry): string => {
+  const links = [`<${base}${statusPath(view, jobId)}>; rel="status"`]
+  if (hasResult) links.push(`<${base}${resultPath(view, jobId)}>; rel="result"`)
+  if (canCancel) links.push(`<${base}${cancelPath(view, jobId)}>; rel="cancel"`)
+  return links.join(', ')
+}
+
+export const createReveal = ({ readStatus, incarnation, representation, publicUrl }: RevealNeeds): Reveal => {
+  const show = (view: ViewName, entry: StatusEntry, principal: Principal, condition?: IfNoneMatch): Revealed => {
+    requireVisible(entry, principal)
     const eTag = toETag(incarnation, entry.version, representation)
     return { entry, eTag, link: toLink(publicUrl ?? '', view, entry), condition }
   }
+  return {
+    show,
+    read: async (view, id, principal, ifNoneMatch) => {
+      requireJobId(view, id)
+      const condition = parseIfNoneMatch(ifNoneMatch)
+      return show(view, await readStatus(id, toFloor(condition, incarnation)), principal, condition)
+    }
+  }
+}
 
-/** The entry, unless it has nothing to show to this principal; throws as `Reveal` does. */
+/** Whether this principal may know that there is, or was, such a job. */
+export const isVisible = (entry: StatusEntry, principal: Principal): boolean =>
+  entry.state !== 'absent' && maySee(principal, entry.tenant)
+
+/** The entry, unless it has nothing to show to this principal; throws as `Reveal` does. Any entry must pass here. */
 export const requireVisible = (entry: StatusEntry, principal: Principal): StatusEntry => {
-  if (entry.state === 'absent' || !maySee(principal, entry.tenant)) throw notFound()
+  if (!isVisible(entry, principal)) throw notFound()
   if (entry.state === 'expired') {
     throw new ServiceFailure('JOB_EXPIRED', 'The job existed; its record has been removed.', { expiredAt: toIso(entry.expiredAt) })
   }
@@ -66,7 +86,10 @@ export const requireVisible = (entry: StatusEntry, principal: Principal): Status
   return entry
 }
 
-const setPacing = (reply: FastifyReply, { pollAfterMs }: StatusEntry) => {
+/** What every answer that shows a state says of it in its headers: when to ask again, too. */
+export const setStateHeaders = (reply: FastifyReply, { state, percent, pollAfterMs }: StatusEntry) => {
+  reply.header('job-state', state)
+  reply.header('job-progress', percent)
   if (pollAfterMs === 0) return
   reply.header('retry-after', retryAfterSeconds(pollAfterMs))
   reply.header('retry-after-ms', pollAfterMs)
@@ -77,16 +100,14 @@ export const sendStatus = (reply: FastifyReply, view: ViewName, { entry, eTag, l
   reply.header('etag', eTag)
   reply.header('cache-control', 'private, no-cache')
   reply.header('vary', 'Authorization, Accept')
-  setPacing(reply, entry)
-  reply.header('job-state', entry.state)
-  reply.header('job-progress', entry.percent)
+  setStateHeaders(reply, entry)
   reply.header('link', link)
   if (code === 200 && matches(condition, eTag)) return reply.code(304).send()
   return reply.code(code).type('application/json; charset=utf-8').send(view === 'v1' ? entry.v1Body : entry.taskBody)
 }
 
 /** The principal that the authentication hook found; every route that is not public has one. */
-export const principalOf = (request: FastifyRequest): Principal => {
+export const principalOf = (request: Pick<FastifyRequest, 'principal'>): Principal => {
   if (request.principal === null) throw new ServiceFailure('UNAUTHORIZED', 'Send a valid token.')
   return request.principal
 }

@@ -18,7 +18,7 @@ export const JobStatus = Type.Object({
 }, { $id: 'JobStatus', additionalProperties: false })
 export type JobStatus = Static<typeof JobStatus>
 
-const taskStatuses = ['queued', 'running', 'succeeded', 'failed'] as const
+const taskStatuses = ['queued', 'running', 'succeeded', 'failed', 'cancelled'] as const
 
 /** The data of the task view. */
 export const TaskData = Type.Object({
@@ -29,14 +29,14 @@ export const TaskData = Type.Object({
   isSuccess: Type.Boolean({ description: 'Whether the job worked; `success` beside `data` says that this call did.' }),
   progress: Progress,
   attempt: Type.Integer({ minimum: 0, description: 'Runs so far; 0 before the first.' }),
-  cancelRequested: Type.Boolean(),
+  cancelRequested: Type.Boolean({ description: 'Whether the job was told to stop.' }),
   createdAt: Time,
   startedAt: Nullable(Time),
   finishedAt: Nullable(Time),
-  expiresAt: Nullable(Time),
-  expiredAt: Nullable(Time),
+  expiresAt: Nullable(Type.String({ format: 'date-time', description: 'When the stored result is due to be removed.' })),
+  expiredAt: Nullable(Type.String({ format: 'date-time', description: 'When it was removed.' })),
   resultAvailable: Type.Boolean(),
-  partialResultAvailable: Type.Boolean(),
+  partialResultAvailable: Type.Boolean({ description: 'Whether the running attempt has sent bytes of its result already.' }),
   resultUrl: Nullable(Type.String()),
   failure: Nullable(Failure),
   version: Type.Integer({ minimum: 1 }),
@@ -50,6 +50,19 @@ const TaskStatus = Type.Object({
   success: Type.Literal(true),
   data: TaskData
 }, { $id: 'TaskStatus', additionalProperties: false })
+
+const items = Type.Array(Type.Unsafe<JobStatus>(Type.Ref('JobStatus')))
+
+const JobPage = Type.Object({
+  items,
+  nextCursor: Nullable(Type.String({ description: 'Where the list goes on; null: here it ends.' }))
+}, { $id: 'JobPage', additionalProperties: false })
+
+const JobsById = Type.Object({
+  items,
+  notFound: Type.Array(Type.String(), { description: 'Ids that no job known to you has.' }),
+  expired: Type.Array(Type.String(), { description: 'Ids of jobs whose record has been removed.' })
+}, { $id: 'JobsById', additionalProperties: false })
 
 const FieldErrorSchema = Type.Object({
   field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole.' }),
@@ -67,6 +80,7 @@ export const Problem = Type.Object({
   code: Type.String(),
   jobStatus: Type.Optional(Type.String()),
   expiredAt: Type.Optional(Time),
+  offset: Type.Optional(Type.Integer({ description: 'Where the result goes on.' })),
   errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
 }, { $id: 'Problem' })
 export type Problem = Static<typeof Problem>
@@ -80,10 +94,11 @@ export const TaskError = Type.Object({
     details: Type.Optional(Type.Object({
       jobStatus: Type.Optional(Type.String()),
       expiredAt: Type.Optional(Time),
+      offset: Type.Optional(Type.Integer({ description: 'Where the result goes on.' })),
       errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
     }))
   })
 }, { $id: 'TaskError' })
 export type TaskError = Static<typeof TaskError>
 
-export const namedSchemas = [JobStatus, TaskStatus, FieldErrorSchema, Problem, TaskError]
+export const namedSchemas = [JobStatus, TaskStatus, JobPage, JobsById, FieldErrorSchema, Problem, TaskError]

@@ -3,30 +3,35 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { ServiceFailure } from '../errors.ts'
 import { type Authenticate, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
+import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
+import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
-import { pathOf, sendFailure, toServiceFailure } from './problem.ts'
+import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './result-routes.ts'
+import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
 import { namedSchemas } from './schemas.ts'
 import { statusRoutes } from './status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './submit-routes.ts'
 import { answerUnreadable } from './unreadable.ts'
+import { registerBodyDeadlines } from './body-deadlines.ts'
 import { createValidatorCompiler, registerBodyParsers } from './validation.ts'
+import { workerRoutes, type WorkerRouteNeeds } from './worker-routes.ts'
 
 declare module 'fastify' {
-  interface FastifyContextConfig {
+  interface FastifyContextConfig extends BodyHints {
     /** Answered without a token. */
     public?: boolean
     /** What the token must open. */
     scope?: Scope
+    /** The body is taken as it comes, however long that takes: a Readable, see `takeRawBodies`. */
+    isStreamed?: boolean
   }
   interface FastifyRequest {
     principal: Principal | null
   }
 }
 
-// Fastify turns Node's own limit off.
-const requestTimeoutMs = 10_000
 const headersTimeoutMs = 5000
 const connectionsCheckMs = 1000
 // Longer than any URL that Node lets in, so that the router never answers before the hooks do.
@@ -34,7 +39,9 @@ const paramLengthMax = 64 * 1024
 
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
-export type ServerNeeds = ResultRouteNeeds & SubmitRouteNeeds & OperationsNeeds & {
+type RouteNeeds = ResultRouteNeeds & SubmitRouteNeeds & CommandRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
+
+export type ServerNeeds = RouteNeeds & OperationsNeeds & {
   log: FastifyBaseLogger
   bodyBytesMax: number
   tokens: TokenSettings
@@ -60,7 +67,6 @@ const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => f
   requestIdHeader: false,
   genReqId: request => toRequestId(request.headers['x-request-id']),
   bodyLimit: bodyBytesMax,
-  requestTimeout: requestTimeoutMs,
   http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs },
   // Requests on connections that are still open are answered while the process drains.
   return503OnClosing: false,
@@ -89,8 +95,9 @@ const registerAccess = (app: FastifyInstance, authenticate: Authenticate): void 
 
 const registerFailures = (app: FastifyInstance): void => {
   app.setErrorHandler((error, request, reply) => {
-    const failure = toServiceFailure(error)
-    if (failure.code === 'INTERNAL') request.log.error({ err: failure.cause ?? failure }, 'the request failed')
+    const failure = toServiceFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
+    // What fails because the client has left is no failure of ours.
+    if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) request.log.error({ err: failure.cause ?? failure }, 'the request failed')
     if (failure.code === 'STORE_UNAVAILABLE') request.log.warn({ err: failure.cause }, failure.message)
     // The client is told nothing that helps to guess; the operator is told why.
     if (failure.code === 'UNAUTHORIZED') request.log.info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
@@ -107,6 +114,10 @@ const registerAccounts = (app: FastifyInstance, { metrics, isDraining }: ServerN
     // A keep-alive connection would hold a closing server open for more than a minute.
     if (isDraining()) reply.header('connection', 'close')
     done(null, payload)
+  })
+  app.addHook('onRequestAbort', (request, done) => {
+    request.log.info({ method: request.method, route: request.routeOptions.url ?? 'none' }, 'the client went away')
+    done()
   })
   app.addHook('onResponse', (request, reply, done) => {
     const { method, params } = request
@@ -126,6 +137,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   const app = createFastify(needs)
   app.setValidatorCompiler(createValidatorCompiler())
   registerBodyParsers(app)
+  registerBodyDeadlines(app)
   registerFailures(app)
   registerAccess(app, await registerAuth(app, needs.tokens))
   registerAccounts(app, needs)
@@ -135,6 +147,10 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   await typed.register(statusRoutes, needs)
   await typed.register(resultRoutes, needs)
   await typed.register(submitRoutes, needs)
+  await typed.register(commandRoutes, needs)
+  await typed.register(listRoutes, needs)
+  await typed.register(sanitizeRoutes, needs)
+  await typed.register(workerRoutes, needs)
   await typed.register(operationsRoutes, needs)
   return app
 }

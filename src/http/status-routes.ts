@@ -28,7 +28,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<{ reveal: Reveal }> = (app,
       }
     }
   }, async (request, reply) => {
-    const revealed = await reveal('v1', request.params.jobId, principalOf(request), request.headers['if-none-match'])
+    const revealed = await reveal.read('v1', request.params.jobId, principalOf(request), request.headers['if-none-match'])
     return sendStatus(reply, 'v1', revealed)
   })
 
@@ -48,7 +48,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<{ reveal: Reveal }> = (app,
       }
     }
   }, async (request, reply) => {
-    const revealed = await reveal('task', request.params.taskId, principalOf(request), request.headers['if-none-match'])
+    const revealed = await reveal.read('task', request.params.taskId, principalOf(request), request.headers['if-none-match'])
     return sendStatus(reply, 'task', revealed)
   })
   return Promise.resolve()

@@ -1,9 +1,8 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from '@sinclair/typebox'
-import type { FastifyRequest } from 'fastify'
 import type { FailureCode, FieldError } from '../errors.ts'
-import { retryAfterSeconds } from '../job/pacing.ts'
 import type { SubmitJob } from '../write/submit-job.ts'
+import { acceptedHeaders, idempotencyHeader, setAcceptedHeaders } from './accepted.ts'
 import { principalOf, requireVisible, statusPath } from './reveal.ts'
 import { type Principal, requireScope, type Scope } from './auth.ts'
 import { failures, jsonAnswer } from './documented.ts'
@@ -14,16 +13,19 @@ import { JobStatus } from './schemas.ts'
 const timeoutSecondsMax = 86_400
 const maxAttemptsMax = 100
 
-const JobSubmission = Type.Object({
+const createSubmissionSchema = (retentionSecondsMax: number) => Type.Object({
   type: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$', description: 'What kind of job: report, sanitize, or one that a worker of yours claims.' }),
   input: Type.Unknown({ description: 'Any JSON value; what it must be depends on the type.' }),
   maxAttempts: Type.Optional(Type.Integer({ minimum: 1, maximum: maxAttemptsMax, description: 'Runs before the job fails for good. Default 3.' })),
-  timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: timeoutSecondsMax, description: 'How long one run may take. Default: no limit.' }))
+  timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: timeoutSecondsMax, description: 'How long one run may take. Default: no limit.' })),
+  retentionSeconds: Type.Optional(Type.Integer({
+    minimum: 1, maximum: retentionSecondsMax, description: 'How long the stored result is kept. Default, and at most: as long as the service keeps results.'
+  }))
 }, { additionalProperties: false })
-type JobSubmission = Static<typeof JobSubmission>
+type JobSubmission = Static<ReturnType<typeof createSubmissionSchema>>
 
 // Fields of later releases: refused with a line of their own, never accepted and forgotten.
-const notYetSupported = ['callbackUrl', 'retentionSeconds']
+const notYetSupported = ['callbackUrl']
 
 const SubmittedJob = Type.Object({
   ...JobStatus.properties,
@@ -36,6 +38,8 @@ export type KnownType = { needsScopes: readonly Scope[], validateInput: (input: 
 export type SubmitRouteNeeds = {
   submitJob: SubmitJob
   knownTypes: ReadonlyMap<string, KnownType>
+  /** The longest that a submission may ask its result to be kept. */
+  retentionSecondsMax: number
   /** The only types accepted; null: any. */
   jobTypes: readonly string[] | null
   publicUrl: string | null
@@ -63,18 +67,6 @@ const refuseUnsupported = (body: unknown): void => {
   if (errors.length > 0) throw validationFailure(errors)
 }
 
-// A request of HTTP/1.0 may come without a host.
-const originOf = ({ protocol, host, socket }: FastifyRequest): string =>
-  `${protocol}://${host === '' ? `${socket.localAddress}:${socket.localPort}` : host}`
-
-const headerDocs = {
-  Location: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),
-  'Operation-Location': Type.String({ format: 'uri', description: 'The same.' }),
-  'Retry-After': Type.Integer({ minimum: 1 }),
-  'Cache-Control': Type.String({ description: 'no-store' }),
-  'Idempotency-Replayed': Type.String({ description: 'true: an earlier request with this key made the job.' })
-}
-
 const failureCodes: readonly FailureCode[] = [
   'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE',
   'IDEMPOTENCY_KEY_REUSED', 'INTERNAL', 'STORE_UNAVAILABLE'
@@ -90,7 +82,7 @@ const inputExamples = (type: string, input: object) => ({ summary: type, value: 
 
 /** Where jobs come in. */
 export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {
-  const { submitJob, publicUrl } = needs
+  const { submitJob, publicUrl, retentionSecondsMax } = needs
   app.post('/api/v1/jobs', {
     config: { scope: 'jobs:write' },
     preValidation: (request, _reply, done) => {
@@ -102,14 +94,10 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
       summary: 'Submit a job',
       description: 'Always 202: ask at Location, no sooner than Retry-After says. With an Idempotency-Key a repeated request returns the same job.',
       tags: ['Jobs'],
-      headers: Type.Object({
-        'idempotency-key': Type.Optional(Type.String({
-          minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$', description: 'Kept for 24 hours, per tenant.'
-        }))
-      }),
+      headers: idempotencyHeader,
       // An OpenAPI 3.0 schema has no room for several examples: under this name they are put beside it.
       body: Type.Unsafe<JobSubmission>({
-        ...JobSubmission,
+        ...createSubmissionSchema(retentionSecondsMax),
         'x-examples': {
           report: inputExamples('report', { format: 'csv' }),
           sanitize: inputExamples('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
@@ -117,7 +105,7 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
       }),
       response: {
         202: jsonAnswer('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
-          headers: headerDocs, examples: { accepted: submittedExample }
+          headers: acceptedHeaders, examples: { accepted: submittedExample }
         }),
         ...failures(failureCodes, 'Problem')
       }
@@ -129,11 +117,9 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
     const key = request.headers['idempotency-key'] ?? null
     const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, request.body, key)
     request.log.info({ jobId, type: request.body.type, replayed }, 'submitted')
-    const { v1Body, pollAfterMs } = requireVisible(entry, principal)
+    const { v1Body } = requireVisible(entry, principal)
     const path = statusPath('v1', jobId)
-    const location = (publicUrl ?? originOf(request)) + path
-    reply.headers({ location, 'operation-location': location, 'retry-after': retryAfterSeconds(pollAfterMs), 'cache-control': 'no-store' })
-    if (replayed) reply.header('idempotency-replayed', 'true')
+    setAcceptedHeaders(request, reply, { entry, replayed, path, publicUrl })
     const statusUrl = JSON.stringify((publicUrl ?? '') + path)
     return reply.code(202).type('application/json; charset=utf-8').send(`${v1Body.slice(0, -1)},"statusUrl":${statusUrl}}`)
   })

@@ -16,6 +16,9 @@ const reasons: Record<string, { status: string, code: FailureCode, detail: strin
 
 const malformed = { status: '400 Bad Request', code: 'VALIDATION_FAILED', detail: 'The request is not well-formed HTTP.' } as const
 
+// How long the client has to close its half of the connection.
+const closingMs = 1000
+
 /** Answers what could not be read as a request, in the shape of every other failure, and closes the connection. */
 export const answerUnreadable = (error: Error & { code?: string }, socket: Socket): void => {
   if (error.code === 'ECONNRESET' || !socket.writable) {
@@ -29,4 +32,6 @@ export const answerUnreadable = (error: Error & { code?: string }, socket: Socke
   socket.end(
     `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`
   )
+  const timer = setTimeout(() => { socket.destroy() }, closingMs)
+  socket.once('close', () => { clearTimeout(timer) })
 }

@@ -1,12 +1,11 @@
+import type { Readable } from 'node:stream'
 import { Ajv, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fastify'
 import type { TSchema } from '@sinclair/typebox'
 import { ServiceFailure } from '../errors.ts'
-import { validationFailure, type Violation } from './problem.ts'
-
-// Deeper bodies are refused: recursion in whatever handles them later must stay harmless.
-const depthMax = 64
+import { findJsonFlaw, jsonDepthMax, type JsonFlaw } from '../job/json-flaw.ts'
+import { validationFailure, type Violation, violationsToldMax } from './problem.ts'
 
 const options = { allErrors: true, useDefaults: true, removeAdditional: false, strict: false, discriminator: true } as const
 
@@ -20,7 +19,7 @@ const createAjv = (coerceTypes: boolean): Ajv => {
 /** Compiles the check of a schema, without coercion; the check returns what is broken. */
 export const createCheck = (schema: TSchema): ((value: unknown) => Violation[]) => {
   const check: ValidateFunction = createAjv(false).compile(schema)
-  return value => check(value) ? [] : check.errors ?? []
+  return value => check(value) ? [] : (check.errors ?? []).slice(0, violationsToldMax)
 }
 
 /** Bodies are taken as they are: with coercion null would become 0, and [5] would become 5. Paths and queries are text. */
@@ -34,17 +33,10 @@ export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
 
 const flaw = (rule: string, message: string): ServiceFailure => validationFailure([{ field: 'body', rule, message: `body ${message}` }])
 
-const findFlaw = (value: unknown): ServiceFailure | undefined => {
-  let level: unknown[] = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > depthMax) return flaw('maxDepth', `must not be nested more than ${depthMax} levels deep`)
-    // JSON.parse makes them Infinity, which cannot be written as JSON again.
-    if (level.some(item => item === Infinity || item === -Infinity)) return flaw('numberRange', 'must not have numbers out of range, like 1e999')
-    const objects = level.filter(item => typeof item === 'object' && item !== null)
-    if (objects.some(item => Object.hasOwn(item, '__proto__'))) return flaw('propertyNames', 'must not have a member called __proto__')
-    level = objects.flatMap(item => Object.values(item) as unknown[])
-  }
-  return undefined
+const messages: Record<JsonFlaw, string> = {
+  maxDepth: `must not be nested more than ${jsonDepthMax} levels deep`,
+  numberRange: 'must not have numbers out of range, like 1e999',
+  propertyNames: 'must not have a member called __proto__'
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -57,16 +49,17 @@ const parseBody = (bytes: Buffer): unknown => {
   } catch {
     throw flaw('json', 'must be well-formed JSON, in UTF-8')
   }
-  const found = findFlaw(value)
-  if (found !== undefined) throw found
+  const found = findJsonFlaw(value)
+  if (found !== undefined) throw flaw(found, messages[found])
   return value
 }
 
 const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i
 
-const requireUtf8 = (contentType = ''): void => {
+/** Throws UNSUPPORTED_MEDIA_TYPE where a Content-Type names another character set. */
+export const requireUtf8 = (contentType = ''): void => {
   const name = charset.exec(contentType)?.[1] ?? 'utf-8'
-  if (!/^utf-?8$/i.test(name)) throw new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body as application/json in UTF-8.')
+  if (!/^utf-?8$/i.test(name)) throw new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body in UTF-8.')
 }
 
 /** Takes JSON in UTF-8 only, without `__proto__`, of limited depth, and with numbers that can be written again. */
@@ -75,5 +68,44 @@ export const registerBodyParsers = (app: FastifyInstance): void => {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
     requireUtf8(request.headers['content-type'])
     return parseBody(body)
+  })
+}
+
+/**
+ * Gives bodies of these media types (`*`: any) to the route as a Readable, as they come. To be called in a plugin of its
+ * own whose routes are `isStreamed`; JSON is then taken as before, unless it is among them.
+ */
+export const takeRawBodies = (app: FastifyInstance, mediaTypes: string[] | '*'): void => {
+  if (mediaTypes === '*') app.removeAllContentTypeParsers()
+  app.addContentTypeParser(mediaTypes, (_request, payload, done) => { done(null, payload) })
+}
+
+/**
+ * The pieces of a raw body. However the reading ends, the connection stays for the answer. Throws VALIDATION_FAILED where
+ * the body breaks off.
+ */
+export const piecesOf = async function * (body: Readable): AsyncGenerator<Uint8Array, void, void> {
+  try {
+    yield * body.iterator({ destroyOnReturn: false }) as AsyncIterable<Uint8Array>
+  } catch (error) {
+    throw new ServiceFailure('VALIDATION_FAILED', 'The body broke off.', {}, { cause: error })
+  }
+}
+
+/** Takes an empty body, of whatever media type or none, for `{}`. To be called in a plugin of its own. */
+export const takeEmptyBodies = (app: FastifyInstance): void => {
+  app.addHook('onRequest', ({ raw: { headers } }, _reply, done) => {
+    // An empty form, as `curl -d ''` says it, is as empty as any body.
+    if (headers['transfer-encoding'] === undefined && ['0', undefined].includes(headers['content-length'])) delete headers['content-type']
+    done()
+  })
+  app.removeContentTypeParser('application/json')
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+    requireUtf8(request.headers['content-type'])
+    return body.length === 0 ? {} : parseBody(body)
+  })
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (request.body === undefined) request.body = {}
+    done()
   })
 }

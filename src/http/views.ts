@@ -7,7 +7,7 @@ import { JobStatus, TaskData } from './schemas.ts'
 import { createCheck } from './validation.ts'
 
 // Raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
-const viewRevision = 1
+const viewRevision = 2
 
 // A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value.
 class ViewInvalid extends Error {
@@ -31,7 +31,7 @@ const serialize = (check: ReturnType<typeof createCheck>, view: JobStatus | Task
 const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
 
 const hasResult = (job: Job): boolean =>
-  job.state === 'succeeded' && (job.result !== null || isWebUrl(job.resultUrl))
+  job.state === 'succeeded' && job.resultExpiredAt === null && (job.result !== null || isWebUrl(job.resultUrl))
 
 const finishedAtOf = (job: Job): string | null => isTerminal(job) ? toIsoOrNull(job.finishedAt) : null
 
@@ -49,7 +49,9 @@ export type ViewNeeds = {
   onInvalid: (jobId: string, error: Error | null) => void
 }
 
-const unseen = { state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, v1Body: '', taskBody: '' } as const
+const unseen = {
+  state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
+} as const
 
 type Projections = Pick<Views, 'toJobStatus' | 'toTaskData'>
 
@@ -57,8 +59,9 @@ const createProjections = (publicUrl: string | null): Projections => {
   const toUrl = (url: string | null): string | null =>
     url !== null && publicUrl !== null && url.startsWith('/') ? publicUrl + url : url
 
-  const toTaskResultUrl = (job: SucceededJob): string | null =>
-    toUrl(job.result === null ? job.resultUrl : `/api/jobs/${job.jobId}/result`)
+  // Our own results can be had under both prefixes, and are named by the one that was asked.
+  const toTaskResultUrl = ({ jobId, resultUrl }: SucceededJob): string | null =>
+    toUrl(resultUrl === `/api/v1/jobs/${jobId}/result` ? `/api/jobs/${jobId}/result` : resultUrl)
 
   return {
     toJobStatus: job => ({
@@ -67,7 +70,7 @@ const createProjections = (publicUrl: string | null): Projections => {
       startTime: toIso(job.startedAt ?? job.createdAt),
       endTime: finishedAtOf(job),
       resultUrl: job.state === 'succeeded' ? toUrl(job.resultUrl) : null,
-      errorDetails: job.state === 'failed' ? job.failure : null
+      errorDetails: 'failure' in job ? job.failure : null
     }),
     toTaskData: job => ({
       taskId: job.jobId,
@@ -77,16 +80,16 @@ const createProjections = (publicUrl: string | null): Projections => {
       isSuccess: job.state === 'succeeded',
       progress: job.progress,
       attempt: job.attempt,
-      cancelRequested: false,
+      cancelRequested: job.state === 'cancelled' || (job.state === 'running' && job.cancelRequestedAt !== null),
       createdAt: toIso(job.createdAt),
       startedAt: toIsoOrNull(job.startedAt),
       finishedAt: finishedAtOf(job),
-      expiresAt: null,
-      expiredAt: null,
+      expiresAt: job.state === 'succeeded' ? toIsoOrNull(job.expiresAt) : null,
+      expiredAt: job.state === 'succeeded' ? toIsoOrNull(job.resultExpiredAt) : null,
       resultAvailable: hasResult(job),
-      partialResultAvailable: false,
+      partialResultAvailable: job.state === 'running' && job.hasPartialResult,
       resultUrl: job.state === 'succeeded' ? toTaskResultUrl(job) : null,
-      failure: job.state === 'failed' ? job.failure : null,
+      failure: 'failure' in job ? job.failure : null,
       version: job.version,
       pollAfterMs: pollAfterMs(job),
       result: null
@@ -113,6 +116,8 @@ export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
     percent: Math.floor(job.progress.percent),
     pollAfterMs: pollAfterMs(job) ?? 0,
     expiredAt: 0,
+    hasResult: !isTerminal(job) || hasResult(job),
+    canCancel: !isTerminal(job) && job.submittedBy !== null,
     v1Body: serialize(jobStatusCheck, projections.toJobStatus(job), job.jobId),
     taskBody: toTaskBody(job, projections.toTaskData(job))
   })

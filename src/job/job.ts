@@ -61,13 +61,20 @@ const common = {
 }
 
 export const QueuedJob = Type.Object({ ...common, state: Type.Literal('queued') })
-export const RunningJob = Type.Object({ ...common, state: Type.Literal('running') })
+export const RunningJob = Type.Object({
+  ...common,
+  state: Type.Literal('running'),
+  cancelRequestedAt: Nullable(Time),
+  hasPartialResult: Type.Boolean({ description: 'whether the attempt has sent bytes of its result already' })
+})
 export const SucceededJob = Type.Object({
   ...common,
   state: Type.Literal('succeeded'),
   finishedAt: Nullable(Time),
   resultUrl: Nullable(Type.String()),
-  result: Nullable(ResultFacts)
+  result: Nullable(ResultFacts),
+  expiresAt: Nullable(Type.Integer({ description: 'when the stored result is due to be removed; ms since 1970' })),
+  resultExpiredAt: Nullable(Type.Integer({ description: 'when it was removed; ms since 1970' }))
 })
 export const FailedJob = Type.Object({
   ...common,
@@ -75,14 +82,22 @@ export const FailedJob = Type.Object({
   finishedAt: Nullable(Time),
   failure: Failure
 })
+export const CancelledJob = Type.Object({
+  ...common,
+  state: Type.Literal('cancelled'),
+  finishedAt: Nullable(Time),
+  cancelledAt: Time,
+  failure: Failure
+})
 
 export type QueuedJob = Static<typeof QueuedJob>
 export type RunningJob = Static<typeof RunningJob>
 export type SucceededJob = Static<typeof SucceededJob>
 export type FailedJob = Static<typeof FailedJob>
+export type CancelledJob = Static<typeof CancelledJob>
 
 /** A job is exactly one of these; what a state does not have, its type does not have. */
-export type Job = QueuedJob | RunningJob | SucceededJob | FailedJob
+export type Job = QueuedJob | RunningJob | SucceededJob | FailedJob | CancelledJob
 export type JobState = Job['state']
 
 /** What stays of a record that was erased: enough to say "it existed, and is gone". */
@@ -96,7 +111,7 @@ export type JobLookup =
   | { kind: 'absent', jobId: string }
 
 const statusOf = {
-  queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed'
+  queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Failed'
 } as const satisfies Record<JobState, RecordStatus>
 
 /** Whether a client can be sent there for the result; other engines record paths and URLs of every kind. */
@@ -107,5 +122,5 @@ export const isWebUrl = (url: string | null): url is string =>
 export const toRecordStatus = (state: JobState): RecordStatus => statusOf[state]
 
 /** Whether a job in this state can still change its state. */
-export const isTerminal = (job: Job): job is SucceededJob | FailedJob =>
-  job.state === 'succeeded' || job.state === 'failed'
+export const isTerminal = (job: Job): job is SucceededJob | FailedJob | CancelledJob =>
+  job.state === 'succeeded' || job.state === 'failed' || job.state === 'cancelled'

@@ -1,21 +1,29 @@
-import type { Failure, FailedJob, Job, QueuedJob, ResultFacts, RunningJob, SucceededJob } from './job.ts'
+import type { CancelledJob, Failure, FailedJob, Job, QueuedJob, ResultFacts, RunningJob, SucceededJob } from './job.ts'
 import { advanceProgress, noProgress, type ProgressUpdate } from './progress.ts'
 
 /** What can happen to a job. Times are milliseconds since 1970. */
 export type JobEvent =
   | { type: 'claim', at: number }
   | { type: 'progress', at: number, update: ProgressUpdate }
-  | { type: 'complete', at: number, resultUrl: string | null, result: ResultFacts | null, message?: string }
+  /** The first bytes of a result arrived. */
+  | { type: 'append' }
+  /** `expiresAt`: when a stored result is due to be removed; null: there is none. */
+  | { type: 'complete', at: number, resultUrl: string | null, result: ResultFacts | null, expiresAt: number | null, message?: string }
   | { type: 'fail', at: number, failure: Failure, retryable: boolean, maxAttempts: number }
   | { type: 'rescue', at: number, maxAttempts: number }
-  | { type: 'release' }
+  | { type: 'release', at: number }
+  | { type: 'cancel', at: number }
+  /** The worker had its time to notice that it was cancelled. */
+  | { type: 'cancel-forced', at: number }
+  /** The stored result is past its retention. */
+  | { type: 'expire', at: number }
 
 export type JobEventType = JobEvent['type']
 
 /** The job after the event, or why it cannot happen. The version is the database's to draw. */
 export type Transition =
   | { accepted: true, job: Job, retryAfterMs?: number }
-  | { accepted: false, reason: 'not-queued' | 'not-running' }
+  | { accepted: false, reason: 'not-queued' | 'not-running' | 'not-asked' | 'finished' | 'no-result' }
 
 const retryDelayMsMin = 1000
 const retryDelayMsMax = 60_000
@@ -30,25 +38,52 @@ export const leaseExpired: Failure = {
   message: 'The worker stopped reporting, and no attempt was left.'
 }
 
-const claimed = (job: QueuedJob, at: number): RunningJob =>
-  ({ ...job, state: 'running', attempt: job.attempt + 1, startedAt: at, progress: noProgress })
+/** The failure of a run that took longer than it may. */
+export const timedOut: Failure = { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }
 
-const requeued = (job: RunningJob): QueuedJob => ({ ...job, state: 'queued' })
+/** The failure of a job that was cancelled. */
+export const jobCancelled: Failure = { code: 'JOB_CANCELLED', message: 'The job was cancelled.' }
+
+const claimed = (job: QueuedJob, at: number): RunningJob => ({
+  ...job,
+  state: 'running',
+  attempt: job.attempt + 1,
+  startedAt: at,
+  progress: noProgress,
+  cancelRequestedAt: null,
+  hasPartialResult: false
+})
+
+/** What every state has, of a job that leaves the running state. */
+const toCommon = ({ cancelRequestedAt: _, hasPartialResult: __, ...common }: RunningJob) => common
+
+const requeued = (job: RunningJob): QueuedJob => ({ ...toCommon(job), state: 'queued' })
 
 const succeeded = (job: RunningJob, event: Extract<JobEvent, { type: 'complete' }>): SucceededJob => ({
-  ...job,
+  ...toCommon(job),
   state: 'succeeded',
   finishedAt: event.at,
   resultUrl: event.resultUrl,
   result: event.result,
+  expiresAt: event.expiresAt,
+  resultExpiredAt: null,
   progress: { ...job.progress, percent: 100, message: event.message ?? job.progress.message, etaSeconds: null }
 })
 
 const failed = (job: RunningJob, at: number, failure: Failure): FailedJob => ({
-  ...job,
+  ...toCommon(job),
   state: 'failed',
   finishedAt: at,
   failure,
+  progress: { ...job.progress, etaSeconds: null }
+})
+
+const cancelled = (job: QueuedJob | RunningJob, at: number): CancelledJob => ({
+  ...(job.state === 'running' ? toCommon(job) : job),
+  state: 'cancelled',
+  finishedAt: at,
+  cancelledAt: at,
+  failure: jobCancelled,
   progress: { ...job.progress, etaSeconds: null }
 })
 
@@ -57,14 +92,12 @@ const retriedOrFailed = (job: RunningJob, at: number, failure: Failure, maxAttem
     ? { accepted: true, job: requeued(job), retryAfterMs: retryDelayMs(job.attempt) }
     : { accepted: true, job: failed(job, at, failure) }
 
-const fromRunning = (job: RunningJob, event: Exclude<JobEvent, { type: 'claim' }>): Transition => {
+type EndEvent = Extract<JobEvent, { type: 'fail' | 'rescue' | 'release' }>
+
+// A run that ends without a result. One whose cancellation was asked for is not run again, whatever it ended with.
+const ended = (job: RunningJob, event: EndEvent): Transition => {
+  if (job.cancelRequestedAt !== null) return { accepted: true, job: cancelled(job, event.at) }
   switch (event.type) {
-    case 'progress': {
-      const elapsedMs = event.at - (job.startedAt ?? event.at)
-      return { accepted: true, job: { ...job, progress: advanceProgress(job.progress, event.update, elapsedMs) } }
-    }
-    case 'complete':
-      return { accepted: true, job: succeeded(job, event) }
     case 'fail':
       return event.retryable
         ? retriedOrFailed(job, event.at, event.failure, event.maxAttempts)
@@ -76,15 +109,46 @@ const fromRunning = (job: RunningJob, event: Exclude<JobEvent, { type: 'claim' }
   }
 }
 
+const fromRunning = (job: RunningJob, event: Exclude<JobEvent, { type: 'claim' | 'expire' }>): Transition => {
+  switch (event.type) {
+    case 'progress': {
+      const elapsedMs = event.at - (job.startedAt ?? event.at)
+      return { accepted: true, job: { ...job, progress: advanceProgress(job.progress, event.update, elapsedMs) } }
+    }
+    case 'append':
+      return { accepted: true, job: { ...job, hasPartialResult: true } }
+    case 'complete':
+      return { accepted: true, job: succeeded(job, event) }
+    case 'cancel':
+      return { accepted: true, job: { ...job, cancelRequestedAt: job.cancelRequestedAt ?? event.at } }
+    case 'cancel-forced':
+      return job.cancelRequestedAt === null
+        ? { accepted: false, reason: 'not-asked' }
+        : { accepted: true, job: cancelled(job, event.at) }
+    case 'fail': case 'rescue': case 'release':
+      return ended(job, event)
+  }
+}
+
+const expired = (job: Job, at: number): Transition =>
+  job.state === 'succeeded' && job.expiresAt !== null && job.resultExpiredAt === null
+    ? { accepted: true, job: { ...job, result: null, resultExpiredAt: at } }
+    : { accepted: false, reason: 'no-result' }
+
 /**
  * The one place that decides what an event does to a job. The schema's CHECKs and triggers
  * restate it, so that no writer can do what this function would refuse.
  */
 export const transition = (job: Job, event: JobEvent): Transition => {
+  if (event.type === 'expire') return expired(job, event.at)
   if (event.type === 'claim') {
     return job.state === 'queued'
       ? { accepted: true, job: claimed(job, event.at) }
       : { accepted: false, reason: 'not-queued' }
   }
-  return job.state === 'running' ? fromRunning(job, event) : { accepted: false, reason: 'not-running' }
+  if (job.state === 'running') return fromRunning(job, event)
+  if (event.type !== 'cancel') return { accepted: false, reason: 'not-running' }
+  return job.state === 'queued'
+    ? { accepted: true, job: cancelled(job, event.at) }
+    : { accepted: false, reason: 'finished' }
 }

@@ -1,8 +1,8 @@
-import { fileURLToPath } from 'node:url'
 import { MessageChannel } from 'node:worker_threads'
-import { Piscina } from 'piscina'
-import type { ProcessorTask, RunOutput, ThreadMessage, ThreadOutcome, ThreadTask } from './messages.ts'
-import { ProcessorError, type ProgressReport } from './processor.ts'
+import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask } from './messages.ts'
+import { openThreads } from './open-threads.ts'
+import { crashed, type Outcome, toOutput } from './outcome.ts'
+import type { ProgressReport } from './processor.ts'
 
 /**
  * What a run calls, one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB (the last one
@@ -27,23 +27,12 @@ export type ProcessorPool = {
 }
 
 export type ProcessorPoolNeeds = {
-  /** A SQLite file, opened for reading by the processors that ask for it. */
+  /** A SQLite file, opened for reading by the processors that ask for it and for raw inputs. */
   databasePath: string
   /** Runs at once; others wait their turn. */
   threads: number
   /** The module that exports `processors`. */
   registry?: URL
-}
-
-// The cause goes into our log, never to a client: it holds no words of the error, which may quote the input.
-const crashed = (cause: string) =>
-  new ProcessorError('PROCESSOR_CRASHED', 'The processor stopped unexpectedly.', { retryable: true, cause })
-
-const toOutput = (outcome: ThreadOutcome): RunOutput => {
-  if (outcome.kind === 'succeeded') return outcome.output
-  if (outcome.kind === 'crashed') throw crashed(outcome.frames)
-  const { code, message, retryable, details } = outcome
-  throw new ProcessorError(code, message, { retryable, details })
 }
 
 /** Deals with a thread's messages one after the other; `stop` waits for the one under way and ignores the rest. */
@@ -86,17 +75,7 @@ const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (erro
  * built-in (split, replace, JSON.parse) passes it ends the process. So a processor must bound what it holds.
  */
 export const createProcessorPool = ({ databasePath, threads, registry = new URL('./registry.ts', import.meta.url) }: ProcessorPoolNeeds): ProcessorPool => {
-  const filename = fileURLToPath(new URL('./thread.ts', import.meta.url))
-  const piscina = new Piscina({
-    // With fewer threads kept than allowed, tasks that wait for one that dies would wait for ever.
-    minThreads: threads,
-    maxThreads: threads,
-    // An idle thread would else block its own event loop, and with it whatever a task left to close.
-    atomics: 'disabled',
-    recordTiming: false
-  })
-  // Without a listener a thread that dies between two tasks would end the process.
-  piscina.on('error', () => {})
+  const piscina = openThreads(new URL('./thread.ts', import.meta.url), threads)
 
   const run = async (task: ProcessorTask, callbacks: RunCallbacks): Promise<RunOutput> => {
     const broken = new AbortController()
@@ -104,9 +83,9 @@ export const createProcessorPool = ({ databasePath, threads, registry = new URL(
     const signal = AbortSignal.any(signals)
     const { port, stop } = receive(callbacks, error => { broken.abort(error) })
     const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
-    let outcome: ThreadOutcome
+    let outcome: Outcome<RunOutput>
     try {
-      outcome = await piscina.run(threadTask, { filename, name: 'runTask', signal, transferList: [port] }) as ThreadOutcome
+      outcome = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as Outcome<RunOutput>
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw crashed(error instanceof Error ? error.name : 'unknown')

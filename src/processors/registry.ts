@@ -3,7 +3,7 @@ import { reportProcessor } from './report-processor.ts'
 import { sanitizeProcessor } from './sanitize-processor.ts'
 
 export { ProcessorError } from './processor.ts'
-export type { Access, Processor, ProcessorContext, ProcessorOutput, ProgressReport } from './processor.ts'
+export type { Access, Processor, ProcessorContext, ProcessorOutput, ProgressReport, RawInput } from './processor.ts'
 
 // To add a processor, import it above and add its line here.
 const list: Processor[] = [

@@ -1,40 +1,48 @@
-import type { Processor } from './processor.ts'
-import { SanitizeInput } from './sanitize/input.ts'
+import type { Processor, ProcessorContext } from './processor.ts'
+import { SanitizeInput, SanitizeRawInput } from './sanitize/input.ts'
+import { encodeUtf8 } from './sanitize/utf8.ts'
 
-const fileNames = { 'text/html': 'sanitized.html', 'text/plain': 'sanitized.txt', 'application/json': 'sanitized.json' }
+const fileNames: Record<(SanitizeInput | SanitizeRawInput)['contentType'], string> = {
+  'text/html': 'sanitized.html',
+  'text/plain': 'sanitized.txt',
+  'application/json': 'sanitized.json',
+  'application/x-ndjson': 'sanitized.ndjson'
+}
 
 const toMessage = (removed: Readonly<Record<string, number>>) => {
   const counts = Object.entries(removed).map(([kind, count]) => `${count} ${kind}`)
   return counts.length === 0 ? 'removed nothing' : `removed ${counts.join(', ')}`
 }
 
-// A copy of the whole text as bytes would stand beside the text until the last chunk is taken.
-function * toBytes (text: string) {
-  const encoder = new TextEncoder()
-  const step = 65_536
-  let start = 0
-  while (start < text.length) {
-    let end = Math.min(start + step, text.length)
-    const last = text.charCodeAt(end - 1)
-    if (end < text.length && last >= 0xd800 && last <= 0xdbff) end--
-    yield encoder.encode(text.slice(start, end))
-    start = end
+const run = async (input: SanitizeInput | SanitizeRawInput, { rawInput, progress }: ProcessorContext) => {
+  if (rawInput !== null) {
+    const { sanitizeRaw } = await import('./sanitize-raw.ts')
+    return sanitizeRaw(input as SanitizeRawInput, rawInput, progress)
   }
+  const { sanitize } = await import('./sanitize.ts')
+  const { sanitized, removed } = sanitize(input as SanitizeInput)
+  return { texts: [sanitized], removed: () => removed }
 }
 
-/** The sanitized content alone, in the submitted type; the counts are the last progress message. */
+function * toBytes (texts: Iterable<string>) {
+  for (const text of texts) yield * encodeUtf8(text)
+}
+
+/** The sanitized content alone, in the submitted type; what was removed is in the counts and the last progress message. */
 export const sanitizeProcessor: Processor = {
   type: 'sanitize',
   inputSchema: SanitizeInput,
+  rawInputSchema: SanitizeRawInput,
   needsScopes: [],
-  async run (input) {
-    const { sanitize } = await import('./sanitize.ts')
-    const { sanitized, contentType, removed } = sanitize(input as SanitizeInput)
+  async run (input, context) {
+    const { contentType } = input as SanitizeInput | SanitizeRawInput
+    const { texts, removed } = await run(input as SanitizeInput | SanitizeRawInput, context)
     return {
       contentType: `${contentType}; charset=utf-8`,
       fileName: fileNames[contentType],
-      message: toMessage(removed),
-      body: toBytes(sanitized)
+      message: () => toMessage(removed()),
+      counts: removed,
+      body: toBytes(texts)
     }
   }
 }

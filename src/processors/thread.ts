@@ -1,14 +1,17 @@
 import { performance } from 'node:perf_hooks'
 import type { MessagePort } from 'node:worker_threads'
+import type { TSchema } from '@sinclair/typebox'
 import { Ajv, type ValidateFunction } from 'ajv'
 import Sqlite from 'better-sqlite3'
-import { toChunks } from './chunks.ts'
-import { chunkBytes, type ProcessorTask, type RunOutput, type ThreadMessage, type ThreadOutcome, type ThreadTask } from './messages.ts'
+import { toChunks } from '../job/chunks.ts'
+import { chunkBytes, type ProcessorTask, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
+import { type Outcome, toOutcome } from './outcome.ts'
 import { type Processor, type ProcessorContext, ProcessorError } from './processor.ts'
 import { createProgressGate } from './progress-gate.ts'
+import { toRawInput } from './raw-input.ts'
 
 const ajv = new Ajv({ allErrors: true, strict: false })
-const validators = new Map<Processor, ValidateFunction>()
+const validators = new Map<TSchema, ValidateFunction>()
 
 const parseInput = (text: string): unknown => {
   try {
@@ -18,12 +21,14 @@ const parseInput = (text: string): unknown => {
   }
 }
 
-const checkInput = (processor: Processor, input: unknown) => {
-  const validate = validators.get(processor) ?? ajv.compile(processor.inputSchema)
-  validators.set(processor, validate)
+const checkInput = ({ type, inputSchema, rawInputSchema }: Processor, input: unknown, isRaw: boolean) => {
+  const schema = isRaw ? rawInputSchema : inputSchema
+  if (schema === undefined) throw new ProcessorError('INVALID_INPUT', `The type ${type} takes its input as JSON only.`)
+  const validate = validators.get(schema) ?? ajv.compile(schema)
+  validators.set(schema, validate)
   if (validate(input)) return
   const details = (validate.errors ?? []).map(({ instancePath, keyword }) => ({ field: instancePath.slice(1), rule: keyword }))
-  throw new ProcessorError('INVALID_INPUT', `The input does not fit the type ${processor.type}.`, { details })
+  throw new ProcessorError('INVALID_INPUT', `The input does not fit the type ${type}.`, { details })
 }
 
 const findProcessor = async (registry: string, type: string): Promise<Processor> => {
@@ -47,37 +52,29 @@ const postAndWait = (port: MessagePort, message: ThreadMessage, transfer: ArrayB
 const runProcessor = async (task: ProcessorTask, { port, databasePath, registry }: ThreadTask): Promise<RunOutput> => {
   const processor = await findProcessor(registry, task.type)
   const input = parseInput(task.input)
-  checkInput(processor, input)
+  checkInput(processor, input, task.rawInput !== null)
+  const openDatabase = () => new Sqlite(databasePath, { readonly: true, fileMustExist: true })
   const progress = createProgressGate(report => { post(port, { kind: 'progress', report }) }, () => performance.now())
   const context: ProcessorContext = {
     access: task.access,
-    openDatabase: () => new Sqlite(databasePath, { readonly: true, fileMustExist: true }),
+    rawInput: task.rawInput === null ? null : toRawInput(task.rawInput, openDatabase),
+    openDatabase,
     progress: progress.report
   }
-  const { contentType, fileName, message, body } = await processor.run(input, context)
+  const { contentType, fileName, message, counts, body } = await processor.run(input, context)
   post(port, { kind: 'output', contentType, fileName })
   for await (const bytes of toChunks(body, chunkBytes)) await postAndWait(port, { kind: 'chunk', bytes }, [bytes.buffer])
   const lastMessage = typeof message === 'function' ? message() : message
   progress.flush()
   await postAndWait(port, { kind: 'end' })
-  return { contentType, fileName, ...(lastMessage === undefined ? {} : { message: lastMessage }) }
-}
-
-/** The frames of a stack alone: what stands above them often quotes the input. */
-const toFrames = (error: unknown): string => {
-  if (!(error instanceof Error) || error.stack === undefined) return ''
-  const { message, stack } = error
-  const above = stack.indexOf(message)
-  return stack.slice(above === -1 ? 0 : above + message.length).split('\n').filter(line => /^ {4}at /.test(line)).join('\n')
+  return {
+    contentType,
+    fileName,
+    ...(lastMessage === undefined ? {} : { message: lastMessage }),
+    ...(counts === undefined ? {} : { counts: { ...counts() } })
+  }
 }
 
 /** What the pool runs in a thread. Never rejects. */
-export const runTask = async (threadTask: ThreadTask): Promise<ThreadOutcome> => {
-  try {
-    return { kind: 'succeeded', output: await runProcessor(threadTask.task, threadTask) }
-  } catch (error) {
-    if (!(error instanceof ProcessorError)) return { kind: 'crashed', frames: toFrames(error) }
-    const { code, message, retryable, details } = error
-    return { kind: 'failed', code, message, retryable, ...(details === undefined ? {} : { details }) }
-  }
-}
+export const runTask = (threadTask: ThreadTask): Promise<Outcome<RunOutput>> =>
+  toOutcome(() => runProcessor(threadTask.task, threadTask))

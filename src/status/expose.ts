@@ -18,6 +18,9 @@ export type Fill = { epoch: string, token: string }
 /** Makes sure that the cache gives nothing older than this from now on. Never rejects: a cache that fails is left behind. */
 export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<Entry>
 
+/** The same for many in one round trip; entries in the order of the lookups. */
+export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<Entry[]>
+
 /** Makes sure that the cache gives nothing older than this version, for one who has not read what it says. Never rejects. */
 export type Outdate = (jobId: string, version: number) => Promise<void>
 
@@ -46,6 +49,12 @@ export const createExpose = ({ cache, epoch, toEntry }: ExposeNeeds): Expose => 
   const entry = toEntry(lookup)
   await settle(epoch, epochName => cache.expose(epochName, entry, fill?.epoch === epochName ? fill.token : null))
   return entry
+}
+
+export const createExposeMany = ({ cache, epoch, toEntry }: ExposeNeeds): ExposeMany => async lookups => {
+  const entries = lookups.map(lookup => toEntry(lookup))
+  await settle(epoch, epochName => cache.exposeMany(epochName, entries))
+  return entries
 }
 
 export const createOutdate = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): Outdate => (jobId, version) =>

@@ -1,30 +1,58 @@
 import { isWebUrl, type JobLookup, type ResultFacts } from '../job/job.ts'
+import type { BytesOf, PartialResult } from '../store/result-store.ts'
 import type { Expose } from './expose.ts'
 import type { StatusEntry } from './read-status.ts'
 
-/** What there is to fetch: stored bytes, a place elsewhere, or nothing. `entry` is the job as it was found. */
+/** Reads the bytes from `start` to before `end`; rejects where they end early. */
+export type ReadBytes = (start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
+
+/** When stored bytes are due to be removed, in ms since 1970, and how long that is from now; null: they stay. */
+export type Expiry = { at: number, inMs: number }
+
+/**
+ * What there is to fetch: stored bytes, those that a running job has sent so far, a place elsewhere, a result that was
+ * removed (times in ms since 1970), or nothing. `entry` is the job as it was found.
+ */
 export type OpenedResult = { entry: StatusEntry } & (
-  | { kind: 'stored', facts: ResultFacts, read: () => AsyncGenerator<Uint8Array, void, void> }
+  | { kind: 'stored', facts: ResultFacts, attempt: number, expiry: Expiry | null, read: ReadBytes }
+  | { kind: 'partial', facts: PartialResult, read: ReadBytes }
   | { kind: 'external', url: string }
+  | { kind: 'expired', expiredAt: number }
   | { kind: 'none' }
 )
 
-/** Opens the result of a succeeded job. Throws STORE_UNAVAILABLE. */
+/** Opens the result of a job, finished or not. Throws STORE_UNAVAILABLE. */
 export type ReadResult = (jobId: string) => Promise<OpenedResult>
 
 export type ReadResultNeeds = {
   find: (jobId: string) => Promise<JobLookup>
   expose: Expose
-  read: (jobId: string, sizeBytes: number) => AsyncGenerator<Uint8Array, void, void>
+  /** ms since 1970. */
+  now: () => number
+  findPartial: (jobId: string) => PartialResult | undefined
+  read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
 }
 
-export const createReadResult = ({ find, expose, read }: ReadResultNeeds): ReadResult => async jobId => {
+export const createReadResult = ({ find, expose, now, findPartial, read }: ReadResultNeeds): ReadResult => async jobId => {
+  // Before the record: what it tells of a job that runs is then no newer than the status that is shown with it.
+  const partial = findPartial(jobId)
   const lookup = await find(jobId)
   // A result reveals a state, like any answer.
   const entry = await expose(lookup)
-  if (lookup.kind !== 'job' || lookup.job.state !== 'succeeded') return { entry, kind: 'none' }
-  const { result, resultUrl } = lookup.job
-  if (result !== null) return { entry, kind: 'stored', facts: result, read: () => read(jobId, result.sizeBytes) }
+  if (lookup.kind !== 'job') return { entry, kind: 'none' }
+  const { job } = lookup
+  if (job.state === 'running' && partial !== undefined && partial.attempt === job.attempt) {
+    const { attempt } = partial
+    return { entry, kind: 'partial', facts: partial, read: (start, end) => read({ jobId, attempt }, start, end) }
+  }
+  if (job.state !== 'succeeded') return { entry, kind: 'none' }
+  const { result, resultUrl, resultExpiredAt, expiresAt, attempt } = job
+  if (resultExpiredAt !== null) return { entry, kind: 'expired', expiredAt: resultExpiredAt }
+  if (result !== null) {
+    const { sha256 } = result
+    const expiry = expiresAt === null ? null : { at: expiresAt, inMs: expiresAt - now() }
+    return { entry, kind: 'stored', facts: result, attempt, expiry, read: (start, end) => read({ jobId, sha256 }, start, end) }
+  }
   return isWebUrl(resultUrl)
     ? { entry, kind: 'external', url: new URL(resultUrl).href }
     : { entry, kind: 'none' }

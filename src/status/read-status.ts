@@ -18,6 +18,9 @@ export type ReadSource = 'cache' | 'store'
  */
 export type ReadStatus = (jobId: string, floor: number) => Promise<Entry>
 
+/** The statuses of many jobs, in their order: those that the cache holds in one round trip. Throws STORE_UNAVAILABLE. */
+export type ReadMany = (jobIds: readonly string[]) => Promise<Entry[]>
+
 export type ReadStatusNeeds = {
   cache: StatusCache
   epoch: Epoch
@@ -32,7 +35,7 @@ const refutedFloorsMax = 10_000
 // A floor is no claim about an id that is not there.
 const satisfies = (entry: Entry, floor: number): boolean => entry.version >= floor || entry.state === 'absent'
 
-export const createReadStatus = ({ cache, epoch, expose, find, randomId, onRead }: ReadStatusNeeds): ReadStatus => {
+export const createReadStatus = ({ cache, epoch, expose, find, randomId, onRead }: ReadStatusNeeds): { readStatus: ReadStatus, readMany: ReadMany } => {
   // Floors that the store did not confirm for an entry: forged, or of a restored database. Asked about once.
   const refuted = new LRUCache<string, true>({ max: refutedFloorsMax })
 
@@ -65,7 +68,7 @@ export const createReadStatus = ({ cache, epoch, expose, find, randomId, onRead 
 
   const readThrough = createSingleFlight(jobId => fromStore(jobId))
 
-  return async (jobId, floor) => {
+  const readStatus: ReadStatus = async (jobId, floor) => {
     const found = await attempt(epochName => cache.get(epochName, jobId))
     const entry = found?.kind === 'hit' ? found.entry : await fill(jobId)
     if (satisfies(entry, floor)) {
@@ -78,4 +81,16 @@ export const createReadStatus = ({ cache, epoch, expose, find, randomId, onRead 
     if (!satisfies(fresh, floor)) refuted.set(`${jobId} ${fresh.version} ${floor}`, true)
     return fresh
   }
+
+  const readMany: ReadMany = async jobIds => {
+    const found = await attempt(epochName => cache.getMany(epochName, jobIds))
+    return await Promise.all(jobIds.map(async (jobId, index) => {
+      const lookup = found?.[index]
+      if (lookup?.kind !== 'hit') return await fill(jobId)
+      onRead('cache')
+      return lookup.entry
+    }))
+  }
+
+  return { readStatus, readMany }
 }

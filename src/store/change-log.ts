@@ -35,7 +35,9 @@ export const createChangeLog = ({ database, transact }: { database: Database, tr
     after: (version, limit) => guardRead(() => after.all(version, limit)),
     dataVersion: () => guardRead(() => Number(dataVersion.get())),
     prune: (at, limit) => transact(async write => {
-      const old = write.selectFrom('JobChange').select('version').where('at', '<', at).orderBy('version').limit(limit)
+      // In the order of the versions, or it would look through all that are young.
+      const oldest = write.selectFrom('JobChange').select(['version', 'at']).orderBy('version').limit(limit)
+      const old = write.selectFrom(oldest.as('oldest')).select('version').where('at', '<', at)
       const { numDeletedRows } = await write.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()
       return Number(numDeletedRows)
     })

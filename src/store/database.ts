@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import {
@@ -14,7 +14,6 @@ const sqliteVersionMin = '3.51.3'
 const writerBusyTimeoutMs = 0
 const readerBusyTimeoutMs = 100
 const openingTimeoutMs = 5000
-const walTrialsMax = 50
 const walBytesMax = 64 * 1024 * 1024
 
 // A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
@@ -52,10 +51,11 @@ const toDialect = (database: SqliteDatabase.Database): Dialect => ({
 export const isBusy = (error: unknown): boolean =>
   error instanceof SqliteDatabase.SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
 
-/** The database file cannot be opened, or is none; the message names it and says why. */
+/** The database file cannot be opened, is none, or cannot be made ours; the message, one line, names it and says why. */
 export class DatabaseUnusable extends Error {
   constructor (path: string, cause: unknown) {
-    super(`DATABASE_URL: cannot use ${path}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    super(`DATABASE_URL: cannot use ${path}: ${reason.replace(/\s+/g, ' ')}`, { cause })
     this.name = 'DatabaseUnusable'
   }
 }
@@ -78,30 +78,30 @@ const openReader = (path: string): SqliteDatabase.Database => {
   return reader
 }
 
-// Programs that switch a new file to WAL together are refused at once, whatever the time-out; a transaction does wait.
-const switchToWal = (writer: SqliteDatabase.Database): void => {
-  for (let trial = 1; ; trial += 1) {
-    try {
-      writer.pragma('journal_mode = WAL')
-      return
-    } catch (error) {
-      if (!isBusy(error) || trial === walTrialsMax) throw error
-      writer.exec('BEGIN IMMEDIATE; ROLLBACK')
-    }
+// Step by step: Node's own recursion goes on for ever where a file system has no place for folders, as /proc has none.
+const makeFolder = (path: string): void => {
+  if (existsSync(path)) return
+  makeFolder(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o750 })
+  } catch (error) {
+    // Another process was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 
 // The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut.
 const openWriter = (path: string): SqliteDatabase.Database => {
   // Inputs and results of all tenants: not for everyone on the machine to read.
-  mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
+  makeFolder(dirname(path))
   const writer = new SqliteDatabase(path, { timeout: openingTimeoutMs })
   const version = writer.prepare('SELECT sqlite_version()').pluck().get() as string
   if (isOlder(version, sqliteVersionMin)) {
     writer.close()
     throw new Error(`SQLite ${version} is too old: at least ${sqliteVersionMin} is needed`)
   }
-  switchToWal(writer)
+  // The first read tells whether it is a database at all.
+  writer.pragma('schema_version')
   writer.pragma('synchronous = FULL')
   writer.pragma(`journal_size_limit = ${walBytesMax}`)
   writer.pragma('trusted_schema = OFF')
@@ -117,10 +117,14 @@ const openConnections = (path: string) => {
   }
 }
 
+/** The query builder on a connection. */
+export const toKysely = (connection: SqliteDatabase.Database): Kysely<Tables> =>
+  new Kysely<Tables>({ dialect: toDialect(connection) })
+
 /** Opens a migrated or a new database file; the schema is `migrate`'s to make. Throws DatabaseUnusable. */
 export const openDatabase = (path: string): Database => {
   const { writer: writerConnection, reader } = openConnections(path)
-  const writer = new Kysely<Tables>({ dialect: toDialect(writerConnection) })
+  const writer = toKysely(writerConnection)
   return {
     path,
     writer,

@@ -1,22 +1,35 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import type { Job, JobLookup } from '../job/job.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
 import type { Database } from './database.ts'
 import { type JobRow, type Tables, toColumns, toJob } from './tables.ts'
 import { guardRead, type Write } from './transact.ts'
 
-const recordQuery = (db: Kysely<Tables>, jobId: string) => db
+// The record with the facts of its result, of whichever row is asked for.
+const selectRecord = (db: Kysely<Tables>) => db
   .selectFrom('JobExecutionLog as log')
   .leftJoin('JobResult as result', 'result.jobId', 'log.jobId')
-  .selectAll('log')
+  // Each by its name: SQLite answers with the names of the table, and another program may have made it in another case.
   .select([
+    'log.jobId as jobId', 'log.type as type', 'log.status as status',
+    'log.startTime as startTime', 'log.endTime as endTime', 'log.resultUrl as resultUrl',
+    'log.errorDetails as errorDetails', 'log.tenant as tenant', 'log.progressPercent as progressPercent',
+    'log.createdAt as createdAt', 'log.version as version', 'log.submittedBy as submittedBy',
+    'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
+    'log.progressStage as progressStage', 'log.progressMessage as progressMessage', 'log.etaSeconds as etaSeconds',
+    'log.cancelRequestedAt as cancelRequestedAt', 'log.cancelledAt as cancelledAt', 'log.expiresAt as expiresAt',
+    'log.resultExpiredAt as resultExpiredAt', 'log.hasPartialResult as hasPartialResult',
     'result.contentType as resultContentType',
     'result.fileName as resultFileName',
     'result.sizeBytes as resultSizeBytes',
     'result.sha256 as resultSha256',
     'result.inlineJson as resultInlineJson'
   ])
-  .where('log.jobId', '=', jobId)
+
+const recordQuery = (db: Kysely<Tables>, jobId: string) => selectRecord(db).where('log.jobId', '=', jobId)
+
+/** The record of a row, to be compiled once. */
+export const recordOfRowQuery = (db: Kysely<Tables>) => selectRecord(db).where(sql<number>`log.rowid`, '=', 0)
 
 const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobTombstone')
@@ -91,4 +104,9 @@ export const updateJob = async (write: Write, job: Job): Promise<boolean> => {
     .where('version', '=', job.version)
     .executeTakeFirst()
   return numUpdatedRows === 1n
+}
+
+/** Removes the record and what belongs to it; the database leaves a tombstone. */
+export const deleteJob = async (write: Write, jobId: string): Promise<void> => {
+  await write.deleteFrom('JobExecutionLog').where('jobId', '=', jobId).execute()
 }

@@ -1,4 +1,4 @@
-import { type CompiledQuery, type Kysely, sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import type { Database } from './database.ts'
 import type { Tables } from './tables.ts'
 import { guardRead, type Write } from './transact.ts'
@@ -6,12 +6,25 @@ import { guardRead, type Write } from './transact.ts'
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
 export type QueueItem = Tables['JobQueue']
 
-export type Lease = { leaseToken: string, leaseHolder: string, leaseExpiresAt: number }
+/** The right of one run, until `leaseExpiresAt`. `deadlineAt`: when the run has had its time, however alive it is. */
+export type Lease = { leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null }
 
-export const enqueue = async (
-  write: Write, item: Pick<QueueItem, 'jobId' | 'type' | 'maxAttempts' | 'timeoutMs' | 'availableAt'>
-): Promise<void> => {
-  await write.insertInto('JobQueue').values({ ...item, leaseToken: null, leaseHolder: null, leaseExpiresAt: null }).execute()
+/** Which jobs are meant: those of these types, of one tenant or (null) of all. */
+export type Reach = { types: readonly string[], tenant: string | null }
+
+const noLease = {
+  leaseToken: null,
+  leaseHolder: null,
+  leaseMs: null,
+  leaseExpiresAt: null,
+  deadlineAt: null,
+  cancelDueAt: null,
+  resultContentType: null,
+  resultFileName: null
+}
+
+export const enqueue = async (write: Write, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
+  await write.insertInto('JobQueue').values({ ...item, ...noLease }).execute()
 }
 
 export const dequeue = async (write: Write, jobId: string): Promise<void> => {
@@ -22,31 +35,48 @@ export const dequeue = async (write: Write, jobId: string): Promise<void> => {
 export const findQueueItem = async (write: Write, jobId: string): Promise<QueueItem | undefined> =>
   await write.selectFrom('JobQueue').selectAll().where('jobId', '=', jobId).executeTakeFirst()
 
-const availableQuery = (db: Kysely<Tables>, types: readonly string[], now: number) => db
-  .selectFrom('JobQueue')
-  .selectAll()
-  .where('leaseToken', 'is', null)
-  .where('type', 'in', types)
-  .where('availableAt', '<=', now)
-  .orderBy('availableAt')
-  .orderBy(sql`rowid`)
-
-/** Whose leases are past: those that ran out, or all of a holder that is gone. */
-export type Abandoned = { expiredAt: number } | { holder: string }
-
-const abandonedQuery = (db: Kysely<Tables>, by: Abandoned) => {
-  const leased = db.selectFrom('JobQueue').selectAll().where('leaseToken', 'is not', null)
-  const abandoned = 'holder' in by
-    ? leased.where('leaseHolder', '=', by.holder)
-    : leased.where('leaseExpiresAt', '<=', by.expiredAt)
-  return abandoned.orderBy('leaseExpiresAt')
+// One type at a time: only so does the index give the oldest without sorting all that wait.
+const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
+  const free = db
+    .selectFrom('JobQueue')
+    .selectAll()
+    .select(sql<number>`rowid`.as('row'))
+    .where('leaseToken', 'is', null)
+    .where('type', '=', type)
+    .where('availableAt', '<=', now)
+    .orderBy('availableAt')
+    .orderBy(sql`rowid`)
+    .limit(1)
+  return tenant === null ? free : free.where('tenant', '=', tenant)
 }
 
-/** The job of one of these types that has been available longest and that nobody holds. */
-export const nextAvailable = async (write: Write, types: readonly string[], now: number): Promise<QueueItem | undefined> =>
-  await availableQuery(write, types, now).limit(1).executeTakeFirst()
+/** Whose runs are over without a word from them. `holder`: all of one that is gone. */
+export type Abandoned = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
 
-/** Jobs whose lease is past; at most `limit`. */
+const abandonedQuery = (db: Kysely<Tables>, by: Abandoned) => {
+  const all = db.selectFrom('JobQueue').selectAll()
+  // Another program may run the job, without a lease.
+  if ('cancelDueAt' in by) return all.where('cancelDueAt', '<=', by.cancelDueAt)
+  const leased = all.where('leaseToken', 'is not', null)
+  if ('holder' in by) return leased.where('leaseHolder', '=', by.holder)
+  if ('deadlineAt' in by) return leased.where('deadlineAt', '<=', by.deadlineAt)
+  return leased.where('leaseExpiresAt', '<=', by.leaseExpiredAt).orderBy('leaseExpiresAt')
+}
+
+/** The job within reach that has been available longest and that nobody holds; no type waits for another. */
+export const nextAvailable = async (write: Write, { types, tenant }: Reach, now: number): Promise<QueueItem | undefined> => {
+  let oldest: QueueItem & { row: number } | undefined
+  for (const type of types) {
+    const item = await availableQuery(write, type, tenant, now).executeTakeFirst()
+    if (item === undefined) continue
+    const isOlder = oldest === undefined || item.availableAt < oldest.availableAt ||
+      (item.availableAt === oldest.availableAt && item.row < oldest.row)
+    if (isOlder) oldest = item
+  }
+  return oldest
+}
+
+/** Jobs whose run is over; at most `limit`. */
 export const findAbandoned = async (write: Write, by: Abandoned, limit: number): Promise<QueueItem[]> =>
   await abandonedQuery(write, by).limit(limit).execute()
 
@@ -55,22 +85,28 @@ export const findAbandoned = async (write: Write, by: Abandoned, limit: number):
  * them. Throws STORE_UNAVAILABLE.
  */
 export type QueueLook = {
-  hasAvailable: (types: readonly string[], now: number) => boolean
+  hasAvailable: (reach: Reach, now: number) => boolean
   hasAbandoned: (by: Abandoned) => boolean
 }
 
 export const createQueueLook = ({ database }: { database: Database }): QueueLook => {
   const { reader, writer } = database
-  const finds = ({ sql, parameters }: CompiledQuery): boolean =>
-    guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
+  const ofAll = reader.prepare(availableQuery(writer, '', null, 0).compile().sql)
+  const ofTenant = reader.prepare(availableQuery(writer, '', '', 0).compile().sql)
+  const isAvailable = (type: string, tenant: string | null, now: number): boolean =>
+    (tenant === null ? ofAll.get(type, now, 1) : ofTenant.get(type, now, tenant, 1)) !== undefined
   return {
-    hasAvailable: (types, now) => finds(availableQuery(writer, types, now).limit(1).compile()),
-    hasAbandoned: by => finds(abandonedQuery(writer, by).limit(1).compile())
+    hasAvailable: ({ types, tenant }, now) => guardRead(() => types.some(type => isAvailable(type, tenant, now))),
+    hasAbandoned: by => {
+      const { sql, parameters } = abandonedQuery(writer, by).limit(1).compile()
+      return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
+    }
   }
 }
 
+/** A run begins, and nobody has asked it to stop yet. */
 export const setLease = async (write: Write, jobId: string, lease: Lease): Promise<void> => {
-  await write.updateTable('JobQueue').set(lease).where('jobId', '=', jobId).execute()
+  await write.updateTable('JobQueue').set({ ...lease, cancelDueAt: null }).where('jobId', '=', jobId).execute()
 }
 
 export const extendLease = async (write: Write, jobId: string, leaseExpiresAt: number): Promise<void> => {
@@ -79,17 +115,27 @@ export const extendLease = async (write: Write, jobId: string, leaseExpiresAt: n
 
 /** Gives the job back; it can be claimed from `availableAt` on. */
 export const clearLease = async (write: Write, jobId: string, availableAt: number): Promise<void> => {
-  await write
-    .updateTable('JobQueue')
-    .set({ leaseToken: null, leaseHolder: null, leaseExpiresAt: null, availableAt })
-    .where('jobId', '=', jobId)
-    .execute()
+  await write.updateTable('JobQueue').set({ ...noLease, availableAt }).where('jobId', '=', jobId).execute()
 }
 
-/** What a job is to work on, and on whose behalf; both JSON text. */
-export const insertInput = async (write: Write, input: { jobId: string, input: string, access: string }): Promise<void> => {
-  await write.insertInto('JobInput').values(input).execute()
+/** The run was told to stop, and is stopped at `cancelDueAt`; the first such time stands. */
+export const setCancelDue = async (write: Write, jobId: string, cancelDueAt: number): Promise<void> => {
+  await write.updateTable('JobQueue').set({ cancelDueAt }).where('jobId', '=', jobId).where('cancelDueAt', 'is', null).execute()
 }
 
-export const findInput = async (write: Write, jobId: string): Promise<{ input: string, access: string } | undefined> =>
-  await write.selectFrom('JobInput').select(['input', 'access']).where('jobId', '=', jobId).executeTakeFirst()
+/** The wish to stop was taken back. */
+export const clearCancelDue = async (write: Write, jobId: string): Promise<void> => {
+  await write.updateTable('JobQueue').set({ cancelDueAt: null }).where('jobId', '=', jobId).execute()
+}
+
+/** What the bytes are that a run begins to send. */
+export type ResultKind = { contentType: string, fileName: string }
+
+export const setResultKind = async (write: Write, jobId: string, { contentType, fileName }: ResultKind): Promise<void> => {
+  await write.updateTable('JobQueue').set({ resultContentType: contentType, resultFileName: fileName }).where('jobId', '=', jobId).execute()
+}
+
+/** The queue of a job that another program gave to another tenant. */
+export const setQueueTenant = async (write: Write, jobId: string, tenant: string | null): Promise<void> => {
+  await write.updateTable('JobQueue').set({ tenant }).where('jobId', '=', jobId).execute()
+}

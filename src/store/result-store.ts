@@ -1,3 +1,5 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import { sql } from 'kysely'
 import type { ResultFacts } from '../job/job.ts'
 import type { Database } from './database.ts'
 import { guardRead, type Write } from './transact.ts'
@@ -13,7 +15,16 @@ export class OffsetMismatch extends Error {
   }
 }
 
-const sizeOf = async (write: Write, jobId: string): Promise<number> => {
+// A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
+class ResultTorn extends Error {
+  constructor (jobId: string) {
+    super(`the result of job ${jobId} was removed while it was read`)
+    this.name = 'ResultTorn'
+  }
+}
+
+/** How many bytes of a result have been written so far. */
+export const resultSize = async (write: Write, jobId: string): Promise<number> => {
   const last = await write
     .selectFrom('JobResultChunk')
     .select(({ fn, ref }) => ['startOffset', fn<number>('length', [ref('bytes')]).as('sizeBytes')])
@@ -24,17 +35,9 @@ const sizeOf = async (write: Write, jobId: string): Promise<number> => {
   return last === undefined ? 0 : last.startOffset + last.sizeBytes
 }
 
-// A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
-class ResultTorn extends Error {
-  constructor (jobId: string) {
-    super(`the result of job ${jobId} was removed while it was read`)
-    this.name = 'ResultTorn'
-  }
-}
-
 /** Adds bytes at the end. Throws an OffsetMismatch that tells where the end is. Returns the new size. */
 export const appendChunk = async (write: Write, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
-  const size = await sizeOf(write, jobId)
+  const size = await resultSize(write, jobId)
   if (offset !== size) throw new OffsetMismatch(size)
   // A chunk without bytes would take the place of the next one.
   if (bytes.byteLength === 0) return size
@@ -42,42 +45,83 @@ export const appendChunk = async (write: Write, jobId: string, offset: number, b
   return size + bytes.byteLength
 }
 
-/** Forgets what an earlier attempt wrote. */
-export const discardChunks = async (write: Write, jobId: string): Promise<void> => {
-  await write.deleteFrom('JobResultChunk').where('jobId', '=', jobId).execute()
+/** Forgets what an earlier attempt wrote, at most `limit` chunks of it; returns how many. */
+export const discardChunks = async (write: Write, jobId: string, limit: number): Promise<number> => {
+  const some = write.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)
+  const { numDeletedRows } = await write
+    .deleteFrom('JobResultChunk').where('jobId', '=', jobId).where('startOffset', 'in', some).executeTakeFirst()
+  return Number(numDeletedRows)
+}
+
+/** Leaves the bytes of a finished job to the pruner. */
+export const orphanResult = async (write: Write, jobId: string): Promise<void> => {
+  await write.deleteFrom('JobResult').where('jobId', '=', jobId).execute()
+  await sql`
+    INSERT INTO OrphanedBytes (holder, id, forgetAt)
+    SELECT 'JobResultChunk', ${jobId}, 0 WHERE EXISTS (SELECT 1 FROM JobResultChunk WHERE jobId = ${jobId})
+    ON CONFLICT DO NOTHING`.execute(write)
 }
 
 /** Makes the bytes written so far the job's result. */
 export const insertResult = async (write: Write, jobId: string, facts: ResultFacts): Promise<void> => {
-  const size = await sizeOf(write, jobId)
+  const size = await resultSize(write, jobId)
   if (facts.sizeBytes !== size) throw new OffsetMismatch(size)
   await write.insertInto('JobResult').values({ jobId, ...facts }).execute()
 }
 
-/** Reads of stored results. */
+/** The bytes of a running attempt so far. `contentType` null: the worker has not said what they are. */
+export type PartialResult = { attempt: number, sizeBytes: number, contentType: string | null, fileName: string | null }
+
+/** Which bytes are meant: those of a finished result by their hash, or those of an attempt. */
+export type BytesOf = { jobId: string } & ({ sha256: string } | { attempt: number })
+
+/** Reads of stored results. Throws STORE_UNAVAILABLE. */
 export type ResultStore = {
-  /** The bytes in order, one chunk in memory at a time. Throws STORE_UNAVAILABLE, and ResultTorn where they end early. */
-  read: (jobId: string, sizeBytes: number) => AsyncGenerator<Uint8Array, void, void>
+  /**
+   * The bytes from `start` to before `end`, one chunk in memory at a time. Throws ResultTorn where they end early, or
+   * would be followed by those of another attempt.
+   */
+  read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
+  /** What a running job has sent so far; undefined unless it runs. */
+  findPartial: (jobId: string) => PartialResult | undefined
 }
 
-export const createResultStore = ({ database }: { database: Database }): ResultStore => {
-  const nextChunk = database.reader.prepare<[string, number], { bytes: Uint8Array }>(
-    database.writer
-      .selectFrom('JobResultChunk')
-      .select('bytes')
-      .where('jobId', '=', '')
-      .where('startOffset', '=', 0)
-      .compile().sql
-  )
+type Chunk = { startOffset: number, bytes: Uint8Array }
+type ChunkOfResult = { jobId: string, sha256: string, offset: number }
+type ChunkOfAttempt = { jobId: string, attempt: number, offset: number }
+
+// Where bytes of another attempt, or none, have taken the place of those that are meant, nothing is found.
+const chunkWhere = (areMeant: string) => `
+  SELECT startOffset, bytes FROM JobResultChunk
+  WHERE jobId = @jobId AND startOffset <= @offset AND EXISTS (${areMeant})
+  ORDER BY startOffset DESC LIMIT 1`
+
+export const createResultStore = ({ database: { reader } }: { database: Database }): ResultStore => {
+  const ofResult = reader.prepare<[ChunkOfResult], Chunk>(
+    chunkWhere('SELECT 1 FROM JobResult WHERE jobId = @jobId AND sha256 = @sha256'))
+  const ofAttempt = reader.prepare<[ChunkOfAttempt], Chunk>(
+    chunkWhere('SELECT 1 FROM JobExecutionLog WHERE jobId = @jobId AND attempt = @attempt'))
+  const partial = reader.prepare<[string], PartialResult>(`
+    SELECT log.attempt AS attempt, queue.resultContentType AS contentType, queue.resultFileName AS fileName, coalesce((
+      SELECT startOffset + length(bytes) FROM JobResultChunk WHERE jobId = log.jobId ORDER BY startOffset DESC LIMIT 1
+    ), 0) AS sizeBytes
+    FROM JobExecutionLog AS log JOIN JobQueue AS queue ON queue.jobId = log.jobId
+    WHERE log.jobId = ? AND log.status = 'Running' AND queue.leaseToken IS NOT NULL`)
+  const findChunk = (of: BytesOf, offset: number): Chunk | undefined => guardRead(() =>
+    'sha256' in of ? ofResult.get({ ...of, offset }) : ofAttempt.get({ ...of, offset }))
   return {
-    read: async function * (jobId, sizeBytes) {
-      for (let offset = 0; offset < sizeBytes;) {
-        const at = offset
-        const chunk = guardRead(() => nextChunk.get(jobId, at))
-        if (chunk === undefined || offset + chunk.bytes.byteLength > sizeBytes) throw new ResultTorn(jobId)
-        offset += chunk.bytes.byteLength
-        yield chunk.bytes
+    read: async function * (of, start, end) {
+      for (let offset = start; offset < end;) {
+        // A client that takes them as fast as they come must not hold the event loop.
+        if (offset > start) await turn()
+        const chunk = findChunk(of, offset)
+        const from = offset - (chunk?.startOffset ?? 0)
+        if (chunk === undefined || from >= chunk.bytes.byteLength) throw new ResultTorn(of.jobId)
+        const bytes = chunk.bytes.subarray(from, from + end - offset)
+        offset += bytes.byteLength
+        yield bytes
       }
-    }
+    },
+    findPartial: jobId => guardRead(() => partial.get(jobId))
   }
 }

@@ -1,5 +1,6 @@
-import type { Generated, Selectable } from 'kysely'
+import type { ColumnType, Generated, Selectable } from 'kysely'
 import { type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, toRecordStatus } from '../job/job.ts'
+import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
 
@@ -23,6 +24,13 @@ export type JobExecutionLogTable = {
   progressStage: string | null
   progressMessage: string | null
   etaSeconds: number | null
+  cancelRequestedAt: string | null
+  cancelledAt: string | null
+  expiresAt: string | null
+  resultExpiredAt: string | null
+  hasPartialResult: Generated<number>
+  /** `createdAt` in milliseconds since 1970, as SQLite reads it; what it cannot read is older than everything. */
+  createdMs: ColumnType<number, never, never>
 }
 
 export type Tables = {
@@ -38,8 +46,25 @@ export type Tables = {
     leaseToken: string | null
     leaseHolder: string | null
     leaseExpiresAt: number | null
+    tenant: string | null
+    leaseMs: number | null
+    deadlineAt: number | null
+    cancelDueAt: number | null
+    resultRetentionMs: number | null
+    resultContentType: string | null
+    resultFileName: string | null
   }
-  JobInput: { jobId: string, input: string, access: string }
+  JobInput: {
+    jobId: string
+    input: string
+    access: string
+    inputId: string | null
+    rawSizeBytes: number | null
+    rawContentType: string | null
+  }
+  JobInputChunk: { inputId: string, startOffset: number, bytes: Uint8Array }
+  OrphanedBytes: { holder: 'JobInputChunk' | 'JobResultChunk', id: string, forgetAt: number }
+  SanitizationEvent: { jobId: string, kind: string, count: number, at: string }
   JobResult: {
     jobId: string
     contentType: string
@@ -54,7 +79,7 @@ export type Tables = {
 }
 
 /** A record with the facts of its stored result, as one read brings them. */
-export type JobRow = Selectable<JobExecutionLogTable> & {
+export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs'> & {
   resultContentType: string | null
   resultFileName: string | null
   resultSizeBytes: number | null
@@ -95,11 +120,38 @@ const toFailure = (errorDetails: string | null): Failure => {
 const timeMin = Date.parse('0000-01-01T00:00:00Z')
 const timeMax = Date.parse('9999-12-31T23:59:59.999Z')
 
-// A time that RFC 3339 cannot write, with a year of more than four digits, is as good as none.
-const toTime = (text: string | null): number | null => {
-  const ms = text === null ? null : toEpochMs(text)
+// In a column that SQLite takes for one of numbers, a date without hyphens became one: up to here it is read as such.
+const isoDigitsMax = 1e8
+// Above, it counts from 1970: the seconds of the year 5138, the milliseconds of March 1973.
+const epochSecondsMax = 1e11
+
+const fromNumber = (value: number): number | null => {
+  if (value < isoDigitsMax) return toEpochMs(String(value))
+  return Math.round(value < epochSecondsMax ? value * 1000 : value)
+}
+
+/**
+ * A time as a record may hold it: ISO 8601 text, or, in a table of another program, a number of seconds or milliseconds
+ * since 1970. What RFC 3339 cannot write, with a year of more than four digits, is as good as none.
+ */
+const toTime = (value: unknown): number | null => {
+  const ms = typeof value === 'string' ? toEpochMs(value) : typeof value === 'number' ? fromNumber(value) : null
   return ms === null || ms < timeMin || ms > timeMax ? null : ms
 }
+
+/*
+ * The columns of a table that another program made may hold values of any kind, whatever their types say here. Numbers
+ * are shown as texts where a text is due; bytes are not shown.
+ */
+const toText = (value: unknown): string | null =>
+  typeof value === 'string' ? value : typeof value === 'number' ? String(value) : null
+
+const toNumber = (value: unknown): number | null => typeof value === 'number' && Number.isFinite(value) ? value : null
+
+const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0 ? value as number : null
+
+// Never null for what is not null: that would open the row to every tenant.
+const toTenant = (value: string | null): string | null => value === null ? null : String(value)
 
 const toResult = (row: JobRow) => row.resultSizeBytes === null
   ? null
@@ -116,60 +168,81 @@ const toCommon = (row: JobRow) => {
   return {
     jobId: row.jobId,
     version: row.version,
-    tenant: row.tenant,
-    submittedBy: row.submittedBy,
-    type: row.type,
-    // The database fills createdAt; only a text that is no time at all gets this far.
+    tenant: toTenant(row.tenant),
+    submittedBy: toText(row.submittedBy),
+    type: toText(row.type),
+    // The database fills createdAt; only what is no time at all gets this far.
     createdAt: toTime(row.createdAt) ?? startedAt ?? 0,
     startedAt,
-    attempt: row.attempt,
+    attempt: toCount(row.attempt) ?? 0,
     progress: {
-      percent: row.progressPercent ?? 0,
-      done: row.progressDone,
-      total: row.progressTotal,
-      stage: row.progressStage,
-      message: row.progressMessage,
-      etaSeconds: row.etaSeconds
+      percent: toNumber(row.progressPercent) ?? 0,
+      done: toNumber(row.progressDone),
+      total: toNumber(row.progressTotal),
+      stage: toText(row.progressStage),
+      message: toText(row.progressMessage),
+      etaSeconds: toCount(row.etaSeconds)
     }
   }
 }
 
 /** Row to job. A status outside BR-001 yields `invalid`: nothing of such a row is shown. */
 export const toJob = (row: JobRow): Extract<JobLookup, { kind: 'job' | 'invalid' }> => {
-  const { jobId, version, tenant, status } = row
-  if (!isRecordStatus(status)) return { kind: 'invalid', jobId, version, tenant }
+  const { jobId, version, status } = row
+  if (!isRecordStatus(status)) return { kind: 'invalid', jobId, version, tenant: toTenant(row.tenant) }
   const common = toCommon(row)
   const finishedAt = toTime(row.endTime)
   switch (status) {
     case 'Queued':
       return { kind: 'job', job: { ...common, state: 'queued' } }
-    case 'Running':
-      return { kind: 'job', job: { ...common, state: 'running' } }
+    case 'Running': {
+      const hasPartialResult = row.hasPartialResult === 1
+      return { kind: 'job', job: { ...common, state: 'running', cancelRequestedAt: toTime(row.cancelRequestedAt), hasPartialResult } }
+    }
     case 'Succeeded': {
       const progress = { ...common.progress, percent: 100, etaSeconds: null }
       const result = toResult(row)
-      return { kind: 'job', job: { ...common, progress, state: 'succeeded', finishedAt, resultUrl: row.resultUrl, result } }
+      const [expiresAt, resultExpiredAt] = [toTime(row.expiresAt), toTime(row.resultExpiredAt)]
+      const resultUrl = toText(row.resultUrl)
+      return { kind: 'job', job: { ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt } }
     }
-    case 'Failed':
-      return { kind: 'job', job: { ...common, state: 'failed', finishedAt, failure: toFailure(row.errorDetails) } }
+    case 'Failed': {
+      const cancelledAt = toTime(row.cancelledAt)
+      const errorDetails = toText(row.errorDetails)
+      if (cancelledAt === null) return { kind: 'job', job: { ...common, state: 'failed', finishedAt, failure: toFailure(errorDetails) } }
+      const failure = errorDetails === null ? jobCancelled : toFailure(errorDetails)
+      return { kind: 'job', job: { ...common, state: 'cancelled', finishedAt: finishedAt ?? cancelledAt, cancelledAt, failure } }
+    }
   }
 }
+
+const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
+
+// What only some states have; null elsewhere.
+const toColumnsOfState = (job: Job) => ({
+  endTime: 'finishedAt' in job ? toIsoOrNull(job.finishedAt) : null,
+  resultUrl: job.state === 'succeeded' ? job.resultUrl : null,
+  errorDetails: 'failure' in job ? JSON.stringify(job.failure) : null,
+  cancelRequestedAt: job.state === 'running' ? toIsoOrNull(job.cancelRequestedAt) : null,
+  cancelledAt: job.state === 'cancelled' ? toIso(job.cancelledAt) : null,
+  expiresAt: job.state === 'succeeded' ? toIsoOrNull(job.expiresAt) : null,
+  resultExpiredAt: job.state === 'succeeded' ? toIsoOrNull(job.resultExpiredAt) : null,
+  hasPartialResult: job.state === 'running' && job.hasPartialResult ? 1 : 0
+})
 
 /** Job to the columns of its row that may change; the inverse of `toJob`, for our own rows. */
 export const toColumns = (job: Job) => {
   const progress = job.state === 'queued' ? noProgress : job.progress
   return {
     status: toRecordStatus(job.state),
-    startTime: job.startedAt === null ? null : toIso(job.startedAt),
-    endTime: 'finishedAt' in job && job.finishedAt !== null ? toIso(job.finishedAt) : null,
-    resultUrl: job.state === 'succeeded' ? job.resultUrl : null,
-    errorDetails: job.state === 'failed' ? JSON.stringify(job.failure) : null,
+    startTime: toIsoOrNull(job.startedAt),
     attempt: job.attempt,
     progressPercent: progress.percent,
     progressDone: progress.done,
     progressTotal: progress.total,
     progressStage: progress.stage,
     progressMessage: progress.message,
-    etaSeconds: progress.etaSeconds
+    etaSeconds: progress.etaSeconds,
+    ...toColumnsOfState(job)
   }
 }

@@ -1,36 +1,32 @@
-import { type Failure, isTerminal, type Job, type JobLookup } from '../job/job.ts'
-import { type JobEvent, type JobEventType, transition } from '../job/lifecycle.ts'
+import type { Failure, JobLookup, ResultFacts } from '../job/job.ts'
+import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
-import { findJob, updateJob } from '../store/job-store.ts'
-import {
-  type Abandoned, clearLease, dequeue, extendLease, findAbandoned, findInput, findQueueItem, nextAvailable, type QueueItem, type QueueLook, setLease
-} from '../store/queue.ts'
-import { appendChunk, discardChunks, insertResult } from '../store/result-store.ts'
-import type { Transact, Write } from '../store/transact.ts'
+import type { InputStore } from '../store/input-store.ts'
+import { findJob } from '../store/job-store.ts'
+import { extendLease, findQueueItem, type QueueItem, type ResultKind, setCancelDue, setResultKind } from '../store/queue.ts'
+import { appendChunk, insertResult, OffsetMismatch, resultSize } from '../store/result-store.ts'
+import { insertSanitizationEvents } from '../store/sanitization-events.ts'
+import type { Write } from '../store/transact.ts'
+import { applyEvent, toOwnJob } from './apply-event.ts'
+import type { ClaimJobNeeds, LeaseHeld } from './claim-job.ts'
 
-/** The right to report on one run of a job: void as soon as another run could begin. */
-export type LeaseHeld = { jobId: string, leaseToken: string }
+/** What the holder of a lease is told in every answer. `leaseExpiresAt` in ms since 1970. */
+export type LeaseState = { leaseExpiresAt: number, cancelRequested: boolean }
 
-/** A job to run. `input` and `access` are JSON text; `timeoutMs` bounds this one run. */
-export type Claim = LeaseHeld & {
-  type: string
-  input: string
-  access: string
-  attempt: number
-  timeoutMs: number | null
-  leaseExpiresAt: number
-}
+/**
+ * How a run ended well: with the bytes that were appended, with bytes given now (to a run that appended none), with a
+ * result that is elsewhere, or with none. `counts`: what was removed, by kind, where that was the work.
+ */
+export type Outcome = { message?: string, counts?: Readonly<Record<string, number>> } & (
+  | { kind: 'appended', facts: ResultFacts }
+  | { kind: 'given', facts: ResultFacts, bytes: Uint8Array }
+  | { kind: 'external', url: string }
+  | { kind: 'none' }
+)
 
-/** Facts of the bytes that were appended, to become the result. `sha256` in base64. */
-export type Completion = {
-  contentType: string
-  fileName: string
-  sizeBytes: number
-  sha256: string
-  inlineJson: string | null
-  message?: string
-}
+/** Where the result goes on, if bytes out of place are why a command failed; else undefined. */
+export const offsetToldBy = (error: unknown): number | undefined => error instanceof OffsetMismatch ? error.offset : undefined
 
 /** The lease ran out or went to another: nothing of what came with it is kept. */
 export class LeaseLost extends Error {
@@ -40,57 +36,50 @@ export class LeaseLost extends Error {
   }
 }
 
-/** The commands of whoever runs jobs. All but `claim` and `rescue` throw LeaseLost; all throw STORE_UNAVAILABLE. */
+/** A result was given to a run that has appended bytes: one of the two would be lost. */
+export class ResultBegun extends Error {
+  constructor (jobId: string) {
+    super(`bytes of a result of job ${jobId} were appended already`)
+    this.name = 'ResultBegun'
+  }
+}
+
+type Entry = Awaited<ReturnType<Expose>>
+
+/**
+ * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the nothing that an
+ * empty result consists of.
+ */
+export type Appended = ResultKind & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
+
+/** The commands of whoever runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three prolong the lease. */
 export type RunJob = {
-  claim: (types: readonly string[], holder: string, leaseMs: number) => Promise<Claim | null>
-  heartbeat: (lease: LeaseHeld, leaseMs: number) => Promise<void>
-  progress: (lease: LeaseHeld, update: ProgressUpdate) => Promise<void>
-  /** Appends result bytes at an offset; returns the new size. Throws OffsetMismatch. */
-  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array) => Promise<number>
-  complete: (lease: LeaseHeld, completion: Completion) => Promise<void>
-  fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<void>
+  heartbeat: (lease: LeaseHeld) => Promise<LeaseState>
+  progress: (lease: LeaseHeld, update: ProgressUpdate) => Promise<LeaseState>
+  /** Appends result bytes at an offset; `kind` counts at offset 0. Returns the new size. Throws OffsetMismatch. */
+  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, kind: ResultKind) => Promise<number>
+  appended: (lease: LeaseHeld) => Promise<Appended>
+  /** Returns the job as it then is. Throws OffsetMismatch, ResultBegun. */
+  complete: (lease: LeaseHeld, outcome: Outcome) => Promise<Entry>
+  fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<Entry>
   /** Gives the job back unfinished, to be run again at once. */
-  release: (lease: LeaseHeld) => Promise<void>
-  /** Takes back the jobs whose lease ran out, or that a holder left behind; returns how many. */
-  rescue: (holder?: string) => Promise<number>
+  release: (lease: LeaseHeld) => Promise<Entry>
 }
 
-export type RunJobNeeds = {
-  transact: Transact
-  queue: QueueLook
-  expose: Expose
-  randomId: () => string
-  /** ms since 1970. */
-  now: () => number
-  /** Told of every change of state once it is committed and exposed. */
-  onTransition: (job: Job, event: JobEventType) => void
+/** Reads of what a run works on, past the writer. */
+export type InputReads = Pick<InputStore, 'find' | 'read'>
+
+export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId'> & {
+  /** How long stored results are kept unless the submitter asked for less; ms. */
+  resultRetentionMs: number
+  /** How long a worker has to notice that its job was cancelled, in ms; then that is done without it. */
+  graceMs: number
 }
 
-const rescuedAtOnceMax = 100
-const lookAgainMs = 60_000
+const leaseMsDefault = 30_000
 
-const toOwnJob = (lookup: JobLookup): Job | undefined =>
-  lookup.kind === 'job' && lookup.job.submittedBy !== null ? lookup.job : undefined
-
-/** Applies an event to a job of the queue, and keeps the queue in step. Undefined: the event cannot happen. */
-const apply = async (write: Write, item: QueueItem, event: JobEvent, now: number): Promise<JobLookup | undefined> => {
-  const job = toOwnJob(await findJob(write, item.jobId))
-  const next = job === undefined ? undefined : transition(job, event)
-  if (next?.accepted !== true || !await updateJob(write, next.job)) return undefined
-  if (next.job.state === 'failed') await discardChunks(write, item.jobId)
-  if (isTerminal(next.job)) await dequeue(write, item.jobId)
-  else if (next.job.state === 'queued') await clearLease(write, item.jobId, now + (next.retryAfterMs ?? 0))
-  return await findJob(write, item.jobId)
-}
-
-// Another program changed a record of ours. If it queued the job again, the job is to be had again; while it runs the
-// job itself, it may still give it back; if it finished or replaced it, there is nothing left to run.
-const settleForeignChange = async (write: Write, jobId: string, now: number): Promise<void> => {
-  const state = toOwnJob(await findJob(write, jobId))?.state
-  if (state === 'queued') await clearLease(write, jobId, now)
-  else if (state === 'running') await clearLease(write, jobId, now + lookAgainMs)
-  else await dequeue(write, jobId)
-}
+/** Results are stored in pieces of this size. */
+export const resultChunkBytes = 256 * 1024
 
 const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
   const item = await findQueueItem(write, jobId)
@@ -98,107 +87,125 @@ const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld, now:
   return item
 }
 
+const prolong = async (write: Write, { jobId, leaseMs }: QueueItem, now: number): Promise<number> => {
+  const leaseExpiresAt = now + (leaseMs ?? leaseMsDefault)
+  await extendLease(write, jobId, leaseExpiresAt)
+  return leaseExpiresAt
+}
+
+// What the record says, for another program may have asked too; the grace then begins when the worker is told.
+const isCancelRequested = async (write: Write, lookup: JobLookup, dueAt: number): Promise<boolean> => {
+  const job = toOwnJob(lookup)
+  if (job?.state !== 'running' || job.cancelRequestedAt === null) return false
+  await setCancelDue(write, job.jobId, dueAt)
+  return true
+}
+
+const kindOf = ({ resultContentType, resultFileName }: QueueItem): ResultKind =>
+  ({ contentType: resultContentType ?? 'application/octet-stream', fileName: resultFileName ?? 'result' })
+
+const storeResult = async (write: Write, jobId: string, outcome: Outcome): Promise<void> => {
+  if (outcome.kind === 'appended') return await insertResult(write, jobId, outcome.facts)
+  if (await resultSize(write, jobId) > 0) throw new ResultBegun(jobId)
+  if (outcome.kind !== 'given') return
+  for (let offset = 0; offset < outcome.bytes.byteLength; offset += resultChunkBytes) {
+    await appendChunk(write, jobId, offset, outcome.bytes.subarray(offset, offset + resultChunkBytes))
+  }
+  await insertResult(write, jobId, outcome.facts)
+}
+
+const toCompletion = (jobId: string, outcome: Outcome, at: number, retentionMs: number): JobEvent => {
+  const message = outcome.message === undefined ? {} : { message: outcome.message }
+  const facts = outcome.kind === 'appended' || outcome.kind === 'given' ? outcome.facts : null
+  if (facts !== null) {
+    const resultUrl = `/api/v1/jobs/${jobId}/result`
+    return { type: 'complete', at, resultUrl, result: facts, expiresAt: at + retentionMs, ...message }
+  }
+  const resultUrl = outcome.kind === 'external' ? outcome.url : null
+  return { type: 'complete', at, resultUrl, result: null, expiresAt: null, ...message }
+}
+
 /** One event of a run, in the transaction that checks its lease, and exposed before it is acknowledged. */
-const createReport = ({ transact, expose, now, onTransition }: RunJobNeeds) => async (
+const createReport = ({ transact, expose, now, graceMs, onTransition }: RunJobNeeds) => async (
   lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (write: Write) => Promise<void>
-): Promise<void> => {
-  const { lookup, event } = await transact(async write => {
+): Promise<{ entry: Entry, state: LeaseState }> => {
+  const { lookup, event, state } = await transact(async write => {
     const item = await requireLease(write, lease, now())
     await alongside?.(write)
     const event = toEvent(item)
-    const lookup = await apply(write, item, event, now())
+    const leaseExpiresAt = await prolong(write, item, now())
+    const lookup: JobLookup | undefined = await applyEvent(write, item, event, now())
     // Another program changed the record under the lease: what it wrote stands.
     if (lookup === undefined) throw new LeaseLost(lease.jobId)
-    return { lookup, event }
+    const cancelRequested = await isCancelRequested(write, lookup, now() + graceMs)
+    return { lookup, event, state: { leaseExpiresAt, cancelRequested } }
   })
-  await expose(lookup)
-  if (lookup.kind === 'job' && event.type !== 'progress') onTransition(lookup.job, event.type)
-}
-
-const createClaim = ({ transact, queue, expose, randomId, now, onTransition }: RunJobNeeds): RunJob['claim'] => {
-  const claimNext = async (write: Write, types: readonly string[], holder: string, leaseMs: number) => {
-    for (;;) {
-      const item = await nextAvailable(write, types, now())
-      if (item === undefined) return undefined
-      const { jobId, type, timeoutMs } = item
-      const input = await findInput(write, jobId)
-      const lookup = input === undefined ? undefined : await apply(write, item, { type: 'claim', at: now() }, now())
-      if (input === undefined || lookup?.kind !== 'job') {
-        if (input === undefined) await dequeue(write, jobId)
-        else await settleForeignChange(write, jobId, now())
-        continue
-      }
-      const leaseToken = randomId()
-      const leaseExpiresAt = now() + leaseMs
-      await setLease(write, jobId, { leaseToken, leaseHolder: holder, leaseExpiresAt })
-      await discardChunks(write, jobId)
-      return { lookup, claim: { jobId, type, timeoutMs, leaseToken, leaseExpiresAt, ...input, attempt: lookup.job.attempt } }
-    }
-  }
-  return async (types, holder, leaseMs) => {
-    if (types.length === 0 || !queue.hasAvailable(types, now())) return null
-    const claimed = await transact(write => claimNext(write, types, holder, leaseMs))
-    if (claimed === undefined) return null
-    await expose(claimed.lookup)
-    onTransition(claimed.lookup.job, 'claim')
-    return claimed.claim
-  }
-}
-
-const createRescue = ({ transact, queue, expose, now, onTransition }: RunJobNeeds): RunJob['rescue'] => {
-  const rescueSome = async (by: Abandoned): Promise<number> => {
-    const lookups = await transact(async write => {
-      const rescued: JobLookup[] = []
-      for (const item of await findAbandoned(write, by, rescuedAtOnceMax)) {
-        const lookup = await apply(write, item, { type: 'rescue', at: now(), maxAttempts: item.maxAttempts }, now())
-        if (lookup === undefined) await settleForeignChange(write, item.jobId, now())
-        else rescued.push(lookup)
-      }
-      return rescued
-    })
-    await Promise.all(lookups.map(lookup => expose(lookup)))
-    for (const lookup of lookups) if (lookup.kind === 'job') onTransition(lookup.job, 'rescue')
-    return lookups.length
-  }
-  return async holder => {
-    const by = holder === undefined ? { expiredAt: now() } : { holder }
-    let total = 0
-    while (queue.hasAbandoned(by)) total += await rescueSome(by)
-    return total
-  }
+  const entry = await expose(lookup)
+  if (lookup.kind === 'job' && event.type !== 'progress' && event.type !== 'append') onTransition(lookup.job, event.type)
+  return { entry, state }
 }
 
 export const createRunJob = (needs: RunJobNeeds): RunJob => {
-  const { transact, now } = needs
+  const { transact, expose, now, resultRetentionMs, graceMs } = needs
   const report = createReport(needs)
+
+  const append: RunJob['append'] = async (lease, offset, bytes, kind) => {
+    const { size, lookup } = await transact(async write => {
+      const item = await requireLease(write, lease, now())
+      const size = await appendChunk(write, lease.jobId, offset, bytes)
+      await prolong(write, item, now())
+      if (offset > 0) return { size, lookup: undefined }
+      await setResultKind(write, lease.jobId, kind)
+      if (size === 0) return { size, lookup: undefined }
+      const lookup = await applyEvent(write, item, { type: 'append' }, now())
+      if (lookup === undefined) throw new LeaseLost(lease.jobId)
+      return { size, lookup }
+    })
+    if (lookup !== undefined) await expose(lookup)
+    return size
+  }
+
   return {
-    claim: createClaim(needs),
-    heartbeat: (lease, leaseMs) => transact(async write => {
-      await requireLease(write, lease, now())
-      // A run that another program has ended need not go on to its own end.
-      if (toOwnJob(await findJob(write, lease.jobId))?.state !== 'running') throw new LeaseLost(lease.jobId)
-      await extendLease(write, lease.jobId, now() + leaseMs)
+    heartbeat: async lease => {
+      const { lookup, state } = await transact(async write => {
+        const item = await requireLease(write, lease, now())
+        const lookup = await findJob(write, lease.jobId)
+        // A run that another program has ended need not go on to its own end.
+        if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
+        const leaseExpiresAt = await prolong(write, item, now())
+        const cancelRequested = await isCancelRequested(write, lookup, now() + graceMs)
+        return { lookup, state: { leaseExpiresAt, cancelRequested } }
+      })
+      // Whoever asked for the cancellation may not have come to reveal it yet.
+      if (state.cancelRequested) await expose(lookup)
+      return state
+    },
+    progress: async (lease, update) => (await report(lease, () => ({ type: 'progress', at: now(), update }))).state,
+    append,
+    appended: lease => transact(async write => {
+      const item = await requireLease(write, lease, now())
+      const attempt = toOwnJob(await findJob(write, lease.jobId))?.attempt ?? 0
+      await prolong(write, item, now())
+      const { leaseMs, resultContentType } = item
+      return {
+        ...kindOf(item),
+        attempt,
+        sizeBytes: await resultSize(write, lease.jobId),
+        isBegun: resultContentType !== null,
+        leaseMs: leaseMs ?? leaseMsDefault
+      }
     }),
-    progress: (lease, update) => report(lease, () => ({ type: 'progress', at: now(), update })),
-    append: (lease, offset, bytes) => transact(async write => {
-      await requireLease(write, lease, now())
-      return await appendChunk(write, lease.jobId, offset, bytes)
-    }),
-    complete: (lease, { message, ...result }) => report(
+    complete: async (lease, outcome) => (await report(
       lease,
-      () => ({
-        type: 'complete',
-        at: now(),
-        resultUrl: `/api/v1/jobs/${lease.jobId}/result`,
-        result,
-        ...(message === undefined ? {} : { message })
-      }),
-      write => insertResult(write, lease.jobId, result)
-    ),
-    fail: (lease, failure, retryable) => report(
+      item => toCompletion(lease.jobId, outcome, now(), Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)),
+      async write => {
+        await storeResult(write, lease.jobId, outcome)
+        await insertSanitizationEvents(write, lease.jobId, outcome.counts ?? {}, now())
+      }
+    )).entry,
+    fail: async (lease, failure, retryable) => (await report(
       lease, ({ maxAttempts }) => ({ type: 'fail', at: now(), failure, retryable, maxAttempts })
-    ),
-    release: lease => report(lease, () => ({ type: 'release' })),
-    rescue: createRescue(needs)
+    )).entry,
+    release: async lease => (await report(lease, () => ({ type: 'release', at: now() }))).entry
   }
 }

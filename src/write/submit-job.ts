@@ -6,7 +6,8 @@ import { noProgress } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
 import { findIdempotencyKey, saveIdempotencyKey } from '../store/idempotency.ts'
 import { findJob, insertJob } from '../store/job-store.ts'
-import { enqueue, insertInput } from '../store/queue.ts'
+import { insertInput, type RawInput } from '../store/input-store.ts'
+import { enqueue } from '../store/queue.ts'
 import type { Transact, Write } from '../store/transact.ts'
 
 export const idempotencyKeyKeptMs = 24 * 3600 * 1000
@@ -20,12 +21,19 @@ export type Submission = {
   input: unknown
   maxAttempts?: number
   timeoutSeconds?: number
+  /** Of the result; what is longer than the service keeps results has no effect. */
+  retentionSeconds?: number
 }
+
+/** Bytes that were stored beforehand, to belong to the job. `sha256` tells them from others under one idempotency key. */
+export type StoredInput = RawInput & { sha256: string }
 
 /** The job as it is now; `replayed`: an earlier submission under the same key made it. */
 export type Submitted = { jobId: string, entry: Awaited<ReturnType<Expose>>, replayed: boolean }
 
-export type SubmitJob = (submitter: Submitter, submission: Submission, idempotencyKey: string | null) => Promise<Submitted>
+export type SubmitJob = (
+  submitter: Submitter, submission: Submission, idempotencyKey: string | null, raw?: StoredInput
+) => Promise<Submitted>
 
 export type SubmitJobNeeds = {
   transact: Transact
@@ -34,7 +42,7 @@ export type SubmitJobNeeds = {
   /** ms since 1970. */
   now: () => number
   /** Told after the commit, so that a worker need not wait for its next look. */
-  onQueued: () => void
+  onQueued: (type: string, tenant: string) => void
 }
 
 const maxAttemptsDefault = 3
@@ -42,8 +50,10 @@ const maxAttemptsDefault = 3
 // Two requests mean the same when their canonical JSON is the same. Not quite that of RFC 8785, which refuses half a
 // surrogate pair: a text to be sanitized may well have one.
 // A request that may read every tenant's rows is not the same as one that may not.
-const hashOf = (submission: Submission, { allTenants }: Submitter): string =>
-  createHash('sha256').update(stringify({ ...submission, allTenants }) ?? '').digest('base64url')
+const hashOf = (submission: Submission, { allTenants }: Submitter, raw: StoredInput | undefined): string => {
+  const request = { ...submission, allTenants, ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] }) }
+  return createHash('sha256').update(stringify(request) ?? '').digest('base64url')
+}
 
 const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: number): Job => ({
   jobId,
@@ -58,22 +68,26 @@ const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: numb
   state: 'queued'
 })
 
+type Insert<Made> = (write: Write, submitter: Submitter, submission: Submission, raw: StoredInput | undefined) => Promise<Made>
+
+const toMs = (seconds: number | undefined): number | null => seconds === undefined ? null : seconds * 1000
+
 /** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
 export const createSubmitJob = ({ transact, expose, randomUuid, now, onQueued }: SubmitJobNeeds): SubmitJob => {
-  const insert = async (write: Write, submitter: Submitter, submission: Submission): Promise<string> => {
+  const insert: Insert<string> = async (write, submitter, submission, raw) => {
     const at = now()
     const jobId = randomUuid()
-    const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds } = submission
-    const timeoutMs = timeoutSeconds === undefined ? null : timeoutSeconds * 1000
-    const access = { tenant: submitter.tenant, allTenants: submitter.allTenants }
+    const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
+    const { tenant, allTenants } = submitter
+    const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
     await insertJob(write, toQueuedJob(jobId, submitter, type, at))
-    await enqueue(write, { jobId, type, maxAttempts, timeoutMs, availableAt: at })
-    await insertInput(write, { jobId, input: JSON.stringify(input), access: JSON.stringify(access) })
+    await enqueue(write, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
+    await insertInput(write, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw: raw ?? null })
     return jobId
   }
 
-  const insertOnce = async (write: Write, submitter: Submitter, submission: Submission, key: string) => {
-    const requestHash = hashOf(submission, submitter)
+  const insertOnce = async (key: string, ...[write, submitter, submission, raw]: Parameters<Insert<string>>) => {
+    const requestHash = hashOf(submission, submitter, raw)
     const known = await findIdempotencyKey(write, submitter.tenant, key)
     if (known !== undefined && known.createdAt > now() - idempotencyKeyKeptMs) {
       if (known.requestHash !== requestHash) {
@@ -81,21 +95,21 @@ export const createSubmitJob = ({ transact, expose, randomUuid, now, onQueued }:
       }
       return { jobId: known.jobId, replayed: true }
     }
-    const jobId = await insert(write, submitter, submission)
+    const jobId = await insert(write, submitter, submission, raw)
     await saveIdempotencyKey(write, submitter.tenant, key, { requestHash, jobId, createdAt: now() })
     return { jobId, replayed: false }
   }
 
-  return async (submitter, submission, idempotencyKey) => {
+  return async (submitter, submission, idempotencyKey, raw) => {
     const { jobId, replayed, lookup } = await transact(async write => {
       const made = idempotencyKey === null
-        ? { jobId: await insert(write, submitter, submission), replayed: false }
-        : await insertOnce(write, submitter, submission, idempotencyKey)
+        ? { jobId: await insert(write, submitter, submission, raw), replayed: false }
+        : await insertOnce(idempotencyKey, write, submitter, submission, raw)
       const lookup: JobLookup = await findJob(write, made.jobId)
       return { ...made, lookup }
     })
     const entry = await expose(lookup)
-    if (!replayed) onQueued()
+    if (!replayed) onQueued(submission.type, submitter.tenant)
     return { jobId, entry, replayed }
   }
 }

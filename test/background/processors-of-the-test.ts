@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { type Processor, ProcessorError } from '../../src/processors/registry.ts'
@@ -43,6 +44,44 @@ const list: Processor[] = [
     run: async input => {
       await delay((input as { ms: number }).ms)
       return { contentType: 'text/plain', fileName: 'a.txt', body: [Buffer.from('slow')] }
+    }
+  },
+  {
+    ...any,
+    type: 'report-and-stall',
+    run: (_input, { progress }) => {
+      progress({ percent: 10 })
+      return new Promise(() => { setInterval(() => {}, 60_000) })
+    }
+  },
+  {
+    ...any,
+    type: 'half',
+    run: () => Promise.resolve({
+      contentType: 'text/csv',
+      fileName: 'half.csv',
+      body: (async function * () {
+        yield Buffer.alloc(70_000)
+        await new Promise(() => { setInterval(() => {}, 60_000) })
+      })()
+    })
+  },
+  {
+    ...any,
+    type: 'measure',
+    rawInputSchema: Type.Object({ unit: Type.String() }),
+    run: (input, { rawInput }) => {
+      const { unit } = input as { unit: string }
+      const hash = createHash('sha256')
+      for (const bytes of rawInput?.read() ?? []) hash.update(bytes)
+      const sizeBytes = rawInput?.sizeBytes ?? 0
+      return Promise.resolve({
+        contentType: 'application/json',
+        fileName: 'measure.json',
+        message: () => `measured ${sizeBytes}`,
+        counts: () => ({ [unit]: sizeBytes, nothing: 0 }),
+        body: [Buffer.from(JSON.stringify({ unit, sizeBytes, sha256: hash.digest('base64') }))]
+      })
     }
   },
   { ...any, type: 'crash', run: () => Promise.reject(new Error('unexpected')) },

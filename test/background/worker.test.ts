@@ -1,27 +1,36 @@
 import t, { type Test } from 'tap'
-import { createWorker, embeddedHolder, type Worker } from '../../src/background/worker.ts'
+import { createWorker, embeddedHolder, type Worker, type WorkerNeeds } from '../../src/background/worker.ts'
 import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
-import { createProcessorPool, type ProcessorPool } from '../../src/processors/pool.ts'
+import { createProcessorPool } from '../../src/processors/pool.ts'
 import { createQueueLook } from '../../src/store/queue.ts'
-import { createRunJob, type RunJob } from '../../src/write/run-job.ts'
-import { createSubmitJob } from '../../src/write/submit-job.ts'
+import { createCancelJob } from '../../src/write/cancel-job.ts'
+import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
+import { createRunJob } from '../../src/write/run-job.ts'
+import { createStoreInput } from '../../src/write/store-input.ts'
+import { createSubmitJob, type StoredInput } from '../../src/write/submit-job.ts'
 import { openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
 
 const registry = new URL('./processors-of-the-test.ts', import.meta.url)
-const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break', 'slow']
+const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break', 'slow', 'measure', 'half', 'report-and-stall']
 
 /** A worker on a real database and real threads, whose processors do what the test needs. */
-const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
+const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } = {}) => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => performance.now(), random: () => 0 }) })
   const { transact, expose, databasePath } = parts
   let ids = 0
-  const runJob = createRunJob({ transact, queue: createQueueLook(parts), expose, randomId: () => `lease-${ids++}`, now: () => Date.now(), onTransition: () => {} })
+  const now = () => Date.now()
+  const needs = { transact, expose, now, onTransition: () => {} }
+  const queueNeeds = { ...needs, queue: createQueueLook(parts), randomId: () => `lease-${ids++}` }
+  const claimJob = createClaimJob(queueNeeds)
+  const rescueJobs = createRescueJobs(queueNeeds)
+  const runJob = createRunJob({ ...needs, resultRetentionMs: 3_600_000, graceMs })
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
-  const open = (overrides: { runJob?: RunJob, pool?: ProcessorPool } = {}): Worker => createWorker({
-    runJob, pool, types, slots, leaseMs, onError: error => { errors.push(error) }, ...overrides
+  const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
+    claimJob, rescueJobs, runJob, pool, types, slots, leaseMs, onError: error => { errors.push(error) }, ...overrides
   })
   const worker = open()
   t.teardown(async () => {
@@ -29,9 +38,12 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
     await pool.close()
   })
   const submitter = { subject: 'me', tenant: 'acme', allTenants: false }
-  const submitJob = createSubmitJob({ transact, expose, randomUuid: () => `job-${ids++}`, now: () => Date.now(), onQueued: worker.wake })
-  const submit = async (type: string, input: unknown, more: { maxAttempts?: number, timeoutSeconds?: number } = {}) =>
-    (await submitJob(submitter, { type, input, ...more }, null)).jobId
+  const submitJob = createSubmitJob({ transact, expose, randomUuid: () => `job-${ids++}`, now, onQueued: worker.wake })
+  const submit = async (type: string, input: unknown, more: { maxAttempts?: number, timeoutSeconds?: number } = {}, raw?: StoredInput) =>
+    (await submitJob(submitter, { type, input, ...more }, null, raw)).jobId
+  const storeInput = createStoreInput({ transact, randomId: () => `input-${ids++}`, now, bytesMax: 10_000_000 })
+  const cancelJob = createCancelJob({ ...needs, graceMs, onAsked: worker.cancel })
+  const cancel = async (jobId: string) => (await cancelJob(jobId, () => true)).outcome
   const read = async (jobId: string) => {
     const { taskBody } = await parts.readStatus(jobId, 0)
     return JSON.parse(taskBody).data
@@ -40,7 +52,7 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1 } = {}) => {
     const data = await read(jobId)
     return data.status === status ? data : undefined
   }, `${jobId} ${status}`)
-  return { ...parts, runJob, pool, worker, errors, open, submit, read, reaches }
+  return { ...parts, claimJob, rescueJobs, runJob, pool, worker, errors, open, submit, storeInput, cancelJob, cancel, read, reaches }
 }
 
 t.test('runs a job to its end: progress, bytes in order, an inline JSON result, the last message', async t => {
@@ -66,8 +78,9 @@ t.test('a failure of the processor is the failure of the job', async t => {
 t.test('what a failed run has written is not kept', async t => {
   const { worker, submit, reaches, database } = await setUp(t)
   worker.start()
-  await reaches(await submit('break', {}, { maxAttempts: 1 }), 'failed')
-  t.equal(database.reader.prepare('SELECT count(*) FROM JobResultChunk').pluck().get(), 0)
+  const jobId = await submit('break', {}, { maxAttempts: 1 })
+  t.match(await reaches(jobId, 'failed'), { partialResultAvailable: false, resultAvailable: false })
+  t.same(database.reader.prepare('SELECT holder, id, forgetAt FROM OrphanedBytes').all(), [{ holder: 'JobResultChunk', id: jobId, forgetAt: 0 }])
 })
 
 t.test('what failed by accident is tried again, after a while', async t => {
@@ -167,9 +180,9 @@ t.test('as many jobs at once as there are slots', async t => {
 })
 
 t.test('a claim that fails is reported, and tried again', async t => {
-  const { open, runJob, submit, reaches, errors } = await setUp(t)
+  const { open, claimJob, submit, reaches, errors } = await setUp(t)
   let failures = 1
-  const worker = open({ runJob: { ...runJob, claim: (...args) => failures-- > 0 ? Promise.reject(new Error('busy')) : runJob.claim(...args) } })
+  const worker = open({ claimJob: (...args) => failures-- > 0 ? Promise.reject(new Error('busy')) : claimJob(...args) })
   t.teardown(() => worker.stop(0))
   const jobId = await submit('echo', { text: '1' })
   worker.start()
@@ -178,11 +191,101 @@ t.test('a claim that fails is reported, and tried again', async t => {
 })
 
 t.test('what a dead worker held is taken up again', async t => {
-  const { runJob, worker, submit, reaches } = await setUp(t)
+  const { claimJob, rescueJobs, worker, submit, reaches } = await setUp(t)
   const jobId = await submit('echo', { text: '1' })
-  t.match(await runJob.claim(types, embeddedHolder, 60_000), { jobId })
-  t.equal(await runJob.rescue(), 0, 'its lease has not run out')
-  t.equal(await runJob.rescue(embeddedHolder), 1)
+  t.match(await claimJob({ types, tenant: null }, embeddedHolder, 60_000), { jobId })
+  t.equal(await rescueJobs(), 0, 'its lease has not run out')
   worker.start()
   t.match(await reaches(jobId, 'succeeded'), { attempt: 2 })
+})
+
+t.test('a run that is cancelled stops at once, and its slot is free', async t => {
+  const { worker, submit, reaches, cancel, database, errors } = await setUp(t, { leaseMs: 3_600_000 })
+  worker.start()
+  const jobId = await submit('stall', {})
+  await reaches(jobId, 'running')
+  t.equal(await cancel(jobId), 'asked')
+  t.match(await reaches(jobId, 'cancelled'), { failure: { code: 'JOB_CANCELLED' }, isTerminal: true, isSuccess: false, cancelRequested: true, attempt: 1 })
+  await reaches(await submit('echo', { text: '1' }), 'succeeded')
+  t.equal(database.reader.prepare('SELECT count(*) FROM JobQueue').pluck().get(), 0)
+  t.same(errors, [], 'which is no failure of the worker')
+})
+
+t.test('a cancellation that another process took in reaches the run with its next heartbeat', async t => {
+  const { worker, submit, reaches, transact, expose } = await setUp(t, { leaseMs: 300 })
+  worker.start()
+  const jobId = await submit('stall', {})
+  await reaches(jobId, 'running')
+  const elsewhere = createCancelJob({ transact, expose, now: () => Date.now(), onTransition: () => {}, graceMs: 3_600_000, onAsked: () => {} })
+  await elsewhere(jobId, () => true)
+  t.match(await reaches(jobId, 'cancelled'), { attempt: 1 })
+})
+
+t.test('or with its next progress', async t => {
+  const { open, worker: idle, runJob, submit, reaches, transact, expose } = await setUp(t, { leaseMs: 3_600_000 })
+  await idle.stop(0)
+  const elsewhere = createCancelJob({ transact, expose, now: () => Date.now(), onTransition: () => {}, graceMs: 3_600_000, onAsked: () => {} })
+  const worker = open({
+    runJob: {
+      ...runJob,
+      progress: async (lease, update) => {
+        await elsewhere(lease.jobId, () => true)
+        return await runJob.progress(lease, update)
+      }
+    }
+  })
+  t.teardown(() => worker.stop(0))
+  worker.start()
+  t.match(await reaches(await submit('report-and-stall', {}), 'cancelled'), { attempt: 1, progress: { percent: 10 } })
+})
+
+t.test('a queued job that is cancelled is never run', async t => {
+  const { worker, submit, reaches, cancel, read } = await setUp(t)
+  const jobId = await submit('echo', { text: '1' })
+  t.equal(await cancel(jobId), 'cancelled')
+  worker.start()
+  await reaches(await submit('echo', { text: '1' }), 'succeeded')
+  t.match(await read(jobId), { status: 'cancelled', attempt: 0, startedAt: null })
+})
+
+t.test('a job that has ended before the notice stays as it ended', async t => {
+  const { worker, submit, reaches, cancel, read } = await setUp(t)
+  worker.start()
+  const jobId = await submit('echo', { text: '1' })
+  await reaches(jobId, 'succeeded')
+  t.equal(await cancel(jobId), 'finished')
+  worker.cancel(jobId)
+  t.match(await read(jobId), { status: 'succeeded' })
+})
+
+t.test('raw bytes reach the processor, in order and whole, and what it counted is recorded', async t => {
+  const { worker, submit, storeInput, reaches, database } = await setUp(t)
+  const bytes = Buffer.from('0123456789'.repeat(60_000))
+  const raw = await storeInput((async function * () { yield bytes })(), 'text/plain', bytes.length)
+  const jobId = await submit('measure', { unit: 'byte' }, {}, raw)
+  worker.start()
+  const data = await reaches(jobId, 'succeeded')
+  t.match(data, { result: { unit: 'byte', sizeBytes: 600_000, sha256: raw.sha256 }, progress: { message: 'measured 600000' } })
+  const events = database.reader.prepare<[], { at: string }>('SELECT * FROM SanitizationEvent').all()
+  t.match(events, [{ jobId, kind: 'byte', count: 600_000 }])
+  t.ok(Number.isInteger(Date.parse(events[0]?.at ?? '')))
+  t.match(database.reader.prepare('SELECT holder, id FROM OrphanedBytes').all(), [{ holder: 'JobInputChunk', id: raw.inputId }], 'then they are of no more use')
+})
+
+t.test('raw bytes for a processor that takes none are a failure that is told', async t => {
+  const { worker, submit, storeInput, reaches } = await setUp(t)
+  const raw = await storeInput((async function * () { yield Buffer.from('x') })(), 'text/plain', 1)
+  worker.start()
+  t.match(await reaches(await submit('echo', { text: '1' }, {}, raw), 'failed'), { failure: { code: 'INVALID_INPUT' }, attempt: 1 })
+})
+
+t.test('what a run has sent can be seen while it runs', async t => {
+  const { worker, submit, reaches, database, cancel, read } = await setUp(t)
+  worker.start()
+  const jobId = await submit('half', {})
+  await until(async () => (await read(jobId)).partialResultAvailable === true, 'the first bytes')
+  t.match(await read(jobId), { status: 'running', resultAvailable: false })
+  t.match(database.reader.prepare('SELECT resultContentType, resultFileName FROM JobQueue').get(), { resultContentType: 'text/csv', resultFileName: 'half.csv' })
+  await cancel(jobId)
+  t.match(await reaches(jobId, 'cancelled'), { partialResultAvailable: false })
 })

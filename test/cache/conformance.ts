@@ -12,13 +12,17 @@ export const entryAt = (version: number, more: Partial<Entry> = {}): Entry => {
     percent: 40,
     pollAfterMs: 1000,
     expiredAt: 0,
+    hasResult: true,
+    canCancel: true,
     v1Body: `{"jobId":"${jobId}","v":${version}}`,
     taskBody: `{"success":true,"data":{"v":${version}}}`,
     ...more
   }
 }
 
-export const absent: Entry = entryAt(0, { state: 'absent', tenant: null, percent: 0, pollAfterMs: 0, v1Body: '', taskBody: '' })
+export const absent: Entry = entryAt(0, {
+  state: 'absent', tenant: null, percent: 0, pollAfterMs: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
+})
 
 /** A cache under test; `evict` empties a cell as memory pressure would. */
 export type CacheUnderTest = { cache: StatusCache, evict: (epoch: string, jobId: string) => Promise<void> }
@@ -132,6 +136,67 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     await filled(cache, absent)
     await cache.outdate(epoch, 'job-1', 1)
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'known absence gives way')
+  })
+
+  t.test('many cells are looked up at once, in the order asked', async t => {
+    const { cache } = await open(t)
+    const miss = { kind: 'miss' }
+    t.same(await cache.getMany(epoch, []), [])
+    t.same(await cache.getMany(epoch, ['job-1', 'job-2']), [miss, miss])
+    const entry = entryAt(3, { jobId: 'job-2' })
+    await filled(cache, entry)
+    const hit = { kind: 'hit', entry }
+    t.same(await cache.getMany(epoch, ['job-1', 'job-2', 'job-3', 'job-2']), [miss, hit, miss, hit])
+    t.same(await cache.getMany('e2', ['job-2']), [miss], 'of this epoch')
+    await cache.lease(epoch, 'job-1', 'a')
+    t.equal((await cache.getMany(epoch, ['job-1']))[0]?.kind, 'miss', 'a token is no hit')
+  })
+
+  t.test('many entries are exposed as each would be by itself', async t => {
+    for (const before of ['empty', 'token', 'older', 'same', 'newer', 'absent'] as const) {
+      await t.test(before, async t => {
+        const one = await open(t)
+        const many = await open(t)
+        for (const { cache } of [one, many]) {
+          if (before === 'token') await cache.lease(epoch, 'job-1', 'filler')
+          if (before === 'absent') await filled(cache, absent)
+          if (before === 'older') await filled(cache, entryAt(6))
+          if (before === 'same') await filled(cache, entryAt(7, { percent: 1 }))
+          if (before === 'newer') await filled(cache, entryAt(8))
+        }
+        await one.cache.expose(epoch, entryAt(7), null)
+        await many.cache.exposeMany(epoch, [entryAt(7)])
+        const found = await many.cache.get(epoch, 'job-1')
+        t.same(found, await one.cache.get(epoch, 'job-1'))
+        t.match(found, { empty: { kind: 'miss' }, token: { kind: 'miss' }, older: { entry: { version: 7 } }, same: { entry: { percent: 1 } }, newer: { entry: { version: 8 } }, absent: { entry: { version: 7 } } }[before])
+        t.same(await many.cache.lease(epoch, 'job-1', 'next'), await one.cache.lease(epoch, 'job-1', 'next'), 'and a fill under way is as dead')
+      })
+    }
+  })
+
+  t.test('of several entries of one job the newest stays; nothing to expose is nothing to do', async t => {
+    const { cache } = await open(t)
+    await cache.exposeMany(epoch, [])
+    await filled(cache, entryAt(1))
+    await filled(cache, entryAt(2, { jobId: 'job-3' }))
+    await cache.exposeMany(epoch, [entryAt(3), entryAt(2), entryAt(9, { jobId: 'job-2' }), entryAt(4, { jobId: 'job-3' })])
+    t.match(await cache.get(epoch, 'job-1'), { entry: { version: 3 } })
+    t.match(await cache.get(epoch, 'job-3'), { entry: { version: 4 } })
+    t.same(await cache.get(epoch, 'job-2'), { kind: 'miss' }, 'and no other cell is filled')
+  })
+
+  t.test('every fact of an entry comes back', async t => {
+    const { cache } = await open(t)
+    const facts: Array<Partial<Entry>> = [
+      { hasResult: false }, { canCancel: false }, { hasResult: false, canCancel: false }, { tenant: null }, { tenant: '' },
+      { state: 'cancelled', pollAfterMs: 0, percent: 100 }, { state: 'expired', expiredAt: 8_640_000_000_000_000, v1Body: '', taskBody: '' }, { state: 'invalid' }
+    ]
+    for (const [number, more] of facts.entries()) {
+      const entry = entryAt(number + 1, { ...more, jobId: `job-${number}` })
+      await filled(cache, entry)
+      t.same(await cache.get(epoch, entry.jobId), { kind: 'hit', entry })
+      t.same(await cache.getMany(epoch, [entry.jobId]), [{ kind: 'hit', entry }])
+    }
   })
 
   t.test('epochs and jobs are apart', async t => {

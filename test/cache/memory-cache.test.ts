@@ -7,9 +7,11 @@ const e = 'e1'
 
 t.test('keeps the promises of a status cache', t => {
   cacheConformance(t, () => {
-    const cache = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 1 })
-    // With room for one cell, any other job's pushes it out.
-    const evict = async (epoch: string) => { await cache.lease(epoch, 'pressure', 'p') }
+    const cache = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 2 })
+    // With room for two cells, those of two other jobs push any out.
+    const evict = async (epoch: string) => {
+      for (const jobId of ['pressure', 'more-pressure']) await cache.lease(epoch, jobId, 'p')
+    }
     return Promise.resolve({ cache, evict })
   })
   t.end()
@@ -41,7 +43,7 @@ t.test('is bounded', async t => {
 })
 
 t.test('times to live are spread, and never longer than their bound', t => {
-  const bounds = { queued: 2000, running: 2000, invalid: 2000, absent: 3000, succeeded: 3_600_000, failed: 3_600_000, expired: 3_600_000 } as const
+  const bounds = { queued: 2000, running: 2000, invalid: 2000, absent: 3000, succeeded: 3_600_000, failed: 3_600_000, cancelled: 3_600_000, expired: 3_600_000 } as const
   for (const [state, bound] of Object.entries(bounds)) {
     t.equal(timeToLiveMs(state as keyof typeof bounds, 0), bound)
     t.equal(timeToLiveMs(state as keyof typeof bounds, 0.5), bound * 0.9)

@@ -1,4 +1,7 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import t, { type Test } from 'tap'
+import { encodeEntry } from '../../src/cache/entry-codec.ts'
 import { createRedisCache, type RedisCache, redisOptions } from '../../src/cache/redis-cache.ts'
 import { freePort, type PrivateRedis, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
@@ -49,10 +52,10 @@ t.test('with a Redis', async t => {
   t.test('bytes of others in a cell are no entry, are cleared away, and block nothing', async t => {
     const cache = await open(t, redis)
     const key = `js:${cache.incarnation}:${e}:job-1`
-    const good = 'E5 running 1 0 0 job-1 - 13 2\n{"jobId":"job-1",}{}'
+    const good = encodeEntry(entryAt(5))
     const planted = [
-      'garbage', '', 'E99 running 1 0 0 job-1 - 5 5\nshort', 'E9 running 1 0 0 job-2 - 0 0\n', 'E9 nostate 1 0 0 job-1 - 0 0\n',
-      'E9 running 1 0 0 job-1 - 2 2\n{}{}', good.replace('E5', 'Ex')
+      'garbage', '', good.slice(0, -1), `${good} `, good.replaceAll('job-1', 'job-2'), good.replace('running', 'nostate'), good.replace('E5', 'Ex'),
+      good.replace('E5', 'E'), good.replace('{"jobId"', '{"jobNo"'), good.replace(' 11 ', ' ')
     ]
     for (const bytes of planted) {
       await redis.client.set(key, bytes)
@@ -98,9 +101,41 @@ t.test('commands to a Redis that is away fail at once, and the cache comes back 
   await t.rejects(cache.get(e, 'job-1'))
   await t.rejects(cache.lease(e, 'job-1', 'a'))
   await t.rejects(cache.expose(e, entryAt(1), null))
+  await t.rejects(cache.getMany(e, ['job-1', 'job-2']))
+  await t.rejects(cache.exposeMany(e, [entryAt(1), entryAt(1, { jobId: 'job-2' })]))
   await redis.restart()
   await until(async () => await cache.identify().then(() => true, () => false), 'the connection')
   t.same(await cache.lease(e, 'job-1', 'b'), { kind: 'token', token: 'b' }, 'back, and empty')
+})
+
+t.test('many commands are sent before the first is answered', async t => {
+  const redis = await startRedis(t)
+  const gate = { awaited: 0, seen: 0, held: [] as Array<() => void> }
+  // Answers nothing until it has got as many commands as are awaited.
+  const proxy = createServer(client => {
+    const server = connect(redis.port, '127.0.0.1')
+    client.on('data', bytes => {
+      gate.seen += String(bytes).split('js:').length - 1
+      server.write(bytes)
+      if (gate.seen >= gate.awaited) for (const answer of gate.held.splice(0)) answer()
+    })
+    server.on('data', bytes => {
+      const answer = () => { client.write(bytes) }
+      if (gate.seen >= gate.awaited) answer()
+      else gate.held.push(answer)
+    })
+    client.on('close', () => { server.destroy() })
+    server.on('close', () => { client.destroy() })
+  }).listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  t.teardown(() => { proxy.close() })
+  const cache = await open(t, { url: `redis://127.0.0.1:${(proxy.address() as AddressInfo).port}` })
+  const jobIds = ['job-1', 'job-2', 'job-3']
+  const await3 = () => { Object.assign(gate, { awaited: 3, seen: 0 }) }
+  await3()
+  t.equal((await cache.getMany(e, jobIds)).length, 3)
+  await3()
+  await t.resolves(cache.exposeMany(e, jobIds.map(jobId => entryAt(1, { jobId }))))
 })
 
 t.test('a command to a Redis that hangs is given up', async t => {

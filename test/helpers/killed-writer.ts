@@ -1,5 +1,4 @@
 import { openDatabase } from '../../src/store/database.ts'
-import { createQueueLook } from '../../src/store/queue.ts'
 import { createTransact } from '../../src/store/transact.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 
@@ -12,12 +11,12 @@ const [, , path = '', jobId = '', leaseToken = ''] = process.argv
 const database = openDatabase(path)
 const { progress } = createRunJob({
   transact: createTransact({ database, now: () => performance.now() }),
-  queue: createQueueLook({ database }),
   expose: () => {
     process.kill(process.pid, 'SIGKILL')
     return new Promise(() => {})
   },
-  randomId: () => 'id',
+  resultRetentionMs: 1000,
+  graceMs: 1000,
   now: () => Date.now(),
   onTransition: () => {}
 })

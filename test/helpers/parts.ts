@@ -35,7 +35,7 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
   const reads: ReadSource[] = []
   const find = aroundFind === undefined ? store.find : aroundFind(store.find)
   const expose = createExpose({ cache, epoch, toEntry })
-  const readStatus = createReadStatus({
+  const { readStatus, readMany } = createReadStatus({
     cache,
     epoch,
     expose: aroundExpose === undefined ? expose : aroundExpose(expose),
@@ -53,6 +53,7 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
     changeLog,
     expose,
     readStatus,
+    readMany,
     reads,
     /** Runs SQL as another program would. */
     sql: (text: string) => { foreign.exec(text) },

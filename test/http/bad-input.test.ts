@@ -177,7 +177,7 @@ t.test('query strings on a status are no matter', async t => {
 })
 
 t.test('methods that a route does not have are 404 NOT_FOUND', async t => {
-  for (const [method, path] of [['PUT', '/api/v1/jobs/job-123'], ['DELETE', '/api/v1/jobs/job-123'], ['PATCH', '/api/jobs/job-123/status'], ['POST', '/api/v1/jobs/job-123/result'], ['OPTIONS', '/api/v1/jobs'], ['POST', '/livez']] as const) {
+  for (const [method, path] of [['PUT', '/api/v1/jobs/job-123'], ['DELETE', '/api/jobs/job-123/status'], ['PATCH', '/api/jobs/job-123/status'], ['POST', '/api/v1/jobs/job-123/result'], ['OPTIONS', '/api/v1/jobs'], ['POST', '/livez']] as const) {
     const answer = await ask(path, { method })
     t.equal(answer.status, 404, `${method} ${path}`)
     t.match(await answer.text(), /"code":"NOT_FOUND"/)

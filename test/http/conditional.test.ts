@@ -10,13 +10,14 @@ await insertRows(service,
   { jobId: 'queued', status: 'Queued' },
   { jobId: 'running', status: 'Running', progressPercent: 42.9, etaSeconds: 20 },
   { jobId: 'succeeded', status: 'Succeeded' },
-  { jobId: 'failed', status: 'Failed', progressPercent: 7 })
+  { jobId: 'failed', status: 'Failed', progressPercent: 7 },
+  { jobId: 'cancelled', status: 'Failed', cancelledAt: '2026-01-01T00:00:00Z', progressPercent: 8 })
 
 const eTagOf = async (path: string) => (await ask(path)).headers.get('etag') ?? ''
 const condition = (eTag: string) => ({ headers: { 'if-none-match': eTag } })
 
 t.test('both views carry ETag, Cache-Control, Vary, Job-State, Job-Progress and Link', async t => {
-  const expected = { queued: 0, running: 42, succeeded: 100, failed: 7 }
+  const expected = { queued: 0, running: 42, succeeded: 100, failed: 7, cancelled: 8 }
   for (const [id, percent] of Object.entries(expected)) {
     for (const path of both(id)) {
       const { headers } = await ask(path)
@@ -38,23 +39,33 @@ t.test('Retry-After and retry-after-ms are there until the job has ended', async
     t.ok(Number.isInteger(ms) && ms >= 1 && ms <= seconds * 1000)
   }
   t.equal((await ask('/api/v1/jobs/running')).headers.get('retry-after'), '5', 'a quarter of the estimate')
-  for (const path of [...both('succeeded'), ...both('failed')]) {
+  for (const path of [...both('succeeded'), ...both('failed'), ...both('cancelled')]) {
     const { headers } = await ask(path)
     t.notOk(headers.has('retry-after') || headers.has('retry-after-ms'), path)
   }
 })
 
-t.test('Link names routes that exist, under the prefix that was asked', async t => {
-  for (const path of [...both('queued'), ...both('succeeded'), ...both('failed')]) {
-    const link = (await ask(path)).headers.get('link') ?? ''
-    const links = [...link.matchAll(/<([^>]+)>; rel="(\w+)"/g)].map(([, target = '', rel = '']) => ({ target, rel }))
-    t.ok(links.some(({ rel }) => rel === 'status'), path)
-    t.equal(links.find(({ rel }) => rel === 'status')?.target, path)
-    t.equal(links.some(({ rel }) => rel === 'result'), !path.includes('failed'), 'a failed job has no result to fetch')
-    for (const { target, rel } of links) {
-      t.ok(['status', 'result'].includes(rel), rel)
-      const answer = await ask(target)
-      t.not((await answer.text()).includes('"NOT_FOUND"'), true, `${rel}: ${target}`)
+t.test('Link names the routes of the job that exist, under the prefix that was asked', async t => {
+  const own = await service.submit('nobody-runs-this', null)
+  await insertRows(service, { jobId: 'elsewhere', status: 'Succeeded', resultUrl: 'https://example.org/a' })
+  const expected = {
+    [own]: ['status', 'result', 'cancel'],
+    queued: ['status', 'result'],
+    running: ['status', 'result'],
+    succeeded: ['status'],
+    elsewhere: ['status', 'result'],
+    failed: ['status']
+  }
+  for (const [id, rels] of Object.entries(expected)) {
+    for (const path of both(id)) {
+      const link = (await ask(path)).headers.get('link') ?? ''
+      const links = [...link.matchAll(/<([^>]+)>; rel="(\w+)"/g)].map(([, target = '', rel = '']) => ({ target, rel }))
+      t.same(links.map(({ rel }) => rel), rels, path)
+      t.equal(links[0]?.target, path)
+      for (const { target, rel } of links) {
+        const answer = await ask(target, { method: rel === 'cancel' ? 'POST' : 'GET', claims: { scope: 'jobs:read' } })
+        t.equal(answer.status, { status: 200, result: id === 'elsewhere' ? 303 : 202, cancel: 403 }[rel], `${rel}: ${target}`)
+      }
     }
   }
 })

@@ -96,10 +96,16 @@ t.test('every example in the document is valid by the schema beside it', async t
   t.ok(count >= 11)
 })
 
+t.test('a body that may be empty is not required', async t => {
+  const required = operations.filter(({ operation }) => operation.requestBody !== undefined)
+    .map(({ path, operation }) => [path.split('/').at(-1), operation.requestBody.required])
+  t.match(Object.fromEntries(required), { progress: false, complete: false, fail: true, claim: true, jobs: true, sanitize: true })
+})
+
 t.test('there is an example for each state of a job, in both views', async t => {
   for (const path of ['/api/v1/jobs/{jobId}', '/api/jobs/{taskId}/status']) {
     const { examples } = document.paths[path].get.responses['200'].content['application/json']
-    t.same(Object.keys(examples), ['queued', 'running', 'succeeded', 'failed'])
+    t.same(Object.keys(examples), ['queued', 'running', 'succeeded', 'failed', 'cancelled'])
   }
 })
 
@@ -120,6 +126,10 @@ t.test('answers of the routes that read are as documented, good and bad', async 
         await expectDocumented(t, path, method, await ask(target, { headers: { accept } }))
       }
       await expectDocumented(t, path, method, await ask(target, { headers: { 'if-none-match': '*' } }))
+      await expectDocumented(t, path, method, await ask(target, { headers: { range: 'bytes=0-9' } }))
+      await expectDocumented(t, path, method, await ask(target, { headers: { range: 'bytes=9999999-' } }))
+      await expectDocumented(t, path, method, await ask(`${target}?partial=true`))
+      await expectDocumented(t, path, method, await ask(`${target}?offset=x`))
     }
     const target = path.replace(/\{\w+\}/, 'queued')
     await expectDocumented(t, path, method, await ask(target, { claims: { scope: '' } }))
@@ -141,6 +151,68 @@ t.test('answers to submissions are as documented, good and bad', async t => {
   await post({ type: 'x', input: 'a'.repeat(1024 * 1024) })
   await post('x', { 'content-type': 'text/plain' })
   await post({ type: 'report', input: {} }, {}, { scope: 'jobs:write' })
+})
+
+t.test('answers about many jobs are as documented', async t => {
+  for (const query of ['', '?limit=2', '?limit=0', '?ids=queued,nobody,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01']) {
+    await expectDocumented(t, '/api/v1/jobs', 'get', await ask(`/api/v1/jobs${query}`))
+  }
+})
+
+t.test('answers to sanitization are as documented, good and bad', async t => {
+  for (const path of ['/api/sanitize', '/api/sanitize/async']) {
+    const post = async (body: unknown, headers: Record<string, string> = {}) => {
+      await expectDocumented(t, path, 'post', await ask(path, { method: 'POST', body, headers }))
+    }
+    await post({ content: 'a', contentType: 'text/plain' }, { 'idempotency-key': `of ${path}`.replace(' ', '-') })
+    await post({ content: 'b', contentType: 'text/plain' }, { 'idempotency-key': `of ${path}`.replace(' ', '-') })
+    await post({ content: '{', contentType: 'application/json' })
+    await post({ content: 1 })
+    await post('a', { 'content-type': 'text/xml' })
+    await post('a', { 'content-type': 'text/plain' })
+    await post({ content: 'a'.repeat(5 * 1024 * 1024), contentType: 'text/plain' })
+  }
+})
+
+t.test('answers to commands and to workers are as documented, good and bad', async t => {
+  const claims = { scope: 'jobs:read jobs:write jobs:work' }
+  const call = async (method: string, path: string, jobId: string, more: Json = {}) => {
+    const answer = await ask(path.replace(/\{\w+\}/, jobId) + (more.query ?? ''), { method, claims, ...more })
+    const kept = answer.clone()
+    await expectDocumented(t, path, method.toLowerCase(), answer)
+    return kept
+  }
+  const worker = '/api/v1/worker/jobs/{jobId}'
+  const claim = async () => {
+    const jobId = await service.submit('mine', { a: 1 })
+    const { leaseToken } = await (await call('POST', '/api/v1/worker/claim', '', { body: { types: ['mine'] } })).json() as Json
+    return { jobId, headers: { 'lease-token': leaseToken } }
+  }
+  await call('POST', '/api/v1/worker/claim', '', { body: { types: ['nothing'] } })
+  await call('POST', '/api/v1/worker/claim', '', { body: { types: [] } })
+  const { jobId, headers } = await claim()
+  for (const headersOrNot of [headers, {}, { 'lease-token': 'x' }]) {
+    await call('GET', `${worker}/input`, jobId, { headers: headersOrNot })
+    await call('POST', `${worker}/progress`, jobId, { body: { percent: 3 }, headers: headersOrNot })
+    await call('PUT', `${worker}/result`, jobId, { query: '?offset=0', body: 'abc', headers: { ...headersOrNot, 'content-type': 'text/plain' } })
+  }
+  await call('PUT', `${worker}/result`, jobId, { query: '?offset=9', body: 'abc', headers: { ...headers, 'content-type': 'text/plain' } })
+  await call('DELETE', '/api/v1/jobs/{jobId}', jobId)
+  await expectDocumented(t, '/api/v1/jobs/{jobId}/result', 'get', await ask(`/api/v1/jobs/${jobId}/result?partial=true`))
+  await expectDocumented(t, '/api/v1/jobs/{jobId}/result', 'get', await ask(`/api/v1/jobs/${jobId}/result?partial=true&offset=99`))
+  await call('POST', `${worker}/complete`, jobId, { headers, body: { result: 1 } })
+  await call('POST', `${worker}/complete`, jobId, { headers, body: {} })
+  await call('POST', `${worker}/complete`, jobId, { headers, body: {} })
+  await call('POST', '/api/v1/jobs/{jobId}/cancel', jobId)
+  const second = await claim()
+  for (const path of ['/api/v1/jobs/{jobId}/cancel', '/api/jobs/{taskId}/cancel']) await call('POST', path, second.jobId)
+  await call('POST', `${worker}/fail`, second.jobId, { headers: second.headers, body: { error: { code: 'X', message: 'x' } } })
+  await call('POST', `${worker}/fail`, second.jobId, { headers: second.headers, body: {} })
+  for (const path of ['/api/v1/jobs/{jobId}/cancel', '/api/jobs/{taskId}/cancel']) {
+    for (const id of [second.jobId, 'running', 'succeeded', 'nobody', 'erased', 'a%20b']) await call('POST', path, id)
+    await call('POST', path, second.jobId, { body: { more: 1 } })
+  }
+  for (const id of ['nobody', 'erased', 'running', second.jobId, second.jobId]) await call('DELETE', '/api/v1/jobs/{jobId}', id)
 })
 
 t.test('answers for operators are as documented', async t => {

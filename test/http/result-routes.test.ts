@@ -108,6 +108,17 @@ t.test('a failed job has no result: 409 JOB_FAILED', async t => {
   }
 })
 
+t.test('a cancelled job has no result: 409 JOB_CANCELLED', async t => {
+  await insertRows(service, { jobId: 'cancelled', status: 'Failed', cancelledAt: '2026-01-31T12:00:00Z' })
+  for (const query of ['', '?partial=true']) {
+    const [v1, task] = await Promise.all(both('cancelled').map(path => ask(path + query)))
+    t.equal(v1?.status, 409)
+    t.match(await v1?.json(), { code: 'JOB_CANCELLED', jobStatus: 'Failed' })
+    t.equal(task?.status, 409)
+    t.match(await task?.json(), { success: false, error: { code: 'JOB_CANCELLED', details: { jobStatus: 'Failed' } } })
+  }
+})
+
 t.test('a result elsewhere is 303 to it', async t => {
   const places = ['https://files.example.org/a%20b.csv?x=1#y', 'http://127.0.0.1:9/a', 'HTTPS://EXAMPLE.ORG/ü']
   await insertRows(service, ...places.map((resultUrl, at) => ({ jobId: `elsewhere-${at}`, status: 'Succeeded', resultUrl })))
@@ -116,6 +127,7 @@ t.test('a result elsewhere is 303 to it', async t => {
       const answer = await ask(path)
       t.equal(answer.status, 303)
       t.equal(answer.headers.get('location'), new URL(place).href)
+      t.equal((await ask(`${path}?partial=true`)).status, 303)
       t.equal(await answer.text(), '')
       t.match(answer.headers.get('cache-control'), /private/)
     }
@@ -138,5 +150,6 @@ t.test('a result that another program deleted with its row is 410', async t => {
   const { jobId } = await finished(await submit('report', {}))
   await service.sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   for (const path of both(jobId)) t.equal((await ask(path)).status, 410, path)
-  t.equal(await service.sql(`SELECT count(*) FROM JobResultChunk WHERE jobId = '${jobId}'`), '0')
+  t.match(await askJson(both(jobId)[0] ?? ''), { code: 'JOB_EXPIRED', expiredAt: String })
+  t.match(await askJson(both(jobId)[1] ?? ''), { success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt: String } } })
 })

@@ -1,6 +1,9 @@
+import { join } from 'node:path'
 import t from 'tap'
-import { startService } from '../helpers/service.ts'
+import { type Json, startService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
 import { cacheReads, forceRow, insertRows, storeReads } from './rows.ts'
+import { createWorkerClient, jsonOf } from './worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson } = service
@@ -173,4 +176,196 @@ t.test('BR-001: a record that would break the schema of a view is not sent eithe
   const error = service.logs.find(line => line.level >= 50 && line.jobId === 'over' && /BR-001/.test(line.msg))
   t.match(error?.err?.message, /percent maximum/, 'the log names field and rule')
   t.notMatch(error?.err?.message, /150/)
+})
+
+/*
+ * Every row of the table that says what is shown of a job, for what happened to it: made to happen, then read in the
+ * record and in both views.
+ */
+
+const happening = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'happening.db'))
+const worker = createWorkerClient(happening)
+
+const submitted = (type: string, more: object = {}) =>
+  jsonOf(happening.ask('/api/v1/jobs', { method: 'POST', body: { type, input: null, ...more } })).then(({ jobId }: Json) => jobId as string)
+
+const begun = async (type: string, more: object = {}) => {
+  await submitted(type, more)
+  return await worker.claimed(type)
+}
+
+const succeeded = async (type: string, more: object = {}) => {
+  const { jobId, leaseToken } = await begun(type, more)
+  await worker.report(jobId, 'complete', leaseToken, { result: { rows: 3 } })
+  return jobId
+}
+
+const cancelled = async (jobId: string) => {
+  await happening.ask(`/api/jobs/${jobId}/cancel`, { method: 'POST' })
+  return jobId
+}
+
+const failed = async (type: string, retryable: boolean) => {
+  const { jobId, leaseToken } = await begun(type)
+  await worker.report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'm' }, retryable })
+  return jobId
+}
+
+const answers = (jobId: string, claims = {}) => Promise.all([happening.ask(`/api/v1/jobs/${jobId}`, { claims }), happening.ask(`/api/jobs/${jobId}/status`, { claims })])
+const answered = (jobId: string, status: number) => until(async () => (await answers(jobId)).every(answer => answer.status === status), `${status} for ${jobId}`)
+
+const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+const jobCancelled = { code: 'JOB_CANCELLED', message: 'The job was cancelled.' }
+const live = { isTerminal: false, isSuccess: false, finishedAt: null, failure: null, result: null, resultUrl: null, resultAvailable: false, expiresAt: null, expiredAt: null, pollAfterMs: 1000 }
+const ended = { isTerminal: true, finishedAt: time, partialResultAvailable: false, pollAfterMs: null }
+const well = { ...ended, status: 'succeeded', isSuccess: true, failure: null, cancelRequested: false }
+const badly = { ...ended, isSuccess: false, result: null, resultUrl: null, resultAvailable: false, expiresAt: null, expiredAt: null }
+
+type Happening = {
+  what: string
+  make: () => Promise<string>
+  /** Status, and which of cancelRequestedAt, cancelledAt and resultExpiredAt are set, as the record has them. */
+  record: string
+  v1: object
+  task: object
+  links: string[]
+}
+
+const happenings: Happening[] = [
+  {
+    what: 'accepted, not started',
+    make: () => submitted('waiting'),
+    record: 'Queued|0|0|0',
+    v1: { status: 'Queued', startTime: time, endTime: null, resultUrl: null, errorDetails: null },
+    task: { ...live, status: 'queued', attempt: 0, cancelRequested: false, startedAt: null, partialResultAvailable: false },
+    links: ['status', 'result', 'cancel']
+  },
+  {
+    what: 'queued again for a retry',
+    make: () => failed('again', true),
+    record: 'Queued|0|0|0',
+    v1: { status: 'Queued', startTime: time, endTime: null, resultUrl: null, errorDetails: null },
+    task: { ...live, status: 'queued', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false },
+    links: ['status', 'result', 'cancel']
+  },
+  {
+    what: 'a worker runs it',
+    make: async () => (await begun('running')).jobId,
+    record: 'Running|0|0|0',
+    v1: { status: 'Running', startTime: time, endTime: null, resultUrl: null, errorDetails: null },
+    task: { ...live, status: 'running', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false },
+    links: ['status', 'result', 'cancel']
+  },
+  {
+    what: 'running, and bytes of its result have come',
+    make: async () => {
+      const { jobId, leaseToken } = await begun('uploading')
+      await worker.upload(jobId, leaseToken, 0, 'half')
+      return jobId
+    },
+    record: 'Running|0|0|0',
+    v1: { status: 'Running', resultUrl: null, errorDetails: null },
+    task: { ...live, status: 'running', cancelRequested: false, partialResultAvailable: true },
+    links: ['status', 'result', 'cancel']
+  },
+  {
+    what: 'running, cancel asked',
+    make: async () => await cancelled((await begun('stopping')).jobId),
+    record: 'Running|1|0|0',
+    v1: { status: 'Running', endTime: null, resultUrl: null, errorDetails: null },
+    task: { ...live, status: 'running', cancelRequested: true },
+    links: ['status', 'result', 'cancel']
+  },
+  {
+    what: 'finished well',
+    make: () => succeeded('good'),
+    record: 'Succeeded|0|0|0',
+    v1: { status: 'Succeeded', startTime: time, endTime: time, resultUrl: /^\/api\/v1\/jobs\/.*\/result$/, errorDetails: null },
+    task: { ...well, resultAvailable: true, resultUrl: /^\/api\/jobs\/.*\/result$/, result: { rows: 3 }, expiresAt: time, expiredAt: null },
+    links: ['status', 'result']
+  },
+  {
+    what: 'finished well, without a result',
+    make: async () => {
+      const { jobId, leaseToken } = await begun('resultless')
+      await worker.report(jobId, 'complete', leaseToken, {})
+      return jobId
+    },
+    record: 'Succeeded|0|0|0',
+    v1: { status: 'Succeeded', endTime: time, resultUrl: null, errorDetails: null },
+    task: { ...well, resultAvailable: false, resultUrl: null, result: null, expiresAt: null, expiredAt: null },
+    links: ['status']
+  },
+  {
+    what: 'finished badly',
+    make: () => failed('bad', false),
+    record: 'Failed|0|0|0',
+    v1: { status: 'Failed', endTime: time, resultUrl: null, errorDetails: { code: 'E', message: 'm' } },
+    task: { ...badly, status: 'failed', cancelRequested: false, failure: { code: 'E', message: 'm' } },
+    links: ['status']
+  },
+  {
+    what: 'cancelled',
+    make: async () => await cancelled(await submitted('unwanted')),
+    record: 'Failed|0|1|0',
+    v1: { status: 'Failed', endTime: time, resultUrl: null, errorDetails: jobCancelled },
+    task: { ...badly, status: 'cancelled', cancelRequested: true, failure: jobCancelled },
+    links: ['status']
+  },
+  {
+    what: 'its result is past its retention',
+    make: async () => {
+      const jobId = await succeeded('brief', { retentionSeconds: 1 })
+      await until(async () => (await happening.askJson(`/api/jobs/${jobId}/status`)).data.expiredAt !== null, 'the end of its result')
+      return jobId
+    },
+    record: 'Succeeded|0|0|1',
+    v1: { status: 'Succeeded', endTime: time, resultUrl: /result$/, errorDetails: null },
+    task: { ...well, resultAvailable: false, result: null, expiresAt: time, expiredAt: time },
+    links: ['status']
+  }
+]
+
+for (const { what, make, record, v1, task, links } of happenings) {
+  t.test(`what is shown of a job: ${what}`, async t => {
+    const jobId = await make()
+    t.equal(await happening.sql(`SELECT status, cancelRequestedAt IS NOT NULL, cancelledAt IS NOT NULL, resultExpiredAt IS NOT NULL
+      FROM JobExecutionLog WHERE jobId = '${jobId}'`), record)
+    const [one, other] = await answers(jobId)
+    t.match(await one.json(), v1)
+    const { data }: Json = await other.json()
+    t.match(data, task)
+    for (const { headers } of [one, other]) {
+      t.equal(headers.get('job-state'), data.status)
+      t.equal(headers.has('retry-after'), !data.isTerminal)
+      t.same([...(headers.get('link') ?? '').matchAll(/rel="(\w+)"/g)].map(([, rel]) => rel), links)
+    }
+    t.equal(one.headers.get('etag'), other.headers.get('etag'))
+  })
+}
+
+t.test('what is shown of a job: its record is past its retention, or erased', async t => {
+  const erased = await succeeded('erased')
+  t.equal((await happening.ask(`/api/v1/jobs/${erased}`, { method: 'DELETE' })).status, 204)
+  const old = await succeeded('old')
+  await happening.sql(`UPDATE JobExecutionLog SET endTime = '2020-01-01T00:00:00.000Z' WHERE jobId = '${old}'`)
+  for (const jobId of [erased, old]) {
+    await answered(jobId, 410)
+    const [one, other] = await answers(jobId)
+    t.match(await one.json(), { status: 410, code: 'JOB_EXPIRED', expiredAt: time })
+    t.match(await other.json(), { success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt: time } } })
+    t.equal(await happening.sql(`SELECT tenant FROM JobTombstone WHERE jobId = '${jobId}'`), 'tester')
+  }
+})
+
+t.test('what is shown of a job: it never existed, is of another tenant, or its tombstone was purged', async t => {
+  const claims = { tenant: 'globex' }
+  const purged = await succeeded('purged')
+  await happening.ask(`/api/v1/jobs/${purged}`, { method: 'DELETE' })
+  await answered(purged, 410)
+  for (const answer of await answers(purged, claims)) t.equal(answer.status, 404, "another tenant's tombstone")
+  await happening.sql(`UPDATE JobTombstone SET expiredAt = '2020-01-01T00:00:00.000Z' WHERE jobId = '${purged}'`)
+  await answered(purged, 404)
+  const others = await Promise.all([...await answers(purged), ...await answers('nobody'), ...await answers(await succeeded('theirs'), claims)].map(async answer => ({ status: answer.status, text: await answer.text() })))
+  t.ok(others.every(({ status, text }) => status === 404 && text.includes('JOB_NOT_FOUND')))
 })

@@ -1,8 +1,10 @@
 import t from 'tap'
 import { type Json, startService } from '../helpers/service.ts'
+import { createWorkerClient, jsonOf } from './worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, url } = service
+const { claimed, report } = createWorkerClient(service)
 
 const post = (body: unknown, headers: Record<string, string> = {}, claims = {}) =>
   ask('/api/v1/jobs', { method: 'POST', body, headers, claims })
@@ -62,16 +64,52 @@ t.test('the row carries tenant, submitter and type', async t => {
   t.equal(await service.sql(`SELECT tenant, submittedBy, type, status FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'acme|ann|x|Queued')
 })
 
-t.test('callbackUrl and retentionSeconds are refused with a line of their own, and nothing is made', async t => {
+t.test('callbackUrl is refused with a line of its own, and nothing is made', async t => {
   const before = await rowCount()
-  const answer = await post({ type: 'x', input: 1, callbackUrl: 'https://example.org/', retentionSeconds: 60 })
+  const answer = await post({ type: 'x', input: 1, callbackUrl: 'https://example.org/', retentionSeconds: 0 })
   t.equal(answer.status, 400)
   t.match(await answer.json(), {
-    code: 'VALIDATION_FAILED',
-    detail: /callbackUrl is not supported.*retentionSeconds is not supported/,
-    errors: [{ field: 'callbackUrl', rule: 'notSupported' }, { field: 'retentionSeconds', rule: 'notSupported' }]
+    code: 'VALIDATION_FAILED', detail: /callbackUrl is not supported/, errors: [{ field: 'callbackUrl', rule: 'notSupported' }]
   })
   t.equal(await rowCount(), before)
+})
+
+t.test('retentionSeconds shortens how long the result is kept, and only shortens it', async t => {
+  const before = await rowCount()
+  const refused: Array<[value: unknown, rule: string, message: RegExp]> = [
+    [0, 'minimum', /retentionSeconds .*1/], [-1, 'minimum', /1/], [86_401, 'maximum', /^retentionSeconds .*86400/],
+    [1e12, 'maximum', /86400/], [1.5, 'type', /integer/], ['60', 'type', /integer/], [null, 'type', /integer/]
+  ]
+  for (const [retentionSeconds, rule, message] of refused) {
+    const answer = await post({ type: 'x', input: 1, retentionSeconds })
+    t.equal(answer.status, 400, String(retentionSeconds))
+    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'retentionSeconds', rule, message }] })
+  }
+  t.equal(await rowCount(), before)
+  const keptSeconds = async (more: object) => {
+    const { jobId }: Json = await jsonOf(post({ type: 'kept', input: 1, ...more }))
+    const { leaseToken } = await claimed('kept')
+    await report(jobId, 'complete', leaseToken, { result: 1 })
+    const { data } = await askJson(`/api/jobs/${jobId}/status`)
+    return (Date.parse(data.expiresAt) - Date.parse(data.finishedAt)) / 1000
+  }
+  t.equal(await keptSeconds({ retentionSeconds: 60 }), 60)
+  t.equal(await keptSeconds({ retentionSeconds: 86_400 }), 86_400)
+  t.equal(await keptSeconds({}), 86_400)
+})
+
+t.test('the longest that a result is kept is what the service is told', async t => {
+  const brief = await startService(t, { WORKERS: '0', RESULT_RETENTION_SECONDS: '100' })
+  const submit = (retentionSeconds: number) => brief.ask('/api/v1/jobs', { method: 'POST', body: { type: 'x', input: 1, retentionSeconds } })
+  t.equal((await submit(100)).status, 202)
+  t.match(await jsonOf(submit(101)), { errors: [{ field: 'retentionSeconds', rule: 'maximum', message: /100/ }] })
+})
+
+t.test('the same key with another retentionSeconds is another request', async t => {
+  const again = (retentionSeconds: number) => post({ type: 'x', input: 1, retentionSeconds }, { 'idempotency-key': 'kept' })
+  t.equal((await again(60)).status, 202)
+  t.equal((await again(60)).headers.get('idempotency-replayed'), 'true')
+  t.equal((await again(61)).status, 422)
 })
 
 t.test('an input that its processor would refuse is refused at once, with field and rule', async t => {

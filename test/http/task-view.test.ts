@@ -121,6 +121,37 @@ t.test('a failed task has every field, and the call is a success all the same', 
   })
 })
 
+t.test('a cancelled task has every field', async t => {
+  await insertRows(service, {
+    jobId: 'cancelled', status: 'Failed', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, cancelledAt: finishedAt, attempt: 1, progressPercent: 70
+  })
+  t.strictSame(await dataOf('cancelled'), {
+    ...common,
+    taskId: 'cancelled',
+    status: 'cancelled',
+    isTerminal: true,
+    isSuccess: false,
+    progress: { ...noProgress, percent: 70 },
+    attempt: 1,
+    cancelRequested: true,
+    createdAt,
+    startedAt,
+    finishedAt,
+    resultAvailable: false,
+    resultUrl: null,
+    failure: { code: 'JOB_CANCELLED', message: 'The job was cancelled.' },
+    pollAfterMs: null
+  })
+})
+
+t.test('a running task that is to stop, and one that has sent bytes already, say so', async t => {
+  await insertRows(service,
+    { jobId: 'stopping', status: 'Running', cancelRequestedAt: startedAt },
+    { jobId: 'sending', status: 'Running', hasPartialResult: 1 })
+  t.match(await dataOf('stopping'), { status: 'running', isTerminal: false, cancelRequested: true, partialResultAvailable: false })
+  t.match(await dataOf('sending'), { status: 'running', cancelRequested: false, partialResultAvailable: true, resultAvailable: false })
+})
+
 t.test('a row that another engine wrote with as little as it may has every field too', async t => {
   await insertRows(service, { jobId: 'bare', status: 'Succeeded' })
   const data = await dataOf('bare')
@@ -183,15 +214,100 @@ t.test('failures are in the envelope, with a code and a message', async t => {
   t.same(await answer.json(), { success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is known to you.' } })
 })
 
-t.test('no 2xx answer has a top-level error key, not even null', async t => {
+/*
+ * Low-code clients take a top-level `error` key for a failure, and send again. What follows holds for every operation in
+ * the OpenAPI document, whichever there are.
+ */
+
+const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
+const methods = ['get', 'post', 'put', 'delete', 'patch']
+const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
+  Object.entries<Json>(item).filter(([method]) => methods.includes(method)).map(([method, operation]) => ({ path, method, operation })))
+
+/** The schemas that a value may follow, references and alternatives resolved. */
+const variantsOf = (schema: Json): Json[] => {
+  if (schema.$ref !== undefined) return variantsOf(document.components.schemas[schema.$ref.split('/').pop()])
+  const alternatives = schema.anyOf ?? schema.oneOf
+  return alternatives === undefined ? [schema] : alternatives.flatMap(variantsOf)
+}
+
+t.test('no schema of a JSON answer with 2xx has, or allows, a top-level error key', async t => {
+  let count = 0
+  for (const { path, method, operation } of operations) {
+    for (const [status, { content = {} }] of Object.entries<Json>(operation.responses)) {
+      for (const [mediaType, { schema }] of Object.entries<Json>(content)) {
+        // `*/*`: the bytes of a result are the worker's own.
+        if (!status.startsWith('2') || !/json/.test(mediaType)) continue
+        for (const variant of variantsOf(schema)) {
+          count++
+          const what = `${method} ${path} ${status}`
+          t.equal(variant.type, 'object', what)
+          t.notOk(Object.hasOwn(variant.properties, 'error'), what)
+          t.equal(variant.additionalProperties, false, `${what} allows nothing else`)
+        }
+      }
+    }
+  }
+  t.ok(count > 10)
+})
+
+t.test('no 2xx answer has one, not even null', async t => {
   const jobId = await submit('nothing-runs-this', null)
-  const paths = ['/livez', '/readyz', '/openapi.json', ...[jobId, 'running', 'succeeded', 'failed', 'bare']
+  const paths = ['/livez', '/readyz', '/openapi.json', '/api/v1/jobs', '/api/v1/jobs?ids=running,failed', ...[jobId, 'running', 'succeeded', 'failed', 'cancelled', 'stopping', 'bare']
     .flatMap(id => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`]), `/api/v1/jobs/${jobId}/result`, `/api/jobs/${jobId}/result`]
   for (const path of paths) {
     const answer = await ask(path)
     t.ok(answer.ok, path)
     t.notOk(Object.hasOwn(await answer.json() as object, 'error'), path)
   }
-  const accepted = await askJson('/api/v1/jobs', { method: 'POST', body: { type: 'x', input: { error: 1 } } })
-  t.notOk(Object.hasOwn(accepted, 'error'))
+  for (const [path, body] of [['/api/v1/jobs', { type: 'x', input: { error: 1 } }], [`/api/jobs/${jobId}/cancel`, {}], [`/api/v1/jobs/${jobId}/cancel`, {}]] as const) {
+    const answer = await ask(path, { method: 'POST', body })
+    t.ok(answer.ok, path)
+    t.notOk(Object.hasOwn(await answer.json() as object, 'error'), path)
+  }
+})
+
+// As n8n sends it, by the kind of answer that it is set to expect.
+const acceptsOfN8n = [
+  'application/json,text/*;q=0.99',
+  'application/json,text/html,application/xhtml+xml,application/xml,text/*;q=0.9, image/*;q=0.8, */*;q=0.7'
+]
+
+const taskError = variantsOf({ $ref: '#/components/schemas/TaskError' })[0]
+const problem = variantsOf({ $ref: '#/components/schemas/Problem' })[0]
+
+/** What every route refuses, and what those with an id or a body do. Of a stream the rest is not sent. */
+const refusals = [
+  { what: 'an encoded body', headers: { 'content-encoding': 'gzip' } },
+  { what: 'no token', headers: { authorization: '' } },
+  { what: 'a token that opens nothing', claims: { scope: '' } },
+  { what: 'a body that is no JSON, an unknown id, a missing header', body: '{', claims: { scope: 'jobs:read jobs:write jobs:work' } }
+]
+
+t.test("errors of every route come as application/json for n8n's Accept, in the shape of the path", async t => {
+  let count = 0
+  for (const { path, method } of operations) {
+    for (const accept of acceptsOfN8n) {
+      for (const { what, body, headers = {}, ...more } of refusals) {
+        const target = path.replace(/\{\w+\}/, 'not-there')
+        const answer = await ask(target, { method: method.toUpperCase(), ...(body === undefined || method === 'get' ? {} : { body }), headers: { accept, ...headers }, ...more })
+        const text = await answer.text()
+        if (answer.ok) {
+          t.ok(!path.startsWith('/api/') || path === '/api/v1/jobs', `${method} ${path}: there is nothing wrong with ${what}`)
+          continue
+        }
+        count++
+        const message = `${method} ${path}: ${what}: ${answer.status}`
+        t.match(answer.headers.get('content-type'), /^application\/json(;|$)/, message)
+        const failure: Json = JSON.parse(text)
+        const { required, properties } = /^\/api\/(jobs|sanitize)(\/|$)/.test(path) ? taskError : problem
+        t.same(required.filter((name: string) => !Object.hasOwn(failure, name)), [], message)
+        t.same(Object.keys(failure).filter(name => !Object.hasOwn(properties, name)), [], message)
+        t.match(failure.error ?? failure, { code: /^[A-Z_]+$/ }, message)
+        if (failure.error === undefined) t.match(failure, { status: answer.status, instance: target, detail: String })
+        else t.match(failure, { success: false, error: { message: String } })
+      }
+    }
+  }
+  t.ok(count > 80)
 })

@@ -62,6 +62,8 @@ const secrets = {
   running: (jobId: string) => insertRows(service, { jobId, status: 'Running', tenant: 'acme', progressPercent: 50 }),
   succeeded: (jobId: string) => insertRows(service, { jobId, status: 'Succeeded', tenant: 'acme', resultUrl: 'https://example.org/a' }),
   failed: (jobId: string) => insertRows(service, { jobId, status: 'Failed', tenant: 'acme', errorDetails: 'x' }),
+  cancelled: (jobId: string) => insertRows(service, { jobId, status: 'Failed', tenant: 'acme', cancelledAt: '2026-01-01' }),
+  stopping: (jobId: string) => insertRows(service, { jobId, status: 'Running', tenant: 'acme', submittedBy: 'ann', cancelRequestedAt: '2026-01-01' }),
   damaged: (jobId: string) => forceRow(service, { jobId, status: 'Paused', tenant: 'acme' }),
   erased: async (jobId: string) => {
     await insertRows(service, { jobId, status: 'Succeeded', tenant: 'acme' })
@@ -69,7 +71,7 @@ const secrets = {
   }
 }
 
-const seenByOwner = { running: 200, succeeded: 200, failed: 200, damaged: 500, erased: 410 }
+const seenByOwner = { running: 200, succeeded: 200, failed: 200, cancelled: 200, stopping: 200, damaged: 500, erased: 410 }
 
 for (const [kind, write] of Object.entries(secrets)) {
   t.test(`a ${kind} job of another tenant answers byte for byte as the same id did when it was unknown`, async t => {

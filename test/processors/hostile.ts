@@ -13,6 +13,14 @@ const alphabet = [
 export const hostileText = fc.array(fc.oneof(fc.constantFrom(...alphabet), fc.string({ unit: 'binary', maxLength: 3 })), { maxLength: 24 })
   .map(parts => parts.join(''))
 
+const stacks = [
+  '\u0301', '\u{E0067}', '\u0D4D\u200C', '\u0D4D', 'ന്\u200D', '\u200B', ' ', '\n', '漢', 'é', 'が', 'ŉ', 'x', '1', '<',
+  '\u0D4D\u200C'.repeat(5), `\u0301\u{E0067}${'\u0D4D\u200C'.repeat(6)}\u0D4D`
+]
+
+/** Well-formed text whose accents change places again and again, among characters at which it can be divided. */
+export const stackedText = fc.array(fc.oneof(fc.constantFrom(...stacks), hostileText), { maxLength: 12 }).map(parts => parts.join('').toWellFormed())
+
 const tags = [
   'p', 'div', 'b', 'i', 'a', 'ul', 'li', 'table', 'tbody', 'tr', 'td', 'th', 'dd', 'dt', 'h1', 'rt', 'ruby', 'pre', 'br', 'img', 'hr', 'wbr', 'foo', 'script',
   'style', 'svg', 'math', 'title', 'option', 'select', 'textarea', 'xmp', 'noscript', 'iframe', 'form', 'button', 'body', 'mi', 'bdo', 'details', 'ol', 'plaintext'

@@ -7,7 +7,7 @@ import { createProcessorPool, type ProcessorPoolNeeds, type RunCallbacks } from 
 import { ProcessorError, type ProgressReport } from '../../src/processors/registry.ts'
 
 const access = { tenant: 'a', allTenants: false }
-const task = (type: string, input: unknown = {}) => ({ type, input: JSON.stringify(input), access })
+const task = (type: string, input: unknown = {}) => ({ type, input: JSON.stringify(input), rawInput: null, access })
 const ignore = { onChunk: () => {} }
 
 const open = (t: Test, needs: Partial<ProcessorPoolNeeds> = {}) => {
@@ -34,6 +34,12 @@ t.test('the output is told first, then the bytes in order, in pieces of 64 KiB',
   t.strictSame(events, ['application/octet-stream x.bin', '65536', '65536', '65536', '65536', '65536', '37867'])
   t.ok(Buffer.concat(chunks).equals(Buffer.concat(sizes.map((size, at) => Buffer.alloc(size, at)))))
   t.match(await pool.run(task('pieces', { sizes: [] }), { onChunk: () => { t.fail('there are no bytes') } }), { message: '0 pieces' })
+})
+
+t.test('counts are asked for after the last byte', async t => {
+  const pool = open(t)
+  t.strictSame((await pool.run(task('counted', { sizes: [100_000, 5] }), ignore)).counts, { pieces: 2, bytes: 100_005 })
+  t.notOk('counts' in await pool.run(task('pieces', { sizes: [] }), ignore))
 })
 
 t.test('a chunk is produced once the one before has been taken', async t => {
@@ -165,9 +171,9 @@ t.test('the real registry', async t => {
   const chunks: Uint8Array[] = []
   const content = `<p>${'é👩'.repeat(40_000)}</p><script>x</script>`
   const output = await pool.run(task('sanitize', { content, contentType: 'text/html' }), { onChunk: bytes => { chunks.push(bytes) } })
-  t.strictSame(output, { contentType: 'text/html; charset=utf-8', fileName: 'sanitized.html', message: 'removed 1 element' })
+  t.strictSame(output, { contentType: 'text/html; charset=utf-8', fileName: 'sanitized.html', message: 'removed 1 element', counts: { element: 1 } })
   t.equal(Buffer.concat(chunks).toString(), `<p>${'é👩'.repeat(40_000)}</p>`)
-  t.match(await pool.run(task('sanitize', { content: '', contentType: 'text/plain' }), ignore), { message: 'removed nothing' })
+  t.match(await pool.run(task('sanitize', { content: '', contentType: 'text/plain' }), ignore), { message: 'removed nothing', counts: {} })
   await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'application/json' }), ignore), { code: 'INVALID_JSON' })
   await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'image/png' }), ignore), { code: 'INVALID_INPUT' })
 })

@@ -29,6 +29,7 @@ const report = async (path: string, input: unknown, access: Access = everyone, o
   const opened: Sqlite.Database[] = []
   const context: ProcessorContext = {
     access,
+    rawInput: null,
     openDatabase: () => {
       const database = new Sqlite(path, { readonly: true })
       opened.push(database)

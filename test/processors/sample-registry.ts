@@ -2,21 +2,45 @@ import { Type } from '@sinclair/typebox'
 import { type Processor, ProcessorError, type ProcessorOutput } from '../../src/processors/registry.ts'
 
 /** Processors that behave as the tests of the pool need it: the registry of a user who has added some. */
-const output = (body: ProcessorOutput['body'], message?: ProcessorOutput['message']): ProcessorOutput =>
-  ({ contentType: 'application/octet-stream', fileName: 'x.bin', body, ...(message === undefined ? {} : { message }) })
+const output = (body: ProcessorOutput['body'], rest: Pick<ProcessorOutput, 'message' | 'counts'> = {}): ProcessorOutput =>
+  ({ contentType: 'application/octet-stream', fileName: 'x.bin', body, ...rest })
 
 const forever = () => new Promise<never>(resolve => setInterval(resolve, 2 ** 31 - 1, undefined as never).ref())
 
 type Run = (input: { sizes: number[], secret: string }, context: Parameters<Processor['run']>[1]) => Promise<ProcessorOutput>
 
 const runs: Record<string, Run> = {
-  pieces: async ({ sizes }) => output(sizes.map((size, at) => new Uint8Array(size).fill(at)), () => `${sizes.length} pieces`),
+  pieces: async ({ sizes }) => output(sizes.map((size, at) => new Uint8Array(size).fill(at)), { message: () => `${sizes.length} pieces` }),
   timed: async ({ sizes }, { progress }) => output((function * () {
     for (const size of sizes) {
       progress({ stage: String(process.hrtime.bigint()) })
       yield new Uint8Array(size)
     }
-  })(), 'done'),
+  })(), { message: 'done' }),
+  counted: async ({ sizes }) => {
+    const counts = { pieces: 0, bytes: 0 }
+    return output((function * () {
+      for (const size of sizes) {
+        yield new Uint8Array(size)
+        counts.pieces++
+        counts.bytes += size
+      }
+    })(), { counts: () => counts })
+  },
+  raw: async (_input, { rawInput }) => {
+    if (rawInput === null) return output([], { message: 'none' })
+    let taken = 0
+    return output((function * () {
+      for (const bytes of rawInput.read()) {
+        taken++
+        yield bytes
+      }
+    })(), { message: () => `${rawInput.sizeBytes} bytes in ${taken}` })
+  },
+  rawTwice: async (_input, { rawInput }) => {
+    const [first] = rawInput!.read()
+    return output([first!, ...rawInput!.read()])
+  },
   endless: async () => output((function * () {
     for (;;) yield new Uint8Array(65_536)
   })()),
@@ -66,5 +90,7 @@ const inputSchema = Type.Object({
   secret: Type.Optional(Type.String())
 }, { additionalProperties: false })
 
+const rawInputSchema = Type.Object({ name: Type.Optional(Type.String()) }, { additionalProperties: false })
+
 export const processors: ReadonlyMap<string, Processor> = new Map(Object.entries(runs).map(([type, run]) =>
-  [type, { type, inputSchema, needsScopes: [], run: run as Processor['run'] }]))
+  [type, { type, inputSchema, ...(type.startsWith('raw') ? { rawInputSchema } : {}), needsScopes: [], run: run as Processor['run'] }]))

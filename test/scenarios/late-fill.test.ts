@@ -57,16 +57,20 @@ t.test('the same steps catch plain set-if-newer', async t => {
     const text = await client.get(keyOf(epoch, jobId))
     return text === null ? undefined : decodeEntry(text, jobId)
   }
+  const get: StatusCache['get'] = async (epoch, jobId) => {
+    const entry = await read(epoch, jobId)
+    return entry === undefined ? { kind: 'miss' } : { kind: 'hit', entry }
+  }
+  const expose: StatusCache['expose'] = async (epoch, entry) => {
+    const there = await read(epoch, entry.jobId)
+    if (there === undefined || there.version < entry.version) await client.set(keyOf(epoch, entry.jobId), encodeEntry(entry))
+  }
   const naive: StatusCache = {
-    get: async (epoch, jobId) => {
-      const entry = await read(epoch, jobId)
-      return entry === undefined ? { kind: 'miss' } : { kind: 'hit', entry }
-    },
+    get,
+    getMany: async (epoch, jobIds) => await Promise.all(jobIds.map(jobId => get(epoch, jobId))),
     lease: async (_epoch, _jobId, token) => ({ kind: 'token', token }),
-    expose: async (epoch, entry) => {
-      const there = await read(epoch, entry.jobId)
-      if (there === undefined || there.version < entry.version) await client.set(keyOf(epoch, entry.jobId), encodeEntry(entry))
-    },
+    expose,
+    exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },
     outdate: async () => {},
     close: async () => {}
   }

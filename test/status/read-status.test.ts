@@ -1,18 +1,22 @@
 import t from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
+import { createViews } from '../../src/http/views.ts'
 import type { Epoch, View } from '../../src/status/epoch.ts'
+import { createExposeMany } from '../../src/status/expose.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 
 const newCache = () => createMemoryCache({ now: () => 1, random: () => 0 })
 const insert = "INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')"
 
+type Operation = 'get' | 'getMany' | 'lease' | 'expose' | 'exposeMany'
+
 /** A cache of which single operations can be made to fail, and an epoch that the test turns by hand. */
 const createFaulty = () => {
   const cache = newCache()
-  const broken = new Set<'get' | 'lease' | 'expose'>()
+  const broken = new Set<Operation>()
   const calls: string[] = []
-  const through = <Args extends unknown[], Value>(name: 'get' | 'lease' | 'expose', operation: (...args: Args) => Promise<Value>) =>
+  const through = <Args extends unknown[], Value>(name: Operation, operation: (...args: Args) => Promise<Value>) =>
     async (...args: Args): Promise<Value> => {
       calls.push(name)
       if (broken.has(name)) throw new Error(`${name} failed`)
@@ -29,7 +33,14 @@ const createFaulty = () => {
       view = { epoch: `e${++epochs}`, mode: 'off' }
     }
   }
-  const faulty: StatusCache = { ...cache, get: through('get', cache.get), lease: through('lease', cache.lease), expose: through('expose', cache.expose) }
+  const faulty: StatusCache = {
+    ...cache,
+    get: through('get', cache.get),
+    getMany: through('getMany', cache.getMany),
+    lease: through('lease', cache.lease),
+    expose: through('expose', cache.expose),
+    exposeMany: through('exposeMany', cache.exposeMany)
+  }
   return { cache: faulty, epoch, broken, calls, trips, turnOn: () => { view = { ...view, mode: 'on' } } }
 }
 
@@ -182,4 +193,99 @@ t.test('a store that cannot be read rejects, and fills nothing', async t => {
   await t.rejects(readStatus('job-1', 0), /down/)
   isDown = false
   t.match(await readStatus('job-1', 0), { version: 1 })
+})
+
+const insertMany = "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Running'), ('c', 'Failed')"
+
+t.test('many are read in the order asked: those that the cache holds at once, the others through the store', async t => {
+  const { cache, epoch, calls } = createFaulty()
+  const { readStatus, readMany, reads, sql } = await openParts(t, { cache, epoch })
+  sql(insertMany)
+  t.same(await readMany([]), [])
+  await readStatus('b', 0)
+  await readStatus('nobody', 0)
+  reads.length = calls.length = 0
+  const entries = await readMany(['c', 'b', 'nobody', 'a', 'b'])
+  t.same(entries.map(({ jobId, state }) => [jobId, state]), [['c', 'failed'], ['b', 'running'], ['nobody', 'absent'], ['a', 'queued'], ['b', 'running']])
+  t.same(reads.toSorted(), ['cache', 'cache', 'cache', 'store', 'store'])
+  t.equal(calls.filter(name => name === 'getMany').length, 1)
+  t.equal(calls.filter(name => name === 'get').length, 0)
+  reads.length = calls.length = 0
+  t.same(await readMany(['a', 'b', 'c']), [entries[3], entries[1], entries[0]])
+  t.same(calls, ['getMany'], 'and then all at once')
+})
+
+t.test('many are never older than what was shown before', async t => {
+  const { readMany, expose, store, sql, advance } = await openParts(t, { cache: newCache() })
+  sql(insert)
+  await readMany(['job-1'])
+  const version = advance(50)
+  await expose(await store.find('job-1'))
+  t.match(await readMany(['job-1']), [{ version }])
+})
+
+t.test('whatever fails while many are read, the answers are the truth', async t => {
+  for (const operation of ['getMany', 'lease', 'expose'] as const) {
+    const { cache, epoch, broken, trips } = createFaulty()
+    const { readMany, sql } = await openParts(t, { cache, epoch })
+    sql(insertMany)
+    await readMany(['a'])
+    sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'")
+    broken.add(operation)
+    const entries = await readMany(['a', 'b'])
+    t.equal(entries[1]?.state, 'running')
+    t.same(trips, [`${operation} failed`])
+    t.match(await readMany(['a', 'b']), [{ state: 'running' }, { state: 'running' }], 'no cache, no staleness')
+  }
+})
+
+t.test('who shows many makes sure that nobody is told less of any of them afterwards', async t => {
+  const { cache, epoch, broken, calls, trips, turnOn } = createFaulty()
+  const { readMany, store, sql } = await openParts(t, { cache, epoch })
+  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+  const exposeMany = createExposeMany({ cache, epoch, toEntry })
+  sql(insertMany)
+  const before = await readMany(['a', 'b', 'c'])
+  sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'; DELETE FROM JobExecutionLog WHERE jobId = 'c'")
+  const late = await cache.lease(epoch.view().epoch, 'nobody', 'reader')
+  const lookups = await Promise.all(['c', 'a', 'nobody', 'b'].map(store.find))
+  calls.length = 0
+  const shown = await exposeMany(lookups)
+  t.same(calls, ['exposeMany'], 'in one command')
+  t.same(shown, lookups.map(toEntry), 'in the order of the page')
+  t.same(await readMany(['a', 'b', 'c']), [shown[1], before[1], shown[0]])
+  t.equal(late.kind, 'token')
+  t.same(await cache.lease(epoch.view().epoch, 'nobody', 'next'), { kind: 'token', token: 'next' }, 'fills under way are dead')
+  t.same(await exposeMany([]), [])
+
+  broken.add('exposeMany')
+  sql("UPDATE JobExecutionLog SET status = 'Failed' WHERE jobId = 'a'")
+  t.match(await exposeMany([await store.find('a')]), [{ state: 'failed' }])
+  t.same(trips, ['exposeMany failed'])
+  turnOn()
+  t.match(await readMany(['a']), [{ state: 'failed' }], 'a cache that could not be told is left behind')
+})
+
+t.test('an exposure of many that outlives its epoch is done again in the next one', async t => {
+  const { cache, epoch, turnOn } = createFaulty()
+  const gate = createGate()
+  const gated: StatusCache = {
+    ...cache,
+    exposeMany: async (...args) => {
+      await cache.exposeMany(...args)
+      await gate.pass()
+    }
+  }
+  const { store, sql } = await openParts(t, { cache: gated, epoch })
+  const exposeMany = createExposeMany({ cache: gated, epoch, toEntry: createViews({ publicUrl: null, onInvalid: () => {} }).toEntry })
+  sql(insert)
+  gate.shut()
+  const exposing = exposeMany([await store.find('job-1')])
+  await gate.reached()
+  epoch.trip(epoch.view(), 'lost')
+  turnOn()
+  await cache.lease(epoch.view().epoch, 'job-1', 'old-reader')
+  gate.open()
+  await exposing
+  t.same(await cache.lease(epoch.view().epoch, 'job-1', 'new-reader'), { kind: 'token', token: 'new-reader' })
 })

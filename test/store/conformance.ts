@@ -3,8 +3,10 @@ import type { Test } from 'tap'
 import type { Job } from '../../src/job/job.ts'
 import type { ChangeLog } from '../../src/store/change-log.ts'
 import { findJob, insertJob, type JobStore, updateJob } from '../../src/store/job-store.ts'
+import { appendInputChunk, findInput, insertInput, type JobInput } from '../../src/store/input-store.ts'
 import {
-  clearLease, dequeue, enqueue, extendLease, findAbandoned, findInput, findQueueItem, insertInput, nextAvailable, setLease
+  type Abandoned, clearLease, dequeue, enqueue, extendLease, findAbandoned, findQueueItem, type Lease, nextAvailable, setCancelDue,
+  setLease, setQueueTenant, setResultKind
 } from '../../src/store/queue.ts'
 import { insertResult } from '../../src/store/result-store.ts'
 import type { Transact } from '../../src/store/transact.ts'
@@ -24,7 +26,13 @@ export type OpenStoreUnderTest = (t: Test) => Promise<StoreUnderTest>
 
 const noFacts = { contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha256: '47DEQpj8', inlineJson: null }
 
-const item = (jobId: string, availableAt = 0) => ({ jobId, type: 'report', maxAttempts: 3, timeoutMs: null, availableAt })
+const item = (jobId: string, availableAt = 0) =>
+  ({ jobId, type: 'report', tenant: 'acme', maxAttempts: 3, timeoutMs: null, resultRetentionMs: null, availableAt })
+
+const lease = (leaseToken: string, more: Partial<Lease> = {}): Lease =>
+  ({ leaseToken, leaseHolder: 'w', leaseMs: 30, leaseExpiresAt: 500, deadlineAt: null, ...more })
+
+const input: JobInput = { input: '{"a":[1]}', access: '{"tenant":"acme"}', raw: null }
 
 const withoutVersion = (job: Job) => ({ ...job, version: 0 })
 
@@ -125,7 +133,8 @@ const writeConformance = (t: Test, open: OpenStoreUnderTest) => {
 const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('the queue gives the job that waited longest, of these types, held by nobody', async t => {
     const { transact } = await open(t)
-    const next = (types: string[], now: number) => transact(async write => (await nextAvailable(write, types, now))?.jobId)
+    const next = (types: string[], now: number) =>
+      transact(async write => (await nextAvailable(write, { types, tenant: null }, now))?.jobId)
     await transact(async write => {
       await enqueue(write, item('late', 300))
       await enqueue(write, item('first', 100))
@@ -135,8 +144,10 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
     t.equal(await next(['report'], 99), undefined)
     t.equal(await next(['report'], 100), 'first')
     t.equal(await next(['report', 'sanitize'], 100), 'other')
+    t.equal(await next(['sanitize', 'report'], 100), 'other', 'in whatever order the types are named')
     t.equal(await next(['nothing'], 1000), undefined)
-    await transact(write => setLease(write, 'first', { leaseToken: 'a', leaseHolder: 'w', leaseExpiresAt: 500 }))
+    t.equal(await next([], 1000), undefined)
+    await transact(write => setLease(write, 'first', lease('a')))
     t.equal(await next(['report'], 100), 'second')
     await transact(write => clearLease(write, 'first', 250))
     await transact(write => dequeue(write, 'second'))
@@ -144,35 +155,93 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
     t.equal(await next(['report'], 1000), 'first')
   })
 
-  t.test('abandoned jobs are found by the end of their lease or by their holder', async t => {
+  t.test('of jobs that wait as long, the one that was queued first comes first, whatever its type', async t => {
     const { transact } = await open(t)
     await transact(async write => {
-      for (const [jobId, leaseHolder, leaseExpiresAt] of [['a', 'w1', 300], ['b', 'w2', 100], ['c', 'w1', 200]] as const) {
+      await enqueue(write, { ...item('one'), type: 'sanitize' })
+      await enqueue(write, item('two'))
+    })
+    for (const types of [['report', 'sanitize'], ['sanitize', 'report']]) {
+      t.equal((await transact(write => nextAvailable(write, { types, tenant: null }, 0)))?.jobId, 'one')
+    }
+  })
+
+  t.test('a tenant reaches its own jobs alone', async t => {
+    const { transact } = await open(t)
+    const next = (tenant: string | null) =>
+      transact(async write => (await nextAvailable(write, { types: ['report'], tenant }, 1000))?.jobId)
+    await transact(async write => {
+      await enqueue(write, { ...item('theirs', 1), tenant: 'other' })
+      await enqueue(write, item('ours', 2))
+    })
+    t.same([await next('acme'), await next('other'), await next('third'), await next(null)], ['ours', 'theirs', undefined, 'theirs'])
+    await transact(write => setQueueTenant(write, 'theirs', 'acme'))
+    t.same([await next('acme'), await next('other')], ['theirs', undefined])
+    await transact(write => setQueueTenant(write, 'theirs', null))
+    t.same([await next('acme'), await next(null)], ['ours', 'theirs'], 'what belongs to nobody is for those who reach all')
+  })
+
+  t.test('abandoned jobs are found by the end of their lease, of their time or of their grace, or by their holder', async t => {
+    const { transact } = await open(t)
+    await transact(async write => {
+      for (const [jobId, leaseHolder, leaseExpiresAt, deadlineAt] of [['a', 'w1', 300, 50], ['b', 'w2', 100, 40], ['c', 'w1', 200, null]] as const) {
         await enqueue(write, item(jobId))
-        await setLease(write, jobId, { leaseToken: jobId, leaseHolder, leaseExpiresAt })
+        await setLease(write, jobId, lease(jobId, { leaseHolder, leaseExpiresAt, deadlineAt }))
       }
       await enqueue(write, item('free'))
+      await setCancelDue(write, 'c', 70)
+      await setCancelDue(write, 'c', 90)
     })
-    const find = (by: { expiredAt: number } | { holder: string }, limit = 10) =>
+    const find = (by: Abandoned, limit = 10) =>
       transact(async write => (await findAbandoned(write, by, limit)).map(({ jobId }) => jobId))
-    t.same(await find({ expiredAt: 99 }), [])
-    t.same(await find({ expiredAt: 200 }), ['b', 'c'])
-    t.same(await find({ expiredAt: 1000 }, 1), ['b'])
-    t.same(await find({ holder: 'w1' }), ['c', 'a'])
+    t.same(await find({ leaseExpiredAt: 99 }), [])
+    t.same(await find({ leaseExpiredAt: 200 }), ['b', 'c'])
+    t.same(await find({ leaseExpiredAt: 1000 }, 1), ['b'])
+    t.same((await find({ holder: 'w1' })).toSorted(), ['a', 'c'])
+    t.same(await find({ deadlineAt: 39 }), [])
+    t.same(await find({ deadlineAt: 49 }), ['b'])
+    t.same((await find({ deadlineAt: 1000 })).toSorted(), ['a', 'b'])
+    t.same(await find({ cancelDueAt: 69 }), [])
+    t.same(await find({ cancelDueAt: 70 }), ['c'], 'the first time that was set stands')
+  })
+
+  t.test('nothing of a run is left in the queue when it is over', async t => {
+    const { transact } = await open(t)
+    await transact(async write => {
+      await enqueue(write, item('j'))
+      await setLease(write, 'j', lease('a', { deadlineAt: 5 }))
+      await setCancelDue(write, 'j', 7)
+      await setResultKind(write, 'j', { contentType: 'text/csv', fileName: 'r.csv' })
+    })
+    t.match(await transact(write => findQueueItem(write, 'j')), {
+      leaseToken: 'a', leaseMs: 30, deadlineAt: 5, cancelDueAt: 7, resultContentType: 'text/csv', resultFileName: 'r.csv'
+    })
+    await transact(write => clearLease(write, 'j', 9))
+    t.same(await transact(write => findQueueItem(write, 'j')), {
+      ...item('j', 9),
+      ...Object.fromEntries([
+        'leaseToken', 'leaseHolder', 'leaseMs', 'leaseExpiresAt', 'deadlineAt', 'cancelDueAt', 'resultContentType', 'resultFileName'
+      ].map(name => [name, null]))
+    })
   })
 
   t.test('the input is kept with the queue item and leaves with it', async t => {
     const { transact } = await open(t)
-    const input = { jobId: 'j', input: '{"a":[1]}', access: '{"tenant":"acme"}' }
+    const raw = { inputId: 'i', sizeBytes: 3, contentType: 'text/plain' }
     await transact(async write => {
-      await enqueue(write, { ...item('j'), timeoutMs: 5 })
-      await insertInput(write, input)
+      await enqueue(write, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
+      await insertInput(write, 'j', input)
+      await enqueue(write, item('k'))
+      await appendInputChunk(write, raw.inputId, 0, Buffer.from('abc'), 0)
+      await insertInput(write, 'k', { ...input, raw })
     })
-    t.same(await transact(write => findInput(write, 'j')), { input: input.input, access: input.access })
-    t.match(await transact(write => findQueueItem(write, 'j')), { ...item('j'), timeoutMs: 5, leaseToken: null })
+    t.same(await transact(write => findInput(write, 'j')), input)
+    t.same(await transact(write => findInput(write, 'k')), { ...input, raw })
+    t.match(await transact(write => findQueueItem(write, 'j')), { ...item('j'), timeoutMs: 5, resultRetentionMs: 6, leaseToken: null })
     await transact(write => dequeue(write, 'j'))
     t.equal(await transact(write => findInput(write, 'j')), undefined)
     t.equal(await transact(write => findQueueItem(write, 'j')), undefined)
+    t.ok(await transact(write => findInput(write, 'k')))
   })
 }
 
@@ -207,11 +276,14 @@ const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
     await transact(async write => {
       await insertJob(write, runningJob('j'))
       await enqueue(write, item('j'))
-      await insertInput(write, { jobId: 'j', input: '1', access: '{}' })
+      await insertInput(write, 'j', input)
     })
-    await transact(write => setLease(write, 'j', { leaseToken: 'a', leaseHolder: 'w', leaseExpiresAt: 1 }))
+    await transact(write => setLease(write, 'j', lease('a', { leaseExpiresAt: 1 })))
     await transact(write => extendLease(write, 'j', 2))
     t.equal((await transact(write => findQueueItem(write, 'j')))?.leaseExpiresAt, 2)
+    await transact(write => setCancelDue(write, 'j', 3))
+    await transact(write => setResultKind(write, 'j', { contentType: 'text/csv', fileName: 'r.csv' }))
+    await transact(write => setQueueTenant(write, 'j', 'other'))
     await transact(write => clearLease(write, 'j', 3))
     await transact(write => updateJob(write, runningJob('j', { version: 1 })))
     t.equal(changeLog.head(), 1, 'nor does an update to the very same')

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { JobLookup } from '../../src/job/job.ts'
 import { sqlite3 } from '../helpers/service.ts'
+import { kindsOfStore } from './adopted.ts'
 import { openForeign, openStore, type OpenStore } from './open.ts'
 
 const jobIds = ['a', 'b', 'c'] as const
@@ -66,9 +67,11 @@ const check = async ({ store, changeLog, database }: OpenStore, known: Map<strin
 
 const clear = 'DELETE FROM JobExecutionLog; DELETE FROM JobTombstone'
 
-for (const mode of ['OFF', 'ON'] as const) {
-  t.test(`no sequence of statements lets a version fall or a terminal status go, recursive_triggers ${mode}`, async t => {
-    const opened = await openStore(t)
+const worlds = kindsOfStore.flatMap(({ kind, open }) => (['OFF', 'ON'] as const).map(mode => ({ kind, open, mode })))
+
+for (const { kind, open, mode } of worlds) {
+  t.test(`no sequence of statements lets a version of ${kind} fall or a terminal status go, recursive_triggers ${mode}`, async t => {
+    const opened = await open(t)
     const foreign = openForeign(t, opened.path, `recursive_triggers = ${mode}`)
     foreign.pragma('synchronous = OFF')
     await fc.assert(fc.asyncProperty(fc.array(statement, { minLength: 20, maxLength: 60 }), async statements => {

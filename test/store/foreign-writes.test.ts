@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap'
+import { kindsOfStore } from './adopted.ts'
 import { jobOf } from './jobs.ts'
 import { type ForeignWriter, openForeignWriters } from './foreign-writers.ts'
-import { openStore, type OpenStore } from './open.ts'
+import type { OpenStore } from './open.ts'
 
 // One table for every writer: what it runs, and how each of these jobs then stands. The setup is run by itself first.
 type Case = { name: string, setup?: string, sql: string, then: Record<string, string> }
@@ -77,50 +78,54 @@ const expectStates = async (t: Test, opened: OpenStore, { then }: Case) => {
   t.same(Object.fromEntries(states), then)
 }
 
-const opened = await openStore(t)
+for (const { kind, open } of kindsOfStore) {
+  t.test(`on ${kind}`, async t => {
+    const opened = await open(t)
 
-for (const writer of openForeignWriters(t, opened.path)) {
-  t.test(`changes by ${writer.name} are found, numbered and logged`, async t => {
-    for (const each of [...changing, ...writingVersions]) {
-      await t.test(each.name, async t => {
-        const head = await setUp(opened, writer, each)
-        await writer.run(each.sql)
-        await expectStates(t, opened, each)
-        const changes = opened.changeLog.after(head, 100)
-        for (const jobId of Object.keys(each.then)) {
-          const last = changes.findLast(change => change.jobId === jobId)
-          t.equal(await versionOf(opened, jobId), last?.version, `${jobId} has the version of its last change`)
+    for (const writer of openForeignWriters(t, opened.path)) {
+      t.test(`changes by ${writer.name} are found, numbered and logged`, async t => {
+        for (const each of [...changing, ...writingVersions]) {
+          await t.test(each.name, async t => {
+            const head = await setUp(opened, writer, each)
+            await writer.run(each.sql)
+            await expectStates(t, opened, each)
+            const changes = opened.changeLog.after(head, 100)
+            for (const jobId of Object.keys(each.then)) {
+              const last = changes.findLast(change => change.jobId === jobId)
+              t.equal(await versionOf(opened, jobId), last?.version, `${jobId} has the version of its last change`)
+            }
+            t.same(new Set(changes.map(({ jobId }) => jobId)), new Set(Object.keys(each.then)), 'only these jobs changed')
+            t.same(changes.map(({ version }) => version), changes.map((_, at) => head + 1 + at), 'in one sequence')
+          })
         }
-        t.same(new Set(changes.map(({ jobId }) => jobId)), new Set(Object.keys(each.then)), 'only these jobs changed')
-        t.same(changes.map(({ version }) => version), changes.map((_, at) => head + 1 + at), 'in one sequence')
+      })
+
+      t.test(`${writer.name} that changes nothing draws no version`, async t => {
+        for (const each of unchanging) {
+          await t.test(each.name, async t => {
+            const head = await setUp(opened, writer, each)
+            await writer.run(each.sql)
+            await expectStates(t, opened, each)
+            t.equal(opened.changeLog.head(), head)
+          })
+        }
+      })
+
+      t.test(`${writer.name} need write an id and a status only`, async t => {
+        const before = Date.now() - 1
+        await writer.run('DELETE FROM JobExecutionLog; DELETE FROM JobTombstone')
+        await writer.run("INSERT INTO JobExecutionLog (jobId, status) VALUES ('bare', 'Running')")
+        const job = jobOf(await opened.store.find('bare'))
+        t.match(job, { tenant: null, submittedBy: null, type: null, startedAt: null, attempt: 0, progress: { percent: 0 } })
+        t.ok(job.createdAt >= before && job.createdAt <= Date.now(), 'createdAt is filled')
+
+        await writer.run("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('null', 'Running', NULL)")
+        t.ok(jobOf(await opened.store.find('null')).createdAt >= before, 'in place of NULL too')
+        await writer.run("UPDATE JobExecutionLog SET createdAt = NULL WHERE jobId = 'null'")
+        t.ok(jobOf(await opened.store.find('null')).createdAt >= before, 'by UPDATE too')
+        await writer.run("UPDATE JobExecutionLog SET createdAt = '2020-02-29 10:00:00+02:00', startTime = '20200229T080001Z', endTime = 'soon' WHERE jobId = 'null'")
+        t.match(await opened.store.find('null'), { job: { createdAt: Date.UTC(2020, 1, 29, 8), startedAt: Date.UTC(2020, 1, 29, 8, 0, 1) } })
       })
     }
-  })
-
-  t.test(`${writer.name} that changes nothing draws no version`, async t => {
-    for (const each of unchanging) {
-      await t.test(each.name, async t => {
-        const head = await setUp(opened, writer, each)
-        await writer.run(each.sql)
-        await expectStates(t, opened, each)
-        t.equal(opened.changeLog.head(), head)
-      })
-    }
-  })
-
-  t.test(`${writer.name} need write an id and a status only`, async t => {
-    const before = Date.now() - 1
-    await writer.run('DELETE FROM JobExecutionLog; DELETE FROM JobTombstone')
-    await writer.run("INSERT INTO JobExecutionLog (jobId, status) VALUES ('bare', 'Running')")
-    const job = jobOf(await opened.store.find('bare'))
-    t.match(job, { tenant: null, submittedBy: null, type: null, startedAt: null, attempt: 0, progress: { percent: 0 } })
-    t.ok(job.createdAt >= before && job.createdAt <= Date.now(), 'createdAt is filled')
-
-    await writer.run("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('null', 'Running', NULL)")
-    t.ok(jobOf(await opened.store.find('null')).createdAt >= before, 'in place of NULL too')
-    await writer.run("UPDATE JobExecutionLog SET createdAt = NULL WHERE jobId = 'null'")
-    t.ok(jobOf(await opened.store.find('null')).createdAt >= before, 'by UPDATE too')
-    await writer.run("UPDATE JobExecutionLog SET createdAt = '2020-02-29 10:00:00+02:00', startTime = '20200229T080001Z', endTime = 'soon' WHERE jobId = 'null'")
-    t.match(await opened.store.find('null'), { job: { createdAt: Date.UTC(2020, 1, 29, 8), startedAt: Date.UTC(2020, 1, 29, 8, 0, 1) } })
   })
 }

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
-import type { FailedJob, Job, JobLookup, QueuedJob, RunningJob, SucceededJob } from '../../src/job/job.ts'
+import type { CancelledJob, FailedJob, Job, JobLookup, QueuedJob, RunningJob, SucceededJob } from '../../src/job/job.ts'
+import { jobCancelled } from '../../src/job/lifecycle.ts'
 import { noProgress } from '../../src/job/progress.ts'
 
 const at = Date.UTC(2026, 0, 31, 12)
@@ -18,6 +19,8 @@ export const runningJob = (jobId: string, more: Partial<RunningJob> = {}): Runni
   startedAt: at + 1000,
   attempt: 1,
   progress: { percent: 40, done: 4, total: 10, stage: 'reading', message: 'row 4', etaSeconds: 6 },
+  cancelRequestedAt: null,
+  hasPartialResult: false,
   ...more
 })
 
@@ -31,6 +34,8 @@ export const succeededJob = (jobId: string, more: Partial<SucceededJob> = {}): S
   finishedAt: at + 2000,
   resultUrl: `/api/v1/jobs/${jobId}/result`,
   result: null,
+  expiresAt: null,
+  resultExpiredAt: null,
   ...more
 })
 
@@ -45,12 +50,33 @@ export const failedJob = (jobId: string, more: Partial<FailedJob> = {}): FailedJ
   ...more
 })
 
-export const inEachState: ReadonlyArray<(jobId: string) => Job> = [queuedJob, runningJob, succeededJob, failedJob]
+export const cancelledJob = (jobId: string, more: Partial<CancelledJob> = {}): CancelledJob => ({
+  ...common,
+  jobId,
+  state: 'cancelled',
+  startedAt: at + 1000,
+  attempt: 1,
+  finishedAt: at + 2000,
+  cancelledAt: at + 2000,
+  failure: jobCancelled,
+  ...more
+})
+
+export const inEachState: ReadonlyArray<(jobId: string) => Job> = [queuedJob, runningJob, succeededJob, failedJob, cancelledJob]
 
 /** The job of a lookup that is one; throws for any other. */
 export const jobOf = (lookup: JobLookup): Job => {
   if (lookup.kind !== 'job') throw new Error(`${lookup.kind}, not a job`)
   return lookup.job
+}
+
+/** Whose lookup it is. */
+export const idOf = (lookup: JobLookup): string => {
+  switch (lookup.kind) {
+    case 'job': return lookup.job.jobId
+    case 'tombstone': return lookup.tombstone.jobId
+    case 'invalid': case 'absent': return lookup.jobId
+  }
 }
 
 const text = fc.string({ unit: 'grapheme', maxLength: 40 })
@@ -82,27 +108,26 @@ const anyCommon = {
   attempt: fc.nat()
 }
 
+const failure = fc.record({
+  code: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
+  message: text,
+  details: fc.jsonValue().map(value => JSON.parse(JSON.stringify(value)) as unknown)
+}, { requiredKeys: ['code', 'message'], noNullPrototype: true })
+
 /** Any job as the record can hold it: a queued one has no progress, a succeeded one is whole. */
 export const anyJob: fc.Arbitrary<Job> = fc.oneof(
   record({ ...anyCommon, state: fc.constant('queued' as const), progress: fc.constant(noProgress) }),
-  record({ ...anyCommon, state: fc.constant('running' as const), progress }),
+  record({ ...anyCommon, state: fc.constant('running' as const), progress, cancelRequestedAt: timeOrNull, hasPartialResult: fc.boolean() }),
   record({
     ...anyCommon,
     state: fc.constant('succeeded' as const),
     progress: progress.map(value => ({ ...value, percent: 100, etaSeconds: null })),
     finishedAt: timeOrNull,
     resultUrl: textOrNull,
-    result: fc.constant(null)
+    result: fc.constant(null),
+    expiresAt: timeOrNull,
+    resultExpiredAt: timeOrNull
   }),
-  record({
-    ...anyCommon,
-    state: fc.constant('failed' as const),
-    progress,
-    finishedAt: timeOrNull,
-    failure: fc.record({
-      code: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
-      message: text,
-      details: fc.jsonValue().map(value => JSON.parse(JSON.stringify(value)) as unknown)
-    }, { requiredKeys: ['code', 'message'], noNullPrototype: true })
-  })
+  record({ ...anyCommon, state: fc.constant('failed' as const), progress, finishedAt: timeOrNull, failure }),
+  record({ ...anyCommon, state: fc.constant('cancelled' as const), progress, finishedAt: time, cancelledAt: time, failure })
 )

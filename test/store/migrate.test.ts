@@ -1,3 +1,5 @@
+import { statSync } from 'node:fs'
+import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -5,8 +7,12 @@ import { openDatabase } from '../../src/store/database.ts'
 import { createJobStore } from '../../src/store/job-store.ts'
 import { migrate } from '../../src/store/migrations/migrate.ts'
 import { sqlite3 } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
 import { spawnChild } from './child.ts'
 import { openForeign } from './open.ts'
+import { makeFirstRelease, schemaOf } from './releases.ts'
+
+const released = ['0001-job-execution-log', '0002-life-of-a-job']
 
 const openUnmigrated = (t: Test, path = join(t.testdir(), 'jobs.db')) => {
   const database = openDatabase(path)
@@ -14,17 +20,15 @@ const openUnmigrated = (t: Test, path = join(t.testdir(), 'jobs.db')) => {
   return database
 }
 
-const ownObjects = "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'Job%' OR name LIKE 'Idempotency%' OR name = 'ServiceState' ORDER BY name"
-
 t.test('a new database gets the schema once', async t => {
   const database = openUnmigrated(t)
-  t.same(await migrate(database.writer), ['0001-job-execution-log'])
-  const schema = database.reader.prepare(ownObjects).all()
+  t.same(await migrate(database.writer), released)
+  const schema = schemaOf(database.reader)
   const incarnation = createJobStore({ database }).incarnation()
   await sqlite3(database.path, "INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Running')")
 
   t.same(await migrate(database.writer), [], 'the second time nothing is left to do')
-  t.same(database.reader.prepare(ownObjects).all(), schema)
+  t.same(schemaOf(database.reader), schema)
   t.equal(createJobStore({ database }).incarnation(), incarnation)
   t.match(await createJobStore({ database }).find('j'), { kind: 'job', job: { version: 1 } })
 })
@@ -46,13 +50,13 @@ t.test('of several processes at once each ends with the whole schema', async t =
   t.same(await Promise.all(children.map(child => child.line())), ['ready', 'ready', 'ready'])
   for (const child of children) child.process.stdin?.end('begin\n')
   const answers = await Promise.all(children.map(child => child.line()))
-  t.same(answers.toSorted(), ['applied 0 with 0 statements', 'applied 0 with 0 statements', 'applied 1 with 0 statements'])
+  t.same(answers.toSorted(), ['applied 0 with 0 statements', 'applied 0 with 0 statements', 'applied 2 with 0 statements'])
   t.equal(await sqlite3(path, "SELECT count(*) FROM ServiceState WHERE name = 'incarnation'"), '1')
 })
 
 t.test('a process killed in the middle leaves nothing half made', async t => {
   const directory = t.testdir()
-  for (const statement of [1, 2, 10, 20]) {
+  for (const statement of [1, 5, 15, 30, 45, 60]) {
     const path = join(directory, `${statement}.db`)
     const child = spawnChild(t, 'migrating.ts', path, String(statement))
     await child.line()
@@ -60,20 +64,76 @@ t.test('a process killed in the middle leaves nothing half made', async t => {
     t.same(await child.ended, { code: null, signal: 'SIGKILL' }, `before statement ${statement}`)
 
     const database = openUnmigrated(t, path)
-    t.same(database.reader.prepare(ownObjects).all(), [])
+    t.same(schemaOf(database.reader), [])
     t.equal(database.reader.pragma('integrity_check', { simple: true }), 'ok')
-    t.same(await migrate(database.writer), ['0001-job-execution-log'])
+    t.same(await migrate(database.writer), released)
   }
+})
+
+t.test('a large database that was being migrated when the process was killed is wholly of one release', async t => {
+  const directory = t.testdir()
+  const old = makeFirstRelease(t, 40_000, join(directory, 'old.db'))
+  const oldSchema = schemaOf(openForeign(t, old))
+  const count = 'SELECT count(*), sum(version) FROM JobExecutionLog'
+  const rows = await sqlite3(old, count)
+  const migrating = async (path: string) => {
+    await copyFile(old, path)
+    const child = spawnChild(t, 'migrating.ts', path)
+    await child.line()
+    return child
+  }
+  const walBytes = (path: string) => statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
+
+  const whole = join(directory, 'whole.db')
+  const child = await migrating(whole)
+  const keeper = openForeign(t, whole)
+  keeper.pragma('user_version')
+  child.process.stdin?.end('begin\n')
+  t.equal(await child.line(), 'applied 1 with 0 statements')
+  const newSchema = schemaOf(keeper)
+  const walBytesMax = walBytes(whole)
+
+  const ends: string[] = []
+  for (let round = 0; round < 10; round += 1) {
+    const path = join(directory, `${round}.db`)
+    const child = await migrating(path)
+    const killAt = (round + Math.random()) / 10 * walBytesMax
+    child.process.stdin?.end('begin\n')
+    await until(() => walBytes(path) >= killAt || child.process.exitCode !== null, 'the migration')
+    child.process.kill('SIGKILL')
+    await child.ended
+
+    const database = openUnmigrated(t, path)
+    t.equal(database.reader.pragma('integrity_check', { simple: true }), 'ok')
+    const schema = schemaOf(database.reader)
+    const end = JSON.stringify(schema) === JSON.stringify(oldSchema) ? 'old' : 'new'
+    ends.push(end)
+    if (end === 'new') t.strictSame(schema, newSchema)
+    t.same(await migrate(database.writer), end === 'old' ? released.slice(1) : [], `${end}, and goes on`)
+    t.strictSame(schemaOf(database.reader), newSchema)
+    t.equal(await sqlite3(path, count), rows)
+  }
+  t.ok(ends.includes('old'), 'at least once it was killed before it had ended')
 })
 
 t.test('a migration that fails is thrown, and leaves nothing', async t => {
   const database = openUnmigrated(t)
   // A table of the same name, made by someone else, in the way of the middle of the migration.
   await sqlite3(database.path, 'CREATE TABLE IdempotencyKey (id)')
-  await t.rejects(migrate(database.writer), { code: 'SQLITE_ERROR', message: 'already exists' })
-  t.same(database.reader.prepare(ownObjects).all(), [{ name: 'IdempotencyKey', sql: 'CREATE TABLE IdempotencyKey (id)' }])
+  await t.rejects(migrate(database.writer), { name: 'DatabaseUnusable', message: 'table IdempotencyKey already exists' })
+  t.match(schemaOf(database.reader), [{ name: 'IdempotencyKey', sql: 'CREATE TABLE IdempotencyKey (id)' }])
   await sqlite3(database.path, 'DROP TABLE IdempotencyKey')
-  t.same(await migrate(database.writer), ['0001-job-execution-log'])
+  t.same(await migrate(database.writer), released)
+})
+
+t.test('a row that breaks the rules does not keep the service from starting, and the rules hold again after', async t => {
+  const path = makeFirstRelease(t)
+  await sqlite3(path, "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('odd', 'Paused')")
+  const database = openUnmigrated(t, path)
+  t.same(await migrate(database.writer), released.slice(1))
+  t.match(await createJobStore({ database }).find('odd'), { kind: 'invalid', jobId: 'odd' })
+  const values = { jobId: 'j', status: 'Paused' }
+  await t.rejects(database.writer.insertInto('JobExecutionLog').values(values).execute(), { code: 'SQLITE_CONSTRAINT_CHECK' })
 })
 
 t.test('a start waits for the transaction of another program', async t => {
@@ -83,7 +143,7 @@ t.test('a start waits for the transaction of another program', async t => {
   const migrating = migrate(database.writer)
   // Its first trial meets the lock before the loop turns.
   await turn()
-  t.same(database.reader.prepare(ownObjects).all(), [])
+  t.same(schemaOf(database.reader), [])
   foreign.exec('COMMIT')
-  t.same(await migrating, ['0001-job-execution-log'])
+  t.same(await migrating, released)
 })

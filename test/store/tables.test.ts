@@ -60,7 +60,9 @@ t.test('a change of any column that readers see draws a version, once', async t 
   const foreign = openForeign(t, path)
   await transact(write => insertJob(write, runningJob('j')))
   const columns = database.reader.prepare<[], { name: string }>('PRAGMA table_info(JobExecutionLog)').all().map(({ name }) => name)
-  const values: Record<string, string | number> = { status: 'Queued', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2 }
+  const values: Record<string, string | number> = {
+    status: 'Failed', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2, hasPartialResult: 1
+  }
   let { version } = jobOf(await store.find('j'))
   for (const column of columns.filter(name => name !== 'jobId' && name !== 'version')) {
     const statement = foreign.prepare(`UPDATE JobExecutionLog SET ${column} = ?`)
@@ -71,5 +73,26 @@ t.test('a change of any column that readers see draws a version, once', async t 
     t.equal(jobOf(await store.find('j')).version, version + 1, `${column}, the same again`)
     version += 1
   }
-  t.ok(columns.length >= 18)
+  t.ok(columns.length >= 23)
+})
+
+t.test('a failed job with a time of cancellation was cancelled, by whomever', async t => {
+  const { store, path } = await openStore(t)
+  const at = Date.UTC(2026, 0, 31, 12)
+  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('j', 'Failed', '2026-01-31 12:00:00')")
+  t.match(await store.find('j'), { job: { state: 'cancelled', cancelledAt: at, finishedAt: at, failure: { code: 'JOB_CANCELLED' } } })
+  await sqlite3(path, "UPDATE JobExecutionLog SET endTime = '2026-01-31T12:00:01Z', errorDetails = '{\"code\":\"E_STOP\",\"message\":\"by hand\"}'")
+  t.match(await store.find('j'), { job: { state: 'cancelled', finishedAt: at + 1000, failure: { code: 'E_STOP', message: 'by hand' } } })
+  await sqlite3(path, "UPDATE JobExecutionLog SET cancelledAt = 'soon'")
+  t.match(await store.find('j'), { job: { state: 'failed', failure: { code: 'E_STOP' } } }, 'what is no time is as good as none')
+})
+
+t.test('what only some states have is not shown of others', async t => {
+  const { store, path } = await openStore(t)
+  const set = "cancelRequestedAt = '2026-01-31T12:00:00Z', expiresAt = '2026-02-01T12:00:00Z', resultExpiredAt = '2026-02-01T12:00:01Z', hasPartialResult = 1"
+  const at = Date.UTC(2026, 0, 31, 12)
+  await sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status) VALUES ('q', 'Queued'), ('r', 'Running'), ('s', 'Succeeded'); UPDATE JobExecutionLog SET ${set}`)
+  t.same(Object.keys(jobOf(await store.find('q'))).filter(name => /cancel|xpire|partial/i.test(name)), [])
+  t.match(await store.find('r'), { job: { cancelRequestedAt: at, hasPartialResult: true } })
+  t.match(await store.find('s'), { job: { expiresAt: at + 86_400_000, resultExpiredAt: at + 86_401_000 } })
 })

@@ -1,19 +1,81 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
+import type { StatusCache } from '../../src/cache/status-cache.ts'
 import { createViews } from '../../src/http/views.ts'
-import type { JobLookup } from '../../src/job/job.ts'
-import { createFixedEpoch } from '../../src/status/epoch.ts'
+import type { Job, JobLookup } from '../../src/job/job.ts'
+import type { JobEventType } from '../../src/job/lifecycle.ts'
+import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
 import { createExpose, type Expose } from '../../src/status/expose.ts'
-import { createQueueLook } from '../../src/store/queue.ts'
+import { createReadStatus } from '../../src/status/read-status.ts'
+import type { Database } from '../../src/store/database.ts'
+import { createInputStore } from '../../src/store/input-store.ts'
+import type { JobStore } from '../../src/store/job-store.ts'
+import { createQueueLook, type Reach } from '../../src/store/queue.ts'
 import { createResultStore } from '../../src/store/result-store.ts'
-import { createRunJob } from '../../src/write/run-job.ts'
-import { createSubmitJob, type Submission, type Submitter } from '../../src/write/submit-job.ts'
-import { jobOf } from '../store/jobs.ts'
+import type { Transact } from '../../src/store/transact.ts'
+import { createCancelJob, type Permits } from '../../src/write/cancel-job.ts'
+import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createEraseJob } from '../../src/write/erase-job.ts'
+import { createExpireResults } from '../../src/write/expire-results.ts'
+import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
+import { createRunJob, type Outcome } from '../../src/write/run-job.ts'
+import { createStoreInput } from '../../src/write/store-input.ts'
+import { createSubmitJob, type Submission, type StoredInput, type Submitter } from '../../src/write/submit-job.ts'
+import { idOf, jobOf } from '../store/jobs.ts'
 import { openForeign, openStore } from '../store/open.ts'
 
 export const leaseMs = 30_000
+export const graceMs = 60_000
+export const resultRetentionMs = 86_400_000
 export const alice: Submitter = { subject: 'alice', tenant: 'acme', allTenants: false }
+
+/** Reports of every tenant. */
+export const reports: Reach = { types: ['report'], tenant: null }
+
+export const always: Permits = () => true
+
+export type CommandNeeds = {
+  database: Database
+  store: JobStore
+  transact: Transact
+  cache: StatusCache
+  epoch: Epoch
+  /** ms since 1970. */
+  now: () => number
+  nextId: () => number
+  nextJobId?: () => string
+  aroundExpose?: (expose: Expose) => Expose
+  onTransition?: (job: Job, event: JobEventType) => void
+  onQueued?: (type: string, tenant: string) => void
+  onAsked?: (jobId: string) => void
+}
+
+/** Every command and the reads, on this database and this cache. */
+export const createCommands = (parts: CommandNeeds) => {
+  const { database, store, transact, cache, epoch, now, nextId } = parts
+  const { aroundExpose = expose => expose, onTransition = () => {}, onQueued = () => {}, onAsked = () => {} } = parts
+  const { nextJobId = () => `job-${nextId()}` } = parts
+  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+  const expose = aroundExpose(createExpose({ cache, epoch, toEntry }))
+  const needs = { transact, expose, now, onTransition }
+  const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId: () => `token-${nextId()}` }
+  return {
+    expose,
+    toEntry,
+    submitJob: createSubmitJob({ transact, expose, randomUuid: nextJobId, now, onQueued }),
+    storeInput: createStoreInput({ transact, randomId: () => `input-${nextId()}`, now, bytesMax: 1_000_000 }),
+    claimJob: createClaimJob(queueNeeds),
+    rescueJobs: createRescueJobs(queueNeeds),
+    runJob: createRunJob({ ...needs, resultRetentionMs, graceMs }),
+    cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
+    eraseJob: createEraseJob({ transact, expose }),
+    expireResults: createExpireResults(needs),
+    ...createReadStatus({ cache, epoch, expose, find: store.find, randomId: () => `fill-${nextId()}`, onRead: () => {} }),
+    results: createResultStore({ database }),
+    inputs: createInputStore({ database })
+  }
+}
 
 export type Exposed = { lookup: JobLookup, committed: JobLookup }
 
@@ -23,47 +85,51 @@ export type Exposed = { lookup: JobLookup, committed: JobLookup }
  */
 export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db')) => {
   const opened = await openStore(t, path)
-  const { database, store, transact } = opened
+  const { store } = opened
   const clock = { ms: Date.UTC(2026, 0, 31, 12) }
   const now = () => clock.ms
-  const cache = createMemoryCache({ now, random: () => 0 })
+  // Its cells do not end by themselves: what is old must have been outdated.
+  const cache = createMemoryCache({ now: () => 1, random: () => 0 })
   const epoch = createFixedEpoch(() => 'e1')
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-  const exposeEntry = createExpose({ cache, epoch, toEntry })
   const exposed: Exposed[] = []
+  const transitions: Array<[JobEventType, Job['state']]> = []
   let held: Promise<void> | undefined
-  const expose: Expose = async (lookup, fill) => {
-    exposed.push({ lookup, committed: await store.find(lookup.kind === 'job' ? lookup.job.jobId : '') })
-    await held
-    return await exposeEntry(lookup, fill)
-  }
   let ids = 0
   const queued: number[] = []
-  const runJob = createRunJob({ transact, queue: createQueueLook({ database }), expose, randomId: () => `token-${++ids}`, now, onTransition: () => {} })
-  const submitJob = createSubmitJob({
-    transact,
-    expose,
-    randomUuid: () => `job-${++ids}`,
+  const asked: string[] = []
+  const commands = createCommands({
+    ...opened,
+    cache,
+    epoch,
     now,
-    onQueued: () => { queued.push(exposed.length) }
+    nextId: () => ++ids,
+    aroundExpose: expose => async (lookup, fill) => {
+      exposed.push({ lookup, committed: await store.find(idOf(lookup)) })
+      await held
+      return await expose(lookup, fill)
+    },
+    onTransition: (job, event) => { transitions.push([event, job.state]) },
+    onQueued: () => { queued.push(exposed.length) },
+    onAsked: jobId => { asked.push(jobId) }
   })
   const foreign = openForeign(t, path)
   return {
     ...opened,
+    ...commands,
     clock,
     cache,
     epoch,
     exposed,
+    transitions,
     queued,
-    runJob,
-    submitJob,
-    results: createResultStore({ database }),
+    asked,
     sql: (text: string) => { foreign.exec(text) },
     /** How many rows a query yields, as another program sees it. */
     count: (from: string): unknown => foreign.prepare(`SELECT count(*) FROM ${from}`).pluck().get(),
-    submit: async (submission: Partial<Submission> = {}) => (await submitJob(alice, { type: 'report', input: {}, ...submission }, null)).jobId,
+    submit: async (submission: Partial<Submission> = {}, submitter = alice, raw?: StoredInput) =>
+      (await commands.submitJob(submitter, { type: 'report', input: {}, ...submission }, null, raw)).jobId,
     claim: async (holder = 'worker') => {
-      const claim = await runJob.claim(['report'], holder, leaseMs)
+      const claim = await commands.claimJob(reports, holder, leaseMs)
       if (claim === null) throw new Error('nothing to claim')
       return claim
     },
@@ -79,6 +145,15 @@ export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db'))
 
 export type Commands = Awaited<ReturnType<typeof openCommands>>
 
+export const csv = { contentType: 'text/csv', fileName: 'report.csv' }
+
 /** Facts of these result bytes. */
-export const facts = (sizeBytes: number) =>
-  ({ contentType: 'text/csv', fileName: 'report.csv', sizeBytes, sha256: 'c2hh', inlineJson: null })
+export const facts = (sizeBytes: number) => ({ ...csv, sizeBytes, sha256: 'c2hh', inlineJson: null })
+
+/** The end of a run that appended so many bytes. */
+export const appended = (sizeBytes: number): Outcome => ({ kind: 'appended', facts: facts(sizeBytes) })
+
+/** The end of a run that gives these bytes now. */
+export const given = (text: string): Outcome => ({ kind: 'given', facts: facts(Buffer.byteLength(text)), bytes: Buffer.from(text) })
+
+export const noResult: Outcome = { kind: 'none' }

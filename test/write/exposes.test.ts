@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { until } from '../helpers/until.ts'
-import { alice, type Commands, facts, leaseMs, openCommands } from './commands.ts'
+import { alice, always, appended, type Commands, csv, given, graceMs, leaseMs, openCommands, reports, resultRetentionMs } from './commands.ts'
 
 type Command = { name: string, prepare: (commands: Commands) => Promise<() => Promise<unknown>>, state: string }
 
@@ -22,10 +22,51 @@ const changes: Command[] = [
     state: 'running'
   },
   { name: 'progress', prepare: onClaimed(({ runJob }, claim) => runJob.progress(claim, { percent: 7 })), state: 'running' },
-  { name: 'complete', prepare: onClaimed(({ runJob }, claim) => runJob.complete(claim, facts(0))), state: 'succeeded' },
+  { name: 'append', prepare: onClaimed(({ runJob }, claim) => runJob.append(claim, 0, Buffer.from('abc'), csv)), state: 'running' },
+  { name: 'complete', prepare: onClaimed(({ runJob }, claim) => runJob.complete(claim, appended(0))), state: 'succeeded' },
+  { name: 'complete with bytes', prepare: onClaimed(({ runJob }, claim) => runJob.complete(claim, given('abc'))), state: 'succeeded' },
   { name: 'fail', prepare: onClaimed(({ runJob }, claim) => runJob.fail(claim, { code: 'E', message: 'm' }, false)), state: 'failed' },
   { name: 'release', prepare: onClaimed(({ runJob }, claim) => runJob.release(claim)), state: 'queued' },
-  { name: 'rescue', prepare: onClaimed(({ runJob, clock }) => { clock.ms += leaseMs; return runJob.rescue() }), state: 'queued' }
+  { name: 'rescue', prepare: onClaimed(({ rescueJobs, clock }) => { clock.ms += leaseMs; return rescueJobs() }), state: 'queued' },
+  {
+    name: 'cancel of a queued job',
+    prepare: async ({ submit, cancelJob }) => {
+      const jobId = await submit()
+      return () => cancelJob(jobId, always)
+    },
+    state: 'cancelled'
+  },
+  { name: 'cancel of a running job', prepare: onClaimed(({ cancelJob }, { jobId }) => cancelJob(jobId, always)), state: 'running' },
+  {
+    name: 'cancel, forced',
+    prepare: async commands => {
+      await commands.submit()
+      const { jobId } = await commands.claim()
+      await commands.cancelJob(jobId, always)
+      commands.clock.ms += graceMs
+      return () => commands.rescueJobs()
+    },
+    state: 'cancelled'
+  },
+  {
+    name: 'expire',
+    prepare: async commands => {
+      await commands.submit()
+      await commands.runJob.complete(await commands.claim(), given('abc'))
+      commands.clock.ms += resultRetentionMs
+      return () => commands.expireResults(10)
+    },
+    state: 'succeeded'
+  },
+  {
+    name: 'erase',
+    prepare: async commands => {
+      const jobId = await commands.submit()
+      await commands.cancelJob(jobId, always)
+      return () => commands.eraseJob(jobId, always)
+    },
+    state: 'tombstone'
+  }
 ]
 
 t.test('what a command changed is committed, then exposed, then acknowledged', async t => {
@@ -42,7 +83,7 @@ t.test('what a command changed is committed, then exposed, then acknowledged', a
       await turn()
       t.equal(acknowledged, false, 'nobody hears of it before the cache does')
       const [seen] = exposed.slice(before)
-      t.match(seen, { lookup: { kind: 'job', job: { state } } })
+      t.match(seen?.lookup, state === 'tombstone' ? { kind: state } : { kind: 'job', job: { state } })
       t.same(seen?.lookup, seen?.committed, 'every connection sees it when it is exposed')
       letGo()
       await running
@@ -52,16 +93,20 @@ t.test('what a command changed is committed, then exposed, then acknowledged', a
 })
 
 t.test('what changes nothing is not exposed', async t => {
-  const { submit, claim, runJob, exposed } = await openCommands(t)
-  t.equal(await runJob.rescue(), 0)
-  t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
+  const { submit, claim, rescueJobs, claimJob, expireResults, runJob, exposed } = await openCommands(t)
+  t.equal(await rescueJobs(), 0)
+  t.equal(await claimJob(reports, 'w', leaseMs), null)
+  t.equal(await expireResults(10), 0)
   t.equal(exposed.length, 0)
   await submit()
   const claimed = await claim()
+  await runJob.append(claimed, 0, Buffer.from('abc'), csv)
   const before = exposed.length
-  await runJob.heartbeat(claimed, leaseMs)
-  await runJob.append(claimed, 0, Buffer.from('abc'))
-  await t.rejects(runJob.complete(claimed, facts(2)))
+  await runJob.heartbeat(claimed)
+  await runJob.append(claimed, 3, Buffer.from('def'), csv)
+  await runJob.append(claimed, 6, Buffer.from(''), csv)
+  await runJob.appended(claimed)
+  await t.rejects(runJob.complete(claimed, appended(2)))
   await t.rejects(runJob.progress({ ...claimed, leaseToken: 'x' }, {}))
   t.equal(exposed.length, before)
 })
@@ -74,7 +119,7 @@ t.test('a cell that holds an older state holds the new one when the command is a
   const claimed = await claim()
   t.same(await cache.get(name, jobId), { kind: 'miss' }, 'the token of the reader is dead')
   await cache.lease(name, jobId, 'late')
-  await runJob.complete(claimed, facts(0))
+  await runJob.complete(claimed, appended(0))
   t.match(await cache.lease(name, jobId, 'next'), { kind: 'token', token: 'next' })
 })
 

@@ -1,29 +1,29 @@
 import t, { type Test } from 'tap'
-import { type Commands, facts, leaseMs, openCommands } from './commands.ts'
+import { appended, type Commands, csv, leaseMs, openCommands, reports } from './commands.ts'
 
 /** A job of ours that runs, and then another program says something else. */
 const runAndThen = async (t: Test, sql: (jobId: string) => string) => {
   const commands = await openCommands(t)
   const jobId = await commands.submit()
   const claim = await commands.claim()
-  await commands.runJob.append(claim, 0, Buffer.from('ours'))
+  await commands.runJob.append(claim, 0, Buffer.from('ours'), csv)
   commands.sql(sql(jobId))
   return { ...commands, commands, jobId, lease: claim }
 }
 
 /** No report of the worker changes what stands in the record, nor does a rescue; and nothing is left to claim. */
 const recordStands = async (t: Test, commands: Commands, lease: { jobId: string, leaseToken: string }) => {
-  const { store, runJob, clock, count, changeLog } = commands
+  const { store, claimJob, rescueJobs, runJob, clock, count, changeLog } = commands
   const before = [await store.find(lease.jobId), changeLog.head()]
-  await t.rejects(runJob.heartbeat(lease, leaseMs), { name: 'LeaseLost' })
+  await t.rejects(runJob.heartbeat(lease), { name: 'LeaseLost' })
   await t.rejects(runJob.progress(lease, { percent: 99 }), { name: 'LeaseLost' })
-  await t.rejects(runJob.complete(lease, facts(4)), { name: 'LeaseLost' })
+  await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' })
   await t.rejects(runJob.fail(lease, { code: 'E', message: 'late' }, true), { name: 'LeaseLost' })
   await t.rejects(runJob.release(lease), { name: 'LeaseLost' })
   clock.ms += leaseMs
-  t.equal(await runJob.rescue(), 0)
+  t.equal(await rescueJobs(), 0)
   clock.ms += 3_600_000
-  t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
+  t.equal(await claimJob(reports, 'w', leaseMs), null)
   t.same([await store.find(lease.jobId), changeLog.head()], before)
   t.same([count('JobQueue'), count('JobInput'), count('JobResult')], [0, 0, 0])
 }
@@ -52,8 +52,8 @@ t.test('a running job of ours that another program deleted is gone', async t => 
   const { commands, lease, jobId, store, count } = await runAndThen(t, id => `DELETE FROM JobExecutionLog WHERE jobId = '${id}'`)
   t.match(await store.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   await recordStands(t, commands, lease)
-  t.equal(count('JobResultChunk'), 0)
-  await t.rejects(commands.runJob.append(lease, 4, Buffer.from('more')), { name: 'LeaseLost' })
+  t.equal(count('JobResultChunk'), count("OrphanedBytes WHERE holder = 'JobResultChunk' AND forgetAt = 0"), 'the pruner finds what it had sent')
+  await t.rejects(commands.runJob.append(lease, 4, Buffer.from('more'), csv), { name: 'LeaseLost' })
 })
 
 t.test('and one that was deleted and made again is theirs', async t => {
@@ -64,38 +64,38 @@ t.test('and one that was deleted and made again is theirs', async t => {
 })
 
 t.test('a running job of ours that another program queued again can be claimed again', async t => {
-  const { commands, lease, jobId, clock, runJob, claim, job } = await runAndThen(t, id => `UPDATE JobExecutionLog SET status = 'Queued' WHERE jobId = '${id}'`)
-  await t.rejects(runJob.complete(lease, facts(4)), { name: 'LeaseLost' }, 'the old run is void')
+  const { commands, lease, jobId, clock, rescueJobs, runJob, claim, job } = await runAndThen(t, id => `UPDATE JobExecutionLog SET status = 'Queued' WHERE jobId = '${id}'`)
+  await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' }, 'the old run is void')
   t.match(await job(jobId), { state: 'queued', submittedBy: 'alice' })
   clock.ms += leaseMs
-  await runJob.rescue()
+  await rescueJobs()
   const again = await claim()
   t.match(again, { jobId, attempt: 2 })
-  await t.rejects(runJob.complete(lease, facts(4)), { name: 'LeaseLost' })
-  await runJob.append(again, 0, Buffer.from('anew'))
-  await runJob.complete(again, facts(4))
-  t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read(jobId, 4)))), 'anew')
+  await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' })
+  await runJob.append(again, 0, Buffer.from('anew'), csv)
+  await runJob.complete(again, appended(4))
+  t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read({ jobId, sha256: 'c2hh' }, 0, 4)))), 'anew')
 })
 
 t.test('a queued job of ours that another program took and gave back is run', async t => {
-  const { submit, runJob, sql, clock } = await openCommands(t)
+  const { submit, claimJob, sql, clock } = await openCommands(t)
   const jobId = await submit()
   sql("UPDATE JobExecutionLog SET status = 'Running'")
-  t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
+  t.equal(await claimJob(reports, 'w', leaseMs), null)
   sql("UPDATE JobExecutionLog SET status = 'Queued'")
   clock.ms += 60_000
-  t.match(await runJob.claim(['report'], 'w', leaseMs), { jobId })
+  t.match(await claimJob(reports, 'w', leaseMs), { jobId })
 })
 
 t.test('bytes of ours are not served for a row that another program put in the place of our own', async t => {
   const { submit, claim, runJob, sql, store, count } = await openCommands(t)
   const jobId = await submit()
   const lease = await claim()
-  await runJob.append(lease, 0, Buffer.from('ours'))
-  await runJob.complete(lease, facts(4))
+  await runJob.append(lease, 0, Buffer.from('ours'), csv)
+  await runJob.complete(lease, appended(4))
   sql(`REPLACE INTO JobExecutionLog (jobId, status, resultUrl) VALUES ('${jobId}', 'Succeeded', 'https://x.example/r')`)
   t.match(await store.find(jobId), { job: { state: 'succeeded', result: null, resultUrl: 'https://x.example/r' } })
-  t.same([count('JobResult'), count('JobResultChunk')], [0, 0])
+  t.same([count('JobResult'), count(`OrphanedBytes WHERE id = '${jobId}'`)], [0, 1])
 })
 
 t.test('a queued job of ours that another program took is not run', async t => {
@@ -104,30 +104,30 @@ t.test('a queued job of ours that another program took is not run', async t => {
     "REPLACE INTO JobExecutionLog (jobId, status) SELECT jobId, 'Queued' FROM JobExecutionLog"
   ]) {
     await t.test(sql, async t => {
-      const { submit, runJob, store, sql: run, clock } = await openCommands(t)
+      const { submit, claimJob, store, sql: run, clock } = await openCommands(t)
       const taken = await submit()
       run(sql)
       clock.ms += 1
       const next = await submit()
       const before = await store.find(taken)
-      t.equal((await runJob.claim(['report'], 'w', leaseMs))?.jobId, next, 'the next one is')
-      t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
+      t.equal((await claimJob(reports, 'w', leaseMs))?.jobId, next, 'the next one is')
+      t.equal(await claimJob(reports, 'w', leaseMs), null)
       t.same(await store.find(taken), before)
     })
   }
 })
 
 t.test('rows of other programs are never claimed, rescued or changed', async t => {
-  const { sql, runJob, store, clock, changeLog, exposed } = await openCommands(t)
+  const { sql, rescueJobs, claimJob, runJob, store, clock, changeLog, exposed } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('q', 'report', 'Queued'), ('r', 'report', 'Running'), ('s', 'report', 'Succeeded')")
   const rows = async () => [await store.find('q'), await store.find('r'), await store.find('s'), changeLog.head()]
   const before = await rows()
   clock.ms += 365 * 86_400_000
-  t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
-  t.equal(await runJob.rescue(), 0)
-  t.equal(await runJob.rescue('w'), 0)
+  t.equal(await claimJob(reports, 'w', leaseMs), null)
+  t.equal(await rescueJobs(), 0)
+  t.equal(await rescueJobs('w'), 0)
   for (const jobId of ['q', 'r', 's']) {
-    await t.rejects(runJob.complete({ jobId, leaseToken: 'x' }, facts(0)), { name: 'LeaseLost' })
+    await t.rejects(runJob.complete({ jobId, leaseToken: 'x' }, appended(0)), { name: 'LeaseLost' })
     await t.rejects(runJob.progress({ jobId, leaseToken: 'x' }, {}), { name: 'LeaseLost' })
   }
   t.same(await rows(), before)

@@ -1,12 +1,15 @@
 import t, { type Test } from 'tap'
-import type { LeaseHeld } from '../../src/write/run-job.ts'
-import { type Commands, facts, leaseMs, openCommands } from './commands.ts'
+import type { LeaseHeld } from '../../src/write/claim-job.ts'
+import { appended, type Commands, csv, given, leaseMs, noResult, openCommands, reports } from './commands.ts'
 
 const commandsOf = ({ runJob }: Commands): Record<string, (lease: LeaseHeld) => Promise<unknown>> => ({
-  heartbeat: lease => runJob.heartbeat(lease, leaseMs),
+  heartbeat: lease => runJob.heartbeat(lease),
   progress: lease => runJob.progress(lease, { percent: 90 }),
-  append: lease => runJob.append(lease, 0, Buffer.from('late')),
-  complete: lease => runJob.complete(lease, facts(0)),
+  append: lease => runJob.append(lease, 0, Buffer.from('late'), csv),
+  appended: lease => runJob.appended(lease),
+  complete: lease => runJob.complete(lease, appended(0)),
+  'complete with bytes': lease => runJob.complete(lease, given('late')),
+  'complete without': lease => runJob.complete(lease, { ...noResult, counts: { script: 1 } }),
   fail: lease => runJob.fail(lease, { code: 'E', message: 'late' }, false),
   release: lease => runJob.release(lease)
 })
@@ -15,7 +18,7 @@ const commandsOf = ({ runJob }: Commands): Record<string, (lease: LeaseHeld) => 
 const refusesAll = async (t: Test, commands: Commands, lease: LeaseHeld) => {
   const traces = async () => [
     await commands.store.find(lease.jobId), commands.changeLog.head(), commands.exposed.length,
-    ...['JobQueue', 'JobInput', 'JobResult', 'JobResultChunk'].map(commands.count)
+    ...['JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'SanitizationEvent', 'OrphanedBytes'].map(commands.count)
   ]
   const before = await traces()
   for (const [name, command] of Object.entries(commandsOf(commands))) {
@@ -37,12 +40,12 @@ t.test('the lease of an earlier attempt is lost, and the later attempt is not di
   const jobId = await commands.submit()
   const first = await commands.claim()
   commands.clock.ms = first.leaseExpiresAt
-  t.equal(await commands.runJob.rescue(), 1)
+  t.equal(await commands.rescueJobs(), 1)
   await refusesAll(t, commands, first)
   commands.clock.ms += 1000
   const second = await commands.claim()
   await refusesAll(t, commands, first)
-  await commands.runJob.complete(second, facts(0))
+  await commands.runJob.complete(second, appended(0))
   t.match(await commands.job(jobId), { state: 'succeeded', attempt: 2 })
   await refusesAll(t, commands, second)
 })
@@ -59,48 +62,48 @@ t.test('a token that nobody gave out, or that belongs to another job, opens noth
 })
 
 t.test('a job whose worker stopped reporting is queued again, with delay', async t => {
-  const { submit, claim, runJob, job, clock, exposed } = await openCommands(t)
+  const { submit, claim, rescueJobs, claimJob, job, clock, exposed } = await openCommands(t)
   const jobId = await submit()
   const { leaseExpiresAt } = await claim()
   clock.ms = leaseExpiresAt - 1
-  t.equal(await runJob.rescue(), 0)
+  t.equal(await rescueJobs(), 0)
   clock.ms = leaseExpiresAt
-  t.equal(await runJob.rescue(), 1)
-  t.equal(await runJob.rescue(), 0)
+  t.equal(await rescueJobs(), 1)
+  t.equal(await rescueJobs(), 0)
   t.match(await job(jobId), { state: 'queued', attempt: 1 })
   t.match(exposed.at(-1), { lookup: { job: { jobId, state: 'queued' } } })
-  t.equal(await runJob.claim(['report'], 'w', leaseMs), null)
+  t.equal(await claimJob(reports, 'w', leaseMs), null)
   clock.ms += 1000
   t.equal((await claim()).attempt, 2)
 })
 
 t.test('and has failed when no attempt is left', async t => {
-  const { submit, claim, runJob, job, clock, count } = await openCommands(t)
+  const { submit, claim, rescueJobs, job, clock, count } = await openCommands(t)
   const jobId = await submit({ maxAttempts: 1 })
   clock.ms = (await claim()).leaseExpiresAt
-  t.equal(await runJob.rescue(), 1)
+  t.equal(await rescueJobs(), 1)
   t.match(await job(jobId), { state: 'failed', failure: { code: 'LEASE_EXPIRED' }, finishedAt: clock.ms })
   t.equal(count('JobQueue'), 0)
 })
 
 t.test('what one holder left behind is taken back before its lease ran out', async t => {
-  const { submit, claim, runJob, job } = await openCommands(t)
+  const { submit, claim, rescueJobs, job } = await openCommands(t)
   const [mine, theirs] = [await submit(), await submit()]
   await claim('mine')
   await claim('theirs')
-  t.equal(await runJob.rescue('nobody'), 0)
-  t.equal(await runJob.rescue('mine'), 1)
+  t.equal(await rescueJobs('nobody'), 0)
+  t.equal(await rescueJobs('mine'), 1)
   t.match(await job(mine), { state: 'queued' })
   t.match(await job(theirs), { state: 'running' })
 })
 
 t.test('a rescue takes back all there are, however many', async t => {
-  const { submit, claim, runJob, clock, count } = await openCommands(t)
+  const { submit, claim, rescueJobs, clock, count } = await openCommands(t)
   for (let job = 0; job < 103; job += 1) {
     await submit()
     await claim()
   }
   clock.ms += leaseMs
-  t.equal(await runJob.rescue(), 103)
+  t.equal(await rescueJobs(), 103)
   t.equal(count('JobQueue WHERE leaseToken IS NULL'), 103)
 })

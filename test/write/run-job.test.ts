@@ -1,15 +1,15 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { facts, leaseMs, openCommands } from './commands.ts'
+import { appended, csv, facts, leaseMs, openCommands, reports } from './commands.ts'
 
 t.test('jobs are claimed oldest first, of the types asked for', async t => {
-  const { runJob, submit, clock } = await openCommands(t)
+  const { claimJob, submit, clock } = await openCommands(t)
   const first = await submit()
   clock.ms += 1
   const other = await submit({ type: 'sanitize' })
   clock.ms += 1
   const third = await submit()
-  const claim = async (...types: string[]) => (await runJob.claim(types, 'worker', leaseMs))?.jobId
+  const claim = async (...types: string[]) => (await claimJob({ types, tenant: null }, 'worker', leaseMs))?.jobId
   t.equal(await claim(), undefined)
   t.equal(await claim('unknown'), undefined)
   t.equal(await claim('sanitize'), other)
@@ -33,7 +33,7 @@ t.test('ten who claim five jobs at once get five jobs', async t => {
   const path = join(t.testdir(), 'jobs.db')
   const [one, two] = [await openCommands(t, path), await openCommands(t, path)]
   const jobIds = [await one.submit(), await one.submit(), await one.submit(), await one.submit(), await one.submit()]
-  const claims = await Promise.all(Array.from({ length: 10 }, (_, at) => (at % 2 === 0 ? one : two).runJob.claim(['report'], `w${at}`, leaseMs)))
+  const claims = await Promise.all(Array.from({ length: 10 }, (_, at) => (at % 2 === 0 ? one : two).claimJob(reports, `w${at}`, leaseMs)))
   const got = claims.filter(claim => claim !== null)
   t.same(got.map(claim => claim.jobId).toSorted(), jobIds.toSorted())
   for (const jobId of jobIds) t.match(await one.job(jobId), { state: 'running', attempt: 1 })
@@ -51,18 +51,18 @@ t.test('attempts are counted by the claims', async t => {
 })
 
 t.test('a heartbeat keeps the lease, and is no change', async t => {
-  const { submit, claim, runJob, job, clock, changeLog, exposed } = await openCommands(t)
+  const { submit, claim, rescueJobs, runJob, job, clock, changeLog, exposed } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
   const before = [await job(jobId), changeLog.head(), exposed.length]
   for (let beat = 0; beat < 3; beat += 1) {
     clock.ms += leaseMs - 1
-    await runJob.heartbeat(claimed, leaseMs)
-    t.equal(await runJob.rescue(), 0)
+    await runJob.heartbeat(claimed)
+    t.equal(await rescueJobs(), 0)
   }
   t.same([await job(jobId), changeLog.head(), exposed.length], before)
   clock.ms += leaseMs
-  t.equal(await runJob.rescue(), 1, 'the last one counts')
+  t.equal(await rescueJobs(), 1, 'the last one counts')
 })
 
 t.test('progress is a change with a version', async t => {
@@ -81,44 +81,44 @@ t.test('result bytes are appended and become the result when the job completes',
   const { submit, claim, runJob, job, results, clock, count } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
-  t.equal(await runJob.append(claimed, 0, Buffer.from('abc')), 3)
-  await t.rejects(runJob.append(claimed, 2, Buffer.from('x')), { name: 'OffsetMismatch', offset: 3 })
-  t.equal(await runJob.append(claimed, 3, Buffer.from('de')), 5)
-  await t.rejects(runJob.complete(claimed, facts(4)), { name: 'OffsetMismatch', offset: 5 })
+  t.equal(await runJob.append(claimed, 0, Buffer.from('abc'), csv), 3)
+  await t.rejects(runJob.append(claimed, 2, Buffer.from('x'), csv), { name: 'OffsetMismatch', offset: 3 })
+  t.equal(await runJob.append(claimed, 3, Buffer.from('de'), csv), 5)
+  await t.rejects(runJob.complete(claimed, appended(4)), { name: 'OffsetMismatch', offset: 5 })
   t.match(await job(jobId), { state: 'running' }, 'a result of another size is refused, and the job goes on')
 
   clock.ms += 1000
-  await runJob.complete(claimed, { ...facts(5), message: '2 rows' })
+  await runJob.complete(claimed, { ...appended(5), message: '2 rows' })
   t.match(await job(jobId), {
     state: 'succeeded', finishedAt: clock.ms, resultUrl: `/api/v1/jobs/${jobId}/result`, result: facts(5), progress: { percent: 100, message: '2 rows' }
   })
-  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId, 5)))), 'abcde')
+  t.equal(String(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256: 'c2hh' }, 0, 5)))), 'abcde')
   t.same([count('JobQueue'), count('JobInput')], [0, 0], 'its input is not kept')
-  await t.rejects(runJob.complete(claimed, facts(5)), { name: 'LeaseLost' }, 'once')
+  await t.rejects(runJob.complete(claimed, appended(5)), { name: 'LeaseLost' }, 'once')
 })
 
 t.test('what a failed attempt wrote is gone in the next', async t => {
   const { submit, claim, runJob, results, clock } = await openCommands(t)
   const jobId = await submit()
   const first = await claim()
-  await runJob.append(first, 0, Buffer.from('half of '))
+  await runJob.append(first, 0, Buffer.from('half of '), csv)
   await runJob.fail(first, { code: 'E', message: 'no luck' }, true)
   clock.ms += 1000
   const second = await claim()
-  t.equal(await runJob.append(second, 0, Buffer.from('whole')), 5)
-  await runJob.complete(second, facts(5))
-  t.equal(String(Buffer.concat(await Array.fromAsync(results.read(jobId, 5)))), 'whole')
+  t.equal(await runJob.append(second, 0, Buffer.from('whole'), csv), 5)
+  await runJob.complete(second, appended(5))
+  t.equal(String(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256: 'c2hh' }, 0, 5)))), 'whole')
 })
 
 t.test('a retryable failure is tried again after a growing delay, and fails at the last attempt', async t => {
-  const { submit, claim, runJob, job, clock, count } = await openCommands(t)
+  const { submit, claim, claimJob, runJob, job, clock, count } = await openCommands(t)
   const jobId = await submit()
   const failure = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }
   for (const delayMs of [1000, 2000]) {
     await runJob.fail(await claim(), failure, true)
     t.match(await job(jobId), { state: 'queued' })
     clock.ms += delayMs - 1
-    t.equal(await runJob.claim(['report'], 'worker', leaseMs), null, 'not yet')
+    t.equal(await claimJob(reports, 'worker', leaseMs), null, 'not yet')
     clock.ms += 1
   }
   await runJob.fail(await claim(), failure, true)

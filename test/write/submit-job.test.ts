@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { createSubmitJob, idempotencyKeyKeptMs } from '../../src/write/submit-job.ts'
 import { isJobId } from '../../src/job/job.ts'
-import { alice, facts, openCommands } from './commands.ts'
+import { alice, appended, openCommands } from './commands.ts'
 
 const submission = { type: 'report', input: { from: '2026-01-01', type: 'x' } }
 
@@ -44,7 +44,7 @@ t.test('the same key and the same request are the same job, as it is now', async
   const { submitJob, claim, runJob, count } = await openCommands(t)
   const first = await submitJob(alice, submission, 'key')
   t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'queued' } })
-  await runJob.complete(await claim(), facts(0))
+  await runJob.complete(await claim(), appended(0))
   t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'succeeded' } })
   t.match(await submitJob({ ...alice, subject: 'bob' }, submission, 'key'), { jobId: first.jobId }, 'keys are the tenant’s')
   t.equal(count('JobExecutionLog'), 1)

@@ -4,6 +4,8 @@ import type { Access } from '../processor.ts'
 /** Rows to a page: a page is one read transaction, and a long one would keep the write-ahead log from shrinking. */
 const pageRows = 2000
 
+// A table that another engine made may hold values of any kind, under names in any case.
+
 /** What a report needs of a record. Times are as they were written; `errorDetails` is null unless the job failed. */
 export type ReportRow = {
   type: string | null
@@ -32,7 +34,9 @@ export const openRows = (database: Database, access: Access, type: string | unde
     'SELECT max(rowid) FROM (SELECT rowid FROM JobExecutionLog WHERE rowid > :after AND rowid <= :last ORDER BY rowid LIMIT :pageRows)'
   ).pluck()
   const page = database.prepare<[object], ReportRow>(`
-    SELECT type, status, startTime, endTime, createdAt, CASE status WHEN 'Failed' THEN errorDetails END AS errorDetails
+    SELECT CAST(type AS TEXT) AS type, status AS status, CAST(startTime AS TEXT) AS startTime,
+      CAST(endTime AS TEXT) AS endTime, CAST(createdAt AS TEXT) AS createdAt,
+      CASE status WHEN 'Failed' THEN CAST(errorDetails AS TEXT) END AS errorDetails
     FROM JobExecutionLog
     WHERE rowid > :after AND rowid <= :end AND ${readable}`)
 

@@ -103,7 +103,7 @@ const cleanTexts = (html: string, normalization: Normalization, count: Count): s
   })
 
 /**
- * HTML reduced to what the policy allows, its texts and attributes cleaned. Throws ProcessorError HTML_TOO_DEEP.
+ * HTML reduced to what the policy allows, its texts and attributes cleaned. Throws ProcessorError HTML_TOO_DEEP or TOO_MANY_MARKS.
  *
  * A removed element can leave others nested as no parser would read them, so passes follow until nothing changes: the
  * answer means to every parser what it meant to this one. The second pass has nothing left to remove and writes the tree

@@ -183,7 +183,7 @@ class JsonCopy {
  * The same JSON text with each string cleaned, names too; of members whose names are then equal the first is kept.
  * Everything else stays as it is written, to the last digit and blank.
  *
- * Throws ProcessorError INVALID_JSON, JSON_TOO_DEEP or JSON_TOO_WIDE.
+ * Throws ProcessorError INVALID_JSON, JSON_TOO_DEEP or JSON_TOO_WIDE, and what `clean` throws.
  */
 export const cleanJson = (text: string, clean: (text: string) => string, count: Count): string => {
   const marked = text.startsWith('\uFEFF')

@@ -1,9 +1,12 @@
+import { ProcessorError } from '../processor.ts'
+import { findCut, findCutBack } from './divide.ts'
 import type { Normalization } from './input.ts'
+import { hasTooManyMarks, marksMax } from './marks.ts'
 
 /**
- * What is counted. Of text: `control`, `bidi`, `invisible` in characters, `normalized` in texts (a JSON string, a run of
- * HTML text, an attribute value). Of HTML: `element`, `attribute`, `url`, `comment` (declarations too). Of JSON:
- * `duplicate` members.
+ * What is counted. Of text: `control`, `bidi`, `invisible` in characters, `normalized` in texts (a plain text as a whole, a
+ * JSON string, a run of HTML text, an attribute value). Of HTML: `element`, `attribute`, `url`, `comment` (declarations
+ * too). Of JSON: `duplicate` members.
  */
 export type RemovedKind =
   'control' | 'bidi' | 'invisible' | 'normalized' | 'element' | 'attribute' | 'url' | 'comment' | 'duplicate'
@@ -91,7 +94,47 @@ const unifyLineEnds = (text: string): string =>
   text.replace(/\r(?=\n)/g, '').replace(/\r/g, '\n').replace(/\u2028/g, '\n').replace(/\u2029/g, '\n')
 
 const passesMax = 4
-const lastResort: readonly Removal[] = [['invisible', /[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F]/g, 1]]
+const conditional = /[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F]/g
+const lastResort: readonly Removal[] = [['invisible', conditional, 1]]
+
+type Normalize = (text: string) => string
+
+// A normal form sorts the marks of a letter, in time that grows with the square of their number: a megabyte of them would
+// hold a thread for minutes, and it cannot be ended meanwhile. A removal can bring marks together, so each pass looks again.
+const normalize = (text: string, normalization: Normalization): string => {
+  if (normalization === 'none') return text
+  if (hasTooManyMarks(text)) {
+    throw new ProcessorError('TOO_MANY_MARKS', `Text with more than ${marksMax} combining marks in a row is not sanitized.`)
+  }
+  return text.normalize(normalization)
+}
+
+// A stretch that one more pass would change loses its joiners and selectors.
+const settleStretch = (stretch: string, toForm: Normalize, count: Count): string => {
+  if (toForm(removeEach(removals, stretch, () => {})) === stretch) return stretch
+  let settled = stretch
+  for (let before = ''; settled !== before;) {
+    before = settled
+    settled = toForm(removeEach(lastResort, before, count))
+  }
+  return settled
+}
+
+// Only the stretches that do not settle pay, so that a text in pieces comes out as it does in one.
+const settle = (text: string, toForm: Normalize, count: Count): string => {
+  const pieces: string[] = []
+  let copiedTo = 0
+  for (;;) {
+    conditional.lastIndex = copiedTo
+    const found = conditional.exec(text)
+    if (found === null) break
+    const start = findCutBack(text, found.index, copiedTo)
+    const end = findCut(text, found.index + 1)
+    pieces.push(text.slice(copiedTo, start), settleStretch(text.slice(start, end), toForm, count))
+    copiedTo = end
+  }
+  return pieces.join('') + text.slice(copiedTo)
+}
 
 /**
  * The text without control characters (but tab and line feed), bidirectional controls and invisible characters, its line
@@ -99,11 +142,13 @@ const lastResort: readonly Removal[] = [['invisible', /[\u200C\u200D\uFE00-\uFE0
  *
  * A compatibility form can unfold into a character that is removed, so the text is normalized first. A removal can bring a
  * letter and its accents together, whose order can then be another, and with it the neighbour of a joiner: so passes follow
- * until nothing changes. One text in millions needs a third; one made to need many loses all its joiners instead.
+ * until nothing changes. One text in millions needs a third; one made to need many loses joiners instead.
+ *
+ * Throws ProcessorError TOO_MANY_MARKS.
  */
 export const cleanText = (text: string, normalization: Normalization, count: Count): string => {
-  const normalize = (text: string) => normalization === 'none' ? text : text.normalize(normalization)
-  const normalized = normalize(text)
+  const toForm: Normalize = text => normalize(text, normalization)
+  const normalized = toForm(text)
   if (!suspicious.test(normalized)) {
     if (normalized !== text) count('normalized')
     return normalized
@@ -111,13 +156,14 @@ export const cleanText = (text: string, normalization: Normalization, count: Cou
   let cleaned = unifyLineEnds(normalized)
   let wasNormalized = cleaned !== text
   cleaned = replaceHalves(cleaned, count)
-  for (let pass = 1; ; pass++) {
-    const before = cleaned
-    const stripped = removeEach(pass > passesMax ? lastResort : removals, before, count)
-    cleaned = normalize(stripped)
+  let before = ''
+  for (let pass = 1; pass <= passesMax && cleaned !== before; pass++) {
+    before = cleaned
+    const stripped = removeEach(removals, before, count)
+    cleaned = toForm(stripped)
     wasNormalized ||= cleaned !== stripped
-    if (cleaned === before) break
   }
+  if (cleaned !== before) cleaned = settle(cleaned, toForm, count)
   if (wasNormalized) count('normalized')
   return cleaned
 }

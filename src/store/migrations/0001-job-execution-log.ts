@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely'
+import { adoptRecord, firstColumns, isRecordThere } from './adoption.ts'
 
 /*
  * The record, its laws and its change log.
@@ -155,6 +156,12 @@ const beside = [
 
 const triggers = [terminalIsFinal, terminalIsFinalOnUpdate, jobIdIsFixed, rowIsNotDisplaced, onInsert, onUpdate, onDelete]
 
+/** What a table of another program needs, to be taken for the record. */
+export const recordColumns = firstColumns
+
 export const up = async (db: Kysely<unknown>): Promise<void> => {
-  for (const statement of [record, ...beside, ...triggers]) await statement.execute(db)
+  const isAdopted = await isRecordThere(db)
+  for (const statement of isAdopted ? beside : [record, ...beside]) await statement.execute(db)
+  if (isAdopted) await adoptRecord(db)
+  for (const trigger of triggers) await trigger.execute(db)
 }

@@ -1,0 +1,59 @@
+import { ProcessorError } from '../processor.ts'
+import { cleanJson } from './clean-json.ts'
+import type { Count } from './clean-text.ts'
+
+/** Characters of a line, in UTF-16 code units. */
+const lineLengthMax = 4 * 1024 * 1024
+
+const blank = /^[ \t\r]*$/
+
+const cleanLine = (line: string, clean: (text: string) => string, count: Count): string => {
+  // A mark can stand alone: it is what a program writes that has no lines to write.
+  const bare = line.startsWith('\uFEFF') ? line.slice(1) : line
+  if (!blank.test(bare)) return cleanJson(line, clean, count)
+  if (bare !== line) count('invisible')
+  return bare
+}
+
+const withLine = (error: unknown, line: number): unknown => {
+  if (!(error instanceof ProcessorError)) return error
+  const { code, message } = error
+  return new ProcessorError(code, message, { details: { line } })
+}
+
+/**
+ * NDJSON that comes in any pieces, piece by piece: each line cleaned as JSON, blank ones and every line feed kept.
+ *
+ * Throws ProcessorError INPUT_TOO_LARGE, INVALID_JSON, JSON_TOO_DEEP, JSON_TOO_WIDE or TOO_MANY_MARKS with
+ * `details.line`, from 1.
+ */
+export function * cleanNdjson (texts: Iterable<string>, clean: (text: string) => string, count: Count, lengthMax = lineLengthMax): Generator<string> {
+  let held = ''
+  let line = 1
+  const take = (part: string) => {
+    held += part
+    if (held.length <= lengthMax) return
+    throw new ProcessorError('INPUT_TOO_LARGE', `A line of more than ${lengthMax} characters is not sanitized.`, { details: { line } })
+  }
+  const end = (): string => {
+    try {
+      return cleanLine(held, clean, count)
+    } catch (error) {
+      throw withLine(error, line)
+    }
+  }
+  for (const text of texts) {
+    let cleaned = ''
+    let start = 0
+    for (let feed = text.indexOf('\n'); feed !== -1; feed = text.indexOf('\n', start)) {
+      take(text.slice(start, feed))
+      cleaned += end() + '\n'
+      held = ''
+      line++
+      start = feed + 1
+    }
+    take(text.slice(start))
+    yield cleaned
+  }
+  yield end()
+}

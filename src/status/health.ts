@@ -1,0 +1,19 @@
+import { reasonOf } from '../errors.ts'
+import type { EpochStatus } from './epoch.ts'
+
+/** How a part fares. `since` in ms since 1970: when it became so. */
+export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null }
+
+/** Asks the store whether it answers. `now` in ms since 1970. */
+export const createStoreCheck = ({ ping, now }: { ping: () => Promise<void>, now: () => number }): (() => Promise<PartHealth>) => {
+  let health: PartHealth = { kind: 'sqlite', ok: true, since: now(), reason: null }
+  return async () => {
+    const reason = await ping().then(() => null, (error: Error) => reasonOf(error.cause ?? error))
+    const ok = reason === null
+    if (ok !== health.ok) health = { kind: 'sqlite', ok, since: now(), reason }
+    return health
+  }
+}
+
+export const toCacheHealth = (kind: string, { mode, since, reason }: EpochStatus): PartHealth =>
+  ({ kind, ok: mode === 'on', since, reason })

@@ -1,0 +1,21 @@
+import type { ListFilter, ListJobs, ListPosition as Position } from '../store/job-list.ts'
+import type { ExposeMany } from './expose.ts'
+import type { StatusEntry } from './read-status.ts'
+
+/** A place in the list; `createdMs` null: among those whose time of creation cannot be read. */
+export type ListPosition = Position
+
+/**
+ * One page of the list, newest first; `next` null: here it ends. Records that break BR-001 are in it, in the state
+ * `invalid`. Throws STORE_UNAVAILABLE.
+ */
+export type ListStatuses = (
+  filter: ListFilter, after: ListPosition | null, limit: number
+) => Promise<{ entries: StatusEntry[], next: ListPosition | null }>
+
+/** A list reveals states, so it exposes what it shows. */
+export const createListStatuses = ({ list, exposeMany }: { list: ListJobs, exposeMany: ExposeMany }): ListStatuses =>
+  async (filter, after, limit) => {
+    const { lookups, next } = list(filter, after, limit)
+    return { entries: await exposeMany(lookups), next }
+  }

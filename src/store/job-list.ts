@@ -1,0 +1,141 @@
+import type { JobLookup } from '../job/job.ts'
+import type { Database } from './database.ts'
+import { recordOfRowQuery } from './job-store.ts'
+import { type JobRow, toJob } from './tables.ts'
+import { guardRead } from './transact.ts'
+
+/**
+ * A place in the list: newest first, by the time of creation (ms since 1970), then by the row. `createdMs` null: a time
+ * that SQLite cannot read; such rows come last.
+ */
+export type ListPosition = { createdMs: number | null, row: number }
+
+/** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
+export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
+
+/** `next`: where the list goes on; null: here it ends. */
+export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
+
+/**
+ * One page of the list, after a position. Rows inserted meanwhile neither move nor repeat others. A rare kind of job
+ * may fill a page in part only, or not at all, though more follow: so many rows are looked at for one page, and no
+ * more. Throws STORE_UNAVAILABLE.
+ */
+export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => ListPage
+
+/** `rowsLookedAtMax`: of one stretch of one index, before a page is given up as it is. */
+export type ListJobsNeeds = { database: Database, rowsLookedAtMax?: number }
+
+// 5,000 take a millisecond or two, during which nothing else is answered.
+const rowsLookedAtMaxDefault = 5000
+
+type Parameters = {
+  tenant: string | null
+  createdMs: number | null
+  row: number
+  createdAfter: number
+  status: string | null
+  type: string | null
+  limit: number
+}
+
+/** Part of one index: the rows that fit, and where the search was given up; null: it came to the end, or found enough. */
+type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
+
+/*
+ * An index is read in up to three stretches, each a range that SQLite finds by a search: the rest of the rows created
+ * in the same millisecond (a statement that inserts a million rows gives them all one time, so they cannot just be
+ * skipped), those created before, and those whose time is none. One comparison of rows, (createdMs, rowid) < (?, ?),
+ * would pass over all rows of that millisecond again for every page.
+ */
+const stretches = {
+  sameTime: 'createdMs = :createdMs AND rowid < :row AND createdMs > :createdAfter',
+  before: 'createdMs < :createdMs AND createdMs > :createdAfter',
+  untimed: 'createdMs IS NULL AND rowid < :row'
+} as const
+type Stretch = keyof typeof stretches
+
+const anyTime = Number.MIN_SAFE_INTEGER
+const anyRow = Number.MAX_SAFE_INTEGER
+const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, row: anyRow }
+
+const stretchesAfter = (after: ListPosition | null, createdAfter: number | null): Stretch[] => {
+  if (after?.createdMs === null) return createdAfter === null ? ['untimed'] : []
+  const timed: Stretch[] = after === null ? ['before'] : ['sameTime', 'before']
+  return createdAfter === null ? [...timed, 'untimed'] : timed
+}
+
+const createSearch = ({ reader }: Database, owned: string, rowsLookedAtMax: number) => (stretch: Stretch) => {
+  const lookedAt = `
+    SELECT createdMs, rowid AS row, status, type FROM JobExecutionLog
+    WHERE ${owned} AND ${stretches[stretch]} ORDER BY createdMs DESC, rowid DESC LIMIT ${rowsLookedAtMax}`
+  const matching = reader.prepare<[Parameters], ListPosition>(`
+    SELECT createdMs, row FROM (${lookedAt})
+    WHERE (:status IS NULL OR status = :status) AND (:type IS NULL OR type = :type) LIMIT :limit`)
+  const lastLookedAt = reader.prepare<[Parameters], ListPosition>(`
+    SELECT createdMs, row FROM (${lookedAt}) LIMIT 1 OFFSET ${rowsLookedAtMax - 1}`)
+  return (parameters: Parameters): Found => {
+    const rows = matching.all(parameters)
+    return { rows, gaveUpAt: rows.length === parameters.limit ? null : lastLookedAt.get(parameters) ?? null }
+  }
+}
+
+type Search = (filter: ListFilter, after: ListPosition | null, limit: number) => Found
+
+/** The rows of one owner, through the index that has them in order. */
+const createSide = (database: Database, owned: string, rowsLookedAtMax: number): Search => {
+  const toSearch = createSearch(database, owned, rowsLookedAtMax)
+  const searches = { sameTime: toSearch('sameTime'), before: toSearch('before'), untimed: toSearch('untimed') }
+  return (filter, after, limit) => {
+    const rows: ListPosition[] = []
+    const { createdMs, row } = after ?? latest
+    for (const stretch of stretchesAfter(after, filter.createdAfter)) {
+      const found = searches[stretch]({
+        ...filter,
+        createdMs,
+        // In the stretch of its own time the position is in the middle, in any other before the first row.
+        row: stretch === 'sameTime' || createdMs === null ? row : anyRow,
+        createdAfter: filter.createdAfter ?? anyTime,
+        limit: limit - rows.length
+      })
+      rows.push(...found.rows)
+      if (rows.length === limit || found.gaveUpAt !== null) return { rows, gaveUpAt: found.gaveUpAt }
+    }
+    return { rows, gaveUpAt: null }
+  }
+}
+
+const newestFirst = (a: ListPosition, b: ListPosition): number => {
+  if (a.createdMs === b.createdMs) return b.row - a.row
+  if (a.createdMs === null || b.createdMs === null) return a.createdMs === null ? 1 : -1
+  return b.createdMs - a.createdMs
+}
+
+// Nothing older than where one side was given up may be shown yet: that side may have something newer.
+const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: ListPosition | null } => {
+  const [bound] = sides.flatMap(({ gaveUpAt }) => gaveUpAt ?? []).toSorted(newestFirst)
+  const rows = sides.flatMap(side => side.rows).toSorted(newestFirst)
+    .filter(row => bound === undefined || newestFirst(row, bound) <= 0)
+  const page = rows.slice(0, limit)
+  return { rows: page, next: rows.length > limit ? page.at(-1) ?? null : bound ?? null }
+}
+
+/** The list of all jobs. */
+export const createListJobs = ({ database, rowsLookedAtMax = rowsLookedAtMaxDefault }: ListJobsNeeds): ListJobs => {
+  const { reader, writer } = database
+  const sideOf = (owned: string) => createSide(database, owned, rowsLookedAtMax)
+  const [ofAll, ofTenant, ofNone] = [sideOf('1'), sideOf('tenant = :tenant'), sideOf('tenant IS NULL')]
+  const record = reader.prepare<[number], JobRow>(recordOfRowQuery(writer).compile().sql)
+
+  const read = reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
+    // One more than fits shows whether there are more.
+    const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(search => search(filter, after, limit + 1))
+    const { rows, next } = merge(sides, limit)
+    const lookups = rows.flatMap(({ row }) => {
+      const found = record.get(row)
+      return found === undefined ? [] : [toJob(found)]
+    })
+    return { lookups, next }
+  })
+  return (filter, after, limit) => guardRead(() => read(filter, after, limit))
+}

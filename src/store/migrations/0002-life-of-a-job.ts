@@ -1,0 +1,168 @@
+import { type Kysely, sql } from 'kysely'
+import { addRecordColumns, type RecordColumn } from './record-columns.ts'
+
+/*
+ * Cancelling, expiry, partial results, workers of their own, inputs of any size, and lists.
+ *
+ * What 0001 says holds here too: visible columns draw a version, what no reader sees stands in tables of its own, and
+ * the triggers use nothing newer than SQLite 3.37. Columns and tables are only added, so that the previous release goes
+ * on reading and writing; the triggers that are made anew do for it what they did before.
+ */
+
+/** What a table of another program needs, to be taken for the record. */
+export const recordColumns: readonly RecordColumn[] = [
+  { name: 'cancelRequestedAt', definition: 'TEXT' },
+  {
+    name: 'cancelledAt',
+    definition: "TEXT CHECK (cancelledAt IS NULL OR status = 'Failed')",
+    rule: { holds: row => `${row}cancelledAt IS NULL OR ${row}status IS 'Failed'`, says: 'null, unless status is Failed' }
+  },
+  { name: 'expiresAt', definition: 'TEXT' },
+  { name: 'resultExpiredAt', definition: 'TEXT' },
+  {
+    name: 'hasPartialResult',
+    definition: 'INTEGER NOT NULL DEFAULT 0 CHECK (hasPartialResult IN (0, 1))',
+    rule: { holds: row => `coalesce(${row}hasPartialResult, 0) IN (0, 1)`, says: '0, 1 or null' }
+  }
+]
+
+// The guards keep the date functions from words like 'now', which an index refuses with an error of its own, and read
+// numbers, which only a table of another program can hold, as `toTime` does.
+const createdMs = sql`
+  ALTER TABLE JobExecutionLog ADD COLUMN createdMs INTEGER GENERATED ALWAYS AS (
+    CASE WHEN typeof(createdAt) = 'text' AND createdAt GLOB '[0-9][0-9][0-9][0-9]-[0-9]*'
+      THEN CAST(round((julianday(createdAt) - 2440587.5) * 86400000) AS INTEGER)
+      WHEN typeof(createdAt) IN ('integer', 'real') AND createdAt BETWEEN 1e8 AND 253402300799999
+      THEN CAST(round(createdAt * CASE WHEN createdAt < 1e11 THEN 1000 ELSE 1 END) AS INTEGER) END
+  ) VIRTUAL`
+
+const recordIndexes = [
+  createdMs,
+  // Lists, newest first: of one tenant, and of all.
+  sql`CREATE INDEX JobExecutionLog_tenantCreated ON JobExecutionLog (tenant, createdMs)`,
+  sql`CREATE INDEX JobExecutionLog_created ON JobExecutionLog (createdMs)`,
+  // What the pruner looks for.
+  sql`CREATE INDEX JobExecutionLog_expires ON JobExecutionLog (expiresAt)
+      WHERE expiresAt IS NOT NULL AND resultExpiredAt IS NULL AND status = 'Succeeded' AND submittedBy IS NOT NULL`,
+  // Others' records apart, or the pruner would wade through those that it leaves alone.
+  sql`CREATE INDEX JobExecutionLog_ended ON JobExecutionLog (coalesce(endTime, createdAt))
+      WHERE status IN ('Succeeded', 'Failed') AND submittedBy IS NOT NULL`,
+  sql`CREATE INDEX JobExecutionLog_endedElsewhere ON JobExecutionLog (coalesce(endTime, createdAt))
+      WHERE status IN ('Succeeded', 'Failed') AND submittedBy IS NULL`,
+  sql`CREATE INDEX JobTombstone_age ON JobTombstone (expiredAt)`
+]
+
+const queueColumns = [
+  sql`ALTER TABLE JobQueue ADD COLUMN tenant TEXT`,
+  sql`ALTER TABLE JobQueue ADD COLUMN leaseMs INTEGER`,
+  sql`ALTER TABLE JobQueue ADD COLUMN deadlineAt INTEGER`,
+  sql`ALTER TABLE JobQueue ADD COLUMN cancelDueAt INTEGER`,
+  sql`ALTER TABLE JobQueue ADD COLUMN resultRetentionMs INTEGER`,
+  sql`ALTER TABLE JobQueue ADD COLUMN resultContentType TEXT`,
+  sql`ALTER TABLE JobQueue ADD COLUMN resultFileName TEXT`,
+  sql`UPDATE JobQueue SET tenant = (SELECT tenant FROM JobExecutionLog AS log WHERE log.jobId = JobQueue.jobId)`,
+  sql`CREATE INDEX JobQueue_freeOfTenant ON JobQueue (tenant, type, availableAt) WHERE leaseToken IS NULL`,
+  sql`CREATE INDEX JobQueue_deadline ON JobQueue (deadlineAt) WHERE deadlineAt IS NOT NULL`,
+  sql`CREATE INDEX JobQueue_cancelDue ON JobQueue (cancelDueAt) WHERE cancelDueAt IS NOT NULL`,
+  // The previous release knows nothing of it.
+  sql`CREATE TRIGGER JobQueue_tenant AFTER INSERT ON JobQueue WHEN NEW.tenant IS NULL
+    BEGIN
+      UPDATE JobQueue SET tenant = (SELECT tenant FROM JobExecutionLog WHERE jobId = NEW.jobId) WHERE jobId = NEW.jobId;
+    END`
+]
+
+/*
+ * Bytes to be forgotten in small portions, whoever they belonged to: removing a gigabyte in one transaction would hold
+ * up every writer. `holder` names the table, `id` the bytes in it; nothing else refers to them any more. Uploads stand
+ * here too while they arrive, so that one that breaks off is forgotten when its time has come.
+ */
+const orphans = [
+  sql`CREATE TABLE OrphanedBytes (
+    holder TEXT NOT NULL CHECK (holder IN ('JobInputChunk', 'JobResultChunk')),
+    id TEXT NOT NULL, forgetAt INTEGER NOT NULL, PRIMARY KEY (holder, id)
+  ) STRICT, WITHOUT ROWID`,
+  sql`CREATE INDEX OrphanedBytes_due ON OrphanedBytes (forgetAt)`
+]
+
+const inputs = [
+  sql`ALTER TABLE JobInput ADD COLUMN inputId TEXT`,
+  sql`ALTER TABLE JobInput ADD COLUMN rawSizeBytes INTEGER`,
+  sql`ALTER TABLE JobInput ADD COLUMN rawContentType TEXT`,
+  sql`CREATE TABLE JobInputChunk (
+    inputId TEXT NOT NULL, startOffset INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (inputId, startOffset)
+  ) STRICT`,
+  sql`CREATE TRIGGER JobInput_deleted AFTER DELETE ON JobInput WHEN OLD.inputId IS NOT NULL
+    BEGIN
+      DELETE FROM OrphanedBytes WHERE holder = 'JobInputChunk' AND id = OLD.inputId;
+      INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobInputChunk', OLD.inputId, 0);
+    END`
+]
+
+const events = [
+  sql`CREATE TABLE SanitizationEvent (
+    jobId TEXT NOT NULL, kind TEXT NOT NULL, count INTEGER NOT NULL CHECK (count > 0), at TEXT NOT NULL
+  ) STRICT`,
+  sql`CREATE INDEX SanitizationEvent_jobId ON SanitizationEvent (jobId)`
+]
+
+// What belongs to one life of a job, and to the service.
+const discard = (row: 'NEW' | 'OLD') => sql.raw(`
+    ${['JobQueue', 'JobInput', 'JobResult', 'SanitizationEvent'].map(table => `DELETE FROM ${table} WHERE jobId = ${row}.jobId;`).join('\n    ')}
+    DELETE FROM OrphanedBytes WHERE holder = 'JobResultChunk' AND id = ${row}.jobId;
+    INSERT INTO OrphanedBytes (holder, id, forgetAt)
+      SELECT 'JobResultChunk', ${row}.jobId, 0 WHERE EXISTS (SELECT 1 FROM JobResultChunk WHERE jobId = ${row}.jobId);`)
+
+const drawVersion = sql.raw(`
+    INSERT INTO JobChange (jobId) VALUES (NEW.jobId);
+    UPDATE JobExecutionLog SET version = last_insert_rowid() WHERE jobId = NEW.jobId;
+    UPDATE JobExecutionLog SET createdAt = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE jobId = NEW.jobId AND createdAt IS NULL;`)
+
+const onInsert = sql`
+  CREATE TRIGGER JobExecutionLog_inserted AFTER INSERT ON JobExecutionLog
+  BEGIN
+    SELECT RAISE(ABORT, 'a rowid is never negative') WHERE NEW.rowid < 0;
+    DELETE FROM JobTombstone WHERE jobId = NEW.jobId;
+    ${discard('NEW')}
+    ${drawVersion}
+  END`
+
+const visibleColumns = [
+  'type', 'status', 'startTime', 'endTime', 'resultUrl', 'errorDetails', 'tenant', 'progressPercent', 'createdAt',
+  'submittedBy', 'attempt', 'progressDone', 'progressTotal', 'progressStage', 'progressMessage', 'etaSeconds',
+  'cancelRequestedAt', 'cancelledAt', 'expiresAt', 'resultExpiredAt', 'hasPartialResult'
+]
+
+// Another program may have declared its columns to take no notice of case. A creation that is filled in is no change.
+const visibleChange = sql.raw(visibleColumns.map(column => `OLD.${column} IS NOT NEW.${column} COLLATE BINARY`).join(' OR ')
+  .replace('OLD.createdAt IS NOT', 'OLD.createdAt IS NOT NULL AND OLD.createdAt IS NOT'))
+
+const onUpdate = sql`
+  CREATE TRIGGER JobExecutionLog_updated AFTER UPDATE ON JobExecutionLog
+  WHEN ${visibleChange}
+    OR (NEW.version IS NOT OLD.version
+        AND NOT EXISTS (SELECT 1 FROM JobChange WHERE version = NEW.version AND jobId = NEW.jobId
+                        AND version = (SELECT max(version) FROM JobChange)))
+  BEGIN ${drawVersion} END`
+
+const onDelete = sql`
+  CREATE TRIGGER JobExecutionLog_deleted AFTER DELETE ON JobExecutionLog
+  BEGIN
+    DELETE FROM JobTombstone WHERE jobId = OLD.jobId;
+    ${discard('OLD')}
+    INSERT INTO JobChange (jobId) VALUES (OLD.jobId);
+    INSERT INTO JobTombstone (jobId, tenant, status, version, expiredAt)
+      VALUES (OLD.jobId, OLD.tenant, OLD.status, last_insert_rowid(), strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+  END`
+
+const triggers = [
+  sql`DROP TRIGGER JobExecutionLog_inserted`, onInsert,
+  sql`DROP TRIGGER JobExecutionLog_updated`, onUpdate,
+  sql`DROP TRIGGER JobExecutionLog_deleted`, onDelete
+]
+
+export const up = async (db: Kysely<unknown>): Promise<void> => {
+  await addRecordColumns(db, recordColumns)
+  for (const statement of [...recordIndexes, ...orphans, ...queueColumns, ...inputs, ...events, ...triggers]) {
+    await statement.execute(db)
+  }
+}

@@ -1,0 +1,106 @@
+import { type Kysely, sql } from 'kysely'
+import { addRecordColumns, type RecordColumn, recordTable } from './record-columns.ts'
+
+/*
+ * A JobExecutionLog that another program made before this service came: it keeps its rows, its values, its further
+ * columns and its own triggers, and gets the columns, the rules and the versions that it lacks.
+ */
+
+const isNumber = (value: string) => `typeof(${value}) IN ('integer', 'real')`
+
+/** The columns of the first release; `jobId` and `status` have no default, so a table without them is none of jobs. */
+export const firstColumns: readonly RecordColumn[] = [
+  {
+    name: 'jobId',
+    definition: 'TEXT',
+    rule: {
+      holds: row => `typeof(${row}jobId) = 'text' AND length(${row}jobId) BETWEEN 1 AND 128
+    AND ${row}jobId NOT GLOB '*[^A-Za-z0-9._~-]*' AND instr(${row}jobId, char(0)) = 0`,
+      says: 'a text of 1 to 128 characters of A-Z a-z 0-9 . _ ~ -'
+    }
+  },
+  {
+    name: 'status',
+    definition: 'TEXT',
+    rule: {
+      holds: row => `typeof(${row}status) = 'text' AND ${row}status COLLATE BINARY IN ('Queued', 'Running', 'Succeeded', 'Failed')`,
+      says: 'one of Queued, Running, Succeeded, Failed'
+    }
+  },
+  { name: 'type', definition: 'TEXT' },
+  { name: 'startTime', definition: 'TEXT' },
+  { name: 'endTime', definition: 'TEXT' },
+  { name: 'resultUrl', definition: 'TEXT' },
+  { name: 'errorDetails', definition: 'TEXT' },
+  {
+    name: 'tenant',
+    definition: 'TEXT',
+    rule: { holds: row => `typeof(${row}tenant) IN ('null', 'text')`, says: 'a text, or null' }
+  },
+  {
+    name: 'progressPercent',
+    definition: 'REAL CHECK (progressPercent BETWEEN 0 AND 100)',
+    rule: {
+      holds: row => `${row}progressPercent IS NULL OR (${isNumber(`${row}progressPercent`)} AND ${row}progressPercent BETWEEN 0 AND 100)`,
+      says: 'a number from 0 to 100, or null'
+    }
+  },
+  // The trigger fills it: a column that is added cannot have the clock for its default.
+  { name: 'createdAt', definition: 'TEXT' },
+  {
+    name: 'version',
+    definition: 'INTEGER NOT NULL DEFAULT 0',
+    rule: { holds: row => `${row}version IS NULL OR ${isNumber(`${row}version`)}`, says: 'a number, or null' }
+  },
+  { name: 'submittedBy', definition: 'TEXT' },
+  {
+    name: 'attempt',
+    definition: 'INTEGER NOT NULL DEFAULT 0 CHECK (attempt >= 0)',
+    rule: {
+      holds: row => `${row}attempt IS NULL OR (${isNumber(`${row}attempt`)} AND ${row}attempt >= 0)`,
+      says: 'a number from 0 on, or null'
+    }
+  },
+  { name: 'progressDone', definition: 'REAL' },
+  { name: 'progressTotal', definition: 'REAL' },
+  { name: 'progressStage', definition: 'TEXT' },
+  { name: 'progressMessage', definition: 'TEXT' },
+  { name: 'etaSeconds', definition: 'INTEGER' }
+]
+
+const isoForm = '%Y-%m-%dT%H:%M:%fZ'
+
+// Where nobody recorded the creation, the start comes nearest to it. A number is read as `toTime` reads it.
+const createdAt = sql.raw(`coalesce(createdAt,
+    CASE WHEN typeof(startTime) = 'text' AND startTime GLOB '[0-9][0-9][0-9][0-9]-*' THEN startTime
+      WHEN ${isNumber('startTime')} AND startTime >= 1e8
+        THEN strftime('${isoForm}', startTime / CASE WHEN startTime < 1e11 THEN 1.0 ELSE 1000.0 END, 'unixepoch') END,
+    strftime('${isoForm}', 'now'))`)
+
+// Each row's own number, as if it had been inserted now.
+const drawVersions = [
+  sql`INSERT INTO JobChange (jobId) SELECT jobId FROM JobExecutionLog ORDER BY rowid`,
+  sql`UPDATE JobExecutionLog SET version = JobChange.version, createdAt = ${createdAt}
+      FROM JobChange WHERE JobChange.jobId = JobExecutionLog.jobId`
+]
+
+// Their triggers are about changes that their programs make; this is none, so they sleep while it is made.
+const withoutTriggers = async (db: Kysely<unknown>, work: () => Promise<void>): Promise<void> => {
+  const { rows } = await sql<{ name: string, sql: string }>`
+    SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ${recordTable} COLLATE NOCASE`.execute(db)
+  for (const { name } of rows) await sql`DROP TRIGGER ${sql.id(name)}`.execute(db)
+  await work()
+  for (const trigger of rows) await sql.raw(trigger.sql).execute(db)
+}
+
+/** Whether another program has made the table. */
+export const isRecordThere = async (db: Kysely<unknown>): Promise<boolean> =>
+  (await sql`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ${recordTable} COLLATE NOCASE`.execute(db)).rows.length > 0
+
+/** Gives the table what it lacks of the first release, but for its triggers. */
+export const adoptRecord = async (db: Kysely<unknown>): Promise<void> => {
+  await withoutTriggers(db, async () => {
+    await addRecordColumns(db, firstColumns)
+    for (const statement of drawVersions) await statement.execute(db)
+  })
+}

@@ -1,0 +1,47 @@
+import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
+import { type JobEvent, transition } from '../job/lifecycle.ts'
+import { findJob, updateJob } from '../store/job-store.ts'
+import { clearLease, dequeue, type QueueItem } from '../store/queue.ts'
+import { orphanResult } from '../store/result-store.ts'
+import type { Write } from '../store/transact.ts'
+
+/** The job, if it is one of ours: others' rows are shown, and never touched. */
+export const toOwnJob = (lookup: JobLookup): Job | undefined =>
+  lookup.kind === 'job' && lookup.job.submittedBy !== null ? lookup.job : undefined
+
+/**
+ * Applies an event to a job of the queue, and keeps the queue in step. Returns the job as it then is; undefined: the
+ * event cannot happen. `now` in ms since 1970.
+ */
+export const applyEvent = async (
+  write: Write, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number
+): Promise<JobLookup | undefined> => {
+  const job = toOwnJob(await findJob(write, jobId))
+  const next = job === undefined ? undefined : transition(job, event)
+  if (next?.accepted !== true || !await updateJob(write, next.job)) return undefined
+  if (isTerminal(next.job)) {
+    await dequeue(write, jobId)
+    // What a run without a result has sent of it is of no more use, nor is a result past its retention.
+    if (next.job.state !== 'succeeded' || next.job.resultExpiredAt !== null) await orphanResult(write, jobId)
+  } else if (next.job.state === 'queued') {
+    await clearLease(write, jobId, now + (next.retryAfterMs ?? 0))
+  }
+  return await findJob(write, jobId)
+}
+
+const lookAgainMs = 60_000
+
+/**
+ * Another program changed a record of ours. If it queued the job again, the job is to be had again; while it runs the
+ * job itself, it may still give it back; if it finished or replaced it, there is nothing left to run.
+ */
+export const settleForeignChange = async (write: Write, jobId: string, now: number): Promise<void> => {
+  const state = toOwnJob(await findJob(write, jobId))?.state
+  if (state === 'queued') await clearLease(write, jobId, now)
+  else if (state === 'running') await clearLease(write, jobId, now + lookAgainMs)
+  else {
+    await dequeue(write, jobId)
+    // Its bytes are nobody's result: facts of one are written with the end of a run of ours alone.
+    await orphanResult(write, jobId)
+  }
+}

@@ -1,0 +1,41 @@
+import { createPrunables } from '../../src/background/prunables.ts'
+import { createPruner } from '../../src/background/pruner.ts'
+import { createViews } from '../../src/http/views.ts'
+import { createChangeLog } from '../../src/store/change-log.ts'
+import { openDatabase } from '../../src/store/database.ts'
+import { createExpiryLook } from '../../src/store/expiry.ts'
+import { createTransact } from '../../src/store/transact.ts'
+import { createExpireResults } from '../../src/write/expire-results.ts'
+
+/*
+ * A process that prunes a database, a row at a time, tells of the first and waits to be killed:
+ * node pruning-child.ts DATABASE
+ */
+
+const database = openDatabase(process.argv[2] ?? '')
+const transact = createTransact({ database, now: () => performance.now() })
+const now = () => Date.now()
+const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+const prunables = createPrunables({
+  transact,
+  changeLog: createChangeLog({ database, transact }),
+  look: createExpiryLook({ database }),
+  expireResults: createExpireResults({ transact, expose: lookup => Promise.resolve(toEntry(lookup)), now, onTransition: () => {} }),
+  now,
+  idempotencyKeyKeptMs: 1e12,
+  recordRetentionMs: 1000,
+  tombstoneRetentionMs: 1e12,
+  pruneForeignRows: false
+})
+await createPruner({
+  prunables: prunables.map(prunable => ({
+    ...prunable,
+    prune: async () => {
+      const pruned = await prunable.prune(1)
+      process.stdout.write('.')
+      return pruned
+    }
+  })),
+  onPruned: () => {},
+  isStopping: () => false
+})()

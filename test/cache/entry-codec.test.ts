@@ -1,0 +1,47 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { decodeEntry, encodeEntry } from '../../src/cache/entry-codec.ts'
+import { type Entry, entryStates } from '../../src/cache/status-cache.ts'
+import { entryAt } from './conformance.ts'
+
+const text = fc.string({ unit: 'grapheme', maxLength: 60 })
+
+const anyEntry: fc.Arbitrary<Entry> = fc.record({
+  jobId: fc.stringMatching(/^[A-Za-z0-9._~-]{1,128}$/),
+  version: fc.maxSafeNat(),
+  tenant: fc.option(text),
+  state: fc.constantFrom(...entryStates),
+  percent: fc.integer({ min: 0, max: 100 }),
+  pollAfterMs: fc.integer({ min: 0, max: 10_000 }),
+  expiredAt: fc.integer({ min: 0, max: 8_640_000_000_000_000 }),
+  hasResult: fc.boolean(),
+  canCancel: fc.boolean(),
+  v1Body: fc.constant(''),
+  taskBody: text
+}, { noNullPrototype: true }).chain(entry => fc.tuple(fc.constant(entry), fc.option(text))).map(([entry, v1]) =>
+  v1 === null ? entry : { ...entry, v1Body: `{"jobId":"${entry.jobId}",${v1}` })
+
+t.test('whatever entry is put in, the same comes out', async t => {
+  fc.assert(fc.property(anyEntry, entry => {
+    const decoded = decodeEntry(encodeEntry(entry), entry.jobId)
+    t.strictSame(decoded, entry)
+  }), { numRuns: 500 })
+})
+
+t.test('an entry of one job is none of another, and a part of an entry is none at all', async t => {
+  fc.assert(fc.property(anyEntry, fc.nat(), (entry, at) => {
+    const encoded = encodeEntry(entry)
+    if (decodeEntry(encoded, `${entry.jobId.slice(1)}x`) !== undefined && `${entry.jobId.slice(1)}x` !== entry.jobId) throw new Error('another job')
+    if (decodeEntry(encoded.slice(0, at % encoded.length), entry.jobId) !== undefined) throw new Error('a part')
+    if (decodeEntry(`${encoded} `, entry.jobId) !== undefined) throw new Error('more than the whole')
+  }), { numRuns: 500 })
+  t.pass('by examples of any kind')
+})
+
+t.test('what an earlier release wrote, without the flags, is no entry', async t => {
+  const encoded = encodeEntry(entryAt(1))
+  t.match(decodeEntry(encoded, 'job-1'), { hasResult: true, canCancel: true })
+  t.equal(decodeEntry(encoded.replace(' 11 ', ' '), 'job-1'), undefined)
+  for (const flags of ['1', '111', '12', '2']) t.equal(decodeEntry(encoded.replace(' 11 ', ` ${flags} `), 'job-1'), undefined, flags)
+  t.match(decodeEntry(encoded.replace(' 11 ', ' 01 '), 'job-1'), { hasResult: false, canCancel: true })
+})

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import type { Test } from 'tap'
+import { createViews } from '../../src/http/views.ts'
+import { openDatabase } from '../../src/store/database.ts'
+import { createQueueLook, type ResultKind } from '../../src/store/queue.ts'
+import { createTransact } from '../../src/store/transact.ts'
+import { createClaimJob, type LeaseHeld } from '../../src/write/claim-job.ts'
+import { createExpireResults } from '../../src/write/expire-results.ts'
+import { createRunJob, type Outcome } from '../../src/write/run-job.ts'
+import type { Service } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
+
+export const plain: ResultKind = { contentType: 'text/plain; charset=utf-8', fileName: 'result.txt' }
+
+const toFacts = (bytes: Buffer, kind: ResultKind) =>
+  ({ ...kind, sizeBytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('base64'), inlineJson: null })
+
+/** Runs jobs of a type that the service itself does not run, on a connection of its own, and without its cache. */
+export const openRemoteWorker = (t: Test, service: Service) => {
+  const database = openDatabase(service.databasePath)
+  t.teardown(database.close)
+  const transact = createTransact({ database, now: () => performance.now() })
+  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+  let leases = 0
+  const retentionMs = 100_000
+  const needs = {
+    transact, expose: async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup), now: () => Date.now(), onTransition: () => {}
+  }
+  const claimJob = createClaimJob({ ...needs, queue: createQueueLook({ database }), randomId: () => `lease-${++leases}` })
+  const runJob = createRunJob({ ...needs, resultRetentionMs: retentionMs, graceMs: 60_000 })
+  const claim = async (type: string) => {
+    const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', 60_000) ?? undefined, 'a job to run')
+    return found
+  }
+  const append = (lease: LeaseHeld, offset: number, text: string, kind = plain) => runJob.append(lease, offset, Buffer.from(text), kind)
+  const complete = (lease: LeaseHeld, outcome: Outcome) => runJob.complete(lease, outcome)
+  const expireResults = createExpireResults({ ...needs, now: () => Date.now() + retentionMs })
+  let types = 0
+  return {
+    claim,
+    append,
+    complete,
+    fail: (lease: LeaseHeld, retryable = false) => runJob.fail(lease, { code: 'E', message: 'e' }, retryable),
+    /** Removes every stored result that there is, as if its time had come. */
+    expireAll: async () => { while (await expireResults(100) > 0); },
+    /** A job under way, of a type of its own, and the service knows of it. */
+    run: async () => {
+      const type = `remote-${++types}`
+      const jobId = await service.submit(type, {})
+      const lease = await claim(type)
+      await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running', 'news of the run')
+      return { ...lease, type, jobId }
+    },
+    /** Ends a run with these bytes, of which the first may have been appended. */
+    completeWith: async (lease: LeaseHeld, bytes: Buffer, kind = plain, appendedBytes = 0) => {
+      if (bytes.byteLength > appendedBytes) await runJob.append(lease, appendedBytes, bytes.subarray(appendedBytes), kind)
+      const facts = toFacts(bytes, kind)
+      return await complete(lease, bytes.byteLength === 0 ? { kind: 'given', facts, bytes } : { kind: 'appended', facts })
+    }
+  }
+}

@@ -1,0 +1,191 @@
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import type { JobLookup } from '../../src/job/job.ts'
+import { createListJobs, type ListFilter, type ListJobs, type ListPage, type ListPosition } from '../../src/store/job-list.ts'
+import { idOf } from './jobs.ts'
+import { openForeign, openStore } from './open.ts'
+
+const all: ListFilter = { tenant: null, status: null, type: null, createdAfter: null }
+
+const openList = async (t: Test, rowsLookedAtMax?: number) => {
+  const opened = await openStore(t)
+  const foreign = openForeign(t, opened.path)
+  const list = createListJobs({ database: opened.database, ...(rowsLookedAtMax === undefined ? {} : { rowsLookedAtMax }) })
+  return { ...opened, foreign, list }
+}
+
+/** Every page, one after the other, by the ids in it. */
+const readPages = (list: ListJobs, filter: ListFilter, limit: number): string[][] => {
+  const pages: string[][] = []
+  for (let after: ListPosition | null = null; pages.length < 1000;) {
+    const { lookups, next }: ListPage = list(filter, after, limit)
+    pages.push(ids(lookups))
+    if (next === null) return pages
+    after = next
+  }
+  throw new Error('the list has no end')
+}
+
+const ids = (lookups: readonly JobLookup[]) => lookups.map(idOf)
+
+type Row = { tenant: string | null, status: string, type: string | null, time: readonly [text: string, ms: number | null] }
+
+// What SQLite reads, in every form of it, with many that mean the same; and what it does not.
+const times: ReadonlyArray<Row['time']> = [
+  ['2026-01-02T03:04:05.678Z', Date.UTC(2026, 0, 2, 3, 4, 5, 678)],
+  ['2026-01-02 03:04:05.678', Date.UTC(2026, 0, 2, 3, 4, 5, 678)],
+  ['2026-01-02T05:04:05.678+02:00', Date.UTC(2026, 0, 2, 3, 4, 5, 678)],
+  ['2026-01-01T22:04:05.678-05:00', Date.UTC(2026, 0, 2, 3, 4, 5, 678)],
+  ['2026-01-02T03:04:05.679Z', Date.UTC(2026, 0, 2, 3, 4, 5, 679)],
+  ['2026-01-02T03:04:05Z', Date.UTC(2026, 0, 2, 3, 4, 5)],
+  ['2026-01-02 03:04', Date.UTC(2026, 0, 2, 3, 4)],
+  ['2026-01-02', Date.UTC(2026, 0, 2)],
+  ['1969-12-31T23:59:59.999Z', -1],
+  ['0001-01-01', Date.parse('0001-01-01T00:00:00Z')],
+  ['9999-12-31T23:59:59.999Z', Date.UTC(9999, 11, 31, 23, 59, 59, 999)],
+  ['', null], ['never', null], ['now', null], ['2026-W01-5', null], ['20260102T030405Z', null], ['12:00', null]
+]
+
+const anyRow: fc.Arbitrary<Row> = fc.record({
+  tenant: fc.constantFrom('acme', 'globex', null),
+  status: fc.constantFrom('Queued', 'Running', 'Succeeded', 'Failed'),
+  type: fc.constantFrom('report', 'export', null),
+  time: fc.constantFrom(...times)
+})
+
+const anyFilter: fc.Arbitrary<ListFilter> = fc.record({
+  tenant: fc.constantFrom('acme', null),
+  status: fc.constantFrom('Failed', null),
+  type: fc.constantFrom('report', null),
+  createdAfter: fc.constantFrom(null, null, Date.UTC(2026, 0, 2), Date.UTC(2026, 0, 2, 3, 4, 5, 678), -2)
+})
+
+type Known = Row & { row: number, jobId: string }
+
+const compare = (a: ListPosition, b: ListPosition): number =>
+  (b.createdMs ?? -Infinity) === (a.createdMs ?? -Infinity) ? b.row - a.row : (b.createdMs ?? -Infinity) > (a.createdMs ?? -Infinity) ? 1 : -1
+
+const positionOf = ({ time, row }: Known): ListPosition => ({ createdMs: time[1], row })
+
+/** What a list without any bound would give after a position. */
+const modelOf = (rows: readonly Known[], filter: ListFilter, after: ListPosition | null): string[] => rows
+  .filter(({ tenant, status, type, time }) =>
+    (filter.tenant === null || tenant === null || tenant === filter.tenant) &&
+    (filter.status === null || status === filter.status) &&
+    (filter.type === null || type === filter.type) &&
+    (filter.createdAfter === null || (time[1] !== null && time[1] > filter.createdAfter)))
+  .filter(known => after === null || compare(after, positionOf(known)) < 0)
+  .toSorted((a, b) => compare(positionOf(a), positionOf(b)))
+  .map(({ jobId }) => jobId)
+
+t.test('whatever the rows, every page is the next part of the sorted whole, also while rows are inserted', async t => {
+  const { list: unbounded, foreign, database } = await openList(t)
+  const insert = foreign.prepare('INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt) VALUES (?, ?, ?, ?, ?)')
+  let count = 0
+  const add = (rows: readonly Row[]): Known[] => rows.map(row => {
+    const jobId = `job-${++count}`
+    const { lastInsertRowid } = insert.run(jobId, row.tenant, row.status, row.type, row.time[0])
+    return { ...row, jobId, row: Number(lastInsertRowid) }
+  })
+  const bounds = fc.constantFrom(1, 2, 3, 7, undefined)
+  fc.assert(fc.property(
+    fc.array(anyRow, { maxLength: 40 }), anyFilter, fc.integer({ min: 1, max: 7 }), bounds, fc.array(fc.array(anyRow, { maxLength: 3 }), { maxLength: 12 }),
+    (rows, filter, limit, rowsLookedAtMax, later) => {
+      foreign.exec('BEGIN; DELETE FROM JobExecutionLog; COMMIT')
+      const list = rowsLookedAtMax === undefined ? unbounded : createListJobs({ database, rowsLookedAtMax })
+      foreign.exec('BEGIN')
+      const known = add(rows)
+      foreign.exec('COMMIT')
+      const seen = new Set<string>()
+      let after: ListPosition | null = null
+      for (let pages = 0; ; pages++) {
+        if (pages > 1000) throw new Error('the list has no end')
+        const { lookups, next }: ListPage = list(filter, after, limit)
+        const expected = modelOf(known, filter, after)
+        const page = ids(lookups)
+        if (page.length > limit) throw new Error('a page is too long')
+        for (const jobId of page) {
+          if (seen.has(jobId)) throw new Error(`${jobId} was shown twice`)
+          seen.add(jobId)
+        }
+        if (JSON.stringify(page) !== JSON.stringify(expected.slice(0, page.length))) throw new Error(`${page.join()} is not the beginning of ${expected.join()}`)
+        if (next === null && page.length !== expected.length) throw new Error(`it ended before ${expected.slice(page.length).join()}`)
+        if (rowsLookedAtMax === undefined && page.length < Math.min(limit, expected.length)) throw new Error('a page is short without a bound')
+        if (next === null) return
+        if (after !== null && compare(after, next) >= 0) throw new Error('it does not go on')
+        after = next
+        known.push(...add(later[pages] ?? []))
+      }
+    }
+  ), { numRuns: 300 })
+})
+
+t.test('rows inserted between two pages, newer, older and of the same time, neither move nor repeat others', async t => {
+  const { list, foreign } = await openList(t)
+  const add = (jobId: string, createdAt: string) => foreign.prepare("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES (?, 'Queued', ?)").run(jobId, createdAt)
+  for (const n of [1, 2, 3, 4, 5, 6]) add(`old-${n}`, `2026-01-0${n}`)
+  const first = list(all, null, 3)
+  t.same(ids(first.lookups), ['old-6', 'old-5', 'old-4'])
+  add('newer', '2026-02-01')
+  add('same-as-last', '2026-01-04')
+  add('same-as-next', '2026-01-03')
+  add('older', '2026-01-01T12:00:00Z')
+  const second = list(all, first.next, 3)
+  t.same(ids(second.lookups), ['same-as-next', 'old-3', 'old-2'])
+  const third = list(all, second.next, 3)
+  t.same(ids(third.lookups), ['older', 'old-1'])
+  t.equal(third.next, null)
+})
+
+t.test('a rare kind of job ends a page early, with the place to go on from', async t => {
+  const { list, foreign } = await openList(t, 10)
+  foreign.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 95)
+    INSERT INTO JobExecutionLog (jobId, status, createdAt) SELECT 'job-' || i, CASE WHEN i IN (3, 50, 51) THEN 'Failed' ELSE 'Queued' END, '2026-01-01T00:00:00Z' FROM n`)
+  const pages = readPages(list, { ...all, status: 'Failed' }, 5)
+  t.same(pages.flat(), ['job-51', 'job-50', 'job-3'])
+  t.equal(pages.length, 10, 'ten rows for each page, nine times and a half')
+  t.ok(pages.some(page => page.length === 0), 'an empty page is not the end')
+})
+
+t.test('what one tenant has many of does not hide what another owner has', async t => {
+  const { list, foreign } = await openList(t, 5)
+  foreign.exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30)
+    INSERT INTO JobExecutionLog (jobId, status, tenant, createdAt) SELECT 'acme-' || i, 'Queued', 'acme', strftime('%Y-%m-%dT%H:%M:%fZ', 1767225600 + i, 'unixepoch') FROM n;
+    INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('early', 'Failed', '2025-01-01'), ('middle', 'Failed', '2026-01-01T00:00:15.500Z'), ('late', 'Failed', '2027-01-01');
+    INSERT INTO JobExecutionLog (jobId, status, tenant, createdAt) VALUES ('foreign', 'Failed', 'globex', '2028-01-01')`)
+  t.same(readPages(list, { ...all, tenant: 'acme', status: 'Failed' }, 2).flat(), ['late', 'middle', 'early'])
+})
+
+t.test('rows that break BR-001 are in the list as what they are, for whoever shows it to pass over', async t => {
+  const { list, foreign } = await openList(t)
+  foreign.exec("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('good', 'Queued'), ('bad', 'Paused')")
+  t.same(list(all, null, 10).lookups.map(({ kind }) => kind), ['invalid', 'job'])
+  t.same(ids(list({ ...all, status: 'Queued' }, null, 10).lookups), ['good'])
+})
+
+t.test('every statement is a search in an index: none sorts, and none passes over rows of one time or of other tenants', async t => {
+  const { database } = await openList(t)
+  const { reader } = database
+  const prepare = reader.prepare.bind(reader)
+  const texts: string[] = []
+  reader.prepare = (text: string) => {
+    texts.push(text)
+    return prepare(text)
+  }
+  createListJobs({ database })
+  const lists = texts.filter(text => text.includes('createdMs'))
+  t.equal(lists.length, 18)
+  const named = { tenant: 'a', createdMs: 1, row: 1, createdAfter: 1, status: null, type: null, limit: 1 }
+  for (const text of lists) {
+    const steps = (prepare(`EXPLAIN QUERY PLAN ${text}`).all(named) as Array<{ detail: string }>).map(({ detail }) => detail)
+    const range = text.includes('rowid < :row') ? 'createdMs=? AND rowid<?' : 'createdMs>? AND createdMs<?'
+    const owner = text.includes('tenant') ? 'tenant=? AND ' : ''
+    t.same(steps.map(step => step.replace(/USING INDEX \w+ /, '')), ['CO-ROUTINE (subquery-1)', `SEARCH JobExecutionLog (${owner}${range})`, 'SCAN (subquery-1)'], text)
+  }
+})
+
+t.test('a store that is away is STORE_UNAVAILABLE', async t => {
+  const { list, foreign } = await openList(t)
+  foreign.exec('ALTER TABLE JobExecutionLog RENAME TO Away')
+  t.throws(() => list(all, null, 1), { code: 'STORE_UNAVAILABLE' })
+})

@@ -1,0 +1,140 @@
+import SqliteDatabase from 'better-sqlite3'
+import { Kysely, SqliteDialect } from 'kysely'
+import t, { type Test } from 'tap'
+import { createChangeLog } from '../../src/store/change-log.ts'
+import type { Database } from '../../src/store/database.ts'
+import { createExpiryLook, findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../src/store/expiry.ts'
+import { pruneIdempotencyKeys } from '../../src/store/idempotency.ts'
+import { createQueueLook, findAbandoned, nextAvailable } from '../../src/store/queue.ts'
+import { discardChunks, orphanResult } from '../../src/store/result-store.ts'
+import type { Tables } from '../../src/store/tables.ts'
+import { createTransact, type Transact } from '../../src/store/transact.ts'
+import { openForeign, openStore } from './open.ts'
+
+/*
+ * What is looked for over and over is found by an index, however many rows there are: a look that read a whole table
+ * would hold the event loop for as long.
+ */
+
+/** The two connections, with every statement that they run. */
+const openWatched = async (t: Test) => {
+  const { path } = await openStore(t)
+  const statements: string[] = []
+  const watch = { verbose: (sql?: unknown) => { statements.push(String(sql)) } }
+  const reader = new SqliteDatabase(path, { ...watch, readonly: true })
+  const writer = new Kysely<Tables>({ dialect: new SqliteDialect({ database: new SqliteDatabase(path, watch) }) })
+  const close = async () => {
+    reader.close()
+    await writer.destroy()
+  }
+  t.teardown(close)
+  const watched: Database = { path, writer, reader, close }
+  const foreign = openForeign(t, path)
+  const planOf = (sql: string): string[] =>
+    foreign.prepare<[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all().map(({ detail }) => detail)
+  return {
+    watched,
+    transact: createTransact({ database: watched, now: () => 0 }),
+    foreign,
+    /** How SQLite goes about what is asked for while this runs. */
+    plansOf: async (run: () => unknown): Promise<string[]> => {
+      statements.length = 0
+      await run()
+      return statements
+        .filter(sql => /^\s*(select|delete|update)/i.test(sql)).flatMap(planOf)
+        .map(plan => plan.replace(/LIST SUBQUERY \d+/, 'LIST SUBQUERY'))
+    }
+  }
+}
+
+// Rows enough that every batch finds something to remove.
+const rows = `
+  INSERT INTO JobExecutionLog (jobId, status, endTime, submittedBy, expiresAt) VALUES
+    ('s', 'Succeeded', '2020-01-01T00:00:00Z', 'me', '2020-01-01T00:00:00Z'), ('f', 'Failed', '2020-01-01T00:00:00Z', NULL, NULL),
+    ('dead', 'Failed', NULL, NULL, NULL);
+  DELETE FROM JobExecutionLog WHERE jobId = 'dead';
+  INSERT INTO JobResultChunk (jobId, startOffset, bytes) VALUES ('s', 0, x'00');
+  INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i', 0, x'00');
+  INSERT INTO IdempotencyKey (tenant, key, requestHash, jobId, createdAt) VALUES ('t', 'k', 'h', 's', 0)`
+
+t.test('every look and every batch of the pruner uses its index', async t => {
+  const { watched, transact, foreign, plansOf } = await openWatched(t)
+  foreign.exec(rows)
+  const look = createExpiryLook({ database: watched })
+  const changeLog = createChangeLog({ database: watched, transact })
+  const at = Date.now() + 86_400_000
+  const after = { ended: '2019-01-01', row: 1 }
+  const orphan = (holder: string, id: string) => { foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`) }
+  const record = 'SEARCH JobExecutionLog USING'
+  const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
+    ['due results', () => look.hasDueResults(at), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
+    ['due records of ours', () => look.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_ended (<expr><?)`]],
+    ['due records of others', () => look.hasDueRecords('foreign', at), [`${record} INDEX JobExecutionLog_endedElsewhere (<expr><?)`]],
+    ['due tombstones', () => look.hasDueTombstones(at), ['SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)']],
+    ['orphans', () => look.hasOrphans(at), ['SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)']],
+    // The first row alone, whatever the table holds.
+    ['old changes', () => look.hasOldChanges(at), ['CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest']],
+    ['old keys', () => look.hasOldIdempotencyKeys(at), ['SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)']],
+
+    ['results', () => transact(write => findDueResults(write, at, 10)), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
+    ['records of ours', () => pruneRecords(transact, 'ours', at, 10, null), [
+      `${record} INDEX JobExecutionLog_ended (<expr><?)`, `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
+    ]],
+    ['records of others, further on', () => pruneRecords(transact, 'foreign', at, 10, after), [
+      `${record} INDEX JobExecutionLog_endedElsewhere (<expr>=? AND rowid>?)`,
+      `${record} INDEX JobExecutionLog_endedElsewhere (<expr>>? AND <expr><?)`,
+      `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
+    ]],
+    ['tombstones', () => pruneTombstones(transact, at, 10), [
+      'SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)', 'SEARCH JobTombstone USING INDEX sqlite_autoindex_JobTombstone_1 (jobId=?)'
+    ]],
+    ['result bytes', () => { orphan('JobResultChunk', 's'); return pruneOrphans(transact, at, 10) }, [
+      'SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)',
+      'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)',
+      'LIST SUBQUERY', 'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=?)',
+      'SEARCH OrphanedBytes USING PRIMARY KEY (holder=? AND id=?)'
+    ]],
+    ['input bytes', () => { orphan('JobInputChunk', 'i'); return pruneOrphans(transact, at, 10) }, [
+      'SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)',
+      'SEARCH JobInputChunk USING COVERING INDEX sqlite_autoindex_JobInputChunk_1 (inputId=? AND startOffset=?)',
+      'LIST SUBQUERY', 'SEARCH JobInputChunk USING COVERING INDEX sqlite_autoindex_JobInputChunk_1 (inputId=?)',
+      'SEARCH OrphanedBytes USING PRIMARY KEY (holder=? AND id=?)'
+    ]],
+    ['changes', () => changeLog.prune(at, 10), [
+      'SEARCH JobChange USING INTEGER PRIMARY KEY (rowid=?)', 'LIST SUBQUERY', 'CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest'
+    ]],
+    ['keys', () => pruneIdempotencyKeys(transact, at, 10), [
+      'SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)', 'SEARCH IdempotencyKey USING PRIMARY KEY (tenant=? AND key=?)'
+    ]]
+  ]
+  for (const [name, run, plans] of cases) {
+    t.same(await plansOf(run), plans, name)
+  }
+})
+
+t.test('the looks at the queue use theirs', async t => {
+  const { watched, transact, plansOf } = await openWatched(t)
+  const queue = createQueueLook({ database: watched })
+  const search = 'SEARCH JobQueue USING'
+  const ofAll = [`${search} INDEX JobQueue_free (type=? AND availableAt<?)`]
+  const ofTenant = [`${search} INDEX JobQueue_freeOfTenant (tenant=? AND type=? AND availableAt<?)`]
+  const inWrite = (run: (write: Parameters<Parameters<Transact>[0]>[0]) => Promise<unknown>) => () => transact(run)
+  const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
+    ['any job', () => queue.hasAvailable({ types: ['report'], tenant: null }, 1), ofAll],
+    ['any job of a tenant', () => queue.hasAvailable({ types: ['report'], tenant: 'acme' }, 1), ofTenant],
+    ['the next job', inWrite(write => nextAvailable(write, { types: ['report'], tenant: null }, 1)), ofAll],
+    ['the next job of a tenant', inWrite(write => nextAvailable(write, { types: ['report'], tenant: 'acme' }, 1)), ofTenant],
+    ['lost leases', () => queue.hasAbandoned({ leaseExpiredAt: 1 }), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['runs that took too long', () => queue.hasAbandoned({ deadlineAt: 1 }), [`${search} INDEX JobQueue_deadline (deadlineAt<?)`]],
+    ['runs that did not stop', () => queue.hasAbandoned({ cancelDueAt: 1 }), [`${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`]],
+    ['lost leases, to be taken back', inWrite(write => findAbandoned(write, { leaseExpiredAt: 1 }, 10)), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['bytes of an earlier run', inWrite(write => discardChunks(write, 'j', 10)), [
+      'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)', 'LIST SUBQUERY',
+      'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=?)'
+    ]],
+    ['a result to be forgotten', inWrite(write => orphanResult(write, 'j')), ['SEARCH JobResult USING INDEX sqlite_autoindex_JobResult_1 (jobId=?)']]
+  ]
+  for (const [name, run, plans] of cases) {
+    t.same(await plansOf(run), plans, name)
+  }
+})

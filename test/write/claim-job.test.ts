@@ -1,0 +1,148 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports } from './commands.ts'
+
+const bob = { subject: 'bob', tenant: 'other', allTenants: false }
+
+t.test('a worker of a tenant reaches the jobs of its tenant', async t => {
+  const { submit, claimJob } = await openCommands(t)
+  const theirs = await submit({}, bob)
+  const ours = await submit()
+  const claim = async (tenant: string | null) => (await claimJob({ types: ['report'], tenant }, 'w', leaseMs))?.jobId
+  t.same([await claim('acme'), await claim('acme'), await claim('third'), await claim(null)], [ours, undefined, undefined, theirs])
+})
+
+t.test('a job that another program gave to another tenant is for workers of that tenant', async t => {
+  const { submit, claimJob, sql } = await openCommands(t)
+  const [moved, freed] = [await submit(), await submit()]
+  sql(`UPDATE JobExecutionLog SET tenant = 'other' WHERE jobId = '${moved}'; UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = '${freed}'`)
+  const claim = async (tenant: string | null) => (await claimJob({ types: ['report'], tenant }, 'w', leaseMs))?.jobId
+  t.equal(await claim('acme'), undefined)
+  t.equal(await claim('other'), moved)
+  t.equal(await claim('other'), undefined)
+  t.equal(await claim(null), freed, 'what belongs to nobody is for those who reach all')
+})
+
+t.test('no type starves another: whoever has waited longest is next', async t => {
+  const { submit, claimJob, runJob, clock } = await openCommands(t)
+  const order: string[] = []
+  for (let round = 0; round < 3; round++) {
+    for (let n = 0; n < 5; n++) order.push(await submit())
+    clock.ms += 1
+    order.push(await submit({ type: 'sanitize' }))
+    clock.ms += 1
+  }
+  const claimed: string[] = []
+  for (const _ of order) {
+    const claim = await claimJob({ types: ['report', 'sanitize'], tenant: null }, 'w', leaseMs)
+    if (claim === null) break
+    claimed.push(claim.jobId)
+    await runJob.complete(claim, appended(0))
+  }
+  t.same(claimed, order)
+})
+
+t.test('what an earlier run has left of a large result is swept away in portions before the next run', async t => {
+  const { submit, claim, runJob, clock, count, results, job } = await openCommands(t)
+  const jobId = await submit()
+  const first = await claim()
+  for (let offset = 0; offset < 70; offset++) await runJob.append(first, offset, Buffer.from('x'), csv)
+  await runJob.fail(first, { code: 'E', message: 'no luck' }, true)
+  t.match(await job(jobId), { state: 'queued' })
+  t.equal(count('JobResultChunk'), 70, 'at its end a run has no time for it')
+  t.equal(results.findPartial(jobId), undefined, 'but nobody sees them')
+  clock.ms += 1000
+  const second = await claim()
+  t.equal(count('JobResultChunk'), 0)
+  t.match(await job(jobId), { hasPartialResult: false })
+  t.match(results.findPartial(jobId), { attempt: 2, sizeBytes: 0, contentType: null })
+  await runJob.append(second, 0, Buffer.from('new'), csv)
+  t.match(results.findPartial(jobId), { sizeBytes: 3, contentType: 'text/csv' })
+  t.match(await job(jobId), { hasPartialResult: true })
+})
+
+t.test('ten workers on two processes never hold one job, and miss none', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const sides = [await openCommands(t, path), await openCommands(t, path)]
+  const [one] = sides
+  if (one === undefined) throw new Error('no side')
+  const jobIds: string[] = []
+  for (let job = 0; job < 40; job++) jobIds.push(await one.submit())
+  const claimed = await Promise.all(Array.from({ length: 10 }, async (_, worker) => {
+    const { claimJob, runJob } = sides[worker % 2] ?? one
+    const mine: string[] = []
+    for (let claim = await claimJob(reports, `w${worker}`, leaseMs); claim !== null; claim = await claimJob(reports, `w${worker}`, leaseMs)) {
+      mine.push(claim.jobId)
+      await runJob.complete(claim, appended(0))
+    }
+    return mine
+  }))
+  t.same(claimed.flat().toSorted(), jobIds.toSorted())
+})
+
+t.test('a run that takes longer than it may is over, however alive its worker is', async t => {
+  const { submit, claim, claimJob, runJob, rescueJobs, clock, job } = await openCommands(t)
+  const jobId = await submit({ timeoutSeconds: 45, maxAttempts: 2 })
+  const first = await claim()
+  clock.ms += 25_000
+  await runJob.heartbeat(first)
+  clock.ms += 20_000 - 1
+  t.equal(await rescueJobs(), 0)
+  clock.ms += 1
+  t.equal(await rescueJobs(), 1)
+  t.match(await job(jobId), { state: 'queued' })
+  await t.rejects(runJob.heartbeat(first), { name: 'LeaseLost' })
+  t.equal(await claimJob(reports, 'w', leaseMs), null)
+  clock.ms += 1000
+  const second = await claim()
+  clock.ms += 29_000
+  await runJob.heartbeat(second)
+  clock.ms += 16_000
+  t.equal(await rescueJobs(), 1)
+  t.match(await job(jobId), { state: 'failed', failure: { code: 'TIMEOUT' }, attempt: 2 })
+})
+
+t.test('a run that was told to stop is stopped after the grace time, and its worker is refused', async t => {
+  const { submit, claim, runJob, cancelJob, rescueJobs, clock, job, count } = await openCommands(t)
+  const jobId = await submit()
+  const claimed = await claim()
+  await runJob.append(claimed, 0, Buffer.from('half'), csv)
+  t.equal((await cancelJob(jobId, always)).outcome, 'asked')
+  for (let ms = 0; ms < graceMs; ms += 20_000) {
+    t.equal(await rescueJobs(), 0)
+    t.match(await runJob.heartbeat(claimed), { cancelRequested: true })
+    clock.ms += 20_000
+  }
+  t.equal(await rescueJobs(), 1)
+  t.match(await job(jobId), { state: 'cancelled', failure: { code: 'JOB_CANCELLED' }, finishedAt: clock.ms })
+  await t.rejects(runJob.complete(claimed, appended(4)), { name: 'LeaseLost' })
+  t.same([count('JobQueue'), count('OrphanedBytes')], [0, 1], 'and what it has sent is left to the pruner')
+})
+
+t.test('a run that was told to stop and whose lease ran out is not run again', async t => {
+  const { submit, claim, cancelJob, rescueJobs, clock, job } = await openCommands(t)
+  const jobId = await submit({ maxAttempts: 9 })
+  await claim()
+  await cancelJob(jobId, always)
+  clock.ms += leaseMs
+  t.equal(await rescueJobs(), 1)
+  t.match(await job(jobId), { state: 'cancelled' })
+})
+
+t.test('bytes of a job that another program finished under its run are left to the pruner', async t => {
+  const { submit, claim, runJob, rescueJobs, sql, clock, count } = await openCommands(t)
+  const jobId = await submit()
+  await runJob.append(await claim(), 0, Buffer.from('half'), csv)
+  sql("UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://x.example/r'")
+  clock.ms += leaseMs
+  t.equal(await rescueJobs(), 0)
+  t.same([count('JobQueue'), count(`OrphanedBytes WHERE id = '${jobId}'`)], [0, 1])
+})
+
+t.test('a claim tells who submitted, and what came along', async t => {
+  const { submit, claim } = await openCommands(t)
+  await submit({ input: 1 }, { ...alice, allTenants: true })
+  const claimed = await claim()
+  t.same(JSON.parse(claimed.access), { tenant: 'acme', allTenants: true })
+  t.equal(claimed.raw, null)
+})

@@ -1,0 +1,57 @@
+import t, { type Test } from 'tap'
+import { csv, leaseMs, openCommands } from './commands.ts'
+
+/** How many turns the event loop had while some work was done: a timer's, which no chain of promises lets through. */
+const turnsDuring = async (work: () => Promise<unknown>): Promise<number> => {
+  let turns = 0
+  let isOver = false
+  const turn = () => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  await work()
+  isOver = true
+  return turns
+}
+
+const submitMany = async (t: Test, count: number) => {
+  const commands = await openCommands(t)
+  for (let i = 0; i < count; i++) await commands.submit()
+  return commands
+}
+
+t.test('others have their turn while many leases that ran out are rescued', async t => {
+  const { claim, rescueJobs, clock } = await submitMany(t, 60)
+  for (let i = 0; i < 60; i++) await claim()
+  clock.ms += leaseMs
+  let rescued = 0
+  const turns = await turnsDuring(async () => { rescued = await rescueJobs() })
+  t.equal(rescued, 60)
+  t.ok(turns >= 6, `${turns} turns`)
+})
+
+t.test('others have their turn while a claim passes over many jobs that another program has ended', async t => {
+  const { claimJob, submit, sql, count } = await submitMany(t, 60)
+  sql("UPDATE JobExecutionLog SET status = 'Failed'")
+  const left = await submit()
+  let claimed: string | undefined
+  const turns = await turnsDuring(async () => { claimed = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.jobId })
+  t.equal(claimed, left)
+  t.equal(count('JobQueue'), 1, 'and nobody passes over them again')
+  t.ok(turns >= 6, `${turns} turns`)
+})
+
+t.test('others have their turn while the bytes of an earlier attempt are swept', async t => {
+  const { submit, claim, claimJob, runJob, clock, count } = await openCommands(t)
+  await submit()
+  const lease = await claim()
+  for (let i = 0; i < 100; i++) await runJob.append(lease, i, Buffer.from('x'), csv)
+  await runJob.fail(lease, { code: 'X', message: 'x' }, true)
+  clock.ms += 60_000
+  let attempt: number | undefined
+  const turns = await turnsDuring(async () => { attempt = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.attempt })
+  t.equal(attempt, 2)
+  t.equal(count('JobResultChunk'), 0)
+  t.ok(turns >= 6, `${turns} turns`)
+})

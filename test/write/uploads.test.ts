@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { createUploads } from '../../src/write/uploads.ts'
+import { createResultTally } from '../../src/write/result-tally.ts'
+import { csv, leaseMs, openCommands } from './commands.ts'
+
+const chunkBytes = 256 * 1024
+
+const open = async (t: Test) => {
+  const commands = await openCommands(t)
+  const { runJob, results, clock } = commands
+  await commands.submit()
+  const claim = await commands.claim()
+  return {
+    ...commands,
+    claim,
+    /** `onRead` is called with every piece that is read back. */
+    uploads: (onRead: () => void | Promise<void> = () => {}) => createUploads({
+      runJob,
+      monotonicNow: () => clock.ms,
+      read: async function * (...args) {
+        for await (const bytes of results.read(...args)) {
+          await onRead()
+          yield bytes
+        }
+      }
+    })
+  }
+}
+
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('base64')
+
+t.test('what was uploaded in pieces of any size is stored in chunks, and completed with its hash', async t => {
+  const { claim, uploads, job, count } = await open(t)
+  const bytes = Buffer.alloc(2 * chunkBytes + 3, 'abcdefg')
+  const pieces = async function * () {
+    for (let at = 0; at < bytes.byteLength; at += 100_001) yield bytes.subarray(at, at + 100_001)
+  }
+  const { store, complete } = uploads()
+  t.equal(await store(claim, 0, pieces(), csv), bytes.byteLength)
+  t.equal(count('JobResultChunk'), 3)
+  await complete(claim)
+  t.match(await job(claim.jobId), { state: 'succeeded', result: { ...csv, sizeBytes: bytes.byteLength, sha256: sha256(bytes), inlineJson: null } })
+})
+
+t.test('the lease is kept while bytes come, however slowly', async t => {
+  const { claim, uploads, clock, rescueJobs } = await open(t)
+  const slow = async function * () {
+    for (let piece = 0; piece < 10; piece++) {
+      clock.ms += leaseMs / 2
+      t.equal(await rescueJobs(), 0)
+      yield Buffer.from('x')
+    }
+  }
+  t.equal(await uploads().store(claim, 0, slow(), csv), 10)
+})
+
+t.test('and while they are read back', async t => {
+  const { claim, uploads, clock, rescueJobs, job } = await open(t)
+  await uploads().store(claim, 0, [Buffer.alloc(5 * chunkBytes)].values() as unknown as AsyncIterable<Uint8Array>, csv)
+  await uploads(async () => {
+    clock.ms += leaseMs / 2
+    t.equal(await rescueJobs(), 0)
+  }).complete(claim)
+  t.match(await job(claim.jobId), { state: 'succeeded', result: { sha256: sha256(Buffer.alloc(5 * chunkBytes)) } })
+})
+
+t.test('a lease that is lost while they are read back is lost, whatever became of the bytes', async t => {
+  const { claim, uploads, clock, rescueJobs, claimJob, job, count } = await open(t)
+  await uploads().store(claim, 0, (async function * () { yield Buffer.alloc(3 * chunkBytes) })(), csv)
+  const { complete } = uploads(async () => {
+    await rescueJobs('worker')
+    clock.ms += 1000
+    await claimJob({ types: ['report'], tenant: null }, 'another', leaseMs)
+    t.equal(count('JobResultChunk'), 0)
+  })
+  await t.rejects(complete(claim), { name: 'LeaseLost' })
+  t.match(await job(claim.jobId), { state: 'running', attempt: 2 })
+})
+
+t.test('bytes that are appended while others are read back are not forgotten', async t => {
+  const { claim, uploads, runJob, job } = await open(t)
+  await uploads().store(claim, 0, (async function * () { yield Buffer.from('abc') })(), csv)
+  const { complete } = uploads(async () => { await runJob.append(claim, 3, Buffer.from('def'), csv) })
+  await t.rejects(complete(claim), { name: 'OffsetMismatch', offset: 6 })
+  t.match(await job(claim.jobId), { state: 'running' })
+})
+
+t.test('a refusal comes before the first byte is asked for', async t => {
+  const { claim, uploads } = await open(t)
+  let asked = false
+  const bytes = async function * () {
+    asked = true
+    yield Buffer.from('x')
+  }
+  await t.rejects(uploads().store(claim, 5, bytes(), csv), { name: 'OffsetMismatch', offset: 0 })
+  await t.rejects(uploads().store({ ...claim, leaseToken: 'guess' }, 0, bytes(), csv), { name: 'LeaseLost' })
+  t.equal(asked, false)
+})
+
+t.test('JSON of at most 16 KiB is told in the status, as it is', t => {
+  const inlined = (contentType: string, ...pieces: Array<string | Buffer>) => {
+    const tally = createResultTally()
+    for (const piece of pieces) tally.add(Buffer.from(piece))
+    return tally.facts(contentType).inlineJson
+  }
+  t.equal(inlined('application/json', '{"a":', '1}'), '{"a":1}')
+  t.equal(inlined('Application/JSON; charset=utf-8', ' null\n'), ' null\n')
+  t.equal(inlined('application/json', `${'['.repeat(64)}${']'.repeat(64)}`)?.length, 128)
+  t.equal(inlined('application/json', `${'['.repeat(65)}${']'.repeat(65)}`), null, 'too deep for those who read a status')
+  t.equal(inlined('application/json', `"${'x'.repeat(16 * 1024 - 2)}"`)?.length, 16 * 1024)
+  for (const [why, ...args] of [
+    ['too large', 'application/json', `"${'x'.repeat(8 * 1024)}`, `${'x'.repeat(8 * 1024)}"`], ['too large, then small', 'application/json', 'x'.repeat(20_000), '1'],
+    ['of another type', 'text/plain', '1'], ['no JSON', 'application/json', '{'], ['nothing', 'application/json'],
+    ['nothing but empty', 'application/json', ''], ['not UTF-8', 'application/json', Buffer.from('"\u00ff"', 'latin1')], ['with a mark before it', 'application/json', '\ufeff1']
+  ] as Array<[string, string, ...Array<string | Buffer>]>) {
+    t.equal(inlined(...args), null, why)
+  }
+  t.end()
+})
