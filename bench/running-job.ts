@@ -1,0 +1,36 @@
+import { createViews } from '../src/http/views.ts'
+import { openDatabase } from '../src/store/database.ts'
+import { migrate } from '../src/store/migrations/migrate.ts'
+import { createQueueLook } from '../src/store/queue.ts'
+import { createTransact } from '../src/store/transact.ts'
+import { createClaimJob } from '../src/write/claim-job.ts'
+import { createRunJob } from '../src/write/run-job.ts'
+import { createSubmitJob } from '../src/write/submit-job.ts'
+
+const kind = { contentType: 'application/octet-stream', fileName: 'result.bin' }
+const dayMs = 24 * 3600 * 1000
+
+/** A job under way in a database of its own, before a service opens it; `complete` closes the database. */
+export const runningJob = async (databasePath: string) => {
+  const database = openDatabase(databasePath)
+  await migrate(database.writer)
+  const transact = createTransact({ database, now: () => performance.now() })
+  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+  let ids = 0
+  const expose = async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup)
+  const needs = { transact, expose, now: () => Date.now(), onTransition: () => {} }
+  const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${++ids}`, onQueued: () => {} })
+  const claimJob = createClaimJob({ ...needs, queue: createQueueLook({ database }), randomId: () => `lease-${++ids}` })
+  const runJob = createRunJob({ ...needs, graceMs: dayMs, resultRetentionMs: dayMs })
+  const { jobId } = await submitJob({ subject: 'bench', tenant: 'bench', allTenants: false }, { type: 'bench', input: null }, null)
+  const lease = await claimJob({ types: ['bench'], tenant: null }, 'bench', dayMs)
+  if (lease === null) throw new Error('the job could not be claimed')
+  return {
+    jobId,
+    append: (offset: number, bytes: Uint8Array) => runJob.append(lease, offset, bytes, kind),
+    complete: async (facts: { sizeBytes: number, sha256: string }) => {
+      await runJob.complete(lease, { kind: 'appended', facts: { ...kind, ...facts, inlineJson: null } })
+      await database.close()
+    }
+  }
+}

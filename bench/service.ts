@@ -1,0 +1,73 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { createSigner } from 'fast-jwt'
+
+const secret = 'a-secret-of-the-bench-that-nobody-else-knows'
+
+const directory = mkdtempSync(join(tmpdir(), 'bench-'))
+
+/** The database of this run; removed at its end. */
+export const databasePath = join(directory, 'jobs.db')
+
+/** The header of one who may do all of it. */
+export const authorization = `Bearer ${createSigner({ key: secret, algorithm: 'HS256', expiresIn: 3_600_000 })({
+  sub: 'bench', scope: 'jobs:read jobs:write jobs:work'
+})}`
+
+const findAddress = async (lines: AsyncIterable<string>): Promise<string> => {
+  for await (const line of lines) {
+    const address = /"msg":"(http:\/\/[^"]+)"/.exec(line)?.[1]
+    if (address !== undefined) return address
+  }
+  throw new Error('the service did not start')
+}
+
+/** The service in a process of its own, with a look at its memory and its metrics. */
+export const startService = async (env: Record<string, string> = {}) => {
+  const child = spawn(process.execPath, ['src/main.ts'], {
+    env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const exit = once(child, 'exit')
+  const url = await findAddress(createInterface({ input: child.stdout }))
+  child.stdout.resume()
+  const rssBytes = (): number =>
+    Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+  return {
+    url,
+    /** One number of /metrics; `labels` as they stand there. */
+    metric: async (name: string, labels = ''): Promise<number> => {
+      const text = await (await fetch(`${url}/metrics`)).text()
+      const line = text.split('\n').find(line => line.startsWith(`${name}${labels} `))
+      return Number(line?.split(' ').at(-1) ?? 0)
+    },
+    /** How far the resident memory rises above where it is now, in bytes, while some work is done. */
+    growthWhile: async (work: () => Promise<unknown>): Promise<number> => {
+      const before = rssBytes()
+      let highest = before
+      const timer = setInterval(() => { highest = Math.max(highest, rssBytes()) }, 20)
+      await work()
+      clearInterval(timer)
+      return Math.max(highest, rssBytes()) - before
+    },
+    stop: async () => {
+      child.kill('SIGTERM')
+      await exit
+      rmSync(directory, { recursive: true, force: true })
+    }
+  }
+}
+
+/** What was measured, one a line. */
+export const printTable = (rows: Record<string, string | number>): void => {
+  const width = Math.max(...Object.keys(rows).map(({ length }) => length))
+  for (const [name, value] of Object.entries(rows)) process.stdout.write(`${name.padEnd(width)}   ${value}\n`)
+}
+
+export const toMiB = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
+
+export const median = (numbers: number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0
