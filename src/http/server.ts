@@ -8,7 +8,7 @@ import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
-import { resultRoutes, type ResultRouteNeeds } from './result-routes.ts'
+import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
 import { namedSchemas } from './schemas.ts'
 import { statusRoutes } from './status-routes.ts'
@@ -16,7 +16,7 @@ import { submitRoutes, type SubmitRouteNeeds } from './submit-routes.ts'
 import { answerUnreadable } from './unreadable.ts'
 import { registerBodyDeadlines } from './body-deadlines.ts'
 import { createValidatorCompiler, registerBodyParsers } from './validation.ts'
-import { workerRoutes, type WorkerRouteNeeds } from './worker-routes.ts'
+import { workerRoutes, type WorkerRouteNeeds } from './workers/worker-routes.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig extends BodyHints {

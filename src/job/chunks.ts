@@ -5,7 +5,8 @@
 export async function * toChunks (body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   let chunk = new Uint8Array(size)
   let filled = 0
-  for await (const bytes of body) {
+  // Plain iterables are taken as well; of a union of both the compiler knows nothing.
+  for await (const bytes of body as AsyncIterable<Uint8Array>) {
     let taken = 0
     while (taken < bytes.byteLength) {
       const part = bytes.subarray(taken, taken + size - filled)

@@ -118,10 +118,10 @@ t.test('a streamed body that falls silent is 408, and its connection is closed',
 })
 
 t.test('it is no silence while we are the ones who do not read', async t => {
-  const { begin, openGate } = await listen(t, { silenceMs: 50 })
+  const { begin, openGate } = await listen(t, { silenceMs: 500 })
   const { socket, received } = await begin('PUT /late-reader', 5_000_000)
   socket.write(Buffer.alloc(5_000_000))
-  await delay(400)
+  await delay(1200)
   t.equal(received.text, '')
   openGate()
   await until(() => received.text.endsWith('{"size":5000000}'), 'the answer')

@@ -3,7 +3,7 @@ import t from 'tap'
 import { type Json, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 import { cacheReads, forceRow, insertRows, storeReads } from './rows.ts'
-import { createWorkerClient, jsonOf } from './worker-client.ts'
+import { createWorkerClient, jsonOf } from './workers/worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson } = service

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { type Json, startService } from '../helpers/service.ts'
-import { createWorkerClient, jsonOf } from './worker-client.ts'
+import { createWorkerClient, jsonOf } from './workers/worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, url } = service

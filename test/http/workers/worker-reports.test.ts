@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
-import { startService } from '../helpers/service.ts'
-import { bearer } from '../helpers/tokens.ts'
-import { until } from '../helpers/until.ts'
+import { startService } from '../../helpers/service.ts'
+import { bearer } from '../../helpers/tokens.ts'
+import { until } from '../../helpers/until.ts'
 import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
-import { insertRows } from './rows.ts'
+import { insertRows } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, submit, sql } = service

@@ -1,12 +1,12 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { ServiceFailure } from '../errors.ts'
-import type { OpenedResult, ReadResult } from '../status/read-result.ts'
-import type { Principal } from './auth.ts'
-import { validationFailure } from './problem.ts'
+import { ServiceFailure } from '../../errors.ts'
+import type { OpenedResult, ReadResult } from '../../status/read-result.ts'
+import type { Principal } from '../auth.ts'
+import { validationFailure } from '../problem.ts'
 import { resultAnswers, resultDescription, ResultQuery, resultRequestHeaders } from './result-answers.ts'
-import { principalOf, type Reveal, sendStatus, type ViewName } from './reveal.ts'
+import { principalOf, type Reveal, sendStatus, type ViewName } from '../reveal.ts'
 import { noBytesFailure, sendSoFar, sendStored } from './send-result.ts'
 
 export type ResultRouteNeeds = { reveal: Reveal, readResult: ReadResult }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { toRange } from '../../src/http/ranges.ts'
+import { toRange } from '../../../src/http/results/ranges.ts'
 
 const eTag = '"abc"'
 const part = (start: number, end: number) => ({ kind: 'part', start, end })

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { toIso } from '../../src/job/time.ts'
-import { startService } from '../helpers/service.ts'
-import { until } from '../helpers/until.ts'
-import { openRemoteWorker, plain } from './remote-worker.ts'
-import { insertRows, whole } from './rows.ts'
+import { toIso } from '../../../src/job/time.ts'
+import { startService } from '../../helpers/service.ts'
+import { until } from '../../helpers/until.ts'
+import { openRemoteWorker, plain } from '../remote-worker.ts'
+import { insertRows, whole } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '86400' })
 const { ask, askJson } = service

@@ -1,5 +1,5 @@
-import type { Json, Service } from '../helpers/service.ts'
-import type { TokenClaims } from '../helpers/tokens.ts'
+import type { Json, Service } from '../../helpers/service.ts'
+import type { TokenClaims } from '../../helpers/tokens.ts'
 
 /** A token that opens all that a story needs. */
 export const workerClaims: TokenClaims = { scope: 'jobs:read jobs:write jobs:work' }

@@ -1,9 +1,9 @@
 import { request, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
-import { startService } from '../helpers/service.ts'
-import { bearer } from '../helpers/tokens.ts'
-import { until } from '../helpers/until.ts'
+import { startService } from '../../helpers/service.ts'
+import { bearer } from '../../helpers/tokens.ts'
+import { until } from '../../helpers/until.ts'
 import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '40' })

@@ -1,12 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { ServiceFailure } from '../errors.ts'
-import { toIso } from '../job/time.ts'
-import type { OpenedResult, ReadBytes } from '../status/read-result.ts'
+import { ServiceFailure } from '../../errors.ts'
+import { toIso } from '../../job/time.ts'
+import type { OpenedResult, ReadBytes } from '../../status/read-result.ts'
 import { openChunkStream } from './chunk-stream.ts'
-import { matches, parseIfNoneMatch } from './conditional.ts'
+import { matches, parseIfNoneMatch } from '../conditional.ts'
 import { toRange } from './ranges.ts'
 import { toDisposition, toMediaType } from './result-kind.ts'
-import { setStateHeaders } from './reveal.ts'
+import { setStateHeaders } from '../reveal.ts'
 
 // A job can be erased before its result is due to be removed.
 const maxAgeSecondsMax = 3600

@@ -1,10 +1,10 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
-import { type FailureCode, ServiceFailure } from '../errors.ts'
-import type { LeaseHeld } from '../write/claim-job.ts'
-import { LeaseLost, offsetToldBy, ResultBegun } from '../write/run-job.ts'
-import { validationFailure } from './problem.ts'
-import { principalOf, type Reveal } from './reveal.ts'
+import { type FailureCode, ServiceFailure } from '../../errors.ts'
+import type { LeaseHeld } from '../../write/claim-job.ts'
+import { LeaseLost, offsetToldBy, ResultBegun } from '../../write/run-job.ts'
+import { validationFailure } from '../problem.ts'
+import { principalOf, type Reveal } from '../reveal.ts'
 
 /*
  * What the routes have in common that only the holder of a lease may use.

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { type FailureCode } from '../errors.ts'
-import { emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
+import { type FailureCode } from '../../errors.ts'
+import { emptyAnswer, failures, jsonAnswer, statusHeaders } from '../documented.ts'
 
 /*
  * What the result routes say of themselves in the OpenAPI document.

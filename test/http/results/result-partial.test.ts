@@ -1,8 +1,8 @@
 import t from 'tap'
-import { startService } from '../helpers/service.ts'
-import { until } from '../helpers/until.ts'
-import { openRemoteWorker, plain } from './remote-worker.ts'
-import { insertRows, whole } from './rows.ts'
+import { startService } from '../../helpers/service.ts'
+import { until } from '../../helpers/until.ts'
+import { openRemoteWorker, plain } from '../remote-worker.ts'
+import { insertRows, whole } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, submit } = service

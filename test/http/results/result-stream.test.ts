@@ -1,8 +1,8 @@
 import { Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import t from 'tap'
-import { openChunkStream } from '../../src/http/chunk-stream.ts'
-import { until } from '../helpers/until.ts'
+import { openChunkStream } from '../../../src/http/results/chunk-stream.ts'
+import { until } from '../../helpers/until.ts'
 
 const createChunks = (count: number, failAt = Infinity) => {
   const seen = { read: 0, ended: false }

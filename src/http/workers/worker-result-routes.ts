@@ -1,12 +1,12 @@
 import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import type { Uploads } from '../write/uploads.ts'
-import { failures, jsonAnswer } from './documented.ts'
+import type { Uploads } from '../../write/uploads.ts'
+import { failures, jsonAnswer } from '../documented.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
-import { validationFailure } from './problem.ts'
-import type { Reveal } from './reveal.ts'
-import { piecesOf, takeRawBodies } from './validation.ts'
+import { validationFailure } from '../problem.ts'
+import type { Reveal } from '../reveal.ts'
+import { piecesOf, takeRawBodies } from '../validation.ts'
 
 const contentTypeLengthMax = 255
 const fileNameLengthMax = 200

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { toDisposition, toMediaType } from '../../src/http/result-kind.ts'
+import { toDisposition, toMediaType } from '../../../src/http/results/result-kind.ts'
 
 const unknown = 'application/octet-stream'
 

@@ -3,9 +3,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
-import { startService } from '../helpers/service.ts'
-import { bearer } from '../helpers/tokens.ts'
-import { until } from '../helpers/until.ts'
+import { startService } from '../../helpers/service.ts'
+import { bearer } from '../../helpers/tokens.ts'
+import { until } from '../../helpers/until.ts'
 import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })

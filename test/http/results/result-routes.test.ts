@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { startService } from '../helpers/service.ts'
-import { insertRows, whole } from './rows.ts'
+import { startService } from '../../helpers/service.ts'
+import { insertRows, whole } from '../rows.ts'
 
 const service = await startService(t)
 const { ask, askJson, submit, finished } = service

@@ -1,0 +1,30 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { toChunks } from '../../src/job/chunks.ts'
+
+async function * later (pieces: readonly Uint8Array[]) { yield * pieces }
+
+t.test('whatever the pieces, the same bytes come in chunks of one size, the last one shorter', async t => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 20 })), fc.integer({ min: 1, max: 12 }), fc.boolean(), async (pieces, size, isAsync) => {
+    const whole = Buffer.concat(pieces)
+    const chunks = await Array.fromAsync(toChunks(isAsync ? later(pieces) : pieces, size))
+    t.same(Buffer.concat(chunks), whole)
+    t.same(chunks.map(({ byteLength }) => byteLength), Array.from({ length: Math.ceil(whole.length / size) }, (_, at) => Math.min(size, whole.length - at * size)))
+    t.equal(new Set(chunks.map(({ buffer }) => buffer)).size, chunks.length, 'each in a buffer of its own')
+  }), { numRuns: 100 })
+})
+
+t.test('no more is asked for than the chunk needs', async t => {
+  let asked = 0
+  const endless = (function * () {
+    for (;;) {
+      asked++
+      yield Buffer.alloc(3)
+    }
+  })()
+  const chunks = toChunks(endless, 7)
+  t.equal((await chunks.next()).value?.byteLength, 7)
+  t.equal(asked, 3)
+  await chunks.return(undefined)
+  t.same(endless.next(), { value: undefined, done: true }, 'and who stops reading stops the source')
+})
