@@ -63,7 +63,7 @@ export type ClaimRouteNeeds = {
 
 export type WorkerRouteNeeds = ClaimRouteNeeds & WorkerReportNeeds & WorkerResultNeeds
 
-// Put together as text: parsing the input here would round its numbers.
+// Put together as text: the input is JSON already.
 const toClaimBody = ({ jobId, type, input, raw, attempt, leaseToken, leaseExpiresAt }: Claim, publicUrl: string | null): string => {
   const isApart = raw !== null || Buffer.byteLength(input) > inputBytesInClaimMax
   const inputUrl = `${publicUrl ?? ''}/api/v1/worker/jobs/${jobId}/input`
