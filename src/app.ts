@@ -29,15 +29,14 @@ import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createReadStatus } from './status/read-status.ts'
 import { createChangeLog } from './store/change-log.ts'
-import { type Database, openDatabase } from './store/database.ts'
+import type { Database } from './store/database.ts'
 import { createExpiryLook } from './store/expiry.ts'
 import { createInputStore } from './store/input-store.ts'
 import { createListJobs } from './store/job-list.ts'
 import { createJobStore, type JobStore } from './store/job-store.ts'
-import { migrate } from './store/migrations/migrate.ts'
-import { lockForProcess } from './store/process-lock.ts'
+import { openForProcess } from './store/open-for-process.ts'
 import { createQueueLook } from './store/queue.ts'
-import { createResultStore } from './store/result-store.ts'
+import { createResultStore, type ResultStore } from './store/result-store.ts'
 import { createTransact } from './store/transact.ts'
 import { createAwaitClaim } from './write/await-claim.ts'
 import { createCancelJob } from './write/cancel-job.ts'
@@ -61,7 +60,9 @@ const schedule = (work: () => void, ms: number) => {
   return { cancel: () => { clearTimeout(timer) } }
 }
 
-const createStatusParts = (config: Config, database: Database, store: JobStore, metrics: Metrics, log: Logger) => {
+type StatusNeeds = { config: Config, database: Database, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
+
+const createStatusParts = ({ config, database, store, results, metrics, log }: StatusNeeds) => {
   const guarded = openGuardedCache(config.redisUrl, {
     incarnation: store.incarnation(),
     randomId,
@@ -96,7 +97,7 @@ const createStatusParts = (config: Config, database: Database, store: JobStore, 
     expose,
     readStatus,
     readMany,
-    readResult: createReadResult({ find, expose, now, ...createResultStore({ database }) }),
+    readResult: createReadResult({ find, expose, now, ...results }),
     listStatuses: createListStatuses({ list: createListJobs({ database }), exposeMany })
   }
 }
@@ -125,18 +126,6 @@ export type App = {
 
 /** `logStream` takes the log's lines in place of standard output. */
 export type AppOptions = { logStream?: { write: (line: string) => void } }
-
-const openLockedDatabase = async (path: string) => {
-  const database = openDatabase(path)
-  try {
-    const unlock = lockForProcess(path)
-    await migrate(database.writer)
-    return { database, unlock }
-  } catch (error) {
-    await database.close()
-    throw error
-  }
-}
 
 type LifecycleParts = { server: FastifyInstance, loops: Loop[], worker: Worker, close: () => Promise<void>, onDraining: () => void }
 
@@ -168,10 +157,11 @@ const createLifecycle = ({ server, loops, worker, close, onDraining }: Lifecycle
   }
 }
 
-type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> & { config: Config, database: Database, log: Logger, metrics: Metrics }
+type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
+  { config: Config, database: Database, results: ResultStore, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
-const createCommands = ({ config, database, log, metrics, ...needs }: CommandNeeds) => {
+const createCommands = ({ config, database, results, log, metrics, ...needs }: CommandNeeds) => {
   const { transact, expose } = needs
   const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId }
   const claimJob = createClaimJob(queueNeeds)
@@ -196,7 +186,7 @@ const createCommands = ({ config, database, log, metrics, ...needs }: CommandNee
     rescueJobs,
     runJob,
     awaitClaim,
-    uploads: createUploads({ runJob, monotonicNow, ...createResultStore({ database }) }),
+    uploads: createUploads({ runJob, monotonicNow, read: results.read }),
     worker,
     submitJob: createSubmitJob({ transact, expose, randomUuid: randomUUID, now, onQueued }),
     storeInput: createStoreInput({ transact, randomId, now, bytesMax: config.inputBytesMax }),
@@ -220,16 +210,17 @@ const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: P
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
-  const { database, unlock } = await openLockedDatabase(config.databasePath)
+  const { database, unlock } = await openForProcess(config.databasePath)
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const transact = createTransact({ database, now: monotonicNow })
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
-  const status = createStatusParts(config, database, store, metrics, log)
+  const results = createResultStore({ database })
+  const status = createStatusParts({ config, database, store, results, metrics, log })
   const { guarded, views, expose, readStatus } = status
   const onTransition = reportTransition(metrics, log)
-  const commands = createCommands({ config, database, log, metrics, transact, expose, now, onTransition })
+  const commands = createCommands({ config, database, results, log, metrics, transact, expose, now, onTransition })
   const { worker, rescueJobs, awaitClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 

@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { retryAfterSeconds } from '../job/pacing.ts'
 import type { StatusEntry } from '../status/read-status.ts'
+import { brokenRule } from './problem.ts'
 
 /** The headers of a submission's answer, as the OpenAPI document has them. */
 export const acceptedHeaders = {
@@ -18,6 +19,11 @@ export const idempotencyHeader = Type.Object({
     minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$', description: 'Kept for 24 hours, per tenant.'
   }))
 })
+
+/** Throws VALIDATION_FAILED for a type that JOB_TYPES leaves out; null: any is accepted. */
+export const requireAcceptedType = (type: string, jobTypes: readonly string[] | null): void => {
+  if (jobTypes?.includes(type) === false) throw brokenRule('type', 'enum', `must be one of: ${jobTypes.join(', ')}`)
+}
 
 // A request of HTTP/1.0 may come without a host.
 const originOf = ({ protocol, host, socket }: FastifyRequest): string =>

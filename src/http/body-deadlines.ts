@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { answerUnreadable } from './unreadable.ts'
 
 /*
@@ -73,12 +73,15 @@ export const registerBodyDeadlines = (app: FastifyInstance, limits: Partial<Body
     if (hasBody(request)) watch(request, reply, all)
     done()
   })
-  app.addHook('onSend', (request, reply, payload, done) => {
-    if (request.raw.complete || request.raw.destroyed || !isStreamed(request)) return done(null, payload)
+  const endGently: onSendHookHandler = (request, reply, payload, done) => {
+    if (request.raw.complete || request.raw.destroyed) return done(null, payload)
     reply.header('connection', 'close')
     if (typeof payload !== 'string') return done(null, payload)
     const answer = Buffer.from(payload)
     reply.header('content-length', answer.byteLength)
     done(null, Readable.from(answerThenDiscard(request, answer, all.answeredMs), { objectMode: false }))
+  }
+  app.addHook('onRoute', route => {
+    if (route.config?.isStreamed === true) route.onSend = [route.onSend ?? [], endGently].flat()
   })
 }

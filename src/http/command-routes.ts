@@ -9,7 +9,7 @@ import type { EraseJob } from '../write/erase-job.ts'
 import type { Principal } from './auth.ts'
 import { emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'
-import { validationFailure } from './problem.ts'
+import { brokenRule } from './problem.ts'
 import { principalOf, requireJobId, requireVisible, type Reveal, sendStatus, type ViewName } from './reveal.ts'
 
 export type CommandRouteNeeds = { reveal: Reveal, cancelJob: CancelJob, eraseJob: EraseJob }
@@ -31,7 +31,7 @@ const takeNoBody = (app: FastifyInstance): void => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body: string, done) => {
     if (body === '' || isEmptyObject(body)) return done(null)
-    done(validationFailure([{ field: 'body', rule: 'maxProperties', message: 'body must be empty, or {}' }]))
+    done(brokenRule('body', 'maxProperties', 'must be empty, or {}'))
   })
 }
 

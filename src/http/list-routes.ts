@@ -9,7 +9,7 @@ import type { ReadMany, StatusEntry } from '../status/read-status.ts'
 import type { Principal } from './auth.ts'
 import { failures, jsonAnswer } from './documented.ts'
 import { jobStatusExamples } from './examples.ts'
-import { validationFailure } from './problem.ts'
+import { brokenRule } from './problem.ts'
 import { isVisible, principalOf } from './reveal.ts'
 
 export type ListRouteNeeds = { readMany: ReadMany, listStatuses: ListStatuses }
@@ -29,21 +29,19 @@ const Query = Type.Object({
 }, { additionalProperties: false })
 type Query = Static<typeof Query>
 
-const refuse = (field: keyof Query, rule: string, message: string) => validationFailure([{ field, rule, message: `${field} ${message}` }])
-
 const toCursor = ({ createdMs, row }: ListPosition): string => Buffer.from(`${createdMs ?? 'none'} ${row}`).toString('base64url')
 
 // A cursor is taken only in the very form in which it was given.
 const parseCursor = (cursor: string): ListPosition => {
   const [, createdMs = '', row = ''] = /^(-?\d+|none) (\d+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
   const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), row: Number(row) }
-  if (createdMs === '' || toCursor(position) !== cursor) throw refuse('cursor', 'format', 'must be the nextCursor of another page')
+  if (createdMs === '' || toCursor(position) !== cursor) throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
   return position
 }
 
 const parseTime = (text: string): number => {
   const ms = toEpochMs(text)
-  if (ms === null) throw refuse('createdAfter', 'format', 'must be an ISO 8601 date or date-time; in a URL, + is written %2B')
+  if (ms === null) throw brokenRule('createdAfter', 'format', 'must be an ISO 8601 date or date-time; in a URL, + is written %2B')
   return ms
 }
 
@@ -56,12 +54,12 @@ const send = (reply: FastifyReply, entries: readonly StatusEntry[], rest: object
 
 const requireAlone = (query: Query): void => {
   const others = Object.keys(query).filter(name => name !== 'ids')
-  if (others.length > 0) throw refuse('ids', 'alone', `goes with no other parameter: leave out ${others.join(', ')}`)
+  if (others.length > 0) throw brokenRule('ids', 'alone', `goes with no other parameter: leave out ${others.join(', ')}`)
 }
 
 const parseIds = (text: string): string[] => {
   const ids = text.split(',')
-  if (ids.length > idsMax) throw refuse('ids', 'maxItems', `must not name more than ${idsMax} jobs`)
+  if (ids.length > idsMax) throw brokenRule('ids', 'maxItems', `must not name more than ${idsMax} jobs`)
   return [...new Set(ids)]
 }
 

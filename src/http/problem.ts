@@ -55,6 +55,10 @@ export const toFieldError = ({ instancePath, keyword, message, params }: Violati
 export const validationFailure = (errors: FieldError[]): ServiceFailure =>
   new ServiceFailure('VALIDATION_FAILED', errors.map(error => error.message).join('; ').slice(0, 1000), { errors })
 
+/** A failure of validation by one rule; `message` goes on after the name of the field. */
+export const brokenRule = (field: string, rule: string, message: string): ServiceFailure =>
+  validationFailure([{ field, rule, message: `${field} ${message}` }])
+
 /** What a route says of bodies that it does not take. */
 export type BodyHints = { tooLarge?: string, accepts?: string, bytesMax?: number }
 
@@ -73,7 +77,7 @@ export const toServiceFailure = (error: unknown, hints: BodyHints = {}): Service
   if (refused !== undefined) return refused
   if (statusCode >= 400 && statusCode < 500) {
     if (error instanceof SyntaxError || code.startsWith('FST_ERR_CTP_')) {
-      return validationFailure([{ field: 'body', rule: 'json', message: 'body must be well-formed JSON, without __proto__' }])
+      return brokenRule('body', 'json', 'must be well-formed JSON, without __proto__')
     }
     // The files of the documentation refuse paths that lead out of their folder, and the like.
     return new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')

@@ -6,11 +6,11 @@ import type { FailureCode } from '../errors.ts'
 import { StringEnum } from '../job/job.ts'
 import type { StoreInput } from '../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../write/submit-job.ts'
-import { acceptedHeaders, idempotencyHeader, setAcceptedHeaders } from './accepted.ts'
+import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted.ts'
 import { failures, jsonAnswer } from './documented.ts'
-import { toFieldError, validationFailure } from './problem.ts'
+import { brokenRule } from './problem.ts'
 import { cancelPath, principalOf, requireVisible, resultPath, statusPath } from './reveal.ts'
-import { createCheck, piecesOf, requireUtf8, takeRawBodies } from './validation.ts'
+import { piecesOf, requireUtf8, takeRawBodies } from './validation.ts'
 
 /** What there is to sanitize, as the route's schema has it. */
 export type Content = { content: string, contentType: 'text/html' | 'text/plain' | 'application/json', options?: { normalization?: 'NFC' | 'NFKC' | 'none' } }
@@ -92,8 +92,6 @@ const Query = Type.Object({
 
 const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content itself, in UTF-8.' }) }
 
-const refuse = (field: string, rule: string, message: string) => validationFailure([{ field, rule, message }])
-
 const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, entry, replayed }: Submitted, publicUrl: string | null) => {
   const { state } = requireVisible(entry, principalOf(request))
   request.log.info({ jobId, type: 'sanitize', replayed }, 'submitted')
@@ -107,11 +105,7 @@ const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, ent
 const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
   const { submitJob, storeInput, contentSchema, jobTypes, publicUrl } = needs
   takeRawBodies(app, rawTypes)
-  const check = createCheck(contentSchema)
-
   const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
-    const errors = check(request.body).map(violation => toFieldError(violation, 'body'))
-    if (errors.length > 0) throw validationFailure(errors)
     const { subject, tenant, allTenants } = principalOf(request)
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input: request.body }, key)
   }
@@ -151,9 +145,9 @@ const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs
     const key = request.headers['idempotency-key'] ?? null
     const { body } = request as { body: unknown }
     const { normalization } = request.query
-    if (jobTypes?.includes('sanitize') === false) throw refuse('type', 'enum', `type must be one of: ${jobTypes.join(', ')}`)
+    requireAcceptedType('sanitize', jobTypes)
     if (normalization !== undefined && !(body instanceof Readable)) {
-      throw refuse('normalization', 'rawBody', 'normalization in the query is for raw bodies: send it in options')
+      throw brokenRule('normalization', 'rawBody', 'in the query is for raw bodies: send it in options')
     }
     const submitted = body instanceof Readable ? submitBytes(request, body, normalization, key) : submitContent(request, key)
     return sendAccepted(request, reply, await submitted, publicUrl)

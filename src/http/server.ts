@@ -115,9 +115,13 @@ const registerAccounts = (app: FastifyInstance, { metrics, isDraining }: ServerN
     if (isDraining()) reply.header('connection', 'close')
     done(null, payload)
   })
-  app.addHook('onRequestAbort', (request, done) => {
-    request.log.info({ method: request.method, route: request.routeOptions.url ?? 'none' }, 'the client went away')
-    done()
+  // Only a body can break off; a listener for each read would cost every poll.
+  app.addHook('onRoute', route => {
+    if (['GET', 'HEAD'].includes(String(route.method))) return
+    route.onRequestAbort = (request, done) => {
+      request.log.info({ method: request.method, route: request.routeOptions.url ?? 'none' }, 'the client went away')
+      done()
+    }
   })
   app.addHook('onResponse', (request, reply, done) => {
     const { method, params } = request

@@ -1,8 +1,9 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FailureCode, FieldError } from '../errors.ts'
+import { jobTypePattern } from '../job/job.ts'
 import type { SubmitJob } from '../write/submit-job.ts'
-import { acceptedHeaders, idempotencyHeader, setAcceptedHeaders } from './accepted.ts'
+import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted.ts'
 import { principalOf, requireVisible, statusPath } from './reveal.ts'
 import { type Principal, requireScope, type Scope } from './auth.ts'
 import { failures, jsonAnswer } from './documented.ts'
@@ -14,7 +15,7 @@ const timeoutSecondsMax = 86_400
 const maxAttemptsMax = 100
 
 const createSubmissionSchema = (retentionSecondsMax: number) => Type.Object({
-  type: Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$', description: 'What kind of job: report, sanitize, or one that a worker of yours claims.' }),
+  type: Type.String({ pattern: jobTypePattern, description: 'What kind of job: report, sanitize, or one that a worker of yours claims.' }),
   input: Type.Unknown({ description: 'Any JSON value; what it must be depends on the type.' }),
   maxAttempts: Type.Optional(Type.Integer({ minimum: 1, maximum: maxAttemptsMax, description: 'Runs before the job fails for good. Default 3.' })),
   timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: timeoutSecondsMax, description: 'How long one run may take. Default: no limit.' })),
@@ -48,9 +49,7 @@ export type SubmitRouteNeeds = {
 const requireAcceptable = (submission: JobSubmission, principal: Principal, needs: SubmitRouteNeeds): void => {
   const { type, input } = submission
   const { jobTypes, knownTypes } = needs
-  if (jobTypes !== null && !jobTypes.includes(type)) {
-    throw validationFailure([{ field: 'type', rule: 'enum', message: `type must be one of: ${jobTypes.join(', ')}` }])
-  }
+  requireAcceptedType(type, jobTypes)
   const known = knownTypes.get(type)
   if (known === undefined) return
   for (const scope of known.needsScopes) requireScope(principal, scope)

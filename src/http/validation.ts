@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fas
 import type { TSchema } from '@sinclair/typebox'
 import { ServiceFailure } from '../errors.ts'
 import { findJsonFlaw, jsonDepthMax, type JsonFlaw } from '../job/json-flaw.ts'
-import { validationFailure, type Violation, violationsToldMax } from './problem.ts'
+import { brokenRule, type Violation, violationsToldMax } from './problem.ts'
 
 const options = { allErrors: true, useDefaults: true, removeAdditional: false, strict: false, discriminator: true } as const
 
@@ -31,8 +31,6 @@ export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   }
 }
 
-const flaw = (rule: string, message: string): ServiceFailure => validationFailure([{ field: 'body', rule, message: `body ${message}` }])
-
 const messages: Record<JsonFlaw, string> = {
   maxDepth: `must not be nested more than ${jsonDepthMax} levels deep`,
   numberRange: 'must not have numbers out of range, like 1e999',
@@ -42,15 +40,15 @@ const messages: Record<JsonFlaw, string> = {
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 const parseBody = (bytes: Buffer): unknown => {
-  if (bytes.length === 0) throw flaw('required', 'is required, as application/json')
+  if (bytes.length === 0) throw brokenRule('body', 'required', 'is required, as application/json')
   let value: unknown
   try {
     value = JSON.parse(utf8.decode(bytes))
   } catch {
-    throw flaw('json', 'must be well-formed JSON, in UTF-8')
+    throw brokenRule('body', 'json', 'must be well-formed JSON, in UTF-8')
   }
   const found = findJsonFlaw(value)
-  if (found !== undefined) throw flaw(found, messages[found])
+  if (found !== undefined) throw brokenRule('body', found, messages[found])
   return value
 }
 

@@ -1,3 +1,6 @@
+/** Inputs and results of any size are stored in pieces of so many bytes. */
+export const storedChunkBytes = 256 * 1024
+
 /**
  * The same bytes in pieces of exactly `size`, the last one shorter; none if there are no bytes. Each piece has a buffer
  * of its own, which can be given to another thread.

@@ -17,6 +17,9 @@ export const jobIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
 const jobIdExpression = new RegExp(jobIdPattern)
 export const isJobId = (text: string): boolean => text.length <= 128 && jobIdExpression.test(text)
 
+/** What kinds of jobs may be called. */
+export const jobTypePattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
+
 /** Why a job failed, as the worker told it. */
 export const Failure = Type.Object({
   code: Type.String({ minLength: 1 }),

@@ -32,7 +32,7 @@ export const createRescueJobs = ({ transact, queue, expose, now, onTransition }:
         const event = toEvent(by, item, now())
         const lookup = await applyEvent(write, item, event, now())
         if (lookup !== undefined) rescued.push({ lookup, event })
-        else if (await isRunning(write, item) && 'cancelDueAt' in by) await clearCancelDue(write, item.jobId)
+        else if ('cancelDueAt' in by && await isRunning(write, item)) await clearCancelDue(write, item.jobId)
         else await settleForeignChange(write, item.jobId, now())
       }
       return rescued

@@ -1,4 +1,5 @@
 import type { Failure, JobLookup, ResultFacts } from '../job/job.ts'
+import { storedChunkBytes } from '../job/chunks.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
@@ -78,9 +79,6 @@ export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId'> & {
 
 const leaseMsDefault = 30_000
 
-/** Results are stored in pieces of this size. */
-export const resultChunkBytes = 256 * 1024
-
 const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
   const item = await findQueueItem(write, jobId)
   if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now) throw new LeaseLost(jobId)
@@ -108,8 +106,8 @@ const storeResult = async (write: Write, jobId: string, outcome: Outcome): Promi
   if (outcome.kind === 'appended') return await insertResult(write, jobId, outcome.facts)
   if (await resultSize(write, jobId) > 0) throw new ResultBegun(jobId)
   if (outcome.kind !== 'given') return
-  for (let offset = 0; offset < outcome.bytes.byteLength; offset += resultChunkBytes) {
-    await appendChunk(write, jobId, offset, outcome.bytes.subarray(offset, offset + resultChunkBytes))
+  for (let offset = 0; offset < outcome.bytes.byteLength; offset += storedChunkBytes) {
+    await appendChunk(write, jobId, offset, outcome.bytes.subarray(offset, offset + storedChunkBytes))
   }
   await insertResult(write, jobId, outcome.facts)
 }
@@ -141,7 +139,7 @@ const createReport = ({ transact, expose, now, graceMs, onTransition }: RunJobNe
     return { lookup, event, state: { leaseExpiresAt, cancelRequested } }
   })
   const entry = await expose(lookup)
-  if (lookup.kind === 'job' && event.type !== 'progress' && event.type !== 'append') onTransition(lookup.job, event.type)
+  if (lookup.kind === 'job' && event.type !== 'progress') onTransition(lookup.job, event.type)
   return { entry, state }
 }
 

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ServiceFailure } from '../errors.ts'
-import { toChunks } from '../job/chunks.ts'
+import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import { appendInputChunk } from '../store/input-store.ts'
 import type { Transact } from '../store/transact.ts'
 import type { StoredInput } from './submit-job.ts'
-
-const chunkBytes = 256 * 1024
 
 /** How long bytes are kept after the last of them came, unless a job takes them. */
 const keptMs = 3_600_000
@@ -35,7 +33,7 @@ export const createStoreInput = ({ transact, randomId, now, bytesMax }: StoreInp
     const inputId = randomId()
     const hash = createHash('sha256')
     let sizeBytes = 0
-    for await (const chunk of toChunks(bytes, chunkBytes)) {
+    for await (const chunk of toChunks(bytes, storedChunkBytes)) {
       const startOffset = sizeBytes
       sizeBytes += chunk.byteLength
       requireFitting(sizeBytes)

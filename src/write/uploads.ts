@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { toChunks } from '../job/chunks.ts'
+import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import type { ResultKind } from '../store/queue.ts'
 import { OffsetMismatch, type ResultStore } from '../store/result-store.ts'
 import type { LeaseHeld } from './claim-job.ts'
 import { createResultTally } from './result-tally.ts'
-import { resultChunkBytes, type RunJob } from './run-job.ts'
+import type { RunJob } from './run-job.ts'
 
 /** Results that arrive as bytes, in as many requests as it takes. Both throw LeaseLost, OffsetMismatch, STORE_UNAVAILABLE. */
 export type Uploads = {
@@ -53,7 +53,7 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
       // Said before the first byte is asked for.
       if (offset !== sizeBytes) throw new OffsetMismatch(sizeBytes)
       let size = offset
-      for await (const chunk of toChunks(holding(lease, leaseMs, bytes), resultChunkBytes)) {
+      for await (const chunk of toChunks(holding(lease, leaseMs, bytes), storedChunkBytes)) {
         size = await runJob.append(lease, size, chunk, kind)
         // Many chunks may be there at once, and each waits for the disk.
         await nextTurn()

@@ -162,6 +162,8 @@ t.test('what is wrong with the content is told by the job', async t => {
 t.test('bad requests are refused in the envelope', async t => {
   for (const [body, contentType, status, code] of [
     [{ content: 1 }, 'application/json', 400, 'VALIDATION_FAILED'],
+    [{ content: 1 }, 'Application/JSON; charset=utf-8', 400, 'VALIDATION_FAILED'],
+    [{ content: 1 }, 'application/json ;x=y', 400, 'VALIDATION_FAILED'],
     ['{', 'application/json', 400, 'VALIDATION_FAILED'],
     ['<a/>', 'text/xml', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['a', 'text/plain; charset=latin1', 415, 'UNSUPPORTED_MEDIA_TYPE']

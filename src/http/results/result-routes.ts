@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 import type { OpenedResult, ReadResult } from '../../status/read-result.ts'
 import type { Principal } from '../auth.ts'
-import { validationFailure } from '../problem.ts'
+import { brokenRule } from '../problem.ts'
 import { resultAnswers, resultDescription, ResultQuery, resultRequestHeaders } from './result-answers.ts'
 import { principalOf, type Reveal, sendStatus, type ViewName } from '../reveal.ts'
 import { noBytesFailure, sendSoFar, sendStored } from './send-result.ts'
@@ -16,7 +16,7 @@ type Look = Asked & { request: FastifyRequest, reply: FastifyReply, principal: P
 
 const requireMeaning = ({ partial = false, offset }: Asked['query']): void => {
   if (partial || offset === undefined) return
-  throw validationFailure([{ field: 'offset', rule: 'dependencies', message: 'offset goes with partial=true; use Range for a part of a finished result' }])
+  throw brokenRule('offset', 'dependencies', 'goes with partial=true; use Range for a part of a finished result')
 }
 
 const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) => {

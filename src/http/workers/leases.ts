@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import type { LeaseHeld } from '../../write/claim-job.ts'
 import { LeaseLost, offsetToldBy, ResultBegun } from '../../write/run-job.ts'
-import { validationFailure } from '../problem.ts'
+import { brokenRule } from '../problem.ts'
 import { principalOf, type Reveal } from '../reveal.ts'
 
 /*
@@ -31,9 +31,7 @@ const toFailure = (error: unknown): unknown => {
   const offset = offsetToldBy(error)
   if (offset !== undefined) return new ServiceFailure('OFFSET_MISMATCH', `The result goes on at offset ${offset}.`, { offset })
   if (error instanceof ResultBegun) {
-    return validationFailure([{
-      field: 'body', rule: 'resultBegun', message: 'body must be empty: this run has uploaded bytes, and they are its result'
-    }])
+    return brokenRule('body', 'resultBegun', 'must be empty: this run has uploaded bytes, and they are its result')
   }
   return error
 }

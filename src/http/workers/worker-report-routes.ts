@@ -9,7 +9,7 @@ import type { Uploads } from '../../write/uploads.ts'
 import { failures, jsonAnswer, statusHeaders } from '../documented.ts'
 import { jobStatusExamples } from '../examples.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
-import { validationFailure } from '../problem.ts'
+import { brokenRule } from '../problem.ts'
 import { principalOf, type Reveal, sendStatus } from '../reveal.ts'
 import { takeEmptyBodies } from '../validation.ts'
 
@@ -63,16 +63,16 @@ const toOutcome = (completion: Completion): Outcome | undefined => {
   const { result, resultUrl } = completion
   const hasResult = Object.hasOwn(completion, 'result')
   if (resultUrl === undefined) return hasResult ? toGivenResult(result) : undefined
-  if (hasResult) throw validationFailure([{ field: 'body', rule: 'oneOf', message: 'body must have result or resultUrl, not both' }])
+  if (hasResult) throw brokenRule('body', 'oneOf', 'must have result or resultUrl, not both')
   if (!isWebUrl(resultUrl)) {
-    throw validationFailure([{ field: 'resultUrl', rule: 'format', message: 'resultUrl must be a URL that begins with http:// or https://' }])
+    throw brokenRule('resultUrl', 'format', 'must be a URL that begins with http:// or https://')
   }
   return { kind: 'external', url: new URL(resultUrl).href }
 }
 
 const requireSmallDetails = (details: unknown): void => {
   if (details === undefined || Buffer.byteLength(JSON.stringify(details)) <= detailsBytesMax) return
-  throw validationFailure([{ field: 'error.details', rule: 'maxLength', message: `error.details must have at most ${detailsBytesMax} bytes as JSON` }])
+  throw brokenRule('error.details', 'maxLength', `must have at most ${detailsBytesMax} bytes as JSON`)
 }
 
 const progressRoute: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, runJob }) => {

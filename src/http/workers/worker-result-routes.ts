@@ -4,7 +4,7 @@ import { Type } from '@sinclair/typebox'
 import type { Uploads } from '../../write/uploads.ts'
 import { failures, jsonAnswer } from '../documented.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
-import { validationFailure } from '../problem.ts'
+import { brokenRule } from '../problem.ts'
 import type { Reveal } from '../reveal.ts'
 import { piecesOf, takeRawBodies } from '../validation.ts'
 
@@ -59,9 +59,7 @@ const toFileName = (header: string): string | undefined => {
 
 const toResultKind = (contentType: string, disposition: string): { contentType: string, fileName: string } => {
   if (contentType.length > contentTypeLengthMax) {
-    throw validationFailure([{
-      field: 'content-type', rule: 'maxLength', message: `content-type must have at most ${contentTypeLengthMax} characters`
-    }])
+    throw brokenRule('content-type', 'maxLength', `must have at most ${contentTypeLengthMax} characters`)
   }
   const mediaType = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   // What curl and many libraries say of bytes that nobody has named.

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../errors.ts'
+import { jobTypePattern } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
 import type { AwaitClaim } from '../../write/await-claim.ts'
 import type { Claim } from '../../write/claim-job.ts'
@@ -19,7 +20,7 @@ const typesMax = 100
 const inputBytesInClaimMax = 256 * 1024
 
 const ClaimRequest = Type.Object({
-  types: Type.Array(Type.String({ pattern: '^[a-z0-9][a-z0-9._-]{0,63}$' }), {
+  types: Type.Array(Type.String({ pattern: jobTypePattern }), {
     minItems: 1, maxItems: typesMax, uniqueItems: true, description: 'What the worker can run.'
   }),
   leaseSeconds: Type.Optional(Type.Integer({
