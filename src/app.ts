@@ -22,22 +22,22 @@ import { processors } from './processors/registry.ts'
 import { createSanitizeNow } from './processors/sanitize-now.ts'
 import { createSanitizePool } from './processors/sanitize-pool.ts'
 import { SanitizeInput } from './processors/sanitize/input.ts'
-import { createExpose, createExposeMany, createOutdate } from './status/expose.ts'
+import { createCoherence } from './status/coherence.ts'
 import { openGuardedCache } from './status/guarded-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
-import { createReadStatus } from './status/read-status.ts'
+import { createEpochRowStore } from './store/cache-epoch.ts'
 import { createChangeLog } from './store/change-log.ts'
 import type { Database } from './store/database.ts'
 import { createExpiryLook } from './store/expiry.ts'
 import { createInputStore } from './store/input-store.ts'
 import { createListJobs } from './store/job-list.ts'
 import { createJobStore, type JobStore } from './store/job-store.ts'
-import { openForProcess } from './store/open-for-process.ts'
+import { embeddedHolder, openForProcess, type OpenedForProcess } from './store/open-for-process.ts'
 import { createQueueLook } from './store/queue.ts'
 import { createResultStore, type ResultStore } from './store/result-store.ts'
-import { createTransact } from './store/transact.ts'
+import { createTransact, type Transact } from './store/transact.ts'
 import { createAwaitClaim } from './write/await-claim.ts'
 import { createCancelJob } from './write/cancel-job.ts'
 import { type ClaimJobNeeds, createClaimJob } from './write/claim-job.ts'
@@ -60,17 +60,20 @@ const schedule = (work: () => void, ms: number) => {
   return { cancel: () => { clearTimeout(timer) } }
 }
 
-type StatusNeeds = { config: Config, database: Database, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
+type StatusNeeds = { config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
 
-const createStatusParts = ({ config, database, store, results, metrics, log }: StatusNeeds) => {
-  const guarded = openGuardedCache(config.redisUrl, {
+const createStatusParts = ({ config, opened: { database, lock, left }, node, transact, store, results, metrics, log }: StatusNeeds) => {
+  const agreement = { ...lock, node, rows: createEpochRowStore({ database, transact, now }), deadNodes: left.nodes }
+  const guarded = openGuardedCache(config.redisUrl, agreement, {
     incarnation: store.incarnation(),
     randomId,
     now,
     monotonicNow,
     onChange: ({ mode, reason }) => {
       metrics.cacheOn.set(mode === 'on' ? 1 : 0)
+      for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
       if (mode === 'on') return log.info('the cache is in use')
+      if (mode === 'warm') return log.info('the cache is told of changes, and not yet read')
       metrics.cacheTrips.inc()
       log.warn({ reason }, 'the cache is out of use: the store answers alone')
     },
@@ -84,20 +87,15 @@ const createStatusParts = ({ config, database, store, results, metrics, log }: S
       log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
     }
   })
-  const { cache, epoch } = guarded
-  const { find } = store
-  const expose = createExpose({ cache, epoch, toEntry: views.toEntry })
-  const { readStatus, readMany } = createReadStatus({
-    cache, epoch, expose, find, randomId, onRead: source => { metrics.statusReads.inc({ source }) }
+  const coherence = createCoherence({
+    ...guarded, ...store, toEntry: views.toEntry, randomId, onRead: source => { metrics.statusReads.inc({ source }) }
   })
-  const exposeMany = createExposeMany({ cache, epoch, toEntry: views.toEntry })
+  const { expose, exposeMany } = coherence
   return {
     guarded,
     views,
-    expose,
-    readStatus,
-    readMany,
-    readResult: createReadResult({ find, expose, now, ...results }),
+    ...coherence,
+    readResult: createReadResult({ ...store, ...results, expose, now }),
     listStatuses: createListStatuses({ list: createListJobs({ database }), exposeMany })
   }
 }
@@ -158,10 +156,10 @@ const createLifecycle = ({ server, loops, worker, close, onDraining }: Lifecycle
 }
 
 type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
-  { config: Config, database: Database, results: ResultStore, log: Logger, metrics: Metrics }
+  { config: Config, opened: OpenedForProcess, node: string, results: ResultStore, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
-const createCommands = ({ config, database, results, log, metrics, ...needs }: CommandNeeds) => {
+const createCommands = ({ config, opened: { database, left }, node, results, log, metrics, ...needs }: CommandNeeds) => {
   const { transact, expose } = needs
   const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId }
   const claimJob = createClaimJob(queueNeeds)
@@ -173,6 +171,8 @@ const createCommands = ({ config, database, results, log, metrics, ...needs }: C
     rescueJobs,
     runJob,
     slots: config.workers,
+    holder: `${embeddedHolder}:${node}`,
+    deadHolders: left.holders,
     leaseMs: config.leaseMs,
     onError: (error, jobId) => { log.error({ err: error, jobId }, 'the embedded worker failed') }
   })
@@ -210,17 +210,19 @@ const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: P
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
-  const { database, unlock } = await openForProcess(config.databasePath)
+  const opened = await openForProcess(config.databasePath, config.redisUrl !== null)
+  const { database, lock } = opened
+  const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const transact = createTransact({ database, now: monotonicNow })
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
   const results = createResultStore({ database })
-  const status = createStatusParts({ config, database, store, results, metrics, log })
-  const { guarded, views, expose, readStatus } = status
+  const status = createStatusParts({ config, opened, node, transact, store, results, metrics, log })
+  const { guarded, views, expose, outdate, readStatus } = status
   const onTransition = reportTransition(metrics, log)
-  const commands = createCommands({ config, database, results, log, metrics, transact, expose, now, onTransition })
+  const commands = createCommands({ config, opened, node, results, log, metrics, transact, expose, now, onTransition })
   const { worker, rescueJobs, awaitClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
@@ -231,6 +233,9 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     log,
     bodyBytesMax: config.bodyBytesMax,
     tokens: config,
+    rateLimitPerMinute: config.rateLimitPerMinute,
+    now,
+    monotonicNow,
     publicUrl: config.publicUrl,
     reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
     inputs: createInputStore({ database }),
@@ -248,7 +253,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
 
   const { epoch } = guarded
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
-  const relay = createRelay({ changeLog, outdate: createOutdate(guarded), onGap })
+  const relay = createRelay({ changeLog, outdate, onGap })
   const prune = createPrune({ config, database, transact, changeLog, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, metrics, log })
   await guarded.start()
@@ -259,7 +264,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     await worker.close()
     await sanitizePool.close()
     await database.close()
-    unlock()
+    lock.release()
   }
   const onDraining = () => {
     draining = true

@@ -31,14 +31,12 @@ const Environment = Type.Object({
   RECORD_RETENTION_SECONDS: Type.Integer({ default: 30 * 86400, minimum: 1, maximum: retentionSecondsMax }),
   TOMBSTONE_RETENTION_SECONDS: Type.Integer({ default: 30 * 86400, minimum: 1, maximum: retentionSecondsMax }),
   PRUNE_FOREIGN_ROWS: Type.Boolean({ default: false }),
-  PRUNE_INTERVAL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86400 })
+  PRUNE_INTERVAL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86400 }),
+  RATE_LIMIT_PER_MINUTE: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000_000 }))
 })
 
 type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
 type Environment = Static<typeof Environment>
-
-// Settings of later releases: said aloud at the start, so that nobody believes they are in force.
-const notYetInForce = ['RATE_LIMIT_PER_MINUTE']
 
 /** What verifies tokens. The algorithm follows from the key, never from the token. */
 export type TokenKey =
@@ -69,7 +67,7 @@ export type Config = Readonly<{
   tombstoneRetentionMs: number
   pruneForeignRows: boolean
   pruneIntervalMs: number
-  notInForce: readonly string[]
+  rateLimitPerMinute: number | null
 }>
 
 /** The environment is not usable; `problems` names every variable and what it must be. */
@@ -160,6 +158,9 @@ const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
 // A misspelt production must not fall back to a generated key.
 const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^prod(uction)?$/i.test(NODE_ENV)
 
+// Public keys are no secret: whoever has one could sign with it (RFC 8725, 2.1).
+const publicKeyExpression = /-----BEGIN|"kty"/
+
 const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null => {
   const given = (['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URL'] as const).filter(name => env[name] !== undefined)
   if (given.length > 1) {
@@ -173,6 +174,7 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   }
   if (env.JWT_SECRET !== undefined) {
     if (Buffer.byteLength(env.JWT_SECRET) < secretBytesMin) problems.push(`JWT_SECRET: must have at least ${secretBytesMin} bytes`)
+    if (publicKeyExpression.test(env.JWT_SECRET)) problems.push('JWT_SECRET: must be a shared secret; set a public key as JWT_PUBLIC_KEY')
     return { kind: 'secret', secret: env.JWT_SECRET }
   }
   if (isProduction(env)) {
@@ -246,6 +248,6 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     tombstoneRetentionMs: env.TOMBSTONE_RETENTION_SECONDS * 1000,
     pruneForeignRows: env.PRUNE_FOREIGN_ROWS,
     pruneIntervalMs: env.PRUNE_INTERVAL_SECONDS * 1000,
-    notInForce: Object.freeze(notYetInForce.filter(name => (source[name] ?? '') !== ''))
+    rateLimitPerMinute: env.RATE_LIMIT_PER_MINUTE ?? null
   } satisfies Config)
 }

@@ -20,6 +20,7 @@ export const catalogue = {
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is of a kind that is not accepted' },
   RANGE_NOT_SATISFIABLE: { status: 416, title: 'The result has no such bytes' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'The idempotency key was used with another body' },
+  RATE_LIMITED: { status: 429, title: 'The subject of the token asks too often' },
   INTERNAL: { status: 500, title: 'Something went wrong on our side' },
   STORE_UNAVAILABLE: { status: 503, title: 'Something that the service depends on cannot be reached' },
   OVERLOADED: { status: 503, title: 'The service has more to do than it can take on' }

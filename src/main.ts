@@ -1,6 +1,6 @@
 import { type App, createApp } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
-import { DatabaseUnusable } from './store/database.ts'
+import { DatabaseUnusable, toSqliteError } from './store/database.ts'
 import { DatabaseInUse } from './store/process-lock.ts'
 
 const drainMsMax = 30_000
@@ -44,11 +44,13 @@ const start = async (): Promise<void> => {
   let stop = (_signal: string): void => { process.exit(0) }
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
   const config = loadConfig()
-  const app = await createApp(config)
+  const app = await createApp(config).catch((error: unknown) => {
+    const cause = toSqliteError(error)
+    throw cause === undefined || error instanceof DatabaseUnusable ? error : new DatabaseUnusable(config.databasePath, cause)
+  })
   stop = createDrain(app)
   const { server, facts } = app
   const address = await app.listen(config.host, config.port)
-  for (const name of config.notInForce) server.log.warn({ variable: name }, 'is set, but not in force in this version')
   server.log.info(facts, 'ready')
   if (!config.production) process.stdout.write(banner(address, facts))
 }

@@ -1,5 +1,36 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
 
+// How the cache fares, and what it spares the store.
+const createCacheMetrics = (registers: Registry[]) => ({
+  statusReads: new Counter({
+    name: 'job_status_reads_total',
+    help: 'Status reads by what answered them: cache or store.',
+    labelNames: ['source'],
+    registers
+  }),
+  cacheOn: new Gauge({
+    name: 'job_status_cache_on',
+    help: '1 while the cache is used, 0 while the store answers alone.',
+    registers
+  }),
+  cacheMode: new Gauge({
+    name: 'job_status_cache_mode',
+    help: '1 for the mode that the cache is in: on, warm (told of changes, not yet read) or off.',
+    labelNames: ['mode'],
+    registers
+  }),
+  cacheTrips: new Counter({
+    name: 'job_status_cache_trips_total',
+    help: 'How often the cache was left because a command failed or the server changed.',
+    registers
+  }),
+  changesRelayed: new Counter({
+    name: 'job_changes_relayed_total',
+    help: 'Changes brought from the change log to the cache.',
+    registers
+  })
+})
+
 /** Every number the service tells of itself. One table a process part, so that tests can have their own. */
 export const createMetrics = () => {
   const registry = new Registry()
@@ -14,27 +45,7 @@ export const createMetrics = () => {
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers
     }),
-    statusReads: new Counter({
-      name: 'job_status_reads_total',
-      help: 'Status reads by what answered them: cache or store.',
-      labelNames: ['source'],
-      registers
-    }),
-    cacheOn: new Gauge({
-      name: 'job_status_cache_on',
-      help: '1 while the cache is used, 0 while the store answers alone.',
-      registers
-    }),
-    cacheTrips: new Counter({
-      name: 'job_status_cache_trips_total',
-      help: 'How often the cache was left because a command failed or the server changed.',
-      registers
-    }),
-    changesRelayed: new Counter({
-      name: 'job_changes_relayed_total',
-      help: 'Changes brought from the change log to the cache.',
-      registers
-    }),
+    ...createCacheMetrics(registers),
     jobsSubmitted: new Counter({
       name: 'jobs_submitted_total',
       help: 'Jobs accepted, replays not counted.',

@@ -45,7 +45,7 @@ t.test('the defaults are those that are documented', async t => {
     tombstoneRetentionMs: 2_592_000_000,
     pruneForeignRows: false,
     pruneIntervalMs: 60_000,
-    notInForce: []
+    rateLimitPerMinute: null
   })
 })
 
@@ -53,7 +53,6 @@ t.test('a configuration cannot be changed', async t => {
   const config = load({ JOB_TYPES: 'a,b' })
   t.ok(Object.isFrozen(config))
   t.ok(Object.isFrozen(config.jobTypes))
-  t.ok(Object.isFrozen(config.notInForce))
 })
 
 const values: Array<[name: string, value: string, key: keyof Config, expected: unknown]> = [
@@ -86,7 +85,8 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   ['NODE_ENV', 'development', 'production', false],
   ['PORT', '', 'port', 3000],
   ['REDIS_URL', '', 'redisUrl', null],
-  ['RATE_LIMIT_PER_MINUTE', '10', 'notInForce', ['RATE_LIMIT_PER_MINUTE']]
+  ['RATE_LIMIT_PER_MINUTE', '10', 'rateLimitPerMinute', 10],
+  ['RATE_LIMIT_PER_MINUTE', '', 'rateLimitPerMinute', null]
 ]
 
 for (const [name, value, key, expected] of values) {
@@ -115,6 +115,9 @@ const badValues: Array<[name: string, value: string, line: RegExp]> = [
   ['TOMBSTONE_RETENTION_SECONDS', '3153600001', /^TOMBSTONE_RETENTION_SECONDS: must be <= 3153600000$/],
   ['PRUNE_FOREIGN_ROWS', 'yes', /^PRUNE_FOREIGN_ROWS: must be boolean$/],
   ['PRUNE_INTERVAL_SECONDS', '0', /^PRUNE_INTERVAL_SECONDS: /],
+  ['RATE_LIMIT_PER_MINUTE', '0', /^RATE_LIMIT_PER_MINUTE: must be >= 1$/],
+  ['RATE_LIMIT_PER_MINUTE', 'many', /^RATE_LIMIT_PER_MINUTE: must be integer$/],
+  ['RATE_LIMIT_PER_MINUTE', '10000001', /^RATE_LIMIT_PER_MINUTE: must be <= 10000000$/],
   ['PUBLIC_URL', 'jobs.example.org', /^PUBLIC_URL: must be a URL that begins with http:\/\/ or https:\/\/$/],
   ['PUBLIC_URL', 'ftp://example.org', /^PUBLIC_URL: /],
   ['PUBLIC_URL', 'https://example.org/?a=1', /^PUBLIC_URL: must have neither query nor fragment$/],

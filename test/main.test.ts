@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { startRedis } from './helpers/redis.ts'
 import { spawnService } from './helpers/service.ts'
 import { bearer, secret } from './helpers/tokens.ts'
 import { until } from './helpers/until.ts'
@@ -141,6 +142,23 @@ t.test('a second service process on one database is refused, until the first is 
   t.equal((await second.ask('/readyz')).status, 200)
 })
 
+t.test('processes that share a Redis share a database; one that has its cache to itself is refused, as it refuses them', async t => {
+  const redis = await startRedis(t)
+  const inMemory = { WORKERS: '0' }
+  const inRedis = { WORKERS: '0', REDIS_URL: redis.url }
+  const first = await spawnService(t, inRedis)
+  const second = await spawnService(t, inRedis, first.databasePath)
+  const jobId = await first.submit('remote', {})
+  t.equal((await second.ask(`/api/v1/jobs/${jobId}`)).status, 200)
+  const other = await spawnService(t, inMemory, `${first.databasePath}.other`)
+  for (const [env, { databasePath }] of [[inMemory, first], [inRedis, other]] as const) {
+    const { code, stderr } = await failure({ ...env, DATABASE_URL: `sqlite:${databasePath}` })
+    t.equal(code, 1)
+    t.match(stderr, /^another service process is using .*REDIS_URL/)
+    t.equal(stderr.trim().split('\n').length, 1)
+  }
+})
+
 t.test('a database that cannot be used is named, in one line', async t => {
   const directory = t.testdir({ 'notes.txt': 'these are notes, not a database, however long they go on'.repeat(20), file: '' })
   for (const path of [join(directory, 'notes.txt'), join(directory, 'file', 'jobs.db'), directory]) {
@@ -158,9 +176,4 @@ t.test('a port in use is named', async t => {
   t.equal(code, 1)
   t.match(stderr, /^PORT: .*EADDRINUSE/)
   t.match(await failure({ HOST: '192.0.2.1', DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` }), { code: 1, stderr: /^HOST: .*EADDRNOTAVAIL.*\n$/ })
-})
-
-t.test('settings of later versions are said not to be in force', async t => {
-  const service = await spawnService(t, { WORKERS: '0', RATE_LIMIT_PER_MINUTE: '60' })
-  t.ok(await until(() => service.lines.find(line => line.includes('RATE_LIMIT_PER_MINUTE') && line.includes('not in force'))))
 })

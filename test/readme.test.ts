@@ -113,10 +113,6 @@ t.test('the configuration table is that of the code, with every default', t => {
   const listed = tableIn(section('Configuration')).map(([name = '', value = '']) => [codeIn(name)[0], value.replaceAll('`', '')])
   t.ok(inCode.length > 10, 'the schema was read')
   t.same(listed.sort(), inCode.sort())
-
-  const later = /^const notYetInForce = \[(.*?)\]/ms.exec(source)?.[1] ?? ''
-  const [, promised = ''] = section('Configuration').split('Coming later')
-  t.same(codeIn(promised).sort(), Array.from(later.matchAll(/'(\w+)'/g), ([, name]) => name).sort())
   t.end()
 })
 

@@ -10,9 +10,6 @@ import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createResultTally } from '../write/result-tally.ts'
 import { LeaseLost, type LeaseState, type RunJob } from '../write/run-job.ts'
 
-/** The name under which the embedded worker holds its leases. */
-export const embeddedHolder = 'embedded'
-
 const lookIntervalMs = 1000
 const insistPauseMs = 200
 // For the last report of a run; a drain waits for it.
@@ -26,6 +23,10 @@ export type WorkerNeeds = {
   types: readonly string[]
   /** Jobs at once. */
   slots: number
+  /** The name under which this worker holds its leases. */
+  holder: string
+  /** Those of workers that have ended without giving theirs back. */
+  deadHolders: readonly string[]
   leaseMs: number
   onError: (error: Error, jobId: string | null) => void
 }
@@ -153,7 +154,7 @@ const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: 
 }
 
 export const createWorker = (needs: WorkerNeeds): Worker => {
-  const { claimJob, rescueJobs, types, slots, leaseMs, onError } = needs
+  const { claimJob, rescueJobs, types, slots, holder, deadHolders, leaseMs, onError } = needs
   const stopping = new AbortController()
   const runs = new Map<Promise<void>, { jobId: string, ended: AbortController }>()
   let looking: Promise<void> | null = null
@@ -172,9 +173,8 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
     runs.set(running, { jobId: claim.jobId, ended })
   }
 
-  // Nobody else works on this database, so what an embedded worker held before this one began is held by nobody.
   const takeOver = async (): Promise<void> => {
-    if (!hasTakenOver) await rescueJobs(embeddedHolder)
+    if (!hasTakenOver) for (const dead of deadHolders) await rescueJobs(dead)
     hasTakenOver = true
   }
 
@@ -183,7 +183,7 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
     do {
       lookAgain = false
       while (runs.size < slots && !stopping.signal.aborted && timer !== undefined) {
-        const claim = await claimJob({ types, tenant: null }, embeddedHolder, leaseMs)
+        const claim = await claimJob({ types, tenant: null }, holder, leaseMs)
         if (claim === null) break
         run(claim)
       }

@@ -46,7 +46,7 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
   }
 
   return {
-    get: (epoch, jobId) => Promise.resolve(find(epoch, jobId)),
+    get: find,
     getMany: (epoch, jobIds) => Promise.resolve(jobIds.map(jobId => find(epoch, jobId))),
     lease: (epoch, jobId, token) => {
       const key = keyOf(epoch, jobId)

@@ -1,27 +1,42 @@
 import { Redis, type RedisOptions } from 'ioredis'
+import { LRUCache } from 'lru-cache'
+import { createBatch } from './batch.ts'
 import { decodeEntry, encodeEntry } from './entry-codec.ts'
 import { type Entry, type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 /*
- * The protocol's atomic operations (what they promise: status-cache.ts). A value that is neither an entry nor the
- * expected token, a token of others or bytes that nobody of ours wrote, is deleted: an empty cell is always safe.
+ * The protocol's atomic operations (what they promise: status-cache.ts), each for any number of cells. A value that is
+ * neither an entry nor the expected token, a token of others or bytes that nobody of ours wrote, is deleted: an empty
+ * cell is always safe. In a cluster each cell would need a command of its own; this client knows none.
  */
 const leaseScript = `
-local cell = redis.call('GET', KEYS[1])
-if cell then return cell end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]`
+local cells = {}
+for i, key in ipairs(KEYS) do
+  local cell = redis.call('GET', key)
+  if not cell then
+    cell = ARGV[i + 1]
+    redis.call('SET', key, cell, 'PX', ARGV[1])
+  end
+  cells[i] = cell
+end
+return cells`
 
 const exposeScript = `
-local cell = redis.call('GET', KEYS[1])
-if not cell then return 0 end
-local version = tonumber(string.match(cell, '^E(%d+) '))
-if cell == ARGV[4] or (version and version < tonumber(ARGV[1])) then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  return 1
+local done = {}
+for i, key in ipairs(KEYS) do
+  local version, entry, ttl, token = unpack(ARGV, i * 4 - 3, i * 4)
+  local cell = redis.call('GET', key)
+  if cell then
+    local found = tonumber(string.match(cell, '^E(%d+) '))
+    if cell == token or (found and found < tonumber(version)) then
+      redis.call('SET', key, entry, 'PX', ttl)
+    elseif not found then
+      redis.call('DEL', key)
+    end
+  end
+  done[i] = 1
 end
-if not version then redis.call('DEL', KEYS[1]) end
-return 0`
+return done`
 
 const outdateScript = `
 local cell = redis.call('GET', KEYS[1])
@@ -50,8 +65,8 @@ export const redisOptions = {
 } satisfies RedisOptions
 
 type Client = Redis & {
-  leaseCell: (key: string, token: string, ttlMs: number) => Promise<string>
-  exposeCell: (key: string, version: number, entry: string, ttlMs: number, token: string) => Promise<number>
+  leaseCells: (count: number, ...keysAndArguments: (string | number)[]) => Promise<string[]>
+  exposeCells: (count: number, ...keysAndArguments: (string | number)[]) => Promise<number[]>
   outdateCell: (key: string, version: number) => Promise<number>
 }
 
@@ -78,15 +93,32 @@ const field = (info: string, name: string): string =>
 const connect = (url: string): Client => {
   const location = url.startsWith('unix:') ? url.slice('unix:'.length).replace(/^\/\//, '') : url
   const client = new Redis(location, redisOptions)
-  client.defineCommand('leaseCell', { numberOfKeys: 1, lua: leaseScript })
-  client.defineCommand('exposeCell', { numberOfKeys: 1, lua: exposeScript })
+  client.defineCommand('leaseCells', { lua: leaseScript })
+  client.defineCommand('exposeCells', { lua: exposeScript })
   client.defineCommand('outdateCell', { numberOfKeys: 1, lua: outdateScript })
   return client as Client
 }
 
-const toLookup = (cell: string | null, jobId: string): Lookup => {
-  const entry = cell === null ? undefined : decodeEntry(cell, jobId)
-  return entry === undefined ? { kind: 'miss' } : { kind: 'hit', entry }
+const decodedBytesMax = 16 * 1024 * 1024
+const miss: Lookup = { kind: 'miss' }
+
+// The same bytes say the same: what they were found to be need not be found again with every poll.
+const createDecoder = () => {
+  const decoded = new LRUCache<string, { cell: string, hit: Lookup }>({
+    max: 10_000,
+    maxSize: decodedBytesMax,
+    sizeCalculation: ({ cell }) => 4 * cell.length
+  })
+  return (cell: string | null, jobId: string): Lookup => {
+    if (cell === null) return miss
+    const known = decoded.get(jobId)
+    if (known?.cell === cell) return known.hit
+    const entry = decodeEntry(cell, jobId)
+    if (entry === undefined) return miss
+    const hit: Lookup = { kind: 'hit', entry }
+    decoded.set(jobId, { cell, hit })
+    return hit
+  }
 }
 
 /** A cache on one Redis. Connects in the background; until then, and whenever Redis is away, its operations reject. */
@@ -101,26 +133,32 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
   const firstAttempt = client.connect().catch(onError)
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
-  const exposeCell = (epoch: string, entry: Entry, token: string | null) => {
-    const ttlMs = timeToLiveMs(entry.state, random())
-    return client.exposeCell(keyOf(epoch, entry.jobId), entry.version, encodeEntry(entry), ttlMs, token === null ? '' : `T${token}`)
+  const decode = createDecoder()
+  const readCell = createBatch((keys: string[]) => client.mget(keys))
+  const get = (epoch: string, jobId: string): Promise<Lookup> => readCell(keyOf(epoch, jobId)).then(cell => decode(cell, jobId))
+  const leaseCell = createBatch((cells: { key: string, token: string }[]) =>
+    client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`)))
+  const exposeCell = createBatch((cells: { key: string, entry: Entry, token: string | null }[]) =>
+    client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
+      [entry.version, encodeEntry(entry), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`])))
+  const expose = async (epoch: string, entry: Entry, token: string | null) => {
+    await exposeCell({ key: keyOf(epoch, entry.jobId), entry, token })
   }
   return {
-    get: async (epoch, jobId) => toLookup(await client.get(keyOf(epoch, jobId)), jobId),
-    // All are written before the first is answered. No MGET: in a cluster it would need them all in one slot.
-    getMany: async (epoch, jobIds) =>
-      await Promise.all(jobIds.map(async jobId => toLookup(await client.get(keyOf(epoch, jobId)), jobId))),
+    get,
+    getMany: async (epoch, jobIds) => await Promise.all(jobIds.map(jobId => get(epoch, jobId))),
     lease: async (epoch, jobId, token) => {
-      const cell = await client.leaseCell(keyOf(epoch, jobId), `T${token}`, tokenTimeToLiveMs)
+      const key = keyOf(epoch, jobId)
+      const cell = await leaseCell({ key, token })
       if (cell.startsWith('T')) return { kind: 'token', token: cell.slice(1) }
       const entry = decodeEntry(cell, jobId)
       if (entry !== undefined) return { kind: 'hit', entry }
       // Nothing of ours, with no end of its own: an empty cell is always safe, and the next reader fills it.
-      await client.del(keyOf(epoch, jobId))
+      await client.del(key)
       return { kind: 'token', token: '' }
     },
-    expose: async (epoch, entry, token) => { await exposeCell(epoch, entry, token) },
-    exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => exposeCell(epoch, entry, null))) },
+    expose,
+    exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },
     outdate: async (epoch, jobId, version) => { await client.outdateCell(keyOf(epoch, jobId), version) },
     identify: async () => {
       await firstAttempt

@@ -35,7 +35,8 @@ export type Lease = { kind: 'hit', entry: Entry } | { kind: 'token', token: stri
  * empty at any moment. Each operation is atomic. One that rejects may have happened, or may still happen.
  */
 export type StatusCache = {
-  get: (epoch: string, jobId: string) => Promise<Lookup>
+  /** At once where the cells are at hand: a promise would be dearer than the look. */
+  get: (epoch: string, jobId: string) => Lookup | Promise<Lookup>
   /** As many lookups, in their order, in one round trip. */
   getMany: (epoch: string, jobIds: readonly string[]) => Promise<Lookup[]>
   /** An entry or a token that is there is returned; an empty cell takes the new token. Tokens are shared on purpose: nobody waits. */

@@ -4,6 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { createRemoteJWKSet, errors as joseErrors } from 'jose'
 import type { TokenKey } from '../config.ts'
 import { ServiceFailure } from '../errors.ts'
+import { readBearerToken } from './bearer-token.ts'
+import { createTokenMemory } from './token-memory.ts'
 
 /** What a token can open. */
 export type Scope = 'jobs:read' | 'jobs:write' | 'jobs:work' | 'jobs:admin'
@@ -39,12 +41,30 @@ const toPem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pe
 // The set was read; it is the token that names no key of it, or more than one.
 const tokenFaults = [joseErrors.JWKSNoMatchingKey, joseErrors.JWKSMultipleMatchingKeys, joseErrors.JOSENotSupported]
 
-const createKeyFetcher = (url: URL) => {
+// Keys of a set can be withdrawn: what one of them has verified is looked at again after this time.
+const rememberedMsOfSets = 30_000
+
+// RFC 7518, 3.3.
+const rsaBitsMin = 2048
+
+const requireStrong = (key: KeyObject): KeyObject => {
+  const { modulusLength = rsaBitsMin } = key.asymmetricKeyDetails ?? {}
+  if (modulusLength < rsaBitsMin) throw new joseErrors.JOSENotSupported(`an RSA key of the set has ${modulusLength} bits, fewer than ${rsaBitsMin}`)
+  return key
+}
+
+const createKeyFetcher = (url: URL, onKeysChanged: () => void) => {
   const findKey = createRemoteJWKSet(url, { timeoutDuration: 3000, cooldownDuration: 30_000, cacheMaxAge: 600_000 })
+  let keys = ''
   return async (_request: FastifyRequest, token: object): Promise<string> => {
     const { header } = token as { header: { alg: string, kid?: string } }
     try {
-      return toPem(KeyObject.from(await findKey(header)))
+      const key = await findKey(header).finally(() => {
+        const found = JSON.stringify(findKey.jwks())
+        if (found !== keys) onKeysChanged()
+        keys = found
+      })
+      return toPem(requireStrong(KeyObject.from(key)))
     } catch (error) {
       if (tokenFaults.some(fault => error instanceof fault)) throw error
       throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched right now.', { retryAfterSeconds: 1 }, { cause: error })
@@ -52,8 +72,9 @@ const createKeyFetcher = (url: URL) => {
   }
 }
 
-const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings): FastifyJWTOptions => {
+const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, onKeysChanged: () => void): FastifyJWTOptions => {
   const claims = {
+    extractToken: ({ headers: { authorization } }: FastifyRequest) => readBearerToken(authorization),
     // An allowed issuer or audience alone would let a token without the claim pass.
     requiredClaims: ['exp', 'sub', ...(issuer === null ? [] : ['iss']), ...(audience === null ? [] : ['aud'])],
     ...(issuer === null ? {} : { allowedIss: issuer }),
@@ -66,7 +87,7 @@ const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings): FastifyJWT
       return { secret: { public: toPem(tokenKey.key) }, verify: { algorithms: algorithmsOf(tokenKey.key), ...claims } }
     case 'jwks':
       return {
-        secret: createKeyFetcher(tokenKey.url),
+        secret: createKeyFetcher(tokenKey.url, onKeysChanged),
         // With its header, which names the key.
         decode: { complete: true },
         verify: { algorithms: [...rsaAlgorithms, 'ES256', 'ES384', 'ES512', 'EdDSA'], ...claims }
@@ -88,8 +109,13 @@ const toPrincipal = (payload: unknown): Principal => {
   return Object.freeze({ subject: sub, tenant, scopes: granted, allTenants: granted.includes('jobs:admin') })
 }
 
-/** Who asks. Throws UNAUTHORIZED for anything but one valid token, STORE_UNAVAILABLE when its key cannot be had. */
-export type Authenticate = (request: FastifyRequest) => Promise<Principal>
+/** Finds out who asks. */
+export type Authentication = {
+  /** Whoever sent this very header before, while that still counts. */
+  remembered: (request: FastifyRequest) => Principal | undefined
+  /** Throws UNAUTHORIZED for anything but one valid token, STORE_UNAVAILABLE when its key cannot be had. */
+  verify: (request: FastifyRequest) => Promise<Principal>
+}
 
 /** Throws FORBIDDEN unless the token has the scope. */
 export const requireScope = (principal: Principal, scope: Scope): void => {
@@ -98,17 +124,25 @@ export const requireScope = (principal: Principal, scope: Scope): void => {
   }
 }
 
-/** Registers the verifier of tokens. */
-export const registerAuth = async (app: FastifyInstance, settings: TokenSettings): Promise<Authenticate> => {
-  await app.register(fastifyJwt, toJwtOptions(settings))
-  return async request => {
-    let payload: unknown
-    try {
-      payload = await request.jwtVerify()
-    } catch (error) {
-      if (error instanceof ServiceFailure) throw error
-      throw unauthorized(error)
+/** Registers the verifier of tokens. `now` in ms since 1970. */
+export const registerAuth = async (app: FastifyInstance, settings: TokenSettings, now: () => number): Promise<Authentication> => {
+  const memory = createTokenMemory<Principal>({ now, keptMsMax: settings.tokenKey.kind === 'jwks' ? rememberedMsOfSets : Infinity })
+  await app.register(fastifyJwt, toJwtOptions(settings, memory.clear))
+  return {
+    remembered: ({ headers: { authorization } }) => authorization === undefined ? undefined : memory.find(authorization),
+    verify: async request => {
+      let payload: { exp: number }
+      try {
+        payload = await request.jwtVerify()
+      } catch (error) {
+        if (error instanceof ServiceFailure) throw error
+        throw unauthorized(error)
+      }
+      const principal = toPrincipal(payload)
+      // RFC 7519, 4.1.4: not on the time either, which the verifier still takes.
+      if (now() >= payload.exp * 1000) throw unauthorized()
+      memory.keep(request.headers.authorization ?? '', principal, payload.exp * 1000)
+      return principal
     }
-    return toPrincipal(payload)
   }
 }

@@ -10,7 +10,8 @@ import type { Principal } from './auth.ts'
 import { emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'
 import { brokenRule } from './problem.ts'
-import { principalOf, requireJobId, requireVisible, type Reveal, sendStatus, type ViewName } from './reveal.ts'
+import { principalOf, requireJobId, requireVisible, type Reveal, type ViewName } from './reveal.ts'
+import { sendStatus } from './send-status.ts'
 
 export type CommandRouteNeeds = { reveal: Reveal, cancelJob: CancelJob, eraseJob: EraseJob }
 
@@ -43,10 +44,10 @@ const createSendCancelled = ({ reveal, cancelJob }: CommandRouteNeeds) =>
     const principal = principalOf(request)
     requireJobId(view, id)
     const { outcome, entry } = await cancelJob(id, mayChange(principal))
-    const revealed = reveal.show(view, entry, principal)
+    const shown = reveal.show(view, entry, principal)
     switch (outcome) {
-      case 'cancelled': return sendStatus(reply, view, revealed)
-      case 'asked': return sendStatus(reply, view, revealed, 202)
+      case 'cancelled': return sendStatus(reply, shown)
+      case 'asked': return sendStatus(reply, shown, 202)
       case 'finished': throw new ServiceFailure('JOB_FINISHED', 'The job is finished, so it cannot be cancelled any more.', { jobStatus: jobStatusOf(entry) })
       case 'not-ours': throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
       case 'hidden': throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; to cancel it a token needs the scope jobs:admin.')

@@ -5,11 +5,14 @@ export const toETag = (incarnation: string, version: number, representation: num
 /** What a client's `If-None-Match` asks: anything, or none of these tags (weak and strong alike). */
 export type IfNoneMatch = { any: true } | { any: false, tags: readonly string[] }
 
+const oneTag = /^"[\x21\x23-\x7e]*"$/
 const tagExpression = /(?:W\/)?("[\x21\x23-\x7e\x80-\xff]*")/g
 
 /** Reads the header; undefined when there is none, or none that can be read. */
 export const parseIfNoneMatch = (header: string | undefined): IfNoneMatch | undefined => {
   if (header === undefined) return undefined
+  // What nearly every poller sends: one tag, as it was given.
+  if (oneTag.test(header)) return { any: false, tags: [header] }
   if (header.trim() === '*') return { any: true }
   const tags = Array.from(header.matchAll(tagExpression), match => match[1] ?? '')
   return tags.length === 0 ? undefined : { any: false, tags }

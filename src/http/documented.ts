@@ -58,7 +58,7 @@ const failureHeaders = (codes: readonly FailureCode[]) => ({
   'Cache-Control': text('no-store'),
   ...(codes.includes('UNAUTHORIZED') ? { 'WWW-Authenticate': text('Bearer') } : {}),
   ...(codes.some(code => catalogue[code].status >= 500) ? { 'x-request-id': text('What the log calls this request.') } : {}),
-  ...(codes.some(code => catalogue[code].status === 503) ? { 'Retry-After': headers.retryAfter } : {})
+  ...(codes.some(code => [429, 503].includes(catalogue[code].status)) ? { 'Retry-After': headers.retryAfter } : {})
 })
 
 const failureAnswer = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
@@ -72,10 +72,14 @@ const failureAnswer = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskEr
   }
 }
 
+// What every route that asks for a token may answer: the limits are looked at beside the token.
+const withExcess = (codes: readonly FailureCode[]): readonly FailureCode[] =>
+  codes.includes('UNAUTHORIZED') ? [...new Set<FailureCode>([...codes, 'RATE_LIMITED', 'OVERLOADED'])] : codes
+
 /** The documented failures of a route, grouped by status code. */
 export const failures = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const byStatus = new Map<number, FailureCode[]>()
-  for (const code of codes) {
+  for (const code of withExcess(codes)) {
     const { status } = catalogue[code]
     byStatus.set(status, [...byStatus.get(status) ?? [], code])
   }

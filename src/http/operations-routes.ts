@@ -20,7 +20,8 @@ const Part = Type.Object({
   kind: Type.String(),
   status: StringEnum(['ok', 'degraded', 'down']),
   since: Type.String({ format: 'date-time' }),
-  reason: Nullable(Type.String())
+  reason: Nullable(Type.String()),
+  mode: Type.Optional(StringEnum(['on', 'warm', 'off']))
 }, { $id: 'PartHealth' })
 
 const Readiness = Type.Object({
@@ -29,8 +30,8 @@ const Readiness = Type.Object({
   cache: Type.Unsafe<object>(Type.Ref('PartHealth'))
 }, { $id: 'Readiness', additionalProperties: false })
 
-const toPart = ({ kind, ok, since, reason }: PartHealth, unless: 'degraded' | 'down') =>
-  ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason })
+const toPart = ({ kind, ok, since, reason, mode }: PartHealth, unless: 'degraded' | 'down') =>
+  ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason, mode })
 
 /** For operators: alive, ready, numbers. No token needed, and nothing of a job to see. */
 export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app, needs) => {

@@ -1,11 +1,10 @@
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../errors.ts'
 import { isJobId } from '../job/job.ts'
-import { retryAfterSeconds } from '../job/pacing.ts'
 import { toIso } from '../job/time.ts'
 import type { ReadStatus, StatusEntry } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth.ts'
-import { type IfNoneMatch, matches, parseIfNoneMatch, toETag, toFloor } from './conditional.ts'
+import { type IfNoneMatch, parseIfNoneMatch, toETag, toFloor } from './conditional.ts'
 
 /** The two views of one record, under the two prefixes. */
 export type ViewName = 'v1' | 'task'
@@ -34,8 +33,11 @@ export const requireJobId = (view: ViewName, id: string): void => {
   })
 }
 
-/** An entry with something to show, its ETag, its links, and what the client has of it. */
-export type Revealed = { entry: StatusEntry, eTag: string, link: string, condition: IfNoneMatch | undefined }
+/** An entry with something to show, in one view: its ETag and its links. */
+export type Shown = Readonly<{ view: ViewName, entry: StatusEntry, eTag: string, link: string }>
+
+/** What is shown, and what the client has of it. */
+export type Revealed = { shown: Shown, condition: IfNoneMatch | undefined }
 
 export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, representation: number, publicUrl: string | null }
 
@@ -44,9 +46,9 @@ export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, represe
  * INTERNAL for a record that breaks BR-001. The tenant is compared before anything is revealed.
  */
 export type Reveal = {
-  read: (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Promise<Revealed>
+  read: (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Revealed | Promise<Revealed>
   /** Of an entry that is at hand, exposed already. */
-  show: (view: ViewName, entry: StatusEntry, principal: Principal) => Revealed
+  show: (view: ViewName, entry: StatusEntry, principal: Principal) => Shown
 }
 
 const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel }: StatusEntry): string => {
@@ -57,17 +59,28 @@ const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel }: S
 }
 
 export const createReveal = ({ readStatus, incarnation, representation, publicUrl }: RevealNeeds): Reveal => {
-  const show = (view: ViewName, entry: StatusEntry, principal: Principal, condition?: IfNoneMatch): Revealed => {
-    requireVisible(entry, principal)
+  // An entry is one of many answers: what follows from it alone is made once.
+  const shownOf = { v1: new WeakMap<StatusEntry, Shown>(), task: new WeakMap<StatusEntry, Shown>() }
+
+  const toShown = (view: ViewName, entry: StatusEntry): Shown => {
+    const known = shownOf[view].get(entry)
+    if (known !== undefined) return known
     const eTag = toETag(incarnation, entry.version, representation)
-    return { entry, eTag, link: toLink(publicUrl ?? '', view, entry), condition }
+    const shown = Object.freeze({ view, entry, eTag, link: toLink(publicUrl ?? '', view, entry) })
+    shownOf[view].set(entry, shown)
+    return shown
   }
+
+  const show = (view: ViewName, entry: StatusEntry, principal: Principal): Shown => toShown(view, requireVisible(entry, principal))
+
   return {
     show,
-    read: async (view, id, principal, ifNoneMatch) => {
+    read: (view, id, principal, ifNoneMatch) => {
       requireJobId(view, id)
       const condition = parseIfNoneMatch(ifNoneMatch)
-      return show(view, await readStatus(id, toFloor(condition, incarnation)), principal, condition)
+      const found = readStatus(id, toFloor(condition, incarnation))
+      if (found instanceof Promise) return found.then(entry => ({ shown: show(view, entry, principal), condition }))
+      return { shown: show(view, found, principal), condition }
     }
   }
 }
@@ -84,26 +97,6 @@ export const requireVisible = (entry: StatusEntry, principal: Principal): Status
   }
   if (entry.state === 'invalid') throw new ServiceFailure('INTERNAL', 'The record of this job is damaged; the log has the reason.')
   return entry
-}
-
-/** What every answer that shows a state says of it in its headers: when to ask again, too. */
-export const setStateHeaders = (reply: FastifyReply, { state, percent, pollAfterMs }: StatusEntry) => {
-  reply.header('job-state', state)
-  reply.header('job-progress', percent)
-  if (pollAfterMs === 0) return
-  reply.header('retry-after', retryAfterSeconds(pollAfterMs))
-  reply.header('retry-after-ms', pollAfterMs)
-}
-
-/** Answers with a status: 304 where the client has this very version, else the ready-made body. */
-export const sendStatus = (reply: FastifyReply, view: ViewName, { entry, eTag, link, condition }: Revealed, code: 200 | 202 = 200) => {
-  reply.header('etag', eTag)
-  reply.header('cache-control', 'private, no-cache')
-  reply.header('vary', 'Authorization, Accept')
-  setStateHeaders(reply, entry)
-  reply.header('link', link)
-  if (code === 200 && matches(condition, eTag)) return reply.code(304).send()
-  return reply.code(code).type('application/json; charset=utf-8').send(view === 'v1' ? entry.v1Body : entry.taskBody)
 }
 
 /** The principal that the authentication hook found; every route that is not public has one. */

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import { ServiceFailure } from '../errors.ts'
-import { type Authenticate, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
+import fastify, { type FastifyInstance, type FastifyRequest, LogController } from 'fastify'
+import { type FailureCode, ServiceFailure } from '../errors.ts'
+import { type AccountNeeds, createAccount, logOf, registerAccounts } from './accounts.ts'
+import { type Authentication, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
 import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
 import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
@@ -11,9 +12,10 @@ import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem
 import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
 import { namedSchemas } from './schemas.ts'
-import { statusRoutes } from './status-routes.ts'
+import { statusRoutes, type StatusRouteNeeds } from './status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './submit-routes.ts'
-import { answerUnreadable } from './unreadable.ts'
+import { createRateLimit, type RateLimit } from './rate-limit.ts'
+import { answerUnreadable, registerUnambiguous } from './unreadable.ts'
 import { registerBodyDeadlines } from './body-deadlines.ts'
 import { createValidatorCompiler, registerBodyParsers } from './validation.ts'
 import { workerRoutes, type WorkerRouteNeeds } from './workers/worker-routes.ts'
@@ -24,11 +26,17 @@ declare module 'fastify' {
     public?: boolean
     /** What the token must open. */
     scope?: Scope
+    /** Answers in one go and tells `account` of it; failures are accounted for in any case. */
+    accountsForItself?: boolean
     /** The body is taken as it comes, however long that takes: a Readable, see `takeRawBodies`. */
     isStreamed?: boolean
   }
   interface FastifyRequest {
     principal: Principal | null
+    /** ms of a clock that only goes forward. */
+    receivedAt: number
+    /** Refused because there is too much: the change to that is logged, not every request. */
+    isExcess: boolean
   }
 }
 
@@ -39,12 +47,15 @@ const paramLengthMax = 64 * 1024
 
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
-type RouteNeeds = ResultRouteNeeds & SubmitRouteNeeds & CommandRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
+type RouteNeeds = Omit<StatusRouteNeeds, 'account'> & ResultRouteNeeds & SubmitRouteNeeds & CommandRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
 
-export type ServerNeeds = RouteNeeds & OperationsNeeds & {
-  log: FastifyBaseLogger
+export type ServerNeeds = RouteNeeds & OperationsNeeds & AccountNeeds & {
   bodyBytesMax: number
   tokens: TokenSettings
+  /** Of one subject; null: as many as it likes. */
+  rateLimitPerMinute: number | null
+  /** ms since 1970. */
+  now: () => number
 }
 
 // A path that cannot be decoded would be answered by the router, before any hook: its id is just one that names no job.
@@ -61,13 +72,14 @@ const toDecodable = (url: string): string => {
 const toRequestId = (header: string | string[] | undefined): string =>
   typeof header === 'string' && requestIdExpression.test(header) ? header : randomUUID()
 
-const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
-  loggerInstance: log,
+const createFastify = ({ bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
+  // Routes get their loggers where they are accounted for.
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
   genReqId: request => toRequestId(request.headers['x-request-id']),
   bodyLimit: bodyBytesMax,
-  http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs },
+  // Node would answer a request without a host, and yet hand on the next one behind it.
+  http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs, requireHostHeader: false },
   // Requests on connections that are still open are answered while the process drains.
   return503OnClosing: false,
   forceCloseConnections: 'idle',
@@ -76,15 +88,28 @@ const createFastify = ({ log, bodyBytesMax }: ServerNeeds): FastifyInstance => f
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
 
-const registerAccess = (app: FastifyInstance, authenticate: Authenticate): void => {
+// With callbacks: a poll whose token is known waits for nothing here, not even for a microtask.
+const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentication, rateLimit: RateLimit | null): void => {
+  const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {
+    request.principal = principal
+    const { scope } = request.routeOptions.config
+    try {
+      rateLimit?.draw(principal)
+      if (scope !== undefined) requireScope(principal, scope)
+    } catch (failure) {
+      return done(failure as ServiceFailure)
+    }
+    done()
+  }
   app.decorateRequest('principal', null)
-  app.addHook('onRequest', async request => {
+  app.addHook('onRequest', (request, _reply, done) => {
     const { config, url = '' } = request.routeOptions
     // Nothing under /api is revealed without a token, not even which routes there are.
     const isPublic = request.is404 ? !pathOf(request).startsWith('/api/') : config.public === true || url.startsWith('/docs')
-    if (isPublic) return
-    request.principal = await authenticate(request)
-    if (config.scope !== undefined) requireScope(request.principal, config.scope)
+    if (isPublic) return done()
+    const principal = remembered(request)
+    if (principal !== undefined) return admit(request, principal, done)
+    verify(request).then(principal => { admit(request, principal, done) }, done)
   })
   app.addHook('onRequest', (request, _reply, done) => {
     done(request.headers['content-encoding'] === undefined
@@ -93,62 +118,47 @@ const registerAccess = (app: FastifyInstance, authenticate: Authenticate): void 
   })
 }
 
-const registerFailures = (app: FastifyInstance): void => {
+const excessCodes: readonly FailureCode[] = ['RATE_LIMITED', 'OVERLOADED']
+
+const registerFailures = (app: FastifyInstance, { log }: ServerNeeds): void => {
   app.setErrorHandler((error, request, reply) => {
     const failure = toServiceFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
+    request.isExcess = excessCodes.includes(failure.code)
     // What fails because the client has left is no failure of ours.
-    if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) request.log.error({ err: failure.cause ?? failure }, 'the request failed')
-    if (failure.code === 'STORE_UNAVAILABLE') request.log.warn({ err: failure.cause }, failure.message)
+    if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
+    if (failure.code === 'STORE_UNAVAILABLE') logOf(log, request).warn({ err: failure.cause }, failure.message)
     // The client is told nothing that helps to guess; the operator is told why.
-    if (failure.code === 'UNAUTHORIZED') request.log.info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
+    if (failure.code === 'UNAUTHORIZED') logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
     return sendFailure(request, reply, failure)
   })
   app.setNotFoundHandler((request, reply) =>
     sendFailure(request, reply, new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')))
 }
 
-type JobParams = { jobId?: string, taskId?: string }
-
-const registerAccounts = (app: FastifyInstance, { metrics, isDraining }: ServerNeeds): void => {
-  app.addHook('onSend', (_request, reply, payload, done) => {
-    // A keep-alive connection would hold a closing server open for more than a minute.
-    if (isDraining()) reply.header('connection', 'close')
-    done(null, payload)
+const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): RateLimit | null => rateLimitPerMinute === null
+  ? null
+  : createRateLimit({
+    perMinute: rateLimitPerMinute,
+    now: monotonicNow,
+    onLimited: ({ tenant, subject }) => { log.warn({ tenant, subject }, 'a subject asks too often: what exceeds RATE_LIMIT_PER_MINUTE is refused') }
   })
-  // Only a body can break off; a listener for each read would cost every poll.
-  app.addHook('onRoute', route => {
-    if (['GET', 'HEAD'].includes(String(route.method))) return
-    route.onRequestAbort = (request, done) => {
-      request.log.info({ method: request.method, route: request.routeOptions.url ?? 'none' }, 'the client went away')
-      done()
-    }
-  })
-  app.addHook('onResponse', (request, reply, done) => {
-    const { method, params } = request
-    const route = request.routeOptions.url ?? 'none'
-    const status = reply.statusCode
-    metrics.requestSeconds.observe({ method, route, status }, reply.elapsedTime / 1000)
-    const { jobId, taskId = jobId } = (params ?? {}) as JobParams
-    const isRead = method === 'GET' || method === 'HEAD'
-    const level = status >= 500 ? 'error' : isRead && status < 400 ? 'debug' : 'info'
-    request.log[level]({ jobId: taskId?.slice(0, 128), method, route, status, ms: reply.elapsedTime }, 'answered')
-    done()
-  })
-}
 
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
   const app = createFastify(needs)
+  app.log = needs.log
+  registerUnambiguous(app)
+  const account = createAccount(needs)
+  registerAccounts(app, account, needs)
   app.setValidatorCompiler(createValidatorCompiler())
   registerBodyParsers(app)
   registerBodyDeadlines(app)
-  registerFailures(app)
-  registerAccess(app, await registerAuth(app, needs.tokens))
-  registerAccounts(app, needs)
+  registerFailures(app, needs)
+  registerAccess(app, await registerAuth(app, needs.tokens, needs.now), toRateLimit(needs))
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
-  await typed.register(statusRoutes, needs)
+  await typed.register(statusRoutes, { ...needs, account })
   await typed.register(resultRoutes, needs)
   await typed.register(submitRoutes, needs)
   await typed.register(commandRoutes, needs)

@@ -1,19 +1,45 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../errors.ts'
 import { conditionalHeaders, emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'
-import { principalOf, type Reveal, sendStatus } from './reveal.ts'
+import type { Account } from './accounts.ts'
+import { createEndOfTurn } from './end-of-turn.ts'
+import { principalOf, type Reveal, type Revealed, type ViewName } from './reveal.ts'
+import { answerPoll } from './send-status.ts'
 
 const failureCodes: readonly FailureCode[] =
   ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
 const notModified = emptyAnswer('The client has this version already.', statusHeaders)
 
+/** `account` is told of every answer; `isDraining`: connections are to be closed. */
+export type StatusRouteNeeds = { reveal: Reveal, account: Account, isDraining: () => boolean }
+
 /** What the service is for: how a job is doing, in both views. */
-export const statusRoutes: FastifyPluginAsyncTypebox<{ reveal: Reveal }> = (app, { reveal }) => {
+export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, { reveal, account, isDraining }) => {
+  const atEndOfTurn = createEndOfTurn()
+
+  const answer = (request: FastifyRequest, reply: FastifyReply, revealed: Revealed): void => {
+    if (isDraining()) reply.raw.shouldKeepAlive = false
+    account(request, answerPoll(reply, revealed))
+  }
+
+  const poll = (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string): void => {
+    atEndOfTurn(() => {
+      try {
+        const revealed = reveal.read(view, id, principalOf(request), request.headers['if-none-match'])
+        if (!(revealed instanceof Promise)) return answer(request, reply, revealed)
+        revealed.then(revealed => { answer(request, reply, revealed) }).catch((error: unknown) => { reply.send(error) })
+      } catch (error) {
+        reply.send(error)
+      }
+    })
+  }
+
   app.get('/api/v1/jobs/:jobId', {
-    config: { scope: 'jobs:read' },
+    config: { scope: 'jobs:read', accountsForItself: true },
     schema: {
       operationId: 'getJobStatus',
       summary: 'How a job is doing',
@@ -27,13 +53,12 @@ export const statusRoutes: FastifyPluginAsyncTypebox<{ reveal: Reveal }> = (app,
         ...failures(failureCodes, 'Problem')
       }
     }
-  }, async (request, reply) => {
-    const revealed = await reveal.read('v1', request.params.jobId, principalOf(request), request.headers['if-none-match'])
-    return sendStatus(reply, 'v1', revealed)
+  }, (request, reply) => {
+    poll(request, reply, 'v1', request.params.jobId)
   })
 
   app.get('/api/jobs/:taskId/status', {
-    config: { scope: 'jobs:read' },
+    config: { scope: 'jobs:read', accountsForItself: true },
     schema: {
       operationId: 'getTaskStatus',
       summary: 'How a task is doing',
@@ -47,9 +72,8 @@ export const statusRoutes: FastifyPluginAsyncTypebox<{ reveal: Reveal }> = (app,
         ...failures([...failureCodes, 'INVALID_TASK_ID'], 'TaskError')
       }
     }
-  }, async (request, reply) => {
-    const revealed = await reveal.read('task', request.params.taskId, principalOf(request), request.headers['if-none-match'])
-    return sendStatus(reply, 'task', revealed)
+  }, (request, reply) => {
+    poll(request, reply, 'task', request.params.taskId)
   })
   return Promise.resolve()
 }

@@ -1,8 +1,11 @@
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { type FailureCode, catalogue } from '../errors.ts'
 
 /*
- * Requests that Node's parser refuses never become a request: they are answered on the bare socket.
+ * Requests that Node's parser refuses never become a request: they are answered on the bare socket. So are those that
+ * the parser lets pass, and another reader on the way may have taken for something else.
  */
 
 const reasons: Record<string, { status: string, code: FailureCode, detail: string }> = {
@@ -19,10 +22,24 @@ const malformed = { status: '400 Bad Request', code: 'VALIDATION_FAILED', detail
 // How long the client has to close its half of the connection.
 const closingMs = 1000
 
+// The answer that the connection is waiting for, of a request that was read whole, or that has begun to be answered.
+const answerUnderWay = (socket: Socket): ServerResponse | undefined => {
+  const { _httpMessage: response } = socket as Socket & { _httpMessage?: ServerResponse | null }
+  return response?.headersSent === true || response?.req.complete === true ? response : undefined
+}
+
 /** Answers what could not be read as a request, in the shape of every other failure, and closes the connection. */
 export const answerUnreadable = (error: Error & { code?: string }, socket: Socket): void => {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
+    return
+  }
+  // The client was told, or asked itself, to send nothing more; its last answer closes the connection.
+  if (error.code === 'HPE_CLOSED_CONNECTION') return
+  const response = answerUnderWay(socket)
+  if (response !== undefined) {
+    // What is written now would be taken for that answer, or for a part of it.
+    response.once('close', () => { socket.destroySoon() })
     return
   }
   const { status, code, detail } = reasons[error.code ?? ''] ?? malformed
@@ -34,4 +51,31 @@ export const answerUnreadable = (error: Error & { code?: string }, socket: Socke
   )
   const timer = setTimeout(() => { socket.destroy() }, closingMs)
   socket.once('close', () => { clearTimeout(timer) })
+}
+
+const hostsIn = (rawHeaders: readonly string[]): number => {
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? ''
+    if (name.length === 4 && name.toLowerCase() === 'host') count++
+  }
+  return count
+}
+
+// RFC 9112: 2.3 (another major version), 3.2 (one host), 6.1 (chunks alone; what else the bytes went through is unknown).
+const isAmbiguous = ({ raw: { headers, httpVersion, rawHeaders } }: FastifyRequest): boolean => {
+  const hosts = hostsIn(rawHeaders)
+  if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) return true
+  return !httpVersion.startsWith('1.') || !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked')
+}
+
+/** Refuses requests that readers take differently, and does nothing that stands behind a refused one on its connection. */
+export const registerUnambiguous = (app: FastifyInstance): void => {
+  app.addHook('onRequest', (request, reply, done) => {
+    const { socket } = request.raw
+    const isRefused = !socket.writable
+    if (!isRefused && !isAmbiguous(request)) return done()
+    reply.hijack()
+    if (!isRefused) answerUnreadable(new Error('the request is ambiguous'), socket)
+  })
 }

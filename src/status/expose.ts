@@ -15,13 +15,19 @@ import type { Epoch } from './epoch.ts'
 /** The right to fill a cell, in the epoch in which it was got. */
 export type Fill = { epoch: string, token: string }
 
-/** Makes sure that the cache gives nothing older than this from now on. Never rejects: a cache that fails is left behind. */
+/**
+ * Makes sure that nobody is given anything older than this from now on. A cache that fails is left behind. Throws
+ * STORE_UNAVAILABLE where the other processes cannot be told so in time; what was committed stands.
+ */
 export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<Entry>
+
+/** The same for one who has the entry already. */
+export type ExposeEntry = (entry: Entry, fill?: Fill) => Promise<Entry>
 
 /** The same for many in one round trip; entries in the order of the lookups. */
 export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<Entry[]>
 
-/** Makes sure that the cache gives nothing older than this version, for one who has not read what it says. Never rejects. */
+/** Makes sure that the cache gives nothing older than this version, for one who has not read what it says. Throws as Expose does. */
 export type Outdate = (jobId: string, version: number) => Promise<void>
 
 export type ExposeNeeds = {
@@ -30,25 +36,33 @@ export type ExposeNeeds = {
   toEntry: (lookup: JobLookup) => Entry
 }
 
-/** Runs a command until it has taken effect in an epoch that still stands, or the cache is out of use. */
+/** Runs a command until it has taken effect in an epoch that still stands, or the cache is out of use for all. */
 const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void>): Promise<void> => {
   for (;;) {
     const view = epoch.view()
-    if (view.mode === 'off') return
+    if (view.mode === 'off') {
+      if (await epoch.awaitQuiet()) return
+      continue
+    }
     try {
       await command(view.epoch)
       // Had the epoch ended meanwhile, the cells that others read now would not know of it yet.
-      if (epoch.view().epoch === view.epoch) return
+      const { epoch: name, mode } = epoch.view()
+      if (name === view.epoch && mode !== 'off') return
     } catch (error) {
       epoch.trip(view, reasonOf(error))
     }
   }
 }
 
-export const createExpose = ({ cache, epoch, toEntry }: ExposeNeeds): Expose => async (lookup, fill) => {
-  const entry = toEntry(lookup)
+export const createExposeEntry = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): ExposeEntry => async (entry, fill) => {
   await settle(epoch, epochName => cache.expose(epochName, entry, fill?.epoch === epochName ? fill.token : null))
   return entry
+}
+
+export const createExpose = (needs: ExposeNeeds): Expose => {
+  const exposeEntry = createExposeEntry(needs)
+  return (lookup, fill) => exposeEntry(needs.toEntry(lookup), fill)
 }
 
 export const createExposeMany = ({ cache, epoch, toEntry }: ExposeNeeds): ExposeMany => async lookups => {

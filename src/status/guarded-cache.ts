@@ -1,7 +1,9 @@
 import { createMemoryCache } from '../cache/memory-cache.ts'
 import { createRedisCache } from '../cache/redis-cache.ts'
 import type { StatusCache } from '../cache/status-cache.ts'
-import { createEpoch, createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
+import type { EpochRowStore } from '../store/cache-epoch.ts'
+import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
+import { createSharedEpoch } from './shared-epoch.ts'
 
 /** A cache together with the epoch that says when its cells may be believed. */
 export type GuardedCache = {
@@ -12,6 +14,15 @@ export type GuardedCache = {
   /** Resolves once it is known whether the cache can be used; then it is watched until `stop`. */
   start: () => Promise<void>
   stop: () => Promise<void>
+}
+
+/** By what processes that share a cache agree on its epoch; see SharedEpochNeeds. */
+export type Agreement = {
+  node: string
+  rows: EpochRowStore
+  deadNodes: readonly string[]
+  exclude: () => boolean
+  admit: () => void
 }
 
 export type GuardedCacheNeeds = {
@@ -42,19 +53,21 @@ const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: GuardedCache
   }
 }
 
-const openRedisCache = (url: string, { incarnation, randomId, now, onChange, onError }: GuardedCacheNeeds): GuardedCache => {
+const openRedisCache = (url: string, agreement: Agreement, { incarnation, randomId, now, monotonicNow, onChange, onError }: GuardedCacheNeeds): GuardedCache => {
   const cache = createRedisCache({ url, incarnation, random: Math.random, onError })
-  const epoch = createEpoch({
+  const epoch = createSharedEpoch({
+    ...agreement,
     identify: cache.identify,
     randomId,
     now,
+    monotonicNow,
     schedule: (work, ms) => {
       const timer = setTimeout(work, ms).unref()
       return { cancel: () => { clearTimeout(timer) } }
     },
     onChange
   })
-  cache.onDisconnect(reason => { epoch.trip(epoch.view(), reason) })
+  cache.onDisconnect(epoch.disconnect)
   return {
     kind: 'redis',
     cache,
@@ -62,12 +75,12 @@ const openRedisCache = (url: string, { incarnation, randomId, now, onChange, onE
     status: epoch.status,
     start: epoch.start,
     stop: async () => {
-      epoch.stop()
+      await epoch.stop()
       await cache.close()
     }
   }
 }
 
 /** The cache in Redis where there is a URL for it, else in the memory of this process. */
-export const openGuardedCache = (redisUrl: string | null, needs: GuardedCacheNeeds): GuardedCache =>
-  redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, needs)
+export const openGuardedCache = (redisUrl: string | null, agreement: Agreement, needs: GuardedCacheNeeds): GuardedCache =>
+  redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, agreement, needs)

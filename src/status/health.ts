@@ -1,8 +1,8 @@
 import { reasonOf } from '../errors.ts'
-import type { EpochStatus } from './epoch.ts'
+import type { EpochStatus, Mode } from './epoch.ts'
 
-/** How a part fares. `since` in ms since 1970: when it became so. */
-export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null }
+/** How a part fares. `since` in ms since 1970: when it became so. `mode`: what the cache is used for. */
+export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null, mode?: Mode }
 
 /** Asks the store whether it answers. `now` in ms since 1970. */
 export const createStoreCheck = ({ ping, now }: { ping: () => Promise<void>, now: () => number }): (() => Promise<PartHealth>) => {
@@ -16,4 +16,4 @@ export const createStoreCheck = ({ ping, now }: { ping: () => Promise<void>, now
 }
 
 export const toCacheHealth = (kind: string, { mode, since, reason }: EpochStatus): PartHealth =>
-  ({ kind, ok: mode === 'on', since, reason })
+  ({ kind, ok: mode === 'on', since, reason, mode })

@@ -51,13 +51,25 @@ const toDialect = (database: SqliteDatabase.Database): Dialect => ({
 export const isBusy = (error: unknown): boolean =>
   error instanceof SqliteDatabase.SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
 
+const toReason = (cause: unknown): string => {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  if (isBusy(cause)) return `another program keeps it locked (${message})`
+  const isDamaged = cause instanceof SqliteDatabase.SqliteError && cause.code.startsWith('SQLITE_CORRUPT')
+  return isDamaged ? `it is damaged (${message}): restore a backup with npm run restore` : message
+}
+
 /** The database file cannot be opened, is none, or cannot be made ours; the message, one line, names it and says why. */
 export class DatabaseUnusable extends Error {
   constructor (path: string, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    super(`DATABASE_URL: cannot use ${path}: ${reason.replace(/\s+/g, ' ')}`, { cause })
+    super(`DATABASE_URL: cannot use ${path}: ${toReason(cause).replace(/\s+/g, ' ')}`, { cause })
     this.name = 'DatabaseUnusable'
   }
+}
+
+/** What SQLite itself failed with, under whatever name; undefined where it was something else. */
+export const toSqliteError = (error: unknown): Error | undefined => {
+  if (error instanceof SqliteDatabase.SqliteError) return error
+  return error instanceof Error && error.cause !== undefined ? toSqliteError(error.cause) : undefined
 }
 
 /** The two connections of a process: one that writes, in turns, and one that only reads and never waits for it. */
@@ -71,15 +83,18 @@ export type Database = {
 const isOlder = (version: string, least: string): boolean =>
   version.localeCompare(least, 'en', { numeric: true }) < 0
 
-// A read-only connection with the service's settings.
-const openReader = (path: string): SqliteDatabase.Database => {
+/** A read-only connection with the service's settings. */
+export const openReader = (path: string): SqliteDatabase.Database => {
   const reader = new SqliteDatabase(path, { readonly: true, fileMustExist: true, timeout: readerBusyTimeoutMs })
   reader.pragma('query_only = ON')
   return reader
 }
 
-// Step by step: Node's own recursion goes on for ever where a file system has no place for folders, as /proc has none.
-const makeFolder = (path: string): void => {
+/**
+ * Makes a folder and those it stands in, step by step: Node's own recursion goes on for ever where a file system has no
+ * place for folders, as /proc has none.
+ */
+export const makeFolder = (path: string): void => {
   if (existsSync(path)) return
   makeFolder(dirname(path))
   try {

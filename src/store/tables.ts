@@ -33,6 +33,9 @@ export type JobExecutionLogTable = {
   createdMs: ColumnType<number, never, never>
 }
 
+/** What the processes on this database may do with their cache. */
+export type CacheMode = 'on' | 'warm' | 'off'
+
 export type Tables = {
   JobExecutionLog: JobExecutionLogTable
   JobTombstone: { jobId: string, tenant: string | null, status: string, version: number, expiredAt: string }
@@ -76,15 +79,23 @@ export type Tables = {
   JobResultChunk: { jobId: string, startOffset: number, bytes: Uint8Array }
   IdempotencyKey: { tenant: string, key: string, requestHash: string, jobId: string, createdAt: number }
   ServiceState: { name: string, value: string }
+  CacheEpoch: {
+    id: number
+    name: string
+    mode: CacheMode
+    runId: string | null
+    reason: string | null
+    changedAt: number
+    holdMs: number
+    flaps: number
+  }
+  CacheNode: { node: string, epoch: string, mode: CacheMode, runId: string | null, beat: number, isGone: number }
 }
 
 /** A record with the facts of its stored result, as one read brings them. */
 export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs'> & {
-  resultContentType: string | null
-  resultFileName: string | null
-  resultSizeBytes: number | null
-  resultSha256: string | null
-  resultInlineJson: string | null
+  /** A JSON array of the columns of JobResult after its key; null without a result. */
+  resultFacts: string | null
 }
 
 const isRecordStatus = (text: string): text is RecordStatus =>
@@ -153,15 +164,13 @@ const toCount = (value: unknown): number | null => Number.isSafeInteger(value) &
 // Never null for what is not null: that would open the row to every tenant.
 const toTenant = (value: string | null): string | null => value === null ? null : String(value)
 
-const toResult = (row: JobRow) => row.resultSizeBytes === null
-  ? null
-  : {
-      contentType: row.resultContentType ?? 'application/octet-stream',
-      fileName: row.resultFileName ?? '',
-      sizeBytes: row.resultSizeBytes,
-      sha256: row.resultSha256 ?? '',
-      inlineJson: row.resultInlineJson
-    }
+type ResultFacts = [contentType: string, fileName: string, sizeBytes: number, sha256: string, inlineJson: string | null]
+
+const toResult = ({ resultFacts }: JobRow) => {
+  if (resultFacts === null) return null
+  const [contentType, fileName, sizeBytes, sha256, inlineJson] = JSON.parse(resultFacts) as ResultFacts
+  return { contentType, fileName, sizeBytes, sha256, inlineJson }
+}
 
 const toCommon = (row: JobRow) => {
   const startedAt = toTime(row.startTime)

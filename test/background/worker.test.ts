@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { createWorker, embeddedHolder, type Worker, type WorkerNeeds } from '../../src/background/worker.ts'
+import { createWorker, type Worker, type WorkerNeeds } from '../../src/background/worker.ts'
 import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool } from '../../src/processors/pool.ts'
@@ -30,7 +30,7 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
-    claimJob, rescueJobs, runJob, pool, types, slots, leaseMs, onError: error => { errors.push(error) }, ...overrides
+    claimJob, rescueJobs, runJob, pool, types, slots, holder: 'embedded:new', deadHolders: ['embedded:old'], leaseMs, onError: error => { errors.push(error) }, ...overrides
   })
   const worker = open()
   t.teardown(async () => {
@@ -190,13 +190,16 @@ t.test('a claim that fails is reported, and tried again', async t => {
   t.match(errors, [{ message: 'busy' }])
 })
 
-t.test('what a dead worker held is taken up again', async t => {
-  const { claimJob, rescueJobs, worker, submit, reaches } = await setUp(t)
+t.test('what a dead worker held is taken up again, and what another holds is left to it', async t => {
+  const { claimJob, rescueJobs, worker, submit, reaches, read } = await setUp(t)
+  const held = await submit('echo', { text: '1' })
+  t.match(await claimJob({ types, tenant: null }, 'embedded:other', 60_000), { jobId: held })
   const jobId = await submit('echo', { text: '1' })
-  t.match(await claimJob({ types, tenant: null }, embeddedHolder, 60_000), { jobId })
+  t.match(await claimJob({ types, tenant: null }, 'embedded:old', 60_000), { jobId })
   t.equal(await rescueJobs(), 0, 'its lease has not run out')
   worker.start()
   t.match(await reaches(jobId, 'succeeded'), { attempt: 2 })
+  t.match(await read(held), { status: 'running', attempt: 1 })
 })
 
 t.test('a run that is cancelled stops at once, and its slot is free', async t => {

@@ -98,7 +98,7 @@ t.test('commands to a Redis that is away fail at once, and the cache comes back 
   await cache.lease(e, 'job-1', 'a')
   await redis.kill()
   await until(() => reason !== '', 'the news of the lost connection')
-  await t.rejects(cache.get(e, 'job-1'))
+  await t.rejects(async () => await cache.get(e, 'job-1'))
   await t.rejects(cache.lease(e, 'job-1', 'a'))
   await t.rejects(cache.expose(e, entryAt(1), null))
   await t.rejects(cache.getMany(e, ['job-1', 'job-2']))
@@ -142,7 +142,7 @@ t.test('a command to a Redis that hangs is given up', async t => {
   const redis = await startRedis(t)
   const cache = await open(t, redis)
   redis.process().kill('SIGSTOP')
-  await t.rejects(cache.get(e, 'job-1'), /timed out/)
+  await t.rejects(async () => await cache.get(e, 'job-1'), /timed out/)
   redis.process().kill('SIGCONT')
 })
 

@@ -6,8 +6,10 @@ import type { StatusCache } from '../../src/cache/status-cache.ts'
 import { createViews } from '../../src/http/views.ts'
 import type { JobLookup } from '../../src/job/job.ts'
 import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
-import { createExpose, type Expose } from '../../src/status/expose.ts'
-import { createReadStatus, type ReadSource } from '../../src/status/read-status.ts'
+import { createExpose, createExposeEntry, type ExposeEntry } from '../../src/status/expose.ts'
+import type { ReadSource } from '../../src/status/fill.ts'
+import { createLook } from '../../src/status/look.ts'
+import { createReadStatus } from '../../src/status/read-status.ts'
 import { createChangeLog } from '../../src/store/change-log.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { createJobStore } from '../../src/store/job-store.ts'
@@ -20,7 +22,7 @@ export type PartsOptions = {
   epoch?: Epoch
   /** Stands before the store's own find. */
   aroundFind?: (find: (jobId: string) => Promise<JobLookup>) => (jobId: string) => Promise<JobLookup>
-  aroundExpose?: (expose: Expose) => Expose
+  aroundExpose?: (expose: ExposeEntry) => ExposeEntry
 }
 
 export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() => 'e1'), aroundFind, aroundExpose }: PartsOptions) => {
@@ -35,11 +37,12 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
   const reads: ReadSource[] = []
   const find = aroundFind === undefined ? store.find : aroundFind(store.find)
   const expose = createExpose({ cache, epoch, toEntry })
+  const exposeEntry = createExposeEntry({ cache, epoch })
   const { readStatus, readMany } = createReadStatus({
     cache,
     epoch,
-    expose: aroundExpose === undefined ? expose : aroundExpose(expose),
-    find,
+    look: createLook({ find, findVersion: store.findVersion, toEntry }),
+    exposeEntry: aroundExpose === undefined ? exposeEntry : aroundExpose(exposeEntry),
     randomId: randomUUID,
     onRead: source => { reads.push(source) }
   })

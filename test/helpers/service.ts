@@ -101,7 +101,7 @@ export const spawnService = async (t: Test, env: Environment = {}, databasePath 
   const url = await until(() => {
     if (child.exitCode !== null) throw new Error(`the service ended with ${child.exitCode}: ${lines.join('\n')}`)
     return lines.map(line => /"msg":"(http:\/\/[^"]+)"/.exec(line)?.[1]).find(Boolean)
-  }, 'the address of the service')
+  }, 'the address of the service', 60_000)
   return {
     ...createClient(url),
     process: child,

@@ -152,3 +152,13 @@ t.test('a report reads other jobs, so it is not submitted without jobs:read', as
   t.match(await answer.json(), { code: 'FORBIDDEN', detail: /jobs:read/ })
   t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'report'"), '0')
 })
+
+t.test('AC-005: a token that was good is refused once it has expired, though it was verified before', async t => {
+  const bearer = token({ exp: Math.floor(Date.now() / 1000) + 60 })
+  const status = async () => (await fetch(`${service.url}/api/v1/jobs/nobody`, { headers: { authorization: `Bearer ${bearer}` } })).status
+  t.same([await status(), await status()], [404, 404])
+  const realNow = Date.now
+  Date.now = () => realNow() + 61_000
+  t.teardown(() => { Date.now = realNow })
+  t.equal(await status(), 401)
+})

@@ -8,7 +8,9 @@ import { forceRow, insertRows } from './rows.ts'
  * that the path promises. A code that is added has to be added here.
  */
 
-const service = await startService(t, { WORKERS: '0', RECORD_RETENTION_SECONDS: '3600' })
+// More a minute than all but the hasty one ask.
+const perMinute = 400
+const service = await startService(t, { WORKERS: '0', RECORD_RETENTION_SECONDS: '3600', RATE_LIMIT_PER_MINUTE: String(perMinute) })
 const claims = { scope: 'jobs:read jobs:write jobs:work' }
 
 type Request = { path: string, method?: string, body?: unknown, headers?: Record<string, string>, claims?: Json }
@@ -74,6 +76,14 @@ const overload = async (): Promise<Request> => {
   return post('/api/sanitize', body)
 }
 
+const hasty = async (): Promise<Request> => {
+  const request = { path: '/api/v1/jobs/x', claims: { sub: 'hasty' } }
+  let answer: Response
+  do answer = await ask(request)
+  while (answer.status !== 429)
+  return request
+}
+
 const v1 = (jobId: string, rest = '') => `/api/v1/jobs/${jobId}${rest}`
 
 const occasions: Record<FailureCode, () => Promise<Request>> = {
@@ -100,6 +110,7 @@ const occasions: Record<FailureCode, () => Promise<Request>> = {
     await ask(post('/api/v1/jobs', { type: 'x', input: 1 }, { 'idempotency-key': 'k' }))
     return post('/api/v1/jobs', { type: 'x', input: 2 }, { 'idempotency-key': 'k' })
   },
+  RATE_LIMITED: hasty,
   INTERNAL: async () => {
     await forceRow(service, { jobId: 'damaged', status: 'Paused' })
     return { path: v1('damaged') }
@@ -122,7 +133,7 @@ for (const [code, occasion] of Object.entries(occasions)) {
     const body = await answer.json() as Json
     if (/^\/api\/(jobs|sanitize)/.test(request.path)) t.match(body, { success: false, error: { code, message: String } })
     else t.match(body, { type: 'about:blank', title, status, detail: String, instance: request.path.split('?')[0], code })
-    if (status === 503) t.match(answer.headers.get('retry-after'), /^[1-5]$/)
+    if ([429, 503].includes(status)) t.match(answer.headers.get('retry-after'), /^[1-5]$/)
     if (status === 401) t.equal(answer.headers.get('www-authenticate'), 'Bearer')
   })
 }

@@ -53,7 +53,8 @@ t.test('no line has a token, an Authorization header or a piece of the input', a
   t.ok(service.logs.length > 10)
   for (const line of service.logs) {
     const text = JSON.stringify(line)
-    t.notMatch(text, /"authorization"|bearer /i)
+    // The header as it was sent; a reason may tell what it should look like.
+    t.notMatch(text, /"authorization"|bearer [\w.-]/i)
     for (const secret of [secretText, payload, signature]) t.notOk(text.includes(secret), text.slice(0, 100))
   }
 })

@@ -67,7 +67,7 @@ t.test('the same steps catch plain set-if-newer', async t => {
   }
   const naive: StatusCache = {
     get,
-    getMany: async (epoch, jobIds) => await Promise.all(jobIds.map(jobId => get(epoch, jobId))),
+    getMany: async (epoch, jobIds) => await Promise.all(jobIds.map(async jobId => await get(epoch, jobId))),
     lease: async (_epoch, _jobId, token) => ({ kind: 'token', token }),
     expose,
     exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },

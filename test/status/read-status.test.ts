@@ -16,7 +16,7 @@ const createFaulty = () => {
   const cache = newCache()
   const broken = new Set<Operation>()
   const calls: string[] = []
-  const through = <Args extends unknown[], Value>(name: Operation, operation: (...args: Args) => Promise<Value>) =>
+  const through = <Args extends unknown[], Value>(name: Operation, operation: (...args: Args) => Value | Promise<Value>) =>
     async (...args: Args): Promise<Value> => {
       calls.push(name)
       if (broken.has(name)) throw new Error(`${name} failed`)
@@ -31,7 +31,8 @@ const createFaulty = () => {
       if (seen.epoch !== view.epoch || view.mode === 'off') return
       trips.push(reason)
       view = { epoch: `e${++epochs}`, mode: 'off' }
-    }
+    },
+    awaitQuiet: () => Promise.resolve(view.mode === 'off')
   }
   const faulty: StatusCache = {
     ...cache,
@@ -102,7 +103,7 @@ t.test('a thousand readers of a cold job make two reads of the store at most', a
   })
   sql(insert)
   gate.shut()
-  const answers = Array.from({ length: 1000 }, () => readStatus('job-1', 0))
+  const answers = Array.from({ length: 1000 }, async () => await readStatus('job-1', 0))
   await gate.reached()
   gate.open()
   for (const entry of await Promise.all(answers)) t.equal(entry.version, 1)
@@ -190,7 +191,7 @@ t.test('a store that cannot be read rejects, and fills nothing', async t => {
     }
   })
   sql(insert)
-  await t.rejects(readStatus('job-1', 0), /down/)
+  await t.rejects(async () => await readStatus('job-1', 0), /down/)
   isDown = false
   t.match(await readStatus('job-1', 0), { version: 1 })
 })

@@ -1,12 +1,15 @@
-// A process that holds the lock on a database until it is killed or told to release it.
+// A process that holds the lock on a database, or its place among those that share it, until it is killed or told to.
 import { once } from 'node:events'
-import { lockForProcess } from '../../src/store/process-lock.ts'
+import { lockForProcess, shareAmongProcesses } from '../../src/store/process-lock.ts'
 
-const [databasePath = ''] = process.argv.slice(2)
+const [databasePath = '', kind = 'alone'] = process.argv.slice(2)
 
 try {
-  const release = lockForProcess(databasePath)
-  console.log('locked')
+  let wasAlone = false
+  const release = kind === 'alone'
+    ? lockForProcess(databasePath)
+    : (await shareAmongProcesses(databasePath, () => { wasAlone = true })).release
+  console.log(wasAlone ? 'locked, alone' : 'locked')
   await once(process.stdin, 'data')
   release()
   console.log('released')

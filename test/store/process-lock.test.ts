@@ -2,7 +2,7 @@ import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { insertJob } from '../../src/store/job-store.ts'
-import { DatabaseInUse, lockForProcess } from '../../src/store/process-lock.ts'
+import { DatabaseInUse, lockForProcess, shareAmongProcesses } from '../../src/store/process-lock.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { spawnChild } from './child.ts'
 import { queuedJob } from './jobs.ts'
@@ -64,4 +64,48 @@ t.test('the lock of a killed process is free at once', async t => {
 t.test('a lock file that cannot be made is no DatabaseInUse', async t => {
   const directory = t.testdir({ 'jobs.db': '', 'jobs.db.lock': {} })
   t.throws(() => lockForProcess(join(directory, 'jobs.db')), { code: /^SQLITE_CANTOPEN/ })
+})
+
+t.test('processes that share a database keep off one that does not, and the other way round', async t => {
+  const { path } = await openStore(t)
+  const [first, second] = [spawnChild(t, 'lock-holder.ts', path, 'shared'), spawnChild(t, 'lock-holder.ts', path, 'shared')]
+  for (const line of await Promise.all([first.line(), second.line()])) t.match(line, /^locked/)
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
+  t.equal(await spawnChild(t, 'lock-holder.ts', path, 'shared').line(), 'locked', 'a refusal is no hindrance')
+  first.process.kill('SIGKILL')
+  await first.ended
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'one is left')
+
+  const { path: other } = await openStore(t, `${path}.other`)
+  const release = lockForProcess(other)
+  await t.rejects(shareAmongProcesses(other, () => t.fail('not alone')), new DatabaseInUse(other))
+  release()
+  let times = 0
+  const { release: leave } = await shareAmongProcesses(other, () => { times++ })
+  t.equal(times, 1, 'nobody else was there')
+  leave()
+  lockForProcess(other)()
+})
+
+t.test('one of them that is alone can keep the others off for a while', async t => {
+  const { path } = await openStore(t)
+  const lock = await shareAmongProcesses(path, () => {})
+  t.equal(lock.exclude(), true)
+  t.equal(await spawnChild(t, 'lock-holder.ts', path, 'shared').line(), 'DatabaseInUse')
+  lock.admit()
+  const child = spawnChild(t, 'lock-holder.ts', path, 'shared')
+  t.equal(await child.line(), 'locked')
+  t.equal(lock.exclude(), false, 'not while there are others')
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
+  child.process.kill('SIGKILL')
+  await child.ended
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'it has kept its own place')
+  t.equal(lock.exclude(), true)
+  lock.release()
+})
+
+t.test('what fails while one is alone is thrown, and leaves no lock', async t => {
+  const { path } = await openStore(t)
+  await t.rejects(shareAmongProcesses(path, () => { throw new Error('odd') }), { message: 'odd' })
+  lockForProcess(path)()
 })

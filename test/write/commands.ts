@@ -6,7 +6,8 @@ import { createViews } from '../../src/http/views.ts'
 import type { Job, JobLookup } from '../../src/job/job.ts'
 import type { JobEventType } from '../../src/job/lifecycle.ts'
 import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
-import { createExpose, type Expose } from '../../src/status/expose.ts'
+import { createExpose, createExposeEntry, type Expose } from '../../src/status/expose.ts'
+import { createLook } from '../../src/status/look.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
 import type { Database } from '../../src/store/database.ts'
 import { createInputStore } from '../../src/store/input-store.ts'
@@ -71,7 +72,7 @@ export const createCommands = (parts: CommandNeeds) => {
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
     eraseJob: createEraseJob({ transact, expose }),
     expireResults: createExpireResults(needs),
-    ...createReadStatus({ cache, epoch, expose, find: store.find, randomId: () => `fill-${nextId()}`, onRead: () => {} }),
+    ...createReadStatus({ cache, epoch, look: createLook({ ...store, toEntry }), exposeEntry: createExposeEntry({ cache, epoch }), randomId: () => `fill-${nextId()}`, onRead: () => {} }),
     results: createResultStore({ database }),
     inputs: createInputStore({ database })
   }

@@ -6,7 +6,8 @@ import type { OpenedResult, ReadResult } from '../../status/read-result.ts'
 import type { Principal } from '../auth.ts'
 import { brokenRule } from '../problem.ts'
 import { resultAnswers, resultDescription, ResultQuery, resultRequestHeaders } from './result-answers.ts'
-import { principalOf, type Reveal, sendStatus, type ViewName } from '../reveal.ts'
+import { principalOf, type Reveal, type ViewName } from '../reveal.ts'
+import { sendStatus } from '../send-status.ts'
 import { noBytesFailure, sendSoFar, sendStored } from './send-result.ts'
 
 export type ResultRouteNeeds = { reveal: Reveal, readResult: ReadResult }
@@ -22,23 +23,23 @@ const requireMeaning = ({ partial = false, offset }: Asked['query']): void => {
 const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) => {
   const send = async ({ request, reply, principal, view, query }: Look, result: OpenedResult) => {
     // Whatever happened since the first look, a record erased or made again by another, is met here.
-    const revealed = reveal.show(view, result.entry, principal)
+    const shown = reveal.show(view, result.entry, principal)
     const { partial = false, offset = 0 } = query
     const exchange = { request, reply }
     if (result.kind === 'external') return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
     if (partial && (result.kind === 'partial' || result.kind === 'stored')) return await sendSoFar(exchange, result, offset)
     if (result.kind === 'stored') return await sendStored(exchange, result)
     const { state } = result.entry
-    if (state === 'queued' || state === 'running') return sendStatus(reply, view, revealed, 202)
+    if (state === 'queued' || state === 'running') return sendStatus(reply, shown, 202)
     throw noBytesFailure(result)
   }
 
   return async (request: FastifyRequest, reply: FastifyReply, { view, id, query }: Asked) => {
     requireMeaning(query)
     const principal = principalOf(request)
-    const revealed = await reveal.read(view, id, principal, undefined)
-    const { entry } = revealed
-    if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, view, revealed, 202)
+    const { shown } = await reveal.read(view, id, principal, undefined)
+    const { entry } = shown
+    if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, shown, 202)
     if (entry.state === 'failed' || entry.state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
     const look = { request, reply, principal, view, id, query }
     try {

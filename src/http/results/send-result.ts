@@ -6,7 +6,7 @@ import { openChunkStream } from './chunk-stream.ts'
 import { matches, parseIfNoneMatch } from '../conditional.ts'
 import { toRange } from './ranges.ts'
 import { toDisposition, toMediaType } from './result-kind.ts'
-import { setStateHeaders } from '../reveal.ts'
+import { setStateHeaders } from '../send-status.ts'
 
 // A job can be erased before its result is due to be removed.
 const maxAgeSecondsMax = 3600

@@ -10,7 +10,8 @@ import { failures, jsonAnswer, statusHeaders } from '../documented.ts'
 import { jobStatusExamples } from '../examples.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
 import { brokenRule } from '../problem.ts'
-import { principalOf, type Reveal, sendStatus } from '../reveal.ts'
+import { principalOf, type Reveal } from '../reveal.ts'
+import { sendStatus } from '../send-status.ts'
 import { takeEmptyBodies } from '../validation.ts'
 
 const urlLengthMax = 2048
@@ -114,7 +115,7 @@ const endRoutes: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, 
     const outcome = toOutcome(request.body)
     const entry = await withLease(reveal, request, lease =>
       outcome === undefined ? uploads.complete(lease) : runJob.complete(lease, outcome))
-    return sendStatus(reply, 'v1', reveal.show('v1', entry, principalOf(request)))
+    return sendStatus(reply, reveal.show('v1', entry, principalOf(request)))
   })
 
   app.post('/api/v1/worker/jobs/:jobId/fail', {
@@ -133,7 +134,7 @@ const endRoutes: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, 
     const { error, retryable = true } = request.body
     requireSmallDetails(error.details)
     const entry = await withLease(reveal, request, lease => runJob.fail(lease, error, retryable))
-    return sendStatus(reply, 'v1', reveal.show('v1', entry, principalOf(request)))
+    return sendStatus(reply, reveal.show('v1', entry, principalOf(request)))
   })
   return Promise.resolve()
 }

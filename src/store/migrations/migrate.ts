@@ -4,6 +4,7 @@ import { type Migration, Migrator } from 'kysely/migration'
 import { DatabaseUnusable, isBusy } from '../database.ts'
 import * as jobExecutionLog from './0001-job-execution-log.ts'
 import * as lifeOfAJob from './0002-life-of-a-job.ts'
+import * as cacheEpoch from './0003-cache-epoch.ts'
 import type { RecordColumn } from './record-columns.ts'
 import { rehearse } from './rehearsal.ts'
 import { surveyDatabase } from './survey.ts'
@@ -11,7 +12,8 @@ import { surveyDatabase } from './survey.ts'
 // Migrations only add, so that the previous release reads and writes the new schema.
 const migrations: Record<string, Migration & { recordColumns: readonly RecordColumn[] }> = {
   '0001-job-execution-log': jobExecutionLog,
-  '0002-life-of-a-job': lifeOfAJob
+  '0002-life-of-a-job': lifeOfAJob,
+  '0003-cache-epoch': cacheEpoch
 }
 
 // How often it is tried while another program's transaction is in the way.

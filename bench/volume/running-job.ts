@@ -1,11 +1,11 @@
-import { createViews } from '../src/http/views.ts'
-import { openDatabase } from '../src/store/database.ts'
-import { migrate } from '../src/store/migrations/migrate.ts'
-import { createQueueLook } from '../src/store/queue.ts'
-import { createTransact } from '../src/store/transact.ts'
-import { createClaimJob } from '../src/write/claim-job.ts'
-import { createRunJob } from '../src/write/run-job.ts'
-import { createSubmitJob } from '../src/write/submit-job.ts'
+import { createViews } from '../../src/http/views.ts'
+import { openDatabase } from '../../src/store/database.ts'
+import { migrate } from '../../src/store/migrations/migrate.ts'
+import { createQueueLook } from '../../src/store/queue.ts'
+import { createTransact } from '../../src/store/transact.ts'
+import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createRunJob } from '../../src/write/run-job.ts'
+import { createSubmitJob } from '../../src/write/submit-job.ts'
 
 const kind = { contentType: 'application/octet-stream', fileName: 'result.bin' }
 const dayMs = 24 * 3600 * 1000

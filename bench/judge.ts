@@ -1,0 +1,116 @@
+import { budgets, ceilings, type Figure, type Rule } from './budgets.ts'
+import type { LoadMode, Measurement, ScenarioResult, SuiteResult, Verdict } from './result.ts'
+
+/*
+ * Holds what was measured against the budgets.
+ */
+
+type Find = (target: string, mode: LoadMode) => Measurement | undefined
+
+const names: Record<Figure, string> = {
+  p95: 'P95',
+  p99: 'P99',
+  errors: 'errors',
+  storeReads: 'store reads per 1,000 requests',
+  redisCommands: 'Redis commands per request',
+  cpu: 'CPU per request',
+  capacity: 'answers per second of CPU',
+  requestsPerSecond: 'requests per second',
+  cpuOfReads: 'CPU per read, without that of the writes'
+}
+
+// One load for both sides of a ratio: a server at its limit answers several requests a turn, and is cheaper for it.
+const modesOf = (find: Find, rule: Rule): LoadMode[] =>
+  (['capacity', 'latency'] as const).filter(mode => find('service', mode) !== undefined && (rule.to === undefined || find(rule.to, mode) !== undefined))
+
+const cpuOfReads = (find: Find, target: string): number | null => {
+  const [all, writes] = [find(target, 'latency'), find('writes alone', 'latency')]
+  if (all?.serverUtilization == null || writes?.serverCpuPerRequest == null) return null
+  const microsOfWrites = (all.besidePerSecond ?? 0) * writes.serverCpuPerRequest
+  return (all.serverUtilization * 1e6 - microsOfWrites) / all.requestsPerSecond
+}
+
+const errorsOf = (find: Find, target: string): number | null => {
+  const found = (['capacity', 'latency'] as const).map(mode => find(target, mode)?.errors).filter(errors => errors !== undefined)
+  return found.length === 0 ? null : found.reduce((sum, errors) => sum + errors, 0)
+}
+
+const read = (find: Find, figure: Figure, target: string, mode: LoadMode | undefined): number | null => {
+  const timed = find(target, 'latency')
+  const costed = mode === undefined ? undefined : find(target, mode)
+  switch (figure) {
+    case 'p95': return timed === undefined ? null : timed.p95 / 1000
+    case 'p99': return timed === undefined ? null : timed.p99 / 1000
+    case 'errors': return errorsOf(find, target)
+    case 'storeReads': return costed?.storeReadsPer1000 ?? null
+    case 'redisCommands': return costed?.redisCommandsPerRequest ?? null
+    case 'cpu': return costed?.serverCpuPerRequest ?? null
+    case 'capacity': return costed?.serverCpuPerRequest == null ? null : 1e6 / costed.serverCpuPerRequest
+    case 'requestsPerSecond': return find(target, 'capacity')?.requestsPerSecond ?? null
+    case 'cpuOfReads': return cpuOfReads(find, target)
+  }
+}
+
+const ratio = (above: number | null, below: number | null): number | null =>
+  above === null || below === null || below === 0 ? null : above / below
+
+const toActual = (find: Find, rule: Rule): number | null => {
+  const [mode] = modesOf(find, rule)
+  const own = read(find, rule.figure, 'service', mode)
+  return rule.to === undefined ? own : ratio(own, read(find, rule.figure, rule.to, mode))
+}
+
+const toUnit = ({ figure, to }: Rule): string => {
+  if (to !== undefined) return '×'
+  return figure === 'p95' || figure === 'p99' ? 'ms' : ''
+}
+
+const boundOf = (rule: Rule, mode: SuiteResult['mode']): number | undefined => mode === 'quick' ? rule.quick : rule.max ?? rule.min
+
+const judgeRule = (scenario: ScenarioResult, rule: Rule, bound: number): Verdict => {
+  const find: Find = (target, mode) => scenario.measurements.find(measurement => measurement.target === target && measurement.mode === mode)
+  const actual = toActual(find, rule)
+  const direction = rule.min === undefined ? 'max' : 'min'
+  const isKept = actual !== null && (direction === 'max' ? actual <= bound : actual >= bound)
+  return {
+    scenario: scenario.name,
+    rule: names[rule.figure] + (rule.to === undefined ? '' : `, ratio to ${rule.to}`),
+    bound,
+    direction,
+    actual,
+    unit: toUnit(rule),
+    // What was not measured is missing for a reason that makes the run invalid, or is a peer that nobody has to have.
+    outcome: rule.isReported === true || actual === null ? 'reported' : isKept ? 'kept' : 'broken'
+  }
+}
+
+/** The verdicts of one scenario under the rules of this kind of run. */
+export const judge = (scenario: ScenarioResult, mode: SuiteResult['mode']): Verdict[] => {
+  const rules = [...ceilings, ...(mode === 'remote' ? [] : budgets[scenario.name] ?? [])]
+  return rules.flatMap(rule => {
+    const bound = boundOf(rule, mode)
+    return bound === undefined ? [] : [judgeRule(scenario, rule, bound)]
+  })
+}
+
+// From here on a late answer says more of the machine than of the server.
+const waitedMax = 0.3
+
+/**
+ * Why a breach says nothing, one a line: nothing but bounds on times were broken, and the server had no core to run on.
+ * What was kept under such a load is kept all the same.
+ */
+export const findExcuses = (scenario: ScenarioResult, verdicts: readonly Verdict[]): string[] => {
+  const service = scenario.measurements.find(({ target, mode }) => target === 'service' && mode === 'latency')
+  const waited = service?.serverWaited ?? 0
+  const broken = verdicts.filter(({ outcome }) => outcome === 'broken')
+  if (waited <= waitedMax || broken.some(({ unit }) => unit !== 'ms')) return []
+  return broken.map(({ rule, actual }) =>
+    `${rule} of ${actual?.toFixed(0)} ms: the server waited for a core for ${(waited * 100).toFixed(0)} % of the time, for others use the machine`)
+}
+
+/** An invalid scenario makes the whole run invalid; else a broken rule makes it a breach. */
+export const toOutcome = (scenarios: readonly ScenarioResult[], verdicts: readonly Verdict[]): SuiteResult['outcome'] => {
+  if (scenarios.length === 0 || scenarios.some(({ invalid }) => invalid.length > 0)) return 'invalid'
+  return verdicts.some(({ outcome }) => outcome === 'broken') ? 'breach' : 'passed'
+}

@@ -1,0 +1,168 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Load, type LoadCounts, type LoadFailures, startLoad } from './load.ts'
+import type { LoadMode } from './result.ts'
+import type { RunningTarget } from './targets.ts'
+
+/*
+ * One measurement: a load on one server for some seconds, and what that cost the server.
+ */
+
+export type Durations = {
+  rounds: number
+  warmUpSeconds: number
+  capacitySeconds: number
+  latencySeconds: number
+}
+
+/** One round of one target in one mode. */
+export type Sample = {
+  mode: LoadMode
+  counts: LoadCounts & LoadFailures
+  /** Microseconds of the whole server process while it was counted. */
+  cpuPerRequest: number | null
+  /** Share of one core. */
+  serverUtilization: number | null
+  /** Share of the time that it was ready to run, but others had the cores. */
+  serverWaited: number | null
+  storeReadsPer1000: number | null
+  redisCommandsPerRequest: number | null
+  /** How many requests of another kind were sent in a second at the same time. */
+  besidePerSecond: number | null
+  /** Why nothing can be said of the whole run, one a line. */
+  invalid: string[]
+  /** Why this round does not count. */
+  dropped: string[]
+}
+
+/** What a load is aimed at: a server of ours, or one elsewhere, of which only the address is known. */
+export type Aim = {
+  url: string
+  expectedStatus: number
+  rate: number
+}
+
+const capacityConnections = 50
+// Many, so that a request seldom waits for the answer to the one before.
+const latencyConnections = 100
+const rampSeconds = 0.15
+const samplesMin = 100
+const busyMax = 0.9
+const besideShareMin = 0.9
+
+const aim = ({ url, expectedStatus, rate }: Aim, mode: LoadMode, nextRequest: () => Buffer): Load => startLoad({
+  url,
+  nextRequest,
+  expectedStatus,
+  connections: mode === 'capacity' ? capacityConnections : Math.min(rate, latencyConnections),
+  rate: mode === 'capacity' ? null : rate
+})
+
+const toFlaws = (what: string, { errors, unexpected, statusCodes }: LoadCounts & LoadFailures, expectedStatus: number): string[] => [
+  ...(errors > 0 ? [`${what}: ${errors} requests without an answer`] : []),
+  ...(unexpected > 0 ? [`${what}: ${unexpected} answers were not ${expectedStatus}: ${JSON.stringify(statusCodes)}`] : [])
+]
+
+const toDropped = (mode: LoadMode, { answered, generatorUtilization }: LoadCounts): string[] => [
+  ...(answered < samplesMin ? [`only ${answered} samples`] : []),
+  ...(mode === 'latency' && generatorUtilization > busyMax ? [`the generator was busy for ${(generatorUtilization * 100).toFixed(0)} % of the time`] : []),
+]
+
+/** A load on a server that is not ours to ask. */
+export const measureLatency = async (target: Aim, nextRequest: () => Buffer, seconds: number): Promise<Sample> => {
+  const load = aim(target, 'latency', nextRequest)
+  await delay(rampSeconds * 1000)
+  load.begin()
+  await delay(seconds * 1000)
+  const counted = load.end()
+  await load.stop()
+  const counts = { ...counted, ...load.failures() }
+  return {
+    mode: 'latency',
+    counts,
+    cpuPerRequest: null,
+    serverUtilization: null,
+    serverWaited: null,
+    storeReadsPer1000: null,
+    redisCommandsPerRequest: null,
+    besidePerSecond: null,
+    invalid: toFlaws('latency', counts, target.expectedStatus),
+    dropped: toDropped('latency', counts)
+  }
+}
+
+type Beside = { perSecond: number | null } & Pick<Sample, 'invalid' | 'dropped'>
+
+const startBeside = async ({ target, server, createRequest }: RunningTarget): Promise<{ begin: () => void, end: () => Promise<Beside> }> => {
+  if (target.beside === undefined) return { begin: () => {}, end: () => Promise.resolve({ perSecond: null, invalid: [], dropped: [] }) }
+  const { requests, rate } = target.beside
+  const load = aim({ url: server.url, expectedStatus: 200, rate }, 'latency', await createRequest(requests))
+  return {
+    begin: load.begin,
+    end: async () => {
+      const counted = load.end()
+      await load.stop()
+      const perSecond = counted.answered / counted.seconds
+      return {
+        perSecond,
+        invalid: toFlaws(requests.kind, { ...counted, ...load.failures() }, 200),
+        dropped: perSecond < rate * besideShareMin ? [`${requests.kind}: ${perSecond.toFixed(0)} of ${rate} requests a second`] : []
+      }
+    }
+  }
+}
+
+const breakDown = async ({ target, redis }: RunningTarget): Promise<void> => {
+  if (target.fault === 'redis-killed') await redis?.kill()
+}
+
+const repair = async ({ target, redis }: RunningTarget): Promise<void> => {
+  if (target.fault === 'redis-killed') await redis?.restart()
+}
+
+const difference = (after: number | null, before: number | null): number | null =>
+  after === null || before === null ? null : after - before
+
+/** Loads a running server for so many seconds. CPU is read while the load goes on, so that no rest is counted. */
+export const measure = async (running: RunningTarget, mode: LoadMode, nextRequest: () => Buffer, seconds: number): Promise<Sample> => {
+  const { target, server } = running
+  if (target.server === 'service' && target.cache === 'redis') await running.untilCached()
+  const before = await running.counters()
+  const load = aim({ url: server.url, ...target }, mode, nextRequest)
+  const beside = await startBeside(running)
+  await delay(rampSeconds * 1000)
+  const from = await server.cpu()
+  load.begin()
+  beside.begin()
+  await delay(seconds * 500)
+  await breakDown(running)
+  await delay(seconds * 500)
+  const to = await server.cpu()
+  const counted = load.end()
+  const besides = await beside.end()
+  await load.stop()
+  const after = await running.counters()
+  await repair(running)
+
+  const counts = { ...counted, ...load.failures() }
+  const answered = load.answeredSoFar()
+  const [storeReads, trips] = [difference(after.storeReads, before.storeReads), difference(after.cacheTrips, before.cacheTrips)]
+  const redisCommands = difference(after.redisCommands, before.redisCommands)
+  const cpuMicros = to.cpuMicros - from.cpuMicros
+  return {
+    mode,
+    counts,
+    cpuPerRequest: cpuMicros / counts.answered,
+    serverUtilization: cpuMicros / 1000 / (to.atMs - from.atMs),
+    serverWaited: (to.waitedMs - from.waitedMs) / (to.atMs - from.atMs),
+    storeReadsPer1000: storeReads === null ? null : storeReads * 1000 / answered,
+    redisCommandsPerRequest: redisCommands === null ? null : redisCommands / answered,
+    besidePerSecond: besides.perSecond,
+    invalid: [...(target.fault === undefined ? toFlaws(`${target.name}, ${mode}`, counts, target.expectedStatus) : []), ...besides.invalid],
+    dropped: [
+      ...toDropped(mode, counts),
+      ...besides.dropped,
+      // A machine that is too busy for Redis to answer in time; what follows is another scenario.
+      ...(target.fault === undefined && trips !== null && trips > 0 ? ['the cache failed, and the service went on without it'] : [])
+    ]
+  }
+}

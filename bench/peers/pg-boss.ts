@@ -1,0 +1,51 @@
+// pg-boss: getJobById() on Postgres, behind Fastify and a token.
+import { PgBoss } from 'pg-boss'
+import { address, announce, endOnSigterm, setting } from '../controls/lifetime.ts'
+import { createApp } from './app.ts'
+
+const queue = 'status'
+const schema = 'bench_peer'
+const seedChunk = 10_000
+const jobCount = Number(setting('JOBS'))
+
+// Keeping queues in order is the work of other processes than the one that answers clients.
+const boss = new PgBoss({ connectionString: setting('POSTGRES_URL'), schema, supervise: false, schedule: false })
+boss.on('error', error => { console.error(error) })
+
+const app = await createApp()
+app.addHook('onClose', async () => {
+  await boss.getDb().executeSql(`DROP SCHEMA IF EXISTS ${schema} CASCADE`)
+  await boss.stop({ graceful: false })
+})
+endOnSigterm(app.server, () => app.close())
+
+const jobIdExpression = /^job-\d{1,9}$/
+
+// pg-boss takes UUIDs only.
+const toUuid = (jobId: string): string => `00000000-0000-4000-8000-${jobId.slice('job-'.length).padStart(12, '0')}`
+
+app.get<{ Params: { id: string } }>('/:id', async (request, reply) => {
+  const { id } = request.params
+  const job = jobIdExpression.test(id) ? await boss.getJobById(queue, toUuid(id)) : null
+  if (job === null) return await reply.code(404).send({ message: 'no such job' })
+  return {
+    id,
+    state: job.state,
+    createdOn: job.createdOn,
+    startedOn: job.startedOn,
+    completedOn: job.completedOn,
+    output: job.output
+  }
+})
+
+await boss.start()
+// What a killed run left behind.
+await boss.deleteQueue(queue)
+await boss.createQueue(queue)
+for (let start = 0; start < jobCount; start += seedChunk) {
+  const length = Math.min(seedChunk, jobCount - start)
+  await boss.insert(queue, Array.from({ length }, (_, i) => ({ id: toUuid(`job-${start + i}`), data: { number: start + i } })))
+}
+// Postgres knows how large a new table is only once it looked.
+await boss.getDb().executeSql(`ANALYZE ${schema}.job`)
+announce(await app.listen(address()))

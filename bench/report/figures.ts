@@ -1,0 +1,86 @@
+import { type LoadMode, type Measurement, type ScenarioResult, type SuiteResult, type Verdict } from '../result.ts'
+
+/** What the reports say of one target in one scenario; null is not measured. Times in microseconds. */
+export type Figures = {
+  scenario: string
+  title: string
+  target: string
+  isService: boolean
+  isValid: boolean
+  requestsPerSecond: number | null
+  isLowerBound: boolean
+  p50: number | null
+  p95: number | null
+  p99: number | null
+  p999: number | null
+  cpuPerRequest: number | null
+  /** CPU per request as a multiple of the bare route's under the same load: of the same scenario where it ran there. */
+  ratioToBare: number | null
+  storeReadsPer1000: number | null
+  redisCommandsPerRequest: number | null
+  /** Base64, V2, of the latencies at the fixed rate; empty where there were none. */
+  histogram: string
+}
+
+const median = (numbers: number[]): number | null => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? null
+
+const readBareCpu = ({ measurements }: ScenarioResult, mode: LoadMode) =>
+  measurements.find(each => each.target === 'bare' && each.mode === mode)?.serverCpuPerRequest ?? null
+
+/** CPU of a target and of the bare route under one load: a server at its limit answers several requests a turn, and is cheaper for it. */
+const toCosts = (result: SuiteResult, scenario: ScenarioResult, measurements: Measurement[]) => {
+  const costed = measurements.flatMap(({ mode, serverCpuPerRequest: cpu }) =>
+    cpu === null ? [] : [{ mode, cpu, bare: readBareCpu(scenario, mode) }])
+  const [cost] = [...costed.filter(({ bare }) => bare !== null), ...costed]
+  if (cost === undefined) return { cpuPerRequest: null, ratioToBare: null }
+  const bare = cost.bare ?? median(result.scenarios.map(each => readBareCpu(each, cost.mode)).filter(cpu => cpu !== null))
+  return { cpuPerRequest: cost.cpu, ratioToBare: bare === null || bare === 0 ? null : cost.cpu / bare }
+}
+
+/** One entry for each scenario and target, in the order of the result. */
+export const toFigures = (result: SuiteResult): Figures[] => result.scenarios.flatMap(scenario =>
+  [...Map.groupBy(scenario.measurements, ({ target }) => target)].map(([target, measurements]) => {
+    const capacity = measurements.find(({ mode }) => mode === 'capacity')
+    const latency = measurements.find(({ mode }) => mode === 'latency')
+    const byLoad = [capacity, latency].filter(measurement => measurement !== undefined)
+    return {
+      scenario: scenario.name,
+      title: scenario.title,
+      target,
+      isService: target === 'service',
+      isValid: scenario.invalid.length === 0,
+      requestsPerSecond: capacity?.requestsPerSecond ?? null,
+      isLowerBound: capacity?.isLowerBound ?? false,
+      p50: latency?.p50 ?? null,
+      p95: latency?.p95 ?? null,
+      p99: latency?.p99 ?? null,
+      p999: latency?.p999 ?? null,
+      ...toCosts(result, scenario, byLoad),
+      storeReadsPer1000: capacity?.storeReadsPer1000 ?? latency?.storeReadsPer1000 ?? null,
+      redisCommandsPerRequest: capacity?.redisCommandsPerRequest ?? latency?.redisCommandsPerRequest ?? null,
+      histogram: latency?.histogram ?? ''
+    }
+  }))
+
+/** Controls, peers and other setups of the service, each with what it did in every scenario it ran in. */
+export const groupOthers = (figures: Figures[]): { name: string, each: Figures[] }[] =>
+  [...Map.groupBy(figures.filter(({ isService }) => !isService), ({ target }) => target)].map(([target, each]) => {
+    // Only the service counts its reads. `healthy` or `10 k rows` says little without the scenario it belongs to.
+    const ofService = each.find(({ storeReadsPer1000, redisCommandsPerRequest }) => storeReadsPer1000 !== null || redisCommandsPerRequest !== null)
+    return { name: ofService ? `${target} (${ofService.title})` : target, each }
+  })
+
+/** What the other targets cost, as medians over their scenarios; the cheapest first. */
+export const toOtherRatios = (figures: Figures[]): { name: string, ratio: number }[] =>
+  groupOthers(figures).flatMap(({ name, each }) => {
+    const ratio = median(each.map(({ ratioToBare }) => ratioToBare).filter(ratio => ratio !== null))
+    return ratio === null ? [] : [{ name, ratio }]
+  }).toSorted((a, b) => a.ratio - b.ratio)
+
+/** The budget of a scenario's CPU per request as ratio to the bare route, where it has one. */
+export const findRatioBudget = ({ verdicts }: SuiteResult, scenario: string): Verdict | undefined =>
+  verdicts.find(verdict => verdict.scenario === scenario && /cpu.*ratio to bare/i.test(verdict.rule))
+
+/** Whether a verdict says anything: one on a scenario whose run is not valid does not. */
+export const isMeaningful = ({ scenarios }: SuiteResult, { scenario }: Verdict): boolean =>
+  !scenarios.some(({ name, invalid }) => name === scenario && invalid.length > 0)

@@ -1,0 +1,63 @@
+import { type ScenarioResult, type SuiteResult, type Verdict } from '../result.ts'
+import { isMeaningful } from './figures.ts'
+import { toActual, toBound } from './format.ts'
+
+const references: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\n': '&#10;', '\r': '&#13;', '\t': '&#9;' }
+
+// XML 1.0 has no way to write most control characters or half a surrogate pair; a parser refuses the whole file for one.
+const unwritable = /[^\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/gu
+
+const escape = (text: string) =>
+  text.replace(unwritable, '\ufffd').replace(/[&<>"\n\r\t]/g, character => references[character] ?? '')
+
+const toAttributes = (attributes: Record<string, string | number>) =>
+  Object.entries(attributes).map(([name, value]) => ` ${name}="${escape(String(value))}"`).join('')
+
+type Case = { name: string, failure?: { type: string, lines: string[] }, skipped?: string }
+
+const toCase = (suite: string, { name, failure, skipped }: Case) => {
+  const head = `    <testcase${toAttributes({ classname: suite, name })}`
+  if (failure) {
+    const { type, lines } = failure
+    return `${head}>\n      <failure${toAttributes({ type, message: lines.join('; ') })}>${escape(lines.join('\n'))}</failure>\n    </testcase>`
+  }
+  return skipped === undefined ? `${head}/>` : `${head}>\n      <skipped${toAttributes({ message: skipped })}/>\n    </testcase>`
+}
+
+const toVerdictCase = (result: SuiteResult, verdict: Verdict): Case => {
+  const name = `${verdict.rule} ${toBound(verdict)}`
+  if (!isMeaningful(result, verdict)) return { name, skipped: 'the run is not valid' }
+  if (verdict.outcome === 'kept') return { name }
+  return { name, failure: { type: 'breach', lines: [`${verdict.rule}: ${toActual(verdict)}, budget ${toBound(verdict)}`] } }
+}
+
+const toCases = (result: SuiteResult, name: string, scenario?: ScenarioResult): Case[] => [
+  ...scenario ? [{ name: 'valid run', ...scenario.invalid.length > 0 && { failure: { type: 'invalid', lines: scenario.invalid } } }] : [],
+  ...result.verdicts.filter(verdict => verdict.scenario === name && verdict.outcome !== 'reported')
+    .map(verdict => toVerdictCase(result, verdict))
+]
+
+const toCounts = (cases: Case[]) => ({
+  tests: cases.length,
+  failures: cases.filter(({ failure }) => failure).length,
+  errors: 0,
+  skipped: cases.filter(({ skipped }) => skipped !== undefined).length
+})
+
+/** JUnit XML: a suite for each scenario, a case for each budget that gates and one for the run being valid. */
+export const toJunit = (result: SuiteResult): string => {
+  const names = new Set([...result.scenarios, ...result.verdicts.map(({ scenario }) => ({ name: scenario }))].map(({ name }) => name))
+  const suites = [...names].map(name => ({ name, cases: toCases(result, name, result.scenarios.find(scenario => scenario.name === name)) }))
+    .filter(({ cases }) => cases.length > 0)
+  const timestamp = result.startedAt
+  return [
+    '<?xml version="1.0" encoding="UTF-8"?>',
+    `<testsuites${toAttributes({ name: 'bench', ...toCounts(suites.flatMap(({ cases }) => cases)), time: result.seconds, timestamp })}>`,
+    ...suites.flatMap(({ name, cases }) => [
+      `  <testsuite${toAttributes({ name, ...toCounts(cases), timestamp })}>`,
+      ...cases.map(each => toCase(name, each)),
+      '  </testsuite>'
+    ]),
+    '</testsuites>'
+  ].join('\n') + '\n'
+}

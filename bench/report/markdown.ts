@@ -1,0 +1,63 @@
+import { type SuiteResult } from '../result.ts'
+import { toFigures } from './figures.ts'
+import { figureColumns, figuresNote, toAbsences, toActual, toBound, toMachine, toReasons, toTally, toTitle, toVerdictOutcome } from './format.ts'
+
+type Column = { head: string, isNumber?: boolean }
+
+/** Text that Markdown shows as it is: no cell ends early, no tag, link or image begins. */
+export const escapeMarkdown = (text: string): string =>
+  text.replace(/\s+/g, ' ').replace(/[\\|*[\]]|<(?=[a-z/!?])|&(?=#?\w+;)/gi, character => `\\${character}`)
+
+/** A table whose columns also stand under one another in plain text; cells are taken as they are. */
+export const toMarkdownTable = (columns: Column[], rows: string[][]): string => {
+  const widths = columns.map(({ head }, at) => Math.max(head.length, 3, ...rows.map(row => row[at]?.length ?? 0)))
+  const toLine = (cells: string[]) => `| ${cells.join(' | ')} |`
+  const pad = (cells: string[]) => cells.map((cell, at) =>
+    columns[at]?.isNumber ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0))
+  return [
+    toLine(pad(columns.map(({ head }) => head))),
+    toLine(columns.map(({ isNumber }, at) => isNumber ? `${'-'.repeat((widths[at] ?? 0) - 1)}:` : '-'.repeat(widths[at] ?? 0))),
+    ...rows.map(row => toLine(pad(row)))
+  ].join('\n')
+}
+
+const toScenarios = (result: SuiteResult) => toMarkdownTable(
+  [{ head: 'Scenario' }, { head: 'Target' }, ...figureColumns.map(({ head }) => ({ head, isNumber: true }))],
+  toFigures(result).map(figures => [
+    escapeMarkdown(figures.title) + (figures.isValid ? '' : ' (not valid)'),
+    escapeMarkdown(figures.target),
+    ...figureColumns.map(({ toText }) => toText(figures))
+  ]))
+
+const toBudgets = (result: SuiteResult) => toMarkdownTable(
+  [{ head: 'Scenario' }, { head: 'Budget' }, { head: 'Bound', isNumber: true }, { head: 'Actual', isNumber: true }, { head: 'Outcome' }],
+  result.verdicts.map(verdict => {
+    const outcome = toVerdictOutcome(result, verdict)
+    return [
+      ...[toTitle(result, verdict.scenario), verdict.rule, toBound(verdict), toActual(verdict)].map(escapeMarkdown),
+      outcome === 'broken' ? '**broken**' : outcome
+    ]
+  }))
+
+const toAgain = ({ scenarios }: SuiteResult) => {
+  const titles = scenarios.filter(({ confirmed }) => confirmed).map(({ title }) => escapeMarkdown(title))
+  return titles.length === 0 ? [] : [`Run again after a breach, shown as of the second run: ${titles.join(', ')}.`]
+}
+
+/** The result for the summary of a CI step, which can be read in a terminal as well. */
+export const toMarkdown = (result: SuiteResult): string => {
+  const reasons = [...toReasons(result), ...toAbsences(result)].map(reason => `- ${escapeMarkdown(reason)}`).join('\n')
+  const versions = Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')
+  return [
+    `# Bench: ${result.outcome}`,
+    `${toTally(result)}.`,
+    ...reasons === '' ? [] : [reasons],
+    ...toAgain(result),
+    '## Scenarios',
+    toScenarios(result),
+    figuresNote,
+    '## Budgets',
+    toBudgets(result),
+    escapeMarkdown(`${toMachine(result)}; ${versions}; commit ${result.commit ?? 'unknown'}; started ${result.startedAt}.`)
+  ].join('\n\n') + '\n'
+}

@@ -1,0 +1,49 @@
+type Output = { write(text: string): unknown, isTTY?: boolean, columns?: number }
+
+const barWidth = 24
+const clearLine = '\r\x1b[2K'
+
+const toClock = (ms: number) => {
+  const seconds = Math.floor(ms / 1000)
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
+}
+
+/**
+ * Shows how far a run of `total` steps is: one line that is written anew on a terminal, else a line for each step. A
+ * scenario that is run again makes more steps than were announced; the total grows with them.
+ */
+export const createProgress = ({ stream, total, now = () => performance.now() }: { stream: Output, total: number, now?: () => number }) => {
+  const isLive = stream.isTTY === true
+  const startedAt = now()
+  let [begun, label] = [0, '']
+
+  const toCounter = () => `${String(begun).padStart(String(total).length)}/${Math.max(begun, total)}  ${toClock(now() - startedAt)}`
+  const toLine = () => {
+    const done = Math.round(barWidth * Math.max(0, begun - 1) / Math.max(begun, total, 1))
+    const line = `${'█'.repeat(done)}${'░'.repeat(barWidth - done)}  ${toCounter()}  ${label}`
+    // A line that wraps cannot be written anew.
+    return Array.from(line).slice(0, Math.max(0, (stream.columns ?? 80) - 1)).join('')
+  }
+  const draw = () => stream.write(clearLine + toLine())
+  const timer = isLive ? setInterval(draw, 1000).unref() : undefined
+
+  return {
+    /** The step that begins now. */
+    step: (name: string): void => {
+      begun += 1
+      label = name.replace(/\s+/g, ' ')
+      if (isLive) draw()
+      else stream.write(`${toCounter()}  ${label}\n`)
+    },
+    /** Something worth keeping on the screen: a breach, a repetition. */
+    note: (line: string): void => {
+      stream.write(`${isLive ? clearLine : ''}${line}\n`)
+      if (isLive) draw()
+    },
+    /** Leaves the terminal as it was; the last step stays in sight. */
+    stop: (): void => {
+      clearInterval(timer)
+      if (isLive) stream.write(`${clearLine}${toCounter()}  ended\n`)
+    }
+  }
+}

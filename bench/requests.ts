@@ -1,0 +1,143 @@
+import { createSigner } from 'fast-jwt'
+import { finishedRows, tenant, toFinishedId, toJobId } from './datasets.ts'
+import type { NextRequest } from './load.ts'
+import type { Requests } from './scenarios.ts'
+
+/*
+ * The requests of the scenarios as bytes, built before they are sent.
+ */
+
+/** The key that every server of a run verifies tokens with. */
+export const secret = 'a-secret-of-the-bench-that-nobody-else-knows'
+
+/** A token for all that the bench does; `client` tells many of them apart. */
+export const sign = (client = tenant): string =>
+  createSigner({ key: secret, algorithm: 'HS256', expiresIn: 3_600_000 })({ sub: client, tenant, scope: 'jobs:read jobs:write jobs:work' })
+
+/** Where to send, who asks, and for what. */
+export type Place = {
+  url: string
+  token: string
+  /** What is polled where one job is enough; of several, one after the other. */
+  polled: readonly string[]
+  /** How many there are in all; their ids are those of `toJobId`. */
+  rows: number
+}
+
+type Claimed = { jobId: string, leaseToken: string }
+
+const claimedJobs = 50
+const leaseSeconds = 3600
+// All of one length, so that the header that tells it never changes.
+const firstReport = 1_000_000
+
+const toHead = (method: string, url: string, path: string, headers: Record<string, string>): string => {
+  const { host, pathname } = new URL(url)
+  const lines = Object.entries({ host, connection: 'keep-alive', ...headers }).map(([name, value]) => `${name}: ${value}`)
+  return `${method} ${pathname.replace(/\/$/, '')}${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`
+}
+
+/** One after the other, and again from the first. */
+const inTurn = (requests: readonly Buffer[]): NextRequest => {
+  const [first] = requests
+  if (first === undefined) throw new Error('there is nothing to send')
+  if (requests.length === 1) return () => first
+  let next = 0
+  return () => {
+    const request = requests[next] ?? first
+    next = next + 1 === requests.length ? 0 : next + 1
+    return request
+  }
+}
+
+const expectOk = async (answer: Response): Promise<Response> => {
+  if (!answer.ok) throw new Error(`${answer.url}: ${answer.status} ${await answer.text()}`)
+  return answer
+}
+
+/** Submits a job; throws with what the service said. */
+export const submitJob = async ({ url, token }: Pick<Place, 'url' | 'token'>): Promise<string> => {
+  const answer = await expectOk(await fetch(`${url}/api/v1/jobs`, {
+    method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: '{"type":"bench","input":null}'
+  }))
+  return (await answer.json() as { jobId: string }).jobId
+}
+
+const claimJob = async (place: Place): Promise<Claimed> => {
+  await submitJob(place)
+  const answer = await expectOk(await fetch(`${place.url}/api/v1/worker/claim`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${place.token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ types: ['bench'], leaseSeconds })
+  }))
+  return await answer.json() as Claimed
+}
+
+const findETag = async ({ url, token }: Place, jobId: string): Promise<string> => {
+  const answer = await expectOk(await fetch(`${url}/api/v1/jobs/${jobId}`, { headers: { authorization: `Bearer ${token}` } }))
+  await answer.arrayBuffer()
+  return answer.headers.get('etag') ?? ''
+}
+
+const createReports = (place: Place, jobs: readonly Claimed[]): NextRequest => {
+  const body = (done: number) => `{"done":${done},"total":9999999}`
+  const heads = jobs.map(({ jobId, leaseToken }) => toHead('POST', place.url, `/api/v1/worker/jobs/${jobId}/progress`, {
+    authorization: `Bearer ${place.token}`,
+    'lease-token': leaseToken,
+    'content-type': 'application/json',
+    'content-length': String(body(firstReport).length)
+  }))
+  let made = 0
+  return () => {
+    const request = Buffer.from(`${heads[made % heads.length]}${body(firstReport + made)}`)
+    made++
+    return request
+  }
+}
+
+/** Makes the requests for one server; what it has to prepare there it prepares once. */
+export const createRequests = (place: Place) => {
+  const { url, token, polled, rows } = place
+  let claims: Promise<Claimed[]> | undefined
+  const get = (path: string, headers: Record<string, string> = { authorization: `Bearer ${token}` }): Buffer =>
+    Buffer.from(toHead('GET', url, path, headers))
+  const times = <Value>(count: number, make: (n: number) => Value): Value[] => Array.from({ length: count }, (_, n) => make(n))
+
+  const claim = (): Promise<Claimed[]> => {
+    claims ??= Promise.all(times(claimedJobs, () => claimJob(place)))
+    return claims
+  }
+
+  return async (requests: Requests): Promise<NextRequest> => {
+    switch (requests.kind) {
+      case 'status':
+        return inTurn(polled.map(jobId => get(requests.view === 'v1' ? `/api/v1/jobs/${jobId}` : `/api/jobs/${jobId}/status`)))
+      case 'finished':
+        return inTurn(times(finishedRows, n => get(`/api/v1/jobs/${toFinishedId(n)}`)))
+      case 'not-modified':
+        return inTurn(await Promise.all(polled.map(async jobId =>
+          get(`/api/v1/jobs/${jobId}`, { authorization: `Bearer ${token}`, 'if-none-match': await findETag(place, jobId) }))))
+      case 'absent':
+        return inTurn([get('/api/v1/jobs/no-such-job')])
+      case 'unauthenticated':
+        return inTurn(polled.map(jobId => get(`/api/v1/jobs/${jobId}`, {})))
+      case 'each':
+        return inTurn(times(requests.jobs, n => get(`/api/v1/jobs/${toJobId(n * Math.floor(rows / requests.jobs))}`)))
+      case 'bulk':
+        return inTurn([get(`/api/v1/jobs?ids=${times(requests.jobs, toJobId).join(',')}`)])
+      case 'tokens':
+        return inTurn(times(requests.tokens, n => get(`/api/v1/jobs/${polled[0]}`, { authorization: `Bearer ${sign(`client-${n}`)}` })))
+      case 'claimed':
+        return inTurn((await claim()).map(({ jobId }) => get(`/api/v1/jobs/${jobId}`)))
+      case 'progress':
+        return createReports(place, await claim())
+      case 'control':
+        return inTurn([get('/')])
+      case 'peer':
+        return inTurn([get('/job-0')])
+    }
+  }
+}
+
+/** The place of a server that this run started on a dataset. */
+export const toPlace = (url: string, rows: number): Place => ({ url, token: sign(), polled: [toJobId(0)], rows })

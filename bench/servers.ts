@@ -1,0 +1,169 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
+import { resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+import type { CpuReading } from './cpu-hook.ts'
+
+/*
+ * The processes of a run. Each dies with the bench, however that dies.
+ */
+
+const cpuHook = resolve(import.meta.dirname, 'cpu-hook.ts')
+const startMsMax = 60_000
+const stopMsMax = 10_000
+
+const root = resolve(import.meta.dirname, '..')
+
+export type ServerOptions = {
+  /** The program, from the root of the project. */
+  program: string
+  /** Arguments for Node, before the program: `--cpu-prof`, `--import=…`. */
+  nodeArgs?: readonly string[]
+  env: Record<string, string>
+}
+
+export type Server = {
+  url: string
+  cpu: () => Promise<CpuReading>
+  stop: () => Promise<void>
+}
+
+const findAddress = (line: string): string | undefined => {
+  try {
+    const { url, msg } = JSON.parse(line) as { url?: string, msg?: string }
+    return [url, msg].find(text => /^https?:\/\//.test(text ?? ''))
+  } catch {
+    return undefined
+  }
+}
+
+const exited = async (child: ChildProcess): Promise<void> => {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+}
+
+const stopChild = async (child: ChildProcess): Promise<void> => {
+  const end = exited(child)
+  child.kill('SIGTERM')
+  const patience = setTimeout(() => { child.kill('SIGKILL') }, stopMsMax)
+  await end
+  clearTimeout(patience)
+}
+
+const untilAddress = (child: ChildProcess, program: string): Promise<string> => new Promise((resolve, reject) => {
+  if (child.stdout === null) throw new Error('no standard output')
+  const lines: string[] = []
+  const fail = (what: string) => { reject(new Error(`${program} ${what}\n${lines.join('\n')}`)) }
+  const timer = setTimeout(() => { fail('did not say where it listens') }, startMsMax)
+  const input = createInterface({ input: child.stdout })
+  input.on('line', line => {
+    lines.push(line)
+    const address = findAddress(line)
+    if (address === undefined) return
+    clearTimeout(timer)
+    input.close()
+    child.stdout?.resume()
+    resolve(address)
+  })
+  child.once('exit', code => {
+    clearTimeout(timer)
+    fail(`ended with ${code} before it listened`)
+  })
+})
+
+/** Starts a program that prints where it listens, as a line of JSON with `url` or `msg`. Throws what it printed if it ends before. */
+export const startServer = async ({ program, nodeArgs = [], env }: ServerOptions): Promise<Server> => {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, '--import', cpuHook, ...nodeArgs, program], {
+    cwd: root,
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_ENV: 'production', PORT: '0', ...env },
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc']
+  })
+  try {
+    const url = await untilAddress(child, program)
+    return {
+      url,
+      cpu: async () => {
+        const answer = once(child, 'message', { signal: AbortSignal.timeout(startMsMax) })
+        child.send('cpu')
+        return (await answer)[0] as CpuReading
+      },
+      stop: () => stopChild(child)
+    }
+  } catch (error) {
+    await stopChild(child)
+    throw error
+  }
+}
+
+/** A port that was free a moment ago; nobody listens on it. */
+export const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+export type RedisServer = {
+  url: string
+  /** Commands since its start, without those that ask for this number; null while it is dead. */
+  commands: () => Promise<number | null>
+  kill: () => Promise<void>
+  /** Starts it again, empty, on the same port. */
+  restart: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+const launchRedis = async (port: number): Promise<ChildProcess> => {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
+    { stdio: ['ignore', 'pipe', 'inherit'] })
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line.includes('Ready to accept connections')) {
+      child.stdout.resume()
+      return child
+    }
+  }
+  throw new Error('redis-server did not start')
+}
+
+// INFO is what this bench asks, and once a second the service's watch.
+const countCommands = (commandStats: string): number =>
+  Array.from(commandStats.matchAll(/^cmdstat_(?!info:)[^:]+:calls=(\d+)/gm), ([, calls]) => Number(calls)).reduce((sum, calls) => sum + calls, 0)
+
+/** A Redis of the run's own, in memory alone. */
+export const startRedis = async (): Promise<RedisServer> => {
+  const port = await freePort()
+  let child = await launchRedis(port)
+  const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20, maxRetriesPerRequest: 0 })
+  client.on('error', () => {})
+  const kill = async () => {
+    const end = exited(child)
+    child.kill('SIGKILL')
+    await end
+  }
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    commands: () => client.info('commandstats').then(countCommands, () => null),
+    kill,
+    restart: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) child = await launchRedis(port)
+    },
+    stop: async () => {
+      client.disconnect()
+      await kill()
+    }
+  }
+}
+
+/** Asks until it is so; throws after a bound that no healthy run comes near. */
+export const until = async (what: string, isSo: () => Promise<boolean>, limitMs = 20_000): Promise<void> => {
+  const end = performance.now() + limitMs
+  while (!await isSo()) {
+    if (performance.now() > end) throw new Error(`${what} did not come about within ${limitMs} ms`)
+    await delay(20)
+  }
+}

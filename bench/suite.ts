@@ -1,0 +1,197 @@
+import { existsSync, mkdtempSync, rmSync, statfsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findCommit, findVersions, toMachine } from './environment.ts'
+import { findExcuses, judge, toOutcome } from './judge.ts'
+import { type Durations, measure, type Sample } from './measure.ts'
+import type { LoadMode, ScenarioResult, SuiteResult, Verdict } from './result.ts'
+import { resultSchema } from './result.ts'
+import type { Scenario, Target } from './scenarios.ts'
+import { type Choice, findFlaws, summarize } from './summary.ts'
+import { prepareDatasets, type RunningTarget, startTarget, TargetAbsent, type TargetNeeds } from './targets.ts'
+
+/*
+ * Runs scenarios, one after the other: starts the servers of each, loads them in turns for some rounds, and judges what
+ * came of it. What looks bad is run once more, for a moment of somebody else's load looks like a breach.
+ */
+
+export type Progress = {
+  step: (label: string) => void
+  note: (line: string) => void
+}
+
+export type SuiteOptions = {
+  scenarios: readonly Scenario[]
+  mode: 'full' | 'quick'
+  durations: Durations
+  /** Arguments for Node before the service's program: `--cpu-prof`, `--import=…`. */
+  serviceArgs: readonly string[]
+  progress: Progress
+}
+
+/** Long enough for figures to rest on: 5 rounds. */
+export const fullDurations: Durations = { rounds: 5, warmUpSeconds: 1.5, capacitySeconds: 1.5, latencySeconds: 1.5 }
+/** All scenarios of the quick run in less than a minute. */
+export const quickDurations: Durations = { rounds: 2, warmUpSeconds: 0.5, capacitySeconds: 0.5, latencySeconds: 0.6 }
+
+type Measured = { running: RunningTarget, nextRequest: () => Buffer, samples: Map<LoadMode, Sample[]> }
+
+// The peers that the service is measured by; the others are shown where they can be had.
+const required = ['bullmq', 'express']
+
+type Started = { measured: Measured[], absent: string[], invalid: string[] }
+
+const startOne = async (target: Target, needs: TargetNeeds): Promise<Measured> => {
+  const running = await startTarget(target, needs)
+  try {
+    return { running, nextRequest: await running.createRequest(target.requests), samples: new Map() }
+  } catch (error) {
+    await running.stop()
+    throw error
+  }
+}
+
+const startAll = async (targets: readonly Target[], needs: TargetNeeds): Promise<Started> => {
+  const attempts = await Promise.allSettled(targets.map(target => startOne(target, needs)))
+  const started: Started = { measured: [], absent: [], invalid: [] }
+  const failures: unknown[] = []
+  for (const [index, attempt] of attempts.entries()) {
+    if (attempt.status === 'fulfilled') {
+      started.measured.push(attempt.value)
+      continue
+    }
+    const reason: unknown = attempt.reason
+    const name = targets[index]?.server ?? ''
+    if (!(reason instanceof TargetAbsent)) failures.push(reason)
+    else if (required.includes(name)) started.invalid.push(`${name} is absent: ${reason.message}`)
+    else started.absent.push(`${name}: ${reason.message}`)
+  }
+  if (failures.length === 0) return started
+  await stopAll(started.measured)
+  throw failures[0]
+}
+
+const stopAll = async (measured: readonly Measured[]): Promise<void> => {
+  await Promise.all(measured.map(({ running }) => running.stop()))
+}
+
+const secondsOf = ({ capacitySeconds, latencySeconds }: Durations, mode: LoadMode): number =>
+  mode === 'capacity' ? capacitySeconds : latencySeconds
+
+const measureTarget = async ({ running, nextRequest, samples }: Measured, durations: Durations): Promise<void> => {
+  for (const mode of running.target.modes) {
+    const sample = await measure(running, mode, nextRequest, secondsOf(durations, mode))
+    samples.set(mode, [...samples.get(mode) ?? [], sample])
+  }
+}
+
+const warmUp = async ({ running, nextRequest }: Measured, { warmUpSeconds }: Durations): Promise<void> => {
+  const { fault: _, ...target } = running.target
+  const [mode = 'latency'] = target.modes
+  // At a fixed rate each job is read once, so that their pages are in memory.
+  const roundSeconds = mode === 'latency' && target.requests.kind === 'each' ? target.requests.jobs / target.rate : 0
+  await measure({ ...running, target }, mode, nextRequest, Math.max(warmUpSeconds, roundSeconds))
+}
+
+const summarizeAll = (measured: readonly Measured[], choice: Choice): Pick<ScenarioResult, 'measurements' | 'invalid'> => {
+  const all = measured.flatMap(({ running, samples }) => [...samples.values()].map(samples => ({ target: running.target.name, samples })))
+  return {
+    measurements: all.map(({ target, samples }) => summarize(target, samples, choice)).filter(measurement => measurement !== null),
+    invalid: all.flatMap(({ target, samples }) => findFlaws(target, samples))
+  }
+}
+
+const runScenario = async (scenario: Scenario, { mode, durations, progress, serviceArgs }: SuiteOptions, directory: string): Promise<ScenarioResult> => {
+  progress.step(`${scenario.name}: start and warm-up`)
+  const needs = { directory, serviceArgs, note: progress.note }
+  await prepareDatasets(scenario.targets, needs)
+  const { measured, absent, invalid } = await startAll(scenario.targets, needs)
+  try {
+    for (const each of measured) await warmUp(each, durations)
+    for (let round = 0; round < durations.rounds; round++) {
+      progress.step(`${scenario.name}: round ${round + 1} of ${durations.rounds}`)
+      // A B, B A, A B: what drifts meets both alike.
+      for (const each of round % 2 === 0 ? measured : measured.toReversed()) await measureTarget(each, durations)
+    }
+  } finally {
+    await stopAll(measured)
+  }
+  const summary = summarizeAll(measured, mode === 'quick' ? 'best' : 'median')
+  return {
+    name: scenario.name, title: scenario.title, confirmed: false, absent, ...summary, invalid: [...invalid, ...summary.invalid]
+  }
+}
+
+type Judged = { result: ScenarioResult, verdicts: Verdict[] }
+
+const describeFlaw = ({ result, verdicts }: Judged): string =>
+  result.invalid[0] ?? verdicts.filter(({ outcome }) => outcome === 'broken').map(({ rule, actual, bound }) => `${rule}: ${actual?.toFixed(2)} (budget ${bound})`).join('; ')
+
+/** Runs and judges one scenario, by whatever runs it; once more where the outcome is bad. */
+export const confirm = async (run: () => Promise<ScenarioResult>, mode: SuiteResult['mode'], progress: Progress): Promise<Judged> => {
+  const once = async (): Promise<Judged> => {
+    const result = await run()
+    const verdicts = judge(result, mode)
+    const excuses = findExcuses(result, verdicts)
+    if (mode !== 'quick' || excuses.length === 0) return { result: { ...result, invalid: [...result.invalid, ...excuses] }, verdicts }
+    // The quick run is made where others work too; there, counts and CPU still say what they say.
+    for (const excuse of excuses) progress.note(`${result.name}: does not count: ${excuse}`)
+    return { result, verdicts: verdicts.map(verdict => verdict.outcome === 'broken' ? { ...verdict, outcome: 'reported' } : verdict) }
+  }
+  const first = await once()
+  const outcome = toOutcome([first.result], first.verdicts)
+  if (outcome === 'passed') return first
+  progress.note(`${first.result.name}: ${outcome}, run again: ${describeFlaw(first)}`)
+  const second = await once()
+  return { ...second, result: { ...second.result, confirmed: outcome === 'breach' } }
+}
+
+/** How many steps `runSuite` announces, if nothing is run again. */
+export const countSteps = ({ scenarios, durations }: Pick<SuiteOptions, 'scenarios' | 'durations'>): number =>
+  scenarios.length * (durations.rounds + 1)
+
+/** The result of what was judged, with where and when. */
+export const toSuiteResult = async (judged: readonly Judged[], mode: SuiteResult['mode'], startedAt: Date): Promise<SuiteResult> => {
+  const scenarios = judged.map(({ result }) => result)
+  const verdicts = judged.flatMap(({ verdicts }) => verdicts)
+  return {
+    schema: resultSchema,
+    startedAt: startedAt.toISOString(),
+    seconds: (Date.now() - startedAt.getTime()) / 1000,
+    mode,
+    commit: await findCommit(),
+    machine: toMachine(),
+    versions: await findVersions(),
+    scenarios,
+    verdicts,
+    outcome: toOutcome(scenarios, verdicts)
+  }
+}
+
+// In memory where the system has a place for it: the service waits for the disk at every commit, and on many a machine
+// that is ten times what the rest of a write takes.
+const memoryFolder = '/dev/shm'
+const bytesFreeMin = 512 * 1024 * 1024
+
+const makeDirectory = (): string => {
+  const hasRoom = existsSync(memoryFolder) && statfsSync(memoryFolder).bavail * statfsSync(memoryFolder).bsize > bytesFreeMin
+  return mkdtempSync(join(hasRoom ? memoryFolder : tmpdir(), 'bench-'))
+}
+
+/** Runs the scenarios on servers of its own. Throws where one of ours cannot be started. */
+export const runSuite = async (options: SuiteOptions): Promise<SuiteResult> => {
+  const startedAt = new Date()
+  const directory = makeDirectory()
+  const remove = () => { rmSync(directory, { recursive: true, force: true }) }
+  process.once('exit', remove)
+  try {
+    const judged: Judged[] = []
+    for (const scenario of options.scenarios) {
+      judged.push(await confirm(() => runScenario(scenario, options, directory), options.mode, options.progress))
+    }
+    return await toSuiteResult(judged, options.mode, startedAt)
+  } finally {
+    process.off('exit', remove)
+    remove()
+  }
+}

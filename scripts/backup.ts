@@ -1,0 +1,23 @@
+import { Command } from 'commander'
+import { ConfigError, loadConfig } from '../src/config.ts'
+import { BackupRefused, writeBackup } from '../src/store/backup.ts'
+import { DatabaseUnusable } from '../src/store/database.ts'
+
+/*
+ * Writes a backup of the configured database, which a service may be using meanwhile, and looks it through.
+ */
+
+const [path = ''] = new Command('backup')
+  .description('Write a backup of the database to a file that is not there yet.')
+  .argument('<file>')
+  .parse().args
+
+try {
+  const { databasePath } = loadConfig()
+  const { records, version, sizeBytes } = await writeBackup(databasePath, path)
+  process.stdout.write(`${path}: backup of ${databasePath}, ${records} records up to version ${version}, ${sizeBytes} bytes, checked\n`)
+} catch (error) {
+  const isForTheOperator = [ConfigError, BackupRefused, DatabaseUnusable].some(kind => error instanceof kind)
+  process.stderr.write(`${isForTheOperator ? (error as Error).message : String(error)}\n`)
+  process.exitCode = 1
+}

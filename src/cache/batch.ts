@@ -1,0 +1,31 @@
+/**
+ * Gathers the items that are given in one go and runs them together: as soon as whatever is going on now has nothing
+ * more to add, which nobody has to wait for. At the service's side a command to a cache costs more than the rest of a
+ * poll, and whoever asks often asks in company. Equal items share one result; each run begins after all who asked for it.
+ */
+export const createBatch = <Item, Result>(run: (items: Item[]) => Promise<Result[]>): ((item: Item) => Promise<Result>) => {
+  type Batch = { items: Item[], results: Map<Item, Promise<Result>>, all: Promise<Result[]> }
+  let batch: Batch | null = null
+
+  const begin = (): Batch => {
+    const items: Item[] = []
+    const all = new Promise<Result[]>((resolve, reject) => {
+      process.nextTick(() => {
+        batch = null
+        run(items).then(resolve, reject)
+      })
+    })
+    return { items, results: new Map(), all }
+  }
+
+  return item => {
+    batch ??= begin()
+    const { items, results, all } = batch
+    const shared = results.get(item)
+    if (shared !== undefined) return shared
+    const index = items.push(item) - 1
+    const result = all.then(values => values[index] as Result)
+    results.set(item, result)
+    return result
+  }
+}

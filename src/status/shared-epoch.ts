@@ -1,0 +1,204 @@
+import { ServiceFailure } from '../errors.ts'
+import type { EpochRowStore } from '../store/cache-epoch.ts'
+import { type Deed, nextDeed } from './epoch-deeds.ts'
+import { createSight, type Sight } from './epoch-sight.ts'
+import type { Epoch, EpochStatus } from './epoch.ts'
+import { createOwnView, type OwnView } from './own-view.ts'
+import { createServerWatch, type Schedule } from './server-watch.ts'
+
+/*
+ * The epoch of a cache that several processes share.
+ *
+ * They agree on it through rows of the database, which each looks at ten times a second and never for a request:
+ *
+ *   off    nobody uses the cache. Whoever met a failed command began this epoch, and with it new cells, all empty. Who
+ *          reveals something waits until nobody can act on the epoch before; then the store answers alone.
+ *   warm   every process can use this very Redis, and none acts on the old epoch: all expose what they reveal. Nobody
+ *          reads or fills cells yet, for one who has not heard of it reveals without exposing.
+ *   on     everybody exposes: the cache is used.
+ *
+ * How each knows what the others act on: epoch-sight.ts. Who writes what: epoch-deeds.ts. A process alone on its
+ * database waits for nobody: off, then on. A process that starts begins an epoch too, for nobody has watched over the
+ * cells since the last one ended; so does one whose Redis is not the one of the row, and since the others then hear of
+ * what it can use, nobody uses a cache until all can use the same.
+ *
+ * The rules were model-checked: they hold under lost and late commands, empty and old restarts, partitions, pauses.
+ */
+
+const lookMs = 100
+// While requests wait for the others.
+const lookSoonMs = 20
+const patienceMs = 5000
+const deedsAtOnceMax = 5
+
+export type SharedEpoch = Epoch & {
+  status: () => EpochStatus
+  /** The connection to the cache server was lost: whatever comes next has to show what it is. */
+  disconnect: (reason: string) => void
+  /** Enters this process among those on the database. Resolves once it is known whether the cache can be used. */
+  start: () => Promise<void>
+  /** No request may be under way any more. */
+  stop: () => Promise<void>
+}
+
+export type SharedEpochNeeds = {
+  /** A name that no process has had. */
+  node: string
+  rows: EpochRowStore
+  /** Processes that are entered, and known to have ended. */
+  deadNodes: readonly string[]
+  /** Which cache server this is; rejects unless it can be used. */
+  identify: () => Promise<string>
+  /**
+   * Keeps all other processes off the database while its rows cannot be read; false: there are others. And gives that up.
+   */
+  exclude: () => boolean
+  admit: () => void
+  randomId: () => string
+  /** ms since 1970. */
+  now: () => number
+  /** ms of a clock that only goes forward. */
+  monotonicNow: () => number
+  schedule: Schedule
+  onChange: (status: EpochStatus) => void
+}
+
+// Those who wait for the next look.
+const createWaiters = () => {
+  let waiting: Array<() => void> = []
+  return {
+    count: () => waiting.length,
+    add: (): Promise<void> => new Promise(resolve => { waiting.push(resolve) }),
+    wake: () => {
+      const woken = waiting
+      waiting = []
+      for (const resume of woken) resume()
+    }
+  }
+}
+
+type LooksNeeds = Pick<SharedEpochNeeds, 'exclude' | 'admit'> & { sight: Sight, view: OwnView, wake: () => void }
+
+// A process that has the database to itself needs nobody's word. It lets others in again when it has seen the rows.
+const createLook = ({ sight, view, exclude, admit, wake }: LooksNeeds) => {
+  let isExclusive = false
+  return () => {
+    if (sight.look()) {
+      if (isExclusive) admit()
+      isExclusive = false
+    } else {
+      isExclusive = isExclusive || (sight.others().length === 0 && sight.isFresh() && exclude())
+      if (isExclusive) sight.prolong()
+    }
+    view.settle()
+    wake()
+  }
+}
+
+// Writes what there is to write, one thing after the other; whoever calls meanwhile waits for the same.
+const createActs = (findDeed: () => Deed | null, look: () => void) => {
+  let acting: Promise<void> | null = null
+  const act = async (): Promise<void> => {
+    for (let count = 0; count < deedsAtOnceMax; count++) {
+      const deed = findDeed()
+      if (deed === null) return
+      await deed()
+      look()
+    }
+  }
+  return (): Promise<void> => {
+    // What could not be written is tried again after the next look.
+    acting ??= act().catch(() => {}).finally(() => { acting = null })
+    return acting
+  }
+}
+
+type QuietNeeds = Pick<SharedEpochNeeds, 'monotonicNow'> &
+  { sight: Sight, view: OwnView, waiters: ReturnType<typeof createWaiters>, look: () => void, lookSoon: (ms: number) => void }
+
+const createAwaitQuiet = ({ sight, view, waiters, look, lookSoon, monotonicNow }: QuietNeeds): Epoch['awaitQuiet'] => {
+  const isQuiet = (): boolean =>
+    sight.isFresh() && (sight.others().length === 0 || (sight.epoch().mode === 'off' && sight.isAgreed()))
+  return async () => {
+    const deadline = monotonicNow() + patienceMs
+    // Once: those who wait are woken by each look, and would go on waking each other.
+    if (!sight.isFresh()) look()
+    for (;;) {
+      if (view.current().mode !== 'off') return false
+      if (isQuiet()) return true
+      if (sight.isEnded() || monotonicNow() >= deadline) {
+        throw new ServiceFailure('STORE_UNAVAILABLE', 'The processes of this service cannot agree right now.', { retryAfterSeconds: 1 })
+      }
+      const next = waiters.add()
+      if (waiters.count() === 1) lookSoon(lookSoonMs)
+      await next
+    }
+  }
+}
+
+export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
+  const { node, rows, identify, monotonicNow, schedule } = needs
+  const sight = createSight({ node, read: rows.read, monotonicNow })
+  const waiters = createWaiters()
+  let isEntered = false
+  let timer = { cancel: () => {} }
+
+  const watch = createServerWatch({
+    identify,
+    schedule,
+    onFound: () => { void act() },
+    onAway: reason => { view.tellAway(reason) },
+    onLost: reason => { trip(view.current(), reason) }
+  })
+  const view = createOwnView({ ...needs, sight, server: watch.server })
+  const look = createLook({ ...needs, sight, view, wake: waiters.wake })
+  const findDeed = () => isEntered && !sight.isEnded() ? nextDeed({ ...needs, sight, server: watch.server(), ended: view.ended() }) : null
+  const act = createActs(findDeed, look)
+
+  const lookSoon = (ms: number) => {
+    timer.cancel()
+    if (sight.isEnded()) return
+    timer = schedule(() => {
+      look()
+      void act()
+      lookSoon(waiters.count() > 0 ? lookSoonMs : lookMs)
+    }, ms)
+  }
+
+  const trip: Epoch['trip'] = (seen, reason) => {
+    if (!view.end(seen, reason)) return
+    watch.lose()
+    void act()
+  }
+
+  const awaitQuiet = createAwaitQuiet({ sight, view, waiters, look, lookSoon, monotonicNow })
+
+  return {
+    view: view.current,
+    trip,
+    awaitQuiet,
+    status: view.status,
+    disconnect: reason => {
+      watch.lose()
+      trip(view.current(), reason)
+    },
+    start: async () => {
+      await rows.join(node, needs.randomId(), needs.deadNodes)
+      isEntered = true
+      look()
+      lookSoon(lookMs)
+      await watch.start()
+      await act()
+      // Nobody's first request waits for what an earlier process may still do.
+      await awaitQuiet().catch(() => {})
+    },
+    stop: async () => {
+      sight.end()
+      timer.cancel()
+      watch.stop()
+      waiters.wake()
+      await act()
+      if (isEntered) await rows.leave(node).catch(() => {})
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { Agent, get } from 'node:http'
+import { builtinModules } from 'node:module'
+import { createInterface } from 'node:readline'
+import t, { type Test } from 'tap'
+import { startService } from '../helpers/service.ts'
+import { bearer, secret } from '../helpers/tokens.ts'
+
+const startControl = async (t: Test, name: string) => {
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, `bench/controls/${name}.ts`], {
+    env: { ...process.env, JWT_SECRET: secret, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const exit = once(child, 'exit')
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exit
+  })
+  const [line] = await Promise.race([
+    once(createInterface({ input: child.stdout }), 'line') as Promise<[string]>,
+    exit.then(([code]) => { throw new Error(`the control ended with ${code}`) })
+  ])
+  const { url } = JSON.parse(line) as { url: string }
+  return { child, exit, url }
+}
+
+for (const name of ['bare', 'jwt']) {
+  t.test(`${name} answers as the service does, byte for byte`, async t => {
+    const service = await startService(t)
+    await service.sql("INSERT INTO JobExecutionLog (jobId, status, startTime) VALUES ('job-4711', 'Running', '2026-01-01T00:00:00.000Z')")
+    const expected = await service.ask('/api/v1/jobs/job-4711')
+    const control = await startControl(t, name)
+    const answer = await fetch(control.url, { headers: bearer() })
+    t.equal(answer.status, 200)
+    t.equal(answer.headers.get('content-type'), expected.headers.get('content-type'))
+    t.equal(await answer.text(), await expected.text())
+  })
+
+  t.test(`${name} ends with 0 on SIGTERM, though clients keep their connections`, async t => {
+    const control = await startControl(t, name)
+    const agent = new Agent({ keepAlive: true })
+    t.teardown(() => { agent.destroy() })
+    const [answer] = await once(get(control.url, { agent, headers: bearer() }), 'response')
+    answer.resume()
+    await once(answer, 'end')
+    control.child.kill('SIGTERM')
+    control.child.kill('SIGTERM')
+    t.same(await control.exit, [0, null])
+  })
+}
+
+t.test('jwt refuses what is no valid token', async t => {
+  const { url } = await startControl(t, 'jwt')
+  const { authorization } = bearer()
+  const [header, payload] = authorization.split('.')
+  for (const headers of [{}, { authorization: `${header}.${payload}.` }, bearer({ expiresIn: -1000 })]) {
+    const answer = await fetch(url, { headers: new Headers(headers) })
+    t.equal(answer.status, 401)
+    await answer.body?.cancel()
+  }
+})
+
+type Entry = { version: string, integrity?: string, resolved?: string, dependencies?: Record<string, string>, devDependencies?: Record<string, string> }
+
+const readJson = <Shape>(path: string): Shape => JSON.parse(readFileSync(path, 'utf8')) as Shape
+
+t.test('the packages of the peers', async t => {
+  const manifest = readJson<Entry & { overrides: Record<string, string> }>('bench/peers/package.json')
+  const { packages } = readJson<{ packages: Record<string, Entry> }>('bench/peers/package-lock.json')
+  const named = { ...manifest.dependencies, ...manifest.devDependencies }
+
+  t.test('have one version, which is the locked one', async t => {
+    for (const [name, version] of Object.entries(named)) t.equal(packages[`node_modules/${name}`]?.version, version, name)
+    t.same({ ...packages['']?.dependencies, ...packages['']?.devDependencies }, named)
+  })
+
+  t.test('are the same as those of the service, where both have them', async t => {
+    const service = readJson<{ packages: Record<string, Entry> }>('package-lock.json').packages
+    for (const name of ['fastify', '@fastify/jwt', 'fast-jwt', 'better-sqlite3', 'ioredis']) {
+      t.ok(packages[`node_modules/${name}`]?.version, name)
+      t.equal(packages[`node_modules/${name}`]?.version, service[`node_modules/${name}`]?.version, name)
+    }
+  })
+
+  t.test('can be installed from the lock: each has an integrity, from any registry', async t => {
+    for (const [path, { integrity, resolved }] of Object.entries(packages)) {
+      if (path === '') continue
+      t.match(integrity, /^sha512-/, path)
+      t.equal(resolved, undefined, path)
+    }
+  })
+
+  t.test('are all that the peers import, and all are imported', async t => {
+    const sources = readdirSync('bench/peers').filter(name => name.endsWith('.ts'))
+      .map(name => readFileSync(`bench/peers/${name}`, 'utf8')).join('\n')
+    const imported = Array.from(sources.matchAll(/^import .* from '([^.'][^']*)'$/gm), match => match[1] ?? '')
+      .filter(name => !builtinModules.includes(name.replace('node:', '')))
+    // BullMQ loads the Redis client it is given by name.
+    t.same([...new Set([...imported, 'ioredis'])].toSorted(), Object.keys(manifest.dependencies ?? {}).toSorted())
+  })
+})

@@ -1,0 +1,163 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
+import { type Json, type SpawnedService, spawnService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
+import { type Proxy, startProxy } from '../torture/proxy.ts'
+import { type Sightings, startPollers } from './pollers.ts'
+
+/*
+ * Two processes on one database: what they answer while Redis or the database cannot be used, and that they come back
+ * by themselves.
+ */
+
+// The contract's bound for the recovery, and what a busy machine may add to it.
+const recoveryMs = 5000 + 5000
+
+type Pair = { redis: PrivateRedis, proxy: Proxy, services: SpawnedService[], first: SpawnedService, second: SpawnedService }
+
+const cacheStatus = async (service: SpawnedService): Promise<string> => (await service.askJson('/readyz')).cache.status
+
+const untilAll = async (services: readonly SpawnedService[], status: string) => await until(async () =>
+  (await Promise.all(services.map(cacheStatus))).every(found => found === status), `the cache to be ${status} for all`, recoveryMs)
+
+const startPair = async (t: Test): Promise<Pair> => {
+  const redis = await startRedis(t)
+  const proxy = await startProxy(redis.port)
+  t.teardown(proxy.close)
+  const env = { REDIS_URL: `redis://127.0.0.1:${proxy.port}`, WORKERS: '0', LOG_LEVEL: 'info' }
+  const first = await spawnService(t, env)
+  const second = await spawnService(t, env, first.databasePath)
+  const services = [first, second]
+  await first.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('live', 'Running'), ('done', 'Succeeded')")
+  await untilAll(services, 'ok')
+  return { redis, proxy, services, first, second }
+}
+
+// One after the other: to start a service takes longer than most of what is tried with it.
+const { redis, proxy, services, first, second } = await startPair(t)
+
+const cacheLines = ({ lines }: SpawnedService): string[] =>
+  lines.filter(line => line.includes('"the cache is ')).map(line => (JSON.parse(line) as { msg: string }).msg)
+
+/** Runs while two pollers a process look on; nothing but 200 and 304 is to be seen, and no version twice removed. */
+const whilePolled = async (t: Test, services: readonly SpawnedService[], work: (seen: readonly Sightings[]) => Promise<void>) => {
+  const pollers = services.map(service => startPollers(service, ['live', 'done'], 2))
+  await work(pollers.map(({ seen }) => seen))
+  for (const poller of pollers) {
+    const { complaints, answers } = await poller.stop()
+    t.same(complaints, [])
+    t.ok(answers > 20, `${answers} answers`)
+  }
+}
+
+/** Waits until each process has answered this often more. */
+const traffic = async (seen: readonly Sightings[], answers: number) => {
+  const goals = seen.map(each => each.answers + answers)
+  await until(() => seen.every((each, index) => each.answers >= (goals[index] ?? 0)), 'traffic', 30_000)
+}
+
+t.test('Redis dead, or so slow that it might as well be: every read is answered', async t => {
+  await whilePolled(t, services, async seen => {
+    for (const [name, harm, mend] of [
+      ['dead', redis.kill, redis.restart],
+      ['slow', () => { proxy.delay('back', 5000) }, () => { proxy.delay('back', 0) }]
+    ] as const) {
+      await harm()
+      await untilAll(services, 'degraded')
+      await first.sql("UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 1 WHERE jobId = 'live'")
+      await traffic(seen, 100)
+      const ready = await first.ask('/readyz')
+      t.equal(ready.status, 200, `${name}: a reason to say so, not to be taken out of service`)
+      t.match(await ready.json(), { status: 'degraded', store: { status: 'ok' }, cache: { kind: 'redis', reason: String } })
+      t.match(await (await first.ask('/metrics')).text(), /^job_status_cache_mode\{mode="on"\} 0$/m)
+      await mend()
+      await untilAll(services, 'ok')
+      await traffic(seen, 20)
+    }
+  })
+  for (const service of services) {
+    const told = cacheLines(service)
+    t.ok(told.every((line, index) => line !== told[index - 1]), `told once a change: ${told.join(', ')}`)
+  }
+})
+
+t.test('Redis that goes and comes every second is left alone for longer and longer', async t => {
+  const trips = async () => Number(/^job_status_cache_trips_total (\d+)$/m.exec(await (await first.ask('/metrics')).text())?.[1])
+  const hold = async () => Number(await first.sql('SELECT holdMs FROM CacheEpoch'))
+  const [tripsBefore, holdBefore] = [await trips(), await hold()]
+  const flaps = 10
+  await whilePolled(t, services, async () => {
+    for (let flap = 0; flap < flaps; flap++) {
+      proxy.refuse(true)
+      proxy.cut()
+      await delay(500)
+      proxy.refuse(false)
+      await delay(500)
+    }
+    const tripped = await trips() - tripsBefore
+    t.ok(tripped > 0 && tripped < flaps, `${tripped} trips for ${flaps} flaps`)
+    t.ok(await hold() > holdBefore, `${await hold()} ms after ${holdBefore} ms`)
+    await untilAll(services, 'ok')
+  })
+})
+
+const hideStore = 'ALTER TABLE JobExecutionLog RENAME TO HiddenLog; ALTER TABLE CacheEpoch RENAME TO HiddenEpoch; ALTER TABLE ServiceState RENAME TO HiddenState'
+const showStore = 'ALTER TABLE HiddenLog RENAME TO JobExecutionLog; ALTER TABLE HiddenEpoch RENAME TO CacheEpoch; ALTER TABLE HiddenState RENAME TO ServiceState'
+
+const requireRefused = async (t: Test, service: SpawnedService, jobId: string) => {
+  const answer = await service.ask(`/api/v1/jobs/${jobId}`)
+  t.equal(answer.status, 503, `${jobId}: not known is not the same as not there`)
+  t.ok(Number(answer.headers.get('retry-after')) >= 1)
+  t.match(await answer.json(), { code: 'STORE_UNAVAILABLE' })
+}
+
+const comesBack = async (t: Test, services: readonly SpawnedService[]) => {
+  for (const service of services) {
+    await until(async () => (await service.ask('/api/v1/jobs/cold')).status === 200, 'the recovery', recoveryMs)
+    t.equal((await service.ask('/api/v1/jobs/never')).status, 404)
+    await until(async () => (await service.askJson('/readyz')).status === 'ready', 'the recovery of the cache', recoveryMs)
+  }
+}
+
+t.test('the store cannot be read: several processes answer what is cached until their lease ends, then nothing', async t => {
+  await untilAll(services, 'ok')
+  const linesBefore = services.map(service => cacheLines(service).length)
+  for (const service of services) t.equal((await service.ask('/api/v1/jobs/done')).status, 200)
+  await first.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cold', 'Succeeded')")
+  await first.sql(hideStore)
+  const seen: number[] = []
+  await until(async () => {
+    const { status } = await first.ask('/api/v1/jobs/done')
+    seen.push(status)
+    return status === 503
+  }, 'the end of the lease')
+  t.same(new Set(seen), new Set([200, 503]), 'answered at first, then refused, and never unknown')
+  for (const service of services) for (const jobId of ['done', 'cold', 'never']) await requireRefused(t, service, jobId)
+  const ready: Json = await first.ask('/readyz')
+  t.equal(ready.status, 503)
+  t.match(await ready.json(), { status: 'unavailable', store: { status: 'down', reason: String }, cache: { status: 'degraded', reason: /database/ } })
+  await first.sql(showStore)
+  await comesBack(t, services)
+  for (const [index, service] of services.entries()) {
+    const told = cacheLines(service).slice(linesBefore[index])
+    t.ok(told.length > 0 && told.every((line, i) => line !== told[i - 1]), `told once a change: ${told.join(', ')}`)
+  }
+})
+
+t.test('the store cannot be read: a process alone answers what is cached for as long as it lasts', async t => {
+  t.match(await second.kill('SIGTERM'), { code: 0 })
+  await until(async () => await cacheStatus(first) === 'ok', 'the cache', recoveryMs)
+  t.equal((await first.ask('/api/v1/jobs/done')).status, 200)
+  await first.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('colder', 'Succeeded')")
+  await first.sql(hideStore)
+  await until(async () => {
+    t.equal((await first.ask('/api/v1/jobs/done')).status, 200)
+    const { store } = await first.askJson('/readyz')
+    // Far longer than a lease.
+    return store.status === 'down' && Date.now() - Date.parse(store.since as string) > 2500
+  }, 'some time')
+  await requireRefused(t, first, 'colder')
+  await first.sql(showStore)
+  await comesBack(t, [first])
+})

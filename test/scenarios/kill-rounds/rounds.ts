@@ -1,0 +1,112 @@
+import { copyFileSync, existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { violationsOf } from '../../helpers/invariants.ts'
+import { type SpawnedService, spawnService } from '../../helpers/service.ts'
+import { until } from '../../helpers/until.ts'
+import { compare, openObserver } from './acknowledged.ts'
+import { createClient, createRandom, type LoadClient, type Random } from './client.ts'
+
+const clientsCount = 10
+// What is compared after each kill grows with the database: now and then a new one is begun.
+const roundsOfADatabase = 10
+
+export type RoundsOptions = {
+  rounds: number
+  seed: number
+  /** The name of a deliberate fault of the service. */
+  fault?: string
+  /** Does something to the database while the service is down. */
+  tamper?: (databasePath: string) => void
+}
+
+/** `violations`: a line each, and the rounds end with the first; `lost`: how many of them are acknowledged writes that are not there. */
+export type RoundsReport = {
+  rounds: number
+  acknowledged: number
+  /** Commands under way at a kill, and those of them that were carried out. */
+  cutOff: number
+  carriedOut: number
+  lost: number
+  violations: string[]
+}
+
+// The copy is looked at, and the service itself recovers the original.
+const copyOf = (databasePath: string): string => {
+  const copy = `${databasePath}.copy`
+  for (const name of ['', '-wal', '-shm']) {
+    rmSync(copy + name, { force: true })
+    if (name !== '-shm' && existsSync(databasePath + name)) copyFileSync(databasePath + name, copy + name)
+  }
+  return copy
+}
+
+const check = (databasePath: string, clients: readonly LoadClient[], report: RoundsReport): void => {
+  const copy = copyOf(databasePath)
+  report.violations.push(...violationsOf(copy))
+  if (report.violations.length > 0) return
+  const observer = openObserver(copy)
+  const jobs = clients.flatMap(client => client.jobs)
+  for (const job of jobs) {
+    const wasCutOff = job.underWay !== null
+    const { done } = job
+    const wrong = compare(job, observer.observe(job))
+    if (wasCutOff) report.cutOff++
+    if (job.done > done) report.carriedOut++
+    if (wrong === null) continue
+    report.lost++
+    report.violations.push(wrong)
+  }
+  const known = new Set(jobs.map(({ jobId }) => jobId))
+  report.violations.push(...observer.jobIds().filter(jobId => !known.has(jobId)).map(jobId => `nobody submitted ${jobId}`))
+  observer.close()
+}
+
+// A client whose answer was lost sends again: it gets the job that is there.
+const replay = async ({ ask }: SpawnedService, clients: readonly LoadClient[], report: RoundsReport): Promise<void> => {
+  for (const job of clients.flatMap(({ jobs }) => jobs.slice(-1))) {
+    if (job.jobId === null || job.acknowledged.state === 'gone') continue
+    const answer = await ask('/api/v1/jobs', {
+      method: 'POST', body: { type: job.key, input: { serial: job.serial } }, headers: { 'idempotency-key': job.key }
+    })
+    const { jobId } = await answer.json() as { jobId: string }
+    if (jobId !== job.jobId) report.violations.push(`job ${job.serial}: sent again, ${jobId} in place of ${job.jobId}`)
+  }
+}
+
+const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClient[], random: Random, acknowledged: () => number): Promise<void> => {
+  const enough = acknowledged() + 20 + Math.floor(random() * 200)
+  const driven = Promise.all(clients.map(client => client.drive(service)))
+  await Promise.race([driven, until(() => acknowledged() >= enough, 'the acknowledged writes', 60_000)])
+  await delay(random() * 20)
+  await service.kill('SIGKILL')
+  await driven
+}
+
+/**
+ * Rounds of: load, kill -9 in the middle of it, and a comparison of the database with what was acknowledged. The seed
+ * repeats the jobs and how long each round is; what the kill hits is up to the moment.
+ */
+export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: RoundsOptions): Promise<RoundsReport> => {
+  const random = createRandom(seed)
+  const report: RoundsReport = { rounds: 0, acknowledged: 0, cutOff: 0, carriedOut: 0, lost: 0, violations: [] }
+  const env = { WORKERS: '0', LOG_LEVEL: 'info', ...(fault === undefined ? {} : { FAULT: fault }) }
+  let serial = 0
+  let clients: LoadClient[] = []
+  const directory = t.testdir()
+  let databasePath = ''
+  while (report.rounds < rounds && report.violations.length === 0) {
+    if (report.rounds % roundsOfADatabase === 0) {
+      databasePath = join(directory, `jobs-${report.rounds}.db`)
+      clients = Array.from({ length: clientsCount }, () => createClient(random, () => ++serial, () => { report.acknowledged++ }))
+    }
+    const service = await spawnService(t, env, databasePath, fault === undefined ? 'src/main.ts' : 'test/scenarios/kill-rounds/faulty-service.ts')
+    await replay(service, clients, report)
+    await killUnderLoad(service, clients, random, () => report.acknowledged)
+    tamper?.(databasePath)
+    check(databasePath, clients, report)
+    report.rounds++
+  }
+  return report
+}

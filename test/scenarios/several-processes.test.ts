@@ -1,0 +1,236 @@
+import t, { type Test } from 'tap'
+import { shareAmongProcesses } from '../../src/store/process-lock.ts'
+import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
+import { type Client, type SpawnedService, spawnService, startService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
+
+const scopes = { claims: { scope: 'jobs:read jobs:write jobs:work' } }
+
+/** Two service processes on one database and one Redis. */
+const startTwo = async (t: Test) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, WORKERS: '0', LOG_LEVEL: 'info' }
+  const a = await spawnService(t, env)
+  const b = await spawnService(t, env, a.databasePath)
+  await inUse(a, b)
+  return { redis, a, b, env }
+}
+
+const cacheOf = async (service: Client) => (await service.askJson('/readyz')).cache
+const inUse = async (...services: Client[]) => {
+  for (const service of services) await until(async () => (await cacheOf(service)).mode === 'on', 'the cache in use', 20_000)
+}
+
+/** A job that a worker elsewhere runs, and what was acknowledged of it so far: its progress only rises. */
+const startRun = async (a: Client) => {
+  const jobId = await a.submit('remote', {}, scopes)
+  const claim = await a.askJson('/api/v1/worker/claim', { method: 'POST', body: { types: ['remote'], leaseSeconds: 3600 }, ...scopes })
+  let done = 0
+  let known = 0
+  const complaints: string[] = []
+  let reads = 0
+  /** Reports on it through this service; once that is acknowledged, nobody may be told of less. */
+  const report = async (service: Client): Promise<void> => {
+    done++
+    const answer = await service.ask(`/api/v1/worker/jobs/${jobId}/progress`, {
+      method: 'POST', body: { done, total: 1_000_000 }, headers: { 'lease-token': claim.leaseToken }, ...scopes
+    })
+    if (answer.status === 200) known = Math.max(known, done)
+    else complaints.push(`a report was answered ${answer.status}`)
+  }
+  const read = async (service: Client): Promise<void> => {
+    const floor = known
+    const answer = await service.ask(`/api/jobs/${jobId}/status`, scopes)
+    if (answer.status !== 200) {
+      complaints.push(`a read was answered ${answer.status}`)
+      return
+    }
+    const seen = Number((await answer.json() as { data: { progress: { done: number | null } } }).data.progress.done ?? 0)
+    reads++
+    if (seen < floor) complaints.push(`told of ${seen} after ${floor}`)
+    known = Math.max(known, seen)
+  }
+  return { jobId, report, read, complaints, reads: () => reads, known: () => known }
+}
+
+type Run = Awaited<ReturnType<typeof startRun>>
+
+/** Reports through one, reads through all, until stopped. */
+const startTraffic = ({ report, read, reads }: Run, writer: Client, readers: Client[]) => {
+  let isStopped = false
+  const repeat = async (work: () => Promise<void>) => { while (!isStopped) await work() }
+  const loops = [repeat(() => report(writer)), ...[...readers, ...readers].map(service => repeat(() => read(service)))]
+  return {
+    some: async (count = 60) => {
+      const goal = reads() + count
+      await until(() => reads() >= goal, 'traffic', 30_000)
+    },
+    stop: async () => {
+      isStopped = true
+      await Promise.all(loops)
+    }
+  }
+}
+
+const faults: Array<{ name: string, strike: (redis: PrivateRedis) => Promise<void>, mend: (redis: PrivateRedis) => Promise<void> }> = [
+  { name: 'killed, and started again empty', strike: redis => redis.kill(), mend: redis => redis.restart() },
+  {
+    name: 'suspended for longer than anybody waits for it',
+    strike: async redis => { redis.process().kill('SIGSTOP') },
+    mend: async redis => { redis.process().kill('SIGCONT') }
+  },
+  {
+    name: 'told to answer nobody for a while, and then answers what was long given up',
+    strike: async redis => { await redis.client.call('CLIENT', 'PAUSE', '1500', 'ALL') },
+    mend: async redis => { await until(async () => await redis.client.ping() === 'PONG', 'the end of the pause') }
+  },
+  {
+    name: 'cut off from all of them',
+    strike: async redis => { await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes') },
+    mend: async () => {}
+  }
+]
+
+t.test('what one process has acknowledged or shown, the other never contradicts, whatever becomes of Redis', async t => {
+  const { redis, a, b } = await startTwo(t)
+  const run = await startRun(a)
+  const traffic = startTraffic(run, a, [a, b])
+  for (const { name, strike, mend } of faults) {
+    await traffic.some()
+    await strike(redis)
+    await traffic.some()
+    await mend(redis)
+    await traffic.some()
+    await inUse(a, b)
+    t.pass(`Redis was ${name}`)
+  }
+  await traffic.stop()
+  t.same(run.complaints, [])
+  t.ok(run.known() > 20)
+})
+
+t.test('an old snapshot of Redis does not bring back the past', async t => {
+  const { redis, a, b } = await startTwo(t)
+  const run = await startRun(a)
+  await run.report(a)
+  await run.read(b)
+  const keys = await redis.client.keys('js:*')
+  const snapshot = await Promise.all(keys.map(async key => [key, await redis.client.dumpBuffer(key)] as const))
+  t.ok(keys.some(key => key.endsWith(run.jobId)))
+  await run.report(a)
+  await redis.kill()
+  await redis.restart()
+  await until(async () => await redis.client.ping().catch(() => '') === 'PONG')
+  for (const [key, value] of snapshot) if (value !== null) await redis.client.restore(key, 0, value)
+  for (let i = 0; i < 50; i++) {
+    await run.read(b)
+    await run.read(a)
+  }
+  await inUse(a, b)
+  for (let i = 0; i < 20; i++) await run.read(i % 2 === 0 ? a : b)
+  t.same(run.complaints, [])
+})
+
+t.test('a process that was suspended believes nothing of before; meanwhile the other one waits for it once, and only when Redis fails', async t => {
+  const { redis, a, b } = await startTwo(t)
+  const run = await startRun(a)
+  const stopped = async (work: () => Promise<void>) => {
+    a.process.kill('SIGSTOP')
+    await work()
+    a.process.kill('SIGCONT')
+  }
+  await run.report(a)
+  await run.read(a)
+  await stopped(async () => {
+    await run.report(b)
+    await run.read(b)
+    t.equal((await cacheOf(b)).mode, 'on', 'that it does not answer is no reason to leave the cache')
+  })
+  await run.read(a)
+  t.same(run.complaints, [])
+
+  await stopped(async () => {
+    await redis.kill()
+    await run.report(b)
+    for (let i = 0; i < 20; i++) await run.read(b)
+    await redis.restart()
+    await inUse(b)
+    await run.report(b)
+  })
+  for (let i = 0; i < 20; i++) await run.read(a)
+  await inUse(a, b)
+  await run.report(a)
+  await run.read(b)
+  t.same(run.complaints, [])
+})
+
+t.test('a process killed without a word keeps nobody from anything, and its place is taken again', async t => {
+  const { redis, a, b, env } = await startTwo(t)
+  const run = await startRun(a)
+  await run.report(a)
+  await a.kill('SIGKILL')
+  await redis.kill()
+  await run.report(b)
+  await run.read(b)
+  await redis.restart()
+  await inUse(b)
+  const again = await spawnService(t, env, a.databasePath)
+  await inUse(again, b)
+  await run.report(again)
+  await run.read(b)
+  t.same(run.complaints, [])
+})
+
+t.test('two processes that were given different servers use none, say so, and are right all the same', async t => {
+  const [first, second] = await Promise.all([startRedis(t), startRedis(t)])
+  const a = await spawnService(t, { REDIS_URL: first.url, WORKERS: '0' })
+  const b: SpawnedService = await spawnService(t, { REDIS_URL: second.url, WORKERS: '0' }, a.databasePath)
+  const run = await startRun(a)
+  for (const writer of [a, b]) {
+    const traffic = startTraffic(run, writer, [a, b])
+    await traffic.some(100)
+    await traffic.stop()
+  }
+  t.same(run.complaints, [])
+  for (const service of [a, b]) {
+    await until(async () => /another Redis/.test((await cacheOf(service)).reason ?? ''), 'the reason')
+    t.match(await cacheOf(service), { kind: 'redis', status: 'degraded', mode: 'off' })
+    t.match(await (await service.ask('/metrics')).text(), /^job_status_cache_mode\{mode="off"\} 1$/m)
+    t.equal(service.lines.filter(line => line.includes('another Redis')).length, 1)
+  }
+  await b.kill('SIGTERM')
+  await inUse(a)
+})
+
+t.test('a process alone whose Redis dies goes on at once', async t => {
+  const redis = await startRedis(t)
+  const a = await spawnService(t, { REDIS_URL: redis.url, WORKERS: '0' })
+  const run = await startRun(a)
+  await run.read(a)
+  await redis.kill()
+  for (let i = 0; i < 20; i++) await run.read(a)
+  await run.report(a)
+  t.same(run.complaints, [])
+  t.equal(await a.sql('SELECT count(*) FROM CacheNode'), '1', 'there was nobody to wait for')
+})
+
+t.test('a process alone whose database cannot be read answers what is cached, and lets nobody in meanwhile', async t => {
+  const redis = await startRedis(t)
+  const a = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
+  await a.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cached', 'Succeeded'), ('cold', 'Succeeded')")
+  t.equal((await a.ask('/api/v1/jobs/cached')).status, 200)
+  await a.sql('ALTER TABLE JobExecutionLog RENAME TO Elsewhere; ALTER TABLE CacheEpoch RENAME TO Away')
+  t.equal((await a.ask('/api/v1/jobs/cold')).status, 503)
+  const isKeptOff = async () => await shareAmongProcesses(a.databasePath, () => {}).then(({ release }) => { release() }, () => true)
+  await until(isKeptOff, 'that it has noticed')
+  // Each trial takes as long as a view may be acted on.
+  for (let trial = 0; trial < 2; trial++) {
+    await t.rejects(shareAmongProcesses(a.databasePath, () => {}), { name: 'DatabaseInUse' })
+    t.equal((await a.ask('/api/v1/jobs/cached')).status, 200)
+  }
+  await a.sql('ALTER TABLE Elsewhere RENAME TO JobExecutionLog; ALTER TABLE Away RENAME TO CacheEpoch')
+  t.equal((await a.ask('/api/v1/jobs/cold')).status, 200)
+  const { release } = await shareAmongProcesses(a.databasePath, () => t.fail('not alone'))
+  release()
+  t.match(await cacheOf(a), { mode: 'on' })
+})

@@ -1,0 +1,217 @@
+import t, { type Test } from 'tap'
+import { type Json, startService } from '../helpers/service.ts'
+import { token, type TokenClaims } from '../helpers/tokens.ts'
+import { until } from '../helpers/until.ts'
+import { openRemoteWorker } from '../http/remote-worker.ts'
+import { insertRows } from '../http/rows.ts'
+import { sendAlone } from './raw-http.ts'
+
+/*
+ * Every route of the OpenAPI document, asked about another tenant's job in every state, in every way that a request can
+ * be conditional or wrong: the bytes of the answer are those for an id that never was.
+ */
+
+const service = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '86400' })
+const { ask, submit } = service
+const port = Number(new URL(service.url).port)
+
+const allScopes = 'jobs:read jobs:write jobs:work'
+const owner = { sub: 'ann', tenant: 'acme', scope: allScopes, expiresIn: 3_600_000 }
+const stranger = { sub: 'bob', tenant: 'globex', scope: allScopes, expiresIn: 3_600_000 }
+
+const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
+
+type Operation = { path: string, method: string, scope: string, takesBody: boolean }
+
+const scopeOf = (path: string, method: string) => {
+  if (path.startsWith('/api/v1/worker/')) return 'jobs:work'
+  return method === 'GET' ? 'jobs:read' : 'jobs:write'
+}
+
+const operations: Operation[] = Object.entries<Json>(document.paths).filter(([path]) => path.startsWith('/api/')).flatMap(([path, item]) =>
+  Object.keys(item).map(name => name.toUpperCase()).map(method => ({ path, method, scope: scopeOf(path, method), takesBody: method !== 'GET' })))
+const ofJobs = operations.filter(({ path }) => path.includes('{'))
+
+type Asked = { method: string, target: string, headers?: Record<string, string>, body?: string }
+
+/** The bytes of an answer, but for its date. */
+const bytesOf = async ({ method, target, headers = {}, body = '' }: Asked, bearer: string | null): Promise<string> => {
+  const lines = Object.entries({ host: 'x', connection: 'close', ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }), ...headers }).map(([name, value]) => `${name}: ${value}`)
+  if (method !== 'GET' && method !== 'HEAD') lines.push(`content-length: ${body.length}`)
+  const { bytes } = await sendAlone(port, [`${method} ${target} HTTP/1.1`, ...lines, '', body].join('\r\n'))
+  return bytes.toString('latin1').replace(/\r\nDate: [^\r]*/, '')
+}
+
+const statusOf = (bytes: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(bytes)?.[1])
+
+const json = { 'content-type': 'application/json' }
+const bodies: Array<Pick<Asked, 'headers' | 'body'>> = [
+  {}, { headers: json, body: '{}' }, { headers: json, body: '{"percent":50}' }, { headers: json, body: '{"result":1}' }, { headers: json, body: '{"resultUrl":"https://example.org/"}' },
+  { headers: json, body: '{"error":{"code":"E","message":"e"}}' }, { headers: json, body: '{"more":1}' }, { headers: json, body: '{' }, { headers: { 'content-type': 'text/plain' }, body: 'bytes' }
+]
+
+/** Every way to ask one route about one job, with what only its owner can know. */
+const waysToAsk = ({ path, method, takesBody }: Operation, jobId: string, { eTag, leaseToken }: Known): Asked[] => {
+  const target = path.replace(/\{\w+\}/, jobId)
+  const leases = path.startsWith('/api/v1/worker/') ? [{}, { 'lease-token': leaseToken }, { 'lease-token': 'guessed' }] : [{}]
+  if (!takesBody) {
+    const conditions = [{}, { 'if-none-match': eTag }, { 'if-none-match': '*' }, { 'if-none-match': `W/${eTag}, "x"` }, { range: 'bytes=0-1' }, { range: 'bytes=99999-' }, { range: 'bytes=0-1', 'if-range': eTag }, { accept: 'application/problem+json' }, { accept: 'text/html' }]
+    const queries = path.endsWith('/result') ? ['', '?partial=true', '?partial=true&offset=1', '?partial=true&offset=999999', '?offset=x', '?ids=a'] : ['', '?partial=true']
+    return ['GET', 'HEAD'].flatMap(method => queries.flatMap(query => conditions.flatMap(headers => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease } })))))
+  }
+  const queries = method === 'PUT' ? ['', '?offset=0', '?offset=3', '?offset=-1'] : ['']
+  return queries.flatMap(query => bodies.flatMap(({ headers = {}, body = '' }) => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease }, body }))))
+}
+
+type Known = { eTag: string, leaseToken: string }
+
+const worker = openRemoteWorker(t, service)
+let types = 0
+
+const queued = async (type = `of-acme-${++types}`) => ({ type, jobId: await submit(type, { secret: 1 }, { claims: owner }) })
+const running = async () => {
+  const { type, jobId } = await queued()
+  const { leaseToken } = await worker.claim(type)
+  return { jobId, leaseToken }
+}
+
+/** Jobs of acme in every state that there is; each with its lease, where it had one. */
+const states: Record<string, () => Promise<{ jobId: string, leaseToken?: string }>> = {
+  queued,
+  running,
+  'running, with bytes': async () => {
+    const lease = await running()
+    await worker.append(lease, 0, 'secret bytes')
+    return lease
+  },
+  'told to stop': async () => {
+    const lease = await running()
+    await ask(`/api/v1/jobs/${lease.jobId}/cancel`, { method: 'POST', claims: owner })
+    return lease
+  },
+  'succeeded with a result': async () => {
+    const lease = await running()
+    await worker.completeWith(lease, Buffer.from('the secret result'))
+    return lease
+  },
+  'succeeded with a result elsewhere': async () => {
+    const jobId = `elsewhere-${++types}`
+    await insertRows(service, { jobId, status: 'Succeeded', tenant: 'acme', resultUrl: 'https://example.org/secret' })
+    return { jobId }
+  },
+  failed: async () => {
+    const lease = await running()
+    await worker.fail(lease)
+    return lease
+  },
+  cancelled: async () => {
+    const { jobId } = await queued()
+    await ask(`/api/v1/jobs/${jobId}/cancel`, { method: 'POST', claims: owner })
+    return { jobId }
+  },
+  erased: async () => {
+    const { jobId } = await queued()
+    await ask(`/api/v1/jobs/${jobId}/cancel`, { method: 'POST', claims: owner })
+    await ask(`/api/v1/jobs/${jobId}`, { method: 'DELETE', claims: owner })
+    return { jobId }
+  }
+}
+
+const contents = () => service.sql("SELECT * FROM JobExecutionLog WHERE tenant = 'acme' ORDER BY jobId; SELECT * FROM JobQueue ORDER BY jobId")
+
+/** As long as the other, and of no job. */
+const unknownLike = (jobId: string) => jobId.replace(/^.{8}/, 'ffffffff')
+
+const expectAlike = async (t: Test, jobId: string, known: Known, bearer: string | null, asked: Operation[], statuses: readonly number[]) => {
+  let count = 0
+  for (const operation of asked) {
+    for (const way of waysToAsk(operation, jobId, known)) {
+      const unknown = { ...way, target: way.target.replace(jobId, unknownLike(jobId)) }
+      const [ofJob, ofNone] = [await bytesOf(way, bearer), await bytesOf(unknown, bearer)]
+      const same = ofJob.replaceAll(jobId, unknownLike(jobId)) === ofNone
+      if (!same || !statuses.includes(statusOf(ofJob))) t.same(ofJob, ofNone, `${way.method} ${way.target} ${JSON.stringify(way.headers)} ${way.body ?? ''}`)
+      count++
+    }
+  }
+  t.ok(count > 20, `${count} pairs of requests`)
+}
+
+for (const [state, make] of Object.entries(states)) {
+  t.test(`a job of another tenant that is ${state} answers every route as one that never was, and is not touched`, async t => {
+    const { jobId, leaseToken = 'none' } = await make()
+    const expected = state === 'erased' ? 410 : 200
+    const eTag = await until(async () => {
+      const answer = await ask(`/api/v1/jobs/${jobId}`, { claims: owner })
+      return answer.status === expected && (answer.headers.get('etag') ?? '"none"')
+    }, 'the owner to see it')
+    const before = await contents()
+    // 400 for what is wrong whoever asks.
+    await expectAlike(t, jobId, { eTag, leaseToken }, token(stranger), ofJobs, [404, 400, 415])
+    t.equal(await contents(), before, 'not a column has changed')
+    const asOwner = await bytesOf({ method: 'GET', target: `/api/v1/jobs/${jobId}` }, token(owner))
+    t.equal(statusOf(asOwner), expected, 'there was something to hide')
+  })
+}
+
+t.test('without a token, and without the scope of a route, no job is told from none', async t => {
+  const { jobId, leaseToken } = await running()
+  const eTag = (await ask(`/api/v1/jobs/${jobId}`, { claims: owner })).headers.get('etag') ?? ''
+  const before = await contents()
+  await expectAlike(t, jobId, { eTag, leaseToken }, null, ofJobs, [401])
+  await expectAlike(t, jobId, { eTag, leaseToken }, 'garbage', ofJobs, [401])
+  for (const scope of ['jobs:read', 'jobs:write', 'jobs:work']) {
+    const others = `${allScopes} jobs:admin`.replace(scope, '')
+    await expectAlike(t, jobId, { eTag, leaseToken }, token({ ...owner, scope: others }), ofJobs.filter(operation => operation.scope === scope), [403])
+  }
+  t.equal(await contents(), before)
+})
+
+t.test('every route asks for a token, and for one scope', async t => {
+  t.ok(operations.length >= 17)
+  for (const { path, method, scope } of operations) {
+    const asked = { method, target: path.replace(/\{\w+\}/, 'nobody'), headers: json, body: '{}' }
+    const status = async (claims: TokenClaims | null) => statusOf(await bytesOf(asked, claims === null ? null : token(claims)))
+    t.equal(await status(null), 401, `${method} ${path} without a token`)
+    t.equal(await status({ scope: '' }), 403, `${method} ${path} without a scope`)
+    t.equal(await status({ scope: `${allScopes} jobs:admin`.replace(scope, '') }), 403, `${method} ${path} with all but ${scope}`)
+    t.notOk([401, 403].includes(await status({ scope })), `${method} ${path} with ${scope}`)
+  }
+})
+
+t.test('lists, bulk reads and claims tell of the own tenant alone', async t => {
+  const { type, jobId } = await queued()
+  const as = (claims: TokenClaims, target: string, more: Partial<Asked> = {}) => bytesOf({ method: 'GET', target, ...more }, token(claims))
+  for (const query of ['', `?type=${type}`, '?status=Queued', '?limit=200', `?type=${type}&status=Queued`]) {
+    t.notMatch(await as(stranger, `/api/v1/jobs${query}`), jobId, query)
+    t.equal(await as(stranger, `/api/v1/jobs?type=${type}`), (await as(stranger, '/api/v1/jobs?type=no-such-type')), 'a type of theirs is a type of nobody')
+  }
+  t.match(await as(owner, `/api/v1/jobs?type=${type}`), jobId)
+  for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`]) {
+    const unknown = unknownLike(jobId)
+    t.equal((await as(stranger, `/api/v1/jobs?ids=${ids}`)).replaceAll(jobId, unknown), await as(stranger, `/api/v1/jobs?ids=${ids.replaceAll(jobId, unknown)}`), ids)
+  }
+  // The place in the list that another tenant's page ends at is no way into it.
+  await queued(type)
+  const { nextCursor } = await service.askJson(`/api/v1/jobs?type=${type}&limit=1`, { claims: owner })
+  t.ok(nextCursor)
+  t.notMatch(await as(stranger, `/api/v1/jobs?type=${type}&cursor=${nextCursor}`), jobId)
+  const claim = { method: 'POST', headers: json, body: JSON.stringify({ types: [type] }) }
+  t.equal(statusOf(await as(stranger, '/api/v1/worker/claim', claim)), 204)
+  t.equal(await as(stranger, '/api/v1/worker/claim', claim), await as(stranger, '/api/v1/worker/claim', { ...claim, body: '{"types":["no-such-type"]}' }))
+  t.equal(statusOf(await as(owner, '/api/v1/worker/claim', claim)), 200)
+})
+
+t.test('a lease of one\'s own opens no job of another tenant', async t => {
+  const { jobId } = await running()
+  const { jobId: own, type } = { type: 'of-globex', jobId: await submit('of-globex', 1, { claims: stranger }) }
+  const { leaseToken } = await worker.claim(type)
+  const before = await contents()
+  const workers = ofJobs.filter(({ scope }) => scope === 'jobs:work')
+  await expectAlike(t, jobId, { eTag: '"x"', leaseToken }, token(stranger), workers, [404, 400, 415])
+  t.equal(await contents(), before)
+  t.equal(statusOf(await bytesOf({ method: 'POST', target: `/api/v1/worker/jobs/${own}/progress`, headers: { ...json, 'lease-token': leaseToken }, body: '{}' }, token(stranger))), 200, 'it opens its own')
+})
+
+t.test('after all of it no error is in the log', async t => {
+  t.same(service.logs.filter(line => line.level >= 50), [])
+})

@@ -1,0 +1,131 @@
+import { generateKeyPairSync } from 'node:crypto'
+import t, { type Test } from 'tap'
+import { type Service, startService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
+import { serveKeys, toJwk } from './served-keys.ts'
+import { signed } from './signing.ts'
+
+/*
+ * Key sets that change, fail, or answer nonsense, and what is remembered of the tokens that they verified.
+ */
+
+const key = (kid: string) => ({ kid, ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) })
+const start = (t: Test, JWKS_URL: string) => startService(t, { WORKERS: '0', JWT_SECRET: '', JWKS_URL })
+const ask = ({ url }: Service, token: string) => fetch(`${url}/api/v1/jobs/nobody`, { headers: { authorization: `Bearer ${token}` } })
+const statusOf = async (service: Service, token: string): Promise<number> => (await ask(service, token)).status
+const tokenOf = ({ kid, privateKey }: ReturnType<typeof key>, claims = {}) => signed({ alg: 'ES256', key: privateKey, header: { kid }, claims })
+
+const realNow = Date.now
+/** Sets the clock of this process, and of what it tests, forward. */
+const forward = (t: Test, ms: number) => {
+  Date.now = () => realNow() + ms
+  t.teardown(() => { Date.now = realNow })
+}
+
+t.test('whatever a server of keys answers, it is 503 with Retry-After, never 500, and no way in', async t => {
+  const one = key('one')
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const attackers = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const answers: Record<string, Parameters<typeof server.answerWith>[0]> = {
+    'a failure': response => { response.writeHead(500).end('{"keys":[]}') },
+    nothing: response => { response.end() },
+    'no JSON': response => { response.end('<html>') },
+    'JSON that is no set': response => { response.end('{"keys":7}') },
+    'a list': response => { response.end('[]') },
+    null: response => { response.end('null') },
+    'a set of what are no keys': response => { response.end('{"keys":[7,null,"x"]}') },
+    'a redirect': response => { response.writeHead(302, { location: attackers.url }).end() },
+    'a broken connection': response => { response.destroy() },
+    'a body that breaks off': response => {
+      response.writeHead(200, { 'content-length': '100' }).write('{"keys"')
+      setImmediate(() => { response.destroy() })
+    },
+    'a damaged key': response => { response.end(JSON.stringify({ keys: [{ kty: 'EC', crv: 'P-256', kid: 'one', x: 'AA', y: 'AA' }] })) }
+  }
+  let minutes = 0
+  for (const [what, answer] of Object.entries(answers)) {
+    // As if the set before were too old to be used.
+    forward(t, ++minutes * 11 * 60_000)
+    server.answerWith(answer)
+    const reply = await ask(service, tokenOf(one, { exp: 9_999_999_999 }))
+    t.equal(reply.status, 503, what)
+    t.match(reply.headers.get('retry-after'), /^[1-5]$/, what)
+    t.match(await reply.json(), { code: 'STORE_UNAVAILABLE' })
+  }
+  t.equal(attackers.fetches(), 0, 'a redirect is not followed')
+  server.answerKeys()
+  forward(t, ++minutes * 11 * 60_000)
+  t.equal(await statusOf(service, tokenOf(one, { exp: 9_999_999_999 })), 404, 'it works again')
+  t.same(service.logs.filter(({ msg }) => msg === 'the request failed'), [])
+})
+
+t.test('a server of keys that is silent is given up, and nobody else waits for it', async t => {
+  const one = key('one')
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  server.answerWith(() => {})
+  const service = await start(t, server.url)
+  const waiting = [1, 2, 3].map(() => ask(service, tokenOf(one)))
+  await until(() => server.fetches() === 1, 'the question')
+  t.equal((await fetch(`${service.url}/livez`)).status, 200)
+  t.equal(await statusOf(service, 'garbage'), 401)
+  t.same((await Promise.all(waiting)).map(answer => answer.status), [503, 503, 503])
+  t.equal(server.fetches(), 1, 'one question for all')
+})
+
+t.test('while the set is out of reach, keys that are known go on for their time', async t => {
+  const one = key('one')
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const [first, second] = [tokenOf(one), tokenOf(one, { tenant: 'other' })]
+  t.equal(await statusOf(service, first), 404)
+  server.answerWith(response => { response.destroy() })
+  t.equal(await statusOf(service, first), 404, 'remembered')
+  t.equal(await statusOf(service, second), 404, 'never seen, by a key that is known')
+  forward(t, 5 * 60_000)
+  t.equal(await statusOf(service, tokenOf(one, { exp: 9_999_999_999 })), 404, 'minutes later')
+  t.equal(server.fetches(), 1)
+})
+
+t.test('a remembered token ends with its key, at the latest after half a minute', async t => {
+  const [one, two] = [key('one'), key('two')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const [old, fresh] = [tokenOf(one, { exp: 9_999_999_999 }), tokenOf(two, { exp: 9_999_999_999 })]
+  t.equal(await statusOf(service, old), 404)
+  server.keys.splice(0, 1, toJwk(two.publicKey, 'two'))
+  forward(t, 29_000)
+  t.equal(await statusOf(service, old), 404, 'within the time')
+  forward(t, 31_000)
+  t.equal(await statusOf(service, fresh), 404, 'the new key is fetched')
+  t.equal(await statusOf(service, old), 401, 'and with that the old one is gone')
+})
+
+t.test('a changed set forgets every token at once, those within their time too', async t => {
+  const [one, two, three] = [key('one'), key('two'), key('three')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'), toJwk(two.publicKey, 'two'))
+  const service = await start(t, server.url)
+  const exp = 9_999_999_999
+  t.equal(await statusOf(service, tokenOf(two, { exp })), 404)
+  forward(t, 25_000)
+  const late = tokenOf(one, { exp })
+  t.equal(await statusOf(service, late), 404)
+  server.keys.splice(0, 1, toJwk(three.publicKey, 'three'))
+  forward(t, 31_000)
+  t.equal(await statusOf(service, late), 404, 'remembered six seconds ago')
+  t.equal(await statusOf(service, tokenOf(three, { exp })), 404)
+  t.equal(await statusOf(service, late), 401)
+  t.equal(await statusOf(service, tokenOf(two, { exp })), 404, 'a key that stayed is as good as before')
+})
+
+t.test('a key that takes the name of another does not inherit its tokens', async t => {
+  const [one, other] = [key('same'), key('same')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'same'))
+  const service = await start(t, server.url)
+  const old = tokenOf(one, { exp: 9_999_999_999 })
+  t.equal(await statusOf(service, old), 404)
+  server.keys.splice(0, 1, toJwk(other.publicKey, 'same'))
+  forward(t, 601_000)
+  t.equal(await statusOf(service, old), 401)
+  t.equal(await statusOf(service, tokenOf(other, { exp: 9_999_999_999 })), 404)
+})

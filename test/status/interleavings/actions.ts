@@ -1,0 +1,159 @@
+import fc from 'fast-check'
+import { ServiceFailure } from '../../../src/errors.ts'
+import { createHop, type Fate, fates, storeDown } from './surroundings.ts'
+import { type JobName, jobNames, openWorld, type World, type WorldNeeds } from './world.ts'
+
+/*
+ * What readers, writers and bad luck do: a few clients, each of which does one thing after another. When anything
+ * starts, and who goes on, the scheduler chooses.
+ */
+
+type NodeIndex = 0 | 1
+
+/** `seen`: what was revealed to anybody; `committed`: the newest there is; `forged`: one that there may be later. */
+const floors = ['none', 'seen', 'committed', 'forged'] as const
+
+type Action =
+  | { do: 'read', node: NodeIndex, job: JobName, floor: typeof floors[number] }
+  | { do: 'read-many' | 'list', node: NodeIndex }
+  | { do: 'find' | 'write' | 'write-outdating', node: NodeIndex, job: JobName }
+  | { do: 'write-foreign' | 'evict', job: JobName }
+  | { do: 'relay', node: NodeIndex }
+  | { do: 'flush' | 'save' | 'roll-back' }
+
+const node = fc.constantFrom<NodeIndex>(0, 1)
+// Mostly one, so that they meet.
+const job = fc.constantFrom<JobName>('a', 'a', 'a', 'b')
+
+const anyAction: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ do: fc.constant('read'), node, job, floor: fc.constantFrom('none', 'none', 'none', ...floors) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('read-many', 'list'), node }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('find'), node, job }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('write'), node, job }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('write-outdating', 'write-outdating', 'write-foreign'), node, job }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('evict'), job }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('relay'), node }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('flush', 'save', 'roll-back', 'roll-back') }) }
+)
+
+const anyFate = fc.constantFrom<Fate>('answered', 'answered', 'answered', 'answered', 'answered', ...fates)
+
+export type Script = { clients: Action[][], fates: Fate[], outages: boolean[], jumps: number[], lag: number, isWarm: boolean }
+
+/** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `jumps`: of time, in ms; `lag`: of one node, in steps; `isWarm`: the job is in the cache before anything else happens. */
+export const anyScript: fc.Arbitrary<Script> = fc.record({
+  clients: fc.array(fc.array(anyAction, { minLength: 1, maxLength: 5, size: 'max' }), { minLength: 2, maxLength: 6, size: 'max' }),
+  fates: fc.oneof(fc.constant<Fate[]>([]), fc.array(anyFate, { maxLength: 16, size: 'max' })),
+  outages: fc.oneof({ weight: 3, arbitrary: fc.constant<boolean[]>([]) }, { weight: 1, arbitrary: fc.array(fc.boolean(), { maxLength: 6 }) }),
+  jumps: fc.array(fc.constantFrom(0, 0, 0, 300, 1200), { maxLength: 30, size: 'max' }),
+  lag: fc.constantFrom(0, 0, 30),
+  isWarm: fc.boolean()
+})
+
+const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jobId: string): number => {
+  switch (floor) {
+    case 'none': return 0
+    case 'seen': return revealedOf(jobId)
+    case 'committed': return record.versionOf(jobId)
+    case 'forged': return record.changeLog.head() + 1
+  }
+}
+
+const act = async (world: World, action: Action, who: string): Promise<void> => {
+  const { nodes, record, idOf, jobIds, begin, reveal, find } = world
+  const jobId = 'job' in action ? idOf(action.job) : ''
+  switch (action.do) {
+    case 'read': {
+      const floor = floorOf(world, action.floor, jobId)
+      const end = begin(who, jobId, floor)
+      return end(await nodes[action.node].readStatus(jobId, floor))
+    }
+    case 'read-many': case 'list': {
+      const ends = jobIds.map(jobId => begin(who, jobId))
+      const { readMany, exposeMany } = nodes[action.node]
+      const entries = action.do === 'read-many' ? await readMany(jobIds) : await exposeMany(jobIds.map(jobId => record.lookUp(jobId)))
+      return entries.forEach((entry, index) => { ends[index]?.(entry) })
+    }
+    case 'find': {
+      const end = begin(who, jobId)
+      return end(await nodes[action.node].expose(await find(jobId)))
+    }
+    case 'write': {
+      const { version } = await nodes[action.node].expose(record.commit(jobId))
+      return reveal(jobId, version)
+    }
+    case 'write-outdating': {
+      record.commit(jobId)
+      const version = record.versionOf(jobId)
+      await nodes[action.node].outdate(jobId, version)
+      return reveal(jobId, version)
+    }
+    case 'write-foreign':
+      record.commit(jobId)
+      return
+    case 'evict': return await world.evict(jobId)
+    case 'relay': return await world.relay(action.node)
+    case 'flush': return await world.flush()
+    case 'save': return await world.save()
+    case 'roll-back': return await world.rollBack()
+  }
+}
+
+const ticksMax = 300
+// When little has come of a long time, more of it passes.
+const impatientTicks = 60
+
+// What a request may fail with: then nothing was revealed.
+const isRefusal = (error: unknown) => error === storeDown || error instanceof ServiceFailure
+
+export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'lag'> & { scheduler: fc.Scheduler, script: Script }
+
+/** Plays a script to its end, and asks every node once more. Returns what was wrong. */
+export const play = async ({ scheduler, script, ...needs }: Play): Promise<string[]> => {
+  const hop = createHop(scheduler)
+  const { onEvent } = needs
+  const world = openWorld({ ...needs, hop, fates: script.fates, outages: script.outages, lag: script.lag })
+  const { wrongs, time } = world
+  const jumps = [...script.jumps]
+  let open = 0
+
+  const passTime = async (isNeeded: () => boolean) => {
+    for (let tick = 0; tick < ticksMax && isNeeded() && time.isAwaited(); tick++) {
+      await hop('time passes')
+      time.pass(jumps.shift() ?? (tick < impatientTicks ? 0 : 200))
+    }
+  }
+  const start = async (action: Action, who: string) => {
+    open++
+    await hop(`${who} starts`)
+    await act(world, action, who).catch((error: Error) => {
+      if (isRefusal(error)) onEvent('unanswered')
+      else wrongs.push(`${who}: ${error.message}`)
+    })
+    open--
+  }
+  const follow = async (actions: readonly Action[], client: number) => {
+    for (const [index, action] of actions.entries()) await start(action, `${client}.${index} ${action.do}`)
+  }
+  const settle = async () => {
+    void passTime(() => open > 0)
+    await scheduler.waitIdle()
+  }
+
+  world.record.commit(world.idOf('a'))
+  void world.start()
+  if (script.isWarm) {
+    void passTime(() => !world.isOn())
+    await scheduler.waitIdle()
+    void start({ do: 'read', node: 0, job: 'a', floor: 'none' }, 'first reader')
+    await settle()
+  }
+  await world.save()
+  for (const [index, actions] of script.clients.entries()) void follow(actions, index)
+  await settle()
+  for (const node of [0, 1] as const) {
+    for (const job of jobNames) void start({ do: 'read', node, job, floor: 'none' }, `last reader of ${job} on ${node}`)
+  }
+  await settle()
+  return open === 0 ? wrongs : [...wrongs, `${open} were never answered`]
+}

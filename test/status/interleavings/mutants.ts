@@ -1,0 +1,100 @@
+import type { StatusCache } from '../../../src/cache/status-cache.ts'
+import { type Mutant, placements } from './world.ts'
+
+/*
+ * The code with one rule broken at a time, in ways that look harmless.
+ */
+
+const forced = 'forced'
+
+/** Puts the entry into the cell, unless a newer one is there. */
+const setIfNewer = async (cache: StatusCache, ...[epoch, entry]: Parameters<StatusCache['expose']>) => {
+  const leased = await cache.lease(epoch, entry.jobId, forced)
+  await cache.expose(epoch, entry, leased.kind === 'token' ? leased.token : null)
+}
+
+const joinRunning = <Value>(load: (key: string) => Promise<Value>): ((key: string) => Promise<Value>) => {
+  const running = new Map<string, Promise<Value>>()
+  return key => {
+    const found = running.get(key)
+    if (found !== undefined) return found
+    const loading = load(key).finally(() => { running.delete(key) })
+    running.set(key, loading)
+    return loading
+  }
+}
+
+const everywhere = placements
+
+export const mutants = {
+  'set-if-newer in place of expose': {
+    placements: everywhere,
+    cache: cache => ({ ...cache, expose: (...args) => setIfNewer(cache, ...args) })
+  },
+  'a fill without looking at the token': {
+    placements: everywhere,
+    cache: cache => ({
+      ...cache,
+      expose: async (epoch, entry, token) => await (token === null ? cache.expose(epoch, entry, null) : setIfNewer(cache, epoch, entry, token))
+    })
+  },
+  'exposing leaves tokens alone': {
+    placements: everywhere,
+    cache: cache => ({
+      ...cache,
+      expose: async (epoch, entry, token) => {
+        if (token !== null || (await cache.get(epoch, entry.jobId)).kind === 'hit') await cache.expose(epoch, entry, token)
+      }
+    })
+  },
+  'outdating leaves tokens alone': {
+    placements: everywhere,
+    cache: cache => ({
+      ...cache,
+      outdate: async (epoch, jobId, version) => {
+        if ((await cache.get(epoch, jobId)).kind === 'hit') await cache.outdate(epoch, jobId, version)
+      }
+    })
+  },
+  'a read that runs is joined': {
+    placements: everywhere,
+    readStatus: readStatus => {
+      const joined = joinRunning(async jobId => await readStatus(jobId, 0))
+      return async (jobId, floor) => {
+        const entry = await joined(jobId)
+        return entry.version >= floor ? entry : await readStatus(jobId, floor)
+      }
+    }
+  },
+  'floors are not asked about': {
+    placements: everywhere,
+    readStatus: readStatus => jobId => readStatus(jobId, 0)
+  },
+  'a failed command trips nothing, and counts as done': {
+    placements: everywhere,
+    epoch: epoch => {
+      let failures = 0
+      return {
+        view: () => failures > 0 && failures-- > 0 ? { ...epoch.view(), mode: 'off' } : epoch.view(),
+        trip: () => { failures++ },
+        awaitQuiet: () => Promise.resolve(true)
+      }
+    }
+  },
+  'the epoch stays after a lost reply': {
+    placements: ['memory'],
+    epochId: () => 'always'
+  },
+  'a lost connection trips nothing': {
+    placements: ['memory'],
+    isDeafToDisconnects: true
+  },
+  'nobody waits for those who act on the old epoch': {
+    placements: ['shared'],
+    epoch: epoch => ({ ...epoch, awaitQuiet: () => Promise.resolve(epoch.view().mode === 'off') })
+  },
+  'from off to on without warm': {
+    placements: ['shared'],
+    rows: rows => ({ ...rows, advance: (seen, _mode, runId) => rows.advance(seen, 'on', runId) })
+  }
+} as const satisfies Record<string, Mutant>

@@ -1,0 +1,211 @@
+import { createRelay } from '../../../src/background/relay.ts'
+import { createMemoryCache } from '../../../src/cache/memory-cache.ts'
+import type { StatusCache } from '../../../src/cache/status-cache.ts'
+import { type CoherenceNeeds, createCoherence } from '../../../src/status/coherence.ts'
+import { createFixedEpoch, type Epoch } from '../../../src/status/epoch.ts'
+import type { ReadStatus } from '../../../src/status/read-status.ts'
+import type { EpochRowStore } from '../../../src/store/cache-epoch.ts'
+import { createRows, openSharedEpoch } from './agreement.ts'
+import { copyCells, putCells } from './cells.ts'
+import { createDistantCache, createNetwork, createRecord, createTime, type Fate, type Hop, storeDown, toEntry } from './surroundings.ts'
+import { createWitness } from './witness.ts'
+
+/*
+ * Two nodes of the real code on one record and one cache: of one process with the cache in its memory, or two processes
+ * that share a server, each with its own epoch, connection and clock's timers.
+ */
+
+export const jobNames = ['a', 'b'] as const
+export type JobName = typeof jobNames[number]
+
+export const placements = ['memory', 'shared'] as const
+export type Placement = typeof placements[number]
+
+/** Where the code can be made worse on purpose, and where that shows. */
+export type Mutant = {
+  placements: readonly Placement[]
+  /** What a command does to the cells. */
+  cache?: (cache: StatusCache) => StatusCache
+  readStatus?: (readStatus: ReadStatus) => ReadStatus
+  epoch?: (epoch: Epoch) => Epoch
+  rows?: (rows: EpochRowStore) => EpochRowStore
+  epochId?: () => string
+  isDeafToDisconnects?: boolean
+}
+
+type NodeNeeds = Omit<CoherenceNeeds, 'toEntry'>
+
+const forwardTo = <Target extends object>(target: () => Target): Target =>
+  new Proxy({}, { get: (_, key) => Reflect.get(target(), key) as unknown }) as Target
+
+const openNode = (current: () => NodeNeeds) => createCoherence({
+  toEntry,
+  cache: forwardTo(() => current().cache),
+  epoch: forwardTo(() => current().epoch),
+  find: jobId => current().find(jobId),
+  findVersion: jobId => current().findVersion(jobId),
+  randomId: () => current().randomId(),
+  onRead: source => { current().onRead(source) }
+})
+
+/**
+ * Two nodes that outlive the worlds they work in, one after the other: what a reader remembers takes a millisecond to
+ * set up, which is more than a whole run. So that nothing of it is met again, each world has jobs of its own.
+ */
+export const openNodes = () => {
+  let worlds = 0
+  let needs: readonly NodeNeeds[] = []
+  const needsOf = (index: number) => (): NodeNeeds => {
+    const found = needs[index]
+    if (found === undefined) throw new Error('a node without a world')
+    return found
+  }
+  return {
+    nodes: [openNode(needsOf(0)), openNode(needsOf(1))] as const,
+    /** Returns the number of the world. */
+    moveTo: (next: readonly [NodeNeeds, NodeNeeds]): number => {
+      needs = next
+      return worlds++
+    }
+  }
+}
+
+export type Nodes = ReturnType<typeof openNodes>
+
+export type WorldNeeds = {
+  nodes: Nodes
+  hop: Hop
+  /** Of the commands to the cache; without more of them all is well. */
+  fates: readonly Fate[]
+  /** For each read of the store, whether it fails; without more of them none does. */
+  outages: readonly boolean[]
+  /** Of the second node's timers, in steps. */
+  lag: number
+  placement: Placement
+  mutant: Partial<Mutant>
+  onEvent: (event: string) => void
+}
+
+const createStore = (hop: Hop, outages: readonly boolean[]) => {
+  const record = createRecord()
+  const ahead = [...outages]
+  const ask = async <Value>(name: string, query: () => Value): Promise<Value> => {
+    await hop(`${name} begins`)
+    const value = query()
+    await hop(`${name} ends`)
+    if (ahead.shift() === true) throw storeDown
+    return value
+  }
+  return {
+    record,
+    find: (jobId: string) => ask(`find ${jobId}`, () => record.lookUp(jobId)),
+    findVersion: (jobId: string) => ask(`find version of ${jobId}`, () => record.versionOf(jobId) || undefined)
+  }
+}
+
+type Sharing = { epoch: Epoch, start: () => Promise<void>, disconnect: () => void }
+
+const createIds = (mutant: Partial<Mutant>) => {
+  let ids = 0
+  const epochs = new Set<string>()
+  return {
+    epochs,
+    token: () => `token-${ids++}`,
+    epoch: () => {
+      const id = mutant.epochId?.() ?? `epoch-${ids++}`
+      epochs.add(id)
+      return id
+    }
+  }
+}
+
+export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, onEvent }: WorldNeeds) => {
+  const { record, find, findVersion } = createStore(hop, outages)
+  const witness = createWitness(record.versionOf)
+  const cells = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 50 })
+  const time = createTime(hop)
+  const ids = createIds(mutant)
+  const fatesAhead = [...fates]
+  const createWay = () => createNetwork({ hop, nextFate: () => fatesAhead.shift() ?? 'answered', onEvent })
+  let servers = 0
+
+  const sharing = (network: ReturnType<typeof createWay>, node: string, lag: number): Sharing => {
+    const epoch = openSharedEpoch({ node, rows, network, time, lag, randomId: ids.epoch, server: () => `server-${servers}`, onEvent })
+    return { epoch, start: epoch.start, disconnect: () => { epoch.disconnect('disconnected') } }
+  }
+  const together = (): Sharing => {
+    const epoch = createFixedEpoch(ids.epoch)
+    return { epoch, start: () => Promise.resolve(), disconnect: () => { epoch.trip(epoch.view(), 'disconnected') } }
+  }
+
+  const ways = [createWay(), createWay()] as const
+  const soundRows = createRows(hop, time.now)
+  const rows = mutant.rows?.(soundRows) ?? soundRows
+  const one = together()
+  const sharings = placement === 'memory' ? [one, one] as const : [sharing(ways[0], 'A', 0), sharing(ways[1], 'B', lag)] as const
+  const epochs = sharings.map(({ epoch }) => mutant.epoch?.(epoch) ?? epoch) as [Epoch, Epoch]
+  const needsOf = (index: 0 | 1): NodeNeeds => ({
+    cache: createDistantCache({ network: ways[index], hop, isAtHand: placement === 'memory' }, mutant.cache?.(cells) ?? cells),
+    epoch: epochs[index],
+    find,
+    findVersion,
+    randomId: ids.token,
+    onRead: onEvent
+  })
+  const world = nodes.moveTo([needsOf(0), needsOf(1)])
+  const idOf = (name: JobName) => `${name}.${world}`
+  const jobIds = jobNames.map(idOf)
+
+  const createRelaying = ({ outdate }: Pick<Nodes['nodes'][0], 'outdate'>) => {
+    const relay = createRelay({ changeLog: record.changeLog, outdate, onGap: () => {} })
+    const round = async () => {
+      const committed = jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const)
+      if (await relay() > 0) onEvent('relayed')
+      for (const [jobId, version] of committed) witness.reveal(jobId, version)
+    }
+    let last = Promise.resolve()
+    return (): Promise<void> => {
+      const next = last.then(round)
+      last = next.catch(() => {})
+      return next
+    }
+  }
+  const relays = [createRelaying(nodes.nodes[0]), createRelaying(nodes.nodes[1])] as const
+
+  const hearOfLoss = async (index: 0 | 1) => {
+    await hop('a lost connection is noticed')
+    if (mutant.isDeafToDisconnects !== true) sharings[index].disconnect()
+    ways[index].mend()
+  }
+  let saved: Awaited<ReturnType<typeof copyCells>> = []
+
+  return {
+    nodes: nodes.nodes.map(node => ({ ...node, readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus })) as unknown as Nodes['nodes'],
+    idOf,
+    jobIds,
+    record,
+    find,
+    time,
+    ...witness,
+    start: async () => { await Promise.all(sharings.map(({ start }) => start())) },
+    isOn: () => epochs.every(epoch => epoch.view().mode === 'on'),
+    /** One round of a node after another; after each one it vouches for what had been committed. */
+    relay: (index: 0 | 1): Promise<void> => relays[index](),
+    evict: async (jobId: string) => { for (const epoch of ids.epochs) await cells.outdate(epoch, jobId, Infinity) },
+    flush: () => cells.close(),
+    save: async () => { saved = await copyCells(cells, ids.epochs, jobIds) },
+    /** The cache comes back as another server with what it had saved, and every connection to it is lost. */
+    rollBack: async () => {
+      for (const way of ways) way.cut()
+      servers++
+      onEvent('rolled back')
+      // What is at hand is never seen without its epoch.
+      if (placement === 'memory' && mutant.isDeafToDisconnects !== true) one.disconnect()
+      await putCells(cells, saved)
+      if (placement === 'memory') for (const way of ways) way.mend()
+      else await Promise.all([hearOfLoss(0), hearOfLoss(1)])
+    }
+  }
+}
+
+export type World = ReturnType<typeof openWorld>

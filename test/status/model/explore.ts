@@ -1,0 +1,67 @@
+/*
+ * Looks at every state that a system can come to, the nearest ones first, so that the first story that ends badly is
+ * also a shortest one. States are plain values, never changed; one that has been seen is kept as a short text and the
+ * number of the state it came from, which is enough to tell the story again from the beginning.
+ */
+
+export type System<State> = {
+  initial: State
+  /** Calls `to` with everything that can happen next, and how to tell it. */
+  next: (state: State, to: (told: string, state: State) => void) => void
+  /** What must never be, if this is such a state. */
+  violation: (state: State) => string | null
+  /** The same for two states only if whatever can happen from the one can happen from the other; below 256 each. */
+  encode: (state: State) => number[]
+}
+
+/** `story`: what leads to the violation, step by step. */
+export type Exploration =
+  | { kind: 'holds', states: number }
+  | { kind: 'violated', states: number, story: string[], violation: string }
+
+export const explore = <State>({ initial, next, violation, encode }: System<State>, statesMax: number): Exploration => {
+  const numbers = new Map<string, number>()
+  const parents: number[] = []
+  const keyOf = (state: State) => String.fromCharCode(...encode(state))
+
+  const tell = (last: number): string[] => {
+    const path: number[] = []
+    for (let at = last; at > 0; at = parents[at] ?? 0) path.unshift(at)
+    let state = initial
+    return path.map(number => {
+      let line = ''
+      next(state, (told, reached) => {
+        if (line !== '' || numbers.get(keyOf(reached)) !== number) return
+        line = told
+        state = reached
+      })
+      return line
+    })
+  }
+
+  numbers.set(keyOf(initial), 0)
+  parents.push(0)
+  let frontier: State[] = [initial]
+  let first = 0
+  while (frontier.length > 0) {
+    const reached: State[] = []
+    let found: { at: number, violation: string } | undefined
+    for (const [index, state] of frontier.entries()) {
+      next(state, (_told, after) => {
+        const key = keyOf(after)
+        if (found !== undefined || numbers.has(key)) return
+        const number = numbers.size
+        numbers.set(key, number)
+        parents.push(first + index)
+        reached.push(after)
+        const wrong = violation(after)
+        if (wrong !== null) found = { at: number, violation: wrong }
+      })
+      if (found !== undefined) return { kind: 'violated', states: numbers.size, story: tell(found.at), violation: found.violation }
+      if (numbers.size > statesMax) throw new Error(`more than ${statesMax} states`)
+    }
+    first += frontier.length
+    frontier = reached
+  }
+  return { kind: 'holds', states: numbers.size }
+}

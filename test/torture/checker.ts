@@ -1,0 +1,182 @@
+import type { End, FaultWindow, ForeignWrite, History, Hold, Operation } from './history.ts'
+
+/*
+ * Judges a history. No model of the service and no search: versions are totally ordered, so it is enough to go over
+ * all requests in the order of their ends, and to compare each with the highest version that had been revealed of its job
+ * when it started.
+ */
+
+export type Rule =
+  /** A request that started after a version was revealed was given a lower one. */
+  | 'backward'
+  /** The same of where the job stands, as acknowledgements tell it. */
+  | 'position-backward'
+  /** A change by another program was not seen in time. */
+  | 'late'
+  /** What was acknowledged or shown is not in the database at the end. */
+  | 'lost'
+  /** A job ended in two ways. */
+  | 'two-ends'
+  /** A job of ours did not end, though all was done for it. */
+  | 'unfinished'
+  /** Two workers had the same job at the same time. */
+  | 'two-holders'
+  /** There is a job that nobody was told of: one submission made two. */
+  | 'unknown-job'
+  /** An answer that should not be. */
+  | 'answer'
+  /** An error in the log of a process, or its end. */
+  | 'log'
+
+/** `at`: when it showed, in ms of the history's clock. */
+export type Violation = { rule: Rule, at: number, text: string }
+
+export type Bounds = {
+  /** Within what other programs' changes are to be seen, while nothing is broken. */
+  foreignMs: number
+  /** How long after a fault nothing is judged by that bound. */
+  recoveryMs: number
+}
+
+type ValueOf = (operation: Operation) => number | null
+
+/** What a job was shown to be, since when, and who told; only where that rose. */
+type Rise = { at: number, value: number, by: Operation | null }
+
+// Rises come in the order of time, and there are few of a job: the one that counts is near the end.
+const createRises = (jobCount: number) => {
+  const rises = Array.from({ length: jobCount }, (): Rise[] => [])
+  return {
+    add: (job: number, rise: Rise) => {
+      const last = rises[job]?.at(-1)
+      if (last === undefined || rise.value > last.value) rises[job]?.push(rise)
+    },
+    before: (job: number, at: number): Rise | undefined => {
+      const all = rises[job] ?? []
+      let index = all.length - 1
+      while (index >= 0 && (all[index] as Rise).at >= at) index--
+      return all[index]
+    }
+  }
+}
+
+const tell = ({ kind, node, what, startedAt, endedAt }: Operation) =>
+  `${kind} ${what} at process ${node} from ${startedAt.toFixed(1)} to ${endedAt.toFixed(1)}`
+
+// In the order of the ends: whatever ended before an operation started has been met when its turn comes.
+const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: ValueOf): Violation[] => {
+  const violations: Violation[] = []
+  const rises = createRises(jobs.length)
+  for (const operation of operations) {
+    const value = valueOf(operation)
+    if (value === null) continue
+    const { job, startedAt, endedAt, kind } = operation
+    const floor = kind === 'read' ? rises.before(job, startedAt) : undefined
+    if (floor !== undefined && value < floor.value) {
+      const by = floor.by === null ? '' : `, after ${tell(floor.by)}`
+      violations.push({ rule, at: endedAt, text: `${jobs[job] ?? ''}: ${value} after ${floor.value}: ${tell(operation)}${by}` })
+    }
+    rises.add(job, { at: endedAt, value, by: operation })
+  }
+  return violations
+}
+
+// From when on every reader is to be given this change.
+const visibleBy = ({ committedAt }: ForeignWrite, faults: readonly FaultWindow[], { foreignMs, recoveryMs }: Bounds): number => {
+  let from = committedAt
+  for (const fault of faults) {
+    if (fault.from <= from + foreignMs && fault.until + recoveryMs > from) from = fault.until + recoveryMs
+  }
+  return from + foreignMs
+}
+
+const sweepForeign = ({ jobs, operations, foreignWrites, ...history }: History, bounds: Bounds): Violation[] => {
+  const faults = history.faults.toSorted((a, b) => a.from - b.from)
+  const rises = createRises(jobs.length)
+  const reveals = foreignWrites.map(write => ({ job: write.job, at: visibleBy(write, faults, bounds), value: write.version, by: null }))
+  for (const reveal of reveals.sort((a, b) => a.at - b.at)) rises.add(reveal.job, reveal)
+  const violations: Violation[] = []
+  for (const operation of operations) {
+    const { kind, job, version, startedAt, endedAt } = operation
+    if (kind !== 'read' || version === null) continue
+    const floor = rises.before(job, startedAt)
+    if (floor === undefined || version >= floor.value) continue
+    violations.push({ rule: 'late', at: endedAt, text: `${jobs[job] ?? ''}: ${version}, but ${floor.value} had been committed: ${tell(operation)}` })
+  }
+  return violations
+}
+
+// The highest value that anybody was told of each job, against the database.
+const findLost = ({ jobs, operations, foreignWrites, records }: History): Violation[] => {
+  const violations: Violation[] = []
+  const recordOf = new Map(records.map(record => [record.jobId, record]))
+  const record = jobs.map(jobId => recordOf.get(jobId))
+  const complained = new Set<number>()
+  const complain = (job: number, at: number, text: string) => {
+    if (complained.has(job)) return
+    complained.add(job)
+    violations.push({ rule: 'lost', at, text: `${jobs[job] ?? ''}: ${text}` })
+  }
+  for (const operation of operations) {
+    const { job, version, position, endedAt } = operation
+    const { version: finalVersion, position: finalPosition } = record[job] ?? { version: 0, position: -1 }
+    if (version !== null && version > finalVersion) complain(job, endedAt, `version ${version} was told, the record has ${finalVersion}: ${tell(operation)}`)
+    if (position !== null && position > finalPosition) complain(job, endedAt, `position ${position} was told, the record has ${finalPosition}: ${tell(operation)}`)
+  }
+  for (const { job, version, committedAt } of foreignWrites) {
+    const finalVersion = record[job]?.version ?? 0
+    if (version > finalVersion) complain(job, committedAt, `version ${version} was committed by another program, the record has ${finalVersion}`)
+  }
+  return violations
+}
+
+const findEnds = ({ jobs, operations, records }: History, overAt: number): Violation[] => {
+  const violations: Violation[] = []
+  const indexOf = new Map(jobs.map((jobId, index) => [jobId, index]))
+  const first: Array<{ end: End, text: string } | undefined> = new Array(jobs.length).fill(undefined)
+  const meet = (job: number, end: End, at: number, text: string) => {
+    const known = first[job]
+    first[job] ??= { end, text }
+    if (known !== undefined && known.end !== end) violations.push({ rule: 'two-ends', at, text: `${jobs[job] ?? ''}: ${end} by ${text}, ${known.end} by ${known.text}` })
+  }
+  for (const operation of operations) if (operation.end !== null) meet(operation.job, operation.end, operation.endedAt, tell(operation))
+  for (const { jobId, end } of records) {
+    const job = indexOf.get(jobId)
+    if (job === undefined) violations.push({ rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and nobody was told of it` })
+    else if (end === null) violations.push({ rule: 'unfinished', at: overAt, text: `${jobId} has not ended` })
+    else meet(job, end, overAt, 'its record')
+  }
+  return violations
+}
+
+const findTwoHolders = ({ jobs, holds }: History): Violation[] => {
+  const violations: Violation[] = []
+  const ofJob = Map.groupBy(holds, ({ job }) => job)
+  for (const [job, all] of ofJob) {
+    const inOrder = all.toSorted((a, b) => a.from - b.from)
+    for (const [index, later] of inOrder.entries()) {
+      const clash = inOrder.slice(0, index).find((earlier: Hold) =>
+        earlier.holder !== later.holder && (earlier.until > later.from || earlier.attempt >= later.attempt))
+      if (clash === undefined) continue
+      violations.push({
+        rule: 'two-holders',
+        at: later.from,
+        text: `${jobs[job] ?? ''}: attempt ${clash.attempt} was held from ${clash.from.toFixed(1)} to ${clash.until.toFixed(1)}, attempt ${later.attempt} from ${later.from.toFixed(1)}`
+      })
+    }
+  }
+  return violations
+}
+
+/** Everything in a history that should not have been, in the order of time. */
+export const checkHistory = (history: History, bounds: Bounds): Violation[] => {
+  const overAt = history.operations.at(-1)?.endedAt ?? 0
+  return [
+    ...sweepOperations(history, 'backward', ({ version }) => version),
+    ...sweepOperations(history, 'position-backward', ({ position }) => position),
+    ...sweepForeign(history, bounds),
+    ...findLost(history),
+    ...findEnds(history, overAt),
+    ...findTwoHolders(history)
+  ].sort((a, b) => a.at - b.at)
+}

@@ -1,0 +1,65 @@
+/*
+ * What a run of the torture leaves to be judged. All times are ms of one clock, that of the process that sent the requests:
+ * taken before sending, and after the whole answer was there.
+ */
+
+/** How a job can end. */
+export type End = 'succeeded' | 'failed' | 'cancelled'
+
+/**
+ * A request that was answered. `version` and `position` are what the answer revealed; null: it told nothing of the kind.
+ * Version 0: that there is no such job.
+ */
+export type Operation = {
+  kind: 'read' | 'write'
+  /** Index into `History.jobs`. */
+  job: number
+  startedAt: number
+  endedAt: number
+  version: number | null
+  position: number | null
+  end: End | null
+  /** Which process answered, and to what: for whoever has to find out why. */
+  node: number
+  what: string
+}
+
+/** A change that another program committed; `committedAt` was taken after the commit. */
+export type ForeignWrite = { job: number, version: number, committedAt: number }
+
+/** What a worker was given: the job is its alone from the answer on until the lease it was last told of, or until it gave it up. */
+export type Hold = { job: number, attempt: number, holder: string, from: number, until: number }
+
+/** While something was broken on purpose. */
+export type FaultWindow = { name: string, from: number, until: number }
+
+/** The record of a job when all was over. */
+export type FinalRecord = { jobId: string, version: number, position: number, end: End | null }
+
+/** `operations` in the order of their ends. */
+export type History = {
+  jobs: readonly string[]
+  operations: readonly Operation[]
+  foreignWrites: readonly ForeignWrite[]
+  holds: readonly Hold[]
+  faults: readonly FaultWindow[]
+  records: readonly FinalRecord[]
+}
+
+/** The position of every job that has ended. */
+export const endPosition = 1e9
+
+/*
+ * Acknowledgements to workers name no version. So where a job stands is also told by a number that only rises: the attempt,
+ * and within it the percent; then queued again; then the end.
+ */
+export const toPosition = (state: string, attempt: number, percent: number): number => {
+  if (state === 'queued') return attempt * 1000 + (attempt === 0 ? 0 : 500)
+  if (state === 'running') return attempt * 1000 + percent
+  return endPosition
+}
+
+const ends: readonly string[] = ['succeeded', 'failed', 'cancelled'] satisfies End[]
+
+export const toEnd = (state: string | undefined): End | null =>
+  state !== undefined && ends.includes(state) ? state as End : null

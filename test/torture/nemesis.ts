@@ -1,0 +1,220 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import SqliteDatabase from 'better-sqlite3'
+import type { FaultWindow } from './history.ts'
+import type { Direction, Proxy } from './proxy.ts'
+import type { Random } from './random.ts'
+import type { TorturedRedis } from './redis-server.ts'
+import type { ServiceProcess } from './service-process.ts'
+
+/** What there is to break. `proxies[i]` stands between `nodes[i]` and Redis. */
+export type Victims = { nodes: readonly ServiceProcess[], proxies: readonly Proxy[], redis: TorturedRedis, databasePath: string }
+
+type Fault = {
+  name: string
+  /** Two faults at once are never on the same. */
+  on: 'service' | 'redis' | 'connection' | 'database'
+  /** Breaks something, waits, and mends it. */
+  run: (victims: Victims, random: Random) => Promise<void>
+}
+
+// What a dead or a stopped Redis does not take is of no concern.
+const ignoring = async (command: Promise<unknown>): Promise<void> => { await command.catch(() => {}) }
+
+const flushFor = async ({ redis }: Victims, ms: number): Promise<void> => {
+  const endAt = performance.now() + ms
+  while (performance.now() < endAt) {
+    await ignoring(redis.client.flushall())
+    await delay(4)
+  }
+}
+
+const delayFor = async ({ proxies }: Victims, random: Random, direction: Direction, delayMs: number): Promise<void> => {
+  const proxy = random.pick(proxies)
+  proxy.delay(direction, delayMs)
+  await delay(random.between(300, 2000))
+  proxy.delay(direction, 0)
+}
+
+const directions: readonly Direction[] = ['there', 'back']
+
+const ofServices: Fault[] = [
+  {
+    name: 'kill a service',
+    on: 'service',
+    run: async ({ nodes }, random) => {
+      const node = random.pick(nodes)
+      node.kill()
+      await node.up()
+    }
+  },
+  {
+    name: 'kill all services',
+    on: 'service',
+    run: async ({ nodes }) => {
+      for (const node of nodes) node.kill()
+      await Promise.all(nodes.map(node => node.up()))
+    }
+  },
+  {
+    name: 'stop a service for a while',
+    on: 'service',
+    run: async ({ nodes }, random) => {
+      const node = random.pick(nodes)
+      node.signal('SIGSTOP')
+      await delay(random.between(100, 2500))
+      node.signal('SIGCONT')
+    }
+  }
+]
+
+const ofRedis: Fault[] = [
+  {
+    name: 'stop Redis for a while',
+    on: 'redis',
+    run: async ({ redis }, random) => {
+      redis.signal('SIGSTOP')
+      await delay(random.between(30, 1500))
+      redis.signal('SIGCONT')
+    }
+  },
+  {
+    name: 'kill Redis, start it empty',
+    on: 'redis',
+    run: async ({ redis }, random) => {
+      await redis.kill()
+      await delay(random.between(0, 1000))
+      await redis.start('empty')
+    }
+  },
+  {
+    name: 'kill Redis, start it with an old snapshot',
+    on: 'redis',
+    run: async ({ redis }, random) => {
+      await ignoring(redis.keepSnapshot())
+      await delay(random.between(30, 600))
+      await redis.kill()
+      await redis.start('snapshot')
+    }
+  },
+  { name: 'FLUSHALL over and over', on: 'redis', run: async (victims, random) => { await flushFor(victims, random.between(200, 1500)) } },
+  {
+    name: 'Redis out of memory',
+    on: 'redis',
+    run: async ({ redis: { client } }, random) => {
+      await ignoring(client.config('SET', 'maxmemory', '1'))
+      await delay(random.between(100, 1500))
+      await ignoring(client.config('SET', 'maxmemory', '0'))
+    }
+  },
+  {
+    name: 'Redis read-only',
+    on: 'redis',
+    run: async ({ redis: { client } }, random) => {
+      await ignoring(client.replicaof('127.0.0.1', '1'))
+      await delay(random.between(100, 1500))
+      await ignoring(client.replicaof('NO', 'ONE'))
+    }
+  }
+]
+
+const ofConnections: Fault[] = [
+  {
+    name: 'cut connections to Redis',
+    on: 'connection',
+    run: async ({ proxies }, random) => {
+      const proxy = random.pick(proxies)
+      for (let count = random.between(1, 4); count > 0; count--) {
+        proxy.cut()
+        await delay(random.between(20, 300))
+      }
+    }
+  },
+  {
+    name: 'refuse connections to Redis',
+    on: 'connection',
+    run: async ({ proxies }, random) => {
+      const proxy = random.pick(proxies)
+      proxy.refuse(true)
+      proxy.cut()
+      await delay(random.between(100, 1500))
+      proxy.refuse(false)
+    }
+  },
+  {
+    name: 'delay one side a little',
+    on: 'connection',
+    run: async (victims, random) => { await delayFor(victims, random, random.pick(directions), random.between(5, 60)) }
+  },
+  {
+    name: 'delay one side past the deadline',
+    on: 'connection',
+    run: async (victims, random) => { await delayFor(victims, random, random.pick(directions), random.pick([120, 300, Infinity])) }
+  },
+  {
+    name: 'evict everything under slow commands',
+    on: 'connection',
+    run: async (victims, random) => {
+      await Promise.all([
+        delayFor(victims, random, random.pick(directions), random.between(5, 40)),
+        flushFor(victims, random.between(500, 2000))
+      ])
+    }
+  }
+]
+
+const ofDatabase: Fault[] = [
+  {
+    name: 'a long transaction of another program',
+    on: 'database',
+    run: async ({ databasePath }, random) => {
+      const database = new SqliteDatabase(databasePath, { timeout: 2000 })
+      try {
+        database.exec('BEGIN IMMEDIATE')
+        await delay(random.between(100, 3000))
+        database.exec('ROLLBACK')
+      } catch (error) {
+        if (!(error instanceof SqliteDatabase.SqliteError)) throw error
+      } finally {
+        database.close()
+      }
+    }
+  }
+]
+
+const faults: readonly Fault[] = [...ofServices, ...ofRedis, ...ofConnections, ...ofDatabase]
+
+export type NemesisNeeds = {
+  victims: Victims
+  random: Random
+  isStopped: () => boolean
+  /** Parts of the names of the only faults to inflict; undefined: all. */
+  only: readonly string[] | undefined
+  /** Called between the rounds, while nothing is broken. */
+  onCalm: () => Promise<void>
+  tell: (text: string) => void
+}
+
+/** Breaks everything that can be broken, over and over in an order of chance, now and then two things at once. Returns when what was. */
+export const runNemesis = async ({ victims, random, isStopped, only, onCalm, tell }: NemesisNeeds, windows: FaultWindow[]): Promise<void> => {
+  const inflict = async (fault: Fault, own: Random) => {
+    const from = performance.now()
+    const window: FaultWindow = { name: fault.name, from, until: Infinity }
+    windows.push(window)
+    tell(fault.name)
+    await fault.run(victims, own)
+    window.until = performance.now()
+  }
+  const chosen = only === undefined ? faults : faults.filter(({ name }) => only.some(part => name.includes(part)))
+  while (!isStopped()) {
+    const round = random.shuffle(chosen)
+    while (!isStopped()) {
+      const first = round.shift()
+      if (first === undefined) break
+      const second = random.isIn(0.3) ? round.findIndex(({ on }) => on !== first.on) : -1
+      const together = [first, ...(second === -1 ? [] : round.splice(second, 1))]
+      await Promise.all(together.map(fault => inflict(fault, random.fork())))
+      await delay(random.between(50, 800))
+    }
+    await onCalm()
+  }
+}

@@ -1,0 +1,87 @@
+import type { Answer } from './client.ts'
+import { endPosition, type ForeignWrite, type Hold, type Operation, toEnd, toPosition } from './history.ts'
+
+/** Answers that should not be: 5xx other than 503, and anything that nobody expected. */
+export type Complaint = { at: number, text: string }
+
+/** Writes down what was answered. */
+export type Recorder = ReturnType<typeof createRecorder>
+
+export type Recorded = { kind: Operation['kind'], job: number, node: number, what: string, answer: Answer, position?: number | null }
+
+const versionOf = (eTag: string | undefined): number | null => {
+  const version = /\.(\d+)\.\d+"$/.exec(eTag ?? '')?.[1]
+  return version === undefined ? null : Number(version)
+}
+
+type TaskView = { data: { status: string, attempt: number, version: number, progress: { percent: number } } }
+
+export const createRecorder = () => {
+  const jobs: string[] = []
+  const operations: Operation[] = []
+  const foreignWrites: ForeignWrite[] = []
+  const holds: Hold[] = []
+  const complaints: Complaint[] = []
+  const refusals = new Map<string, number>()
+  const indexOf = new Map<string, number>()
+
+  const toJob = (jobId: string): number => {
+    const known = indexOf.get(jobId)
+    if (known !== undefined) return known
+    indexOf.set(jobId, jobs.length)
+    return jobs.push(jobId) - 1
+  }
+
+  const complain = (text: string) => { complaints.push({ at: performance.now(), text }) }
+
+  /** Counts what was refused, and complains of what no fault excuses. */
+  const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): void => {
+    const key = `${what.split(' ')[0] ?? ''} ${answer.status}`
+    refusals.set(key, (refusals.get(key) ?? 0) + 1)
+    if (answer.status === 0 || expected.includes(answer.status)) return
+    if (answer.status === 503 && answer.headers['retry-after'] !== undefined) return
+    complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
+  }
+
+  const push = ({ kind, job, node, what, answer: { startedAt, endedAt } }: Recorded, told: Pick<Operation, 'version' | 'position' | 'end'>) => {
+    operations.push({ kind, job, startedAt, endedAt, node, what, ...told })
+  }
+
+  return {
+    jobs,
+    operations,
+    foreignWrites,
+    holds,
+    complaints,
+    refusals,
+    toJob,
+    complain,
+    refuse,
+    /** Of a command, from what its answer and the caller tell. */
+    write: (recorded: Recorded) => {
+      const { headers } = recorded.answer
+      const state = headers['job-state'] as string | undefined
+      const end = toEnd(state)
+      push(recorded, { version: versionOf(headers.etag), position: end === null ? recorded.position ?? null : endPosition, end })
+    },
+    /** Of a poll, in either view. */
+    read: (recorded: Recorded) => {
+      const { answer } = recorded
+      if (answer.status === 404) return push(recorded, { version: 0, position: -1, end: null })
+      if (answer.status !== 200 && answer.status !== 304) return refuse(recorded)
+      const { headers } = answer
+      const state = headers['job-state'] as string | undefined
+      const version = versionOf(headers.etag)
+      if (version === null || state === undefined) return complain(`${recorded.what}: an answer without ETag or Job-State`)
+      const end = toEnd(state)
+      let position = end === null ? null : endPosition
+      if (answer.status === 200 && answer.text.startsWith('{"success"')) {
+        const { data } = JSON.parse(answer.text) as TaskView
+        position = toPosition(data.status, data.attempt, data.progress.percent)
+        if (data.version !== version) complain(`${recorded.what}: version ${data.version} under the ETag ${headers.etag ?? ''}`)
+        if (data.status !== state) complain(`${recorded.what}: status ${data.status} under Job-State ${state}`)
+      }
+      push(recorded, { version, position, end })
+    }
+  }
+}

@@ -1,0 +1,249 @@
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import SqliteDatabase from 'better-sqlite3'
+import { until } from '../helpers/until.ts'
+import { type Bounds, checkHistory, type Rule, type Violation } from './checker.ts'
+import { createClient } from './client.ts'
+import { runForeignWriter } from './foreign-writer.ts'
+import { endPosition, type FaultWindow, type FinalRecord, type History, toEnd } from './history.ts'
+import { runNemesis } from './nemesis.ts'
+import { type Proxy, startProxy } from './proxy.ts'
+import { createRandom } from './random.ts'
+import { createRecorder, type Recorder } from './recorder.ts'
+import { startTorturedRedis } from './redis-server.ts'
+import { type ServiceProcess, startServiceProcess } from './service-process.ts'
+import { type Actor, runCanceller, runPoller, runSubmitter, runWorker, type Stage } from './workload.ts'
+
+/*
+ * Several processes of the service share one database and one Redis; workers, clients and other programs drive jobs
+ * through their lives, pollers look on, and meanwhile everything is broken that can be. Afterwards the history is judged.
+ */
+
+export type TortureOptions = {
+  seed: number
+  /** For how long things are broken, in ms; what was begun is finished afterwards. */
+  durationMs: number
+  processes: number
+  /** To write in. */
+  folder: string
+  /** Modules that each service process loads first, to be wrong in some way. */
+  imports?: readonly string[]
+  /** Parts of the names of the only faults to inflict; otherwise all. */
+  only?: readonly string[] | undefined
+  /** Ends as soon as this rule is found broken, with everything left as it is. */
+  stopAt?: Rule
+  tell?: (text: string) => void
+}
+
+export type TortureReport = {
+  violations: Violation[]
+  figures: {
+    operations: number
+    jobs: number
+    foreignWrites: number
+    claims: number
+    faults: Record<string, number>
+    refusals: Record<string, number>
+    warnings: Record<string, number>
+    /** From the end of a fault until all processes use the cache again, at most, in ms. */
+    recoveryMsMax: number
+    tookMs: number
+  }
+  history: History
+}
+
+/** Within what a foreign write is to be seen, as the README promises; and for how long after a fault that is not asked. */
+const bounds: Bounds = { foreignMs: 1000, recoveryMs: 2000 }
+
+const recoveryLimitMs = 30_000
+const drainLimitMs = 60_000
+
+type Row = { jobId: string, type: string | null, status: string, version: number, attempt: number | null, cancelledAt: string | null, progressPercent: number | null }
+
+const readRecords = (databasePath: string): FinalRecord[] => {
+  const database = new SqliteDatabase(databasePath, { readonly: true })
+  try {
+    const rows = database.prepare<[], Row>('SELECT jobId, type, status, version, attempt, cancelledAt, progressPercent FROM JobExecutionLog').all()
+    return rows.map(({ jobId, status, version, cancelledAt }) => {
+      const end = toEnd(cancelledAt === null ? status.toLowerCase() : 'cancelled')
+      return { jobId, version, position: end === null ? 0 : endPosition, end }
+    })
+  } finally {
+    database.close()
+  }
+}
+
+const isReady = async (node: ServiceProcess): Promise<boolean> => {
+  try {
+    const answer = await fetch(`http://127.0.0.1:${node.port}/readyz`, { signal: AbortSignal.timeout(2000) })
+    return ((await answer.json()) as { cache: { status: string } }).cache.status === 'ok'
+  } catch {
+    return false
+  }
+}
+
+type World = { nodes: ServiceProcess[], proxies: Proxy[], redis: Awaited<ReturnType<typeof startTorturedRedis>>, close: () => Promise<void> }
+
+const openWorld = async ({ processes, folder, imports = [] }: TortureOptions, databasePath: string): Promise<World> => {
+  const redis = await startTorturedRedis(join(folder, 'redis'))
+  const nodes: ServiceProcess[] = []
+  const proxies: Proxy[] = []
+  for (let index = 0; index < processes; index++) {
+    const proxy = await startProxy(redis.port)
+    proxies.push(proxy)
+    nodes.push(await startServiceProcess({ index, databasePath, redisPort: proxy.port, imports }))
+  }
+  return {
+    nodes,
+    proxies,
+    redis,
+    close: async () => {
+      await Promise.all(nodes.map(node => node.close()))
+      await Promise.all(proxies.map(proxy => proxy.close()))
+      await redis.close()
+    }
+  }
+}
+
+const createPhases = () => {
+  let phase: 'torture' | 'drain' | 'over' = 'torture'
+  return {
+    become: (next: 'drain' | 'over') => { phase = next },
+    isDraining: () => phase !== 'torture',
+    isOver: () => phase === 'over'
+  }
+}
+
+const tally = (names: readonly string[]): Record<string, number> => {
+  const counts: Record<string, number> = {}
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1
+  return counts
+}
+
+// Everybody asks about every job once more, when all has come to rest.
+const lookAtAll = async ({ nodes, ask, recorder }: Pick<Stage, 'nodes' | 'ask' | 'recorder'>, records: readonly FinalRecord[]): Promise<void> => {
+  const restedAt = performance.now()
+  for (const { jobId, version } of records) recorder.foreignWrites.push({ job: recorder.toJob(jobId), version, committedAt: restedAt })
+  await delay(bounds.recoveryMs + bounds.foreignMs + 50)
+  const left = nodes.flatMap(node => recorder.jobs.map((_, job) => ({ node, job })))
+  await Promise.all(Array.from({ length: 8 }, async () => {
+    for (let each = left.pop(); each !== undefined; each = left.pop()) {
+      const { node, job } = each
+      const answer = await ask(node, `/api/jobs/${recorder.jobs[job] ?? ''}/status`)
+      recorder.read({ kind: 'read', job, node: node.index, what: 'last look', answer })
+    }
+  }))
+}
+
+type Act = { world: World, stage: Omit<Stage, 'isStopped' | 'isQuiet'>, databasePath: string, windows: FaultWindow[] }
+
+const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} }: TortureOptions, { world, stage, databasePath, windows }: Act) => {
+  const { nodes } = world
+  const { recorder } = stage
+  const phases = createPhases()
+  const random = createRandom(seed)
+  const actor = (isStopped: () => boolean): Actor => ({ ...stage, isStopped, isQuiet: () => isRecovering, random: random.fork() })
+  let recoveryMsMax = 0
+  let isRecovering = false
+  const recover = async () => {
+    const from = performance.now()
+    isRecovering = true
+    await until(async () => (await Promise.all(nodes.map(isReady))).every(Boolean), 'the recovery of the cache', recoveryLimitMs)
+      .catch((error: unknown) => { recorder.complain(String(error)) })
+    isRecovering = false
+    recoveryMsMax = Math.max(recoveryMsMax, performance.now() - from)
+  }
+  const unended = () => readRecords(databasePath).filter(({ end }) => end === null).length
+  await recover()
+  const beganAt = performance.now()
+  const isWanted = () => recorder.jobs.length < 8 + (performance.now() - beganAt) / 100
+  const driving = [
+    ...[0, 1].map(index => runSubmitter(actor(phases.isDraining), { name: `submitter-${index}`, isWanted })),
+    ...[0, 1].map(index => runForeignWriter(actor(phases.isDraining), { databasePath, index }))
+  ]
+  const lasting = [
+    ...[0, 1, 2, 3].map(() => runWorker(actor(phases.isOver), phases.isDraining)),
+    runCanceller(actor(phases.isDraining)),
+    ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(withTags => runPoller(actor(phases.isOver), node, withTags)))
+  ]
+  let isFound = false
+  const look = () => {
+    const { jobs, operations, foreignWrites, holds } = recorder
+    isFound = stopAt !== undefined &&
+      checkHistory({ jobs, operations, foreignWrites, holds, faults: windows, records: [] }, bounds).some(({ rule }) => rule === stopAt)
+  }
+  const looking = stopAt === undefined ? undefined : setInterval(look, 500)
+  const onCalm = async () => {
+    await recover()
+    const calmUntil = performance.now() + bounds.recoveryMs + bounds.foreignMs + 2000
+    while (performance.now() < calmUntil && !isFound) await delay(50)
+  }
+  const isTimeOver = () => isFound || performance.now() - calmUntil > durationMs || recorder.complaints.length > 20
+  await onCalm()
+  const calmUntil = performance.now()
+  await runNemesis({
+    victims: { ...world, databasePath },
+    random: random.fork(),
+    isStopped: isTimeOver,
+    only,
+    onCalm,
+    tell: text => { tell(`${((performance.now() - beganAt) / 1000).toFixed(1)} s: ${text}`) }
+  }, windows)
+  clearInterval(looking)
+  phases.become(isFound ? 'over' : 'drain')
+  await Promise.all(driving)
+  if (!isFound) {
+    await until(async () => unended() === 0 || (await delay(200), false), 'the end of all jobs', drainLimitMs)
+      .catch((error: unknown) => { recorder.complain(String(error)) })
+  }
+  phases.become('over')
+  await Promise.all(lasting)
+  return { recoveryMsMax, beganAt, isFound }
+}
+
+const toReport = (recorder: Recorder, world: World, { records, windows, beganAt, recoveryMsMax }:
+{ records: FinalRecord[], windows: FaultWindow[], beganAt: number, recoveryMsMax: number }): TortureReport => {
+  const { jobs, operations, foreignWrites, holds, complaints, refusals } = recorder
+  const history: History = { jobs, operations, foreignWrites, holds, faults: windows, records }
+  const serverComplaints = world.nodes.flatMap(node => node.complaints)
+  const violations = [
+    ...checkHistory(history, bounds),
+    ...complaints.map(({ at, text }) => ({ rule: 'answer' as const, at, text })),
+    ...serverComplaints.map(text => ({ rule: 'log' as const, at: performance.now(), text }))
+  ].map(violation => ({ ...violation, at: violation.at - beganAt })).sort((a, b) => a.at - b.at)
+  const warnings: Record<string, number> = {}
+  for (const { warnings: of } of world.nodes) for (const [text, count] of of) warnings[text] = (warnings[text] ?? 0) + count
+  return {
+    violations,
+    history,
+    figures: {
+      operations: operations.length,
+      jobs: jobs.length,
+      foreignWrites: foreignWrites.length,
+      claims: holds.length,
+      faults: tally(windows.map(({ name }) => name)),
+      refusals: Object.fromEntries(refusals),
+      warnings,
+      recoveryMsMax: Math.round(recoveryMsMax),
+      tookMs: Math.round(performance.now() - beganAt)
+    }
+  }
+}
+
+export const runTorture = async (options: TortureOptions): Promise<TortureReport> => {
+  const databasePath = join(options.folder, 'jobs.db')
+  const world = await openWorld(options, databasePath)
+  const { ask, close } = createClient()
+  try {
+    const recorder = createRecorder()
+    const stage = { nodes: world.nodes, ask, recorder, watched: [], watchedForeign: [] }
+    const windows: FaultWindow[] = []
+    const { beganAt, recoveryMsMax, isFound } = await act(options, { world, stage, databasePath, windows })
+    const records = readRecords(databasePath)
+    if (!isFound) await lookAtAll(stage, records)
+    return toReport(recorder, world, { records, windows, beganAt, recoveryMsMax })
+  } finally {
+    close()
+    await world.close()
+  }
+}

@@ -1,0 +1,188 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Answer, Client } from './client.ts'
+import type { Hold } from './history.ts'
+import type { Random } from './random.ts'
+import type { Recorder } from './recorder.ts'
+import type { ServiceProcess } from './service-process.ts'
+
+/** All that acts on the service acts on this. */
+export type Stage = {
+  nodes: readonly ServiceProcess[]
+  ask: Client
+  recorder: Recorder
+  /** The jobs that were claimed last. */
+  watched: number[]
+  /** The one that each foreign writer works on. */
+  watchedForeign: number[]
+  isStopped: () => boolean
+  /** Whether to ask slowly: what is measured is not to be how busy the machine is. */
+  isQuiet: () => boolean
+}
+
+export type Actor = Stage & { random: Random }
+
+const watchedMax = 4
+
+// Pollers look at few jobs at a time: what goes wrong is a matter of what happens to one of them at once.
+const watch = ({ watched }: Pick<Stage, 'watched'>, job: number): void => {
+  watched.push(job)
+  if (watched.length > watchedMax) watched.shift()
+}
+
+/** A process that seems to listen. */
+const pickNode = ({ nodes, random }: Actor): ServiceProcess => {
+  const up = nodes.filter(node => node.isUp())
+  return random.pick(up.length > 0 ? up : nodes)
+}
+
+const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string | null): Promise<string | null> => {
+  const { random, ask, recorder } = actor
+  const jobId = recorder.jobs[job] ?? ''
+  const isTask = random.isIn(0.5)
+  const answer = await ask(node, isTask ? `/api/jobs/${jobId}/status` : `/api/v1/jobs/${jobId}`, {
+    method: !isTask && random.isIn(0.2) ? 'HEAD' : 'GET',
+    headers: tag === null ? {} : { 'if-none-match': tag }
+  })
+  recorder.read({ kind: 'read', job, node: node.index, what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`, answer })
+  if (answer.status === 0) await delay(20)
+  return answer.headers.etag ?? null
+}
+
+/** Polls one process over and over, with the newest ETag it has of a job or without. */
+export const runPoller = async (actor: Actor, node: ServiceProcess, withTags: boolean): Promise<void> => {
+  const { random, watched, watchedForeign, isStopped, isQuiet } = actor
+  const tags = new Map<number, string>()
+  while (!isStopped()) {
+    await delay(isQuiet() ? 50 : random.between(0, 3))
+    const of = random.isIn(0.3) ? watchedForeign : watched
+    const job = of[random.between(0, of.length - 1)]
+    if (job === undefined || !node.isUp()) {
+      await delay(20)
+      continue
+    }
+    const tag = await poll(actor, node, job, withTags ? tags.get(job) ?? null : null)
+    if (tag !== null) tags.set(job, tag)
+  }
+}
+
+/** Submits a job and repeats it under its key until it is acknowledged. Nobody may be told of two. */
+const submit = async (actor: Actor, key: string): Promise<void> => {
+  const { ask, recorder } = actor
+  for (;;) {
+    const node = pickNode(actor)
+    const answer = await ask(node, '/api/v1/jobs', {
+      method: 'POST', headers: { 'idempotency-key': key }, body: { type: 'torture', input: key, maxAttempts: 3 }
+    })
+    if (answer.status === 202) {
+      const job = recorder.toJob((JSON.parse(answer.text) as { jobId: string }).jobId)
+      recorder.write({ kind: 'write', job, node: node.index, what: 'submit', answer, position: 0 })
+      await readBack(actor, job)
+      return
+    }
+    recorder.refuse({ what: 'submit', node: node.index, answer })
+    await delay(50)
+  }
+}
+
+/** Whoever was given an acknowledgement asks another process at once. */
+const readBack = async (actor: Actor, job: number): Promise<void> => {
+  if (actor.random.isIn(0.5)) await poll(actor, pickNode(actor), job, null)
+}
+
+/** Keeps some jobs on their way. */
+export const runSubmitter = async (actor: Actor, { name, isWanted }: { name: string, isWanted: () => boolean }): Promise<void> => {
+  for (let count = 0; !actor.isStopped(); count++) {
+    if (isWanted()) await submit(actor, `${name}-${count}`)
+    await delay(actor.random.between(5, 60))
+  }
+}
+
+type Claim = { jobId: string, attempt: number, leaseToken: string, leaseExpiresAt: string }
+type Held = { job: number, claim: Claim, hold: Hold }
+
+// Their clock is ours, but not counted from the same moment.
+const toOwnClock = (iso: string): number => Date.parse(iso) - Date.now() + performance.now()
+
+const report = async (actor: Actor, { job, claim }: Held, what: string, body: unknown): Promise<Answer> => {
+  const node = pickNode(actor)
+  const answer = await actor.ask(node, `/api/v1/worker/jobs/${claim.jobId}/${what}`, { method: 'POST', headers: { 'lease-token': claim.leaseToken }, body })
+  if (answer.status !== 200) {
+    actor.recorder.refuse({ what, node: node.index, answer }, [409])
+    return answer
+  }
+  const percent = (body as { percent?: number }).percent ?? 0
+  const position = what === 'progress' ? claim.attempt * 1000 + Math.min(99, percent) : claim.attempt * 1000 + 500
+  actor.recorder.write({ kind: 'write', job, node: node.index, what: `${what} ${JSON.stringify(body)}`, answer, position })
+  return answer
+}
+
+const end = async (actor: Actor, held: Held, mustEnd: boolean): Promise<void> => {
+  const { random } = actor
+  const choice = random.next()
+  // It vanishes: the lease has to run out.
+  if (choice < 0.1 && !mustEnd) return
+  held.hold.until = Math.min(held.hold.until, performance.now())
+  const failure = { error: { code: 'OOPS', message: 'x' }, retryable: choice < 0.3 }
+  for (let trial = 0; trial < 5; trial++) {
+    const answer = choice < 0.4 && !mustEnd ? await report(actor, held, 'fail', failure) : await report(actor, held, 'complete', { result: held.claim.attempt })
+    if (answer.status === 200) await readBack(actor, held.job)
+    if (answer.status === 200 || answer.status === 409) return
+    await delay(50)
+  }
+}
+
+const drive = async (actor: Actor, held: Held, isDraining: boolean): Promise<void> => {
+  const { random } = actor
+  const steps = isDraining ? 0 : random.between(1, 12)
+  let percent = 0
+  for (let step = 0; step < steps; step++) {
+    await delay(random.between(0, 30))
+    percent = Math.min(100, percent + random.between(0, 12))
+    const answer = await report(actor, held, 'progress', random.isIn(0.15) ? {} : { percent })
+    if (answer.status === 409) return
+    if (answer.status !== 200) continue
+    const { leaseExpiresAt, cancelRequested } = JSON.parse(answer.text) as { leaseExpiresAt: string, cancelRequested: boolean }
+    held.hold.until = Math.max(held.hold.until, toOwnClock(leaseExpiresAt))
+    await readBack(actor, held.job)
+    if (cancelRequested) break
+  }
+  await end(actor, held, isDraining)
+}
+
+/** Claims jobs, reports on them through any process, and ends them in every way there is. */
+export const runWorker = async (actor: Actor, isDraining: () => boolean): Promise<void> => {
+  const { ask, recorder, random, isStopped } = actor
+  while (!isStopped()) {
+    const node = pickNode(actor)
+    const answer = await ask(node, '/api/v1/worker/claim', { method: 'POST', body: { types: ['torture'], leaseSeconds: random.between(1, 2) } })
+    if (answer.status !== 200) {
+      if (answer.status !== 204) recorder.refuse({ what: 'claim', node: node.index, answer })
+      await delay(random.between(10, 40))
+      continue
+    }
+    const claim = JSON.parse(answer.text) as Claim
+    const job = recorder.toJob(claim.jobId)
+    recorder.write({ kind: 'write', job, node: node.index, what: `claim ${claim.attempt}`, answer, position: claim.attempt * 1000 })
+    const hold: Hold = { job, attempt: claim.attempt, holder: claim.leaseToken, from: answer.endedAt, until: toOwnClock(claim.leaseExpiresAt) }
+    recorder.holds.push(hold)
+    watch(actor, job)
+    await readBack(actor, job)
+    await drive(actor, { job, claim, hold }, isDraining())
+  }
+}
+
+/** Cancels a job now and then. */
+export const runCanceller = async (actor: Actor): Promise<void> => {
+  const { ask, recorder, random, watched, isStopped } = actor
+  while (!isStopped()) {
+    await delay(random.between(100, 500))
+    const job = watched[random.between(0, watched.length - 1)]
+    const jobId = recorder.jobs[job ?? -1]
+    if (job === undefined || jobId === undefined) continue
+    const node = pickNode(actor)
+    const answer = await ask(node, `/api/v1/jobs/${jobId}/cancel`, { method: 'POST' })
+    const recorded = { kind: 'write', job, node: node.index, what: 'cancel', answer } as const
+    if (answer.status === 200 || answer.status === 202) recorder.write(recorded)
+    else recorder.refuse(recorded, [409])
+  }
+}
