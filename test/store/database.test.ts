@@ -51,8 +51,9 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
 t.test('the read of a job searches by the primary key', async t => {
   const { database: { reader }, store } = await openStore(t)
   const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${store.findSql}`).all('j').map(({ detail }) => detail)
-  t.ok(plan.length > 0)
-  for (const step of plan) {
+  const steps = plan.filter(step => step !== 'CORRELATED SCALAR SUBQUERY 1')
+  t.ok(steps.length > 0)
+  for (const step of steps) {
     t.match(step, /^SEARCH \w+ USING .*\(jobId=\?\)/, step)
     t.notMatch(step, /SCAN/)
   }
