@@ -87,8 +87,9 @@ const createStatusParts = ({ config, opened: { database, lock, left }, node, tra
       log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
     }
   })
+  let tokens = 0
   const coherence = createCoherence({
-    ...guarded, ...store, toEntry: views.toEntry, randomId, onRead: source => { metrics.statusReads.inc({ source }) }
+    ...guarded, ...store, toEntry: views.toEntry, uniqueId: () => `${node}-${++tokens}`, onRead: source => { metrics.statusReads.inc({ source }) }
   })
   const { expose, exposeMany } = coherence
   return {
@@ -208,6 +209,9 @@ const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: P
   isStopping
 })
 
+const toServerSettings = ({ bodyBytesMax, rateLimitPerMinute, publicUrl, leaseMs, jobTypes, resultRetentionMs, ...tokens }: Config) =>
+  ({ bodyBytesMax, rateLimitPerMinute, publicUrl, leaseMs, jobTypes, retentionSecondsMax: resultRetentionMs / 1000, tokens })
+
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const opened = await openForProcess(config.databasePath, config.redisUrl !== null)
@@ -230,21 +234,16 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const server = await createServer({
     ...status,
     ...commands,
+    ...toServerSettings(config),
     log,
-    bodyBytesMax: config.bodyBytesMax,
-    tokens: config,
-    rateLimitPerMinute: config.rateLimitPerMinute,
+    writesWaiting: transact.waiting,
     now,
     monotonicNow,
-    publicUrl: config.publicUrl,
     reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
     inputs: createInputStore({ database }),
     sanitizeNow: createSanitizeNow(sanitizePool),
     contentSchema: SanitizeInput,
-    leaseMs: config.leaseMs,
-    retentionSecondsMax: config.resultRetentionMs / 1000,
     knownTypes: toKnownTypes(),
-    jobTypes: config.jobTypes,
     metrics,
     checkStore: createStoreCheck({ ping: store.ping, now }),
     checkCache: () => toCacheHealth(guarded.kind, guarded.status()),

@@ -45,6 +45,12 @@ export const createMetrics = () => {
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers
     }),
+    requestsRefused: new Counter({
+      name: 'http_requests_refused_total',
+      help: 'Requests refused because there was too much to do, by the queue that was too long: requests or writes.',
+      labelNames: ['queue'],
+      registers
+    }),
     ...createCacheMetrics(registers),
     jobsSubmitted: new Counter({
       name: 'jobs_submitted_total',

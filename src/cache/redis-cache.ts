@@ -39,11 +39,14 @@ end
 return done`
 
 const outdateScript = `
-local cell = redis.call('GET', KEYS[1])
-if not cell then return 0 end
-local version = tonumber(string.match(cell, '^E(%d+) '))
-if version and version >= tonumber(ARGV[1]) then return 0 end
-return redis.call('DEL', KEYS[1])`
+local done = {}
+for i, key in ipairs(KEYS) do
+  local cell = redis.call('GET', key)
+  local version = cell and tonumber(string.match(cell, '^E(%d+) '))
+  if cell and not (version and version >= tonumber(ARGV[i])) then redis.call('DEL', key) end
+  done[i] = 1
+end
+return done`
 
 const commandTimeoutMs = 100
 
@@ -67,7 +70,7 @@ export const redisOptions = {
 type Client = Redis & {
   leaseCells: (count: number, ...keysAndArguments: (string | number)[]) => Promise<string[]>
   exposeCells: (count: number, ...keysAndArguments: (string | number)[]) => Promise<number[]>
-  outdateCell: (key: string, version: number) => Promise<number>
+  outdateCells: (count: number, ...keysAndVersions: (string | number)[]) => Promise<number[]>
 }
 
 /** The Redis cache, with what its user must watch to know when its cells can no longer be trusted. */
@@ -95,7 +98,7 @@ const connect = (url: string): Client => {
   const client = new Redis(location, redisOptions)
   client.defineCommand('leaseCells', { lua: leaseScript })
   client.defineCommand('exposeCells', { lua: exposeScript })
-  client.defineCommand('outdateCell', { numberOfKeys: 1, lua: outdateScript })
+  client.defineCommand('outdateCells', { lua: outdateScript })
   return client as Client
 }
 
@@ -141,6 +144,8 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
   const exposeCell = createBatch((cells: { key: string, entry: Entry, token: string | null }[]) =>
     client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
       [entry.version, encodeEntry(entry), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`])))
+  const outdateCell = createBatch((cells: { key: string, version: number }[]) =>
+    client.outdateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version)))
   const expose = async (epoch: string, entry: Entry, token: string | null) => {
     await exposeCell({ key: keyOf(epoch, entry.jobId), entry, token })
   }
@@ -159,7 +164,7 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
     },
     expose,
     exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },
-    outdate: async (epoch, jobId, version) => { await client.outdateCell(keyOf(epoch, jobId), version) },
+    outdate: async (epoch, jobId, version) => { await outdateCell({ key: keyOf(epoch, jobId), version }) },
     identify: async () => {
       await firstAttempt
       if (client.status !== 'ready') throw connectionError ?? new Error('Redis is not connected')

@@ -22,9 +22,9 @@ const prefersProblemJson = (accept: string | undefined): boolean => {
   return quality > 0 && quality >= qualityOf(accept, 'application/json')
 }
 
-/** The path of a request, as the client wrote it, without the query, and without the origin that a target may begin with. */
-export const pathOf = (request: FastifyRequest): string =>
-  request.originalUrl.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0] ?? ''
+/** The path of a target, as the client wrote it, without the query, and without the origin that a target may begin with. */
+export const pathOf = (url: string): string =>
+  url.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0] ?? ''
 
 const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
@@ -85,31 +85,45 @@ export const toServiceFailure = (error: unknown, hints: BodyHints = {}): Service
   return new ServiceFailure('INTERNAL', 'The request could not be answered; the log has the reason.', {}, { cause: error })
 }
 
-const sendEnvelope = (reply: FastifyReply, { code, message, facts }: ServiceFailure) => {
-  const { retryAfterSeconds: _, ...details } = facts
-  const body: TaskError = {
-    success: false,
-    error: { code, message, ...(Object.keys(details).length === 0 ? {} : { details }) }
-  }
-  return reply.type('application/json; charset=utf-8').send(JSON.stringify(body))
+type Asked = {
+  /** As the client wrote it. */
+  path: string
+  accept: string | undefined
+  /** The path, or the pattern of its route. */
+  route: string
 }
 
-const sendProblem = (request: FastifyRequest, reply: FastifyReply, { code, message, facts }: ServiceFailure) => {
+const toEnvelope = ({ code, message, facts }: ServiceFailure): TaskError => {
+  const { retryAfterSeconds: _, ...details } = facts
+  return { success: false, error: { code, message, ...(Object.keys(details).length === 0 ? {} : { details }) } }
+}
+
+const toProblem = (path: string, { code, message, facts }: ServiceFailure): Problem => {
   const { status, title } = catalogue[code]
   const { retryAfterSeconds: _, ...members } = facts
-  const body: Problem = { type: 'about:blank', title, status, detail: message, instance: pathOf(request), code, ...members }
-  const mediaType = prefersProblemJson(request.headers.accept) ? 'application/problem+json' : 'application/json'
-  return reply.type(`${mediaType}; charset=utf-8`).send(JSON.stringify(body))
+  return { type: 'about:blank', title, status, detail: message, instance: path, code, ...members }
 }
 
-/** Answers with a failure, in the shape that its path promises. */
+/** A failure in the shape that a path promises: the status code, the headers and the body. */
+export const toFailureAnswer = (
+  { path, accept, route }: Asked, failure: ServiceFailure
+): { status: number, headers: Record<string, string>, body: string } => {
+  const { code, facts: { retryAfterSeconds } } = failure
+  const isEnvelope = envelopePaths.test(route)
+  const mediaType = isEnvelope || !prefersProblemJson(accept) ? 'application/json' : 'application/problem+json'
+  const headers: Record<string, string> = { 'content-type': `${mediaType}; charset=utf-8`, 'cache-control': 'no-store' }
+  if (code === 'UNAUTHORIZED') headers['www-authenticate'] = 'Bearer'
+  if (retryAfterSeconds !== undefined) headers['retry-after'] = String(retryAfterSeconds)
+  const body = JSON.stringify(isEnvelope ? toEnvelope(failure) : toProblem(path, failure))
+  return { status: catalogue[code].status, headers, body }
+}
+
+/** Answers with a failure. */
 export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failure: ServiceFailure) => {
-  reply.code(catalogue[failure.code].status)
-  reply.header('cache-control', 'no-store')
+  const path = pathOf(request.originalUrl)
+  const { url: route = path } = request.routeOptions
+  const { status, headers, body } = toFailureAnswer({ path, accept: request.headers.accept, route }, failure)
   // For whoever asks us what the log says of it.
-  if (catalogue[failure.code].status >= 500) reply.header('x-request-id', request.id)
-  if (failure.code === 'UNAUTHORIZED') reply.header('www-authenticate', 'Bearer')
-  if (failure.facts.retryAfterSeconds !== undefined) reply.header('retry-after', failure.facts.retryAfterSeconds)
-  const { url = pathOf(request) } = request.routeOptions
-  return envelopePaths.test(url) ? sendEnvelope(reply, failure) : sendProblem(request, reply, failure)
+  if (status >= 500) reply.header('x-request-id', request.id)
+  return reply.code(status).headers(headers).send(body)
 }

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import fastify, { type FastifyInstance, type FastifyRequest, LogController } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyRequest, LogController, type RawRequestDefaultExpression } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../errors.ts'
 import { type AccountNeeds, createAccount, logOf, registerAccounts } from './accounts.ts'
 import { type Authentication, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
@@ -8,6 +8,7 @@ import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
 import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
+import { createGatedServers, createOverload, type Overload, type OverloadNeeds, registerWriteLimit } from './overload.ts'
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
@@ -49,7 +50,7 @@ const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
 type RouteNeeds = Omit<StatusRouteNeeds, 'account'> & ResultRouteNeeds & SubmitRouteNeeds & CommandRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
 
-export type ServerNeeds = RouteNeeds & OperationsNeeds & AccountNeeds & {
+export type ServerNeeds = RouteNeeds & OperationsNeeds & AccountNeeds & OverloadNeeds & {
   bodyBytesMax: number
   tokens: TokenSettings
   /** Of one subject; null: as many as it likes. */
@@ -69,14 +70,20 @@ const toDecodable = (url: string): string => {
   }
 }
 
-const toRequestId = (header: string | string[] | undefined): string =>
-  typeof header === 'string' && requestIdExpression.test(header) ? header : randomUUID()
+// A number after what tells this server from others: a random id for each request would cost a poll 3 %.
+const createRequestIds = (): ((request: RawRequestDefaultExpression) => string) => {
+  const prefix = randomBytes(12).toString('base64url')
+  let count = 0
+  return ({ headers: { 'x-request-id': own } }) =>
+    typeof own === 'string' && requestIdExpression.test(own) ? own : `${prefix}-${++count}`
+}
 
-const createFastify = ({ bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
+const createFastify = ({ bodyBytesMax }: ServerNeeds, overload: Overload): FastifyInstance => fastify({
+  serverFactory: createGatedServers(overload),
   // Routes get their loggers where they are accounted for.
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
-  genReqId: request => toRequestId(request.headers['x-request-id']),
+  genReqId: createRequestIds(),
   bodyLimit: bodyBytesMax,
   // Node would answer a request without a host, and yet hand on the next one behind it.
   http: { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: connectionsCheckMs, requireHostHeader: false },
@@ -105,7 +112,7 @@ const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentica
   app.addHook('onRequest', (request, _reply, done) => {
     const { config, url = '' } = request.routeOptions
     // Nothing under /api is revealed without a token, not even which routes there are.
-    const isPublic = request.is404 ? !pathOf(request).startsWith('/api/') : config.public === true || url.startsWith('/docs')
+    const isPublic = request.is404 ? !pathOf(request.originalUrl).startsWith('/api/') : config.public === true || url.startsWith('/docs')
     if (isPublic) return done()
     const principal = remembered(request)
     if (principal !== undefined) return admit(request, principal, done)
@@ -145,7 +152,8 @@ const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): Ra
 
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
-  const app = createFastify(needs)
+  const overload = createOverload(needs)
+  const app = createFastify(needs, overload)
   app.log = needs.log
   registerUnambiguous(app)
   const account = createAccount(needs)
@@ -155,6 +163,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   registerBodyDeadlines(app)
   registerFailures(app, needs)
   registerAccess(app, await registerAuth(app, needs.tokens, needs.now), toRateLimit(needs))
+  registerWriteLimit(app, overload)
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()

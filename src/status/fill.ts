@@ -13,12 +13,12 @@ export type FillNeeds = {
   epoch: Epoch
   look: Look
   exposeEntry: ExposeEntry
-  randomId: () => string
+  uniqueId: () => string
   onRead: (source: ReadSource) => void
 }
 
 /** Reads of the store on behalf of the cache. */
-export const createFill = ({ cache, epoch, look, exposeEntry, randomId, onRead }: FillNeeds) => {
+export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead }: FillNeeds) => {
   /** Undefined where the cache is out of use, or has just failed. */
   const attempt = async <Value>(command: (epochName: string) => Promise<Value>): Promise<Value | undefined> => {
     const view = epoch.view()
@@ -39,7 +39,7 @@ export const createFill = ({ cache, epoch, look, exposeEntry, randomId, onRead }
   /** Fills an empty cell, or whatever is found in its place. */
   const fill = createSingleFlight(async jobId => {
     const leased = await attempt(async epochName => {
-      const lease: Lease = await cache.lease(epochName, jobId, randomId())
+      const lease: Lease = await cache.lease(epochName, jobId, uniqueId())
       return { lease, epochName }
     })
     if (leased === undefined) return await fromStore(jobId)

@@ -2,9 +2,10 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import {
-  CompiledQuery, type DatabaseConnection, type Dialect, Kysely, SqliteAdapter, SqliteDriver, SqliteIntrospector,
+  CompiledQuery, type DatabaseConnection, type Dialect, Kysely, type QueryResult, SqliteAdapter, SqliteDriver, SqliteIntrospector,
   SqliteQueryCompiler
 } from 'kysely'
+import { LRUCache } from 'lru-cache'
 import type { Tables } from './tables.ts'
 
 /** Refused below this: earlier releases could reset a WAL that another connection still read. */
@@ -16,13 +17,52 @@ const readerBusyTimeoutMs = 100
 const openingTimeoutMs = 5000
 const walBytesMax = 64 * 1024 * 1024
 
+// Of the queries that the service makes, their number is far below.
+const statementsMax = 500
+
+/** Keeps prepared statements: to prepare one takes as long as to run it. */
+class KeepingConnection implements DatabaseConnection {
+  readonly #database: SqliteDatabase.Database
+  readonly #statements = new LRUCache<string, SqliteDatabase.Statement>({ max: statementsMax })
+
+  constructor (database: SqliteDatabase.Database) {
+    this.#database = database
+  }
+
+  // Async, so that every failure is a rejection.
+  async executeQuery<Row> ({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    return this.#execute(sql, parameters)
+  }
+
+  async * streamQuery (): AsyncGenerator<never> {
+    throw new Error('the service streams no query')
+  }
+
+  #execute<Row> (sql: string, parameters: readonly unknown[]): QueryResult<Row> {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql)
+      this.#statements.set(sql, statement)
+    }
+    if (statement.reader) return { rows: statement.all(parameters) as Row[] }
+    const { changes, lastInsertRowid } = statement.run(parameters)
+    return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) }
+  }
+}
+
 // A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
 class ImmediateSqliteDriver extends SqliteDriver {
   readonly #database: SqliteDatabase.Database
+  readonly #connection: DatabaseConnection
 
   constructor (database: SqliteDatabase.Database) {
     super({ database })
     this.#database = database
+    this.#connection = new KeepingConnection(database)
+  }
+
+  override acquireConnection (): Promise<DatabaseConnection> {
+    return Promise.resolve(this.#connection)
   }
 
   override async beginTransaction (connection: DatabaseConnection): Promise<void> {

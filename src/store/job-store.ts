@@ -1,4 +1,4 @@
-import { type Kysely, sql } from 'kysely'
+import { type CompiledQuery, type Kysely, sql } from 'kysely'
 import type { Job, JobLookup } from '../job/job.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
 import type { Database } from './database.ts'
@@ -30,6 +30,15 @@ const recordQuery = (db: Kysely<Tables>, jobId: string) => selectRecord(db).wher
 
 /** The record of a row, to be compiled once. */
 export const recordOfRowQuery = (db: Kysely<Tables>) => selectRecord(db).where(sql<number>`log.rowid`, '=', 0)
+
+// Building the query takes several times as long as running it.
+let recordCompiled: CompiledQuery | undefined
+
+const findRow = async (write: Write, jobId: string): Promise<JobRow | undefined> => {
+  recordCompiled ??= recordQuery(write, '').compile()
+  const { rows } = await write.executeQuery({ ...recordCompiled, parameters: [jobId] })
+  return rows[0] as JobRow | undefined
+}
 
 const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobTombstone')
@@ -86,7 +95,7 @@ export const createJobStore = ({ database }: { database: Database }): JobStore =
 
 /** The job as this transaction sees it, its own changes included. */
 export const findJob = async (write: Write, jobId: string): Promise<JobLookup> => {
-  const row = await recordQuery(write, jobId).executeTakeFirst()
+  const row = await findRow(write, jobId)
   const tombstone = row === undefined ? await tombstoneQuery(write, jobId).executeTakeFirst() : undefined
   return toLookup(jobId, row, tombstone)
 }

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
-import type { Transaction } from 'kysely'
+import { sql, type Transaction } from 'kysely'
 import { ServiceFailure } from '../errors.ts'
 import { type Database, isBusy } from './database.ts'
 import type { Tables } from './tables.ts'
@@ -11,10 +11,15 @@ const { SqliteError } = SqliteDatabase
 const busyWaitMs = 5000
 const busyPauseMsMin = 5
 const busyPauseMsMax = 50
+// Bounds how long reads wait for the writes of one turn.
+const togetherMax = 32
 
 export type Write = Transaction<Tables>
 
-/** Runs work in one write transaction, whole or not at all. Throws STORE_UNAVAILABLE when the database cannot take it. */
+/**
+ * Runs work in a write transaction, whole or not at all, and returns once that is committed. Throws STORE_UNAVAILABLE
+ * when the database cannot take it. The work may be run again from its beginning.
+ */
 export type Transact = <Value>(work: (write: Write) => Promise<Value>) => Promise<Value>
 
 // A failure of the database itself, as the client may hear of it; other errors as they are.
@@ -32,16 +37,79 @@ export const guardRead = <Value>(read: () => Value): Value => {
   }
 }
 
-/** `now` in milliseconds, of a clock that only goes forward. */
-export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact =>
-  async work => {
-    const deadline = now() + busyWaitMs
-    for (let pauseMs = busyPauseMsMin; ; pauseMs = Math.min(busyPauseMsMax, 2 * pauseMs)) {
+type Waiting = {
+  work: (write: Write) => Promise<unknown>
+  deadline: number
+  resolve: (value: never) => void
+  reject: (failure: unknown) => void
+}
+
+type Settle = () => void
+
+// One of several works in a transaction: what it wrote is undone if it fails, and what the others wrote stays.
+const attempt = async (write: Write, { work, resolve, reject }: Waiting): Promise<Settle> => {
+  await sql`savepoint work`.execute(write)
+  try {
+    const value = await work(write) as never
+    await sql`release work`.execute(write)
+    return () => { resolve(value) }
+  } catch (error) {
+    // A lock is waited for; and where SQLite has given up the whole transaction, there is nothing to go on with.
+    if (isBusy(error)) throw error
+    await sql`rollback to work`.execute(write).catch(() => { throw error })
+    await sql`release work`.execute(write)
+    return () => { reject(toStoreFailure(error)) }
+  }
+}
+
+const commitTogether = (database: Database, works: readonly Waiting[]): Promise<Settle[]> =>
+  database.writer.transaction().execute(async write => {
+    const settles: Settle[] = []
+    for (const work of works) settles.push(await attempt(write, work))
+    return settles
+  })
+
+/**
+ * Commits together what is asked for in one turn of the event loop, for a commit waits for the disk, however little is
+ * in it; between commits the loop turns. `now` in milliseconds, of a clock that only goes forward.
+ * `waiting` tells how many works wait for their commit.
+ */
+export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact & { waiting: () => number } => {
+  let waiting: Waiting[] = []
+  let isAtWork = false
+
+  const dropOverdue = (error: unknown) => {
+    const at = now()
+    const overdue = waiting.filter(({ deadline }) => at >= deadline)
+    waiting = waiting.filter(({ deadline }) => at < deadline)
+    for (const { reject } of overdue) reject(toStoreFailure(error))
+  }
+  const commitWaiting = async () => {
+    let pauseMs = busyPauseMsMin
+    while (waiting.length > 0) {
+      const works = waiting.splice(0, togetherMax)
       try {
-        return await database.writer.transaction().execute(work)
+        for (const settle of await commitTogether(database, works)) settle()
+        pauseMs = busyPauseMsMin
+        await nextTurn()
       } catch (error) {
-        if (!isBusy(error) || now() >= deadline) throw toStoreFailure(error)
-        await delay(pauseMs)
+        if (isBusy(error)) {
+          waiting.unshift(...works)
+          dropOverdue(error)
+          await delay(pauseMs)
+          pauseMs = Math.min(busyPauseMsMax, 2 * pauseMs)
+        } else {
+          for (const { reject } of works) reject(toStoreFailure(error))
+        }
       }
     }
+    isAtWork = false
   }
+  const transact: Transact = work => new Promise((resolve, reject) => {
+    waiting.push({ work, deadline: now() + busyWaitMs, resolve, reject })
+    if (isAtWork) return
+    isAtWork = true
+    setImmediate(() => { void commitWaiting() })
+  })
+  return Object.assign(transact, { waiting: () => waiting.length })
+}

@@ -43,7 +43,7 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
     epoch,
     look: createLook({ find, findVersion: store.findVersion, toEntry }),
     exposeEntry: aroundExpose === undefined ? exposeEntry : aroundExpose(exposeEntry),
-    randomId: randomUUID,
+    uniqueId: randomUUID,
     onRead: source => { reads.push(source) }
   })
   const foreign = new SqliteDatabase(databasePath)

@@ -31,7 +31,7 @@ t.test('a request without an id of its own, or with an odd one, gets a new one',
   for (const id of ['', 'a b', 'x'.repeat(65), '{"level":60}']) {
     const name = `nobody-${id.length}`
     await ask(`/api/v1/jobs/${name}`, { headers: { 'x-request-id': id } })
-    t.match((await until(() => service.logs.find(line => line.jobId === name))).reqId, /^[0-9a-f-]{36}$/)
+    t.match((await until(() => service.logs.find(line => line.jobId === name))).reqId, /^[\w-]{16}-\d+$/)
   }
 })
 

@@ -5,9 +5,9 @@ import { type ChangeLog, createChangeLog } from '../../src/store/change-log.ts'
 import { type Database, openDatabase } from '../../src/store/database.ts'
 import { createJobStore, type JobStore } from '../../src/store/job-store.ts'
 import { migrate } from '../../src/store/migrations/migrate.ts'
-import { createTransact, type Transact } from '../../src/store/transact.ts'
+import { createTransact } from '../../src/store/transact.ts'
 
-export type OpenStore = { path: string, database: Database, transact: Transact, store: JobStore, changeLog: ChangeLog }
+export type OpenStore = { path: string, database: Database, transact: ReturnType<typeof createTransact>, store: JobStore, changeLog: ChangeLog }
 
 /** A store on a file of the test's own (or on this one), closed when the test ends. */
 export const openStore = async (t: Test, path = join(t.testdir(), 'jobs.db')): Promise<OpenStore> => {

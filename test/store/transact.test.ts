@@ -1,7 +1,9 @@
 import { once, EventEmitter } from 'node:events'
+import SqliteDatabase from 'better-sqlite3'
+import { sql } from 'kysely'
 import t from 'tap'
 import { insertJob } from '../../src/store/job-store.ts'
-import { createTransact } from '../../src/store/transact.ts'
+import { createTransact, type Write } from '../../src/store/transact.ts'
 import { queuedJob } from './jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
@@ -103,4 +105,67 @@ t.test('transactions of one process take turns', async t => {
   })))
   t.same(order, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends'])
   t.match(await store.find('c'), { job: { version: 3 } })
+})
+
+const insertRow = (jobId: string) => (write: Write) => insertJob(write, queuedJob(jobId))
+
+t.test('what is asked for in one turn is committed together', async t => {
+  const { transact, path } = await openStore(t)
+  const others = openForeign(t, path).prepare('SELECT count(*) FROM JobExecutionLog').pluck()
+  let seenByOthers: unknown
+  const first = transact(insertRow('a'))
+  const second = transact(async () => { seenByOthers = others.get() })
+  t.equal(transact.waiting(), 2)
+  await first
+  t.equal(others.get(), 1, 'what is acknowledged is committed')
+  await second
+  t.equal(seenByOthers, 0, 'and nothing was before')
+  t.equal(transact.waiting(), 0)
+})
+
+t.test('one of them that fails takes nothing with it but its own', async t => {
+  const { transact, store } = await openStore(t)
+  const ours = new TypeError('ours')
+  const outcomes = await Promise.allSettled([
+    transact(insertRow('a')),
+    transact(async write => {
+      await insertRow('b')(write)
+      throw ours
+    }),
+    transact(insertRow('c'))
+  ])
+  t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: ours }, { status: 'fulfilled' }])
+  t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.find(jobId)).kind)), ['job', 'absent', 'job'])
+})
+
+t.test('where SQLite gives up the transaction, none of them is acknowledged', async t => {
+  const { transact, store } = await openStore(t)
+  const cause = Object.assign(new SqliteDatabase.SqliteError('database or disk is full', 'SQLITE_FULL'))
+  const outcomes = await Promise.allSettled([
+    transact(insertRow('a')),
+    // As SQLite does by itself after some failures.
+    transact(async write => {
+      await sql`rollback`.execute(write)
+      throw cause
+    }),
+    transact(insertRow('c'))
+  ])
+  for (const outcome of outcomes) t.match(outcome, { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE', cause } })
+  t.equal((await store.find('a')).kind, 'absent')
+  await transact(insertRow('d'))
+  t.equal((await store.find('d')).kind, 'job', 'the next one is taken')
+})
+
+t.test('others have their turn between commits', async t => {
+  const { transact } = await openStore(t)
+  let turns = 0
+  let isOver = false
+  const turn = () => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  await Promise.all(Array.from({ length: 320 }, (_, i) => transact(insertRow(`j${i}`))))
+  isOver = true
+  t.ok(turns >= 10, `${turns} turns`)
 })

@@ -72,7 +72,7 @@ export const createCommands = (parts: CommandNeeds) => {
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
     eraseJob: createEraseJob({ transact, expose }),
     expireResults: createExpireResults(needs),
-    ...createReadStatus({ cache, epoch, look: createLook({ ...store, toEntry }), exposeEntry: createExposeEntry({ cache, epoch }), randomId: () => `fill-${nextId()}`, onRead: () => {} }),
+    ...createReadStatus({ cache, epoch, look: createLook({ ...store, toEntry }), exposeEntry: createExposeEntry({ cache, epoch }), uniqueId: () => `fill-${nextId()}`, onRead: () => {} }),
     results: createResultStore({ database }),
     inputs: createInputStore({ database })
   }

@@ -44,7 +44,7 @@ const openNode = (current: () => NodeNeeds) => createCoherence({
   epoch: forwardTo(() => current().epoch),
   find: jobId => current().find(jobId),
   findVersion: jobId => current().findVersion(jobId),
-  randomId: () => current().randomId(),
+  uniqueId: () => current().uniqueId(),
   onRead: source => { current().onRead(source) }
 })
 
@@ -149,7 +149,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
     epoch: epochs[index],
     find,
     findVersion,
-    randomId: ids.token,
+    uniqueId: ids.token,
     onRead: onEvent
   })
   const world = nodes.moveTo([needsOf(0), needsOf(1)])
