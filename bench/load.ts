@@ -29,6 +29,8 @@ export type LoadOptions = {
   rate: number | null
   nextRequest: NextRequest
   expectedStatus: number
+  /** Told of every answer, counted or not. */
+  onAnswer?: (status: number, ms: number) => void
 }
 
 /** What was counted between `begin` and `end`; `answered` counts all status codes. */
@@ -129,7 +131,7 @@ const createCounts = (expectedStatus: number) => {
 }
 
 /** Starts sending; nothing is counted before `begin`. */
-export const startLoad = ({ url, connections: connectionCount, rate, nextRequest, expectedStatus }: LoadOptions): Load => {
+export const startLoad = ({ url, connections: connectionCount, rate, nextRequest, expectedStatus, onAnswer }: LoadOptions): Load => {
   const counts = createCounts(expectedStatus)
   const connections: Connection[] = []
   let isStopping = false
@@ -156,6 +158,7 @@ export const startLoad = ({ url, connections: connectionCount, rate, nextRequest
     client.on('response', (status, _bytes, durationMs) => {
       connection.isWaiting = false
       counts.answer(status, durationMs + connection.lateMs)
+      onAnswer?.(status, durationMs + connection.lateMs)
     })
   }
 

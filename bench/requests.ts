@@ -37,6 +37,10 @@ const toHead = (method: string, url: string, path: string, headers: Record<strin
   return `${method} ${pathname.replace(/\/$/, '')}${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`
 }
 
+/** A request as it goes over the wire; the length of a body is the caller's to say. */
+export const toRequest = (method: string, url: string, path: string, headers: Record<string, string>, body = ''): Buffer =>
+  Buffer.from(toHead(method, url, path, headers) + body)
+
 /** One after the other, and again from the first. */
 const inTurn = (requests: readonly Buffer[]): NextRequest => {
   const [first] = requests
@@ -100,7 +104,7 @@ export const createRequests = (place: Place) => {
   const { url, token, polled, rows } = place
   let claims: Promise<Claimed[]> | undefined
   const get = (path: string, headers: Record<string, string> = { authorization: `Bearer ${token}` }): Buffer =>
-    Buffer.from(toHead('GET', url, path, headers))
+    toRequest('GET', url, path, headers)
   const times = <Value>(count: number, make: (n: number) => Value): Value[] => Array.from({ length: count }, (_, n) => make(n))
 
   const claim = (): Promise<Claimed[]> => {

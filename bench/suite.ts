@@ -30,7 +30,7 @@ export type SuiteOptions = {
 }
 
 /** Long enough for figures to rest on: 5 rounds. */
-export const fullDurations: Durations = { rounds: 5, warmUpSeconds: 1.5, capacitySeconds: 1.5, latencySeconds: 1.5 }
+export const fullDurations: Durations = { rounds: 5, warmUpSeconds: 1.5, capacitySeconds: 1.25, latencySeconds: 1.25 }
 /** All scenarios of the quick run in less than a minute. */
 export const quickDurations: Durations = { rounds: 2, warmUpSeconds: 0.5, capacitySeconds: 0.5, latencySeconds: 0.6 }
 

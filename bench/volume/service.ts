@@ -39,6 +39,7 @@ export const startService = async (env: Record<string, string> = {}) => {
     Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
   return {
     url,
+    rssBytes,
     /** One number of /metrics; `labels` as they stand there. */
     metric: async (name: string, labels = ''): Promise<number> => {
       const text = await (await fetch(`${url}/metrics`)).text()
