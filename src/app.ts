@@ -237,6 +237,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     ...toServerSettings(config),
     log,
     writesWaiting: transact.waiting,
+    busyMs: () => monotonicNow() - performance.nodeTiming.idleTime - database.diskMs(),
     now,
     monotonicNow,
     reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),

@@ -11,11 +11,16 @@ import { pathOf, toFailureAnswer } from './problem.ts'
  * served better by a quick no. But only where the queue has not been short for a while: a burst, or a machine that
  * pauses, is no overload and is over soon (after K. Nichols, V. Jacobson: Controlling Queue Delay, ACM Queue 10/5).
  *
- * A turn is measured where requests are read. The time of commits is not in it, nor that of what answers at its end.
+ * What is admitted in a turn is paid for in this one or the next, so each turn may admit as many as the last turns show
+ * to be affordable. Waiting for the disk is not in the cost: the requests of a turn share it, however few they are.
  */
 
 const graceMs = 500
-const turnMsMax = 50
+const turnMsMax = 80
+const admittedMin = 8
+// How fast the number that is admitted follows what the last turn showed.
+const growthMax = 1.25
+const shrinkageMax = 0.5
 const writesMax = 256
 const quietMs = 60_000
 
@@ -24,6 +29,8 @@ export type OverloadNeeds = {
   log: Logger
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
+  /** For how many ms the event loop has been busy so far, waiting for the disk aside. */
+  busyMs: () => number
   /** How many writes wait to be committed. */
   writesWaiting: () => number
 }
@@ -53,32 +60,48 @@ const createTold = ({ metrics, log, monotonicNow }: OverloadNeeds) => {
   }
 }
 
-export const createOverload = (needs: OverloadNeeds): Overload => {
-  const { monotonicNow: now, writesWaiting } = needs
-  const refuse = createTold(needs)
-  const isTurnStanding = createStanding(now)
-  const isWriteStanding = createStanding(now)
-  let turnBegan: number | null = null
-  let isOverloaded = false
+const createQuota = ({ monotonicNow, busyMs }: OverloadNeeds): { admits: () => boolean } => {
+  const isStanding = createStanding(monotonicNow)
+  let quota = Infinity
+  let admitted = 0
+  let isInTurn = false
+  let lastBusyMs = busyMs()
   const endTurn = () => {
-    isOverloaded = isTurnStanding(now() - (turnBegan ?? 0) > turnMsMax / 2)
-    turnBegan = null
+    const costMs = busyMs() - lastBusyMs
+    lastBusyMs += costMs
+    isInTurn = false
+    const change = Math.min(growthMax, Math.max(shrinkageMax, turnMsMax / costMs))
+    quota = isStanding(costMs > turnMsMax / 2) ? Math.max(admittedMin, Math.min(quota, admitted) * change) : Infinity
   }
   return {
-    refusesRequest: () => {
-      if (turnBegan === null) {
-        turnBegan = now()
+    admits: () => {
+      if (!isInTurn) {
+        isInTurn = true
+        admitted = 0
         setImmediate(endTurn)
-        return false
       }
-      return isOverloaded && now() - turnBegan > turnMsMax && refuse('requests')
-    },
-    refusesWrite: () => {
-      const waiting = writesWaiting()
-      return isWriteStanding(waiting > writesMax / 2) && waiting > writesMax && refuse('writes')
+      if (admitted >= quota) return false
+      admitted++
+      return true
     }
   }
 }
+
+export const createOverload = (needs: OverloadNeeds): Overload => {
+  const { monotonicNow, writesWaiting } = needs
+  const refuse = createTold(needs)
+  const quota = createQuota(needs)
+  const isStanding = createStanding(monotonicNow)
+  return {
+    refusesRequest: () => !quota.admits() && refuse('requests'),
+    refusesWrite: () => {
+      const waiting = writesWaiting()
+      return isStanding(waiting > writesMax / 2) && waiting > writesMax && refuse('writes')
+    }
+  }
+}
+
+const bodyBytesReadMax = 64 * 1024
 
 const tooMuch = new ServiceFailure('OVERLOADED', 'There is more to do than the service can take on. Ask again a little later.', { retryAfterSeconds: 1 })
 
@@ -86,19 +109,19 @@ const tooMuch = new ServiceFailure('OVERLOADED', 'There is more to do than the s
 const refuse = ({ url = '/', headers }: IncomingMessage, response: ServerResponse): void => {
   const path = pathOf(url)
   const { status, headers: described, body } = toFailureAnswer({ path, accept: headers.accept, route: path }, tooMuch)
-  // A body that nobody takes would have to be read to its end.
-  const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
+  // A body that nobody takes has to be read to its end, or the connection closed.
+  const isLong = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > bodyBytesReadMax
   response
-    .writeHead(status, { ...described, 'content-length': Buffer.byteLength(body), ...(hasBody ? { connection: 'close' } : {}) })
+    .writeHead(status, { ...described, 'content-length': Buffer.byteLength(body), ...(isLong ? { connection: 'close' } : {}) })
     .end(body)
 }
 
 const isOfApi = ({ url = '/' }: IncomingMessage): boolean => url.startsWith('/api/') || pathOf(url).startsWith('/api/')
 
-/** A server that refuses what comes too late in a turn. Operators are always answered. */
+/** A server that refuses what is too much for a turn. Operators are always answered. */
 export const createGatedServers = ({ refusesRequest }: Overload): FastifyServerFactory => (handle, options) => {
   const listener: RequestListener = (request, response) => {
-    if (refusesRequest() && isOfApi(request)) refuse(request, response)
+    if (isOfApi(request) && refusesRequest()) refuse(request, response)
     else handle(request, response)
   }
   const { http, keepAliveTimeout, requestTimeout } = options as Parameters<FastifyServerFactory>[1] & {

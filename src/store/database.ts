@@ -54,9 +54,11 @@ class KeepingConnection implements DatabaseConnection {
 class ImmediateSqliteDriver extends SqliteDriver {
   readonly #database: SqliteDatabase.Database
   readonly #connection: DatabaseConnection
+  readonly #onWaited: (ms: number) => void
 
-  constructor (database: SqliteDatabase.Database) {
+  constructor (database: SqliteDatabase.Database, onWaited: (ms: number) => void) {
     super({ database })
+    this.#onWaited = onWaited
     this.#database = database
     this.#connection = new KeepingConnection(database)
   }
@@ -67,6 +69,12 @@ class ImmediateSqliteDriver extends SqliteDriver {
 
   override async beginTransaction (connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+
+  override async commitTransaction (connection: DatabaseConnection): Promise<void> {
+    const began = performance.now()
+    await super.commitTransaction(connection)
+    this.#onWaited(performance.now() - began)
   }
 
   // After some failures, a full disk for one, SQLite has rolled back by itself; to do it again would hide the cause.
@@ -80,9 +88,9 @@ class TransactionalSqliteAdapter extends SqliteAdapter {
   override get supportsTransactionalDdl (): boolean { return true }
 }
 
-const toDialect = (database: SqliteDatabase.Database): Dialect => ({
+const toDialect = (database: SqliteDatabase.Database, onWaited: (ms: number) => void): Dialect => ({
   createAdapter: () => new TransactionalSqliteAdapter(),
-  createDriver: () => new ImmediateSqliteDriver(database),
+  createDriver: () => new ImmediateSqliteDriver(database, onWaited),
   createIntrospector: db => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler()
 })
@@ -117,6 +125,8 @@ export type Database = {
   path: string
   writer: Kysely<Tables>
   reader: SqliteDatabase.Database
+  /** How long it has waited for the disk so far, at commits. */
+  diskMs: () => number
   close: () => Promise<void>
 }
 
@@ -173,17 +183,19 @@ const openConnections = (path: string) => {
 }
 
 /** The query builder on a connection. */
-export const toKysely = (connection: SqliteDatabase.Database): Kysely<Tables> =>
-  new Kysely<Tables>({ dialect: toDialect(connection) })
+export const toKysely = (connection: SqliteDatabase.Database, onWaited: (ms: number) => void = () => {}): Kysely<Tables> =>
+  new Kysely<Tables>({ dialect: toDialect(connection, onWaited) })
 
 /** Opens a migrated or a new database file; the schema is `migrate`'s to make. Throws DatabaseUnusable. */
 export const openDatabase = (path: string): Database => {
   const { writer: writerConnection, reader } = openConnections(path)
-  const writer = toKysely(writerConnection)
+  let diskMs = 0
+  const writer = toKysely(writerConnection, ms => { diskMs += ms })
   return {
     path,
     writer,
     reader,
+    diskMs: () => diskMs,
     close: async () => {
       reader.close()
       await writer.destroy()

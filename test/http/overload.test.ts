@@ -10,53 +10,68 @@ import { createMetrics } from '../../src/metrics.ts'
 import { type Json, spawnService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
+import { openForeign } from '../store/open.ts'
 
 const open = () => {
-  const clock = { ms: 0, stepMs: 0 }
+  const clock = { ms: 0 }
+  // A busy turn of this one costs so many ms.
+  const turns = { costMs: 0 }
   const writes = { waiting: 0 }
   const lines: Json[] = []
   const metrics = createMetrics()
+  let busyMs = 0
   const overload = createOverload({
     metrics,
     log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
-    monotonicNow: () => { clock.ms += clock.stepMs; return clock.ms },
+    monotonicNow: () => clock.ms,
+    busyMs: () => {
+      busyMs += turns.costMs
+      clock.ms += turns.costMs
+      return busyMs
+    },
     writesWaiting: () => writes.waiting
   })
   const refused = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
-  return { clock, writes, overload, lines, refused }
+  return { clock, turns, writes, overload, lines, refused }
 }
 
 type Opened = ReturnType<typeof open>
 
-/** A turn that finds requests, each so long after the one before; which of them were refused. */
-const turn = async ({ clock, overload }: Opened, requests: number, eachMs: number): Promise<boolean[]> => {
-  const refused: boolean[] = []
-  for (let request = 0; request < requests; request++) {
-    refused.push(overload.refusesRequest())
-    clock.ms += eachMs
-  }
+/** A turn that finds requests, of which each that is admitted costs so much; how many were. */
+const turn = async ({ turns, overload }: Opened, requests: number, eachMs: number): Promise<number> => {
+  let admitted = 0
+  for (let request = 0; request < requests; request++) if (!overload.refusesRequest()) admitted++
+  turns.costMs = admitted * eachMs
   await nextTurn()
-  return refused
+  return admitted
 }
 
 t.test('a long turn now and then, and what follows it within half a second, refuses nothing', async t => {
   const opened = open()
   for (let burst = 0; burst < 20; burst++) {
-    t.notOk((await turn(opened, 4, 100)).includes(true))
-    await turn(opened, 2, 1)
+    t.equal(await turn(opened, 400, 1), 400)
+    await turn(opened, 20, 1)
   }
   t.same(opened.lines, [])
 })
 
-t.test('turn after turn too long: what comes late in one is refused, until they are short again', async t => {
+t.test('turn after turn too long: each admits what can be done in time, until they are short again', async t => {
   const opened = open()
-  for (let passed = 0; passed < 600; passed += 100) t.same(await turn(opened, 10, 10), Array(10).fill(false))
-  t.same(await turn(opened, 10, 10), [false, false, false, false, false, false, true, true, true, true], 'after 50 ms of a turn')
-  t.same((await turn(opened, 10, 10)).lastIndexOf(false), 5)
-  t.equal(await opened.refused('requests'), 8)
+  for (let passed = 0; passed < 500; passed += 100) t.equal(await turn(opened, 100, 1), 100)
+  t.equal(await turn(opened, 100, 1), 100)
+  const admitted: number[] = []
+  for (let i = 0; i < 20; i++) admitted.push(await turn(opened, 1000, 1))
+  t.ok(admitted.slice(10).every(count => count >= 70 && count <= 90), `80 ms of each turn: ${admitted.join(', ')}`)
+  t.equal(await opened.refused('requests'), admitted.reduce((sum, count) => sum + 1000 - count, 0))
   t.match(opened.lines, [{ level: 40, queue: 'requests', msg: /overloaded/ }], 'told once')
-  await turn(opened, 3, 1)
-  t.notOk((await turn(opened, 10, 10)).includes(true))
+  t.equal(await turn(opened, 30, 1), 30)
+  t.equal(await turn(opened, 1000, 1), 1000, 'a burst again')
+})
+
+t.test('however dear they are, some are admitted', async t => {
+  const opened = open()
+  for (let i = 0; i < 20; i++) await turn(opened, 100, 100)
+  t.equal(await turn(opened, 100, 100), 8)
 })
 
 t.test('too many waiting writes are refused once they have waited for a while, until there are few', async t => {
@@ -82,7 +97,7 @@ t.test('too many waiting writes are refused once they have waited for a while, u
 /** A server whose every turn is too long; sends requests on one connection, in one piece, and reads all the answers. */
 const serve = async (t: Test): Promise<(requests: string[]) => Promise<string[]>> => {
   const opened = open()
-  opened.clock.stepMs = 60
+  opened.turns.costMs = 1000
   const app = fastify({ serverFactory: createGatedServers(opened.overload) })
   app.all('/*', () => 'answered')
   t.teardown(() => app.close())
@@ -98,11 +113,14 @@ const serve = async (t: Test): Promise<(requests: string[]) => Promise<string[]>
 
 const get = (path: string, ...headers: string[]): string => [`GET ${path} HTTP/1.1`, 'Host: x', ...headers, '', ''].join('\r\n')
 
-/** Sends until the second of two requests is refused; its answer. */
+// As many as are admitted in any case.
+const others = Array<string>(8).fill(get('/api/v1/jobs/a'))
+
+/** Sends until what comes behind others is refused; its answer. */
 const untilRefused = async (send: (requests: string[]) => Promise<string[]>, request: string): Promise<string> => await until(async () => {
-  const [first, second] = await send([get('/api/v1/jobs/a'), request])
-  if (first?.startsWith('HTTP/1.1 200 ') !== true) throw new Error(`the first of a turn was not answered: ${first}`)
-  return second?.startsWith('HTTP/1.1 503 ') === true ? second : undefined
+  const answers = await send([...others, request])
+  if (!answers.slice(0, 8).every(answer => answer.startsWith('HTTP/1.1 200 '))) throw new Error(`the first of a turn were not answered: ${answers.join('\n')}`)
+  return answers[8]?.startsWith('HTTP/1.1 503 ') === true ? answers[8] : undefined
 }, 'a refusal')
 
 const bodyOf = (answer: string): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
@@ -121,20 +139,22 @@ t.test('a refusal has the shape of its path, and says when to ask again', async 
   t.match(bodyOf(envelope), { success: false, error: { code: 'OVERLOADED' } })
 })
 
-t.test('a refused body is not read, and its connection ends', async t => {
+t.test('a refused body is read if it is short; else its connection ends', async t => {
   const send = await serve(t)
-  const post = ['POST /api/v1/jobs HTTP/1.1', 'Host: x', 'Content-Length: 5', '', 'abcde'].join('\r\n')
-  t.match(await untilRefused(send, post), /^connection: close\r$/mi)
+  const post = (length: number, body: string) => ['POST /api/v1/jobs HTTP/1.1', 'Host: x', `Content-Length: ${length}`, '', body].join('\r\n')
+  t.notMatch(await untilRefused(send, post(5, 'abcde')), /^connection: close\r$/mi)
+  const answers = await send([...others, post(5, 'abcde'), get('/livez')])
+  t.match(answers[9], /^HTTP\/1\.1 200 /, 'what follows on the connection is answered')
+  t.match(await untilRefused(send, post(100_000, 'abcde')), /^connection: close\r$/mi)
+  const chunked = ['POST /api/v1/jobs HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked', '', '5', 'abcde', ''].join('\r\n')
+  t.match(await untilRefused(send, chunked), /^connection: close\r$/mi)
 })
 
 t.test('operators are answered in any case', async t => {
   const send = await serve(t)
   await untilRefused(send, get('/api/v1/jobs/b'))
-  for (const path of ['/livez', '/readyz', '/metrics']) {
-    const [, second, third] = await send([get('/api/v1/jobs/a'), get(path), get('/api/v1/jobs/c')])
-    t.match(second, /^HTTP\/1\.1 200 /, path)
-    t.match(third, /^HTTP\/1\.1 503 /, 'while others are not')
-  }
+  const answers = await send([...others, get('/api/v1/jobs/c'), get('/livez'), get('/readyz'), get('/metrics'), get('/api/v1/jobs/c')])
+  t.same(answers.slice(8).map(answer => answer.slice(9, 12)), ['503', '200', '200', '200', '503'])
 })
 
 /** Asks again and again, so many at once, until told to stop; what came back, by status code. */
@@ -152,18 +172,21 @@ const press = (clients: number, ask: () => Promise<Response>) => {
   return { counts, stop: async () => { isOver = true; await clientsDone } }
 }
 
-const sample = async ({ ask }: { ask: (path: string) => Promise<Response> }, line: RegExp) => Number(line.exec(await (await ask('/metrics')).text())?.[1] ?? 0)
+const refusals = async ({ ask }: { ask: (path: string) => Promise<Response> }): Promise<number> =>
+  Array.from((await (await ask('/metrics')).text()).matchAll(/^http_requests_refused_total\{.*\} (\d+)$/gm), ([, count]) => Number(count))
+    .reduce((sum, count) => sum + count, 0)
+
+const submission = { method: 'POST', body: { type: 'remote', input: {} } }
 
 t.test('a service with far more to do than it can: some is refused, the rest is done, and nothing in between', async t => {
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
-  const submission = { method: 'POST', body: { type: 'remote', input: {} } }
   const writers = press(600, () => service.ask('/api/v1/jobs', submission))
   await until(() => (writers.counts[503] ?? 0) > 100 && (writers.counts[202] ?? 0) > 100, 'writes refused and accepted', 60_000)
   t.equal((await service.ask('/livez')).status, 200)
   await writers.stop()
   t.same(Object.keys(writers.counts), ['202', '503'])
   t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), writers.counts[202], 'what was refused was not done')
-  t.equal(await sample(service, /^http_requests_refused_total\{queue="writes"\} (\d+)$/m), writers.counts[503])
+  t.equal(await refusals(service), writers.counts[503])
 
   const headers = bearer()
   const readers = press(64, () => service.ask('/api/v1/jobs?limit=200', { headers }))
@@ -173,5 +196,24 @@ t.test('a service with far more to do than it can: some is refused, the rest is 
   t.same(Object.keys(readers.counts), ['200', '503'])
   t.equal((await service.ask('/api/v1/jobs', submission)).status, 202, 'afterwards all is well')
   const told = service.lines.filter(line => line.includes('overloaded')).map(line => (JSON.parse(line) as { queue: string }).queue)
-  t.same(told, ['writes', 'requests'], 'each told once')
+  t.ok(told.includes('requests') && new Set(told).size === told.length, `each told once: ${told.join(', ')}`)
+})
+
+t.test('writes that pile up behind a lock: more of them are refused, and reads go on', async t => {
+  const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
+  const foreign = openForeign(t, service.databasePath)
+  foreign.exec('BEGIN IMMEDIATE')
+  const waiting = Array.from({ length: 300 }, () => service.ask('/api/v1/jobs', submission))
+  let refused: Response | undefined
+  const more: Promise<unknown>[] = []
+  await until(() => {
+    more.push(service.ask('/api/v1/jobs', submission).then(answer => { if (answer.status === 503) refused ??= answer }))
+    return refused !== undefined
+  }, 'a refusal')
+  t.match(await refused?.json(), { code: 'OVERLOADED' })
+  t.equal(refused?.headers.get('retry-after'), '1')
+  t.equal((await service.ask('/api/v1/jobs/nobody')).status, 404)
+  foreign.exec('COMMIT')
+  t.same(new Set((await Promise.all(waiting)).map(({ status }) => status)), new Set([202]), 'who waited already is served')
+  await Promise.all(more)
 })
