@@ -50,10 +50,16 @@ import { createSubmitJob, idempotencyKeyKeptMs } from './write/submit-job.ts'
 import { createUploads } from './write/uploads.ts'
 
 const drainGraceMs = 5000
+// Far above Node's 511, which many clients that connect at once overflow, to try again after a second; the system may cap it.
+const connectionsWaitingMax = 8192
 const sanitizeLimits = { threads: 1, waitingMax: 100, timeoutMs: 10_000 }
 
 const now = () => Date.now()
 const monotonicNow = () => performance.now()
+// Before Node 23.9 a thread cannot tell; there, the waits for the disk and for a core count as work.
+const busyMs = 'threadCpuUsage' in process
+  ? () => { const { user, system } = process.threadCpuUsage(); return (user + system) / 1000 }
+  : () => monotonicNow() - performance.nodeTiming.idleTime
 const randomId = () => randomBytes(12).toString('base64url')
 const schedule = (work: () => void, ms: number) => {
   const timer = setTimeout(work, ms)
@@ -133,7 +139,7 @@ const createLifecycle = ({ server, loops, worker, close, onDraining }: Lifecycle
   let listening: Promise<unknown> = Promise.resolve()
   return {
     listen: (host, port) => {
-      const address = server.listen({ host, port, listenTextResolver: text => text }).then(url => {
+      const address = server.listen({ host, port, backlog: connectionsWaitingMax, listenTextResolver: text => text }).then(url => {
         if (draining) return url
         for (const loop of loops) loop.start()
         worker.start()
@@ -237,7 +243,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     ...toServerSettings(config),
     log,
     writesWaiting: transact.waiting,
-    busyMs: () => monotonicNow() - performance.nodeTiming.idleTime - database.diskMs(),
+    busyMs,
     now,
     monotonicNow,
     reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),

@@ -1,7 +1,10 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
 import { startLoad } from '../load.ts'
 import { toRequest } from '../requests.ts'
-import { createHistogram, recordMs } from '../statistics.ts'
+import type { Answers, Probe } from './prober.ts'
 import { authorization, printTable, startService, toMiB } from './service.ts'
 
 /*
@@ -9,6 +12,7 @@ import { authorization, printTable, startService, toMiB } from './service.ts'
  *
  * For each kind of request first its capacity (a closed loop), then four times that at a fixed rate. Of polls no generator
  * on the same machine can send so many; they come from 10,000 connections instead, each as often as it is answered.
+ * Times are those of a second, small load beside it.
  */
 
 const manyConnections = 10_000
@@ -18,7 +22,8 @@ const capacityConnections = 50
 const pressedConnections = 1000
 const pressure = 4
 const seconds = 10
-const rampSeconds = 3
+// The service takes on one connection each time it asks for what is ready, so thousands of them take a while.
+const rampSeconds = 6
 const acceptedStatuses = [200, 202]
 
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info' })
@@ -40,49 +45,64 @@ const requests = {
   submissions: toRequest('POST', url, '/api/v1/jobs', { ...json, 'content-length': String(submission.length) }, submission)
 }
 
-type Outcome = { accepted: number, refused: number, other: number, acceptedMs: ReturnType<typeof createHistogram>, refusedMs: ReturnType<typeof createHistogram>, lost: number }
+type Outcome = { accepted: number, refused: number, other: number, lost: number, answers: Answers }
+
+const probing = { connections: 50, rate: 200 }
+
+const startProber = (request: Buffer): { begin: () => void, end: () => Promise<Answers> } => {
+  const child = fork(fileURLToPath(new URL('prober.ts', import.meta.url)))
+  const probe: Probe = { url, request: request.toString('base64'), ...probing }
+  child.send(probe)
+  return {
+    begin: () => { child.send('begin') },
+    end: async () => {
+      const answers = once(child, 'message')
+      child.send('end')
+      return (await answers)[0] as Answers
+    }
+  }
+}
 
 const press = async (request: Buffer, connections: number, rate: number | null): Promise<Outcome> => {
-  const outcome: Outcome = { accepted: 0, refused: 0, other: 0, acceptedMs: createHistogram(), refusedMs: createHistogram(), lost: 0 }
+  const outcome: Outcome = { accepted: 0, refused: 0, other: 0, lost: 0, answers: [] }
   let isCounting = false
+  const prober = startProber(request)
   const load = startLoad({
     url,
     connections,
     rate,
     nextRequest: () => request,
     expectedStatus: 200,
-    onAnswer: (status, ms) => {
+    onAnswer: status => {
       if (!isCounting) return
-      if (acceptedStatuses.includes(status)) {
-        outcome.accepted++
-        recordMs(outcome.acceptedMs, ms)
-      } else if (status === 503) {
-        outcome.refused++
-        recordMs(outcome.refusedMs, ms)
-      } else {
-        outcome.other++
-      }
+      if (acceptedStatuses.includes(status)) outcome.accepted++
+      else if (status === 503) outcome.refused++
+      else outcome.other++
     }
   })
   await delay(rampSeconds * 1000)
   isCounting = true
+  prober.begin()
   await delay(seconds * 1000)
   isCounting = false
+  outcome.answers = await prober.end()
   await load.stop()
   outcome.lost = load.failures().errors
   return outcome
 }
 
-const ms = (histogram: Outcome['acceptedMs'], percentile: number): string =>
-  histogram.totalCount === 0 ? '-' : `${(histogram.getValueAtPercentile(percentile) / 1000).toFixed(1)} ms`
+const percentiles = (answers: Answers, isMeant: (status: number) => boolean): string => {
+  const times = answers.filter(([status]) => isMeant(status)).map(([, ms]) => ms).sort((a, b) => a - b)
+  const at = (share: number) => `${times[Math.ceil(share * times.length) - 1]?.toFixed(1)} ms`
+  return times.length === 0 ? '-' : `${at(0.5)}, ${at(0.99)} of ${times.length}`
+}
 
-const tell = (what: string, { accepted, refused, other, lost, acceptedMs, refusedMs }: Outcome): void => {
+const tell = (what: string, { accepted, refused, other, lost, answers }: Outcome): void => {
   printTable({
-    [`${what}, accepted per second`]: (accepted / seconds).toFixed(0),
-    [`${what}, refused per second`]: (refused / seconds).toFixed(0),
+    [`${what}, accepted and refused per second`]: `${(accepted / seconds).toFixed(0)}, ${(refused / seconds).toFixed(0)}`,
     [`${what}, otherwise answered, not answered`]: `${other}, ${lost}`,
-    [`${what}, accepted p50, p99`]: `${ms(acceptedMs, 50)}, ${ms(acceptedMs, 99)}`,
-    [`${what}, refused p50, p99`]: `${ms(refusedMs, 50)}, ${ms(refusedMs, 99)}`
+    [`${what}, accepted p50, p99`]: percentiles(answers, status => acceptedStatuses.includes(status)),
+    [`${what}, refused p50, p99`]: percentiles(answers, status => status === 503)
   })
 }
 

@@ -78,8 +78,8 @@ const createRequestIds = (): ((request: RawRequestDefaultExpression) => string) 
     typeof own === 'string' && requestIdExpression.test(own) ? own : `${prefix}-${++count}`
 }
 
-const createFastify = ({ bodyBytesMax }: ServerNeeds, overload: Overload): FastifyInstance => fastify({
-  serverFactory: createGatedServers(overload),
+const createFastify = ({ bodyBytesMax, monotonicNow }: ServerNeeds, overload: Overload): FastifyInstance => fastify({
+  serverFactory: createGatedServers(overload, monotonicNow),
   // Routes get their loggers where they are accounted for.
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
@@ -94,6 +94,8 @@ const createFastify = ({ bodyBytesMax }: ServerNeeds, overload: Overload): Fasti
   clientErrorHandler: answerUnreadable,
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
+
+const nothingHere = () => new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')
 
 // With callbacks: a poll whose token is known waits for nothing here, not even for a microtask.
 const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentication, rateLimit: RateLimit | null): void => {
@@ -119,6 +121,8 @@ const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentica
     verify(request).then(principal => { admit(request, principal, done) }, done)
   })
   app.addHook('onRequest', (request, _reply, done) => {
+    // Whatever body it has is not looked at.
+    if (request.is404) return done(nothingHere())
     done(request.headers['content-encoding'] === undefined
       ? undefined
       : new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.'))
@@ -138,8 +142,7 @@ const registerFailures = (app: FastifyInstance, { log }: ServerNeeds): void => {
     if (failure.code === 'UNAUTHORIZED') logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
     return sendFailure(request, reply, failure)
   })
-  app.setNotFoundHandler((request, reply) =>
-    sendFailure(request, reply, new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')))
+  app.setNotFoundHandler(() => { throw nothingHere() })
 }
 
 const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): RateLimit | null => rateLimitPerMinute === null

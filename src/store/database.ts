@@ -54,11 +54,9 @@ class KeepingConnection implements DatabaseConnection {
 class ImmediateSqliteDriver extends SqliteDriver {
   readonly #database: SqliteDatabase.Database
   readonly #connection: DatabaseConnection
-  readonly #onWaited: (ms: number) => void
 
-  constructor (database: SqliteDatabase.Database, onWaited: (ms: number) => void) {
+  constructor (database: SqliteDatabase.Database) {
     super({ database })
-    this.#onWaited = onWaited
     this.#database = database
     this.#connection = new KeepingConnection(database)
   }
@@ -69,12 +67,6 @@ class ImmediateSqliteDriver extends SqliteDriver {
 
   override async beginTransaction (connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
-  }
-
-  override async commitTransaction (connection: DatabaseConnection): Promise<void> {
-    const began = performance.now()
-    await super.commitTransaction(connection)
-    this.#onWaited(performance.now() - began)
   }
 
   // After some failures, a full disk for one, SQLite has rolled back by itself; to do it again would hide the cause.
@@ -88,9 +80,9 @@ class TransactionalSqliteAdapter extends SqliteAdapter {
   override get supportsTransactionalDdl (): boolean { return true }
 }
 
-const toDialect = (database: SqliteDatabase.Database, onWaited: (ms: number) => void): Dialect => ({
+const toDialect = (database: SqliteDatabase.Database): Dialect => ({
   createAdapter: () => new TransactionalSqliteAdapter(),
-  createDriver: () => new ImmediateSqliteDriver(database, onWaited),
+  createDriver: () => new ImmediateSqliteDriver(database),
   createIntrospector: db => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler()
 })
@@ -125,8 +117,6 @@ export type Database = {
   path: string
   writer: Kysely<Tables>
   reader: SqliteDatabase.Database
-  /** How long it has waited for the disk so far, at commits. */
-  diskMs: () => number
   close: () => Promise<void>
 }
 
@@ -183,19 +173,17 @@ const openConnections = (path: string) => {
 }
 
 /** The query builder on a connection. */
-export const toKysely = (connection: SqliteDatabase.Database, onWaited: (ms: number) => void = () => {}): Kysely<Tables> =>
-  new Kysely<Tables>({ dialect: toDialect(connection, onWaited) })
+export const toKysely = (connection: SqliteDatabase.Database): Kysely<Tables> =>
+  new Kysely<Tables>({ dialect: toDialect(connection) })
 
 /** Opens a migrated or a new database file; the schema is `migrate`'s to make. Throws DatabaseUnusable. */
 export const openDatabase = (path: string): Database => {
   const { writer: writerConnection, reader } = openConnections(path)
-  let diskMs = 0
-  const writer = toKysely(writerConnection, ms => { diskMs += ms })
+  const writer = toKysely(writerConnection)
   return {
     path,
     writer,
     reader,
-    diskMs: () => diskMs,
     close: async () => {
       reader.close()
       await writer.destroy()

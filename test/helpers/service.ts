@@ -38,7 +38,7 @@ const createClient = (url: string) => {
         ...headers
       },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) })
-    })
+    }).catch((cause: unknown) => { throw new Error(`${method} ${path} was not answered`, { cause }) })
   const askJson = async (path: string, options?: Ask): Promise<Json> => await (await ask(path, options)).json()
   const submit = async (type: string, input: unknown, options: Ask = {}): Promise<string> =>
     (await askJson('/api/v1/jobs', { method: 'POST', ...options, body: { type, input } })).jobId as string

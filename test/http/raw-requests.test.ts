@@ -121,3 +121,9 @@ t.test('after all of it the service answers, and logged no error', async t => {
   t.equal((await service.ask('/api/v1/jobs/job-123')).status, 200)
   t.same(service.logs.filter(line => line.level >= 50), [])
 })
+
+t.test('where there is nothing it is 404, whatever body would have come', async t => {
+  for (const headers of [['Content-Type: application/json', 'Content-Length: 2000000'], ['Content-Type: image/png', 'Content-Length: 5'], ['Content-Encoding: gzip', 'Content-Length: 5']]) {
+    t.equal(statusOf(await request('DELETE /api/v1/worker/claim', headers, 'abcde')), 404, headers.join(', '))
+  }
+})

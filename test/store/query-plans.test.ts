@@ -28,7 +28,7 @@ const openWatched = async (t: Test) => {
     await writer.destroy()
   }
   t.teardown(close)
-  const watched: Database = { path, writer, reader, diskMs: () => 0, close }
+  const watched: Database = { path, writer, reader, close }
   const foreign = openForeign(t, path)
   const planOf = (sql: string): string[] =>
     foreign.prepare<[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all().map(({ detail }) => detail)

@@ -23,8 +23,8 @@ const faults: Record<string, Fault> = {
   // Every statement is a transaction of its own.
   'commits-by-halves': {
     file: '/src/store/transact.ts',
-    sound: 'database.writer.transaction().execute(work)',
-    broken: 'database.writer.connection().execute(work)'
+    sound: 'for (const settle of await commitTogether(database, works)) settle()',
+    broken: 'for (const { work, resolve, reject } of works) await database.writer.connection().execute(work).then(resolve, reject)'
   }
 }
 
