@@ -19,14 +19,17 @@ const manyConnections = 10_000
 // Each has to send its first request before the service takes it for one that never will.
 const manyRate = 3000
 const capacityConnections = 50
-const pressedConnections = 1000
+const pressedConnections = 300
 const pressure = 4
 const seconds = 10
 // The service takes on one connection each time it asks for what is ready, so thousands of them take a while.
-const rampSeconds = 6
+const rampSeconds = 10
+const restSeconds = 20
 const acceptedStatuses = [200, 202]
 
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info' })
+
+const memory = async (): Promise<string> => `${toMiB(rssBytes())} (heap in use ${toMiB(await metric('nodejs_heap_size_used_bytes'))})`
 
 const json = { authorization, 'content-type': 'application/json' }
 const submission = '{"type":"bench","input":null}'
@@ -47,7 +50,8 @@ const requests = {
 
 type Outcome = { accepted: number, refused: number, other: number, lost: number, answers: Answers }
 
-const probing = { connections: 50, rate: 200 }
+// Many connections, so that none has to wait for its own.
+const probing = { connections: 100, rate: 50 }
 
 const startProber = (request: Buffer): { begin: () => void, end: () => Promise<Answers> } => {
   const child = fork(fileURLToPath(new URL('prober.ts', import.meta.url)))
@@ -108,10 +112,12 @@ const tell = (what: string, { accepted, refused, other, lost, answers }: Outcome
 
 try {
   await press(requests.polls, capacityConnections, null)
-  const before = rssBytes()
+  const before = await memory()
   tell(`polls at ${manyRate}/s over ${manyConnections} connections`, await press(requests.polls, manyConnections, manyRate))
   tell(`polls in a closed loop over ${manyConnections} connections`, await press(requests.polls, manyConnections, null))
-  const pressed = rssBytes()
+  const pressed = await memory()
+  await delay(restSeconds * 1000)
+  const rested = await memory()
   for (const [what, request] of Object.entries(requests).slice(1)) {
     const capacity = (await press(request, capacityConnections, null)).accepted / seconds
     printTable({ [`${what}, capacity per second`]: capacity.toFixed(0) })
@@ -119,7 +125,7 @@ try {
   }
   await press(requests.polls, capacityConnections, null)
   printTable({
-    'memory before, with 10,000 connections, afterwards': `${toMiB(before)}, ${toMiB(pressed)}, ${toMiB(rssBytes())}`,
+    'memory before, after 10,000 connections, after a rest, after all else': [before, pressed, rested, await memory()].join('; '),
     'refused in all': await metric('http_requests_refused_total', '{queue="requests"}') + await metric('http_requests_refused_total', '{queue="writes"}')
   })
 } finally {

@@ -18,7 +18,7 @@ import { pathOf, toFailureAnswer } from './problem.ts'
  */
 
 const graceMs = 2000
-const turnMsMax = 80
+const turnMsMax = 40
 const admittedMin = 8
 // By how much a turn may admit more than the one before.
 const growth = 1.5
