@@ -21,7 +21,7 @@ import { countSteps, fullDurations, quickDurations, runSuite } from './suite.ts'
 const exitCodes: Record<SuiteResult['outcome'], number> = { passed: 0, breach: 99, invalid: 2 }
 
 // Programs of their own, which print a table and hold nothing against it.
-const volumes = ['claims', 'uploads', 'results', 'inputs', 'pruning', 'overload', 'outages']
+const volumes = ['claims', 'uploads', 'results', 'inputs', 'pruning', 'overload', 'outages', 'soak']
 
 type Options = {
   quick?: true

@@ -48,7 +48,7 @@ for i, key in ipairs(KEYS) do
 end
 return done`
 
-const commandTimeoutMs = 100
+const replyMsMax = 100
 
 /**
  * Settings under which a command either answers soon or fails for good: none waits for a connection, and none is
@@ -59,8 +59,7 @@ export const redisOptions = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
-  commandTimeout: commandTimeoutMs,
-  socketTimeout: 500,
+  socketTimeout: 1000,
   connectTimeout: 1000,
   enableAutoPipelining: false,
   retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 5), 1000),
@@ -89,6 +88,16 @@ export type RedisCacheNeeds = {
   random: () => number
   onError: (error: Error) => void
 }
+
+/**
+ * Waits for a reply, but not for long. One that is there already, and was only not read because this process was busy
+ * or had no core, is no reason to leave a cache: the loop is given a turn to read it.
+ */
+const soon = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
+  const giveUp = () => { reject(new Error('the reply of Redis timed out')) }
+  const timer = setTimeout(() => { setImmediate(() => { setImmediate(giveUp) }) }, replyMsMax)
+  reply.finally(() => { clearTimeout(timer) }).then(resolve, reject)
+})
 
 const field = (info: string, name: string): string =>
   new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
@@ -137,15 +146,15 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
   const decode = createDecoder()
-  const readCell = createBatch((keys: string[]) => client.mget(keys))
+  const readCell = createBatch((keys: string[]) => soon(client.mget(keys)))
   const get = (epoch: string, jobId: string): Promise<Lookup> => readCell(keyOf(epoch, jobId)).then(cell => decode(cell, jobId))
   const leaseCell = createBatch((cells: { key: string, token: string }[]) =>
-    client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`)))
+    soon(client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`))))
   const exposeCell = createBatch((cells: { key: string, entry: Entry, token: string | null }[]) =>
-    client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
-      [entry.version, encodeEntry(entry), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`])))
+    soon(client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
+      [entry.version, encodeEntry(entry), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]))))
   const outdateCell = createBatch((cells: { key: string, version: number }[]) =>
-    client.outdateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version)))
+    soon(client.outdateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version))))
   const expose = async (epoch: string, entry: Entry, token: string | null) => {
     await exposeCell({ key: keyOf(epoch, entry.jobId), entry, token })
   }
@@ -159,7 +168,7 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
       const entry = decodeEntry(cell, jobId)
       if (entry !== undefined) return { kind: 'hit', entry }
       // Nothing of ours, with no end of its own: an empty cell is always safe, and the next reader fills it.
-      await client.del(key)
+      await soon(client.del(key))
       return { kind: 'token', token: '' }
     },
     expose,
@@ -168,10 +177,10 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
     identify: async () => {
       await firstAttempt
       if (client.status !== 'ready') throw connectionError ?? new Error('Redis is not connected')
-      const info = await client.info()
+      const info = await soon(client.info())
       if (field(info, 'role') !== 'master') throw new Error('Redis is not a master')
       // A server that answers but cannot store (read-only, out of memory) is no cache either.
-      await client.set(`js:${incarnation}:probe`, '1', 'PX', 1000)
+      await soon(client.set(`js:${incarnation}:probe`, '1', 'PX', 1000))
       return field(info, 'run_id')
     },
     onDisconnect: listener => {

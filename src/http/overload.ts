@@ -1,10 +1,11 @@
-import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
-import type { FastifyInstance, FastifyServerFactory } from 'fastify'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { ServiceFailure } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import { createEndOfTurn } from './end-of-turn.ts'
 import { pathOf, toFailureAnswer } from './problem.ts'
+import { isAmbiguous } from './unreadable.ts'
 
 /*
  * Two queues stand before the work: the requests that one turn of the event loop has found, and the writes that wait
@@ -43,9 +44,9 @@ export type OverloadNeeds = {
 type Queue = 'requests' | 'writes'
 
 export type Overload = {
-  /** Whether what has just come is too much. */
-  refusesRequest: () => boolean
-  /** How many ms it took to say so. */
+  /** Whether what has just come can be done soon enough. */
+  admitsRequest: () => boolean
+  /** To be told how many ms it took to refuse a request. */
   onRefused: (ms: number) => void
   /** Whether what has just come is too much. */
   refusesWrite: () => boolean
@@ -62,24 +63,24 @@ const createStanding = (now: () => number) => {
 
 const createTold = ({ metrics, log, monotonicNow }: OverloadNeeds) => {
   const refusedAt: Record<Queue, number> = { requests: -Infinity, writes: -Infinity }
-  return (queue: Queue): true => {
+  return (queue: Queue): void => {
     const at = monotonicNow()
     metrics.requestsRefused.inc({ queue })
     if (at - refusedAt[queue] > quietMs) log.warn({ queue }, 'overloaded: what is too much is refused until there is less of it')
     refusedAt[queue] = at
-    return true
   }
 }
 
-type Quota = { admits: () => boolean, onRefused: (ms: number) => void }
+type Quota = Pick<Overload, 'admitsRequest' | 'onRefused'>
 
-const createQuota = ({ monotonicNow, busyMs }: OverloadNeeds): Quota => {
-  const isStanding = createStanding(monotonicNow)
+const createQuota = ({ monotonicNow: now, busyMs }: OverloadNeeds): Quota => {
+  const isStanding = createStanding(now)
   let quota = Infinity
   let admitted = 0
   let refusalsMs = 0
-  let isInTurn = false
-  let lastBusyMs = busyMs()
+  let lastBusyMs = 0
+  let state: 'resting' | 'between turns' | 'in a turn' = 'resting'
+  let restingSince = now()
 
   const nextQuota = (costMs: number): number => {
     const affordable = admitted * turnMsMax / Math.max(1, costMs - refusalsMs)
@@ -90,17 +91,30 @@ const createQuota = ({ monotonicNow, busyMs }: OverloadNeeds): Quota => {
   const endTurn = () => {
     const costMs = busyMs() - lastBusyMs
     lastBusyMs += costMs
-    isInTurn = false
     quota = nextQuota(costMs)
     admitted = 0
     refusalsMs = 0
+    state = 'between turns'
+    setImmediate(rest)
+  }
+  // A turn in which nobody asked: there is room, and what is done until somebody asks is not done for requests.
+  const rest = () => {
+    if (state === 'in a turn') return
+    state = 'resting'
+    restingSince = now()
+    isStanding(false)
+  }
+  const beginTurn = () => {
+    if (state === 'resting') {
+      lastBusyMs = busyMs()
+      if (now() - restingSince >= graceMs) quota = Infinity
+    }
+    state = 'in a turn'
+    setImmediate(endTurn)
   }
   return {
-    admits: () => {
-      if (!isInTurn) {
-        isInTurn = true
-        setImmediate(endTurn)
-      }
+    admitsRequest: () => {
+      if (state !== 'in a turn') beginTurn()
       if (admitted >= quota) return false
       admitted++
       return true
@@ -111,57 +125,65 @@ const createQuota = ({ monotonicNow, busyMs }: OverloadNeeds): Quota => {
 
 export const createOverload = (needs: OverloadNeeds): Overload => {
   const { monotonicNow, writesWaiting } = needs
-  const refuse = createTold(needs)
-  const quota = createQuota(needs)
+  const tell = createTold(needs)
+  const { admitsRequest, onRefused } = createQuota(needs)
   const isStanding = createStanding(monotonicNow)
   return {
-    refusesRequest: () => !quota.admits() && refuse('requests'),
-    onRefused: quota.onRefused,
+    admitsRequest,
+    onRefused: ms => {
+      onRefused(ms)
+      tell('requests')
+    },
     refusesWrite: () => {
       const waiting = writesWaiting()
-      return isStanding(waiting > writesMax / 2) && waiting > writesMax && refuse('writes')
+      const refuses = isStanding(waiting > writesMax / 2) && waiting > writesMax
+      if (refuses) tell('writes')
+      return refuses
     }
   }
 }
 
-const bodyBytesReadMax = 64 * 1024
-
 const tooMuch = new ServiceFailure('OVERLOADED', 'There is more to do than the service can take on. Ask again a little later.', { retryAfterSeconds: 1 })
 
 // Before the framework sees it, or a no would cost nearly as much as an answer.
-const refuse = ({ url = '/', headers }: IncomingMessage, response: ServerResponse): void => {
+const refuse = ({ url = '/', headers: { accept } }: IncomingMessage, response: ServerResponse, isLast: boolean): void => {
   const path = pathOf(url)
-  const { status, headers: described, body } = toFailureAnswer({ path, accept: headers.accept, route: path }, tooMuch)
-  // A body that nobody takes has to be read to its end, or the connection closed.
-  const isLong = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > bodyBytesReadMax
+  const { status, headers, body } = toFailureAnswer({ path, accept, route: path }, tooMuch)
   response
-    .writeHead(status, { ...described, 'content-length': Buffer.byteLength(body), ...(isLong ? { connection: 'close' } : {}) })
+    .writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body), ...(isLast ? { connection: 'close' } : {}) })
     .end(body)
 }
 
-const isOfApi = ({ url = '/' }: IncomingMessage): boolean => url.startsWith('/api/') || pathOf(url).startsWith('/api/')
+const operatorPaths: readonly (string | undefined)[] = ['/livez', '/readyz', '/metrics']
 
-/** A server that refuses what is too much for a turn. Operators are always answered. */
-export const createGatedServers = ({ refusesRequest, onRefused }: Overload, now: () => number): FastifyServerFactory => (handle, options) => {
+// What else would be refused, or has a body that somebody has to take, is the framework's to answer.
+const isPlain = (request: IncomingMessage): boolean =>
+  request.headers.authorization !== undefined && request.headers['transfer-encoding'] === undefined &&
+  request.headers['content-length'] === undefined && !isAmbiguous(request)
+
+export type GateNeeds = Pick<OverloadNeeds, 'monotonicNow'> & { isDraining: () => boolean }
+
+/** Refuses requests that are too much for a turn, unless they are an operator's. To be called once, before the server listens. */
+export const gateRequests = (server: Server, { admitsRequest, onRefused }: Overload, { monotonicNow: now, isDraining }: GateNeeds): void => {
+  const [handle] = server.listeners('request') as RequestListener[]
+  if (handle === undefined) throw new Error('there is nothing behind the gate')
   const atEndOfTurn = createEndOfTurn()
-  const listener: RequestListener = (request, response) => {
-    if (!isOfApi(request) || !refusesRequest()) return handle(request, response)
+  server.removeAllListeners('request')
+  server.on('request', (request, response) => {
+    if (operatorPaths.includes(request.url) || admitsRequest() || !isPlain(request)) return handle(request, response)
     // Answered at once, its connection could bring the next request within this very turn, and so without end.
     atEndOfTurn(() => {
       const began = now()
-      refuse(request, response)
+      refuse(request, response, isDraining())
       onRefused(now() - began)
     })
-  }
-  const { http, keepAliveTimeout, requestTimeout } = options as Parameters<FastifyServerFactory>[1] & {
-    http: object, keepAliveTimeout: number, requestTimeout: number
-  }
-  return Object.assign(createServer(http, listener), { keepAliveTimeout, requestTimeout })
+  })
 }
 
 /** Refuses writes while too many wait. */
 export const registerWriteLimit = (app: FastifyInstance, { refusesWrite }: Overload): void => {
-  app.addHook('onRequest', ({ method }, _reply, done) => {
-    done(method !== 'GET' && method !== 'HEAD' && refusesWrite() ? tooMuch : undefined)
+  app.addHook('onRequest', ({ method, routeOptions: { config } }, _reply, done) => {
+    const isWrite = method !== 'GET' && method !== 'HEAD' && config.writesNothing !== true
+    done(isWrite && refusesWrite() ? tooMuch : undefined)
   })
 }

@@ -60,6 +60,7 @@ const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sa
   app.post('/api/sanitize', {
     config: {
       scope: 'jobs:write',
+      writesNothing: true,
       tooLarge: `The body is larger than this route accepts: send it to ${asyncPath}.`
     },
     bodyLimit: bytesAtOnceMax,

@@ -8,7 +8,7 @@ import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
 import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
-import { createGatedServers, createOverload, type Overload, type OverloadNeeds, registerWriteLimit } from './overload.ts'
+import { createOverload, gateRequests, type OverloadNeeds, registerWriteLimit } from './overload.ts'
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
@@ -31,6 +31,8 @@ declare module 'fastify' {
     accountsForItself?: boolean
     /** The body is taken as it comes, however long that takes: a Readable, see `takeRawBodies`. */
     isStreamed?: boolean
+    /** Though its method says so. */
+    writesNothing?: boolean
   }
   interface FastifyRequest {
     principal: Principal | null
@@ -78,8 +80,7 @@ const createRequestIds = (): ((request: RawRequestDefaultExpression) => string) 
     typeof own === 'string' && requestIdExpression.test(own) ? own : `${prefix}-${++count}`
 }
 
-const createFastify = ({ bodyBytesMax, monotonicNow }: ServerNeeds, overload: Overload): FastifyInstance => fastify({
-  serverFactory: createGatedServers(overload, monotonicNow),
+const createFastify = ({ bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
   // Routes get their loggers where they are accounted for.
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
@@ -156,7 +157,8 @@ const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): Ra
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
   const overload = createOverload(needs)
-  const app = createFastify(needs, overload)
+  const app = createFastify(needs)
+  gateRequests(app.server, overload, needs)
   app.log = needs.log
   registerUnambiguous(app)
   const account = createAccount(needs)

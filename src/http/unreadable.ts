@@ -1,6 +1,6 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { type FailureCode, catalogue } from '../errors.ts'
 
 /*
@@ -62,8 +62,8 @@ const hostsIn = (rawHeaders: readonly string[]): number => {
   return count
 }
 
-// RFC 9112: 2.3 (another major version), 3.2 (one host), 6.1 (chunks alone; what else the bytes went through is unknown).
-const isAmbiguous = ({ raw: { headers, httpVersion, rawHeaders } }: FastifyRequest): boolean => {
+/** RFC 9112: 2.3 (another major version), 3.2 (one host), 6.1 (chunks alone; what else the bytes went through is unknown). */
+export const isAmbiguous = ({ headers, httpVersion, rawHeaders }: IncomingMessage): boolean => {
   const hosts = hostsIn(rawHeaders)
   if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) return true
   return !httpVersion.startsWith('1.') || !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked')
@@ -74,7 +74,7 @@ export const registerUnambiguous = (app: FastifyInstance): void => {
   app.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
     const isRefused = !socket.writable
-    if (!isRefused && !isAmbiguous(request)) return done()
+    if (!isRefused && !isAmbiguous(request.raw)) return done()
     reply.hijack()
     if (!isRefused) answerUnreadable(new Error('the request is ambiguous'), socket)
   })

@@ -11,8 +11,9 @@ const { SqliteError } = SqliteDatabase
 const busyWaitMs = 5000
 const busyPauseMsMin = 5
 const busyPauseMsMax = 50
-// Bounds how long reads wait for the writes of one turn.
+// Both bound how long reads wait for the writes of one turn; the time is looked at between two of them.
 const togetherMax = 32
+const togetherMsMax = 8
 
 export type Write = Transaction<Tables>
 
@@ -62,10 +63,15 @@ const attempt = async (write: Write, { work, resolve, reject }: Waiting): Promis
   }
 }
 
+// The first of these works, at least one: what is left is for the next commit.
 const commitTogether = (database: Database, works: readonly Waiting[]): Promise<Settle[]> =>
   database.writer.transaction().execute(async write => {
     const settles: Settle[] = []
-    for (const work of works) settles.push(await attempt(write, work))
+    const began = performance.now()
+    for (const work of works) {
+      settles.push(await attempt(write, work))
+      if (performance.now() - began > togetherMsMax) break
+    }
     return settles
   })
 
@@ -77,6 +83,7 @@ const commitTogether = (database: Database, works: readonly Waiting[]): Promise<
 export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact & { waiting: () => number } => {
   let waiting: Waiting[] = []
   let isAtWork = false
+  let pauseMs = busyPauseMsMin
 
   const dropOverdue = (error: unknown) => {
     const at = now()
@@ -84,24 +91,34 @@ export const createTransact = ({ database, now }: { database: Database, now: () 
     waiting = waiting.filter(({ deadline }) => at < deadline)
     for (const { reject } of overdue) reject(toStoreFailure(error))
   }
+  // One that costs SQLite its transaction must not take others with it: these are begun anew, each by itself.
+  let byThemselves = 0
+  const settleFailed = async (works: Waiting[], error: unknown) => {
+    const [only] = works
+    if (isBusy(error) || works.length > 1) waiting.unshift(...works)
+    if (isBusy(error)) {
+      dropOverdue(error)
+      await delay(pauseMs)
+      pauseMs = Math.min(busyPauseMsMax, 2 * pauseMs)
+    } else if (works.length > 1) {
+      byThemselves = works.length
+    } else {
+      only?.reject(toStoreFailure(error))
+    }
+  }
   const commitWaiting = async () => {
-    let pauseMs = busyPauseMsMin
     while (waiting.length > 0) {
-      const works = waiting.splice(0, togetherMax)
+      const works = waiting.splice(0, byThemselves > 0 ? 1 : togetherMax)
+      byThemselves = Math.max(0, byThemselves - 1)
       try {
-        for (const settle of await commitTogether(database, works)) settle()
+        const settles = await commitTogether(database, works)
+        waiting.unshift(...works.slice(settles.length))
+        for (const settle of settles) settle()
         pauseMs = busyPauseMsMin
-        await nextTurn()
       } catch (error) {
-        if (isBusy(error)) {
-          waiting.unshift(...works)
-          dropOverdue(error)
-          await delay(pauseMs)
-          pauseMs = Math.min(busyPauseMsMax, 2 * pauseMs)
-        } else {
-          for (const { reject } of works) reject(toStoreFailure(error))
-        }
+        await settleFailed(works, error)
       }
+      await nextTurn()
     }
     isAtWork = false
   }

@@ -87,7 +87,8 @@ export type SpawnedService = Client & {
 
 /** A service process of its own, which the test may kill. */
 export const spawnService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'): Promise<SpawnedService> => {
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, main], {
+  // The options of the test runner would bring listeners for signals that a service ignores.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'env', '--unset=NODE_OPTIONS', process.execPath, main], {
     env: { ...process.env, ...environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const lines: string[] = []

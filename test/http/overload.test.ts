@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fastify from 'fastify'
 import pino from 'pino'
 import t, { type Test } from 'tap'
-import { createGatedServers, createOverload } from '../../src/http/overload.ts'
+import { createOverload, gateRequests } from '../../src/http/overload.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { type Json, spawnService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
@@ -13,37 +13,47 @@ import { until } from '../helpers/until.ts'
 import { openForeign } from '../store/open.ts'
 
 const open = () => {
-  const clock = { ms: 0 }
-  // A busy turn of this one costs so many ms.
-  const turns = { costMs: 0 }
+  const clock = { ms: 0, busyMs: 0 }
   const writes = { waiting: 0 }
   const lines: Json[] = []
   const metrics = createMetrics()
-  let busyMs = 0
   const overload = createOverload({
     metrics,
     log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
     monotonicNow: () => clock.ms,
-    busyMs: () => {
-      busyMs += turns.costMs
-      clock.ms += turns.costMs
-      return busyMs
-    },
+    busyMs: () => clock.busyMs,
     writesWaiting: () => writes.waiting
   })
   const refused = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
-  return { clock, turns, writes, overload, lines, refused }
+  return { clock, writes, overload, lines, refused }
 }
 
 type Opened = ReturnType<typeof open>
 
+const work = ({ clock }: Opened, ms: number) => {
+  clock.ms += ms
+  clock.busyMs += ms
+}
+
 /** A turn that finds requests, of which each that is admitted costs so much; how many were. */
-const turn = async ({ turns, overload }: Opened, requests: number, eachMs: number): Promise<number> => {
+const turn = async (opened: Opened, requests: number, eachMs: number): Promise<number> => {
   let admitted = 0
-  for (let request = 0; request < requests; request++) if (!overload.refusesRequest()) admitted++
-  turns.costMs = admitted * eachMs
+  for (let request = 0; request < requests; request++) {
+    if (opened.overload.admitsRequest()) {
+      admitted++
+      work(opened, eachMs)
+    } else {
+      opened.overload.onRefused(0)
+    }
+  }
   await nextTurn()
   return admitted
+}
+
+/** Turns in which nobody asks. */
+const rest = async ({ clock }: Opened, ms: number) => {
+  for (let i = 0; i < 3; i++) await nextTurn()
+  clock.ms += ms
 }
 
 t.test('a long turn now and then, and what follows it within two seconds, refuses nothing', async t => {
@@ -65,6 +75,25 @@ t.test('turn after turn too long: each admits what can be done in time, until th
   t.match(opened.lines, [{ level: 40, queue: 'requests', msg: /overloaded/ }], 'told once')
   for (let i = 0; i < 25; i++) t.equal(await turn(opened, 15, 1), 15)
   t.equal(await turn(opened, 1000, 1), 1000, 'a burst again')
+})
+
+t.test('what is done while nobody asks is not held against those who ask', async t => {
+  const opened = open()
+  work(opened, 5000)
+  for (let i = 0; i < 10; i++) {
+    await turn(opened, 1, 1)
+    await rest(opened, 5000)
+    work(opened, 50)
+  }
+  t.equal(await turn(opened, 400, 1), 400)
+})
+
+t.test('a break ends it', async t => {
+  const opened = open()
+  for (let i = 0; i < 30; i++) await turn(opened, 100, 1)
+  t.ok(await turn(opened, 100, 1) < 100)
+  await rest(opened, 2000)
+  t.equal(await turn(opened, 400, 1), 400)
 })
 
 t.test('however dear they are, some are admitted', async t => {
@@ -93,67 +122,79 @@ t.test('too many waiting writes are refused once they have waited for a while, u
   t.match(lines, [{ level: 40, queue: 'writes', msg: /overloaded/ }], 'told once')
 })
 
-/** A server whose every turn is too long; sends requests on one connection, in one piece, and reads all the answers. */
-const serve = async (t: Test): Promise<(requests: string[]) => Promise<string[]>> => {
-  const opened = open()
-  opened.turns.costMs = 1000
-  const app = fastify({ serverFactory: createGatedServers(opened.overload, () => 0) })
-  app.all('/*', () => 'answered')
+/**
+ * A gate that lets in so many requests, and a service behind it. `send` sends requests on one connection, in one piece,
+ * and reads all the answers.
+ */
+const serve = async (t: Test, { isDraining = false } = {}) => {
+  let left = 0
+  let refused = 0
+  const app = fastify()
+  app.all('/*', (_request, reply) => reply.code(418).send())
+  gateRequests(app.server, {
+    admitsRequest: () => left-- > 0,
+    onRefused: () => { refused++ },
+    refusesWrite: () => false
+  }, { monotonicNow: () => 0, isDraining: () => isDraining })
   t.teardown(() => app.close())
   await app.listen({ host: '127.0.0.1', port: 0 })
   const port = (app.server.address() as { port: number }).port
-  return async requests => {
-    const socket = connect(port, '127.0.0.1')
-    await once(socket, 'connect')
-    socket.end(requests.join(''))
-    return (await text(socket)).split(/(?=HTTP\/1\.1 \d{3} )/)
+  return {
+    refused: () => refused,
+    send: async (admitted: number, ...requests: string[]): Promise<string[]> => {
+      left = admitted
+      const socket = connect(port, '127.0.0.1')
+      await once(socket, 'connect')
+      socket.end(requests.join(''))
+      return (await text(socket)).split(/(?=HTTP\/1\.1 \d{3} )/)
+    }
   }
 }
 
-const get = (path: string, ...headers: string[]): string => [`GET ${path} HTTP/1.1`, 'Host: x', ...headers, '', ''].join('\r\n')
-
-// As many as are admitted in any case.
-const others = Array<string>(8).fill(get('/api/v1/jobs/a'))
-
-/** Sends until what comes behind others is refused; its answer. */
-const untilRefused = async (send: (requests: string[]) => Promise<string[]>, request: string): Promise<string> => await until(async () => {
-  const answers = await send([...others, request])
-  if (!answers.slice(0, 8).every(answer => answer.startsWith('HTTP/1.1 200 '))) throw new Error(`the first of a turn were not answered: ${answers.join('\n')}`)
-  return answers[8]?.startsWith('HTTP/1.1 503 ') === true ? answers[8] : undefined
-}, 'a refusal')
-
-const bodyOf = (answer: string): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
+const line = (first: string, ...headers: string[]): string => [`${first} HTTP/1.1`, ...headers, '', ''].join('\r\n')
+const get = (path: string, ...headers: string[]): string => line(`GET ${path}`, 'Host: x', 'Authorization: Bearer a.b.c', ...headers)
+const statuses = (answers: string[]): string[] => answers.map(answer => answer.slice(9, 12))
+const bodyOf = (answer = ''): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
 
 t.test('a refusal has the shape of its path, and says when to ask again', async t => {
-  const send = await serve(t)
-  const problem = await untilRefused(send, get('/api/v1/jobs/b?x=1'))
+  const { send, refused } = await serve(t)
+  const [answered, problem, plain, envelope] = await send(1, get('/api/v1/jobs/a'), get('/api/v1/jobs/b?x=1'), get('/api/v1/jobs/b', 'Accept: application/json'), get('/api/jobs/b/status'))
+  t.match(answered, /^HTTP\/1\.1 418 /)
+  t.match(problem, /^HTTP\/1\.1 503 /)
   t.match(problem, /^content-type: application\/problem\+json; charset=utf-8\r$/m)
   t.match(problem, /^retry-after: 1\r$/m)
   t.match(problem, /^cache-control: no-store\r$/m)
   t.notMatch(problem, /^connection: close\r$/mi)
   t.match(bodyOf(problem), { type: 'about:blank', status: 503, code: 'OVERLOADED', instance: '/api/v1/jobs/b' })
-  t.match(await untilRefused(send, get('/api/v1/jobs/b', 'Accept: application/json')), /^content-type: application\/json; charset=utf-8\r$/m)
-  const envelope = await untilRefused(send, get('/api/jobs/b/status'))
+  t.match(plain, /^content-type: application\/json; charset=utf-8\r$/m)
   t.match(envelope, /^content-type: application\/json; charset=utf-8\r$/m)
   t.match(bodyOf(envelope), { success: false, error: { code: 'OVERLOADED' } })
+  t.equal(refused(), 3)
 })
 
-t.test('a refused body is read if it is short; else its connection ends', async t => {
-  const send = await serve(t)
-  const post = (length: number, body: string) => ['POST /api/v1/jobs HTTP/1.1', 'Host: x', `Content-Length: ${length}`, '', body].join('\r\n')
-  t.notMatch(await untilRefused(send, post(5, 'abcde')), /^connection: close\r$/mi)
-  const answers = await send([...others, post(5, 'abcde'), get('/livez')])
-  t.match(answers[9], /^HTTP\/1\.1 200 /, 'what follows on the connection is answered')
-  t.match(await untilRefused(send, post(100_000, 'abcde')), /^connection: close\r$/mi)
-  const chunked = ['POST /api/v1/jobs HTTP/1.1', 'Host: x', 'Transfer-Encoding: chunked', '', '5', 'abcde', ''].join('\r\n')
-  t.match(await untilRefused(send, chunked), /^connection: close\r$/mi)
+t.test('a head is refused without a body, and its connection goes on', async t => {
+  const { send } = await serve(t)
+  t.same(statuses(await send(0, get('/api/v1/jobs/a').replace('GET', 'HEAD'), get('/api/v1/jobs/b'))), ['503', '503'])
 })
 
-t.test('operators are answered in any case', async t => {
-  const send = await serve(t)
-  await untilRefused(send, get('/api/v1/jobs/b'))
-  const answers = await send([...others, get('/api/v1/jobs/c'), get('/livez'), get('/readyz'), get('/metrics'), get('/api/v1/jobs/c')])
-  t.same(answers.slice(8).map(answer => answer.slice(9, 12)), ['503', '200', '200', '200', '503'])
+t.test('operators are answered in any case; what has a body, or would be refused anyway, is the service\'s to answer', async t => {
+  const { send, refused } = await serve(t)
+  const requests = [
+    get('/livez'), get('/readyz'), get('/metrics'),
+    get('/api/v1/jobs', 'Content-Length: 2') + '{}',
+    get('/api/v1/jobs', 'Transfer-Encoding: chunked') + '0\r\n\r\n',
+    line('GET /api/v1/jobs/a', 'Host: x'),
+    get('/api/v1/jobs/a', 'Host: y')
+  ]
+  t.same(statuses(await send(0, ...requests)), Array(requests.length).fill('418'))
+  t.equal(refused(), 0)
+})
+
+t.test('while the service drains, a refused connection ends', async t => {
+  const { send } = await serve(t, { isDraining: true })
+  const answers = await send(0, get('/api/v1/jobs/a'), get('/api/v1/jobs/b'))
+  t.same(statuses(answers), ['503'])
+  t.match(answers[0], /^connection: close\r$/mi)
 })
 
 /** Asks again and again, so many at once, until told to stop; what came back, by status code. */
@@ -198,19 +239,21 @@ t.test('writes that pile up behind a lock: more of them are refused, and reads g
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
   const foreign = openForeign(t, service.databasePath)
   foreign.exec('BEGIN IMMEDIATE')
-  const waiting = Array.from({ length: 300 }, () => service.ask('/api/v1/jobs', submission))
+  const waiting = Array.from({ length: 300 }, () => service.ask('/api/v1/jobs', submission).then(({ status }) => status))
   let refused: Response | undefined
-  const more: Promise<unknown>[] = []
+  const more: Promise<number>[] = []
   await until(() => {
-    more.push(service.ask('/api/v1/jobs', submission).then(answer => { if (answer.status === 503) refused ??= answer }))
+    more.push(service.ask('/api/v1/jobs', submission).then(answer => {
+      if (answer.status === 503) refused ??= answer
+      return answer.status
+    }))
     return refused !== undefined
   }, 'a refusal')
   t.match(await refused?.json(), { code: 'OVERLOADED' })
   t.equal(refused?.headers.get('retry-after'), '1')
   t.equal((await service.ask('/api/v1/jobs/nobody')).status, 404)
   foreign.exec('COMMIT')
-  await Promise.all(more)
-  t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), waiting.length + more.length - await refusals(service), 'what was refused was not done, what was not refused was')
-  const served = (await Promise.all(waiting)).filter(({ status }) => status === 202).length
-  t.ok(served >= 256, `${served} of those who waited were served`)
+  const accepted = (await Promise.all([...waiting, ...more])).filter(status => status === 202).length
+  t.ok(accepted >= 256, `${accepted} of those who waited were served`)
+  t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), accepted, 'they, and nobody else')
 })
