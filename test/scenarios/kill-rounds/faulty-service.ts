@@ -23,8 +23,13 @@ const faults: Record<string, Fault> = {
   // Every statement is a transaction of its own.
   'commits-by-halves': {
     file: '/src/store/transact.ts',
-    sound: 'for (const settle of await commitTogether(database, works)) settle()',
-    broken: 'for (const { work, resolve, reject } of works) await database.writer.connection().execute(work).then(resolve, reject)'
+    sound: 'const settles = await commitTogether(database, works)',
+    broken: `const settles: (() => void)[] = []
+      for (const { work, resolve, reject } of works) {
+        await database.writer.connection().execute(db => work(db as never)).then(
+          value => { settles.push(() => { resolve(value as never) }) },
+          error => { settles.push(() => { reject(error) }) })
+      }`
   }
 }
 
