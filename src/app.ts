@@ -70,8 +70,16 @@ type StatusNeeds = { config: Config, opened: OpenedForProcess, node: string, tra
 
 const createStatusParts = ({ config, opened: { database, lock, left }, node, transact, store, results, metrics, log }: StatusNeeds) => {
   const agreement = { ...lock, node, rows: createEpochRowStore({ database, transact, now }), deadNodes: left.nodes }
+  const views = createViews({
+    publicUrl: config.publicUrl,
+    onInvalid: (jobId, error) => {
+      metrics.recordsInvalid.inc()
+      log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
+    }
+  })
   const guarded = openGuardedCache(config.redisUrl, agreement, {
     incarnation: store.incarnation(),
+    representation: views.representation,
     randomId,
     now,
     monotonicNow,
@@ -85,13 +93,6 @@ const createStatusParts = ({ config, opened: { database, lock, left }, node, tra
     },
     // Not the error itself: it holds the command, and AUTH is one.
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
-  })
-  const views = createViews({
-    publicUrl: config.publicUrl,
-    onInvalid: (jobId, error) => {
-      metrics.recordsInvalid.inc()
-      log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
-    }
   })
   let tokens = 0
   const coherence = createCoherence({

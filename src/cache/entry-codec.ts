@@ -2,29 +2,30 @@ import { type Entry, type EntryState, entryStates } from './status-cache.ts'
 
 /*
  * One line of facts, then the tenant and both bodies as they are, so that a hit parses one line and serializes nothing.
- * `E` and the version stand first, where the server-side scripts look for them; a token begins with `T`.
+ * `E` and the version stand first, where the server-side scripts look for them; a token begins with `T`. The number of the
+ * representation stands last: a process that makes other bodies of the same record must not take these for its own.
  */
-const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9})$/
+const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,10})$/
 
 const isEntryState = (text: string): text is EntryState => (entryStates as readonly string[]).includes(text)
 
-export const encodeEntry = (entry: Entry): string => {
+export const encodeEntry = (entry: Entry, representation: number): string => {
   const { version, state, percent, pollAfterMs, expiredAt, jobId, tenant, v1Body, taskBody } = entry
   const flags = `${Number(entry.hasResult)}${Number(entry.canCancel)}`
   const tenantLength = tenant === null ? '-' : tenant.length
-  return `E${version} ${state} ${percent} ${pollAfterMs} ${expiredAt} ${flags} ${jobId} ${tenantLength} ${v1Body.length} ${taskBody.length}\n${tenant ?? ''}${v1Body}${taskBody}`
+  return `E${version} ${state} ${percent} ${pollAfterMs} ${expiredAt} ${flags} ${jobId} ${tenantLength} ${v1Body.length} ${taskBody.length} ${representation}\n${tenant ?? ''}${v1Body}${taskBody}`
 }
 
 /**
  * The entry for this job, or undefined for anything else: what lies in a shared cache is not trusted because it
  * lies there. The bodies must be of the lengths named and speak of the job that was asked for.
  */
-export const decodeEntry = (text: string, jobId: string): Entry | undefined => {
+export const decodeEntry = (text: string, jobId: string, representation: number): Entry | undefined => {
   const lineEnd = text.indexOf('\n')
   const facts = lineEnd === -1 ? null : format.exec(text.slice(0, lineEnd))
   if (facts === null) return undefined
-  const [, version = '', state = '', percent, pollAfterMs, expiredAt, hasResult, canCancel, id, tenantLength = '', v1Length, taskLength] = facts
-  if (id !== jobId || !isEntryState(state)) return undefined
+  const [, version = '', state = '', percent, pollAfterMs, expiredAt, hasResult, canCancel, id, tenantLength = '', v1Length, taskLength, itsRepresentation] = facts
+  if (id !== jobId || !isEntryState(state) || Number(itsRepresentation) !== representation) return undefined
   const tenantEnd = lineEnd + 1 + (tenantLength === '-' ? 0 : Number(tenantLength))
   const v1End = tenantEnd + Number(v1Length)
   if (v1End + Number(taskLength) !== text.length) return undefined

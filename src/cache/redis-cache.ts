@@ -84,6 +84,8 @@ export type RedisCacheNeeds = {
   url: string
   /** Keeps the cells of one database apart from those of others, and of its own former life. */
   incarnation: string
+  /** Of the bodies in the entries; cells with others are not taken. */
+  representation: number
   /** In [0, 1). */
   random: () => number
   onError: (error: Error) => void
@@ -115,7 +117,7 @@ const decodedBytesMax = 16 * 1024 * 1024
 const miss: Lookup = { kind: 'miss' }
 
 // The same bytes say the same: what they were found to be need not be found again with every poll.
-const createDecoder = () => {
+const createDecoder = (representation: number) => {
   const decoded = new LRUCache<string, { cell: string, hit: Lookup }>({
     max: 10_000,
     maxSize: decodedBytesMax,
@@ -125,7 +127,7 @@ const createDecoder = () => {
     if (cell === null) return miss
     const known = decoded.get(jobId)
     if (known?.cell === cell) return known.hit
-    const entry = decodeEntry(cell, jobId)
+    const entry = decodeEntry(cell, jobId, representation)
     if (entry === undefined) return miss
     const hit: Lookup = { kind: 'hit', entry }
     decoded.set(jobId, { cell, hit })
@@ -134,7 +136,7 @@ const createDecoder = () => {
 }
 
 /** A cache on one Redis. Connects in the background; until then, and whenever Redis is away, its operations reject. */
-export const createRedisCache = ({ url, incarnation, random, onError }: RedisCacheNeeds): RedisCache => {
+export const createRedisCache = ({ url, incarnation, representation, random, onError }: RedisCacheNeeds): RedisCache => {
   const client = connect(url)
   let connectionError: Error | null = null
   client.on('ready', () => { connectionError = null })
@@ -145,14 +147,14 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
   const firstAttempt = client.connect().catch(onError)
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
-  const decode = createDecoder()
+  const decode = createDecoder(representation)
   const readCell = createBatch((keys: string[]) => soon(client.mget(keys)))
   const get = (epoch: string, jobId: string): Promise<Lookup> => readCell(keyOf(epoch, jobId)).then(cell => decode(cell, jobId))
   const leaseCell = createBatch((cells: { key: string, token: string }[]) =>
     soon(client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`))))
   const exposeCell = createBatch((cells: { key: string, entry: Entry, token: string | null }[]) =>
     soon(client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
-      [entry.version, encodeEntry(entry), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]))))
+      [entry.version, encodeEntry(entry, representation), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]))))
   const outdateCell = createBatch((cells: { key: string, version: number }[]) =>
     soon(client.outdateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version))))
   const expose = async (epoch: string, entry: Entry, token: string | null) => {
@@ -165,7 +167,7 @@ export const createRedisCache = ({ url, incarnation, random, onError }: RedisCac
       const key = keyOf(epoch, jobId)
       const cell = await leaseCell({ key, token })
       if (cell.startsWith('T')) return { kind: 'token', token: cell.slice(1) }
-      const entry = decodeEntry(cell, jobId)
+      const entry = decodeEntry(cell, jobId, representation)
       if (entry !== undefined) return { kind: 'hit', entry }
       // Nothing of ours, with no end of its own: an empty cell is always safe, and the next reader fills it.
       await soon(client.del(key))

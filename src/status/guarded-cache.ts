@@ -28,6 +28,8 @@ export type Agreement = {
 export type GuardedCacheNeeds = {
   /** Keeps the cells of one database apart from those of others. */
   incarnation: string
+  /** Of the bodies in the entries. */
+  representation: number
   randomId: () => string
   /** ms since 1970. */
   now: () => number
@@ -53,8 +55,8 @@ const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: GuardedCache
   }
 }
 
-const openRedisCache = (url: string, agreement: Agreement, { incarnation, randomId, now, monotonicNow, onChange, onError }: GuardedCacheNeeds): GuardedCache => {
-  const cache = createRedisCache({ url, incarnation, random: Math.random, onError })
+const openRedisCache = (url: string, agreement: Agreement, { incarnation, representation, randomId, now, monotonicNow, onChange, onError }: GuardedCacheNeeds): GuardedCache => {
+  const cache = createRedisCache({ url, incarnation, representation, random: Math.random, onError })
   const epoch = createSharedEpoch({
     ...agreement,
     identify: cache.identify,

@@ -23,25 +23,26 @@ const anyEntry: fc.Arbitrary<Entry> = fc.record({
 
 t.test('whatever entry is put in, the same comes out', async t => {
   fc.assert(fc.property(anyEntry, entry => {
-    const decoded = decodeEntry(encodeEntry(entry), entry.jobId)
+    const decoded = decodeEntry(encodeEntry(entry, 2), entry.jobId, 2)
     t.strictSame(decoded, entry)
   }), { numRuns: 500 })
 })
 
 t.test('an entry of one job is none of another, and a part of an entry is none at all', async t => {
   fc.assert(fc.property(anyEntry, fc.nat(), (entry, at) => {
-    const encoded = encodeEntry(entry)
-    if (decodeEntry(encoded, `${entry.jobId.slice(1)}x`) !== undefined && `${entry.jobId.slice(1)}x` !== entry.jobId) throw new Error('another job')
-    if (decodeEntry(encoded.slice(0, at % encoded.length), entry.jobId) !== undefined) throw new Error('a part')
-    if (decodeEntry(`${encoded} `, entry.jobId) !== undefined) throw new Error('more than the whole')
+    const encoded = encodeEntry(entry, 2)
+    if (decodeEntry(encoded, `${entry.jobId.slice(1)}x`, 2) !== undefined && `${entry.jobId.slice(1)}x` !== entry.jobId) throw new Error('another job')
+    if (decodeEntry(encoded.slice(0, at % encoded.length), entry.jobId, 2) !== undefined) throw new Error('a part')
+    if (decodeEntry(`${encoded} `, entry.jobId, 2) !== undefined) throw new Error('more than the whole')
   }), { numRuns: 500 })
   t.pass('by examples of any kind')
 })
 
 t.test('what an earlier release wrote, without the flags, is no entry', async t => {
-  const encoded = encodeEntry(entryAt(1))
-  t.match(decodeEntry(encoded, 'job-1'), { hasResult: true, canCancel: true })
-  t.equal(decodeEntry(encoded.replace(' 11 ', ' '), 'job-1'), undefined)
-  for (const flags of ['1', '111', '12', '2']) t.equal(decodeEntry(encoded.replace(' 11 ', ` ${flags} `), 'job-1'), undefined, flags)
-  t.match(decodeEntry(encoded.replace(' 11 ', ' 01 '), 'job-1'), { hasResult: false, canCancel: true })
+  const encoded = encodeEntry(entryAt(1), 2)
+  t.match(decodeEntry(encoded, 'job-1', 2), { hasResult: true, canCancel: true })
+  t.equal(decodeEntry(encoded, 'job-1', 3), undefined, 'bodies that this process would not make')
+  t.equal(decodeEntry(encoded.replace(' 11 ', ' '), 'job-1', 2), undefined)
+  for (const flags of ['1', '111', '12', '2']) t.equal(decodeEntry(encoded.replace(' 11 ', ` ${flags} `), 'job-1', 2), undefined, flags)
+  t.match(decodeEntry(encoded.replace(' 11 ', ' 01 '), 'job-1', 2), { hasResult: false, canCancel: true })
 })

@@ -12,7 +12,7 @@ let incarnations = 0
 
 const open = async (t: Test, redis: { url: string }, random = () => 0): Promise<RedisCache & { incarnation: string }> => {
   const incarnation = `i${incarnations++}`
-  const cache = createRedisCache({ url: redis.url, incarnation, random, onError: () => {} })
+  const cache = createRedisCache({ representation: 2, url: redis.url, incarnation, random, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify().catch(() => {})
   return { ...cache, incarnation }
@@ -52,7 +52,7 @@ t.test('with a Redis', async t => {
   t.test('bytes of others in a cell are no entry, are cleared away, and block nothing', async t => {
     const cache = await open(t, redis)
     const key = `js:${cache.incarnation}:${e}:job-1`
-    const good = encodeEntry(entryAt(5))
+    const good = encodeEntry(entryAt(5), 2)
     const planted = [
       'garbage', '', good.slice(0, -1), `${good} `, good.replaceAll('job-1', 'job-2'), good.replace('running', 'nostate'), good.replace('E5', 'Ex'),
       good.replace('E5', 'E'), good.replace('{"jobId"', '{"jobNo"'), good.replace(' 11 ', ' ')

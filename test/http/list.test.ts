@@ -167,7 +167,7 @@ t.test('the payload of a job is in no list', async t => {
 const redisServer = await startRedis(t)
 
 const openListing = async (t: Test) => {
-  const cache = createRedisCache({ url: redisServer.url, incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {} })
+  const cache = createRedisCache({ representation: 2, url: redisServer.url, incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify()
   const epoch = createFixedEpoch(() => 'e1')

@@ -41,7 +41,7 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
 }
 
 t.test('a late fill after an eviction does not bring back the past', async t => {
-  const cache = createRedisCache({ url: redisServer.url, incarnation: 'lease', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({ representation: 2, url: redisServer.url, incarnation: 'lease', random: () => 0, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify()
   const { shown, late, after } = await race(t, cache, redisServer.client)
@@ -55,7 +55,7 @@ t.test('the same steps catch plain set-if-newer', async t => {
   const keyOf = (epoch: string, jobId: string) => `js:naive:${epoch}:${jobId}`
   const read = async (epoch: string, jobId: string) => {
     const text = await client.get(keyOf(epoch, jobId))
-    return text === null ? undefined : decodeEntry(text, jobId)
+    return text === null ? undefined : decodeEntry(text, jobId, 2)
   }
   const get: StatusCache['get'] = async (epoch, jobId) => {
     const entry = await read(epoch, jobId)
@@ -63,7 +63,7 @@ t.test('the same steps catch plain set-if-newer', async t => {
   }
   const expose: StatusCache['expose'] = async (epoch, entry) => {
     const there = await read(epoch, entry.jobId)
-    if (there === undefined || there.version < entry.version) await client.set(keyOf(epoch, entry.jobId), encodeEntry(entry))
+    if (there === undefined || there.version < entry.version) await client.set(keyOf(epoch, entry.jobId), encodeEntry(entry, 2))
   }
   const naive: StatusCache = {
     get,

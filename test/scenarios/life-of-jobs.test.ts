@@ -61,7 +61,7 @@ t.test('with the cache in memory', async t => {
 
 t.test('with a Redis', async t => {
   const redis = await startRedis(t)
-  const cache = createRedisCache({ url: redis.url, incarnation: 'life', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({ representation: 2, url: redis.url, incarnation: 'life', random: () => 0, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify()
   t.ok((await live(t, 30, () => () => cache)).claim)

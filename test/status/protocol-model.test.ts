@@ -152,7 +152,7 @@ t.test('the cell of the model does what a cell in memory does', async t => {
 
 t.test('the cell of the model does what a cell in Redis does', async t => {
   const redis = await startRedis(t)
-  const cache = createRedisCache({ url: redis.url, incarnation: 'model', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({ representation: 2, url: redis.url, incarnation: 'model', random: () => 0, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify()
   await sameAsModel(t, cache)
