@@ -60,11 +60,10 @@ const toReadyMade = (shown: Shown): ReadyMade => {
  */
 export const answerPoll = (reply: FastifyReply, { shown, condition }: Revealed): 200 | 304 => {
   const { ok, notModified } = toReadyMade(shown)
-  const response = reply.hijack().raw
-  if (matches(condition, shown.eTag)) {
-    response.writeHead(304, notModified).end()
-    return 304
-  }
-  response.writeHead(200, ok).end(bodyOf(shown))
-  return 200
+  const isKnown = matches(condition, shown.eTag)
+  const response = isKnown ? reply.raw.writeHead(304, notModified) : reply.raw.writeHead(200, ok)
+  // Not before the headers are taken: what throws until here is still Fastify's to answer.
+  reply.hijack()
+  response.end(isKnown ? undefined : bodyOf(shown))
+  return isKnown ? 304 : 200
 }

@@ -44,7 +44,10 @@ export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead }
     })
     if (leased === undefined) return await fromStore(jobId)
     const { lease, epochName } = leased
-    if (lease.kind === 'hit') return lease.entry
+    if (lease.kind === 'hit') {
+      onRead('cache')
+      return lease.entry
+    }
     return await fromStore(jobId, { epoch: epochName, token: lease.token })
   })
 

@@ -34,7 +34,10 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
     const entry = found ?? await fill(jobId)
     if (satisfies(entry, floor)) return entry
     const claim = `${jobId} ${entry.version} ${floor}`
-    if (refuted.has(claim)) return entry
+    if (refuted.has(claim)) {
+      if (found !== undefined) onRead('cache')
+      return entry
+    }
     const fresh = await readThrough(jobId)
     if (!satisfies(fresh, floor)) refuted.set(`${jobId} ${fresh.version} ${floor}`, true)
     return fresh
