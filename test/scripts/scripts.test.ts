@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { statSync } from 'node:fs'
 import { promisify } from 'node:util'
@@ -63,4 +66,29 @@ t.test('openapi: prints the document', async t => {
   const { code, stdout } = await script('openapi.ts', [], t.testdir())
   t.equal(code, 0)
   t.match(JSON.parse(stdout), { openapi: /^3\.0\./, paths: { '/api/v1/jobs/{jobId}': { get: { operationId: 'getJobStatus' } } } })
+})
+
+t.test('audit: fails on what the registry knows, and says where it does not tell', async t => {
+  const advisories = (severity: string) =>
+    ({ fastify: [{ id: severity, url: 'https://example.org', title: 'bad', severity, vulnerable_versions: '*', cwe: [], cvss: { score: 0, vectorString: null } }] })
+  let status = 200
+  let found: object = {}
+  const registry = createServer((request, response) => {
+    const package_ = { name: 'fastify', 'dist-tags': {}, versions: { '5.0.0': { name: 'fastify', version: '5.0.0' } } }
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(request.method === 'GET' ? package_ : found))
+  }).listen(0, '127.0.0.1')
+  t.teardown(() => registry.close())
+  await once(registry, 'listening')
+  const { port } = registry.address() as AddressInfo
+  const cache = t.testdir()
+  const audit = async () => await script('audit.ts', [], root, {
+    npm_config_registry: `http://127.0.0.1:${port}`, npm_config_cache: cache, npm_config_fetch_retries: '0'
+  })
+  t.match(await audit(), { code: 0, stdout: 'audit: no known vulnerability' })
+  found = advisories('low')
+  t.match(await audit(), { code: 0, stdout: 'audit: no known vulnerability' })
+  found = advisories('moderate')
+  t.match(await audit(), { code: 1, stderr: /^audit: fastify .*: moderate/ })
+  status = 405
+  t.match(await audit(), { code: 0, stdout: /^audit: not done, .*: 405/ })
 })
