@@ -18,6 +18,7 @@ import type { KnownType } from './http/submit-routes.ts'
 import { createCheck } from './http/validation.ts'
 import { createViews } from './http/views.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { tellCache, tellStore, tellTransition } from './operator.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizeNow } from './processors/sanitize-now.ts'
 import { createSanitizePool } from './processors/sanitize-pool.ts'
@@ -40,7 +41,7 @@ import { createResultStore, type ResultStore } from './store/result-store.ts'
 import { createTransact, type Transact } from './store/transact.ts'
 import { createAwaitClaim } from './write/await-claim.ts'
 import { createCancelJob } from './write/cancel-job.ts'
-import { type ClaimJobNeeds, createClaimJob } from './write/claim-job.ts'
+import { createClaimJob } from './write/claim-job.ts'
 import { createEraseJob } from './write/erase-job.ts'
 import { createExpireResults } from './write/expire-results.ts'
 import { createRescueJobs } from './write/rescue-jobs.ts'
@@ -83,14 +84,7 @@ const createStatusParts = ({ config, opened: { database, lock, left }, node, tra
     randomId,
     now,
     monotonicNow,
-    onChange: ({ mode, reason }) => {
-      metrics.cacheOn.set(mode === 'on' ? 1 : 0)
-      for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
-      if (mode === 'on') return log.info('the cache is in use')
-      if (mode === 'warm') return log.info('the cache is told of changes, and not yet read')
-      metrics.cacheTrips.inc()
-      log.warn({ reason }, 'the cache is out of use: the store answers alone')
-    },
+    onChange: tellCache(metrics, log),
     // Not the error itself: it holds the command, and AUTH is one.
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })
@@ -107,12 +101,6 @@ const createStatusParts = ({ config, opened: { database, lock, left }, node, tra
     listStatuses: createListStatuses({ list: createListJobs({ database }), exposeMany })
   }
 }
-
-const reportTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['onTransition'] =>
-  ({ jobId, type, state, attempt }, event) => {
-    metrics.jobTransitions.inc({ event, state })
-    log.info({ jobId, type, attempt, event, state }, `job ${state}`)
-  }
 
 /** Which types the process itself can run, as the edge checks them. */
 const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
@@ -232,11 +220,12 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const results = createResultStore({ database })
   const status = createStatusParts({ config, opened, node, transact, store, results, metrics, log })
   const { guarded, views, expose, outdate, readStatus } = status
-  const onTransition = reportTransition(metrics, log)
+  const onTransition = tellTransition(metrics, log)
   const commands = createCommands({ config, opened, node, results, log, metrics, transact, expose, now, onTransition })
   const { worker, rescueJobs, awaitClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
+  const checkStore = createStoreCheck({ ping: store.ping, now, onChange: tellStore(metrics, log) })
   let draining = false
   const server = await createServer({
     ...status,
@@ -253,7 +242,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     contentSchema: SanitizeInput,
     knownTypes: toKnownTypes(),
     metrics,
-    checkStore: createStoreCheck({ ping: store.ping, now }),
+    checkStore,
     checkCache: () => toCacheHealth(guarded.kind, guarded.status()),
     isDraining: () => draining
   })
@@ -262,7 +251,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
   const relay = createRelay({ changeLog, outdate, onGap })
   const prune = createPrune({ config, database, transact, changeLog, expireResults, metrics, log, isStopping: () => draining })
-  const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, metrics, log })
+  const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log })
   await guarded.start()
 
   const facts = { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers }

@@ -31,6 +31,17 @@ const createCacheMetrics = (registers: Registry[]) => ({
   })
 })
 
+const createStoreMetrics = (registers: Registry[]) => {
+  const storeUp = new Gauge({
+    name: 'job_status_store_up',
+    help: '1 while the store can be read, 0 while it cannot.',
+    registers
+  })
+  // It was read when it was opened.
+  storeUp.set(1)
+  return { storeUp }
+}
+
 /** Every number the service tells of itself. One table a process part, so that tests can have their own. */
 export const createMetrics = () => {
   const registry = new Registry()
@@ -52,6 +63,7 @@ export const createMetrics = () => {
       registers
     }),
     ...createCacheMetrics(registers),
+    ...createStoreMetrics(registers),
     jobsSubmitted: new Counter({
       name: 'jobs_submitted_total',
       help: 'Jobs accepted, replays not counted.',

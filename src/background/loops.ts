@@ -1,25 +1,31 @@
 import type { Logger } from 'pino'
+import { ServiceFailure } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createLoop, type Loop } from './loop.ts'
 import { type RelayOnce, relayIntervalMs } from './relay.ts'
 
 const rescueIntervalMs = 1000
+const checkIntervalMs = 1000
 
 export type LoopsNeeds = {
   relay: RelayOnce
   rescueJobs: RescueJobs
   prune: () => Promise<void>
+  /** Tells of changes by itself. */
+  checkStore: () => Promise<unknown>
   pruneIntervalMs: number
   metrics: Metrics
-  log: Pick<Logger, 'info' | 'error'>
+  log: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
 /** All that a process does unasked, each over and over; a change of their health is logged once. */
-export const createLoops = ({ relay, rescueJobs, prune, pruneIntervalMs, metrics, log }: LoopsNeeds): Loop[] => {
+export const createLoops = ({ relay, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
-    if (error === null) log.info({ part }, 'works again')
-    else log.error({ part, err: error }, 'failed, and will be tried again')
+    if (error === null) return log.info({ part }, 'works again')
+    // That the store fails is told as such; the rest is a fault of ours.
+    const isOurs = !(error instanceof ServiceFailure) || error.code === 'INTERNAL'
+    log[isOurs ? 'error' : 'warn']({ part, err: error }, 'failed, and will be tried again')
   }
   return [
     createLoop({
@@ -28,6 +34,7 @@ export const createLoops = ({ relay, rescueJobs, prune, pruneIntervalMs, metrics
       onHealth: onHealth('relay')
     }),
     createLoop({ runOnce: () => rescueJobs(), intervalMs: rescueIntervalMs, onHealth: onHealth('rescuer') }),
-    createLoop({ runOnce: prune, intervalMs: pruneIntervalMs, onHealth: onHealth('pruner') })
+    createLoop({ runOnce: prune, intervalMs: pruneIntervalMs, onHealth: onHealth('pruner') }),
+    createLoop({ runOnce: checkStore, intervalMs: checkIntervalMs, onHealth: onHealth('store check') })
   ]
 }

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { ServiceFailure } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import { createEndOfTurn } from './end-of-turn.ts'
+import { createNews } from './news.ts'
 import { pathOf, toFailureAnswer } from './problem.ts'
 import { isAmbiguous } from './unreadable.ts'
 
@@ -28,7 +29,6 @@ const aroundRefusal = 2
 // So many are no limit.
 const admittedMax = 100_000
 const writesMax = 256
-const quietMs = 60_000
 
 export type OverloadNeeds = {
   metrics: Metrics
@@ -46,10 +46,14 @@ type Queue = 'requests' | 'writes'
 export type Overload = {
   /** Whether what has just come can be done soon enough. */
   admitsRequest: () => boolean
-  /** To be told how many ms it took to refuse a request. */
-  onRefused: (ms: number) => void
+  /** To be told how many ms went to what was not admitted. */
+  onSpent: (ms: number) => void
+  /** To be told of each request that was refused for that. */
+  onRefused: () => void
   /** Whether what has just come is too much. */
   refusesWrite: () => boolean
+  /** Requests that were not admitted, and that the framework is to refuse. */
+  excess: WeakSet<IncomingMessage>
 }
 
 // Whether a queue has been long at every look for a while; `forMs`: how long it is known to have been at the first.
@@ -62,16 +66,14 @@ const createStanding = (now: () => number) => {
 }
 
 const createTold = ({ metrics, log, monotonicNow }: OverloadNeeds) => {
-  const refusedAt: Record<Queue, number> = { requests: -Infinity, writes: -Infinity }
+  const isNews = createNews(monotonicNow)
   return (queue: Queue): void => {
-    const at = monotonicNow()
     metrics.requestsRefused.inc({ queue })
-    if (at - refusedAt[queue] > quietMs) log.warn({ queue }, 'overloaded: what is too much is refused until there is less of it')
-    refusedAt[queue] = at
+    if (isNews(queue)) log.warn({ queue }, 'overloaded: what is too much is refused until there is less of it')
   }
 }
 
-type Quota = Pick<Overload, 'admitsRequest' | 'onRefused'>
+type Quota = Pick<Overload, 'admitsRequest' | 'onSpent'>
 
 const createQuota = ({ monotonicNow: now, busyMs }: OverloadNeeds): Quota => {
   const isStanding = createStanding(now)
@@ -119,21 +121,18 @@ const createQuota = ({ monotonicNow: now, busyMs }: OverloadNeeds): Quota => {
       admitted++
       return true
     },
-    onRefused: ms => { refusalsMs += aroundRefusal * ms }
+    onSpent: ms => { refusalsMs += aroundRefusal * ms }
   }
 }
 
 export const createOverload = (needs: OverloadNeeds): Overload => {
   const { monotonicNow, writesWaiting } = needs
   const tell = createTold(needs)
-  const { admitsRequest, onRefused } = createQuota(needs)
   const isStanding = createStanding(monotonicNow)
   return {
-    admitsRequest,
-    onRefused: ms => {
-      onRefused(ms)
-      tell('requests')
-    },
+    ...createQuota(needs),
+    excess: new WeakSet(),
+    onRefused: () => { tell('requests') },
     refusesWrite: () => {
       const waiting = writesWaiting()
       const refuses = isStanding(waiting > writesMax / 2) && waiting > writesMax
@@ -156,7 +155,7 @@ const refuse = ({ url = '/', headers: { accept } }: IncomingMessage, response: S
 
 const operatorPaths: readonly (string | undefined)[] = ['/livez', '/readyz', '/metrics']
 
-// What else would be refused, or has a body that somebody has to take, is the framework's to answer.
+// What else would be refused, or has a body that somebody has to take, is the framework's to refuse.
 const isPlain = (request: IncomingMessage): boolean =>
   request.headers.authorization !== undefined && request.headers['transfer-encoding'] === undefined &&
   request.headers['content-length'] === undefined && !isAmbiguous(request)
@@ -164,25 +163,36 @@ const isPlain = (request: IncomingMessage): boolean =>
 export type GateNeeds = Pick<OverloadNeeds, 'monotonicNow'> & { isDraining: () => boolean }
 
 /** Refuses requests that are too much for a turn, unless they are an operator's. To be called once, before the server listens. */
-export const gateRequests = (server: Server, { admitsRequest, onRefused }: Overload, { monotonicNow: now, isDraining }: GateNeeds): void => {
+export const gateRequests = (server: Server, { admitsRequest, onSpent, onRefused, excess }: Overload, { monotonicNow: now, isDraining }: GateNeeds): void => {
   const [handle] = server.listeners('request') as RequestListener[]
   if (handle === undefined) throw new Error('there is nothing behind the gate')
   const atEndOfTurn = createEndOfTurn()
   server.removeAllListeners('request')
   server.on('request', (request, response) => {
-    if (operatorPaths.includes(request.url) || admitsRequest() || !isPlain(request)) return handle(request, response)
+    if (operatorPaths.includes(request.url) || admitsRequest()) return handle(request, response)
+    const isSimple = isPlain(request)
+    if (!isSimple) excess.add(request)
     // Answered at once, its connection could bring the next request within this very turn, and so without end.
     atEndOfTurn(() => {
       const began = now()
-      refuse(request, response, isDraining())
-      onRefused(now() - began)
+      if (isSimple) {
+        refuse(request, response, isDraining())
+        onRefused()
+      } else {
+        handle(request, response)
+      }
+      onSpent(now() - began)
     })
   })
 }
 
-/** Refuses writes while too many wait. */
-export const registerWriteLimit = (app: FastifyInstance, { refusesWrite }: Overload): void => {
-  app.addHook('onRequest', ({ method, routeOptions: { config } }, _reply, done) => {
+/** Refuses what was not admitted, and writes while too many wait; to be registered behind what tells who asks. */
+export const registerOverload = (app: FastifyInstance, { refusesWrite, onRefused, excess }: Overload): void => {
+  app.addHook('onRequest', ({ raw, method, routeOptions: { config } }, _reply, done) => {
+    if (excess.has(raw)) {
+      onRefused()
+      return done(tooMuch)
+    }
     const isWrite = method !== 'GET' && method !== 'HEAD' && config.writesNothing !== true
     done(isWrite && refusesWrite() ? tooMuch : undefined)
   })

@@ -1,14 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, LogController, type RawRequestDefaultExpression } from 'fastify'
-import { type FailureCode, ServiceFailure } from '../errors.ts'
+import { type FailureCode, reasonOf, ServiceFailure } from '../errors.ts'
 import { type AccountNeeds, createAccount, logOf, registerAccounts } from './accounts.ts'
 import { type Authentication, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
 import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
 import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
-import { createOverload, gateRequests, type OverloadNeeds, registerWriteLimit } from './overload.ts'
+import { createNews } from './news.ts'
+import { createOverload, gateRequests, type OverloadNeeds, registerOverload } from './overload.ts'
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
@@ -38,8 +39,8 @@ declare module 'fastify' {
     principal: Principal | null
     /** ms of a clock that only goes forward. */
     receivedAt: number
-    /** Refused because there is too much: the change to that is logged, not every request. */
-    isExcess: boolean
+    /** Refused for a reason that many share: the log tells of that, not of every request. */
+    isOneOfMany: boolean
   }
 }
 
@@ -130,15 +131,19 @@ const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentica
   })
 }
 
-const excessCodes: readonly FailureCode[] = ['RATE_LIMITED', 'OVERLOADED']
+const sharedCodes: readonly FailureCode[] = ['RATE_LIMITED', 'OVERLOADED', 'STORE_UNAVAILABLE']
 
-const registerFailures = (app: FastifyInstance, { log }: ServerNeeds): void => {
+const registerFailures = (app: FastifyInstance, { log, monotonicNow }: ServerNeeds): void => {
+  const isNews = createNews(monotonicNow)
+  const tellUnavailable = ({ message, cause }: ServiceFailure) => {
+    if (isNews(`${message} ${reasonOf(cause)}`)) log.warn({ err: cause }, message)
+  }
   app.setErrorHandler((error, request, reply) => {
     const failure = toServiceFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
-    request.isExcess = excessCodes.includes(failure.code)
+    request.isOneOfMany = sharedCodes.includes(failure.code)
     // What fails because the client has left is no failure of ours.
     if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
-    if (failure.code === 'STORE_UNAVAILABLE') logOf(log, request).warn({ err: failure.cause }, failure.message)
+    if (failure.code === 'STORE_UNAVAILABLE') tellUnavailable(failure)
     // The client is told nothing that helps to guess; the operator is told why.
     if (failure.code === 'UNAUTHORIZED') logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
     return sendFailure(request, reply, failure)
@@ -168,7 +173,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   registerBodyDeadlines(app)
   registerFailures(app, needs)
   registerAccess(app, await registerAuth(app, needs.tokens, needs.now), toRateLimit(needs))
-  registerWriteLimit(app, overload)
+  registerOverload(app, overload)
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()

@@ -4,13 +4,25 @@ import type { EpochStatus, Mode } from './epoch.ts'
 /** How a part fares. `since` in ms since 1970: when it became so. `mode`: what the cache is used for. */
 export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null, mode?: Mode }
 
-/** Asks the store whether it answers. `now` in ms since 1970. */
-export const createStoreCheck = ({ ping, now }: { ping: () => Promise<void>, now: () => number }): (() => Promise<PartHealth>) => {
+export type StoreCheckNeeds = {
+  /** Throws unless the store answers. */
+  ping: () => Promise<void>
+  /** ms since 1970. */
+  now: () => number
+  /** Told of every change. */
+  onChange: (health: PartHealth) => void
+}
+
+/** Asks the store whether it answers. */
+export const createStoreCheck = ({ ping, now, onChange }: StoreCheckNeeds): (() => Promise<PartHealth>) => {
   let health: PartHealth = { kind: 'sqlite', ok: true, since: now(), reason: null }
   return async () => {
     const reason = await ping().then(() => null, (error: Error) => reasonOf(error.cause ?? error))
     const ok = reason === null
-    if (ok !== health.ok) health = { kind: 'sqlite', ok, since: now(), reason }
+    if (ok !== health.ok) {
+      health = { kind: 'sqlite', ok, since: now(), reason }
+      onChange(health)
+    }
     return health
   }
 }

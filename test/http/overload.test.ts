@@ -5,12 +5,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fastify from 'fastify'
 import pino from 'pino'
 import t, { type Test } from 'tap'
-import { createOverload, gateRequests } from '../../src/http/overload.ts'
+import { createOverload, gateRequests, type Overload, registerOverload } from '../../src/http/overload.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { type Json, spawnService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openForeign } from '../store/open.ts'
+import { workerClaims } from './workers/worker-client.ts'
 
 const open = () => {
   const clock = { ms: 0, busyMs: 0 }
@@ -43,7 +44,7 @@ const turn = async (opened: Opened, requests: number, eachMs: number): Promise<n
       admitted++
       work(opened, eachMs)
     } else {
-      opened.overload.onRefused(0)
+      opened.overload.onRefused()
     }
   }
   await nextTurn()
@@ -130,12 +131,21 @@ const serve = async (t: Test, { isDraining = false } = {}) => {
   let left = 0
   let refused = 0
   const app = fastify()
-  app.all('/*', (_request, reply) => reply.code(418).send())
-  gateRequests(app.server, {
+  const overload: Overload = {
     admitsRequest: () => left-- > 0,
+    onSpent: () => {},
     onRefused: () => { refused++ },
-    refusesWrite: () => false
-  }, { monotonicNow: () => 0, isDraining: () => isDraining })
+    refusesWrite: () => false,
+    excess: new WeakSet()
+  }
+  app.addHook('onRequest', ({ headers: { authorization } }, reply, done) => {
+    if (authorization === undefined) reply.code(401).send()
+    else done()
+  })
+  registerOverload(app, overload)
+  app.setErrorHandler((_failure, _request, reply) => reply.code(503).send())
+  app.all('/*', (_request, reply) => reply.code(418).send())
+  gateRequests(app.server, overload, { monotonicNow: () => 0, isDraining: () => isDraining })
   t.teardown(() => app.close())
   await app.listen({ host: '127.0.0.1', port: 0 })
   const port = (app.server.address() as { port: number }).port
@@ -177,17 +187,23 @@ t.test('a head is refused without a body, and its connection goes on', async t =
   t.same(statuses(await send(0, get('/api/v1/jobs/a').replace('GET', 'HEAD'), get('/api/v1/jobs/b'))), ['503', '503'])
 })
 
-t.test('operators are answered in any case; what has a body, or would be refused anyway, is the service\'s to answer', async t => {
+t.test('operators are answered in any case', async t => {
+  const { send, refused } = await serve(t)
+  t.same(statuses(await send(0, get('/livez'), get('/readyz'), get('/metrics'))), ['418', '418', '418'])
+  t.equal(refused(), 0)
+})
+
+t.test('what has a body, or would be refused anyway, is the framework\'s to refuse, once it is known who asks', async t => {
   const { send, refused } = await serve(t)
   const requests = [
-    get('/livez'), get('/readyz'), get('/metrics'),
     get('/api/v1/jobs', 'Content-Length: 2') + '{}',
     get('/api/v1/jobs', 'Transfer-Encoding: chunked') + '0\r\n\r\n',
-    line('GET /api/v1/jobs/a', 'Host: x'),
-    get('/api/v1/jobs/a', 'Host: y')
+    get('/api/v1/jobs/a', 'Host: y'),
+    line('GET /api/v1/jobs/a', 'Host: x')
   ]
-  t.same(statuses(await send(0, ...requests)), Array(requests.length).fill('418'))
-  t.equal(refused(), 0)
+  t.same(statuses(await send(0, ...requests)), ['503', '503', '503', '401'])
+  t.equal(refused(), 3)
+  t.same(statuses(await send(4, ...requests)), ['418', '418', '418', '401'])
 })
 
 t.test('while the service drains, a refused connection ends', async t => {
@@ -225,11 +241,16 @@ t.test('a service with far more to do than it can: some is refused, the rest is 
   await service.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
     INSERT INTO JobExecutionLog (jobId, status) SELECT 'job-' || i, 'Running' FROM n`)
   const readers = press(64, () => service.ask('/api/v1/jobs?limit=200', { headers }))
-  await until(() => (readers.counts[503] ?? 0) > 20 && (readers.counts[200] ?? 0) > 20, 'reads refused and accepted', 60_000)
+  const claimers = press(16, () => service.ask('/api/v1/worker/claim', { method: 'POST', claims: workerClaims, body: { types: ['nothing'] } }))
+  for (const { counts } of [readers, claimers]) {
+    await until(() => (counts[503] ?? 0) > 20 && (counts[200] ?? 0) + (counts[204] ?? 0) > 20, 'refused and accepted', 60_000)
+  }
   t.equal((await service.ask('/readyz')).status, 200)
   await readers.stop()
+  await claimers.stop()
   t.same(Object.keys(readers.counts), ['200', '503'])
-  t.equal(await refusals(service), readers.counts[503])
+  t.same(Object.keys(claimers.counts), ['204', '503'], 'with a body or without')
+  t.equal(await refusals(service), (readers.counts[503] ?? 0) + (claimers.counts[503] ?? 0))
   t.equal((await service.ask('/api/v1/jobs', submission)).status, 202, 'afterwards all is well')
   const told = service.lines.filter(line => line.includes('overloaded')).map(line => (JSON.parse(line) as { queue: string }).queue)
   t.same(told, ['requests'], 'told once')

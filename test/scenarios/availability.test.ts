@@ -113,6 +113,11 @@ const requireRefused = async (t: Test, service: SpawnedService, jobId: string) =
   t.match(await answer.json(), { code: 'STORE_UNAVAILABLE' })
 }
 
+const storeLines = ({ lines }: SpawnedService): string[] =>
+  lines.filter(line => /"the store (can|cannot) be read/.test(line)).map(line => (JSON.parse(line) as { msg: string }).msg)
+
+const storeUp = async ({ ask }: SpawnedService) => Number(/^job_status_store_up (\d)$/m.exec(await (await ask('/metrics')).text())?.[1])
+
 const comesBack = async (t: Test, services: readonly SpawnedService[]) => {
   for (const service of services) {
     await until(async () => (await service.ask('/api/v1/jobs/cold')).status === 200, 'the recovery', recoveryMs)
@@ -123,6 +128,7 @@ const comesBack = async (t: Test, services: readonly SpawnedService[]) => {
 
 t.test('the store cannot be read: several processes answer what is cached until their lease ends, then nothing', async t => {
   await untilAll(services, 'ok')
+  const allBefore = services.map(({ lines }) => lines.length)
   const linesBefore = services.map(service => cacheLines(service).length)
   for (const service of services) t.equal((await service.ask('/api/v1/jobs/done')).status, 200)
   await first.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cold', 'Succeeded')")
@@ -139,12 +145,18 @@ t.test('the store cannot be read: several processes answer what is cached until 
     if (service === first) t.equal(seen[0], 200, 'answered while the lease lasts')
   }
   for (const service of services) for (const jobId of ['done', 'cold', 'never']) await requireRefused(t, service, jobId)
+  for (let i = 0; i < 50; i++) t.equal((await first.ask('/api/v1/jobs/cold')).status, 503)
+  await until(async () => await storeUp(first) === 0, 'the metric')
   const ready: Json = await first.ask('/readyz')
   t.equal(ready.status, 503)
   t.match(await ready.json(), { status: 'unavailable', store: { status: 'down', reason: String }, cache: { status: 'degraded', reason: /database/ } })
   await first.sql(showStore)
   await comesBack(t, services)
+  await until(async () => await storeUp(first) === 1, 'the metric')
   for (const [index, service] of services.entries()) {
+    const warnings = service.lines.slice(allBefore[index]).filter(line => line.startsWith('{') && (JSON.parse(line) as { level: number }).level >= 40)
+    t.ok(warnings.length <= 8, `told once, not with each request: ${warnings.join('\n')}`)
+    t.equal(storeLines(service).join(', '), 'the store cannot be read: what is not in the cache is refused, the store can be read again')
     const told = cacheLines(service).slice(linesBefore[index])
     t.ok(told.length > 0 && told.every((line, i) => line !== told[i - 1]), `told once a change: ${told.join(', ')}`)
   }

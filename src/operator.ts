@@ -1,0 +1,33 @@
+import type { Logger } from 'pino'
+import type { Metrics } from './metrics.ts'
+import type { EpochStatus } from './status/epoch.ts'
+import type { PartHealth } from './status/health.ts'
+import type { ClaimJobNeeds } from './write/claim-job.ts'
+
+/*
+ * What an operator is told of the service's own state, by numbers and by lines: of every change, and of nothing else.
+ */
+
+/** Of what the cache is used for. */
+export const tellCache = (metrics: Metrics, log: Logger) => ({ mode, reason }: EpochStatus): void => {
+  metrics.cacheOn.set(mode === 'on' ? 1 : 0)
+  for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
+  if (mode === 'on') return log.info('the cache is in use')
+  if (mode === 'warm') return log.info('the cache is told of changes, and not yet read')
+  metrics.cacheTrips.inc()
+  log.warn({ reason }, 'the cache is out of use: the store answers alone')
+}
+
+/** Of whether the store can be read. */
+export const tellStore = (metrics: Metrics, log: Logger) => ({ ok, reason }: PartHealth): void => {
+  metrics.storeUp.set(ok ? 1 : 0)
+  if (ok) return log.info('the store can be read again')
+  log.warn({ reason }, 'the store cannot be read: what is not in the cache is refused')
+}
+
+/** Of every change of a job's state. */
+export const tellTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['onTransition'] =>
+  ({ jobId, type, state, attempt }, event) => {
+    metrics.jobTransitions.inc({ event, state })
+    log.info({ jobId, type, attempt, event, state }, `job ${state}`)
+  }
