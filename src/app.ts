@@ -158,9 +158,9 @@ type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
 const createCommands = ({ config, opened: { database, left }, node, results, log, metrics, ...needs }: CommandNeeds) => {
   const { transact, expose } = needs
   const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId }
-  const claimJob = createClaimJob(queueNeeds)
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
+  const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const awaitClaim = createAwaitClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
   const worker = createEmbeddedWorker(config.databasePath, {
     claimJob,

@@ -20,8 +20,8 @@ export const runningJob = async (databasePath: string) => {
   const expose = async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup)
   const needs = { transact, expose, now: () => Date.now(), onTransition: () => {} }
   const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${++ids}`, onQueued: () => {} })
-  const claimJob = createClaimJob({ ...needs, queue: createQueueLook({ database }), randomId: () => `lease-${++ids}` })
   const runJob = createRunJob({ ...needs, graceMs: dayMs, resultRetentionMs: dayMs })
+  const claimJob = createClaimJob({ ...needs, release: runJob.release, queue: createQueueLook({ database }), randomId: () => `lease-${++ids}` })
   const { jobId } = await submitJob({ subject: 'bench', tenant: 'bench', allTenants: false }, { type: 'bench', input: null }, null)
   const lease = await claimJob({ types: ['bench'], tenant: null }, 'bench', dayMs)
   if (lease === null) throw new Error('the job could not be claimed')

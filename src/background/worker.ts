@@ -8,7 +8,7 @@ import type { ProgressUpdate } from '../job/progress.ts'
 import type { Claim, ClaimJob } from '../write/claim-job.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createResultTally } from '../write/result-tally.ts'
-import { LeaseLost, type LeaseState, type RunJob } from '../write/run-job.ts'
+import { LeaseLost, offsetToldBy, type LeaseState, type RunJob } from '../write/run-job.ts'
 
 const lookIntervalMs = 1000
 const insistPauseMs = 200
@@ -108,7 +108,11 @@ const runClaim = async ({ runJob, pool, leaseMs, onError }: RunNeeds, claim: Cla
       onProgress: progress.push,
       onOutput: output => { kind = output },
       onChunk: async bytes => {
-        await insist(() => runJob.append(claim, tally.size(), bytes, kind))
+        const sizeAfter = tally.size() + bytes.byteLength
+        await insist(() => runJob.append(claim, tally.size(), bytes, kind).catch((error: unknown) => {
+          // A trial before this one was stored, and failed only then.
+          if (offsetToldBy(error) !== sizeAfter) throw error
+        }))
         tally.add(bytes)
       }
     })

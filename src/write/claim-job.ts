@@ -36,6 +36,8 @@ export type ClaimJobNeeds = {
   randomId: () => string
   /** ms since 1970. */
   now: () => number
+  /** Puts a claimed job back into the queue. */
+  release: (lease: LeaseHeld) => Promise<unknown>
   /** Told of every change of state once it is committed and exposed. */
   onTransition: (job: Job, event: JobEventType) => void
 }
@@ -55,7 +57,7 @@ const isWithin = async (write: Write, { jobId }: QueueItem, { tenant }: Reach): 
   return false
 }
 
-export const createClaimJob = ({ transact, queue, expose, randomId, now, onTransition }: ClaimJobNeeds): ClaimJob => {
+export const createClaimJob = ({ transact, queue, expose, randomId, now, release, onTransition }: ClaimJobNeeds): ClaimJob => {
   const claimOne = async (write: Write, item: QueueItem, reach: Reach, holder: string, leaseMs: number): Promise<Found | undefined> => {
     const { jobId, type, timeoutMs } = item
     const input = await findInput(write, jobId)
@@ -99,7 +101,13 @@ export const createClaimJob = ({ transact, queue, expose, randomId, now, onTrans
         await nextTurn()
         continue
       }
-      await expose({ kind: 'job', job: found.job })
+      try {
+        await expose({ kind: 'job', job: found.job })
+      } catch (failure) {
+        // Nobody will ever know the lease; where that cannot be done either, it runs out. Whoever asked need not wait.
+        void release(found.claim).catch(() => {})
+        throw failure
+      }
       onTransition(found.job, 'claim')
       return found.claim
     }

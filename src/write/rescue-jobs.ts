@@ -24,7 +24,7 @@ const toEvent = (by: Abandoned, { maxAttempts }: QueueItem, at: number): JobEven
 const isRunning = async (write: Write, { jobId }: QueueItem): Promise<boolean> =>
   toOwnJob(await findJob(write, jobId))?.state === 'running'
 
-export const createRescueJobs = ({ transact, queue, expose, now, onTransition }: Omit<ClaimJobNeeds, 'randomId'>): RescueJobs => {
+export const createRescueJobs = ({ transact, queue, expose, now, onTransition }: Omit<ClaimJobNeeds, 'randomId' | 'release'>): RescueJobs => {
   const rescueSome = async (by: Abandoned): Promise<number> => {
     const rescued = await transact(async write => {
       const rescued: Array<{ lookup: JobLookup, event: JobEvent }> = []

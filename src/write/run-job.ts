@@ -70,7 +70,7 @@ export type RunJob = {
 /** Reads of what a run works on, past the writer. */
 export type InputReads = Pick<InputStore, 'find' | 'read'>
 
-export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId'> & {
+export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId' | 'release'> & {
   /** How long stored results are kept unless the submitter asked for less; ms. */
   resultRetentionMs: number
   /** How long a worker has to notice that its job was cancelled, in ms; then that is done without it. */

@@ -24,9 +24,9 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
   const now = () => Date.now()
   const needs = { transact, expose, now, onTransition: () => {} }
   const queueNeeds = { ...needs, queue: createQueueLook(parts), randomId: () => `lease-${ids++}` }
-  const claimJob = createClaimJob(queueNeeds)
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = createRunJob({ ...needs, resultRetentionMs: 3_600_000, graceMs })
+  const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
@@ -136,6 +136,32 @@ t.test('a store that is away for a while costs no attempt: the run goes on, and 
   t.match(await reaches(await submit('refuse', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'REFUSED' } })
   t.same(refusals, { heartbeat: 0, append: 0, complete: 0, fail: 0 })
   t.equal(errors.length, 3, 'each is told of once')
+})
+
+t.test('a report that was stored and not answered is not made twice', async t => {
+  const { open, runJob, submit, reaches, worker: idle } = await setUp(t)
+  await idle.stop(0)
+  const away = new ServiceFailure('STORE_UNAVAILABLE', 'stored, and not revealed')
+  let appends = 0
+  const worker = open({
+    runJob: {
+      ...runJob,
+      append: async (...args) => {
+        const isFirst = appends++ === 0
+        const size = await runJob.append(...args)
+        if (isFirst) throw away
+        return size
+      },
+      complete: async (...args) => {
+        await runJob.complete(...args)
+        throw away
+      }
+    }
+  })
+  t.teardown(() => worker.stop(0))
+  worker.start()
+  t.match(await reaches(await submit('slow', { ms: 1 }, { maxAttempts: 1 }), 'succeeded'), { attempt: 1 })
+  t.ok(appends > 1)
 })
 
 t.test('a store that never takes a report holds the run for a lease, not for ever', async t => {

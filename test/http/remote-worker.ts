@@ -26,8 +26,8 @@ export const openRemoteWorker = (t: Test, service: Service) => {
   const needs = {
     transact, expose: async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup), now: () => Date.now(), onTransition: () => {}
   }
-  const claimJob = createClaimJob({ ...needs, queue: createQueueLook({ database }), randomId: () => `lease-${++leases}` })
   const runJob = createRunJob({ ...needs, resultRetentionMs: retentionMs, graceMs: 60_000 })
+  const claimJob = createClaimJob({ ...needs, queue: createQueueLook({ database }), randomId: () => `lease-${++leases}`, release: runJob.release })
   const claim = async (type: string) => {
     const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', 60_000) ?? undefined, 'a job to run')
     return found

@@ -1,5 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
+import { ServiceFailure } from '../../src/errors.ts'
+import { createQueueLook } from '../../src/store/queue.ts'
+import { createClaimJob } from '../../src/write/claim-job.ts'
+import { until } from '../helpers/until.ts'
 import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports } from './commands.ts'
 
 const bob = { subject: 'bob', tenant: 'other', allTenants: false }
@@ -40,6 +44,24 @@ t.test('no type starves another: whoever has waited longest is next', async t =>
     await runJob.complete(claim, appended(0))
   }
   t.same(claimed, order)
+})
+
+t.test('a claim that cannot be revealed goes back at once: its lease would be nobody\'s', async t => {
+  const { submit, claimJob, runJob: { release }, transact, database, clock, job } = await openCommands(t)
+  const away = new ServiceFailure('STORE_UNAVAILABLE', 'away')
+  const claimInVain = createClaimJob({
+    transact,
+    release,
+    queue: createQueueLook({ database }),
+    expose: () => Promise.reject(away),
+    randomId: () => 'lost',
+    now: () => clock.ms,
+    onTransition: () => { t.fail('nobody was told of the claim') }
+  })
+  const jobId = await submit({ maxAttempts: 1 })
+  await t.rejects(claimInVain(reports, 'w', leaseMs), away)
+  await until(async () => (await job(jobId)).state === 'queued', 'the job to be back')
+  t.match(await claimJob(reports, 'w', leaseMs), { jobId })
 })
 
 t.test('what an earlier run has left of a large result is swept away in portions before the next run', async t => {

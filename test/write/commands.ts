@@ -61,14 +61,15 @@ export const createCommands = (parts: CommandNeeds) => {
   const expose = aroundExpose(createExpose({ cache, epoch, toEntry }))
   const needs = { transact, expose, now, onTransition }
   const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId: () => `token-${nextId()}` }
+  const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   return {
     expose,
     toEntry,
     submitJob: createSubmitJob({ transact, expose, randomUuid: nextJobId, now, onQueued }),
     storeInput: createStoreInput({ transact, randomId: () => `input-${nextId()}`, now, bytesMax: 1_000_000 }),
-    claimJob: createClaimJob(queueNeeds),
+    claimJob: createClaimJob({ ...queueNeeds, release: runJob.release }),
     rescueJobs: createRescueJobs(queueNeeds),
-    runJob: createRunJob({ ...needs, resultRetentionMs, graceMs }),
+    runJob,
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
     eraseJob: createEraseJob({ transact, expose }),
     expireResults: createExpireResults(needs),
