@@ -1,10 +1,11 @@
 import { KeyObject } from 'node:crypto'
 import fastifyJwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { createRemoteJWKSet, errors as joseErrors } from 'jose'
+import { errors as joseErrors } from 'jose'
 import type { TokenKey } from '../config.ts'
 import { ServiceFailure } from '../errors.ts'
 import { readBearerToken } from './bearer-token.ts'
+import { createKeySet, type KeyHeader, type KeySetNeeds } from './key-set.ts'
 import { createTokenMemory } from './token-memory.ts'
 
 /** What a token can open. */
@@ -53,18 +54,12 @@ const requireStrong = (key: KeyObject): KeyObject => {
   return key
 }
 
-const createKeyFetcher = (url: URL, onKeysChanged: () => void) => {
-  const findKey = createRemoteJWKSet(url, { timeoutDuration: 3000, cooldownDuration: 30_000, cacheMaxAge: 600_000 })
-  let keys = ''
+const createKeyFetcher = (needs: KeySetNeeds) => {
+  const findKey = createKeySet(needs)
   return async (_request: FastifyRequest, token: object): Promise<string> => {
-    const { header } = token as { header: { alg: string, kid?: string } }
+    const { header } = token as { header: KeyHeader }
     try {
-      const key = await findKey(header).finally(() => {
-        const found = JSON.stringify(findKey.jwks())
-        if (found !== keys) onKeysChanged()
-        keys = found
-      })
-      return toPem(requireStrong(KeyObject.from(key)))
+      return toPem(requireStrong(KeyObject.from(await findKey(header))))
     } catch (error) {
       if (tokenFaults.some(fault => error instanceof fault)) throw error
       throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched right now.', { retryAfterSeconds: 1 }, { cause: error })
@@ -72,7 +67,7 @@ const createKeyFetcher = (url: URL, onKeysChanged: () => void) => {
   }
 }
 
-const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, onKeysChanged: () => void): FastifyJWTOptions => {
+const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, needs: Omit<KeySetNeeds, 'url'>): FastifyJWTOptions => {
   const claims = {
     extractToken: ({ headers: { authorization } }: FastifyRequest) => readBearerToken(authorization),
     // An allowed issuer or audience alone would let a token without the claim pass.
@@ -87,7 +82,7 @@ const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, onKeysChang
       return { secret: { public: toPem(tokenKey.key) }, verify: { algorithms: algorithmsOf(tokenKey.key), ...claims } }
     case 'jwks':
       return {
-        secret: createKeyFetcher(tokenKey.url, onKeysChanged),
+        secret: createKeyFetcher({ ...needs, url: tokenKey.url }),
         // With its header, which names the key.
         decode: { complete: true },
         verify: { algorithms: [...rsaAlgorithms, 'ES256', 'ES384', 'ES512', 'EdDSA'], ...claims }
@@ -127,7 +122,7 @@ export const requireScope = (principal: Principal, scope: Scope): void => {
 /** Registers the verifier of tokens. `now` in ms since 1970. */
 export const registerAuth = async (app: FastifyInstance, settings: TokenSettings, now: () => number): Promise<Authentication> => {
   const memory = createTokenMemory<Principal>({ now, keptMsMax: settings.tokenKey.kind === 'jwks' ? rememberedMsOfSets : Infinity })
-  await app.register(fastifyJwt, toJwtOptions(settings, memory.clear))
+  await app.register(fastifyJwt, toJwtOptions(settings, { now, onChange: memory.clear }))
   return {
     remembered: ({ headers: { authorization } }) => authorization === undefined ? undefined : memory.find(authorization),
     verify: async request => {

@@ -22,6 +22,14 @@ const forward = (t: Test, ms: number) => {
   t.teardown(() => { Date.now = realNow })
 }
 
+/** Stops that clock. Returns what moves it on. */
+const stopClock = (t: Test) => {
+  let at = realNow()
+  Date.now = () => at
+  t.teardown(() => { Date.now = realNow })
+  return (ms: number) => { at += ms }
+}
+
 t.test('whatever a server of keys answers, it is 503 with Retry-After, never 500, and no way in', async t => {
   const one = key('one')
   const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
@@ -128,4 +136,115 @@ t.test('a key that takes the name of another does not inherit its tokens', async
   forward(t, 601_000)
   t.equal(await statusOf(service, old), 401)
   t.equal(await statusOf(service, tokenOf(other, { exp: 9_999_999_999 })), 404)
+})
+
+const minuteMs = 60_000
+const late = { iat: 0, exp: 9_999_999_999 }
+const breakOff: Parameters<Awaited<ReturnType<typeof serveKeys>>['answerWith']>[0] = response => { response.destroy() }
+
+t.test('a server of keys that fails is left alone for five seconds, whoever asks', async t => {
+  const [one, unknown] = [key('one'), key('unknown')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const pass = stopClock(t)
+  const askAll = async (what: string) => {
+    for (let i = 0; i < 5; i++) {
+      for (const token of [tokenOf(one, late), tokenOf(unknown, late)]) {
+        const reply = await ask(service, token)
+        t.equal(reply.status, 503, what)
+        t.match(reply.headers.get('retry-after'), /^[1-5]$/)
+      }
+    }
+  }
+  server.answerWith(() => {})
+  await askAll('a server that is silent')
+  t.equal(server.fetches(), 1)
+  server.answerWith(breakOff)
+  pass(4999)
+  await askAll('a server that has failed a moment ago')
+  t.equal(server.fetches(), 1)
+  pass(1)
+  await askAll('a server that breaks off')
+  t.equal(server.fetches(), 2)
+  server.answerKeys()
+  // A clock that is set back does not prolong the pause.
+  pass(-60 * minuteMs)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404, 'it works again')
+  t.equal(await statusOf(service, tokenOf(unknown, late)), 401)
+  t.equal(server.fetches(), 3)
+})
+
+t.test('keys that tokens name in vain are asked for no more often, and the others go on', async t => {
+  const [one, unknown] = [key('one'), key('unknown')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const pass = stopClock(t)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404)
+  t.equal(await statusOf(service, tokenOf(unknown, late)), 401, 'the set was read just now')
+  pass(31_000)
+  server.answerWith(breakOff)
+  for (let i = 0; i < 10; i++) t.equal(await statusOf(service, tokenOf(unknown, late)), 503, 'it may be in the set by now')
+  t.equal(server.fetches(), 2)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404)
+  pass(5000)
+  server.answerKeys()
+  for (let i = 0; i < 10; i++) t.equal(await statusOf(service, tokenOf(unknown, late)), 401)
+  t.equal(server.fetches(), 3)
+})
+
+t.test('a set that cannot be read again is used for an hour more', async t => {
+  const [one, two] = [key('one'), key('two')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const pass = stopClock(t)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404)
+  const failures: Array<typeof breakOff> = [
+    breakOff, () => {},
+    response => { response.writeHead(503).end() },
+    response => { response.end('<html>') },
+    response => { response.end('{"keys":7}') }
+  ]
+  for (const failure of failures) {
+    pass(11 * minuteMs)
+    server.answerWith(failure)
+    t.equal(await statusOf(service, tokenOf(one, late)), 404, 'a key of the last set')
+    t.equal(await statusOf(service, tokenOf(two, late)), 503, 'a key that a newer one may have')
+    t.equal(await statusOf(service, signed({ alg: 'HS256', key: 'x', header: { kid: 'one' } })), 401, 'no algorithm of a set')
+    t.equal(await statusOf(service, signed({ alg: 'ES256', key: two.privateKey, header: { kid: 'one' }, claims: late })), 401, 'a forged signature')
+  }
+  t.equal(server.fetches(), 1 + failures.length)
+  server.answerWith(breakOff)
+  pass(15 * minuteMs - 1)
+  const last = tokenOf(one, late)
+  t.equal(await statusOf(service, last), 404, 'until the hour is over')
+  pass(1)
+  t.equal(await statusOf(service, last), 404, 'remembered')
+  t.equal(await statusOf(service, tokenOf(one, late)), 503)
+  pass(minuteMs / 2)
+  t.equal(await statusOf(service, last), 503, 'no longer remembered')
+  server.answerKeys()
+  pass(5000)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404, 'it works again')
+})
+
+t.test('nobody whose key is known waits for a server that has just failed; what it says in the end counts at once', async t => {
+  const [one, two] = [key('one'), key('two')]
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  const pass = stopClock(t)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404)
+  pass(11 * minuteMs)
+  server.answerWith(breakOff)
+  t.equal(await statusOf(service, tokenOf(one, late)), 404)
+  pass(5000)
+  let answer = () => {}
+  server.answerWith(response => { answer = () => { response.end(JSON.stringify({ keys: [toJwk(two.publicKey, 'two')] })) } })
+  const old = tokenOf(one, late)
+  t.equal(await statusOf(service, old), 404)
+  await until(() => server.fetches() === 3, 'the question')
+  const waiting = ask(service, tokenOf(two, late))
+  answer()
+  t.equal((await waiting).status, 404)
+  t.equal(await statusOf(service, old), 401, 'its key is gone, and it is forgotten')
+  t.equal(server.fetches(), 3)
 })
