@@ -12,10 +12,14 @@ export class DatabaseInUse extends Error {
 
 /*
  * Which service processes may work on one database; plain SQL clients go on as before. The locks are open transactions on
- * a file beside the database, so the kernel gives them back when their holder dies, however it dies.
+ * files beside the database, so the kernel gives them back when their holder dies, however it dies.
+ *
+ * The place tells who is there: a process has it alone, or shares it. SQLite cannot turn the one into the other: the
+ * place has to be given back first, and whoever looked in that moment would find a database that nobody uses. So only
+ * who is in the gate takes a place or changes it.
  */
-const openLock = (databasePath: string) => {
-  const connection = new SqliteDatabase(`${realpathSync(databasePath)}.lock`, { timeout: 0 })
+const openLock = (path: string) => {
+  const connection = new SqliteDatabase(path, { timeout: 0 })
   const tryTo = (lock: () => void): boolean => {
     try {
       lock()
@@ -23,7 +27,6 @@ const openLock = (databasePath: string) => {
     } catch (error) {
       if (connection.inTransaction) connection.exec('ROLLBACK')
       if (error instanceof SqliteDatabase.SqliteError && error.code.startsWith('SQLITE_BUSY')) return false
-      connection.close()
       throw error
     }
   }
@@ -34,17 +37,35 @@ const openLock = (databasePath: string) => {
       // Only a read takes the lock.
       connection.prepare('SELECT count(*) FROM sqlite_schema').get()
     }),
-    giveBack: () => { connection.exec('COMMIT') },
+    giveBack: () => { if (connection.inTransaction) connection.exec('COMMIT') },
     close: () => { connection.close() }
   }
 }
 
+type Lock = ReturnType<typeof openLock>
+
+const openLocks = (databasePath: string) => {
+  const path = realpathSync(databasePath)
+  const place = openLock(`${path}.lock`)
+  const gate = openLock(`${path}.gate.lock`)
+  const close = () => {
+    place.close()
+    gate.close()
+  }
+  return { place, gate, close }
+}
+
 /** Keeps all other service processes off this database. Returns what releases it. Throws DatabaseInUse. */
 export const lockForProcess = (databasePath: string): (() => void) => {
-  const lock = openLock(databasePath)
-  if (lock.takeAlone()) return lock.close
-  lock.close()
-  throw new DatabaseInUse(databasePath)
+  const { place, gate, close } = openLocks(databasePath)
+  try {
+    if (!gate.takeAlone() || !place.takeAlone()) throw new DatabaseInUse(databasePath)
+  } catch (error) {
+    close()
+    throw error
+  }
+  gate.close()
+  return place.close
 }
 
 /** A place among the processes that share a database. */
@@ -56,17 +77,66 @@ export type SharedLock = {
   admit: () => void
 }
 
-// Another that starts has the lock to itself for a moment.
+// Another that starts is in the gate for a moment.
 const trialsMax = 40
 const pauseMs = 25
 
-const takeShared = async (databasePath: string, lock: ReturnType<typeof openLock>): Promise<void> => {
-  for (let trial = 1; !lock.takeShared(); trial++) {
-    if (trial === trialsMax) {
-      lock.close()
-      throw new DatabaseInUse(databasePath)
+type Locks = { place: Lock, gate: Lock }
+
+const takePlace = ({ place, gate }: Locks, whileAlone: () => void): boolean => {
+  if (!gate.takeAlone()) return false
+  try {
+    if (place.takeAlone()) {
+      whileAlone()
+      place.giveBack()
     }
-    await delay(pauseMs)
+    return place.takeShared()
+  } finally {
+    gate.giveBack()
+  }
+}
+
+// Service processes mind the gate, but any other program can have the file of the place for a while.
+const createReturn = (place: Lock) => {
+  let timer: NodeJS.Timeout | undefined
+  const cancel = () => { clearTimeout(timer) }
+  const toPlace = () => {
+    cancel()
+    if (!place.takeShared()) timer = setTimeout(toPlace, pauseMs).unref()
+  }
+  return { toPlace, cancel }
+}
+
+const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock => {
+  const back = createReturn(place)
+  let isAlone = false
+  const giveBack = () => {
+    back.cancel()
+    place.giveBack()
+  }
+  const share = () => {
+    back.toPlace()
+    gate.giveBack()
+  }
+  return {
+    release: () => {
+      back.cancel()
+      close()
+    },
+    exclude: () => {
+      if (isAlone) return true
+      if (!gate.takeAlone()) return false
+      giveBack()
+      isAlone = place.takeAlone()
+      if (!isAlone) share()
+      return isAlone
+    },
+    admit: () => {
+      if (!isAlone) return
+      isAlone = false
+      giveBack()
+      share()
+    }
   }
 }
 
@@ -75,28 +145,15 @@ const takeShared = async (databasePath: string, lock: ReturnType<typeof openLock
  * at all, and before any other can come. Throws DatabaseInUse, and what `whileAlone` throws.
  */
 export const shareAmongProcesses = async (databasePath: string, whileAlone: () => void): Promise<SharedLock> => {
-  const lock = openLock(databasePath)
-  if (lock.takeAlone()) {
-    try {
-      whileAlone()
-    } catch (error) {
-      lock.close()
-      throw error
+  const { place, gate, close } = openLocks(databasePath)
+  try {
+    for (let trial = 1; !takePlace({ place, gate }, whileAlone); trial++) {
+      if (trial === trialsMax) throw new DatabaseInUse(databasePath)
+      await delay(pauseMs)
     }
-    lock.giveBack()
+  } catch (error) {
+    close()
+    throw error
   }
-  await takeShared(databasePath, lock)
-  return {
-    release: lock.close,
-    exclude: () => {
-      lock.giveBack()
-      if (lock.takeAlone()) return true
-      lock.takeShared()
-      return false
-    },
-    admit: () => {
-      lock.giveBack()
-      lock.takeShared()
-    }
-  }
+  return createSharedLock({ place, gate }, close)
 }

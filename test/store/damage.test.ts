@@ -57,7 +57,7 @@ const leaveOpen = async (t: Test): Promise<LeftOpen> => {
 
 const cutTo = (left: string, size: number): string => {
   const cut = `${left}.cut`
-  for (const name of ['', '-wal', '-shm', '.lock']) rmSync(cut + name, { force: true })
+  for (const name of ['', '-wal', '-shm', '.lock', '.gate.lock']) rmSync(cut + name, { force: true })
   for (const name of ['', '-wal']) copyFileSync(left + name, cut + name)
   truncateSync(`${cut}-wal`, size)
   return cut

@@ -1,12 +1,42 @@
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import t from 'tap'
+import { setTimeout as delay } from 'node:timers/promises'
+import SqliteDatabase from 'better-sqlite3'
+import t, { type Test } from 'tap'
 import { insertJob } from '../../src/store/job-store.ts'
 import { DatabaseInUse, lockForProcess, shareAmongProcesses } from '../../src/store/process-lock.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { spawnChild } from './child.ts'
 import { queuedJob } from './jobs.ts'
+import { until } from '../helpers/until.ts'
 import { openStore } from './open.ts'
+
+/** Does something whenever a process has given back something, before it takes anything. Returns what ends that. */
+const inTheGaps = (t: Test, work: () => void) => {
+  const { exec } = SqliteDatabase.prototype
+  let isWorking = false
+  const restore = () => { SqliteDatabase.prototype.exec = exec }
+  SqliteDatabase.prototype.exec = function (this: SqliteDatabase.Database, sql: string) {
+    exec.call(this, sql)
+    if (sql === 'COMMIT' && !isWorking) {
+      isWorking = true
+      work()
+      isWorking = false
+    }
+    return this
+  }
+  t.teardown(restore)
+  return restore
+}
+
+const nameOf = (work: () => void): string => {
+  try {
+    work()
+    return 'nothing'
+  } catch (error) {
+    return (error as Error).name
+  }
+}
 
 t.test('one lock a database, until it is released', async t => {
   const { path } = await openStore(t)
@@ -107,5 +137,77 @@ t.test('one of them that is alone can keep the others off for a while', async t 
 t.test('what fails while one is alone is thrown, and leaves no lock', async t => {
   const { path } = await openStore(t)
   await t.rejects(shareAmongProcesses(path, () => { throw new Error('odd') }), { message: 'odd' })
+  lockForProcess(path)()
+})
+
+t.test('while a place becomes the only one, or one of several, nobody finds the database free', async t => {
+  for (const change of ['exclude', 'admit'] as const) {
+    const { path } = await openStore(t, join(t.testdir(), `${change}.db`))
+    const lock = await shareAmongProcesses(path, () => {})
+    const exclude = () => { t.equal(lock.exclude(), true, 'it is alone') }
+    if (change === 'admit') exclude()
+    const met: string[] = []
+    let other: ReturnType<typeof shareAmongProcesses> | undefined
+    const restore = inTheGaps(t, () => {
+      met.push(nameOf(() => lockForProcess(path)))
+      other ??= shareAmongProcesses(path, () => t.fail('not alone'))
+    })
+    if (change === 'exclude') exclude()
+    lock.admit()
+    restore()
+    t.same(met.filter(name => name !== 'DatabaseInUse'), [], change)
+    if (other === undefined) throw new Error('nobody else came')
+    const { release } = await other
+    t.equal(lock.exclude(), false, 'the other one is in by now')
+    lock.release()
+    t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'and has a place of its own')
+    release()
+    lockForProcess(path)()
+  }
+})
+
+t.test('a place that something else has taken meanwhile is had again once it is free', async t => {
+  for (const change of ['exclude', 'admit'] as const) {
+    const { path } = await openStore(t, join(t.testdir(), `${change}.db`))
+    const lock = await shareAmongProcesses(path, () => {})
+    if (change === 'admit') t.equal(lock.exclude(), true)
+    const other = new SqliteDatabase(`${path}.lock`, { timeout: 0 })
+    const restore = inTheGaps(t, () => { if (!other.inTransaction) other.exec('BEGIN EXCLUSIVE') })
+    if (change === 'exclude') t.equal(lock.exclude(), false)
+    else lock.admit()
+    restore()
+    t.equal(lock.exclude(), false, change)
+    lock.admit()
+    other.exec('COMMIT')
+    await until(() => nameOf(() => { other.exec('BEGIN EXCLUSIVE; COMMIT') }) === 'SqliteError', 'the place')
+    t.equal(lock.exclude(), true)
+    lock.admit()
+    other.close()
+    lock.release()
+    lockForProcess(path)()
+  }
+})
+
+t.test('a place that is not had again yet is tried no more once the process has it alone, or has left', async t => {
+  const { path } = await openStore(t)
+  const lock = await shareAmongProcesses(path, () => {})
+  const other = new SqliteDatabase(`${path}.lock`, { timeout: 0 })
+  const losePlace = () => {
+    const restore = inTheGaps(t, () => { if (!other.inTransaction) other.exec('BEGIN EXCLUSIVE') })
+    t.equal(lock.exclude(), false)
+    restore()
+    other.exec('COMMIT')
+  }
+  // Timers run in their order: what would be tried again has been, then.
+  const trialsOver = () => delay(100)
+  losePlace()
+  t.equal(lock.exclude(), true)
+  await trialsOver()
+  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'it is still alone')
+  lock.admit()
+  losePlace()
+  lock.release()
+  await trialsOver()
+  other.close()
   lockForProcess(path)()
 })
