@@ -1,12 +1,24 @@
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { sqlite3, startService } from './helpers/service.ts'
+import { bearer } from './helpers/tokens.ts'
 
 t.test('slow clients are bounded: headers by Node, bodies by the routes, since an upload may take long', async t => {
   const { app } = await startService(t, { WORKERS: '0' })
   t.match(app.server.server, { requestTimeout: 0, headersTimeout: 5000 })
+})
+
+t.test('a body that does not come is 408, and its connection is closed', async t => {
+  const { url } = await startService(t, { WORKERS: '0' })
+  const { authorization } = bearer()
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  socket.write(`POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n`)
+  const answer = await text(socket)
+  t.match(answer, /^HTTP\/1\.1 408 /)
 })
 
 t.test('a drain while the start is still under way leaves nothing running, and costs no job an attempt', async t => {

@@ -14,6 +14,8 @@ import { authorization, printTable, startService } from './service.ts'
 const rate = 500
 const connections = 100
 const seconds = 15
+// Of one process, which waits for nobody.
+const p99MsMax = 50
 
 const redis = await startRedis()
 const client = new Redis(redis.url, { retryStrategy: () => 20, maxRetriesPerRequest: 0 })
@@ -98,7 +100,9 @@ const runAll = async (services: readonly Service[]): Promise<void> => {
         [50, 99, 100].map(percentile => ms(histogram.getValueAtPercentile(percentile))).join(', '),
       [`${services.length} process(es), Redis ${name}: answers, of them not 200, cache left`]: `${histogram.totalCount}, ${bad}, ${trips.join(' and ')} times`
     })
-    if (bad > 0) process.exitCode = 1
+    // Several may have to wait for each other once, for up to a lease.
+    const isSlow = services.length === 1 && histogram.getValueAtPercentile(99) > p99MsMax * 1000
+    if (bad > 0 || isSlow) process.exitCode = 1
   }
 }
 

@@ -17,6 +17,8 @@ const slices = 10
 // The heap of a minute is that of its last collection, so it differs by as much as is thrown away between two.
 const growthMax = 1.3
 const handlesMax = 20
+const latencyGrowthMax = 1.5
+const p99MsMin = 10
 
 const redis = await startRedis()
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info', REDIS_URL: redis.url, WORKERS: '1' })
@@ -83,7 +85,10 @@ try {
     'handles and timers': both('handles', String),
     p99: both('p99', value => `${value.toFixed(1)} ms`)
   })
-  const grows = of(late, 'rss') > growthMax * of(early, 'rss') || of(late, 'handles') > of(early, 'handles') + handlesMax
+  const grows = (['rss', 'heap'] as const).some(figure => of(late, figure) > growthMax * of(early, figure)) ||
+    of(late, 'handles') > of(early, 'handles') + handlesMax ||
+    // Times are noisy where they are short.
+    of(late, 'p99') > Math.max(p99MsMin, latencyGrowthMax * of(early, 'p99'))
   if (failures > 0 || grows) process.exitCode = 1
 } finally {
   await stop()

@@ -11,8 +11,8 @@ import { type Sightings, startPollers } from './pollers.ts'
  * by themselves.
  */
 
-// The contract's bound for the recovery, and what a busy machine may add to it.
-const recoveryMs = 5000 + 5000
+// The contract's bound.
+const recoveryMs = 5000
 
 type Pair = { redis: PrivateRedis, proxy: Proxy, services: SpawnedService[], first: SpawnedService, second: SpawnedService }
 

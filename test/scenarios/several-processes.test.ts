@@ -152,7 +152,9 @@ t.test('a process that was suspended believes nothing of before; meanwhile the o
   await stopped(async () => {
     await redis.kill()
     await run.report(b)
+    const began = performance.now()
     for (let i = 0; i < 20; i++) await run.read(b)
+    t.ok(performance.now() - began < 5000, 'waited for once; to wait each time would take more than 20 s')
     await redis.restart()
     await inUse(b)
     await run.report(b)

@@ -2,7 +2,10 @@ import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 import { bearer } from '../helpers/tokens.ts'
 import type { ServiceProcess } from './service-process.ts'
 
-/** An answer, and when; `status` 0: there was none, and nobody knows what came of the request. */
+/** What stands in place of a status where there was no answer: the connection ended, or nothing came for too long. */
+export const noAnswer = { cut: 0, late: -1 } as const
+
+/** An answer, and when; without one nobody knows what came of the request. */
 export type Answer = { status: number, headers: IncomingHttpHeaders, text: string, startedAt: number, endedAt: number }
 
 export type Ask = { method?: string, body?: unknown, headers?: Record<string, string> }
@@ -37,10 +40,13 @@ export const createClient = (): { ask: Client, close: () => void } => {
       const chunks: Buffer[] = []
       answer.on('data', (chunk: Buffer) => { chunks.push(chunk) })
       answer.on('end', () => { end(answer.statusCode ?? 0, answer.headers, Buffer.concat(chunks).toString()) })
-      answer.on('error', () => { end(0, {}, '') })
+      answer.on('error', () => { end(noAnswer.cut, {}, '') })
     })
-    sent.setTimeout(patienceMs, () => { sent.destroy() })
-    sent.on('error', () => { end(0, {}, '') })
+    sent.setTimeout(patienceMs, () => {
+      end(noAnswer.late, {}, '')
+      sent.destroy()
+    })
+    sent.on('error', () => { end(noAnswer.cut, {}, '') })
     sent.end(payload)
   })
   return { ask, close: () => { agent.destroy() } }

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import type { FaultWindow } from './history.ts'
@@ -163,6 +164,16 @@ const ofConnections: Fault[] = [
 ]
 
 const ofDatabase: Fault[] = [
+  {
+    name: 'disk full for a service',
+    on: 'database',
+    run: async ({ nodes, databasePath }, random) => {
+      const node = random.pick(nodes)
+      await ignoring(node.limitFiles(random.between(0, statSync(`${databasePath}-wal`).size)))
+      await delay(random.between(100, 2000))
+      await ignoring(node.limitFiles('unlimited'))
+    }
+  },
   {
     name: 'a long transaction of another program',
     on: 'database',

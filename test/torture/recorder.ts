@@ -1,8 +1,11 @@
-import type { Answer } from './client.ts'
+import { type Answer, noAnswer } from './client.ts'
 import { endPosition, type ForeignWrite, type Hold, type Operation, toEnd, toPosition } from './history.ts'
 
 /** Answers that should not be: 5xx other than 503, and anything that nobody expected. */
 export type Complaint = { at: number, text: string }
+
+/** A request whose connection ended: only the end of a process excuses that. */
+export type Cut = { startedAt: number, endedAt: number, text: string }
 
 /** Writes down what was answered. */
 export type Recorder = ReturnType<typeof createRecorder>
@@ -22,6 +25,7 @@ export const createRecorder = () => {
   const foreignWrites: ForeignWrite[] = []
   const holds: Hold[] = []
   const complaints: Complaint[] = []
+  const cuts: Cut[] = []
   const refusals = new Map<string, number>()
   const indexOf = new Map<string, number>()
 
@@ -35,10 +39,12 @@ export const createRecorder = () => {
   const complain = (text: string) => { complaints.push({ at: performance.now(), text }) }
 
   /** Counts what was refused, and complains of what no fault excuses. */
-  const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): void => {
+  const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): unknown => {
     const key = `${what.split(' ')[0] ?? ''} ${answer.status}`
     refusals.set(key, (refusals.get(key) ?? 0) + 1)
-    if (answer.status === 0 || expected.includes(answer.status)) return
+    if (expected.includes(answer.status)) return
+    const { startedAt, endedAt } = answer
+    if (answer.status === noAnswer.cut) return cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: no answer` })
     if (answer.status === 503 && answer.headers['retry-after'] !== undefined) return
     complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
   }
@@ -53,6 +59,7 @@ export const createRecorder = () => {
     foreignWrites,
     holds,
     complaints,
+    cuts,
     refusals,
     toJob,
     complain,

@@ -1,8 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
 import { freePort } from '../helpers/redis.ts'
 import { secret } from '../helpers/tokens.ts'
+
+const run = promisify(execFile)
 
 /** A service process that is started again whenever it ends, at the same address. */
 export type ServiceProcess = {
@@ -11,6 +14,8 @@ export type ServiceProcess = {
   isUp: () => boolean
   kill: () => void
   signal: (signal: 'SIGSTOP' | 'SIGCONT') => void
+  /** How far files may be written, until it is started anew: to a process that meets it the disk is full. */
+  limitFiles: (bytes: number | 'unlimited') => Promise<void>
   /** Resolves when it listens. */
   up: () => Promise<void>
   close: () => Promise<void>
@@ -40,6 +45,8 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, impo
   const { warnings, add } = toWarnings()
   const env = {
     ...process.env,
+    // What a test runner hooks into its processes takes the signal of the limit for their end.
+    NODE_OPTIONS: undefined,
     PORT: String(port),
     DATABASE_URL: `sqlite:${databasePath}`,
     REDIS_URL: `redis://127.0.0.1:${redisPort}`,
@@ -96,6 +103,9 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, impo
       child.kill('SIGKILL')
     },
     signal: signal => { child.kill(signal) },
+    limitFiles: async bytes => {
+      if (isUp) await run('prlimit', ['--pid', String(child.pid), `--fsize=${bytes}:`])
+    },
     up,
     close: async () => {
       isClosing = true

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Answer, Client } from './client.ts'
+import { type Answer, type Client, noAnswer } from './client.ts'
 import type { Hold } from './history.ts'
 import type { Random } from './random.ts'
 import type { Recorder } from './recorder.ts'
@@ -44,7 +44,7 @@ const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string
     headers: tag === null ? {} : { 'if-none-match': tag }
   })
   recorder.read({ kind: 'read', job, node: node.index, what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`, answer })
-  if (answer.status === 0) await delay(20)
+  if (answer.status === noAnswer.cut) await delay(20)
   return answer.headers.etag ?? null
 }
 
