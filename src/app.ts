@@ -234,6 +234,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     log,
     writesWaiting: transact.waiting,
     busyMs,
+    random: Math.random,
     now,
     monotonicNow,
     reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),

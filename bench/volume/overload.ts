@@ -25,7 +25,9 @@ const seconds = 10
 // The service takes on one connection each time it asks for what is ready, so thousands of them take a while.
 const rampSeconds = 10
 const restSeconds = 20
-const acceptedStatuses = [200, 202]
+const acceptedStatuses = [200, 202, 204]
+// Where it is the service that is pressed, and not a generator that fills every core.
+const acceptedP99MsMax = 250
 
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info' })
 
@@ -33,6 +35,7 @@ const memory = async (): Promise<string> => `${toMiB(rssBytes())} (heap in use $
 
 const json = { authorization, 'content-type': 'application/json' }
 const submission = '{"type":"bench","input":null}'
+const claim = '{"types":["nothing"]}'
 
 const submitted: string[] = []
 for (let i = 0; i < 200; i++) {
@@ -45,7 +48,8 @@ const requests = {
   polls: get(`/api/v1/jobs/${submitted[0]}`),
   'reads of 100 jobs': get(`/api/v1/jobs?ids=${submitted.slice(0, 100).join(',')}`),
   lists: get('/api/v1/jobs?limit=200'),
-  submissions: toRequest('POST', url, '/api/v1/jobs', { ...json, 'content-length': String(submission.length) }, submission)
+  submissions: toRequest('POST', url, '/api/v1/jobs', { ...json, 'content-length': String(submission.length) }, submission),
+  'claims in vain': toRequest('POST', url, '/api/v1/worker/claim', { ...json, 'content-length': String(claim.length) }, claim)
 }
 
 type Outcome = { accepted: number, refused: number, other: number, lost: number, answers: Answers }
@@ -95,18 +99,25 @@ const press = async (request: Buffer, connections: number, rate: number | null):
   return outcome
 }
 
-const percentiles = (answers: Answers, isMeant: (status: number) => boolean): string => {
-  const times = answers.filter(([status]) => isMeant(status)).map(([, ms]) => ms).sort((a, b) => a - b)
-  const at = (share: number) => `${times[Math.ceil(share * times.length) - 1]?.toFixed(1)} ms`
-  return times.length === 0 ? '-' : `${at(0.5)}, ${at(0.99)} of ${times.length}`
-}
+const timesOf = (answers: Answers, isMeant: (status: number) => boolean): number[] =>
+  answers.filter(([status]) => isMeant(status)).map(([, ms]) => ms).sort((a, b) => a - b)
 
-const tell = (what: string, { accepted, refused, other, lost, answers }: Outcome): void => {
+const percentile = (times: readonly number[], share: number): number => times[Math.ceil(share * times.length) - 1] ?? 0
+
+const toText = (times: readonly number[]): string => times.length === 0
+  ? '-'
+  : `${percentile(times, 0.5).toFixed(1)} ms, ${percentile(times, 0.99).toFixed(1)} ms of ${times.length}`
+
+const tell = (what: string, { accepted, refused, other, lost, answers }: Outcome, { isJudged = true } = {}): void => {
+  const acceptedTimes = timesOf(answers, status => acceptedStatuses.includes(status))
+  const isSlow = percentile(acceptedTimes, 0.99) > acceptedP99MsMax
+  // Thousands of connections at once are not all taken on in time while every turn is a long one.
+  if (other > 0 || acceptedTimes.length === 0 || (isJudged && (isSlow || lost > 0))) process.exitCode = 1
   printTable({
     [`${what}, accepted and refused per second`]: `${(accepted / seconds).toFixed(0)}, ${(refused / seconds).toFixed(0)}`,
     [`${what}, otherwise answered, not answered`]: `${other}, ${lost}`,
-    [`${what}, accepted p50, p99`]: percentiles(answers, status => acceptedStatuses.includes(status)),
-    [`${what}, refused p50, p99`]: percentiles(answers, status => status === 503)
+    [`${what}, accepted p50, p99`]: toText(acceptedTimes),
+    [`${what}, refused p50, p99`]: toText(timesOf(answers, status => status === 503))
   })
 }
 
@@ -114,7 +125,7 @@ try {
   await press(requests.polls, capacityConnections, null)
   const before = await memory()
   tell(`polls at ${manyRate}/s over ${manyConnections} connections`, await press(requests.polls, manyConnections, manyRate))
-  tell(`polls in a closed loop over ${manyConnections} connections`, await press(requests.polls, manyConnections, null))
+  tell(`polls in a closed loop over ${manyConnections} connections`, await press(requests.polls, manyConnections, null), { isJudged: false })
   const pressed = await memory()
   await delay(restSeconds * 1000)
   const rested = await memory()

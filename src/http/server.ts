@@ -163,7 +163,7 @@ const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): Ra
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
   const overload = createOverload(needs)
   const app = createFastify(needs)
-  gateRequests(app.server, overload, needs)
+  gateRequests(app.server, overload, needs.isDraining)
   app.log = needs.log
   registerUnambiguous(app)
   const account = createAccount(needs)

@@ -11,6 +11,7 @@ import { type Json, spawnService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openForeign } from '../store/open.ts'
+import { createRandom } from '../torture/random.ts'
 import { workerClaims } from './workers/worker-client.ts'
 
 const open = () => {
@@ -23,6 +24,7 @@ const open = () => {
     log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
     monotonicNow: () => clock.ms,
     busyMs: () => clock.busyMs,
+    random: createRandom(1).next,
     writesWaiting: () => writes.waiting
   })
   const refused = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
@@ -36,20 +38,30 @@ const work = ({ clock }: Opened, ms: number) => {
   clock.busyMs += ms
 }
 
-/** A turn that finds requests, of which each that is admitted costs so much; how many were. */
-const turn = async (opened: Opened, requests: number, eachMs: number): Promise<number> => {
-  let admitted = 0
+/** A turn that finds requests, which cost so much when they are accepted, and when they are refused; the numbers of those accepted. */
+const turnOf = async (opened: Opened, requests: number, eachMs: number, refusalMs = 0): Promise<number[]> => {
+  const accepted: number[] = []
   for (let request = 0; request < requests; request++) {
-    if (opened.overload.admitsRequest()) {
-      admitted++
+    const accept = () => {
+      accepted.push(request)
       work(opened, eachMs)
-    } else {
-      opened.overload.onRefused()
+    }
+    if (opened.overload.admits()) accept()
+    else {
+      opened.overload.hold({
+        accept,
+        refuse: () => {
+          opened.overload.onRefused()
+          work(opened, refusalMs)
+        }
+      })
     }
   }
   await nextTurn()
-  return admitted
+  return accepted
 }
+
+const turn = async (...given: Parameters<typeof turnOf>): Promise<number> => (await turnOf(...given)).length
 
 /** Turns in which nobody asks. */
 const rest = async ({ clock }: Opened, ms: number) => {
@@ -97,6 +109,27 @@ t.test('a break ends it', async t => {
   t.equal(await turn(opened, 400, 1), 400)
 })
 
+t.test('whoever comes last in a turn is accepted as often as the first', async t => {
+  const opened = open()
+  for (let i = 0; i < 40; i++) await turn(opened, 1000, 1)
+  let [early, late] = [0, 0]
+  for (let i = 0; i < 100; i++) {
+    const accepted = await turnOf(opened, 1000, 1)
+    early += accepted.filter(request => request < 500).length
+    late += accepted.filter(request => request >= 500).length
+  }
+  t.ok(early > 1700 && late > 1700, `${early} of the first half, ${late} of the second`)
+})
+
+t.test('what is hardly dearer than its refusal is all accepted', async t => {
+  const opened = open()
+  for (let i = 0; i < 40; i++) await turn(opened, 1000, 0.4, 0.01)
+  t.ok(await turn(opened, 1000, 0.4, 0.01) < 200, 'forty times as dear: refused')
+  await rest(opened, 2000)
+  for (let i = 0; i < 40; i++) await turn(opened, 1000, 0.4, 0.15)
+  t.equal(await turn(opened, 1000, 0.4, 0.15), 1000)
+})
+
 t.test('however dear they are, some are admitted', async t => {
   const opened = open()
   for (let i = 0; i < 20; i++) await turn(opened, 100, 100)
@@ -111,15 +144,16 @@ t.test('too many waiting writes are refused once they have waited for a while, u
   t.notOk(overload.refusesWrite())
   clock.ms += 1
   t.ok(overload.refusesWrite())
-  writes.waiting = 256
-  t.notOk(overload.refusesWrite(), 'as many as may wait')
-  writes.waiting = 257
-  t.ok(overload.refusesWrite(), 'the queue was never short')
-  writes.waiting = 128
-  t.notOk(overload.refusesWrite())
-  writes.waiting = 10_000
-  t.notOk(overload.refusesWrite(), 'another burst')
-  t.equal(await refused('writes'), 2)
+  const refusedOf = (waiting: number, looks: number) => {
+    writes.waiting = waiting
+    return Array.from({ length: looks }, () => overload.refusesWrite()).filter(Boolean).length
+  }
+  const half = refusedOf(256, 1000)
+  t.ok(half > 450 && half < 550, `${half} of a thousand, half way between few and too many`)
+  t.equal(refusedOf(384, 100), 100, 'all beyond')
+  t.equal(refusedOf(128, 100), 0)
+  t.equal(refusedOf(10_000, 100), 0, 'another burst')
+  t.equal(await refused('writes'), 1 + half + 100)
   t.match(lines, [{ level: 40, queue: 'writes', msg: /overloaded/ }], 'told once')
 })
 
@@ -132,8 +166,8 @@ const serve = async (t: Test, { isDraining = false } = {}) => {
   let refused = 0
   const app = fastify()
   const overload: Overload = {
-    admitsRequest: () => left-- > 0,
-    onSpent: () => {},
+    admits: () => left > 0 && left-- > 0,
+    hold: ({ refuse }) => { setImmediate(refuse) },
     onRefused: () => { refused++ },
     refusesWrite: () => false,
     excess: new WeakSet()
@@ -145,7 +179,7 @@ const serve = async (t: Test, { isDraining = false } = {}) => {
   registerOverload(app, overload)
   app.setErrorHandler((_failure, _request, reply) => reply.code(503).send())
   app.all('/*', (_request, reply) => reply.code(418).send())
-  gateRequests(app.server, overload, { monotonicNow: () => 0, isDraining: () => isDraining })
+  gateRequests(app.server, overload, () => isDraining)
   t.teardown(() => app.close())
   await app.listen({ host: '127.0.0.1', port: 0 })
   const port = (app.server.address() as { port: number }).port
@@ -275,6 +309,6 @@ t.test('writes that pile up behind a lock: more of them are refused, and reads g
   t.equal((await service.ask('/api/v1/jobs/nobody')).status, 404)
   foreign.exec('COMMIT')
   const accepted = (await Promise.all([...waiting, ...more])).filter(status => status === 202).length
-  t.ok(accepted >= 256, `${accepted} of those who waited were served`)
+  t.ok(accepted > 128, `${accepted} of those who waited were served`)
   t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), accepted, 'they, and nobody else')
 })
