@@ -7,11 +7,11 @@ import pino from 'pino'
 import t, { type Test } from 'tap'
 import { createOverload, gateRequests, type Overload, registerOverload } from '../../src/http/overload.ts'
 import { createMetrics } from '../../src/metrics.ts'
+import { createNumbers } from '../helpers/random.ts'
 import { type Json, spawnService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openForeign } from '../store/open.ts'
-import { createRandom } from '../torture/random.ts'
 import { workerClaims } from './workers/worker-client.ts'
 
 const open = () => {
@@ -24,7 +24,7 @@ const open = () => {
     log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
     monotonicNow: () => clock.ms,
     busyMs: () => clock.busyMs,
-    random: createRandom(1).next,
+    random: createNumbers(1),
     writesWaiting: () => writes.waiting
   })
   const refused = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0

@@ -1,3 +1,5 @@
+import { createNumbers } from '../helpers/random.ts'
+
 /** Chance that a seed repeats. */
 export type Random = {
   /** In [0, 1). */
@@ -13,14 +15,7 @@ export type Random = {
 }
 
 export const createRandom = (seed: number): Random => {
-  let state = seed >>> 0
-  // mulberry32
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
+  const next = createNumbers(seed)
   const between = (least: number, most: number) => least + Math.floor(next() * (most - least + 1))
   return {
     next,

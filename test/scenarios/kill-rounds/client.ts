@@ -5,17 +5,6 @@ import { absent, contentOf, type Driven, type Facts, givenResult } from './ackno
 /** 0 up to 1, from a seed. */
 export type Random = () => number
 
-/** A small generator of numbers that a seed repeats (mulberry32). */
-export const createRandom = (seed: number): Random => {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 type Service = Pick<Client, 'ask'>
 
 /** A command on a job, and what it comes to. */

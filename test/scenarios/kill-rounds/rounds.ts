@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { violationsOf } from '../../helpers/invariants.ts'
+import { createNumbers } from '../../helpers/random.ts'
 import { type SpawnedService, spawnService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 import { compare, openObserver } from './acknowledged.ts'
-import { createClient, createRandom, type LoadClient, type Random } from './client.ts'
+import { createClient, type LoadClient, type Random } from './client.ts'
 
 const clientsCount = 10
 // What is compared after each kill grows with the database: now and then a new one is begun.
@@ -89,7 +90,7 @@ const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClie
  * repeats the jobs and how long each round is; what the kill hits is up to the moment.
  */
 export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: RoundsOptions): Promise<RoundsReport> => {
-  const random = createRandom(seed)
+  const random = createNumbers(seed)
   const report: RoundsReport = { rounds: 0, acknowledged: 0, cutOff: 0, carriedOut: 0, lost: 0, violations: [] }
   const env = { WORKERS: '0', LOG_LEVEL: 'info', ...(fault === undefined ? {} : { FAULT: fault }) }
   let serial = 0

@@ -1,3 +1,5 @@
+import { createNumbers } from '../../helpers/random.ts'
+
 /** Chance that can be repeated. */
 export type Random = {
   /** 0 up to, and without, 1. */
@@ -8,15 +10,8 @@ export type Random = {
   pick: <Value>(values: readonly Value[]) => Value
 }
 
-/** Mulberry32: small, and good enough to choose with. */
 export const createRandom = (seed: number): Random => {
-  let state = seed >>> 0
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
+  const next = createNumbers(seed)
   const below = (end: number) => Math.floor(next() * end)
   return {
     next,
