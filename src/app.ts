@@ -18,7 +18,7 @@ import type { KnownType } from './http/submit-routes.ts'
 import { createCheck } from './http/validation.ts'
 import { createViews } from './http/views.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { tellCache, tellStore, tellTransition } from './operator.ts'
+import { tellCache, tellStore, tellTransition, tellWorkerFailure } from './operator.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizeNow } from './processors/sanitize-now.ts'
 import { createSanitizePool } from './processors/sanitize-pool.ts'
@@ -170,7 +170,7 @@ const createCommands = ({ config, opened: { database, left }, node, results, log
     holder: `${embeddedHolder}:${node}`,
     deadHolders: left.holders,
     leaseMs: config.leaseMs,
-    onError: (error, jobId) => { log.error({ err: error, jobId }, 'the embedded worker failed') }
+    onError: tellWorkerFailure(log, monotonicNow)
   })
   const onQueued = (type: string, tenant: string) => {
     metrics.jobsSubmitted.inc()

@@ -1,5 +1,7 @@
 import type { Logger } from 'pino'
+import { reasonOf, ServiceFailure } from './errors.ts'
 import type { Metrics } from './metrics.ts'
+import { createNews } from './news.ts'
 import type { EpochStatus } from './status/epoch.ts'
 import type { PartHealth } from './status/health.ts'
 import type { ClaimJobNeeds } from './write/claim-job.ts'
@@ -31,3 +33,14 @@ export const tellTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['on
     metrics.jobTransitions.inc({ event, state })
     log.info({ jobId, type, attempt, event, state }, `job ${state}`)
   }
+
+/** Of what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes forward. */
+export const tellWorkerFailure = (log: Logger, now: () => number) => {
+  const isNews = createNews(now)
+  return (error: Error, jobId: string | null): void => {
+    const isOurs = !(error instanceof ServiceFailure)
+    if (isOurs) return log.error({ err: error, jobId }, 'the embedded worker failed')
+    // It tries again each second.
+    if (isNews(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot go on, and tries again')
+  }
+}

@@ -15,8 +15,8 @@ export type AccountNeeds = {
 
 type JobParams = { jobId?: string, taskId?: string }
 
-const levelOf = ({ method, isOneOfMany }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
-  if (isOneOfMany) return 'debug'
+const levelOf = ({ method, isToldOnce }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
+  if (isToldOnce) return 'debug'
   if (status >= 500) return 'error'
   return (method === 'GET' || method === 'HEAD') && status < 400 ? 'debug' : 'info'
 }
@@ -42,7 +42,7 @@ export const createAccount = ({ metrics, log, monotonicNow }: AccountNeeds): Acc
  */
 export const registerAccounts = (app: FastifyInstance, account: Account, { log, monotonicNow, isDraining }: AccountNeeds): void => {
   app.decorateRequest('receivedAt', 0)
-  app.decorateRequest('isOneOfMany', false)
+  app.decorateRequest('isToldOnce', false)
   app.addHook('onRequest', (request, reply, done) => {
     request.receivedAt = monotonicNow()
     if (request.routeOptions.config.accountsForItself !== true) reply.log = request.log = logOf(log, request)

@@ -63,10 +63,11 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
         ...refused
       }
     }
-  }, async (_request, reply) => {
+  }, async (request, reply) => {
     const store = await checkStore()
     const cache = checkCache()
     const status = isDraining() ? 'draining' : !store.ok ? 'unavailable' : cache.ok ? 'ready' : 'degraded'
+    request.isToldOnce = true
     reply.code(status === 'ready' || status === 'degraded' ? 200 : 503)
     return reply.send({ status, store: toPart(store, 'down'), cache: toPart(cache, 'degraded') })
   })

@@ -8,7 +8,7 @@ import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
 import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
-import { createNews } from './news.ts'
+import { createNews } from '../news.ts'
 import { createOverload, gateRequests, type OverloadNeeds, registerOverload } from './overload.ts'
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
@@ -39,8 +39,8 @@ declare module 'fastify' {
     principal: Principal | null
     /** ms of a clock that only goes forward. */
     receivedAt: number
-    /** Refused for a reason that many share: the log tells of that, not of every request. */
-    isOneOfMany: boolean
+    /** It tells of what many requests meet: the log has that once, not with each of them. */
+    isToldOnce: boolean
   }
 }
 
@@ -140,7 +140,7 @@ const registerFailures = (app: FastifyInstance, { log, monotonicNow }: ServerNee
   }
   app.setErrorHandler((error, request, reply) => {
     const failure = toServiceFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
-    request.isOneOfMany = sharedCodes.includes(failure.code)
+    request.isToldOnce = sharedCodes.includes(failure.code)
     // What fails because the client has left is no failure of ours.
     if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
     if (failure.code === 'STORE_UNAVAILABLE') tellUnavailable(failure)

@@ -1,10 +1,10 @@
 import { createStanding } from './standing.ts'
 
 /*
- * What is admitted in a turn of the event loop is paid for in this one or the next, so each turn may admit as many as
- * the last ones show to be affordable, in time on the processor: to wait for the disk, or for a core, is no work, and
+ * What is admitted in a turn of the event loop is paid for until the end of the next one, so each turn may admit as many
+ * as the last ones show to be affordable, in time on the processor: to wait for the disk, or for a core, is no work, and
  * refusing ends neither. What refusals take is not counted, or with enough of them nothing else would be done. And where
- * a request is hardly dearer than its refusal, refusing would serve few and be no faster: then all are accepted.
+ * requests are hardly dearer than their refusal, refusing would serve few and be no faster: then all are accepted.
  */
 
 const graceMs = 2000
@@ -14,8 +14,8 @@ const admittedMin = 8
 const growth = 1.5
 // What Node does to read a request and to end its answer takes as long again as the refusal itself.
 const aroundRefusal = 2
-// How many times as dear a request has to be as its refusal.
-const worthRefusing = 2
+// On average. A refusal takes a third of that, and a poll half.
+const cheapMs = 0.1
 // So many are no limit.
 const admittedMax = 100_000
 
@@ -48,13 +48,14 @@ const drawFirst = <Value>(values: Value[], count: number, random: () => number):
   }
 }
 
-/** Accepts so many of these, and refuses the others; how many ms refusing took in all. */
-const settle = (offers: Offer[], accepted: number, { monotonicNow: now, random }: TurnQuotaNeeds): number => {
+/** Accepts so many of these, and refuses the others; how many ms of work refusing took. */
+const settle = (offers: Offer[], accepted: number, { busyMs, random }: TurnQuotaNeeds): number => {
   drawFirst(offers, accepted, random)
   for (const { accept } of offers.slice(0, accepted)) accept()
-  const began = now()
+  if (offers.length === accepted) return 0
+  const before = busyMs()
   for (const { refuse } of offers.slice(accepted)) refuse()
-  return aroundRefusal * (now() - began)
+  return aroundRefusal * (busyMs() - before)
 }
 
 /** Bounds what is done in a turn, once turns have been too long for a while. */
@@ -63,33 +64,30 @@ export const createTurnQuota = (needs: TurnQuotaNeeds): TurnQuota => {
   const isStanding = createStanding(now, graceMs)
   let quota = Infinity
   let held: Offer[] = []
-  let admitted = 0
-  let refusalMs = 0
-  let lastBusyMs = 0
+  // Since these, everything counts: what was accepted at the end of a turn does part of its work later.
+  let [admitted, refusalsMs, busyBefore] = [0, 0, 0]
   let state: 'resting' | 'between turns' | 'in a turn' = 'resting'
   let restingSince = now()
 
-  const nextQuota = (costMs: number, refusalsMs: number): number => {
+  const nextQuota = (): number => {
+    // The first turn whose requests were held tells nothing.
+    if (admitted === 0) return quota
+    const costMs = busyMs() - busyBefore
     const workMs = Math.max(1, costMs - refusalsMs)
     if (isStanding(costMs > turnMsMax / 2, costMs)) {
-      const isWorthRefusing = workMs > admitted * worthRefusing * refusalMs
-      return isWorthRefusing ? Math.max(admittedMin, Math.min(admitted * turnMsMax / workMs, quota * growth)) : Infinity
+      return workMs < admitted * cheapMs ? Infinity : Math.max(admittedMin, Math.min(admitted * turnMsMax / workMs, quota * growth))
     }
     // What was too much is let in again step by step.
     return quota > admittedMax ? Infinity : quota * growth
   }
   const endTurn = () => {
+    quota = nextQuota()
+    busyBefore = busyMs()
     // Answered within the turn, a connection could bring its next request within this very turn, and so without end.
     const offers = held
     held = []
-    const accepted = Math.min(offers.length, Math.floor(quota))
-    admitted += accepted
-    const refusalsMs = settle(offers, accepted, needs)
-    if (offers.length > accepted) refusalMs = refusalsMs / (offers.length - accepted)
-    const costMs = busyMs() - lastBusyMs
-    lastBusyMs += costMs
-    quota = nextQuota(costMs, refusalsMs)
-    admitted = 0
+    admitted = Math.min(offers.length, Math.floor(quota))
+    refusalsMs = settle(offers, admitted, needs)
     state = 'between turns'
     setImmediate(rest)
   }
@@ -102,7 +100,7 @@ export const createTurnQuota = (needs: TurnQuotaNeeds): TurnQuota => {
   }
   const beginTurn = () => {
     if (state === 'resting') {
-      lastBusyMs = busyMs()
+      [admitted, refusalsMs, busyBefore] = [0, 0, busyMs()]
       if (now() - restingSince >= graceMs) quota = Infinity
     }
     state = 'in a turn'

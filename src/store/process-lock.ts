@@ -47,7 +47,14 @@ type Lock = ReturnType<typeof openLock>
 const openLocks = (databasePath: string) => {
   const path = realpathSync(databasePath)
   const place = openLock(`${path}.lock`)
-  const gate = openLock(`${path}.gate.lock`)
+  const gate = (() => {
+    try {
+      return openLock(`${path}.gate.lock`)
+    } catch (error) {
+      place.close()
+      throw error
+    }
+  })()
   const close = () => {
     place.close()
     gate.close()
@@ -96,36 +103,44 @@ const takePlace = ({ place, gate }: Locks, whileAlone: () => void): boolean => {
   }
 }
 
-// Service processes mind the gate, but any other program can have the file of the place for a while.
-const createReturn = (place: Lock) => {
-  let timer: NodeJS.Timeout | undefined
-  const cancel = () => { clearTimeout(timer) }
-  const toPlace = () => {
-    cancel()
-    if (!place.takeShared()) timer = setTimeout(toPlace, pauseMs).unref()
-  }
-  return { toPlace, cancel }
-}
-
 const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock => {
-  const back = createReturn(place)
-  let isAlone = false
+  let [isAlone, isInGate] = [false, false]
+  let timer: NodeJS.Timeout | undefined
+  const enter = (): boolean => {
+    isInGate ||= gate.takeAlone()
+    return isInGate
+  }
   const giveBack = () => {
-    back.cancel()
+    clearTimeout(timer)
     place.giveBack()
   }
+  const tryToShare = (): boolean => {
+    try {
+      return place.takeShared()
+    } catch {
+      // A disk that fails now may not later.
+      return false
+    }
+  }
+  // Service processes mind the gate, but any other program can have the file of the place for a while. Until it is
+  // taken again nobody else may pass.
   const share = () => {
-    back.toPlace()
+    clearTimeout(timer)
+    if (!tryToShare()) {
+      timer = setTimeout(share, pauseMs).unref()
+      return
+    }
     gate.giveBack()
+    isInGate = false
   }
   return {
     release: () => {
-      back.cancel()
+      clearTimeout(timer)
       close()
     },
     exclude: () => {
       if (isAlone) return true
-      if (!gate.takeAlone()) return false
+      if (!enter()) return false
       giveBack()
       isAlone = place.takeAlone()
       if (!isAlone) share()

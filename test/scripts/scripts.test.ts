@@ -84,9 +84,9 @@ t.test('audit: fails on what the registry knows, and says where it does not tell
   const audit = async () => await script('audit.ts', [], root, {
     npm_config_registry: `http://127.0.0.1:${port}`, npm_config_cache: cache, npm_config_fetch_retries: '0'
   })
-  t.match(await audit(), { code: 0, stdout: 'audit: no known vulnerability' })
+  t.match(await audit(), { code: 0, stdout: /^audit: no known vulnerability/ })
   found = advisories('low')
-  t.match(await audit(), { code: 0, stdout: 'audit: no known vulnerability' })
+  t.match(await audit(), { code: 0, stdout: /^audit: no known vulnerability/ })
   found = advisories('moderate')
   t.match(await audit(), { code: 1, stderr: /^audit: fastify .*: moderate/ })
   status = 405

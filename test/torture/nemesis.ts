@@ -169,9 +169,9 @@ const ofDatabase: Fault[] = [
     on: 'database',
     run: async ({ nodes, databasePath }, random) => {
       const node = random.pick(nodes)
-      await ignoring(node.limitFiles(random.between(0, statSync(`${databasePath}-wal`).size)))
+      await node.limitFiles(random.between(0, statSync(`${databasePath}-wal`, { throwIfNoEntry: false })?.size ?? 0))
       await delay(random.between(100, 2000))
-      await ignoring(node.limitFiles('unlimited'))
+      await node.limitFiles('unlimited')
     }
   },
   {
@@ -226,6 +226,7 @@ export const runNemesis = async ({ victims, random, isStopped, only, onCalm, tel
       await Promise.all(together.map(fault => inflict(fault, random.fork())))
       await delay(random.between(50, 800))
     }
+    if (chosen.length === 0) await delay(50)
     await onCalm()
   }
 }

@@ -39,12 +39,15 @@ export const createRecorder = () => {
   const complain = (text: string) => { complaints.push({ at: performance.now(), text }) }
 
   /** Counts what was refused, and complains of what no fault excuses. */
-  const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): unknown => {
+  const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): void => {
     const key = `${what.split(' ')[0] ?? ''} ${answer.status}`
     refusals.set(key, (refusals.get(key) ?? 0) + 1)
     if (expected.includes(answer.status)) return
     const { startedAt, endedAt } = answer
-    if (answer.status === noAnswer.cut) return cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: no answer` })
+    if (answer.status === noAnswer.cut) {
+      cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: no answer` })
+      return
+    }
     if (answer.status === 503 && answer.headers['retry-after'] !== undefined) return
     complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
   }

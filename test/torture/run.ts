@@ -11,18 +11,24 @@ import { runTorture } from './torture.ts'
 
 type Options = { minutes: number, seed: number, seconds: number, processes?: number, fault?: string, only?: string[], quiet?: boolean }
 
-const toNumber = (least: number) => (text: string): number => {
+const toNumber = (text: string): number => {
   const number = Number(text)
-  if (text.trim() === '' || !(number >= least && Number.isFinite(number))) throw new InvalidArgumentError(`It must be a number of at least ${least}.`)
+  if (!(number > 0 && Number.isFinite(number))) throw new InvalidArgumentError('It must be a number above 0.')
   return number
+}
+
+const toCount = (text: string): number => {
+  const count = toNumber(text)
+  if (!Number.isInteger(count)) throw new InvalidArgumentError('It must be a whole number.')
+  return count
 }
 
 const { minutes, seed: firstSeed, seconds, processes, fault, only, quiet } = new Command()
   .description('Breaks everything behind several service processes while they are used, and judges what they answered.')
-  .option('--minutes <n>', 'for how long', toNumber(0), 1)
-  .option('--seed <n>', 'of the first round; the next ones count up', toNumber(0), Date.now() % 2 ** 31)
-  .option('--seconds <n>', 'how long one round is', toNumber(1), 60)
-  .option('--processes <n>', 'how many service processes; otherwise 2 to 4 by turns', toNumber(1))
+  .option('--minutes <n>', 'for how long', toNumber, 1)
+  .option('--seed <n>', 'of the first round; the next ones count up', toCount, Date.now() % 2 ** 31)
+  .option('--seconds <n>', 'how long one round is', toNumber, 60)
+  .option('--processes <n>', 'how many service processes; otherwise 2 to 4 by turns', toCount)
   .option('--fault <name>', 'break a rule of the service on purpose: a file of test/torture/faults')
   .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text => text.split(',').filter(Boolean))
   .option('--quiet', 'do not tell of each fault')

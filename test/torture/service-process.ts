@@ -104,7 +104,9 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, impo
     },
     signal: signal => { child.kill(signal) },
     limitFiles: async bytes => {
-      if (isUp) await run('prlimit', ['--pid', String(child.pid), `--fsize=${bytes}:`])
+      if (!isUp) return
+      const { pid } = child
+      await run('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`]).catch((error: unknown) => { if (isUp && child.pid === pid) throw error })
     },
     up,
     close: async () => {

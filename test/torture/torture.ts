@@ -172,7 +172,7 @@ const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} 
   const look = () => {
     const { jobs, operations, foreignWrites, holds, complaints } = recorder
     const history = { jobs, operations, foreignWrites, holds, faults: windows, records: [] }
-    isFound = complaints.length > 0 || checkHistory(history, bounds).some(({ rule }) => stopAt?.includes(rule))
+    isFound = (stopAt?.includes('answer') && complaints.length > 0) || checkHistory(history, bounds).some(({ rule }) => stopAt?.includes(rule))
   }
   const looking = stopAt === undefined ? undefined : setInterval(look, 500)
   const onCalm = async () => {
