@@ -44,6 +44,10 @@ t.test('positions', async t => {
   t.same(found({ operations: [ack, operation('read', 2, 3, { position: 1050 })] }), [])
   t.same(found({ operations: [ack, operation('read', 2, 3, { position: 1049 })] }), ['position-backward'])
   t.same(found({ operations: [ack, operation('read', 0, 3, { position: 1049 })] }), [])
+  const atMost = (startedAt: number, positionMax: number) => operation('read', startedAt, startedAt + 1, { positionMax })
+  t.same(found({ operations: [ack, atMost(2, 1050)] }), [])
+  t.same(found({ operations: [ack, atMost(2, 1049)] }), ['position-backward'])
+  t.same(found({ operations: [atMost(2, 5000), operation('read', 4, 5, { position: 1049 })] }), [], 'that it may be so far reveals nothing')
 })
 
 t.test('changes by other programs', async t => {

@@ -64,19 +64,20 @@ const tell = ({ kind, node, what, startedAt, endedAt }: Operation) =>
   `${kind} ${what} at process ${node} from ${startedAt.toFixed(1)} to ${endedAt.toFixed(1)}`
 
 // In the order of the ends: whatever ended before an operation started has been met when its turn comes.
-const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: ValueOf): Violation[] => {
+const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: ValueOf, mostOf = valueOf): Violation[] => {
   const violations: Violation[] = []
   const rises = createRises(jobs.length)
   for (const operation of operations) {
-    const value = valueOf(operation)
-    if (value === null) continue
+    const most = mostOf(operation)
+    if (most === null) continue
     const { job, startedAt, endedAt, kind } = operation
     const floor = kind === 'read' ? rises.before(job, startedAt) : undefined
-    if (floor !== undefined && value < floor.value) {
+    if (floor !== undefined && most < floor.value) {
       const by = floor.by === null ? '' : `, after ${tell(floor.by)}`
-      violations.push({ rule, at: endedAt, text: `${jobs[job] ?? ''}: ${value} after ${floor.value}: ${tell(operation)}${by}` })
+      violations.push({ rule, at: endedAt, text: `${jobs[job] ?? ''}: ${most} after ${floor.value}: ${tell(operation)}${by}` })
     }
-    rises.add(job, { at: endedAt, value, by: operation })
+    const value = valueOf(operation)
+    if (value !== null) rises.add(job, { at: endedAt, value, by: operation })
   }
   return violations
 }
@@ -173,7 +174,7 @@ export const checkHistory = (history: History, bounds: Bounds): Violation[] => {
   const overAt = history.operations.at(-1)?.endedAt ?? 0
   return [
     ...sweepOperations(history, 'backward', ({ version }) => version),
-    ...sweepOperations(history, 'position-backward', ({ position }) => position),
+    ...sweepOperations(history, 'position-backward', ({ position }) => position, ({ position, positionMax }) => positionMax ?? position),
     ...sweepForeign(history, bounds),
     ...findLost(history),
     ...findEnds(history, overAt),

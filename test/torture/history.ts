@@ -18,6 +18,8 @@ export type Operation = {
   endedAt: number
   version: number | null
   position: number | null
+  /** Where it is at most, if no more than that was revealed. */
+  positionMax?: number
   end: End | null
   /** Which process answered, and to what: for whoever has to find out why. */
   node: number

@@ -17,6 +17,10 @@ const versionOf = (eTag: string | undefined): number | null => {
   return version === undefined ? null : Number(version)
 }
 
+type Many = { items: Array<{ jobId: string, status: string }>, notFound: string[] }
+
+const isEnd = (status: string): boolean => status === 'Succeeded' || status === 'Failed'
+
 type TaskView = { data: { status: string, attempt: number, version: number, progress: { percent: number } } }
 
 export const createRecorder = () => {
@@ -52,7 +56,7 @@ export const createRecorder = () => {
     complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
   }
 
-  const push = ({ kind, job, node, what, answer: { startedAt, endedAt } }: Recorded, told: Pick<Operation, 'version' | 'position' | 'end'>) => {
+  const push = ({ kind, job, node, what, answer: { startedAt, endedAt } }: Recorded, told: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>) => {
     operations.push({ kind, job, startedAt, endedAt, node, what, ...told })
   }
 
@@ -73,6 +77,20 @@ export const createRecorder = () => {
       const state = headers['job-state'] as string | undefined
       const end = toEnd(state)
       push(recorded, { version: versionOf(headers.etag), position: end === null ? recorded.position ?? null : endPosition, end })
+    },
+    /** Of a read of many, which tells their statuses and no more. */
+    readMany: (ofWhich: readonly number[], recorded: Omit<Recorded, 'job'>) => {
+      if (recorded.answer.status !== 200) return refuse(recorded)
+      const { items, notFound } = JSON.parse(recorded.answer.text) as Many
+      for (const job of ofWhich) {
+        const jobId = jobs[job] ?? ''
+        const status = items.find(item => item.jobId === jobId)?.status
+        if (status === undefined && !notFound.includes(jobId)) complain(`${recorded.what}: ${jobId} is neither found nor not`)
+        const told = status === undefined
+          ? { version: 0, position: -1 }
+          : isEnd(status) ? { version: null, position: endPosition } : { version: null, position: null, positionMax: endPosition - 1 }
+        push({ ...recorded, job }, { ...told, end: null })
+      }
     },
     /** Of a poll, in either view. */
     read: (recorded: Recorded) => {

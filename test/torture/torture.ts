@@ -12,7 +12,7 @@ import { createRandom } from './random.ts'
 import { createRecorder, type Cut, type Recorder } from './recorder.ts'
 import { startTorturedRedis } from './redis-server.ts'
 import { type ServiceProcess, startServiceProcess } from './service-process.ts'
-import { type Actor, runCanceller, runPoller, runSubmitter, runWorker, type Stage } from './workload.ts'
+import { type Actor, runCanceller, runLister, runPoller, runSubmitter, runWorker, type Stage } from './workload.ts'
 
 /*
  * Several processes of the service share one database and one Redis; workers, clients and other programs drive jobs
@@ -166,6 +166,7 @@ const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} 
   const lasting = [
     ...[0, 1, 2, 3].map(() => runWorker(actor(phases.isOver), phases.isDraining)),
     runCanceller(actor(phases.isDraining)),
+    ...nodes.map(node => runLister(actor(phases.isOver), node)),
     ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(withTags => runPoller(actor(phases.isOver), node, withTags)))
   ]
   let isFound = false

@@ -65,6 +65,18 @@ export const runPoller = async (actor: Actor, node: ServiceProcess, withTags: bo
   }
 }
 
+/** Asks one process for all that is watched, over and over. */
+export const runLister = async (actor: Actor, node: ServiceProcess): Promise<void> => {
+  const { random, ask, recorder, watched, watchedForeign, isStopped, isQuiet } = actor
+  while (!isStopped()) {
+    await delay(isQuiet() ? 50 : random.between(0, 30))
+    const asked = [...new Set([...watched, ...watchedForeign])].filter(job => recorder.jobs[job] !== undefined)
+    if (asked.length === 0 || !node.isUp()) continue
+    const answer = await ask(node, `/api/v1/jobs?ids=${asked.map(job => recorder.jobs[job]).join(',')}`)
+    recorder.readMany(asked, { kind: 'read', node: node.index, what: 'list', answer })
+  }
+}
+
 /** Submits a job and repeats it under its key until it is acknowledged. Nobody may be told of two. */
 const submit = async (actor: Actor, key: string): Promise<void> => {
   const { ask, recorder } = actor
