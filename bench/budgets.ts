@@ -52,7 +52,8 @@ const aim = (max: number): Rule => ({ figure: 'cpu', to: 'bare', max, isReported
 
 /*
  * The bounds of CPU leave room for the machine: between processes started minutes apart on two shared cores the same
- * reads differ by a third, most of it in the kernel, which takes 14 of the 23 microseconds of a bare route.
+ * reads differ by a third, most of it in the kernel, which takes 14 of the 23 microseconds of a bare route. On a machine
+ * whose kernel is faster a bare route takes 10, and what is the service's own, most of a cold read, weighs more.
  */
 export const budgets: Readonly<Record<string, readonly Rule[]>> = {
   cached: [
@@ -83,7 +84,7 @@ export const budgets: Readonly<Record<string, readonly Rule[]>> = {
   ],
   memory: [{ figure: 'cpu', to: 'bare', max: 1.8, quick: 2.5 }, aim(1.2), ...cachedReads, ...timesToBare],
   cold: [
-    { figure: 'cpu', to: 'bare', max: 5.5, quick: 7 },
+    { figure: 'cpu', to: 'bare', max: 7, quick: 10 },
     aim(3),
     { figure: 'storeReads', max: 1001, quick: 1001 },
     // Of the seven of one alone: a look, a lease and an exposure, the latter two scripts of two commands each, some in company.
