@@ -85,10 +85,15 @@ export type SpawnedService = Client & {
   sql: (sql: string) => Promise<string>
 }
 
+/**
+ * What `setpriv` is told to start a service with: Node, which ends with the test, and without the options of the test
+ * runner, which bring listeners for signals that a service ignores. (A runner puts them into any environment it is given.)
+ */
+export const asService: readonly string[] = ['--pdeathsig', 'KILL', 'env', '--unset=NODE_OPTIONS', process.execPath]
+
 /** A service process of its own, which the test may kill. */
 export const spawnService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'): Promise<SpawnedService> => {
-  // The options of the test runner would bring listeners for signals that a service ignores.
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'env', '--unset=NODE_OPTIONS', process.execPath, main], {
+  const child = spawn('setpriv', [...asService, main], {
     env: { ...process.env, ...environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const lines: string[] = []

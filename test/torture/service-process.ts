@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { freePort } from '../helpers/redis.ts'
+import { asService } from '../helpers/service.ts'
 import { secret } from '../helpers/tokens.ts'
 
 const run = promisify(execFile)
@@ -45,8 +46,6 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, impo
   const { warnings, add } = toWarnings()
   const env = {
     ...process.env,
-    // What a test runner hooks into its processes takes the signal of the limit for their end.
-    NODE_OPTIONS: undefined,
     PORT: String(port),
     DATABASE_URL: `sqlite:${databasePath}`,
     REDIS_URL: `redis://127.0.0.1:${redisPort}`,
@@ -77,7 +76,7 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, impo
 
   const launch = () => {
     isKilled = false
-    child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, ...imports.flatMap(path => ['--import', path]), 'src/main.ts'],
+    child = spawn('setpriv', [...asService, ...imports.flatMap(path => ['--import', path]), 'src/main.ts'],
       { env, stdio: ['ignore', 'pipe', 'pipe'] })
     let errors = ''
     child.stderr?.on('data', chunk => { errors += String(chunk) })
