@@ -60,10 +60,10 @@ const toReadyMade = (shown: Shown): ReadyMade => {
  */
 export const answerPoll = (reply: FastifyReply, { shown, condition }: Revealed): 200 | 304 => {
   const { ok, notModified } = toReadyMade(shown)
-  const isKnown = matches(condition, shown.eTag)
-  const response = isKnown ? reply.raw.writeHead(304, notModified) : reply.raw.writeHead(200, ok)
+  const status = matches(condition, shown.eTag) ? 304 : 200
+  const response = reply.raw.writeHead(status, status === 304 ? notModified : ok)
   // Not before the headers are taken: what throws until here is still Fastify's to answer.
   reply.hijack()
-  response.end(isKnown ? undefined : bodyOf(shown))
-  return isKnown ? 304 : 200
+  response.end(status === 304 ? undefined : bodyOf(shown))
+  return status
 }

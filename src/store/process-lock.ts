@@ -37,6 +37,7 @@ const openLock = (path: string) => {
       // Only a read takes the lock.
       connection.prepare('SELECT count(*) FROM sqlite_schema').get()
     }),
+    isHeld: () => connection.inTransaction,
     giveBack: () => { if (connection.inTransaction) connection.exec('COMMIT') },
     close: () => { connection.close() }
   }
@@ -104,12 +105,8 @@ const takePlace = ({ place, gate }: Locks, whileAlone: () => void): boolean => {
 }
 
 const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock => {
-  let [isAlone, isInGate] = [false, false]
+  let isAlone = false
   let timer: NodeJS.Timeout | undefined
-  const enter = (): boolean => {
-    isInGate ||= gate.takeAlone()
-    return isInGate
-  }
   const giveBack = () => {
     clearTimeout(timer)
     place.giveBack()
@@ -131,7 +128,6 @@ const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock
       return
     }
     gate.giveBack()
-    isInGate = false
   }
   return {
     release: () => {
@@ -140,7 +136,7 @@ const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock
     },
     exclude: () => {
       if (isAlone) return true
-      if (!enter()) return false
+      if (!gate.isHeld() && !gate.takeAlone()) return false
       giveBack()
       isAlone = place.takeAlone()
       if (!isAlone) share()

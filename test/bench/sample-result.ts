@@ -1,13 +1,6 @@
 import { build, encodeIntoCompressedBase64 } from 'hdr-histogram-js'
 import { resultSchema, type Measurement, type ScenarioResult, type SuiteResult, type Verdict } from '../../bench/result.ts'
-
-// The same numbers in every run (mulberry32), so that a test that fails fails again.
-const createRandom = (seed: number) => () => {
-  seed = seed + 0x6d2b79f5 | 0
-  let mixed = Math.imul(seed ^ seed >>> 15, 1 | seed)
-  mixed = mixed + Math.imul(mixed ^ mixed >>> 7, 61 | mixed) ^ mixed
-  return ((mixed ^ mixed >>> 14) >>> 0) / 4294967296
-}
+import { createNumbers } from '../helpers/random.ts'
 
 type Shape = {
   target?: string
@@ -25,7 +18,7 @@ type Shape = {
 const measure = (shape: Shape, seed: number): Measurement[] => {
   const { target = 'service', cpu, latency, slow: [share, times] = [0.002, 6], reads = 0, commands = 1, samples = 20_000 } = shape
   const isService = target === 'service' || target === 'healthy'
-  const random = createRandom(seed)
+  const random = createNumbers(seed)
   const histogram = build({ numberOfSignificantValueDigits: 3 })
   for (let at = 0; at < samples; at++) {
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
