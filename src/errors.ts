@@ -58,3 +58,6 @@ export class ServiceFailure extends Error {
     this.facts = facts
   }
 }
+
+/** Whether what the service stands on failed, and not the service: it is told differently, and worth another trial. */
+export const isUnavailable = (error: unknown): boolean => error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'

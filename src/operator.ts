@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { reasonOf, ServiceFailure } from './errors.ts'
+import { isUnavailable, reasonOf } from './errors.ts'
 import type { Metrics } from './metrics.ts'
 import { createNews } from './news.ts'
 import type { EpochStatus } from './status/epoch.ts'
@@ -38,8 +38,7 @@ export const tellTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['on
 export const tellWorkerFailure = (log: Logger, now: () => number) => {
   const isNews = createNews(now)
   return (error: Error, jobId: string | null): void => {
-    const isOurs = !(error instanceof ServiceFailure)
-    if (isOurs) return log.error({ err: error, jobId }, 'the embedded worker failed')
+    if (!isUnavailable(error)) return log.error({ err: error, jobId }, 'the embedded worker failed')
     // It tries again each second.
     if (isNews(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot go on, and tries again')
   }

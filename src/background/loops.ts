@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { ServiceFailure } from '../errors.ts'
+import { isUnavailable } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createLoop, type Loop } from './loop.ts'
@@ -24,8 +24,7 @@ export const createLoops = ({ relay, rescueJobs, prune, pruneIntervalMs, checkSt
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
     // That the store fails is told as such; the rest is a fault of ours.
-    const isOurs = !(error instanceof ServiceFailure) || error.code === 'INTERNAL'
-    log[isOurs ? 'error' : 'warn']({ part, err: error }, 'failed, and will be tried again')
+    log[isUnavailable(error) ? 'warn' : 'error']({ part, err: error }, 'failed, and will be tried again')
   }
   return [
     createLoop({

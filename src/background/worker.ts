@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { ServiceFailure } from '../errors.ts'
+import { isUnavailable } from '../errors.ts'
 import { type Access, ProcessorError } from '../processors/processor.ts'
 import type { ProcessorPool } from '../processors/pool.ts'
 import type { Failure } from '../job/job.ts'
@@ -76,9 +76,8 @@ const createInsist = (forMs: number, isEnded: () => boolean, onAway: (error: Err
     try {
       return await report()
     } catch (error) {
-      const isAway = error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
-      if (!isAway || isEnded() || performance.now() > end) throw error
-      if (trial === 1) onAway(error)
+      if (!isUnavailable(error) || isEnded() || performance.now() > end) throw error
+      if (trial === 1) onAway(error as Error)
       await delay(insistPauseMs)
     }
   }
