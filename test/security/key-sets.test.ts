@@ -140,13 +140,18 @@ t.test('a key that takes the name of another does not inherit its tokens', async
 
 const minuteMs = 60_000
 const late = { iat: 0, exp: 9_999_999_999 }
+/** A service whose set has this key, while the clock stands still unless it is moved. */
+const startWith = async (t: Test, one: ReturnType<typeof key>) => {
+  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
+  const service = await start(t, server.url)
+  return { server, service, pass: stopClock(t) }
+}
+
 const breakOff: Parameters<Awaited<ReturnType<typeof serveKeys>>['answerWith']>[0] = response => { response.destroy() }
 
 t.test('a server of keys that fails is left alone for five seconds, whoever asks', async t => {
   const [one, unknown] = [key('one'), key('unknown')]
-  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
-  const service = await start(t, server.url)
-  const pass = stopClock(t)
+  const { server, service, pass } = await startWith(t, one)
   const askAll = async (what: string) => {
     for (let i = 0; i < 5; i++) {
       for (const token of [tokenOf(one, late), tokenOf(unknown, late)]) {
@@ -176,9 +181,7 @@ t.test('a server of keys that fails is left alone for five seconds, whoever asks
 
 t.test('keys that tokens name in vain are asked for no more often, and the others go on', async t => {
   const [one, unknown] = [key('one'), key('unknown')]
-  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
-  const service = await start(t, server.url)
-  const pass = stopClock(t)
+  const { server, service, pass } = await startWith(t, one)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
   t.equal(await statusOf(service, tokenOf(unknown, late)), 401, 'the set was read just now')
   pass(31_000)
@@ -194,9 +197,7 @@ t.test('keys that tokens name in vain are asked for no more often, and the other
 
 t.test('a set that cannot be read again is used for an hour more', async t => {
   const [one, two] = [key('one'), key('two')]
-  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
-  const service = await start(t, server.url)
-  const pass = stopClock(t)
+  const { server, service, pass } = await startWith(t, one)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
   const failures: Array<typeof breakOff> = [
     breakOff, () => {},
@@ -229,9 +230,7 @@ t.test('a set that cannot be read again is used for an hour more', async t => {
 
 t.test('nobody whose key is known waits for a server that has just failed; what it says in the end counts at once', async t => {
   const [one, two] = [key('one'), key('two')]
-  const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
-  const service = await start(t, server.url)
-  const pass = stopClock(t)
+  const { server, service, pass } = await startWith(t, one)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
   pass(11 * minuteMs)
   server.answerWith(breakOff)
