@@ -58,7 +58,7 @@ export default [
     }
   },
   {
-    files: ['test/**/*.ts'],
+    files: ['test/**/*.ts', 'bench/test/**/*.ts'],
     rules: {
       // Tests look into parsed JSON, whose shape is what they are about.
       '@typescript-eslint/no-unsafe-argument': 'off',

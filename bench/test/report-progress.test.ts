@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 import t from 'tap'
-import { createProgress } from '../../bench/report/progress.ts'
+import { createProgress } from '../report/progress.ts'
 
 const createTerminal = (isTTY: boolean, columns = 80) => {
   const written: string[] = []

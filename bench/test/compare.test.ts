@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { compareResults, readResult } from '../../bench/compare.ts'
-import { type SuiteResult } from '../../bench/result.ts'
+import { compareResults, readResult } from '../compare.ts'
+import { type SuiteResult } from '../result.ts'
 import { createSampleResult } from './sample-result.ts'
 
 const change = (result: SuiteResult, scenario: string, mode: string, values: object): SuiteResult => {

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
-import { startLoad } from '../../bench/load.ts'
-import { until } from '../helpers/until.ts'
+import { startLoad } from '../load.ts'
+import { until } from '../../test/helpers/until.ts'
 
 const listen = async (t: Test, answer: RequestListener): Promise<string> => {
   const server = createServer(answer).listen(0, '127.0.0.1')

@@ -1,12 +1,12 @@
 import { decodeFromCompressedBase64 } from 'hdr-histogram-js'
 import t from 'tap'
-import { budgets, ceilings, type Rule } from '../../bench/budgets.ts'
-import { findExcuses, judge, toOutcome } from '../../bench/judge.ts'
-import type { Sample } from '../../bench/measure.ts'
-import type { LoadMode, Measurement, ScenarioResult } from '../../bench/result.ts'
-import { quickScenarios, scenarios } from '../../bench/scenarios.ts'
-import { createHistogram, encodeTogether, median, recordMs } from '../../bench/statistics.ts'
-import { findFlaws, summarize } from '../../bench/summary.ts'
+import { budgets, ceilings, type Rule } from '../budgets.ts'
+import { findExcuses, judge, toOutcome } from '../judge.ts'
+import type { Sample } from '../measure.ts'
+import type { LoadMode, Measurement, ScenarioResult } from '../result.ts'
+import { quickScenarios, scenarios } from '../scenarios.ts'
+import { createHistogram, encodeTogether, median, recordMs } from '../statistics.ts'
+import { findFlaws, summarize } from '../summary.ts'
 
 const histogramOf = (...times: number[]) => {
   const histogram = createHistogram()

@@ -1,6 +1,6 @@
 import { build, encodeIntoCompressedBase64 } from 'hdr-histogram-js'
-import { resultSchema, type Measurement, type ScenarioResult, type SuiteResult, type Verdict } from '../../bench/result.ts'
-import { createNumbers } from '../helpers/random.ts'
+import { resultSchema, type Measurement, type ScenarioResult, type SuiteResult, type Verdict } from '../result.ts'
+import { createNumbers } from '../../test/helpers/random.ts'
 
 type Shape = {
   target?: string

@@ -5,8 +5,8 @@ import { Agent, get } from 'node:http'
 import { builtinModules } from 'node:module'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
-import { startService } from '../helpers/service.ts'
-import { bearer, secret } from '../helpers/tokens.ts'
+import { startService } from '../../test/helpers/service.ts'
+import { bearer, secret } from '../../test/helpers/tokens.ts'
 
 const startControl = async (t: Test, name: string) => {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, `bench/controls/${name}.ts`], {

@@ -2,14 +2,14 @@ import { execFile } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import type { SuiteResult } from '../../bench/result.ts'
-import { type Scenario, scenarios, type Target } from '../../bench/scenarios.ts'
-import { runSuite } from '../../bench/suite.ts'
-import { spawnService } from '../helpers/service.ts'
-import { token } from '../helpers/tokens.ts'
+import type { SuiteResult } from '../result.ts'
+import { type Scenario, scenarios, type Target } from '../scenarios.ts'
+import { runSuite } from '../suite.ts'
+import { spawnService } from '../../test/helpers/service.ts'
+import { token } from '../../test/helpers/tokens.ts'
 
 const run = promisify(execFile)
-const [slow, forgetful] = ['slow', 'forgetful'].map(name => `--import=./test/bench/faults/${name}.ts`)
+const [slow, forgetful] = ['slow', 'forgetful'].map(name => `--import=./bench/test/faults/${name}.ts`)
 
 /** The scenario with the service alone, at a rate that a busy machine bears. */
 const alone = (name: string, target: Partial<Target> = {}): Scenario => {
