@@ -12,7 +12,7 @@ import { sqlite3 } from '../helpers/service.ts'
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '../..')
 
-/** Runs a script in a folder of its own, with this environment and no other key. */
+/** Runs a script in the folder `cwd`, with these variables only. */
 const script = async (name: string, args: string[], cwd: string, env: Record<string, string> = {}) =>
   await run(process.execPath, [join(root, 'scripts', name), ...args], { cwd, env: { PATH: process.env.PATH, NODE_V8_COVERAGE: process.env.NODE_V8_COVERAGE, ...env } }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
@@ -62,13 +62,28 @@ t.test('migrate: makes the table that engines write, and says what it did', asyn
   t.match(await script('migrate.ts', [], cwd, { ...env, DATABASE_URL: 'mysql://x' }), { code: 1, stderr: /^DATABASE_URL: / })
 })
 
+t.test('test: counts the tests, shows how one failed, and fails if a file crashes or none contains a test', async t => {
+  const cwd = t.testdir({
+    'good.test.ts': "import t from 'tap'\nt.test('outer', async t => { t.test('good', async t => { t.ok(1); t.ok(2) }) })",
+    'bad.test.ts': "import t from 'tap'\nt.test('good', async t => t.ok(1))\nt.test('bad', async t => t.equal(1, 2))",
+    'crash.test.ts': "import './no-such-file.ts'"
+  })
+  const test = async (...names: string[]) => {
+    const { code, stdout } = await script('test.ts', names.map(name => join(cwd, `${name}.test.ts`)), root)
+    return { code, stdout, last: stdout.trimEnd().split('\n').at(-1) }
+  }
+  t.match(await test('good', 'bad'), { code: 1, stdout: /bad[^]*-2\n *\+1/, last: '2 passed, 1 failed' })
+  t.match(await test('good', 'crash'), { code: 1, stdout: /Cannot find module[^]*FAIL/, last: '1 passed, 1 failed' })
+  t.match(await test('good'), { code: 0, last: '1 passed, 0 failed' })
+})
+
 t.test('openapi: prints the document', async t => {
   const { code, stdout } = await script('openapi.ts', [], t.testdir())
   t.equal(code, 0)
   t.match(JSON.parse(stdout), { openapi: /^3\.0\./, paths: { '/api/v1/jobs/{jobId}': { get: { operationId: 'getJobStatus' } } } })
 })
 
-t.test('audit: fails on what the registry knows, and says where it does not tell', async t => {
+t.test('audit: fails on a known vulnerability of moderate severity, and not if the registry does not answer', async t => {
   const advisories = (severity: string) =>
     ({ fastify: [{ id: severity, url: 'https://example.org', title: 'bad', severity, vulnerable_versions: '*', cwe: [], cvss: { score: 0, vectorString: null } }] })
   let status = 200
@@ -84,11 +99,11 @@ t.test('audit: fails on what the registry knows, and says where it does not tell
   const audit = async () => await script('audit.ts', [], root, {
     npm_config_registry: `http://127.0.0.1:${port}`, npm_config_cache: cache, npm_config_fetch_retries: '0'
   })
-  t.match(await audit(), { code: 0, stdout: /^audit: no known vulnerability/ })
+  t.match(await audit(), { code: 0, stdout: /^found 0 vulnerabilities/ })
   found = advisories('low')
-  t.match(await audit(), { code: 0, stdout: /^audit: no known vulnerability/ })
+  t.match(await audit(), { code: 0, stdout: /1 low severity vulnerability/ })
   found = advisories('moderate')
-  t.match(await audit(), { code: 1, stderr: /^audit: fastify .*: moderate/ })
+  t.match(await audit(), { code: 1, stdout: /fastify[^]*Severity: moderate[^]*1 moderate severity vulnerability/ })
   status = 405
-  t.match(await audit(), { code: 0, stdout: /^audit: not done, .*: 405/ })
+  t.match(await audit(), { code: 0, stdout: /^audit: skipped, the registry did not answer: .*405/ })
 })
