@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:f
 import { delimiter, join } from 'node:path'
 
 // Binary and the Debian package that brings it: the tests start their own Redis, which dies with them, read databases from
-// outside, and walk the README.
+// outside, and execute the walkthrough of the documents.
 const needed = { 'redis-server': 'redis-server', sqlite3: 'sqlite3', curl: 'curl', setpriv: 'util-linux' }
 
 // Debian starts a service it installs unless this script forbids it; the tests start their own.

@@ -11,7 +11,7 @@ import { type Sightings, startPollers } from './pollers.ts'
  * by themselves.
  */
 
-// As the README says.
+// As docs/guarantees.md says.
 const recoveryMs = 5000
 
 type Pair = { redis: PrivateRedis, proxy: Proxy, services: SpawnedService[], first: SpawnedService, second: SpawnedService }

@@ -52,7 +52,7 @@ export type TortureReport = {
   history: History
 }
 
-/** Within what a foreign write is to be seen, as the README promises; and for how long after a fault that is not asked. */
+/** Within what a foreign write is to be seen, as docs/guarantees.md promises; and for how long after a fault that is not asked. */
 const bounds: Bounds = { foreignMs: 1000, recoveryMs: 2000 }
 
 // What the contract allows, and before it the time for which a process that was killed may still be waited for.
