@@ -1,4 +1,4 @@
-// Imports run one way: main → app → http → status → cache, http → write → store, background → status and store;
+// Imports run one way: main → lifecycle → app → http → status → cache, http → write → store, background → status and store;
 // everything may know job and errors.
 const parts = ['job', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
 const leaves = ['errors.ts', 'config.ts', 'metrics.ts', 'news.ts']
@@ -57,8 +57,10 @@ module.exports = {
       { path: '^src/(errors|config|metrics|news)\\.ts$' }, { path: '^src/' }),
     never('parts-are-listed', 'A new part needs its law above.',
       { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
-    never('app-is-the-root', 'Only main.ts composes and only app.ts is composed.',
-      { path: '^src/', pathNot: '^src/main\\.ts$' }, { path: '^src/(app|main)\\.ts$' })
+    never('app-is-the-root', 'Only lifecycle.ts runs what app.ts puts together.',
+      { path: '^src/', pathNot: '^src/lifecycle\\.ts$' }, { path: '^src/app\\.ts$' }),
+    never('one-life-a-process', 'Only main.ts starts a service, and no file imports main.ts.',
+      { path: '^src/', pathNot: '^src/main\\.ts$' }, { path: '^src/(lifecycle|main)\\.ts$' })
   ],
   options: {
     tsPreCompilationDeps: true,

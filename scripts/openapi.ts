@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
+import { createLifecycle } from '../src/lifecycle.ts'
 
 /*
  * Prints the OpenAPI document, from the very service that answers by it, on a database of its own.
@@ -16,7 +17,7 @@ try {
   const app = await createApp(config)
   await app.server.ready()
   process.stdout.write(`${JSON.stringify(app.server.swagger(), null, 2)}\n`)
-  await app.drain()
+  await createLifecycle(app).drain()
 } finally {
   rmSync(directory, { recursive: true })
 }

@@ -9,6 +9,7 @@ import { createPrunables, type PrunablesNeeds } from './background/prunables.ts'
 import { createPruner } from './background/pruner.ts'
 import { createRelay } from './background/relay.ts'
 import type { Worker } from './background/worker.ts'
+import { createRedisCache } from './cache/redis-cache.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
 import type { Scope } from './http/auth.ts'
@@ -28,6 +29,7 @@ import { openGuardedCache } from './status/guarded-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
+import { createSingleFlight } from './status/single-flight.ts'
 import { createEpochRowStore } from './store/cache-epoch.ts'
 import { createChangeLog } from './store/change-log.ts'
 import type { Database } from './store/database.ts'
@@ -50,9 +52,6 @@ import { createStoreInput } from './write/store-input.ts'
 import { createSubmitJob, idempotencyKeyKeptMs } from './write/submit-job.ts'
 import { createUploads } from './write/uploads.ts'
 
-const drainGraceMs = 5000
-// Far above Node's 511, which many clients that connect at once overflow, to try again after a second; the system may cap it.
-const connectionsWaitingMax = 8192
 const sanitizeLimits = { threads: 1, waitingMax: 100, timeoutMs: 10_000 }
 
 const now = () => Date.now()
@@ -67,9 +66,23 @@ const schedule = (work: () => void, ms: number) => {
   return { cancel: () => { clearTimeout(timer) } }
 }
 
-type StatusNeeds = { config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
+/**
+ * The factories that a test may replace in order to break one rule on purpose: each test of a guarantee has to find such
+ * a service. Production uses the real ones.
+ */
+export type Parts = {
+  createTransact: typeof createTransact
+  createRedisCache: typeof createRedisCache
+  createCoherence: typeof createCoherence
+  createRunJob: typeof createRunJob
+  createRelay: typeof createRelay
+}
 
-const createStatusParts = ({ config, opened: { database, lock, left }, node, transact, store, results, metrics, log }: StatusNeeds) => {
+const realParts: Parts = { createTransact, createRedisCache, createCoherence, createRunJob, createRelay }
+
+type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
+
+const createStatusParts = ({ parts, config, opened: { database, lock, left }, node, transact, store, results, metrics, log }: StatusNeeds) => {
   const agreement = { ...lock, node, rows: createEpochRowStore({ database, transact, now }), deadNodes: left.nodes }
   const views = createViews({
     publicUrl: config.publicUrl,
@@ -79,6 +92,7 @@ const createStatusParts = ({ config, opened: { database, lock, left }, node, tra
     }
   })
   const guarded = openGuardedCache(config.redisUrl, agreement, {
+    createRedisCache: parts.createRedisCache,
     incarnation: store.incarnation(),
     representation: views.representation,
     randomId,
@@ -89,8 +103,13 @@ const createStatusParts = ({ config, opened: { database, lock, left }, node, tra
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })
   let tokens = 0
-  const coherence = createCoherence({
-    ...guarded, ...store, toEntry: views.toEntry, uniqueId: () => `${node}-${++tokens}`, onRead: source => { metrics.statusReads.inc({ source }) }
+  const coherence = parts.createCoherence({
+    ...guarded,
+    ...store,
+    createSingleFlight,
+    toEntry: views.toEntry,
+    uniqueId: () => `${node}-${++tokens}`,
+    onRead: source => { metrics.statusReads.inc({ source }) }
   })
   const { expose, exposeMany } = coherence
   return {
@@ -107,59 +126,31 @@ const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
   new Map([...processors].map(([type, { inputSchema, needsScopes }]) =>
     [type, { needsScopes: needsScopes as Scope[], validateInput: createCheck(inputSchema) }]))
 
-/** A service, put together; it neither listens nor works yet. */
+/** A service that is put together and neither listens nor runs jobs yet: createLifecycle does both. */
 export type App = {
   server: FastifyInstance
-  /** Listens, and only then begins to run jobs: a start that fails must not cost a job an attempt. Returns the URL. */
-  listen: (host: string, port: number) => Promise<string>
-  /** What it stands on, in words. */
+  /** Its store, its cache and its number of workers, for people. */
   facts: { store: string, cache: string, workers: number }
-  /** Stops accepting, finishes what is in flight, gives unfinished jobs back to the queue, closes. */
-  drain: () => Promise<void>
+  loops: readonly Loop[]
+  worker: Worker
+  /** Answers say from now on that the process is draining, and long polls end. */
+  onDraining: () => void
+  /** Releases everything that the app has opened; the server, the worker and the loops have ended before. */
+  close: () => Promise<void>
 }
 
 /** `logStream` takes the log's lines in place of standard output. */
-export type AppOptions = { logStream?: { write: (line: string) => void } }
-
-type LifecycleParts = { server: FastifyInstance, loops: Loop[], worker: Worker, close: () => Promise<void>, onDraining: () => void }
-
-const createLifecycle = ({ server, loops, worker, close, onDraining }: LifecycleParts): Pick<App, 'listen' | 'drain'> => {
-  let draining = false
-  let listening: Promise<unknown> = Promise.resolve()
-  return {
-    listen: (host, port) => {
-      const address = server.listen({ host, port, backlog: connectionsWaitingMax, listenTextResolver: text => text }).then(url => {
-        if (draining) return url
-        for (const loop of loops) loop.start()
-        worker.start()
-        return url
-      })
-      listening = address.catch(() => {})
-      return address
-    },
-    drain: async () => {
-      draining = true
-      onDraining()
-      await listening
-      // A client that has stopped reading its answer would hold the process for ever.
-      const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
-      await Promise.all([server.close(), worker.stop(drainGraceMs)])
-      clearTimeout(patience)
-      await Promise.all(loops.map(loop => loop.stop()))
-      await close()
-    }
-  }
-}
+export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
 
 type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
-  { config: Config, opened: OpenedForProcess, node: string, results: ResultStore, log: Logger, metrics: Metrics }
+  { parts: Parts, config: Config, opened: OpenedForProcess, node: string, results: ResultStore, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
-const createCommands = ({ config, opened: { database, left }, node, results, log, metrics, ...needs }: CommandNeeds) => {
+const createCommands = ({ parts, config, opened: { database, left }, node, results, log, metrics, ...needs }: CommandNeeds) => {
   const { transact, expose } = needs
   const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId }
   const rescueJobs = createRescueJobs(queueNeeds)
-  const runJob = createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
+  const runJob = parts.createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const awaitClaim = createAwaitClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
   const worker = createEmbeddedWorker(config.databasePath, {
@@ -209,19 +200,20 @@ const toServerSettings = ({ bodyBytesMax, rateLimitPerMinute, publicUrl, leaseMs
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
+  const parts: Parts = { ...realParts, ...options.parts }
   const opened = await openForProcess(config.databasePath, config.redisUrl !== null)
   const { database, lock } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
-  const transact = createTransact({ database, now: monotonicNow })
+  const transact = parts.createTransact({ database, now: monotonicNow })
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
   const results = createResultStore({ database })
-  const status = createStatusParts({ config, opened, node, transact, store, results, metrics, log })
+  const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
   const { guarded, views, expose, outdate, readStatus } = status
   const onTransition = tellTransition(metrics, log)
-  const commands = createCommands({ config, opened, node, results, log, metrics, transact, expose, now, onTransition })
+  const commands = createCommands({ parts, config, opened, node, results, log, metrics, transact, expose, now, onTransition })
   const { worker, rescueJobs, awaitClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
@@ -250,7 +242,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
 
   const { epoch } = guarded
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
-  const relay = createRelay({ changeLog, outdate, onGap })
+  const relay = parts.createRelay({ changeLog, outdate, onGap })
   const prune = createPrune({ config, database, transact, changeLog, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log })
   await guarded.start()
@@ -267,5 +259,5 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     draining = true
     awaitClaim.stop()
   }
-  return { server, facts, ...createLifecycle({ server, loops, worker, close, onDraining }) }
+  return { server, facts, loops, worker, onDraining, close }
 }

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
+import { createLifecycle } from '../src/lifecycle.ts'
 import { sqlite3, startService } from './helpers/service.ts'
 import { bearer } from './helpers/tokens.ts'
 
@@ -27,8 +28,9 @@ t.test('a drain while the start is still under way leaves nothing running, and c
   const jobId = await first.submit('sanitize', { content: 'a', contentType: 'text/plain' })
   await first.stop()
   const app = await createApp(loadConfig({ DATABASE_URL: `sqlite:${path}`, JWT_SECRET: 'x'.repeat(32), PORT: '0', LOG_LEVEL: 'silent' }))
-  const listening = app.listen('127.0.0.1', 0)
-  await app.drain()
+  const { listen, drain } = createLifecycle(app)
+  const listening = listen('127.0.0.1', 0)
+  await drain()
   await t.rejects(fetch(`${await listening}/livez`))
   t.equal(await sqlite3(path, `SELECT status || attempt FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'Queued0')
 })

@@ -48,6 +48,8 @@ for i, key in ipairs(KEYS) do
 end
 return done`
 
+const scripts = { lease: leaseScript, expose: exposeScript, outdate: outdateScript }
+
 const replyMsMax = 100
 
 /**
@@ -89,6 +91,8 @@ export type RedisCacheNeeds = {
   /** In [0, 1). */
   random: () => number
   onError: (error: Error) => void
+  /** In place of the real ones, in a test that breaks an operation on purpose. */
+  scripts?: Partial<typeof scripts>
 }
 
 /**
@@ -104,12 +108,12 @@ const soon = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((reso
 const field = (info: string, name: string): string =>
   new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
 
-const connect = (url: string): Client => {
+const connect = (url: string, { lease, expose, outdate }: typeof scripts): Client => {
   const location = url.startsWith('unix:') ? url.slice('unix:'.length).replace(/^\/\//, '') : url
   const client = new Redis(location, redisOptions)
-  client.defineCommand('leaseCells', { lua: leaseScript })
-  client.defineCommand('exposeCells', { lua: exposeScript })
-  client.defineCommand('outdateCells', { lua: outdateScript })
+  client.defineCommand('leaseCells', { lua: lease })
+  client.defineCommand('exposeCells', { lua: expose })
+  client.defineCommand('outdateCells', { lua: outdate })
   return client as Client
 }
 
@@ -136,8 +140,8 @@ const createDecoder = (representation: number) => {
 }
 
 /** A cache on one Redis. Connects in the background; until then, and whenever Redis is away, its operations reject. */
-export const createRedisCache = ({ url, incarnation, representation, random, onError }: RedisCacheNeeds): RedisCache => {
-  const client = connect(url)
+export const createRedisCache = ({ url, incarnation, representation, random, onError, ...replaced }: RedisCacheNeeds): RedisCache => {
+  const client = connect(url, { ...scripts, ...replaced.scripts })
   let connectionError: Error | null = null
   client.on('ready', () => { connectionError = null })
   client.on('error', error => {

@@ -3,7 +3,7 @@ import { reasonOf } from '../errors.ts'
 import type { Epoch } from './epoch.ts'
 import type { ExposeEntry, Fill } from './expose.ts'
 import type { Look } from './look.ts'
-import { createSingleFlight } from './single-flight.ts'
+import type { SingleFlight } from './single-flight.ts'
 
 /** Where an answer came from, for the metrics. */
 export type ReadSource = 'cache' | 'store'
@@ -15,10 +15,11 @@ export type FillNeeds = {
   exposeEntry: ExposeEntry
   uniqueId: () => string
   onRead: (source: ReadSource) => void
+  createSingleFlight: (load: SingleFlight<Entry>) => SingleFlight<Entry>
 }
 
 /** Reads of the store on behalf of the cache. */
-export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead }: FillNeeds) => {
+export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead, createSingleFlight }: FillNeeds) => {
   /** Undefined where the cache is out of use, or has just failed. */
   const attempt = async <Value>(command: (epochName: string) => Promise<Value>): Promise<Value | undefined> => {
     const view = epoch.view()

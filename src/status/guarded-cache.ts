@@ -1,5 +1,5 @@
 import { createMemoryCache } from '../cache/memory-cache.ts'
-import { createRedisCache } from '../cache/redis-cache.ts'
+import type { RedisCache, RedisCacheNeeds } from '../cache/redis-cache.ts'
 import type { StatusCache } from '../cache/status-cache.ts'
 import type { EpochRowStore } from '../store/cache-epoch.ts'
 import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
@@ -26,6 +26,7 @@ export type Agreement = {
 }
 
 export type GuardedCacheNeeds = {
+  createRedisCache: (needs: RedisCacheNeeds) => RedisCache
   /** Keeps the cells of one database apart from those of others. */
   incarnation: string
   /** Of the bodies in the entries. */
@@ -55,7 +56,8 @@ const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: GuardedCache
   }
 }
 
-const openRedisCache = (url: string, agreement: Agreement, { incarnation, representation, randomId, now, monotonicNow, onChange, onError }: GuardedCacheNeeds): GuardedCache => {
+const openRedisCache = (url: string, agreement: Agreement, needs: GuardedCacheNeeds): GuardedCache => {
+  const { createRedisCache, incarnation, representation, randomId, now, monotonicNow, onChange, onError } = needs
   const cache = createRedisCache({ url, incarnation, representation, random: Math.random, onError })
   const epoch = createSharedEpoch({
     ...agreement,

@@ -10,6 +10,7 @@ import { createExpose, createExposeEntry, type ExposeEntry } from '../../src/sta
 import type { ReadSource } from '../../src/status/fill.ts'
 import { createLook } from '../../src/status/look.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
+import { createSingleFlight } from '../../src/status/single-flight.ts'
 import { createChangeLog } from '../../src/store/change-log.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { createJobStore } from '../../src/store/job-store.ts'
@@ -44,7 +45,8 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
     look: createLook({ find, findVersion: store.findVersion, toEntry }),
     exposeEntry: aroundExpose === undefined ? exposeEntry : aroundExpose(exposeEntry),
     uniqueId: randomUUID,
-    onRead: source => { reads.push(source) }
+    onRead: source => { reads.push(source) },
+    createSingleFlight
   })
   const foreign = new SqliteDatabase(databasePath)
   t.teardown(() => { foreign.close() })

@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { type App, createApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config.ts'
+import { createLifecycle } from '../../src/lifecycle.ts'
 import { bearer, secret, type TokenClaims } from './tokens.ts'
 import { until } from './until.ts'
 
@@ -67,13 +68,14 @@ export const startService = async (t: Test, env: Environment = {}, databasePath 
   const app = await createApp(loadConfig(environment(databasePath, env)), {
     logStream: { write: line => { logs.push(JSON.parse(line)) } }
   })
+  const { listen, drain } = createLifecycle(app)
   let stopped: Promise<void> | undefined
   const stop = () => {
-    stopped ??= app.drain()
+    stopped ??= drain()
     return stopped
   }
   t.teardown(stop)
-  const url = await app.listen('127.0.0.1', 0)
+  const url = await listen('127.0.0.1', 0)
   return { ...createClient(url), app, databasePath, logs, stop, sql: sql => sqlite3(databasePath, sql) }
 }
 

@@ -19,7 +19,7 @@ const find = async (t: Test, fault: string, stopAt: readonly Rule[], only: reado
     durationMs: limitMs,
     processes: 2,
     folder: t.testdir(),
-    imports: [join(import.meta.dirname, '../torture/faults', `${fault}.ts`)],
+    entry: join(import.meta.dirname, '../torture/faults', `${fault}.ts`),
     only,
     stopAt
   })

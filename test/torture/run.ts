@@ -35,7 +35,7 @@ const { minutes, seed: firstSeed, seconds, processes, fault, only, quiet } = new
   .parse().opts<Options>()
 
 const roundSeconds = Math.min(seconds, minutes * 60)
-const imports = fault === undefined ? [] : [join(import.meta.dirname, 'faults', `${fault}.ts`)]
+const entry = fault === undefined ? undefined : join(import.meta.dirname, 'faults', `${fault}.ts`)
 const endAt = performance.now() + minutes * 60_000
 let found = 0
 
@@ -44,7 +44,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   const count = processes ?? 2 + seed % 3
   console.log(`round with seed ${seed}, ${count} processes`)
   const tell = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
-  const { violations, figures, history } = await runTorture({ seed, durationMs: roundSeconds * 1000, processes: count, folder, imports, only, ...(tell && { tell }) })
+  const { violations, figures, history } = await runTorture({ seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, only, ...(tell && { tell }) })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
   for (const { rule, at, text } of violations.slice(0, 20)) console.log(`  ${(at / 1000).toFixed(2)} s ${rule}: ${text}`)

@@ -29,8 +29,8 @@ export type ServiceProcessNeeds = {
   index: number
   databasePath: string
   redisPort: number
-  /** Loaded first, to break it. */
-  imports: readonly string[]
+  /** The file that the process runs: src/main.ts, or one that starts a service with a broken rule. */
+  entry: string
 }
 
 const restartPauseMs = 100
@@ -40,7 +40,7 @@ const toWarnings = () => {
   return { warnings, add: (message: string) => { warnings.set(message, (warnings.get(message) ?? 0) + 1) } }
 }
 
-export const startServiceProcess = async ({ index, databasePath, redisPort, imports }: ServiceProcessNeeds): Promise<ServiceProcess> => {
+export const startServiceProcess = async ({ index, databasePath, redisPort, entry }: ServiceProcessNeeds): Promise<ServiceProcess> => {
   const port = await freePort()
   const complaints: string[] = []
   const { warnings, add } = toWarnings()
@@ -76,8 +76,7 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, impo
 
   const launch = () => {
     isKilled = false
-    child = spawn('setpriv', [...asService, ...imports.flatMap(path => ['--import', path]), 'src/main.ts'],
-      { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    child = spawn('setpriv', [...asService, entry], { env, stdio: ['ignore', 'pipe', 'pipe'] })
     let errors = ''
     child.stderr?.on('data', chunk => { errors += String(chunk) })
     if (child.stdout !== null) createInterface({ input: child.stdout }).on('line', note)

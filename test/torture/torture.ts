@@ -26,8 +26,8 @@ export type TortureOptions = {
   processes: number
   /** To write in. */
   folder: string
-  /** Modules that each service process loads first, to be wrong in some way. */
-  imports?: readonly string[]
+  /** The file that each service process runs; src/main.ts unless a rule is to be broken. */
+  entry?: string | undefined
   /** Parts of the names of the only faults to inflict; otherwise all. */
   only?: readonly string[] | undefined
   /** Ends as soon as one of these rules is found broken, with everything left as it is. */
@@ -85,14 +85,14 @@ const isReady = async (node: ServiceProcess): Promise<boolean> => {
 
 type World = { nodes: ServiceProcess[], proxies: Proxy[], redis: Awaited<ReturnType<typeof startTorturedRedis>>, close: () => Promise<void> }
 
-const openWorld = async ({ processes, folder, imports = [] }: TortureOptions, databasePath: string): Promise<World> => {
+const openWorld = async ({ processes, folder, entry = 'src/main.ts' }: TortureOptions, databasePath: string): Promise<World> => {
   const redis = await startTorturedRedis(join(folder, 'redis'))
   const nodes: ServiceProcess[] = []
   const proxies: Proxy[] = []
   for (let index = 0; index < processes; index++) {
     const proxy = await startProxy(redis.port)
     proxies.push(proxy)
-    nodes.push(await startServiceProcess({ index, databasePath, redisPort: proxy.port, imports }))
+    nodes.push(await startServiceProcess({ index, databasePath, redisPort: proxy.port, entry }))
   }
   return {
     nodes,

@@ -9,6 +9,7 @@ import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
 import { createExpose, createExposeEntry, type Expose } from '../../src/status/expose.ts'
 import { createLook } from '../../src/status/look.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
+import { createSingleFlight } from '../../src/status/single-flight.ts'
 import type { Database } from '../../src/store/database.ts'
 import { createInputStore } from '../../src/store/input-store.ts'
 import type { JobStore } from '../../src/store/job-store.ts'
@@ -73,7 +74,15 @@ export const createCommands = (parts: CommandNeeds) => {
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
     eraseJob: createEraseJob({ transact, expose }),
     expireResults: createExpireResults(needs),
-    ...createReadStatus({ cache, epoch, look: createLook({ ...store, toEntry }), exposeEntry: createExposeEntry({ cache, epoch }), uniqueId: () => `fill-${nextId()}`, onRead: () => {} }),
+    ...createReadStatus({
+      cache,
+      epoch,
+      look: createLook({ ...store, toEntry }),
+      exposeEntry: createExposeEntry({ cache, epoch }),
+      uniqueId: () => `fill-${nextId()}`,
+      onRead: () => {},
+      createSingleFlight
+    }),
     results: createResultStore({ database }),
     inputs: createInputStore({ database })
   }

@@ -16,7 +16,7 @@ t.test('a service killed under write load loses nothing that it acknowledged', a
   t.ok(report.cutOff > 0, 'some commands were under way at a kill')
 })
 
-// Who finds nothing in these would find nothing ever.
+// Rounds that find nothing in these services prove nothing about a sound one.
 for (const fault of ['acknowledges-early', 'commits-by-halves']) {
   t.test(`a service that ${fault} is found out`, async t => {
     const report = await killInRounds(t, { rounds: 40, seed, fault })

@@ -16,7 +16,7 @@ const roundsOfADatabase = 10
 export type RoundsOptions = {
   rounds: number
   seed: number
-  /** The name of a deliberate fault of the service. */
+  /** A rule of the service that is broken on purpose: the name of a file in `faults`. */
   fault?: string
   /** Does something to the database while the service is down. */
   tamper?: (databasePath: string) => void
@@ -92,7 +92,7 @@ const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClie
 export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: RoundsOptions): Promise<RoundsReport> => {
   const random = createNumbers(seed)
   const report: RoundsReport = { rounds: 0, acknowledged: 0, cutOff: 0, carriedOut: 0, lost: 0, violations: [] }
-  const env = { WORKERS: '0', LOG_LEVEL: 'info', ...(fault === undefined ? {} : { FAULT: fault }) }
+  const entry = fault === undefined ? 'src/main.ts' : join(import.meta.dirname, 'faults', `${fault}.ts`)
   let serial = 0
   let clients: LoadClient[] = []
   const directory = t.testdir()
@@ -102,7 +102,7 @@ export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: Rou
       databasePath = join(directory, `jobs-${report.rounds}.db`)
       clients = Array.from({ length: clientsCount }, () => createClient(random, () => ++serial, () => { report.acknowledged++ }))
     }
-    const service = await spawnService(t, env, databasePath, fault === undefined ? 'src/main.ts' : 'test/scenarios/kill-rounds/faulty-service.ts')
+    const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' }, databasePath, entry)
     await replay(service, clients, report)
     await killUnderLoad(service, clients, random, () => report.acknowledged)
     tamper?.(databasePath)

@@ -1,4 +1,5 @@
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
+import { joinRunning } from '../join-running.ts'
 import { type Mutant, placements } from './world.ts'
 
 /*
@@ -11,17 +12,6 @@ const forced = 'forced'
 const setIfNewer = async (cache: StatusCache, ...[epoch, entry]: Parameters<StatusCache['expose']>) => {
   const leased = await cache.lease(epoch, entry.jobId, forced)
   await cache.expose(epoch, entry, leased.kind === 'token' ? leased.token : null)
-}
-
-const joinRunning = <Value>(load: (key: string) => Promise<Value>): ((key: string) => Promise<Value>) => {
-  const running = new Map<string, Promise<Value>>()
-  return key => {
-    const found = running.get(key)
-    if (found !== undefined) return found
-    const loading = load(key).finally(() => { running.delete(key) })
-    running.set(key, loading)
-    return loading
-  }
 }
 
 const everywhere = placements

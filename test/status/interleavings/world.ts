@@ -4,6 +4,7 @@ import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import { type CoherenceNeeds, createCoherence } from '../../../src/status/coherence.ts'
 import { createFixedEpoch, type Epoch } from '../../../src/status/epoch.ts'
 import type { ReadStatus } from '../../../src/status/read-status.ts'
+import { createSingleFlight } from '../../../src/status/single-flight.ts'
 import type { EpochRowStore } from '../../../src/store/cache-epoch.ts'
 import { createRows, openSharedEpoch } from './agreement.ts'
 import { copyCells, putCells } from './cells.ts'
@@ -33,15 +34,30 @@ export type Mutant = {
   isDeafToDisconnects?: boolean
 }
 
-type NodeNeeds = Omit<CoherenceNeeds, 'toEntry'>
+/** What a world gives to each of its nodes. */
+type NodeNeeds = Pick<CoherenceNeeds, 'cache' | 'epoch' | 'find' | 'findVersion' | 'uniqueId' | 'onRead'>
 
-const forwardTo = <Target extends object>(target: () => Target): Target =>
-  new Proxy({}, { get: (_, key) => Reflect.get(target(), key) as unknown }) as Target
+const forwardCache = (current: () => StatusCache): StatusCache => ({
+  get: (...args) => current().get(...args),
+  getMany: (...args) => current().getMany(...args),
+  lease: (...args) => current().lease(...args),
+  expose: (...args) => current().expose(...args),
+  exposeMany: (...args) => current().exposeMany(...args),
+  outdate: (...args) => current().outdate(...args),
+  close: () => current().close()
+})
+
+const forwardEpoch = (current: () => Epoch): Epoch => ({
+  view: () => current().view(),
+  trip: (...args) => { current().trip(...args) },
+  awaitQuiet: () => current().awaitQuiet()
+})
 
 const openNode = (current: () => NodeNeeds) => createCoherence({
   toEntry,
-  cache: forwardTo(() => current().cache),
-  epoch: forwardTo(() => current().epoch),
+  createSingleFlight,
+  cache: forwardCache(() => current().cache),
+  epoch: forwardEpoch(() => current().epoch),
   find: jobId => current().find(jobId),
   findVersion: jobId => current().findVersion(jobId),
   uniqueId: () => current().uniqueId(),
@@ -178,9 +194,10 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
     ways[index].mend()
   }
   let saved: Awaited<ReturnType<typeof copyCells>> = []
+  const breakReads = (node: Nodes['nodes'][0]) => ({ ...node, readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus })
 
   return {
-    nodes: nodes.nodes.map(node => ({ ...node, readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus })) as unknown as Nodes['nodes'],
+    nodes: [breakReads(nodes.nodes[0]), breakReads(nodes.nodes[1])] as const,
     idOf,
     jobIds,
     record,

@@ -1,15 +1,17 @@
-import { replaceModule } from './replace.ts'
+import { runService } from '../../../src/lifecycle.ts'
+import { createCoherence } from '../../../src/status/coherence.ts'
 
 /*
  * A service that never answers one read in a hundred.
  */
 
-const { href } = new URL('../../../src/status/read-status.ts?original', import.meta.url)
+let reads = 0
 
-replaceModule('status/read-status.ts', 'data:text/javascript,' + encodeURIComponent(`
-  import * as original from '${href}'
-  let reads = 0
-  export const createReadStatus = needs => {
-    const { readStatus, readMany } = original.createReadStatus(needs)
-    return { readStatus: (...given) => ++reads % 100 === 0 ? new Promise(() => {}) : readStatus(...given), readMany }
-  }`))
+await runService({
+  parts: {
+    createCoherence: needs => {
+      const { readStatus, ...others } = createCoherence(needs)
+      return { ...others, readStatus: (...args) => ++reads % 100 === 0 ? new Promise(() => {}) : readStatus(...args) }
+    }
+  }
+})

@@ -1,8 +1,7 @@
-import { replaceModule } from './replace.ts'
+import { runService } from '../../../src/lifecycle.ts'
 
 /*
- * A service that brings to the cache nothing of what others changed.
+ * A service that brings no change by other programs to the cache.
  */
 
-replaceModule('background/relay.ts', 'data:text/javascript,' + encodeURIComponent(
-  'export const relayIntervalMs = 50; export const createRelay = () => () => Promise.resolve(0)'))
+await runService({ parts: { createRelay: () => () => Promise.resolve(0) } })

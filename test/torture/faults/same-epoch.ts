@@ -1,27 +1,33 @@
-import { replaceModule } from './replace.ts'
+import { createRedisCache } from '../../../src/cache/redis-cache.ts'
+import type { Lookup } from '../../../src/cache/status-cache.ts'
+import { runService } from '../../../src/lifecycle.ts'
 
 /*
- * A service that goes on with the same cells after a command whose outcome nobody knows.
+ * A service that goes on with the same cells after a command whose outcome is unknown.
  */
 
-const { href } = new URL('../../../src/cache/redis-cache.ts?original', import.meta.url)
+const miss: Lookup = { kind: 'miss' }
+const ignore = (): void => {}
 
-replaceModule('cache/redis-cache.ts', 'data:text/javascript,' + encodeURIComponent(`
-  import * as original from '${href}'
-  export const redisOptions = original.redisOptions
-  export const createRedisCache = needs => {
-    const cache = original.createRedisCache(needs)
-    const ignoring = command => (...given) => command(...given).catch(() => {})
-    let known
-    return {
-      ...cache,
-      get: (...given) => cache.get(...given).catch(() => ({ kind: 'miss' })),
-      getMany: (epoch, jobIds) => cache.getMany(epoch, jobIds).catch(() => jobIds.map(() => ({ kind: 'miss' }))),
-      lease: (...given) => cache.lease(...given).catch(() => ({ kind: 'token', token: '' })),
-      expose: ignoring(cache.expose),
-      exposeMany: ignoring(cache.exposeMany),
-      outdate: ignoring(cache.outdate),
-      identify: async () => { known ??= await cache.identify(); return known },
-      onDisconnect: () => {}
+await runService({
+  parts: {
+    createRedisCache: needs => {
+      const cache = createRedisCache(needs)
+      let known: string | undefined
+      return {
+        ...cache,
+        get: async (...args) => await Promise.resolve(cache.get(...args)).catch(() => miss),
+        getMany: (epoch, jobIds) => cache.getMany(epoch, jobIds).catch(() => jobIds.map(() => miss)),
+        lease: (...args) => cache.lease(...args).catch(() => ({ kind: 'token', token: '' })),
+        expose: (...args) => cache.expose(...args).catch(ignore),
+        exposeMany: (...args) => cache.exposeMany(...args).catch(ignore),
+        outdate: (...args) => cache.outdate(...args).catch(ignore),
+        identify: async () => {
+          known ??= await cache.identify()
+          return known
+        },
+        onDisconnect: ignore
+      }
     }
-  }`))
+  }
+})

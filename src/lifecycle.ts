@@ -1,0 +1,122 @@
+import { type App, type AppOptions, createApp } from './app.ts'
+import { ConfigError, loadConfig } from './config.ts'
+import { DatabaseUnusable, toSqliteError } from './store/database.ts'
+import { DatabaseInUse } from './store/process-lock.ts'
+
+/*
+ * The life of one service process: configuration, app, listen, drain.
+ */
+
+// Far above Node's 511: a burst of connecting clients overflows that, and each of them retries after a second. The
+// system may cap it.
+const connectionsWaitingMax = 8192
+const drainGraceMs = 5000
+const drainMsMax = 30_000
+
+/** How an app begins and ends. */
+export type Lifecycle = {
+  /** Listens, and only then begins to run jobs: a start that fails must not cost a job an attempt. Returns the URL. */
+  listen: (host: string, port: number) => Promise<string>
+  /** Stops accepting, finishes what is in flight, gives unfinished jobs back to the queue, closes. */
+  drain: () => Promise<void>
+}
+
+export const createLifecycle = ({ server, loops, worker, onDraining, close }: App): Lifecycle => {
+  let draining = false
+  let listening: Promise<unknown> = Promise.resolve()
+  return {
+    listen: (host, port) => {
+      const address = server.listen({ host, port, backlog: connectionsWaitingMax, listenTextResolver: text => text }).then(url => {
+        if (draining) return url
+        for (const loop of loops) loop.start()
+        worker.start()
+        return url
+      })
+      listening = address.catch(() => {})
+      return address
+    },
+    drain: async () => {
+      draining = true
+      onDraining()
+      await listening
+      // A client that has stopped reading its response would keep the process alive for ever.
+      const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
+      await Promise.all([server.close(), worker.stop(drainGraceMs)])
+      clearTimeout(patience)
+      await Promise.all(loops.map(loop => loop.stop()))
+      await close()
+    }
+  }
+}
+
+const banner = (address: string, facts: App['facts']): string => `
+  The job status service answers at ${address}
+
+    store          ${facts.store}
+    cache          ${facts.cache}
+    workers        ${facts.workers}
+    documentation  ${address}/docs
+    a token        npm run --silent token -- --sub me --scope "jobs:read jobs:write"
+`
+
+const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain']) => {
+  let draining = false
+  return (signal: string): void => {
+    // A signal to the whole process group arrives twice, once by way of npm.
+    if (draining) return
+    draining = true
+    server.log.info({ signal }, 'draining')
+    setTimeout(() => {
+      server.log.error('draining took too long')
+      process.exit(1)
+    }, drainMsMax).unref()
+    drain().then(
+      () => {
+        server.log.info('drained')
+        process.exit(0)
+      },
+      (error: unknown) => {
+        server.log.error({ err: error }, 'draining failed')
+        process.exit(1)
+      }
+    )
+  }
+}
+
+const start = async (options: AppOptions): Promise<void> => {
+  // Until the app exists there is nothing to finish.
+  let stop = (_signal: string): void => { process.exit(0) }
+  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
+  const config = loadConfig()
+  const app = await createApp(config, options).catch((error: unknown) => {
+    const cause = toSqliteError(error)
+    throw cause === undefined || error instanceof DatabaseUnusable ? error : new DatabaseUnusable(config.databasePath, cause)
+  })
+  const { listen, drain } = createLifecycle(app)
+  stop = createDrainOnSignal(app, drain)
+  const { server, facts } = app
+  const address = await listen(config.host, config.port)
+  server.log.info(facts, 'ready')
+  if (!config.production) process.stdout.write(banner(address, facts))
+}
+
+const describeStartFailure = (error: unknown): string => {
+  const { code, message, stack } = error as NodeJS.ErrnoException
+  if ([ConfigError, DatabaseInUse, DatabaseUnusable].some(kind => error instanceof kind)) return message
+  if (code === 'EADDRINUSE' || code === 'EACCES') return `PORT: cannot listen: ${message}`
+  if (code === 'ENOTFOUND' || code === 'EADDRNOTAVAIL') return `HOST: cannot listen: ${message}`
+  return `the service could not start: ${stack ?? String(error)}`
+}
+
+/**
+ * Runs the service of this process with the configuration in its environment until SIGTERM or SIGINT ends it. A start
+ * that fails ends the process with code 1, with one line on standard error where the operator can correct the cause.
+ */
+export const runService = async (options: AppOptions = {}): Promise<void> => {
+  try {
+    await start(options)
+  } catch (error) {
+    process.stderr.write(`${describeStartFailure(error)}\n`)
+    process.exit(1)
+  }
+}

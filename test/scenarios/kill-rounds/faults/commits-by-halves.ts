@@ -1,0 +1,15 @@
+import { runService } from '../../../../src/lifecycle.ts'
+import type { Transact, Write } from '../../../../src/store/transact.ts'
+
+/*
+ * A service in which every statement is a transaction of its own.
+ */
+
+await runService({
+  parts: {
+    createTransact: ({ database }) => {
+      const transact: Transact = work => database.writer.connection().execute(connection => work(connection as Write))
+      return Object.assign(transact, { waiting: () => 0 })
+    }
+  }
+})
