@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
-import { existsSync, globSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { scenarios } from '../bench/scenarios.ts'
 import { catalogue } from '../src/errors.ts'
 import { startRedis } from './helpers/redis.ts'
 import { type Environment, spawnService, startService } from './helpers/service.ts'
@@ -169,8 +170,8 @@ t.test('docs/configuration.md lists every variable of the service with its defau
 
 t.test('docs/configuration.md lists every variable that tests, benches and scripts read', t => {
   const listed = tableIn(textOf('docs/configuration.md')).flatMap(([names = '']) => codeIn(names))
-  // Those of the system, and those that bootstrap.test.ts sets for the npm that it fakes.
-  const others = ['PATH', 'HOME', 'NODE_V8_COVERAGE', 'NPM_CALLS', 'NPM_FAILS']
+  // Those of the system and of CI, and those that bootstrap.test.ts sets for the npm that it fakes.
+  const others = ['PATH', 'HOME', 'CI', 'NODE_V8_COVERAGE', 'NPM_CALLS', 'NPM_FAILS']
   const files = globSync(['{src,scripts,bench}/**/*.{ts,mjs}', 'test/**/*.test.ts'], { exclude: ['**/node_modules/**'] })
   const reading = /\benv\.([A-Z][A-Z0-9_]+)|^const \{(.*)\} = process\.env$/gm
   const read = new Set(files.flatMap(file => Array.from(textOf(file).matchAll(reading), ([, name, names = '']) =>
@@ -218,6 +219,25 @@ t.test('every relative link of README and docs leads to a file, and to a heading
   t.ok(count > 50, 'the links were read')
   const linked = Array.from(textOf('README.md').matchAll(/\]\((docs\/[\w-]+\.md)/g), ([, path = '']) => path)
   t.same(documents.slice(1).filter(file => !linked.includes(file)), [], 'the README leads to every document')
+  t.end()
+})
+
+t.test('docs/coherence.md measures each step of a poll by a scenario that exists', t => {
+  const steps = tableIn(section('docs/coherence.md', 'The path of a poll'))
+  const names = [...scenarios.map(({ name }) => name), ...globSync('bench/volume/*.ts').map(path => basename(path, '.ts'))]
+  t.ok(steps.length > 10, 'the table was read')
+  for (const [step = '', , , measuredBy = ''] of steps) {
+    const named = codeIn(measuredBy)
+    t.ok(named.length > 0, `step ${step} is measured`)
+    t.same(named.filter(name => !names.includes(name)), [], `step ${step}: ${measuredBy}`)
+  }
+  t.end()
+})
+
+t.test('docs/contributing.md describes every folder of src', t => {
+  const listed = tableIn(section('docs/contributing.md', 'Folders')).flatMap(([names = '']) => codeIn(names))
+  const folders = readdirSync('src', { withFileTypes: true }).filter(entry => entry.isDirectory()).map(({ name }) => `src/${name}`)
+  t.same(folders.filter(folder => !listed.includes(folder)), [])
   t.end()
 })
 
