@@ -5,7 +5,7 @@ import { type Logger, pino } from 'pino'
 import { createEmbeddedWorker } from './background/embedded-worker.ts'
 import type { Loop } from './background/loop.ts'
 import { createLoops } from './background/loops.ts'
-import { createPrunables, type PrunablesNeeds } from './background/prunables.ts'
+import { createPruneTasks, type PruneTasksNeeds } from './background/prunables.ts'
 import { createPruner } from './background/pruner.ts'
 import { createRelay } from './background/relay.ts'
 import type { Worker } from './background/worker.ts'
@@ -13,19 +13,19 @@ import { createRedisCache } from './cache/redis-cache.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
 import type { Scope } from './http/auth.ts'
-import { createReveal } from './http/reveal.ts'
+import { createStatusAccess } from './http/reveal.ts'
 import { createServer } from './http/server.ts'
 import type { KnownType } from './http/submit-routes.ts'
 import { createCheck } from './http/validation.ts'
 import { createViews } from './http/views.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { tellCache, tellStore, tellTransition, tellWorkerFailure } from './operator.ts'
+import { reportCacheMode, reportStoreHealth, recordTransition, reportWorkerError } from './operator.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizeNow } from './processors/sanitize-now.ts'
 import { createSanitizePool } from './processors/sanitize-pool.ts'
 import { SanitizeInput } from './processors/sanitize/input.ts'
 import { createCoherence } from './status/coherence.ts'
-import { openGuardedCache } from './status/guarded-cache.ts'
+import { openCache } from './status/guarded-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
@@ -33,15 +33,15 @@ import { createSingleFlight } from './status/single-flight.ts'
 import { createEpochRowStore } from './store/cache-epoch.ts'
 import { createChangeLog } from './store/change-log.ts'
 import type { Database } from './store/database.ts'
-import { createExpiryLook } from './store/expiry.ts'
+import { createRetentionReader } from './store/expiry.ts'
 import { createInputStore } from './store/input-store.ts'
 import { createListJobs } from './store/job-list.ts'
 import { createJobStore, type JobStore } from './store/job-store.ts'
 import { embeddedHolder, openForProcess, type OpenedForProcess } from './store/open-for-process.ts'
-import { createQueueLook } from './store/queue.ts'
+import { createQueueReader } from './store/queue.ts'
 import { createResultStore, type ResultStore } from './store/result-store.ts'
 import { createTransact, type Transact } from './store/transact.ts'
-import { createAwaitClaim } from './write/await-claim.ts'
+import { createLongPollClaim } from './write/await-claim.ts'
 import { createCancelJob } from './write/cancel-job.ts'
 import { createClaimJob } from './write/claim-job.ts'
 import { createEraseJob } from './write/erase-job.ts'
@@ -82,8 +82,8 @@ const realParts: Parts = { createTransact, createRedisCache, createCoherence, cr
 
 type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
 
-const createStatusParts = ({ parts, config, opened: { database, lock, left }, node, transact, store, results, metrics, log }: StatusNeeds) => {
-  const agreement = { ...lock, node, rows: createEpochRowStore({ database, transact, now }), deadNodes: left.nodes }
+const createStatusParts = ({ parts, config, opened: { database, lock, stale }, node, transact, store, results, metrics, log }: StatusNeeds) => {
+  const coordination = { ...lock, node, rows: createEpochRowStore({ database, transact, now }), staleNodes: stale.nodes }
   const views = createViews({
     publicUrl: config.publicUrl,
     onInvalid: (jobId, error) => {
@@ -91,20 +91,20 @@ const createStatusParts = ({ parts, config, opened: { database, lock, left }, no
       log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
     }
   })
-  const guarded = openGuardedCache(config.redisUrl, agreement, {
+  const openedCache = openCache(config.redisUrl, coordination, {
     createRedisCache: parts.createRedisCache,
     incarnation: store.incarnation(),
     representation: views.representation,
     randomId,
     now,
     monotonicNow,
-    onChange: tellCache(metrics, log),
+    onChange: reportCacheMode(metrics, log),
     // Not the error itself: it holds the command, and AUTH is one.
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })
   let tokens = 0
   const coherence = parts.createCoherence({
-    ...guarded,
+    ...openedCache,
     ...store,
     createSingleFlight,
     toEntry: views.toEntry,
@@ -113,7 +113,7 @@ const createStatusParts = ({ parts, config, opened: { database, lock, left }, no
   })
   const { expose, exposeMany } = coherence
   return {
-    guarded,
+    openedCache,
     views,
     ...coherence,
     readResult: createReadResult({ ...store, ...results, expose, now }),
@@ -146,33 +146,33 @@ type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
   { parts: Parts, config: Config, opened: OpenedForProcess, node: string, results: ResultStore, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
-const createCommands = ({ parts, config, opened: { database, left }, node, results, log, metrics, ...needs }: CommandNeeds) => {
+const createCommands = ({ parts, config, opened: { database, stale }, node, results, log, metrics, ...needs }: CommandNeeds) => {
   const { transact, expose } = needs
-  const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId }
+  const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId }
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = parts.createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
-  const awaitClaim = createAwaitClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
+  const longPollClaim = createLongPollClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
   const worker = createEmbeddedWorker(config.databasePath, {
     claimJob,
     rescueJobs,
     runJob,
     slots: config.workers,
     holder: `${embeddedHolder}:${node}`,
-    deadHolders: left.holders,
+    staleHolders: stale.holders,
     leaseMs: config.leaseMs,
-    onError: tellWorkerFailure(log, monotonicNow)
+    onError: reportWorkerError(log, monotonicNow)
   })
   const onQueued = (type: string, tenant: string) => {
     metrics.jobsSubmitted.inc()
     worker.wake()
-    awaitClaim.wake(type, tenant)
+    longPollClaim.wake(type, tenant)
   }
   return {
     claimJob,
     rescueJobs,
     runJob,
-    awaitClaim,
+    longPollClaim,
     uploads: createUploads({ runJob, monotonicNow, read: results.read }),
     worker,
     submitJob: createSubmitJob({ transact, expose, randomUuid: randomUUID, now, onQueued }),
@@ -183,11 +183,11 @@ const createCommands = ({ parts, config, opened: { database, left }, node, resul
   }
 }
 
-type PruneNeeds = Pick<PrunablesNeeds, 'transact' | 'changeLog' | 'expireResults'> &
+type PruneNeeds = Pick<PruneTasksNeeds, 'transact' | 'changeLog' | 'expireResults'> &
   { config: Config, database: Database, metrics: Metrics, log: Logger, isStopping: () => boolean }
 
 const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: PruneNeeds) => createPruner({
-  prunables: createPrunables({ ...config, ...needs, look: createExpiryLook({ database }), now, idempotencyKeyKeptMs }),
+  tasks: createPruneTasks({ ...config, ...needs, retention: createRetentionReader({ database }), now, idempotencyKeyKeptMs }),
   onPruned: (kind, count) => {
     metrics.pruned.inc({ kind }, count)
     log.info({ kind, count }, 'pruned')
@@ -211,13 +211,13 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const changeLog = createChangeLog({ database, transact })
   const results = createResultStore({ database })
   const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
-  const { guarded, views, expose, outdate, readStatus } = status
-  const onTransition = tellTransition(metrics, log)
+  const { openedCache, views, expose, invalidate, readStatus } = status
+  const onTransition = recordTransition(metrics, log)
   const commands = createCommands({ parts, config, opened, node, results, log, metrics, transact, expose, now, onTransition })
-  const { worker, rescueJobs, awaitClaim, expireResults } = commands
+  const { worker, rescueJobs, longPollClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
-  const checkStore = createStoreCheck({ ping: store.ping, now, onChange: tellStore(metrics, log) })
+  const checkStore = createStoreCheck({ ping: store.ping, now, onChange: reportStoreHealth(metrics, log) })
   let draining = false
   const server = await createServer({
     ...status,
@@ -229,27 +229,27 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     random: Math.random,
     now,
     monotonicNow,
-    reveal: createReveal({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
+    statusAccess: createStatusAccess({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
     inputs: createInputStore({ database }),
     sanitizeNow: createSanitizeNow(sanitizePool),
     contentSchema: SanitizeInput,
     knownTypes: toKnownTypes(),
     metrics,
     checkStore,
-    checkCache: () => toCacheHealth(guarded.kind, guarded.status()),
+    checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
     isDraining: () => draining
   })
 
-  const { epoch } = guarded
+  const { epoch } = openedCache
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
-  const relay = parts.createRelay({ changeLog, outdate, onGap })
+  const relay = parts.createRelay({ changeLog, invalidate, onGap })
   const prune = createPrune({ config, database, transact, changeLog, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log })
-  await guarded.start()
+  await openedCache.start()
 
-  const facts = { store: `sqlite (${config.databasePath})`, cache: guarded.kind, workers: config.workers }
+  const facts = { store: `sqlite (${config.databasePath})`, cache: openedCache.kind, workers: config.workers }
   const close = async () => {
-    await guarded.stop()
+    await openedCache.stop()
     await worker.close()
     await sanitizePool.close()
     await database.close()
@@ -257,7 +257,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   }
   const onDraining = () => {
     draining = true
-    awaitClaim.stop()
+    longPollClaim.stop()
   }
   return { server, facts, loops, worker, onDraining, close }
 }

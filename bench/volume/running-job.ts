@@ -1,7 +1,7 @@
 import { createViews } from '../../src/http/views.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { migrate } from '../../src/store/migrations/migrate.ts'
-import { createQueueLook } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/queue.ts'
 import { createTransact } from '../../src/store/transact.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
@@ -21,7 +21,7 @@ export const runningJob = async (databasePath: string) => {
   const needs = { transact, expose, now: () => Date.now(), onTransition: () => {} }
   const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${++ids}`, onQueued: () => {} })
   const runJob = createRunJob({ ...needs, graceMs: dayMs, resultRetentionMs: dayMs })
-  const claimJob = createClaimJob({ ...needs, release: runJob.release, queue: createQueueLook({ database }), randomId: () => `lease-${++ids}` })
+  const claimJob = createClaimJob({ ...needs, release: runJob.release, queue: createQueueReader({ database }), randomId: () => `lease-${++ids}` })
   const { jobId } = await submitJob({ subject: 'bench', tenant: 'bench', allTenants: false }, { type: 'bench', input: null }, null)
   const lease = await claimJob({ types: ['bench'], tenant: null }, 'bench', dayMs)
   if (lease === null) throw new Error('the job could not be claimed')

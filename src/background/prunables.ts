@@ -1,19 +1,19 @@
 import type { ChangeLog } from '../store/change-log.ts'
-import { type ExpiryLook, type Origin, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/expiry.ts'
+import { type RetentionReader, type Origin, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/expiry.ts'
 import { pruneIdempotencyKeys } from '../store/idempotency.ts'
 import type { Transact } from '../store/transact.ts'
 import type { ExpireResults } from '../write/expire-results.ts'
-import type { Prunable } from './pruner.ts'
+import type { PruneTask } from './pruner.ts'
 
 // Far longer than any relay lags behind.
 const changeKeptMs = 3_600_000
 // Chunks are large, a quarter of a megabyte: so many take as long as a few hundred rows.
 const chunksAtOnceMax = 16
 
-export type PrunablesNeeds = {
+export type PruneTasksNeeds = {
   transact: Transact
   changeLog: ChangeLog
-  look: ExpiryLook
+  retention: RetentionReader
   expireResults: ExpireResults
   /** ms since 1970. */
   now: () => number
@@ -23,53 +23,53 @@ export type PrunablesNeeds = {
   pruneForeignRows: boolean
 }
 
-const createRecords = (origin: Origin, { transact, look, now, recordRetentionMs }: PrunablesNeeds): Prunable => {
+const createRecords = (origin: Origin, { transact, retention, now, recordRetentionMs }: PruneTasksNeeds): PruneTask => {
   let cursor: RecordCursor | null = null
   const before = () => now() - recordRetentionMs
   return {
     kind: origin === 'ours' ? 'records' : 'foreign-records',
-    isDue: () => look.hasDueRecords(origin, before()),
+    isDue: () => retention.hasDueRecords(origin, before()),
     prune: async limit => {
-      const { looked, removed, next } = await pruneRecords(transact, origin, before(), limit, cursor)
+      const { examined, removed, next } = await pruneRecords(transact, origin, before(), limit, cursor)
       cursor = next
-      return { looked, removed, isLast: next === null }
+      return { examined, removed, isDone: next === null }
     }
   }
 }
 
-const counted = (prune: (limit: number) => Promise<number>): Prunable['prune'] => async limit => {
+const counted = (prune: (limit: number) => Promise<number>): PruneTask['prune'] => async limit => {
   const removed = await prune(limit)
-  return { looked: removed, removed, isLast: removed === 0 }
+  return { examined: removed, removed, isDone: removed === 0 }
 }
 
 /** All that gets too old: results before the records they belong to, and bytes after what referred to them. */
-export const createPrunables = (needs: PrunablesNeeds): Prunable[] => {
-  const { transact, changeLog, look, expireResults, now } = needs
+export const createPruneTasks = (needs: PruneTasksNeeds): PruneTask[] => {
+  const { transact, changeLog, retention, expireResults, now } = needs
   const changesBefore = () => now() - changeKeptMs
   const keysBefore = () => now() - needs.idempotencyKeyKeptMs
   const tombstonesBefore = () => now() - needs.tombstoneRetentionMs
   return [
     {
       kind: 'changes',
-      isDue: () => look.hasOldChanges(changesBefore()),
+      isDue: () => retention.hasOldChanges(changesBefore()),
       prune: counted(limit => changeLog.prune(changesBefore(), limit))
     },
     {
       kind: 'idempotency-keys',
-      isDue: () => look.hasOldIdempotencyKeys(keysBefore()),
+      isDue: () => retention.hasOldIdempotencyKeys(keysBefore()),
       prune: counted(limit => pruneIdempotencyKeys(transact, keysBefore(), limit))
     },
-    { kind: 'results', isDue: () => look.hasDueResults(now()), prune: counted(expireResults) },
+    { kind: 'results', isDue: () => retention.hasDueResults(now()), prune: counted(expireResults) },
     createRecords('ours', needs),
     ...(needs.pruneForeignRows ? [createRecords('foreign', needs)] : []),
     {
       kind: 'tombstones',
-      isDue: () => look.hasDueTombstones(tombstonesBefore()),
+      isDue: () => retention.hasDueTombstones(tombstonesBefore()),
       prune: counted(limit => pruneTombstones(transact, tombstonesBefore(), limit))
     },
     {
       kind: 'bytes',
-      isDue: () => look.hasOrphans(now()),
+      isDue: () => retention.hasOrphans(now()),
       prune: counted(limit => pruneOrphans(transact, now(), Math.min(limit, chunksAtOnceMax)))
     }
   ]

@@ -2,13 +2,13 @@ import { performance } from 'node:perf_hooks'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** What one batch came to; `isLast`: no other is needed in this round. */
-export type Pruned = { looked: number, removed: number, isLast: boolean }
+export type Pruned = { examined: number, removed: number, isDone: boolean }
 
 /** One kind of thing that gets too old. `prune` looks at `limit` of them at most. */
-export type Prunable = { kind: string, isDue: () => boolean, prune: (limit: number) => Promise<Pruned> }
+export type PruneTask = { kind: string, isDue: () => boolean, prune: (limit: number) => Promise<Pruned> }
 
 export type PrunerNeeds = {
-  prunables: readonly Prunable[]
+  tasks: readonly PruneTask[]
   /** Told how many of a kind one round removed, unless none. */
   onPruned: (kind: string, count: number) => void
   isStopping: () => boolean
@@ -33,17 +33,17 @@ const createBatchLimit = () => {
 }
 
 /** Forgets what is past its time, in small batches, each a transaction of its own so that writers get in between. */
-export const createPruner = ({ prunables, onPruned, isStopping }: PrunerNeeds) => {
-  const pruneAll = async ({ kind, isDue, prune }: Prunable): Promise<void> => {
+export const createPruner = ({ tasks, onPruned, isStopping }: PrunerNeeds) => {
+  const pruneAll = async ({ kind, isDue, prune }: PruneTask): Promise<void> => {
     const limit = createBatchLimit()
     let total = 0
     try {
       while (!isStopping() && isDue()) {
         const began = performance.now()
-        const { looked, removed, isLast } = await prune(limit.get())
+        const { examined, removed, isDone } = await prune(limit.get())
         total += removed
-        if (isLast) break
-        limit.adapt(looked, performance.now() - began)
+        if (isDone) break
+        limit.adapt(examined, performance.now() - began)
         await nextTurn()
       }
     } finally {
@@ -53,7 +53,7 @@ export const createPruner = ({ prunables, onPruned, isStopping }: PrunerNeeds) =
   /** One round. Where one kind fails the others are pruned all the same; then it throws what that one threw. */
   return async (): Promise<void> => {
     const failures: unknown[] = []
-    for (const prunable of prunables) {
+    for (const prunable of tasks) {
       await pruneAll(prunable).catch((error: unknown) => { failures.push(error) })
     }
     if (failures.length > 0) throw failures[0]

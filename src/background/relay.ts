@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { Outdate } from '../status/expose.ts'
+import type { Invalidate } from '../status/expose.ts'
 import type { ChangeLog } from '../store/change-log.ts'
 
 /*
@@ -19,7 +19,7 @@ const batchesMax = 20
 
 export type RelayNeeds = {
   changeLog: ChangeLog
-  outdate: Outdate
+  invalidate: Invalidate
   /** The log was pruned past the cursor: some changes will never be seen, so no cell can be believed. */
   onGap: () => void
 }
@@ -28,7 +28,7 @@ export type RelayNeeds = {
 export type RelayOnce = () => Promise<number>
 
 /** Begins after the newest change: an epoch that begins with the process has no older cells. */
-export const createRelay = ({ changeLog, outdate, onGap }: RelayNeeds): RelayOnce => {
+export const createRelay = ({ changeLog, invalidate, onGap }: RelayNeeds): RelayOnce => {
   let cursor = changeLog.head()
   let seenDataVersion = -1
 
@@ -37,7 +37,7 @@ export const createRelay = ({ changeLog, outdate, onGap }: RelayNeeds): RelayOnc
     const last = changes.at(-1)
     if (last === undefined) return 0
     const newest = new Map(changes.map(({ jobId, version }) => [jobId, version]))
-    await Promise.all([...newest].map(([jobId, version]) => outdate(jobId, version)))
+    await Promise.all([...newest].map(([jobId, version]) => invalidate(jobId, version)))
     cursor = last.version
     return changes.length
   }

@@ -7,13 +7,13 @@ import { jobCancelled, timedOut } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Claim, ClaimJob } from '../write/claim-job.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
-import { createResultTally } from '../write/result-tally.ts'
+import { createResultDigest } from '../write/result-tally.ts'
 import { LeaseLost, offsetToldBy, type LeaseState, type RunJob } from '../write/run-job.ts'
 
-const lookIntervalMs = 1000
-const insistPauseMs = 200
+const claimIntervalMs = 1000
+const retryPauseMs = 200
 // For the last report of a run; a drain waits for it.
-const insistAtEndMsMax = 5000
+const retryAtEndMsMax = 5000
 
 export type WorkerNeeds = {
   claimJob: ClaimJob
@@ -26,7 +26,7 @@ export type WorkerNeeds = {
   /** The name under which this worker holds its leases. */
   holder: string
   /** Those of workers that have ended without giving theirs back. */
-  deadHolders: readonly string[]
+  staleHolders: readonly string[]
   leaseMs: number
   onError: (error: Error, jobId: string | null) => void
 }
@@ -66,11 +66,11 @@ const createProgressReporter = (report: (update: ProgressUpdate) => Promise<unkn
   }
 }
 
-type Insist = <Value>(report: () => Promise<Value>) => Promise<Value>
+type RetryWhileUnavailable = <Value>(report: () => Promise<Value>) => Promise<Value>
 
 // Reports again to a store that is away, for a while: work that is done must not be lost because the moment was bad,
 // and a store that never takes it must not hold the run for ever.
-const createInsist = (forMs: number, isEnded: () => boolean, onAway: (error: Error) => void): Insist => async report => {
+const createRetryWhileUnavailable = (forMs: number, isEnded: () => boolean, onAway: (error: Error) => void): RetryWhileUnavailable => async report => {
   const end = performance.now() + forMs
   for (let trial = 1; ; trial++) {
     try {
@@ -78,7 +78,7 @@ const createInsist = (forMs: number, isEnded: () => boolean, onAway: (error: Err
     } catch (error) {
       if (!isUnavailable(error) || isEnded() || performance.now() > end) throw error
       if (trial === 1) onAway(error as Error)
-      await delay(insistPauseMs)
+      await delay(retryPauseMs)
     }
   }
 }
@@ -96,8 +96,8 @@ const runClaim = async ({ runJob, pool, leaseMs, onError }: RunNeeds, claim: Cla
   const timeout = claim.timeoutMs === null ? undefined : setTimeout(() => { abort(new RunTimedOut()) }, claim.timeoutMs)
   const onStopping = () => { abort(new WorkerStopping()) }
   stopping.addEventListener('abort', onStopping)
-  const insist = createInsist(leaseMs, () => ended.signal.aborted, onAway)
-  const tally = createResultTally()
+  const insist = createRetryWhileUnavailable(leaseMs, () => ended.signal.aborted, onAway)
+  const tally = createResultDigest()
   let kind = { contentType: 'application/octet-stream', fileName: 'result' }
   const progress = createProgressReporter(async update => { onState(await runJob.progress(claim, update)) }, onReportFailed)
   try {
@@ -122,7 +122,7 @@ const runClaim = async ({ runJob, pool, leaseMs, onError }: RunNeeds, claim: Cla
     await insist(() => runJob.complete(claim, { kind: 'appended', facts, ...words }))
   } catch (error) {
     await progress.settled()
-    const insistAtEnd = createInsist(Math.min(leaseMs, insistAtEndMsMax), () => false, onAway)
+    const insistAtEnd = createRetryWhileUnavailable(Math.min(leaseMs, retryAtEndMsMax), () => false, onAway)
     await reportEnd(runJob, claim, ended.signal.aborted ? ended.signal.reason : error, insistAtEnd)
   } finally {
     clearInterval(heartbeat)
@@ -145,7 +145,7 @@ const toFailure = (reason: unknown): { failure: Failure, retryable: boolean } =>
 const isForeseen = (reason: unknown): boolean =>
   [RunTimedOut, RunCancelled, ProcessorError].some(kind => reason instanceof kind)
 
-const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: Insist): Promise<void> => {
+const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: RetryWhileUnavailable): Promise<void> => {
   if (reason instanceof LeaseLost) return
   if (reason instanceof WorkerStopping) {
     await insist(() => runJob.release(claim))
@@ -157,7 +157,7 @@ const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, insist: 
 }
 
 export const createWorker = (needs: WorkerNeeds): Worker => {
-  const { claimJob, rescueJobs, types, slots, holder, deadHolders, leaseMs, onError } = needs
+  const { claimJob, rescueJobs, types, slots, holder, staleHolders, leaseMs, onError } = needs
   const stopping = new AbortController()
   const runs = new Map<Promise<void>, { jobId: string, ended: AbortController }>()
   let looking: Promise<void> | null = null
@@ -177,7 +177,7 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
   }
 
   const takeOver = async (): Promise<void> => {
-    if (!hasTakenOver) for (const dead of deadHolders) await rescueJobs(dead)
+    if (!hasTakenOver) for (const dead of staleHolders) await rescueJobs(dead)
     hasTakenOver = true
   }
 
@@ -203,7 +203,7 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
 
   return {
     start: () => {
-      timer = setInterval(wake, lookIntervalMs).unref()
+      timer = setInterval(wake, claimIntervalMs).unref()
       wake()
     },
     wake,

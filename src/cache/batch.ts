@@ -3,7 +3,7 @@
  * more to add, which nobody has to wait for. At the service's side a command to a cache costs more than the rest of a
  * poll, and whoever asks often asks in company. Equal items share one result; each run begins after all who asked for it.
  */
-export const createBatch = <Item, Result>(run: (items: Item[]) => Promise<Result[]>): ((item: Item) => Promise<Result>) => {
+export const createCoalescer = <Item, Result>(run: (items: Item[]) => Promise<Result[]>): ((item: Item) => Promise<Result>) => {
   type Batch = { items: Item[], results: Map<Item, Promise<Result>>, all: Promise<Result[]> }
   let batch: Batch | null = null
 

@@ -1,4 +1,4 @@
-import { type Entry, type EntryState, entryStates } from './status-cache.ts'
+import { type StatusEntry, type EntryState, entryStates } from '../job/status-entry.ts'
 
 /*
  * One line of facts, then the tenant and both bodies as they are, so that a hit parses one line and serializes nothing.
@@ -9,7 +9,7 @@ const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]
 
 const isEntryState = (text: string): text is EntryState => (entryStates as readonly string[]).includes(text)
 
-export const encodeEntry = (entry: Entry, representation: number): string => {
+export const encodeEntry = (entry: StatusEntry, representation: number): string => {
   const { version, state, percent, pollAfterMs, expiredAt, jobId, tenant, v1Body, taskBody } = entry
   const flags = `${Number(entry.hasResult)}${Number(entry.canCancel)}`
   const tenantLength = tenant === null ? '-' : tenant.length
@@ -20,7 +20,7 @@ export const encodeEntry = (entry: Entry, representation: number): string => {
  * The entry for this job, or undefined for anything else: what lies in a shared cache is not trusted because it
  * lies there. The bodies must be of the lengths named and speak of the job that was asked for.
  */
-export const decodeEntry = (text: string, jobId: string, representation: number): Entry | undefined => {
+export const decodeEntry = (text: string, jobId: string, representation: number): StatusEntry | undefined => {
   const lineEnd = text.indexOf('\n')
   const facts = lineEnd === -1 ? null : format.exec(text.slice(0, lineEnd))
   if (facts === null) return undefined

@@ -1,11 +1,12 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { LRUCache } from 'lru-cache'
-import { type Entry, type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
+import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 const cellsMax = 100_000
 const bytesMax = 128 * 1024 * 1024
 const cellOverheadBytes = 256
 
-type Cell = Entry | { token: string }
+type Cell = StatusEntry | { token: string }
 
 const isToken = (cell: Cell): cell is { token: string } => 'token' in cell
 
@@ -26,14 +27,14 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
     perf: { now }
   })
   const keyOf = (epoch: string, jobId: string) => `${epoch}:${jobId}`
-  const put = (key: string, entry: Entry) => cells.set(key, entry, { ttl: timeToLiveMs(entry.state, random()) })
+  const put = (key: string, entry: StatusEntry) => cells.set(key, entry, { ttl: timeToLiveMs(entry.state, random()) })
 
   const find = (epoch: string, jobId: string): Lookup => {
     const cell = cells.get(keyOf(epoch, jobId))
     return cell === undefined || isToken(cell) ? { kind: 'miss' } : { kind: 'hit', entry: cell }
   }
 
-  const expose = (epoch: string, entry: Entry, token: string | null): void => {
+  const expose = (epoch: string, entry: StatusEntry, token: string | null): void => {
     const key = keyOf(epoch, entry.jobId)
     const cell = cells.get(key)
     if (cell === undefined) return
@@ -65,7 +66,7 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
       for (const entry of entries) expose(epoch, entry, null)
       return Promise.resolve()
     },
-    outdate: (epoch, jobId, version) => {
+    invalidate: (epoch, jobId, version) => {
       const key = keyOf(epoch, jobId)
       const cell = cells.get(key)
       if (cell !== undefined && (isToken(cell) || cell.version < version)) cells.delete(key)

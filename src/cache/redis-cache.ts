@@ -1,8 +1,9 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { Redis, type RedisOptions } from 'ioredis'
 import { LRUCache } from 'lru-cache'
-import { createBatch } from './batch.ts'
+import { createCoalescer } from './batch.ts'
 import { decodeEntry, encodeEntry } from './entry-codec.ts'
-import { type Entry, type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
+import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 /*
  * The protocol's atomic operations (what they promise: status-cache.ts), each for any number of cells. A value that is
@@ -38,7 +39,7 @@ for i, key in ipairs(KEYS) do
 end
 return done`
 
-const outdateScript = `
+const invalidateScript = `
 local done = {}
 for i, key in ipairs(KEYS) do
   local cell = redis.call('GET', key)
@@ -48,7 +49,7 @@ for i, key in ipairs(KEYS) do
 end
 return done`
 
-const scripts = { lease: leaseScript, expose: exposeScript, outdate: outdateScript }
+const scripts = { lease: leaseScript, expose: exposeScript, outdate: invalidateScript }
 
 const replyMsMax = 100
 
@@ -71,7 +72,7 @@ export const redisOptions = {
 type Client = Redis & {
   leaseCells: (count: number, ...keysAndArguments: (string | number)[]) => Promise<string[]>
   exposeCells: (count: number, ...keysAndArguments: (string | number)[]) => Promise<number[]>
-  outdateCells: (count: number, ...keysAndVersions: (string | number)[]) => Promise<number[]>
+  invalidateCells: (count: number, ...keysAndVersions: (string | number)[]) => Promise<number[]>
 }
 
 /** The Redis cache, with what its user must watch to know when its cells can no longer be trusted. */
@@ -99,7 +100,7 @@ export type RedisCacheNeeds = {
  * Waits for a reply, but not for long. One that is there already, and was only not read because this process was busy
  * or had no core, is no reason to leave a cache: the loop is given a turn to read it.
  */
-const soon = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
+const withTimeout = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
   const giveUp = () => { reject(new Error('the reply of Redis timed out')) }
   const timer = setTimeout(() => { setImmediate(() => { setImmediate(giveUp) }) }, replyMsMax)
   reply.finally(() => { clearTimeout(timer) }).then(resolve, reject)
@@ -152,16 +153,16 @@ export const createRedisCache = ({ url, incarnation, representation, random, onE
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
   const decode = createDecoder(representation)
-  const readCell = createBatch((keys: string[]) => soon(client.mget(keys)))
+  const readCell = createCoalescer((keys: string[]) => withTimeout(client.mget(keys)))
   const get = (epoch: string, jobId: string): Promise<Lookup> => readCell(keyOf(epoch, jobId)).then(cell => decode(cell, jobId))
-  const leaseCell = createBatch((cells: { key: string, token: string }[]) =>
-    soon(client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`))))
-  const exposeCell = createBatch((cells: { key: string, entry: Entry, token: string | null }[]) =>
-    soon(client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
+  const leaseCell = createCoalescer((cells: { key: string, token: string }[]) =>
+    withTimeout(client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`))))
+  const exposeCell = createCoalescer((cells: { key: string, entry: StatusEntry, token: string | null }[]) =>
+    withTimeout(client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
       [entry.version, encodeEntry(entry, representation), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]))))
-  const outdateCell = createBatch((cells: { key: string, version: number }[]) =>
-    soon(client.outdateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version))))
-  const expose = async (epoch: string, entry: Entry, token: string | null) => {
+  const invalidateCell = createCoalescer((cells: { key: string, version: number }[]) =>
+    withTimeout(client.invalidateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version))))
+  const expose = async (epoch: string, entry: StatusEntry, token: string | null) => {
     await exposeCell({ key: keyOf(epoch, entry.jobId), entry, token })
   }
   return {
@@ -174,19 +175,19 @@ export const createRedisCache = ({ url, incarnation, representation, random, onE
       const entry = decodeEntry(cell, jobId, representation)
       if (entry !== undefined) return { kind: 'hit', entry }
       // Nothing of ours, with no end of its own: an empty cell is always safe, and the next reader fills it.
-      await soon(client.del(key))
+      await withTimeout(client.del(key))
       return { kind: 'token', token: '' }
     },
     expose,
     exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },
-    outdate: async (epoch, jobId, version) => { await outdateCell({ key: keyOf(epoch, jobId), version }) },
+    invalidate: async (epoch, jobId, version) => { await invalidateCell({ key: keyOf(epoch, jobId), version }) },
     identify: async () => {
       await firstAttempt
       if (client.status !== 'ready') throw connectionError ?? new Error('Redis is not connected')
-      const info = await soon(client.info())
+      const info = await withTimeout(client.info())
       if (field(info, 'role') !== 'master') throw new Error('Redis is not a master')
       // A server that answers but cannot store (read-only, out of memory) is no cache either.
-      await soon(client.set(`js:${incarnation}:probe`, '1', 'PX', 1000))
+      await withTimeout(client.set(`js:${incarnation}:probe`, '1', 'PX', 1000))
       return field(info, 'run_id')
     },
     onDisconnect: listener => {

@@ -1,34 +1,8 @@
-/** What a reader can be told of a job. `absent`: no such job; `invalid`: a row that breaks BR-001. */
-export const entryStates = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'invalid', 'absent'] as const
-export type EntryState = typeof entryStates[number]
-
-/**
- * The answer, not the row: the ready-made bodies of both views beside what decides who may see them and when.
- * Everything in it is a function of the version; version 0 says that the id is known to be absent.
- */
-export type Entry = Readonly<{
-  jobId: string
-  version: number
-  tenant: string | null
-  state: EntryState
-  /** 0 to 100, whole. */
-  percent: number
-  /** Milliseconds; 0 when nothing will change. */
-  pollAfterMs: number
-  /** Milliseconds since 1970; 0 unless expired. */
-  expiredAt: number
-  /** Whether a result can be had, now or later. */
-  hasResult: boolean
-  /** Whether the job can still be cancelled. */
-  canCancel: boolean
-  v1Body: string
-  taskBody: string
-}>
-
-export type Lookup = { kind: 'hit', entry: Entry } | { kind: 'miss' }
+import type { StatusEntry, EntryState } from '../job/status-entry.ts'
+export type Lookup = { kind: 'hit', entry: StatusEntry } | { kind: 'miss' }
 
 /** An entry that is there, or the token under which the cell may be filled. */
-export type Lease = { kind: 'hit', entry: Entry } | { kind: 'token', token: string }
+export type FillLease = { kind: 'hit', entry: StatusEntry } | { kind: 'token', token: string }
 
 /**
  * What a cache of statuses promises. A cell, named by epoch and jobId, is empty, a token or an entry, and may become
@@ -40,20 +14,20 @@ export type StatusCache = {
   /** As many lookups, in their order, in one round trip. */
   getMany: (epoch: string, jobIds: readonly string[]) => Promise<Lookup[]>
   /** An entry or a token that is there is returned; an empty cell takes the new token. Tokens are shared on purpose: nobody waits. */
-  lease: (epoch: string, jobId: string, token: string) => Promise<Lease>
+  lease: (epoch: string, jobId: string, token: string) => Promise<FillLease>
   /**
    * An entry there only moves forward; a cell that holds this very token becomes the entry; any other token is deleted,
    * which kills older fills under way; an empty cell stays empty, for nothing says that the entry is not older than
    * one that was evicted.
    */
-  expose: (epoch: string, entry: Entry, token: string | null) => Promise<void>
+  expose: (epoch: string, entry: StatusEntry, token: string | null) => Promise<void>
   /** The same for many, without tokens, in one round trip; each by itself is atomic. */
-  exposeMany: (epoch: string, entries: readonly Entry[]) => Promise<void>
+  exposeMany: (epoch: string, entries: readonly StatusEntry[]) => Promise<void>
   /**
    * Empties a cell that may hold something older than this version: an older entry, or a token. What `expose` does for
    * one who has no entry at hand; an entry of this version or newer stays.
    */
-  outdate: (epoch: string, jobId: string, version: number) => Promise<void>
+  invalidate: (epoch: string, jobId: string, version: number) => Promise<void>
   close: () => Promise<void>
 }
 

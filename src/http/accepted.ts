@@ -1,7 +1,7 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { retryAfterSeconds } from '../job/pacing.ts'
-import type { StatusEntry } from '../status/read-status.ts'
 import { brokenRule } from './problem.ts'
 
 /** The headers of a submission's answer, as the OpenAPI document has them. */

@@ -3,9 +3,9 @@ import type { Logger } from 'pino'
 import type { Metrics } from '../metrics.ts'
 
 /** Counts and logs one answer, by its status code. */
-export type Account = (request: FastifyRequest, status: number) => void
+export type LogResponse = (request: FastifyRequest, status: number) => void
 
-export type AccountNeeds = {
+export type AccessLogNeeds = {
   metrics: Metrics
   log: Logger
   /** ms of a clock that only goes forward. */
@@ -15,8 +15,8 @@ export type AccountNeeds = {
 
 type JobParams = { jobId?: string, taskId?: string }
 
-const levelOf = ({ method, isToldOnce }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
-  if (isToldOnce) return 'debug'
+const levelOf = ({ method, isLogThrottled }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
+  if (isLogThrottled) return 'debug'
   if (status >= 500) return 'error'
   return (method === 'GET' || method === 'HEAD') && status < 400 ? 'debug' : 'info'
 }
@@ -24,7 +24,7 @@ const levelOf = ({ method, isToldOnce }: FastifyRequest, status: number): 'error
 /** The log of one request, every line with the request's id. */
 export const logOf = (log: Logger, { id }: FastifyRequest): FastifyBaseLogger => log.child({ reqId: id })
 
-export const createAccount = ({ metrics, log, monotonicNow }: AccountNeeds): Account => (request, status) => {
+export const createLogResponse = ({ metrics, log, monotonicNow }: AccessLogNeeds): LogResponse => (request, status) => {
   const { method } = request
   const route = request.routeOptions.url ?? 'none'
   const ms = monotonicNow() - request.receivedAt
@@ -40,24 +40,24 @@ export const createAccount = ({ metrics, log, monotonicNow }: AccountNeeds): Acc
  * seventh of a poll; so routes get theirs here, but for those that account for themselves: these answer in one go, and
  * hardly ever have anything to log.
  */
-export const registerAccounts = (app: FastifyInstance, account: Account, { log, monotonicNow, isDraining }: AccountNeeds): void => {
+export const registerAccessLog = (app: FastifyInstance, logResponse: LogResponse, { log, monotonicNow, isDraining }: AccessLogNeeds): void => {
   app.decorateRequest('receivedAt', 0)
   app.decorateRequest('isToldOnce', false)
   app.addHook('onRequest', (request, reply, done) => {
     request.receivedAt = monotonicNow()
-    if (request.routeOptions.config.accountsForItself !== true) reply.log = request.log = logOf(log, request)
+    if (request.routeOptions.config.logsItself !== true) reply.log = request.log = logOf(log, request)
     done()
   })
   app.addHook('onSend', (request, reply, payload, done) => {
     // A keep-alive connection would hold a closing server open for more than a minute.
     if (isDraining()) reply.header('connection', 'close')
-    if (request.is404 || request.routeOptions.config.accountsForItself === true) account(request, reply.statusCode)
+    if (request.is404 || request.routeOptions.config.logsItself === true) logResponse(request, reply.statusCode)
     done(null, payload)
   })
   app.addHook('onRoute', route => {
-    if (route.config?.accountsForItself !== true) {
+    if (route.config?.logsItself !== true) {
       route.onResponse = (request, reply, done) => {
-        account(request, reply.statusCode)
+        logResponse(request, reply.statusCode)
         done()
       }
     }

@@ -5,7 +5,7 @@ import { errors as joseErrors } from 'jose'
 import type { TokenKey } from '../config.ts'
 import { ServiceFailure } from '../errors.ts'
 import { readBearerToken } from './bearer-token.ts'
-import { createKeySet, type KeyHeader, type KeySetNeeds } from './key-set.ts'
+import { createJwks, type KeyHeader, type JwksNeeds } from './key-set.ts'
 import { createTokenMemory } from './token-memory.ts'
 
 /** What a token can open. */
@@ -54,8 +54,8 @@ const requireStrong = (key: KeyObject): KeyObject => {
   return key
 }
 
-const createKeyFetcher = (needs: KeySetNeeds) => {
-  const findKey = createKeySet(needs)
+const createKeyFetcher = (needs: JwksNeeds) => {
+  const findKey = createJwks(needs)
   return async (_request: FastifyRequest, token: object): Promise<string> => {
     const { header } = token as { header: KeyHeader }
     try {
@@ -67,7 +67,7 @@ const createKeyFetcher = (needs: KeySetNeeds) => {
   }
 }
 
-const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, needs: Omit<KeySetNeeds, 'url'>): FastifyJWTOptions => {
+const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, needs: Omit<JwksNeeds, 'url'>): FastifyJWTOptions => {
   const claims = {
     extractToken: ({ headers: { authorization } }: FastifyRequest) => readBearerToken(authorization),
     // An allowed issuer or audience alone would let a token without the claim pass.
@@ -107,7 +107,7 @@ const toPrincipal = (payload: unknown): Principal => {
 /** Finds out who asks. */
 export type Authentication = {
   /** Whoever sent this very header before, while that still counts. */
-  remembered: (request: FastifyRequest) => Principal | undefined
+  cached: (request: FastifyRequest) => Principal | undefined
   /** Throws UNAUTHORIZED for anything but one valid token, STORE_UNAVAILABLE when its key cannot be had. */
   verify: (request: FastifyRequest) => Promise<Principal>
 }
@@ -124,7 +124,7 @@ export const registerAuth = async (app: FastifyInstance, settings: TokenSettings
   const memory = createTokenMemory<Principal>({ now, keptMsMax: settings.tokenKey.kind === 'jwks' ? rememberedMsOfSets : Infinity })
   await app.register(fastifyJwt, toJwtOptions(settings, { now, onChange: memory.clear }))
   return {
-    remembered: ({ headers: { authorization } }) => authorization === undefined ? undefined : memory.find(authorization),
+    cached: ({ headers: { authorization } }) => authorization === undefined ? undefined : memory.find(authorization),
     verify: async request => {
       let payload: { exp: number }
       try {

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
-import { answerUnreadable } from './unreadable.ts'
+import { rejectMalformed } from './unreadable.ts'
 
 /*
  * How long a body may take. Node's own limit is one for every route, and an upload of a gigabyte takes longer than a
@@ -13,7 +13,7 @@ import { answerUnreadable } from './unreadable.ts'
  * answer: closing at once would reset the connection, and the answer be lost with it.
  */
 
-export type BodyLimits = {
+export type BodyTimeouts = {
   /** For a body that is read as a whole. */
   wholeMs: number
   /** Between two pieces of a streamed one. */
@@ -22,7 +22,7 @@ export type BodyLimits = {
   answeredMs: number
 }
 
-const defaults: BodyLimits = { wholeMs: 10_000, silenceMs: 30_000, answeredMs: 5000 }
+const defaults: BodyTimeouts = { wholeMs: 10_000, silenceMs: 30_000, answeredMs: 5000 }
 
 const hasBody = ({ headers }: FastifyRequest): boolean =>
   headers['transfer-encoding'] !== undefined || !['0', undefined].includes(headers['content-length'])
@@ -31,22 +31,22 @@ const isStreamed = (request: FastifyRequest): boolean => request.routeOptions.co
 
 const late = (): Error => Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
 
-const refuse = (socket: Socket, reply: FastifyReply): void => {
+const reject = (socket: Socket, reply: FastifyReply): void => {
   // Whoever is answered already would take a second answer for that of the next request.
-  if (!reply.raw.headersSent) answerUnreadable(late(), socket)
+  if (!reply.raw.headersSent) rejectMalformed(late(), socket)
   socket.destroySoon()
 }
 
-const watch = (request: FastifyRequest, reply: FastifyReply, { wholeMs, silenceMs }: BodyLimits): void => {
+const watch = (request: FastifyRequest, reply: FastifyReply, { wholeMs, silenceMs }: BodyTimeouts): void => {
   // A request whose body was given up has no socket any more.
   const { raw, raw: { socket } } = request
   let { bytesRead } = socket
-  const look = () => {
+  const checkProgress = () => {
     // Bytes that are there and not taken are waiting for us, not we for the client.
-    if (socket.bytesRead === bytesRead && raw.readableLength === 0) refuse(socket, reply)
+    if (socket.bytesRead === bytesRead && raw.readableLength === 0) reject(socket, reply)
     bytesRead = socket.bytesRead
   }
-  const timer = isStreamed(request) ? setInterval(look, silenceMs) : setTimeout(() => { refuse(socket, reply) }, wholeMs)
+  const timer = isStreamed(request) ? setInterval(checkProgress, silenceMs) : setTimeout(() => { reject(socket, reply) }, wholeMs)
   const stop = () => {
     clearTimeout(timer)
     raw.off('end', stop)
@@ -67,7 +67,7 @@ const answerThenDiscard = async function * ({ raw }: FastifyRequest, answer: Buf
 }
 
 /** Ends requests whose body does not arrive in time, with 408 on the bare connection. */
-export const registerBodyDeadlines = (app: FastifyInstance, limits: Partial<BodyLimits> = {}): void => {
+export const registerBodyTimeouts = (app: FastifyInstance, limits: Partial<BodyTimeouts> = {}): void => {
   const all = { ...defaults, ...limits }
   app.addHook('onRequest', (request, reply, done) => {
     if (hasBody(request)) watch(request, reply, all)

@@ -1,22 +1,22 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../errors.ts'
 import { type JobState, toRecordStatus } from '../job/job.ts'
-import type { StatusEntry } from '../status/read-status.ts'
-import type { CancelJob, Permits } from '../write/cancel-job.ts'
+import type { CancelJob, CanModify } from '../write/cancel-job.ts'
 import type { EraseJob } from '../write/erase-job.ts'
 import type { Principal } from './auth.ts'
-import { emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
+import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from './documented.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'
 import { brokenRule } from './problem.ts'
-import { principalOf, requireJobId, requireVisible, type Reveal, type ViewName } from './reveal.ts'
+import { principalOf, requireJobId, requireVisible, type StatusAccess, type ViewName } from './reveal.ts'
 import { sendStatus } from './send-status.ts'
 
-export type CommandRouteNeeds = { reveal: Reveal, cancelJob: CancelJob, eraseJob: EraseJob }
+export type CancelRouteNeeds = { statusAccess: StatusAccess, cancelJob: CancelJob, eraseJob: EraseJob }
 
 // A row without a tenant is for everyone to read, and for nobody but an admin to change.
-const mayChange = ({ tenant: own, allTenants }: Principal): Permits => tenant => allTenants || tenant === own
+const mayChange = ({ tenant: own, allTenants }: Principal): CanModify => tenant => allTenants || tenant === own
 
 const isEmptyObject = (text: string): boolean => {
   try {
@@ -39,12 +39,12 @@ const takeNoBody = (app: FastifyInstance): void => {
 // Of an entry that was found visible, and so is a job.
 const jobStatusOf = ({ state }: StatusEntry) => toRecordStatus(state as JobState)
 
-const createSendCancelled = ({ reveal, cancelJob }: CommandRouteNeeds) =>
+const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
   async (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string) => {
     const principal = principalOf(request)
     requireJobId(view, id)
     const { outcome, entry } = await cancelJob(id, mayChange(principal))
-    const shown = reveal.show(view, entry, principal)
+    const shown = statusAccess.toRepresentation(view, entry, principal)
     switch (outcome) {
       case 'cancelled': return sendStatus(reply, shown)
       case 'asked': return sendStatus(reply, shown, 202)
@@ -54,7 +54,7 @@ const createSendCancelled = ({ reveal, cancelJob }: CommandRouteNeeds) =>
     }
   }
 
-const createSendErased = ({ eraseJob }: CommandRouteNeeds) =>
+const createSendErased = ({ eraseJob }: CancelRouteNeeds) =>
   async (request: FastifyRequest, reply: FastifyReply, id: string) => {
     const principal = principalOf(request)
     requireJobId('v1', id)
@@ -81,8 +81,8 @@ const cancelDescription = 'A queued job is cancelled at once. Of a running one t
 type Examples = Record<'running' | 'cancelled', { summary: string, value: unknown }>
 
 const cancelAnswers = (schema: 'JobStatus' | 'TaskStatus', { running, cancelled }: Examples) => ({
-  200: jsonAnswer('Cancelled, now or earlier.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
-  202: jsonAnswer('Running, and told to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
+  200: jsonResponse('Cancelled, now or earlier.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
+  202: jsonResponse('Running, and told to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
 })
 
 const { running: runningTask, cancelled: cancelledTask } = taskStatusExamples
@@ -90,7 +90,7 @@ const { running: runningJob, cancelled: cancelledJob } = jobStatusExamples
 const stoppingTask = { ...runningTask, value: { ...runningTask.value, data: { ...runningTask.value.data, cancelRequested: true } } }
 
 /** Where jobs are cancelled and erased. */
-export const commandRoutes: FastifyPluginAsyncTypebox<CommandRouteNeeds> = (app, needs) => {
+export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, needs) => {
   takeNoBody(app)
   const sendCancelled = createSendCancelled(needs)
   const sendErased = createSendErased(needs)
@@ -105,7 +105,7 @@ export const commandRoutes: FastifyPluginAsyncTypebox<CommandRouteNeeds> = (app,
       params: Type.Object({ jobId: Type.String() }),
       response: {
         ...cancelAnswers('JobStatus', { running: runningJob, cancelled: cancelledJob }),
-        ...failures(cancelCodes, 'Problem')
+        ...failureResponses(cancelCodes, 'Problem')
       }
     }
   }, (request, reply) => sendCancelled(request, reply, 'v1', request.params.jobId))
@@ -120,7 +120,7 @@ export const commandRoutes: FastifyPluginAsyncTypebox<CommandRouteNeeds> = (app,
       params: Type.Object({ taskId: Type.String() }),
       response: {
         ...cancelAnswers('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
-        ...failures([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
+        ...failureResponses([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
       }
     }
   }, (request, reply) => sendCancelled(request, reply, 'task', request.params.taskId))
@@ -134,8 +134,8 @@ export const commandRoutes: FastifyPluginAsyncTypebox<CommandRouteNeeds> = (app,
       tags: ['Jobs'],
       params: Type.Object({ jobId: Type.String() }),
       response: {
-        204: emptyAnswer('Erased.', { 'Cache-Control': Type.String({ description: 'no-store' }) }),
-        ...failures([...commonCodes, 'JOB_ACTIVE'], 'Problem')
+        204: emptyResponse('Erased.', { 'Cache-Control': Type.String({ description: 'no-store' }) }),
+        ...failureResponses([...commonCodes, 'JOB_ACTIVE'], 'Problem')
       }
     }
   }, (request, reply) => sendErased(request, reply, request.params.jobId))

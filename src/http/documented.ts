@@ -39,7 +39,7 @@ export const conditionalHeaders = Type.Object({
 type Example = { summary: string, value: unknown }
 
 /** One documented answer with a JSON body. */
-export const jsonAnswer = (
+export const jsonResponse = (
   description: string, schema: TSchema, more: { headers?: Record<string, TSchema>, examples?: Record<string, Example> } = {}
 ) => ({
   description,
@@ -48,7 +48,7 @@ export const jsonAnswer = (
 })
 
 /** One documented answer without a body. */
-export const emptyAnswer = (description: string, answerHeaders?: Record<string, TSchema>) => ({
+export const emptyResponse = (description: string, answerHeaders?: Record<string, TSchema>) => ({
   description,
   type: 'null' as const,
   ...(answerHeaders === undefined ? {} : { headers: answerHeaders })
@@ -77,7 +77,7 @@ const withExcess = (codes: readonly FailureCode[]): readonly FailureCode[] =>
   codes.includes('UNAUTHORIZED') ? [...new Set<FailureCode>([...codes, 'RATE_LIMITED', 'OVERLOADED'])] : codes
 
 /** The documented failures of a route, grouped by status code. */
-export const failures = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const byStatus = new Map<number, FailureCode[]>()
   for (const code of withExcess(codes)) {
     const { status } = catalogue[code]

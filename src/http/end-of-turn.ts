@@ -6,7 +6,7 @@
  *
  * The work must not throw.
  */
-export const createEndOfTurn = (): ((work: () => void) => void) => {
+export const createBatchPerTick = (): ((work: () => void) => void) => {
   let gathered: (() => void)[] = []
   const flush = () => {
     const works = gathered

@@ -9,7 +9,7 @@ export type KeyHeader = { alg: string, kid?: string }
  */
 export type FindKey = (header: KeyHeader) => Promise<CryptoKey>
 
-export type KeySetNeeds = {
+export type JwksNeeds = {
   url: URL
   /** ms since 1970. */
   now: () => number
@@ -44,7 +44,7 @@ const fetchSet = async (url: URL): Promise<JSONWebKeySet> => {
  * A set of keys that is read over HTTP when a token needs it, once for all who need it at the same time. jose's own remote
  * set knows no pause after a failure and no outage: it asks again for every token, and has no keys while nobody answers.
  */
-export const createKeySet = ({ url, now, onChange }: KeySetNeeds): FindKey => {
+export const createJwks = ({ url, now, onChange }: JwksNeeds): FindKey => {
   let set = { find: createLocalJWKSet({ keys: [] }), text: '', readAt: -Infinity }
   let failure: { at: number, cause: unknown } = { at: -Infinity, cause: null }
   let reading: Promise<void> | null = null

@@ -1,13 +1,15 @@
+import type { ListPosition } from '../job/list-position.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
 import type { FailureCode } from '../errors.ts'
 import { isJobId, recordStatuses, StringEnum } from '../job/job.ts'
 import { toEpochMs } from '../job/time.ts'
-import type { ListPosition, ListStatuses } from '../status/list-jobs.ts'
-import type { ReadMany, StatusEntry } from '../status/read-status.ts'
+import type { ListStatuses } from '../status/list-jobs.ts'
+import type { ReadMany } from '../status/read-status.ts'
 import type { Principal } from './auth.ts'
-import { failures, jsonAnswer } from './documented.ts'
+import { failureResponses, jsonResponse } from './documented.ts'
 import { jobStatusExamples } from './examples.ts'
 import { brokenRule } from './problem.ts'
 import { isVisible, principalOf } from './reveal.ts'
@@ -122,11 +124,11 @@ export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs
       tags: ['Jobs'],
       querystring: Query,
       response: {
-        200: jsonAnswer('The jobs.', Type.Union([Type.Ref('JobPage'), Type.Ref('JobsById')]), {
+        200: jsonResponse('The jobs.', Type.Union([Type.Ref('JobPage'), Type.Ref('JobsById')]), {
           headers: { 'Cache-Control': Type.String({ description: 'private, no-store' }), Vary: Type.String({ description: 'Authorization, Accept' }) },
           examples
         }),
-        ...failures(failureCodes, 'Problem')
+        ...failureResponses(failureCodes, 'Problem')
       }
     }
   }, (request, reply) => {

@@ -4,10 +4,10 @@ import { Nullable, StringEnum } from '../job/job.ts'
 import { toIso } from '../job/time.ts'
 import type { Metrics } from '../metrics.ts'
 import type { PartHealth } from '../status/health.ts'
-import { failures, jsonAnswer } from './documented.ts'
+import { failureResponses, jsonResponse } from './documented.ts'
 
 // No route reads a body that is encoded, so none takes the header.
-const refused = failures(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
+const refused = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
 
 export type OperationsNeeds = {
   metrics: Metrics
@@ -46,7 +46,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Whether the process is alive',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonAnswer('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...refused }
+      response: { 200: jsonResponse('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...refused }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 
@@ -58,8 +58,8 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       tags: ['Operations'],
       security: [],
       response: {
-        200: jsonAnswer('Ready; `degraded` where the store answers without the cache.', Type.Ref('Readiness')),
-        503: jsonAnswer('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
+        200: jsonResponse('Ready; `degraded` where the store answers without the cache.', Type.Ref('Readiness')),
+        503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
         ...refused
       }
     }
@@ -67,7 +67,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
     const store = await checkStore()
     const cache = checkCache()
     const status = isDraining() ? 'draining' : !store.ok ? 'unavailable' : cache.ok ? 'ready' : 'degraded'
-    request.isToldOnce = true
+    request.isLogThrottled = true
     reply.code(status === 'ready' || status === 'degraded' ? 200 : 503)
     return reply.send({ status, store: toPart(store, 'down'), cache: toPart(cache, 'degraded') })
   })

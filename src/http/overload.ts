@@ -3,10 +3,10 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { ServiceFailure } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
-import { createNews } from '../news.ts'
+import { createLogThrottle } from '../news.ts'
 import { pathOf, toFailureAnswer } from './problem.ts'
-import { createStanding } from './standing.ts'
-import { createTurnQuota, type TurnQuota, type TurnQuotaNeeds } from './turn-quota.ts'
+import { createSustained } from './standing.ts'
+import { createAdmissionControl, type AdmissionControl, type AdmissionNeeds } from './turn-quota.ts'
 import { isAmbiguous } from './unreadable.ts'
 
 /*
@@ -20,7 +20,7 @@ const graceMs = 2000
 const writesMin = 128
 const writesMax = 384
 
-export type OverloadNeeds = TurnQuotaNeeds & {
+export type LoadSheddingNeeds = AdmissionNeeds & {
   metrics: Metrics
   log: Logger
   /** How many writes wait to be committed. */
@@ -29,34 +29,34 @@ export type OverloadNeeds = TurnQuotaNeeds & {
 
 type Queue = 'requests' | 'writes'
 
-export type Overload = TurnQuota & {
+export type LoadShedding = AdmissionControl & {
   /** To be told of each request that was refused for that. */
-  onRefused: () => void
+  onRejected: () => void
   /** Requests that were not accepted, and that the framework is to refuse. */
-  excess: WeakSet<IncomingMessage>
+  rejected: WeakSet<IncomingMessage>
   /** Whether a write that has just come is too much. */
-  refusesWrite: () => boolean
+  rejectsWrite: () => boolean
 }
 
-const createTold = ({ metrics, log, monotonicNow }: OverloadNeeds) => {
-  const isNews = createNews(monotonicNow)
+const createOverloadReport = ({ metrics, log, monotonicNow }: LoadSheddingNeeds) => {
+  const shouldLog = createLogThrottle(monotonicNow)
   return (queue: Queue): void => {
     metrics.requestsRefused.inc({ queue })
-    if (isNews(queue)) log.warn({ queue }, 'overloaded: what is too much is refused until there is less of it')
+    if (shouldLog(queue)) log.warn({ queue }, 'overloaded: what is too much is refused until there is less of it')
   }
 }
 
-export const createOverload = (needs: OverloadNeeds): Overload => {
+export const createLoadShedding = (needs: LoadSheddingNeeds): LoadShedding => {
   const { monotonicNow, writesWaiting, random } = needs
-  const tell = createTold(needs)
-  const isStanding = createStanding(monotonicNow, graceMs)
+  const tell = createOverloadReport(needs)
+  const isSustained = createSustained(monotonicNow, graceMs)
   return {
-    ...createTurnQuota(needs),
-    onRefused: () => { tell('requests') },
-    excess: new WeakSet(),
-    refusesWrite: () => {
+    ...createAdmissionControl(needs),
+    onRejected: () => { tell('requests') },
+    rejected: new WeakSet(),
+    rejectsWrite: () => {
       const waiting = writesWaiting()
-      const refuses = isStanding(waiting > writesMin) && random() * (writesMax - writesMin) < waiting - writesMin
+      const refuses = isSustained(waiting > writesMin) && random() * (writesMax - writesMin) < waiting - writesMin
       if (refuses) tell('writes')
       return refuses
     }
@@ -82,20 +82,20 @@ const isPlain = (request: IncomingMessage): boolean =>
   request.headers['content-length'] === undefined && !isAmbiguous(request)
 
 /** Refuses requests that are too much for a turn, unless they are an operator's. To be called once, before the server listens. */
-export const gateRequests = (server: Server, { admits, hold, onRefused, excess }: Overload, isDraining: () => boolean): void => {
+export const gateRequests = (server: Server, { tryAdmit, defer, onRejected, rejected }: LoadShedding, isDraining: () => boolean): void => {
   const [handle] = server.listeners('request') as RequestListener[]
   if (handle === undefined) throw new Error('there is nothing behind the gate')
   server.removeAllListeners('request')
   server.on('request', (request, response) => {
-    if (operatorPaths.includes(request.url) || admits()) return handle(request, response)
-    hold({
-      accept: () => { handle(request, response) },
-      refuse: () => {
+    if (operatorPaths.includes(request.url) || tryAdmit()) return handle(request, response)
+    defer({
+      admit: () => { handle(request, response) },
+      reject: () => {
         if (isPlain(request)) {
-          onRefused()
+          onRejected()
           return refuse(request, response, isDraining())
         }
-        excess.add(request)
+        rejected.add(request)
         handle(request, response)
       }
     })
@@ -103,13 +103,13 @@ export const gateRequests = (server: Server, { admits, hold, onRefused, excess }
 }
 
 /** Refuses what was not accepted, and writes while too many wait; to be registered behind what tells who asks. */
-export const registerOverload = (app: FastifyInstance, { refusesWrite, onRefused, excess }: Overload): void => {
+export const registerLoadShedding = (app: FastifyInstance, { rejectsWrite, onRejected, rejected }: LoadShedding): void => {
   app.addHook('onRequest', ({ raw, method, routeOptions: { config } }, _reply, done) => {
-    if (excess.has(raw)) {
-      onRefused()
+    if (rejected.has(raw)) {
+      onRejected()
       return done(tooMuch)
     }
     const isWrite = method !== 'GET' && method !== 'HEAD' && config.writesNothing !== true
-    done(isWrite && refusesWrite() ? tooMuch : undefined)
+    done(isWrite && rejectsWrite() ? tooMuch : undefined)
   })
 }

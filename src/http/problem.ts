@@ -29,11 +29,11 @@ export const pathOf = (url: string): string =>
 const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
 /** How many broken rules of one request are told of. */
-export const violationsToldMax = 20
+export const violationsReportedMax = 20
 
 const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
   const violations = error.validation as Violation[]
-  return violations.slice(0, violationsToldMax).map(violation => toFieldError(violation, error.validationContext ?? 'body'))
+  return violations.slice(0, violationsReportedMax).map(violation => toFieldError(violation, error.validationContext ?? 'body'))
 }
 
 /** What Ajv says of one broken rule. */

@@ -1,8 +1,9 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import type { FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../errors.ts'
 import { isJobId } from '../job/job.ts'
 import { toIso } from '../job/time.ts'
-import type { ReadStatus, StatusEntry } from '../status/read-status.ts'
+import type { ReadStatus } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth.ts'
 import { type IfNoneMatch, parseIfNoneMatch, toETag, toFloor } from './conditional.ts'
 
@@ -34,21 +35,21 @@ export const requireJobId = (view: ViewName, id: string): void => {
 }
 
 /** An entry with something to show, in one view: its ETag and its links. */
-export type Shown = Readonly<{ view: ViewName, entry: StatusEntry, eTag: string, link: string }>
+export type Representation = Readonly<{ view: ViewName, entry: StatusEntry, eTag: string, link: string }>
 
 /** What is shown, and what the client has of it. */
-export type Revealed = { shown: Shown, condition: IfNoneMatch | undefined }
+export type VisibleStatus = { representation: Representation, condition: IfNoneMatch | undefined }
 
-export type RevealNeeds = { readStatus: ReadStatus, incarnation: string, representation: number, publicUrl: string | null }
+export type StatusAccessNeeds = { readStatus: ReadStatus, incarnation: string, representation: number, publicUrl: string | null }
 
 /**
  * What one who may see a job is shown of it. Throws JOB_NOT_FOUND, INVALID_TASK_ID, JOB_EXPIRED, STORE_UNAVAILABLE, and
  * INTERNAL for a record that breaks BR-001. The tenant is compared before anything is revealed.
  */
-export type Reveal = {
-  read: (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => Revealed | Promise<Revealed>
+export type StatusAccess = {
+  readVisible: (view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined) => VisibleStatus | Promise<VisibleStatus>
   /** Of an entry that is at hand, exposed already. */
-  show: (view: ViewName, entry: StatusEntry, principal: Principal) => Shown
+  toRepresentation: (view: ViewName, entry: StatusEntry, principal: Principal) => Representation
 }
 
 const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel }: StatusEntry): string => {
@@ -58,29 +59,29 @@ const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel }: S
   return links.join(', ')
 }
 
-export const createReveal = ({ readStatus, incarnation, representation, publicUrl }: RevealNeeds): Reveal => {
+export const createStatusAccess = ({ readStatus, incarnation, representation: number, publicUrl }: StatusAccessNeeds): StatusAccess => {
   // An entry is one of many answers: what follows from it alone is made once.
-  const shownOf = { v1: new WeakMap<StatusEntry, Shown>(), task: new WeakMap<StatusEntry, Shown>() }
+  const representations = { v1: new WeakMap<StatusEntry, Representation>(), task: new WeakMap<StatusEntry, Representation>() }
 
-  const toShown = (view: ViewName, entry: StatusEntry): Shown => {
-    const known = shownOf[view].get(entry)
+  const makeRepresentation = (view: ViewName, entry: StatusEntry): Representation => {
+    const known = representations[view].get(entry)
     if (known !== undefined) return known
-    const eTag = toETag(incarnation, entry.version, representation)
-    const shown = Object.freeze({ view, entry, eTag, link: toLink(publicUrl ?? '', view, entry) })
-    shownOf[view].set(entry, shown)
-    return shown
+    const eTag = toETag(incarnation, entry.version, number)
+    const made = Object.freeze({ view, entry, eTag, link: toLink(publicUrl ?? '', view, entry) })
+    representations[view].set(entry, made)
+    return made
   }
 
-  const show = (view: ViewName, entry: StatusEntry, principal: Principal): Shown => toShown(view, requireVisible(entry, principal))
+  const toRepresentation = (view: ViewName, entry: StatusEntry, principal: Principal): Representation => makeRepresentation(view, requireVisible(entry, principal))
 
   return {
-    show,
-    read: (view, id, principal, ifNoneMatch) => {
+    toRepresentation,
+    readVisible: (view, id, principal, ifNoneMatch) => {
       requireJobId(view, id)
       const condition = parseIfNoneMatch(ifNoneMatch)
       const found = readStatus(id, toFloor(condition, incarnation))
-      if (found instanceof Promise) return found.then(entry => ({ shown: show(view, entry, principal), condition }))
-      return { shown: show(view, found, principal), condition }
+      if (found instanceof Promise) return found.then(entry => ({ representation: toRepresentation(view, entry, principal), condition }))
+      return { representation: toRepresentation(view, found, principal), condition }
     }
   }
 }

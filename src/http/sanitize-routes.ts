@@ -7,7 +7,7 @@ import { StringEnum } from '../job/job.ts'
 import type { StoreInput } from '../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted.ts'
-import { failures, jsonAnswer } from './documented.ts'
+import { failureResponses, jsonResponse } from './documented.ts'
 import { brokenRule } from './problem.ts'
 import { cancelPath, principalOf, requireVisible, resultPath, statusPath } from './reveal.ts'
 import { piecesOf, requireUtf8, takeRawBodies } from './validation.ts'
@@ -71,10 +71,10 @@ const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sa
       tags: ['Sanitize'],
       body: Type.Unsafe<Content>(contentSchema),
       response: {
-        200: jsonAnswer('The sanitized content, and what was taken out of it.', SanitizedAnswer, {
+        200: jsonResponse('The sanitized content, and what was taken out of it.', SanitizedAnswer, {
           headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }
         }),
-        ...failures([...commonCodes, 'OVERLOADED'], 'TaskError')
+        ...failureResponses([...commonCodes, 'OVERLOADED'], 'TaskError')
       }
     }
   }, async (request, reply) => {
@@ -138,8 +138,8 @@ const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs
       querystring: Query,
       body: { content: { 'application/json': { schema: contentSchema }, ...Object.fromEntries(rawTypes.map(type => [type, rawBody])) } },
       response: {
-        202: jsonAnswer('Accepted; where to ask, and where the result will be.', AcceptedTask, { headers: acceptedHeaders }),
-        ...failures([...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE'], 'TaskError')
+        202: jsonResponse('Accepted; where to ask, and where the result will be.', AcceptedTask, { headers: acceptedHeaders }),
+        ...failureResponses([...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE'], 'TaskError')
       }
     }
   }, async (request, reply) => {

@@ -1,8 +1,8 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import type { FastifyReply } from 'fastify'
 import { retryAfterSeconds } from '../job/pacing.ts'
-import type { StatusEntry } from '../status/read-status.ts'
 import { matches } from './conditional.ts'
-import type { Revealed, Shown } from './reveal.ts'
+import type { VisibleStatus, Representation } from './reveal.ts'
 
 type Fields = readonly (readonly [name: string, value: string])[]
 
@@ -15,7 +15,7 @@ const toStateFields = ({ state, percent, pollAfterMs }: StatusEntry): Fields => 
     : [['retry-after', String(retryAfterSeconds(pollAfterMs))], ['retry-after-ms', String(pollAfterMs)]] as const
 ]
 
-const toFields = ({ entry, eTag, link }: Shown): Fields => [
+const toFields = ({ entry, eTag, link }: Representation): Fields => [
   ['etag', eTag],
   ['cache-control', 'private, no-cache'],
   ['vary', 'Authorization, Accept'],
@@ -25,7 +25,7 @@ const toFields = ({ entry, eTag, link }: Shown): Fields => [
 
 const contentType = 'application/json; charset=utf-8'
 
-const bodyOf = ({ view, entry }: Shown): string => view === 'v1' ? entry.v1Body : entry.taskBody
+const bodyOf = ({ view, entry }: Representation): string => view === 'v1' ? entry.v1Body : entry.taskBody
 
 const setFields = (reply: FastifyReply, fields: Fields): FastifyReply => {
   for (const [name, value] of fields) reply.header(name, value)
@@ -36,15 +36,15 @@ const setFields = (reply: FastifyReply, fields: Fields): FastifyReply => {
 export const setStateHeaders = (reply: FastifyReply, entry: StatusEntry): FastifyReply => setFields(reply, toStateFields(entry))
 
 /** Answers a command with the status that came of it. */
-export const sendStatus = (reply: FastifyReply, shown: Shown, code: 200 | 202 = 200): FastifyReply =>
+export const sendStatus = (reply: FastifyReply, shown: Representation, code: 200 | 202 = 200): FastifyReply =>
   setFields(reply, toFields(shown)).code(code).type(contentType).send(bodyOf(shown))
 
 /** All of an answer but its body, as Node takes it: names and values in turns. */
 type ReadyMade = { ok: string[], notModified: string[] }
 
-const readyMade = new WeakMap<Shown, ReadyMade>()
+const readyMade = new WeakMap<Representation, ReadyMade>()
 
-const toReadyMade = (shown: Shown): ReadyMade => {
+const toReadyMade = (shown: Representation): ReadyMade => {
   const known = readyMade.get(shown)
   if (known !== undefined) return known
   const notModified = toFields(shown).flat()
@@ -58,12 +58,12 @@ const toReadyMade = (shown: Shown): ReadyMade => {
  * Answers a poll: 304 where the client has this very version, else the ready-made body. Past Fastify, which has nothing
  * to add: setting nine headers one by one costs a seventh of such an answer. Returns the status code.
  */
-export const answerPoll = (reply: FastifyReply, { shown, condition }: Revealed): 200 | 304 => {
-  const { ok, notModified } = toReadyMade(shown)
-  const status = matches(condition, shown.eTag) ? 304 : 200
+export const answerPoll = (reply: FastifyReply, { representation, condition }: VisibleStatus): 200 | 304 => {
+  const { ok, notModified } = toReadyMade(representation)
+  const status = matches(condition, representation.eTag) ? 304 : 200
   const response = reply.raw.writeHead(status, status === 304 ? notModified : ok)
   // Not before the headers are taken: what throws until here is still Fastify's to answer.
   reply.hijack()
-  response.end(status === 304 ? undefined : bodyOf(shown))
+  response.end(status === 304 ? undefined : bodyOf(representation))
   return status
 }

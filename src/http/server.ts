@@ -2,14 +2,14 @@ import { randomBytes } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, LogController, type RawRequestDefaultExpression } from 'fastify'
 import { type FailureCode, reasonOf, ServiceFailure } from '../errors.ts'
-import { type AccountNeeds, createAccount, logOf, registerAccounts } from './accounts.ts'
+import { type AccessLogNeeds, createLogResponse, logOf, registerAccessLog } from './accounts.ts'
 import { type Authentication, type Principal, registerAuth, requireScope, type Scope, type TokenSettings } from './auth.ts'
-import { commandRoutes, type CommandRouteNeeds } from './command-routes.ts'
+import { cancelRoutes, type CancelRouteNeeds } from './command-routes.ts'
 import { listRoutes, type ListRouteNeeds } from './list-routes.ts'
 import { registerOpenApi } from './openapi.ts'
 import { operationsRoutes, type OperationsNeeds } from './operations-routes.ts'
-import { createNews } from '../news.ts'
-import { createOverload, gateRequests, type OverloadNeeds, registerOverload } from './overload.ts'
+import { createLogThrottle } from '../news.ts'
+import { createLoadShedding, gateRequests, type LoadSheddingNeeds, registerLoadShedding } from './overload.ts'
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './sanitize-routes.ts'
@@ -17,8 +17,8 @@ import { namedSchemas } from './schemas.ts'
 import { statusRoutes, type StatusRouteNeeds } from './status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './submit-routes.ts'
 import { createRateLimit, type RateLimit } from './rate-limit.ts'
-import { answerUnreadable, registerUnambiguous } from './unreadable.ts'
-import { registerBodyDeadlines } from './body-deadlines.ts'
+import { rejectMalformed, rejectAmbiguous } from './unreadable.ts'
+import { registerBodyTimeouts } from './body-deadlines.ts'
 import { createValidatorCompiler, registerBodyParsers } from './validation.ts'
 import { workerRoutes, type WorkerRouteNeeds } from './workers/worker-routes.ts'
 
@@ -28,8 +28,8 @@ declare module 'fastify' {
     public?: boolean
     /** What the token must open. */
     scope?: Scope
-    /** Answers in one go and tells `account` of it; failures are accounted for in any case. */
-    accountsForItself?: boolean
+    /** Answers in one go and logs it itself; failures are logged in any case. */
+    logsItself?: boolean
     /** The body is taken as it comes, however long that takes: a Readable, see `takeRawBodies`. */
     isStreamed?: boolean
     /** Though its method says so. */
@@ -40,7 +40,7 @@ declare module 'fastify' {
     /** ms of a clock that only goes forward. */
     receivedAt: number
     /** It tells of what many requests meet: the log has that once, not with each of them. */
-    isToldOnce: boolean
+    isLogThrottled: boolean
   }
 }
 
@@ -51,9 +51,9 @@ const paramLengthMax = 64 * 1024
 
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
-type RouteNeeds = Omit<StatusRouteNeeds, 'account'> & ResultRouteNeeds & SubmitRouteNeeds & CommandRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
+type RouteNeeds = Omit<StatusRouteNeeds, 'logResponse'> & ResultRouteNeeds & SubmitRouteNeeds & CancelRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
 
-export type ServerNeeds = RouteNeeds & OperationsNeeds & AccountNeeds & OverloadNeeds & {
+export type ServerNeeds = RouteNeeds & OperationsNeeds & AccessLogNeeds & LoadSheddingNeeds & {
   bodyBytesMax: number
   tokens: TokenSettings
   /** Of one subject; null: as many as it likes. */
@@ -93,14 +93,14 @@ const createFastify = ({ bodyBytesMax }: ServerNeeds): FastifyInstance => fastif
   return503OnClosing: false,
   forceCloseConnections: 'idle',
   routerOptions: { maxParamLength: paramLengthMax },
-  clientErrorHandler: answerUnreadable,
+  clientErrorHandler: rejectMalformed,
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
 
 const nothingHere = () => new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')
 
 // With callbacks: a poll whose token is known waits for nothing here, not even for a microtask.
-const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentication, rateLimit: RateLimit | null): void => {
+const registerAccess = (app: FastifyInstance, { cached, verify }: Authentication, rateLimit: RateLimit | null): void => {
   const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {
     request.principal = principal
     const { scope } = request.routeOptions.config
@@ -118,7 +118,7 @@ const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentica
     // Nothing under /api is revealed without a token, not even which routes there are.
     const isPublic = request.is404 ? !pathOf(request.originalUrl).startsWith('/api/') : config.public === true || url.startsWith('/docs')
     if (isPublic) return done()
-    const principal = remembered(request)
+    const principal = cached(request)
     if (principal !== undefined) return admit(request, principal, done)
     verify(request).then(principal => { admit(request, principal, done) }, done)
   })
@@ -134,16 +134,16 @@ const registerAccess = (app: FastifyInstance, { remembered, verify }: Authentica
 const sharedCodes: readonly FailureCode[] = ['RATE_LIMITED', 'OVERLOADED', 'STORE_UNAVAILABLE']
 
 const registerFailures = (app: FastifyInstance, { log, monotonicNow }: ServerNeeds): void => {
-  const isNews = createNews(monotonicNow)
-  const tellUnavailable = ({ message, cause }: ServiceFailure) => {
-    if (isNews(`${message} ${reasonOf(cause)}`)) log.warn({ err: cause }, message)
+  const shouldLog = createLogThrottle(monotonicNow)
+  const logUnavailable = ({ message, cause }: ServiceFailure) => {
+    if (shouldLog(`${message} ${reasonOf(cause)}`)) log.warn({ err: cause }, message)
   }
   app.setErrorHandler((error, request, reply) => {
     const failure = toServiceFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
-    request.isToldOnce = sharedCodes.includes(failure.code)
+    request.isLogThrottled = sharedCodes.includes(failure.code)
     // What fails because the client has left is no failure of ours.
     if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
-    if (failure.code === 'STORE_UNAVAILABLE') tellUnavailable(failure)
+    if (failure.code === 'STORE_UNAVAILABLE') logUnavailable(failure)
     // The client is told nothing that helps to guess; the operator is told why.
     if (failure.code === 'UNAUTHORIZED') logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
     return sendFailure(request, reply, failure)
@@ -161,26 +161,26 @@ const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): Ra
 
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
-  const overload = createOverload(needs)
+  const overload = createLoadShedding(needs)
   const app = createFastify(needs)
   gateRequests(app.server, overload, needs.isDraining)
   app.log = needs.log
-  registerUnambiguous(app)
-  const account = createAccount(needs)
-  registerAccounts(app, account, needs)
+  rejectAmbiguous(app)
+  const logResponse = createLogResponse(needs)
+  registerAccessLog(app, logResponse, needs)
   app.setValidatorCompiler(createValidatorCompiler())
   registerBodyParsers(app)
-  registerBodyDeadlines(app)
+  registerBodyTimeouts(app)
   registerFailures(app, needs)
   registerAccess(app, await registerAuth(app, needs.tokens, needs.now), toRateLimit(needs))
-  registerOverload(app, overload)
+  registerLoadShedding(app, overload)
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
-  await typed.register(statusRoutes, { ...needs, account })
+  await typed.register(statusRoutes, { ...needs, logResponse })
   await typed.register(resultRoutes, needs)
   await typed.register(submitRoutes, needs)
-  await typed.register(commandRoutes, needs)
+  await typed.register(cancelRoutes, needs)
   await typed.register(listRoutes, needs)
   await typed.register(sanitizeRoutes, needs)
   await typed.register(workerRoutes, needs)

@@ -2,34 +2,34 @@ import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../errors.ts'
-import { conditionalHeaders, emptyAnswer, failures, jsonAnswer, statusHeaders } from './documented.ts'
+import { conditionalHeaders, emptyResponse, failureResponses, jsonResponse, statusHeaders } from './documented.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'
-import type { Account } from './accounts.ts'
-import { createEndOfTurn } from './end-of-turn.ts'
-import { principalOf, type Reveal, type Revealed, type ViewName } from './reveal.ts'
+import type { LogResponse } from './accounts.ts'
+import { createBatchPerTick } from './end-of-turn.ts'
+import { principalOf, type StatusAccess, type VisibleStatus, type ViewName } from './reveal.ts'
 import { answerPoll } from './send-status.ts'
 
 const failureCodes: readonly FailureCode[] =
   ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
-const notModified = emptyAnswer('The client has this version already.', statusHeaders)
+const notModified = emptyResponse('The client has this version already.', statusHeaders)
 
 /** `account` is told of every answer; `isDraining`: connections are to be closed. */
-export type StatusRouteNeeds = { reveal: Reveal, account: Account, isDraining: () => boolean }
+export type StatusRouteNeeds = { statusAccess: StatusAccess, logResponse: LogResponse, isDraining: () => boolean }
 
 /** What the service is for: how a job is doing, in both views. */
-export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, { reveal, account, isDraining }) => {
-  const atEndOfTurn = createEndOfTurn()
+export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, { statusAccess, logResponse, isDraining }) => {
+  const atEndOfTurn = createBatchPerTick()
 
-  const answer = (request: FastifyRequest, reply: FastifyReply, revealed: Revealed): void => {
+  const answer = (request: FastifyRequest, reply: FastifyReply, revealed: VisibleStatus): void => {
     if (isDraining()) reply.raw.shouldKeepAlive = false
-    account(request, answerPoll(reply, revealed))
+    logResponse(request, answerPoll(reply, revealed))
   }
 
   const poll = (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string): void => {
     atEndOfTurn(() => {
       try {
-        const revealed = reveal.read(view, id, principalOf(request), request.headers['if-none-match'])
+        const revealed = statusAccess.readVisible(view, id, principalOf(request), request.headers['if-none-match'])
         if (!(revealed instanceof Promise)) return answer(request, reply, revealed)
         revealed.then(revealed => { answer(request, reply, revealed) }).catch((error: unknown) => { reply.send(error) })
       } catch (error) {
@@ -39,7 +39,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, {
   }
 
   app.get('/api/v1/jobs/:jobId', {
-    config: { scope: 'jobs:read', accountsForItself: true },
+    config: { scope: 'jobs:read', logsItself: true },
     schema: {
       operationId: 'getJobStatus',
       summary: 'How a job is doing',
@@ -48,9 +48,9 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, {
       params: Type.Object({ jobId: Type.String({ description: 'The id that the submission returned, or that another engine wrote.' }) }),
       headers: conditionalHeaders,
       response: {
-        200: jsonAnswer('The job as it is.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples }),
+        200: jsonResponse('The job as it is.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples }),
         304: notModified,
-        ...failures(failureCodes, 'Problem')
+        ...failureResponses(failureCodes, 'Problem')
       }
     }
   }, (request, reply) => {
@@ -58,7 +58,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, {
   })
 
   app.get('/api/jobs/:taskId/status', {
-    config: { scope: 'jobs:read', accountsForItself: true },
+    config: { scope: 'jobs:read', logsItself: true },
     schema: {
       operationId: 'getTaskStatus',
       summary: 'How a task is doing',
@@ -67,9 +67,9 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, {
       params: Type.Object({ taskId: Type.String({ description: 'The jobId.' }) }),
       headers: conditionalHeaders,
       response: {
-        200: jsonAnswer('The task as it is.', Type.Ref('TaskStatus'), { headers: statusHeaders, examples: taskStatusExamples }),
+        200: jsonResponse('The task as it is.', Type.Ref('TaskStatus'), { headers: statusHeaders, examples: taskStatusExamples }),
         304: notModified,
-        ...failures([...failureCodes, 'INVALID_TASK_ID'], 'TaskError')
+        ...failureResponses([...failureCodes, 'INVALID_TASK_ID'], 'TaskError')
       }
     }
   }, (request, reply) => {

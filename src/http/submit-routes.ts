@@ -6,7 +6,7 @@ import type { SubmitJob } from '../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted.ts'
 import { principalOf, requireVisible, statusPath } from './reveal.ts'
 import { type Principal, requireScope, type Scope } from './auth.ts'
-import { failures, jsonAnswer } from './documented.ts'
+import { failureResponses, jsonResponse } from './documented.ts'
 import { jobStatusExamples } from './examples.ts'
 import { toFieldError, validationFailure, type Violation } from './problem.ts'
 import { JobStatus } from './schemas.ts'
@@ -103,10 +103,10 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
         }
       }),
       response: {
-        202: jsonAnswer('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
+        202: jsonResponse('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
           headers: acceptedHeaders, examples: { accepted: submittedExample }
         }),
-        ...failures(failureCodes, 'Problem')
+        ...failureResponses(failureCodes, 'Problem')
       }
     }
   }, async (request, reply) => {

@@ -1,4 +1,4 @@
-import { createStanding } from './standing.ts'
+import { createSustained } from './standing.ts'
 
 /*
  * What is admitted in a turn of the event loop is paid for until the end of the next one, so each turn may admit as many
@@ -19,7 +19,7 @@ const cheapMs = 0.1
 // So many are no limit.
 const admittedMax = 100_000
 
-export type TurnQuotaNeeds = {
+export type AdmissionNeeds = {
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
   /** ms of work that this thread has done so far. */
@@ -29,13 +29,13 @@ export type TurnQuotaNeeds = {
 }
 
 /** What to do with something that was asked for, whichever it comes to; both must not throw. */
-export type Offer = { accept: () => void, refuse: () => void }
+export type PendingRequest = { admit: () => void, reject: () => void }
 
-export type TurnQuota = {
+export type AdmissionControl = {
   /** Whether what has just come can be done at once, as nearly always; then it is to be done. */
-  admits: () => boolean
+  tryAdmit: () => boolean
   /** Decides at the end of the turn. */
-  hold: (offer: Offer) => void
+  defer: (offer: PendingRequest) => void
 }
 
 // Any of them, not the first: those who were answered first are back first, and the others would never have their turn.
@@ -49,21 +49,21 @@ const drawFirst = <Value>(values: Value[], count: number, random: () => number):
 }
 
 /** Accepts so many of these, and refuses the others; how many ms of work refusing took. */
-const settle = (offers: Offer[], accepted: number, { busyMs, random }: TurnQuotaNeeds): number => {
+const settle = (offers: PendingRequest[], accepted: number, { busyMs, random }: AdmissionNeeds): number => {
   drawFirst(offers, accepted, random)
-  for (const { accept } of offers.slice(0, accepted)) accept()
+  for (const { admit } of offers.slice(0, accepted)) admit()
   if (offers.length === accepted) return 0
   const before = busyMs()
-  for (const { refuse } of offers.slice(accepted)) refuse()
+  for (const { reject } of offers.slice(accepted)) reject()
   return aroundRefusal * (busyMs() - before)
 }
 
 /** Bounds what is done in a turn, once turns have been too long for a while. */
-export const createTurnQuota = (needs: TurnQuotaNeeds): TurnQuota => {
+export const createAdmissionControl = (needs: AdmissionNeeds): AdmissionControl => {
   const { monotonicNow: now, busyMs } = needs
-  const isStanding = createStanding(now, graceMs)
+  const isSustained = createSustained(now, graceMs)
   let quota = Infinity
-  let held: Offer[] = []
+  let held: PendingRequest[] = []
   // Since these, everything counts: what was accepted at the end of a turn does part of its work later.
   let [admitted, refusalsMs, busyBefore] = [0, 0, 0]
   let state: 'resting' | 'between turns' | 'in a turn' = 'resting'
@@ -74,7 +74,7 @@ export const createTurnQuota = (needs: TurnQuotaNeeds): TurnQuota => {
     if (admitted === 0) return quota
     const costMs = busyMs() - busyBefore
     const workMs = Math.max(1, costMs - refusalsMs)
-    if (isStanding(costMs > turnMsMax / 2, costMs)) {
+    if (isSustained(costMs > turnMsMax / 2, costMs)) {
       return workMs < admitted * cheapMs ? Infinity : Math.max(admittedMin, Math.min(admitted * turnMsMax / workMs, quota * growth))
     }
     // What was too much is let in again step by step.
@@ -96,7 +96,7 @@ export const createTurnQuota = (needs: TurnQuotaNeeds): TurnQuota => {
     if (state === 'in a turn') return
     state = 'resting'
     restingSince = now()
-    isStanding(false)
+    isSustained(false)
   }
   const beginTurn = () => {
     if (state === 'resting') {
@@ -107,12 +107,12 @@ export const createTurnQuota = (needs: TurnQuotaNeeds): TurnQuota => {
     setImmediate(endTurn)
   }
   return {
-    admits: () => {
+    tryAdmit: () => {
       if (state !== 'in a turn') beginTurn()
       if (quota < Infinity) return false
       admitted++
       return true
     },
-    hold: offer => { held.push(offer) }
+    defer: offer => { held.push(offer) }
   }
 }

@@ -29,7 +29,7 @@ const answerUnderWay = (socket: Socket): ServerResponse | undefined => {
 }
 
 /** Answers what could not be read as a request, in the shape of every other failure, and closes the connection. */
-export const answerUnreadable = (error: Error & { code?: string }, socket: Socket): void => {
+export const rejectMalformed = (error: Error & { code?: string }, socket: Socket): void => {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
@@ -70,12 +70,12 @@ export const isAmbiguous = ({ headers, httpVersion, rawHeaders }: IncomingMessag
 }
 
 /** Refuses requests that readers take differently, and does nothing that stands behind a refused one on its connection. */
-export const registerUnambiguous = (app: FastifyInstance): void => {
+export const rejectAmbiguous = (app: FastifyInstance): void => {
   app.addHook('onRequest', (request, reply, done) => {
     const { socket } = request.raw
     const isRefused = !socket.writable
     if (!isRefused && !isAmbiguous(request.raw)) return done()
     reply.hijack()
-    if (!isRefused) answerUnreadable(new Error('the request is ambiguous'), socket)
+    if (!isRefused) rejectMalformed(new Error('the request is ambiguous'), socket)
   })
 }

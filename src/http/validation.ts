@@ -5,7 +5,7 @@ import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fas
 import type { TSchema } from '@sinclair/typebox'
 import { ServiceFailure } from '../errors.ts'
 import { findJsonFlaw, jsonDepthMax, type JsonFlaw } from '../job/json-flaw.ts'
-import { brokenRule, type Violation, violationsToldMax } from './problem.ts'
+import { brokenRule, type Violation, violationsReportedMax } from './problem.ts'
 
 const options = { allErrors: true, useDefaults: true, removeAdditional: false, strict: false, discriminator: true } as const
 
@@ -19,7 +19,7 @@ const createAjv = (coerceTypes: boolean): Ajv => {
 /** Compiles the check of a schema, without coercion; the check returns what is broken. */
 export const createCheck = (schema: TSchema): ((value: unknown) => Violation[]) => {
   const check: ValidateFunction = createAjv(false).compile(schema)
-  return value => check(value) ? [] : (check.errors ?? []).slice(0, violationsToldMax)
+  return value => check(value) ? [] : (check.errors ?? []).slice(0, violationsReportedMax)
 }
 
 /** Bodies are taken as they are: with coercion null would become 0, and [5] would become 5. Paths and queries are text. */

@@ -1,8 +1,8 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { crc32 } from 'node:zlib'
 import { isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
 import { pollAfterMs } from '../job/pacing.ts'
 import { toIso } from '../job/time.ts'
-import type { StatusEntry } from '../status/read-status.ts'
 import { JobStatus, TaskData } from './schemas.ts'
 import { createCheck } from './validation.ts'
 

@@ -1,7 +1,7 @@
 import { ProcessorError } from './processor.ts'
 
 /** How work in a thread ended. An error loses its class between threads, so that a failure travels as a value. */
-export type Outcome<Output> =
+export type ThreadResult<Output> =
   { kind: 'succeeded', output: Output } |
   { kind: 'failed', code: string, message: string, retryable: boolean, details?: unknown } |
   { kind: 'crashed', frames: string }
@@ -15,7 +15,7 @@ const toFrames = (error: unknown): string => {
 }
 
 /** Does the work, in the thread. Never rejects. */
-export const toOutcome = async <Output> (work: () => Output | Promise<Output>): Promise<Outcome<Output>> => {
+export const toThreadResult = async <Output> (work: () => Output | Promise<Output>): Promise<ThreadResult<Output>> => {
   try {
     return { kind: 'succeeded', output: await work() }
   } catch (error) {
@@ -33,7 +33,7 @@ export const crashed = (cause: string): ProcessorError =>
   new ProcessorError('PROCESSOR_CRASHED', 'The processor stopped unexpectedly.', { retryable: true, cause })
 
 /** What the work gave, out of the thread. Throws the ProcessorError that it threw, or PROCESSOR_CRASHED. */
-export const toOutput = <Output> (outcome: Outcome<Output>): Output => {
+export const toOutput = <Output> (outcome: ThreadResult<Output>): Output => {
   if (outcome.kind === 'succeeded') return outcome.output
   if (outcome.kind === 'crashed') throw crashed(outcome.frames)
   const { code, message, retryable, details } = outcome

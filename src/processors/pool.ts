@@ -1,7 +1,7 @@
 import { MessageChannel } from 'node:worker_threads'
 import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask } from './messages.ts'
 import { openThreads } from './open-threads.ts'
-import { crashed, type Outcome, toOutput } from './outcome.ts'
+import { crashed, type ThreadResult, toOutput } from './outcome.ts'
 import type { ProgressReport } from './processor.ts'
 
 /**
@@ -83,9 +83,9 @@ export const createProcessorPool = ({ databasePath, threads, registry = new URL(
     const signal = AbortSignal.any(signals)
     const { port, stop } = receive(callbacks, error => { broken.abort(error) })
     const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
-    let outcome: Outcome<RunOutput>
+    let outcome: ThreadResult<RunOutput>
     try {
-      outcome = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as Outcome<RunOutput>
+      outcome = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as ThreadResult<RunOutput>
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw crashed(error instanceof Error ? error.name : 'unknown')

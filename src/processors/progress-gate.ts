@@ -7,7 +7,7 @@ const progressIntervalMs = 200
  * Lets through the first report, every change of stage, and else at most one report in 200 ms; what is held back is
  * merged into the next. `flush` lets it through at once. `now` is in milliseconds and never runs backwards.
  */
-export const createProgressGate = (pass: (report: ProgressReport) => void, now: () => number) => {
+export const createProgressThrottle = (pass: (report: ProgressReport) => void, now: () => number) => {
   let held: ProgressReport = {}
   let passedAt = -Infinity
   let stage: string | undefined

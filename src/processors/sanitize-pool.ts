@@ -1,6 +1,6 @@
 import type { Piscina } from 'piscina'
 import { openThreads } from './open-threads.ts'
-import { crashed, type Outcome, toOutput } from './outcome.ts'
+import { crashed, type ThreadResult, toOutput } from './outcome.ts'
 import { ProcessorError } from './processor.ts'
 import type { Sanitized } from './sanitize.ts'
 import type { SanitizeInput } from './sanitize/input.ts'
@@ -49,7 +49,7 @@ export const createSanitizePool = ({
     const timer = setTimeout(() => { late.abort(new SanitizeOverloaded(`Sanitizing took more than ${timeoutMs} ms.`)) }, timeoutMs)
     try {
       piscina ??= openThreads(entry, threads)
-      return toOutput(await piscina.run(input, { name: 'runSanitize', signal }) as Outcome<Sanitized>)
+      return toOutput(await piscina.run(input, { name: 'runSanitize', signal }) as ThreadResult<Sanitized>)
     } catch (error) {
       if (error instanceof ProcessorError) throw error
       if (signal.aborted) throw signal.reason

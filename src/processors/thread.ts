@@ -5,9 +5,9 @@ import { Ajv, type ValidateFunction } from 'ajv'
 import Sqlite from 'better-sqlite3'
 import { toChunks } from '../job/chunks.ts'
 import { chunkBytes, type ProcessorTask, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
-import { type Outcome, toOutcome } from './outcome.ts'
+import { type ThreadResult, toThreadResult } from './outcome.ts'
 import { type Processor, type ProcessorContext, ProcessorError } from './processor.ts'
-import { createProgressGate } from './progress-gate.ts'
+import { createProgressThrottle } from './progress-gate.ts'
 import { toRawInput } from './raw-input.ts'
 
 const ajv = new Ajv({ allErrors: true, strict: false })
@@ -54,7 +54,7 @@ const runProcessor = async (task: ProcessorTask, { port, databasePath, registry 
   const input = parseInput(task.input)
   checkInput(processor, input, task.rawInput !== null)
   const openDatabase = () => new Sqlite(databasePath, { readonly: true, fileMustExist: true })
-  const progress = createProgressGate(report => { post(port, { kind: 'progress', report }) }, () => performance.now())
+  const progress = createProgressThrottle(report => { post(port, { kind: 'progress', report }) }, () => performance.now())
   const context: ProcessorContext = {
     access: task.access,
     rawInput: task.rawInput === null ? null : toRawInput(task.rawInput, openDatabase),
@@ -76,5 +76,5 @@ const runProcessor = async (task: ProcessorTask, { port, databasePath, registry 
 }
 
 /** What the pool runs in a thread. Never rejects. */
-export const runTask = (threadTask: ThreadTask): Promise<Outcome<RunOutput>> =>
-  toOutcome(() => runProcessor(threadTask.task, threadTask))
+export const runTask = (threadTask: ThreadTask): Promise<ThreadResult<RunOutput>> =>
+  toThreadResult(() => runProcessor(threadTask.task, threadTask))

@@ -1,9 +1,9 @@
-import { createExpose, createExposeEntry, createExposeMany, createOutdate, type ExposeNeeds } from './expose.ts'
+import { createExpose, createExposeEntry, createExposeMany, createInvalidate, type ExposeNeeds } from './expose.ts'
 import type { FillNeeds } from './fill.ts'
-import { createLook, type LookNeeds } from './look.ts'
+import { createEntryLoader, type EntryLoaderNeeds } from './look.ts'
 import { createReadStatus } from './read-status.ts'
 
-export type CoherenceNeeds = ExposeNeeds & Omit<LookNeeds, 'toEntry'> & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>
+export type CoherenceNeeds = ExposeNeeds & Omit<EntryLoaderNeeds, 'toEntry'> & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>
 
 /** All that reads and writes through one cache, so that no answer is older than one before it. */
 export const createCoherence = (needs: CoherenceNeeds) => {
@@ -11,7 +11,7 @@ export const createCoherence = (needs: CoherenceNeeds) => {
   return {
     expose: createExpose(needs),
     exposeMany: createExposeMany(needs),
-    outdate: createOutdate(needs),
-    ...createReadStatus({ ...needs, exposeEntry, look: createLook(needs) })
+    invalidate: createInvalidate(needs),
+    ...createReadStatus({ ...needs, exposeEntry, loadEntry: createEntryLoader(needs) })
   }
 }

@@ -13,19 +13,19 @@ import type { EpochRow, EpochRowStore, NodeRow } from '../store/cache-epoch.ts'
 /** How long a process may act on what it read. */
 const viewLeaseMs = 1000
 /** How long after a change nobody acts on what was before: a lease, and something for clocks that differ in speed. */
-const oldViewsGoneMs = 1100
+const oldLeasesOverMs = 1100
 
 // How long a process may be silent. While the cache is in use nobody waits for anybody, so it may be long.
-const silentMsMax = { on: 20_000, warm: 3000, off: 3000 }
-const beatMs = { on: 5000, warm: 1000, off: 1000 }
+const suspectAfterMs = { on: 20_000, warm: 3000, off: 3000 }
+const heartbeatMs = { on: 5000, warm: 1000, off: 1000 }
 
-export type Sight = {
+export type ClusterView = {
   /** Reads the rows; false: they cannot be read now. */
-  look: () => boolean
+  refresh: () => boolean
   /** Whether what was read may still be acted on. */
-  isFresh: () => boolean
+  isLeaseValid: () => boolean
   /** The lease begins anew though nothing was read: to be called only by one who knows that nobody else is there. */
-  prolong: () => void
+  renewLease: () => void
   /** From now on nothing may be acted on. */
   end: () => void
   isEnded: () => boolean
@@ -33,18 +33,18 @@ export type Sight = {
   own: () => NodeRow | undefined
   others: () => readonly NodeRow[]
   /** How long ago this process first saw this mode of this epoch, in ms. */
-  phaseAgeMs: () => number
+  modeAgeMs: () => number
   /** Nobody acts on anything older than what is seen. */
   isAgreed: () => boolean
   /** This process should write something, or others will take it for dead. */
-  isBeatDue: () => boolean
+  isHeartbeatDue: () => boolean
   /** Others that have been silent for too long. */
-  silent: () => NodeRow[]
+  suspected: () => NodeRow[]
   /** Others that have been marked for so long that they hold no view any more. */
-  forgettable: () => NodeRow[]
+  removable: () => NodeRow[]
 }
 
-export type SightNeeds = {
+export type ClusterViewNeeds = {
   node: string
   read: EpochRowStore['read']
   /** ms of a clock that only goes forward. */
@@ -54,52 +54,52 @@ export type SightNeeds = {
 const nothing: EpochRow = { name: '', mode: 'off', runId: null, reason: null, changedAt: 0, holdMs: 0, flaps: 0 }
 
 /** Since when others are as they are: `since` in ms of the monotonic clock. */
-const createHeard = (monotonicNow: () => number) => {
-  let heard = new Map<string, { beat: number, isGone: number, since: number }>()
+const createHeartbeats = (monotonicNow: () => number) => {
+  let observed = new Map<string, { beat: number, isGone: number, since: number }>()
   return {
-    hear: (rows: readonly NodeRow[]) => {
+    observe: (rows: readonly NodeRow[]) => {
       const at = monotonicNow()
-      heard = new Map(rows.map(({ node, beat, isGone }) => {
-        const known = heard.get(node)
+      observed = new Map(rows.map(({ node, beat, isGone }) => {
+        const known = observed.get(node)
         const isSame = known?.beat === beat && known.isGone === isGone
         return [node, isSame ? known : { beat, isGone, since: at }]
       }))
     },
-    since: (node: string): number => heard.get(node)?.since ?? monotonicNow()
+    since: (node: string): number => observed.get(node)?.since ?? monotonicNow()
   }
 }
 
-export const createSight = ({ node, read, monotonicNow }: SightNeeds): Sight => {
+export const createClusterView = ({ node, read, monotonicNow }: ClusterViewNeeds): ClusterView => {
   let epoch = nothing
   let own: NodeRow | undefined
   let others: readonly NodeRow[] = []
   let leaseUntil = -Infinity
-  let phaseSeenAt = -Infinity
+  let modeSeenAt = -Infinity
   let ended = false
-  const heard = createHeard(monotonicNow)
+  const heartbeats = createHeartbeats(monotonicNow)
 
   const acknowledges = (row: NodeRow) => row.epoch === epoch.name && row.mode === epoch.mode
-  const phaseAgeMs = () => monotonicNow() - phaseSeenAt
+  const modeAgeMs = () => monotonicNow() - modeSeenAt
 
   return {
-    look: () => {
+    refresh: () => {
       if (ended) return false
       const began = monotonicNow()
       try {
         const rows = read()
-        if (rows.epoch.name !== epoch.name || rows.epoch.mode !== epoch.mode) phaseSeenAt = monotonicNow()
+        if (rows.epoch.name !== epoch.name || rows.epoch.mode !== epoch.mode) modeSeenAt = monotonicNow()
         epoch = rows.epoch
         own = rows.nodes.find(row => row.node === node && row.isGone === 0)
         others = rows.nodes.filter(row => row.node !== node)
-        heard.hear(rows.nodes)
+        heartbeats.observe(rows.nodes)
         leaseUntil = own === undefined ? -Infinity : began + viewLeaseMs
         return true
       } catch {
         return false
       }
     },
-    isFresh: () => monotonicNow() < leaseUntil,
-    prolong: () => { if (!ended) leaseUntil = monotonicNow() + viewLeaseMs },
+    isLeaseValid: () => monotonicNow() < leaseUntil,
+    renewLease: () => { if (!ended) leaseUntil = monotonicNow() + viewLeaseMs },
     end: () => {
       ended = true
       leaseUntil = -Infinity
@@ -108,11 +108,11 @@ export const createSight = ({ node, read, monotonicNow }: SightNeeds): Sight => 
     epoch: () => epoch,
     own: () => own,
     others: () => others,
-    phaseAgeMs,
-    isAgreed: () => others.every(acknowledges) || phaseAgeMs() >= oldViewsGoneMs,
-    isBeatDue: () => others.length > 0 && monotonicNow() - heard.since(node) >= beatMs[epoch.mode],
-    silent: () => others.filter(row =>
-      row.isGone === 0 && Math.min(monotonicNow() - heard.since(row.node), phaseAgeMs()) >= silentMsMax[epoch.mode]),
-    forgettable: () => others.filter(row => row.isGone === 1 && monotonicNow() - heard.since(row.node) >= oldViewsGoneMs)
+    modeAgeMs,
+    isAgreed: () => others.every(acknowledges) || modeAgeMs() >= oldLeasesOverMs,
+    isHeartbeatDue: () => others.length > 0 && monotonicNow() - heartbeats.since(node) >= heartbeatMs[epoch.mode],
+    suspected: () => others.filter(row =>
+      row.isGone === 0 && Math.min(monotonicNow() - heartbeats.since(row.node), modeAgeMs()) >= suspectAfterMs[epoch.mode]),
+    removable: () => others.filter(row => row.isGone === 1 && monotonicNow() - heartbeats.since(row.node) >= oldLeasesOverMs)
   }
 }

@@ -25,7 +25,7 @@ export type Epoch = {
    * For one who would reveal something while the view is `off`: resolves true once nobody can contradict it from an older
    * view; false when the view is not `off` any more. Throws STORE_UNAVAILABLE where that cannot be known in time.
    */
-  awaitQuiet: () => Promise<boolean>
+  awaitOldLeases: () => Promise<boolean>
 }
 
 /** How the cache fares, for operators. `since` in ms since 1970. */
@@ -38,6 +38,6 @@ export const createFixedEpoch = (randomId: () => string): Epoch => {
   return {
     view: () => view,
     trip: seen => { if (seen.epoch === view.epoch) view = begin() },
-    awaitQuiet: () => Promise.resolve(false)
+    awaitOldLeases: () => Promise.resolve(false)
   }
 }

@@ -1,4 +1,5 @@
-import type { Entry, StatusCache } from '../cache/status-cache.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import type { StatusCache } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { Epoch } from './epoch.ts'
@@ -19,21 +20,21 @@ export type Fill = { epoch: string, token: string }
  * Makes sure that nobody is given anything older than this from now on. A cache that fails is left behind. Throws
  * STORE_UNAVAILABLE where the other processes cannot be told so in time; what was committed stands.
  */
-export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<Entry>
+export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<StatusEntry>
 
 /** The same for one who has the entry already. */
-export type ExposeEntry = (entry: Entry, fill?: Fill) => Promise<Entry>
+export type ExposeEntry = (entry: StatusEntry, fill?: Fill) => Promise<StatusEntry>
 
 /** The same for many in one round trip; entries in the order of the lookups. */
-export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<Entry[]>
+export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<StatusEntry[]>
 
 /** Makes sure that the cache gives nothing older than this version, for one who has not read what it says. Throws as Expose does. */
-export type Outdate = (jobId: string, version: number) => Promise<void>
+export type Invalidate = (jobId: string, version: number) => Promise<void>
 
 export type ExposeNeeds = {
   cache: StatusCache
   epoch: Epoch
-  toEntry: (lookup: JobLookup) => Entry
+  toEntry: (lookup: JobLookup) => StatusEntry
 }
 
 /** Runs a command until it has taken effect in an epoch that still stands, or the cache is out of use for all. */
@@ -41,7 +42,7 @@ const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void
   for (;;) {
     const view = epoch.view()
     if (view.mode === 'off') {
-      if (await epoch.awaitQuiet()) return
+      if (await epoch.awaitOldLeases()) return
       continue
     }
     try {
@@ -71,5 +72,5 @@ export const createExposeMany = ({ cache, epoch, toEntry }: ExposeNeeds): Expose
   return entries
 }
 
-export const createOutdate = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): Outdate => (jobId, version) =>
-  settle(epoch, epochName => cache.outdate(epochName, jobId, version))
+export const createInvalidate = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): Invalidate => (jobId, version) =>
+  settle(epoch, epochName => cache.invalidate(epochName, jobId, version))

@@ -1,8 +1,9 @@
-import type { Entry, Lease, StatusCache } from '../cache/status-cache.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import type { FillLease, StatusCache } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
 import type { Epoch } from './epoch.ts'
 import type { ExposeEntry, Fill } from './expose.ts'
-import type { Look } from './look.ts'
+import type { LoadEntry } from './look.ts'
 import type { SingleFlight } from './single-flight.ts'
 
 /** Where an answer came from, for the metrics. */
@@ -11,17 +12,17 @@ export type ReadSource = 'cache' | 'store'
 export type FillNeeds = {
   cache: StatusCache
   epoch: Epoch
-  look: Look
+  loadEntry: LoadEntry
   exposeEntry: ExposeEntry
   uniqueId: () => string
   onRead: (source: ReadSource) => void
-  createSingleFlight: (load: SingleFlight<Entry>) => SingleFlight<Entry>
+  createSingleFlight: (load: SingleFlight<StatusEntry>) => SingleFlight<StatusEntry>
 }
 
 /** Reads of the store on behalf of the cache. */
-export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead, createSingleFlight }: FillNeeds) => {
+export const createFill = ({ cache, epoch, loadEntry, exposeEntry, uniqueId, onRead, createSingleFlight }: FillNeeds) => {
   /** Undefined where the cache is out of use, or has just failed. */
-  const attempt = async <Value>(command: (epochName: string) => Promise<Value>): Promise<Value | undefined> => {
+  const tryCache = async <Value>(command: (epochName: string) => Promise<Value>): Promise<Value | undefined> => {
     const view = epoch.view()
     if (view.mode !== 'on') return undefined
     try {
@@ -32,15 +33,15 @@ export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead, 
     }
   }
 
-  const fromStore = async (jobId: string, fill?: Fill): Promise<Entry> => {
+  const fromStore = async (jobId: string, fill?: Fill): Promise<StatusEntry> => {
     onRead('store')
-    return await exposeEntry(await look(jobId), fill)
+    return await exposeEntry(await loadEntry(jobId), fill)
   }
 
   /** Fills an empty cell, or whatever is found in its place. */
   const fill = createSingleFlight(async jobId => {
-    const leased = await attempt(async epochName => {
-      const lease: Lease = await cache.lease(epochName, jobId, uniqueId())
+    const leased = await tryCache(async epochName => {
+      const lease: FillLease = await cache.lease(epochName, jobId, uniqueId())
       return { lease, epochName }
     })
     if (leased === undefined) return await fromStore(jobId)
@@ -53,7 +54,7 @@ export const createFill = ({ cache, epoch, look, exposeEntry, uniqueId, onRead, 
   })
 
   // Past an entry that is older than what the client has seen.
-  const readThrough = createSingleFlight(jobId => fromStore(jobId))
+  const bypassCache = createSingleFlight(jobId => fromStore(jobId))
 
-  return { attempt, fill, readThrough }
+  return { tryCache, fill, bypassCache }
 }

@@ -6,7 +6,7 @@ import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
 import { createSharedEpoch } from './shared-epoch.ts'
 
 /** A cache together with the epoch that says when its cells may be believed. */
-export type GuardedCache = {
+export type OpenedCache = {
   kind: 'memory' | 'redis'
   cache: StatusCache
   epoch: Epoch
@@ -17,15 +17,15 @@ export type GuardedCache = {
 }
 
 /** By what processes that share a cache agree on its epoch; see SharedEpochNeeds. */
-export type Agreement = {
+export type EpochCoordination = {
   node: string
   rows: EpochRowStore
-  deadNodes: readonly string[]
+  staleNodes: readonly string[]
   exclude: () => boolean
   admit: () => void
 }
 
-export type GuardedCacheNeeds = {
+export type OpenCacheNeeds = {
   createRedisCache: (needs: RedisCacheNeeds) => RedisCache
   /** Keeps the cells of one database apart from those of others. */
   incarnation: string
@@ -40,7 +40,7 @@ export type GuardedCacheNeeds = {
   onError: (error: Error) => void
 }
 
-const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: GuardedCacheNeeds): GuardedCache => {
+const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: OpenCacheNeeds): OpenedCache => {
   const status: EpochStatus = { mode: 'on', since: now(), reason: null }
   const cache = createMemoryCache({ now: monotonicNow, random: Math.random })
   return {
@@ -56,7 +56,7 @@ const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: GuardedCache
   }
 }
 
-const openRedisCache = (url: string, agreement: Agreement, needs: GuardedCacheNeeds): GuardedCache => {
+const openRedisCache = (url: string, agreement: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
   const { createRedisCache, incarnation, representation, randomId, now, monotonicNow, onChange, onError } = needs
   const cache = createRedisCache({ url, incarnation, representation, random: Math.random, onError })
   const epoch = createSharedEpoch({
@@ -86,5 +86,5 @@ const openRedisCache = (url: string, agreement: Agreement, needs: GuardedCacheNe
 }
 
 /** The cache in Redis where there is a URL for it, else in the memory of this process. */
-export const openGuardedCache = (redisUrl: string | null, agreement: Agreement, needs: GuardedCacheNeeds): GuardedCache =>
+export const openCache = (redisUrl: string | null, agreement: EpochCoordination, needs: OpenCacheNeeds): OpenedCache =>
   redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, agreement, needs)

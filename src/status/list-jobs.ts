@@ -1,9 +1,7 @@
-import type { ListFilter, ListJobs, ListPosition as Position } from '../store/job-list.ts'
+import type { ListPosition } from '../job/list-position.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import type { ListFilter, ListJobs } from '../store/job-list.ts'
 import type { ExposeMany } from './expose.ts'
-import type { StatusEntry } from './read-status.ts'
-
-/** A place in the list; `createdMs` null: among those whose time of creation cannot be read. */
-export type ListPosition = Position
 
 /**
  * One page of the list, newest first; `next` null: here it ends. Records that break BR-001 are in it, in the state

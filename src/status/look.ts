@@ -1,27 +1,27 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { LRUCache } from 'lru-cache'
-import type { Entry } from '../cache/status-cache.ts'
 import type { JobLookup } from '../job/job.ts'
 
 const knownMax = 10_000
 const knownBytesMax = 32 * 1024 * 1024
 
-export type LookNeeds = {
+export type EntryLoaderNeeds = {
   find: (jobId: string) => Promise<JobLookup>
   /** The version of a record that stands in the store now, if one does. */
   findVersion: (jobId: string) => Promise<number | undefined>
-  toEntry: (lookup: JobLookup) => Entry
+  toEntry: (lookup: JobLookup) => StatusEntry
 }
 
 /** What the store says of a job now. Throws STORE_UNAVAILABLE. */
-export type Look = (jobId: string) => Promise<Entry>
+export type LoadEntry = (jobId: string) => Promise<StatusEntry>
 
 /**
  * A look at the store. An entry is a function of its version, so one that was made before is good for as
  * long as the record still has its version: to ask for that alone costs a fifth of reading the record and putting its
  * bodies together.
  */
-export const createLook = ({ find, findVersion, toEntry }: LookNeeds): Look => {
-  const known = new LRUCache<string, Entry>({
+export const createEntryLoader = ({ find, findVersion, toEntry }: EntryLoaderNeeds): LoadEntry => {
+  const known = new LRUCache<string, StatusEntry>({
     max: knownMax,
     maxSize: knownBytesMax,
     sizeCalculation: ({ v1Body, taskBody }) => 256 + 2 * (v1Body.length + taskBody.length)

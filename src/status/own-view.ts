@@ -1,4 +1,4 @@
-import type { Sight } from './epoch-sight.ts'
+import type { ClusterView } from './epoch-sight.ts'
 import type { EpochStatus, Mode, View } from './epoch.ts'
 
 /** Said where the processes have been given different servers: for the operator to mend. */
@@ -8,22 +8,22 @@ export const otherRedis = 'another process on this database uses another Redis'
 export type Trip = { name: string, reason: string }
 
 /** What one process makes of what it sees: its view, and what operators are told of it. */
-export type OwnView = {
+export type LocalView = {
   /** Off as soon as what was seen may not be acted on any more. */
   current: () => View
   /** To be called after each look at the rows. */
-  settle: () => void
+  update: () => void
   /** Ends the epoch of a view for this process; false: that is past already, or off. */
   end: (seen: View, reason: string) => boolean
   /** The epoch that this process has ended, while the rows do not say so yet. */
   ended: () => Trip | null
   status: () => EpochStatus
   /** The server cannot be used: told at the start, where no view was on that could be lost. */
-  tellAway: (reason: string) => void
+  reportUnavailable: (reason: string) => void
 }
 
-export type OwnViewNeeds = {
-  sight: Sight
+export type LocalViewNeeds = {
+  cluster: ClusterView
   /** The cache server that this process can use; null: none. */
   server: () => string | null
   /** ms since 1970. */
@@ -45,56 +45,56 @@ const createStatus = (now: () => number, onChange: (status: EpochStatus) => void
   }
 }
 
-export const createOwnView = ({ sight, server, now, onChange }: OwnViewNeeds): OwnView => {
+export const createLocalView = ({ cluster, server, now, onChange }: LocalViewNeeds): LocalView => {
   const status = createStatus(now, onChange)
-  const offView = (): View => Object.freeze({ epoch: sight.epoch().name, mode: 'off' })
+  const offView = (): View => Object.freeze({ epoch: cluster.epoch().name, mode: 'off' })
   let view = offView()
   let offOfView = view
   let lastEnded: Trip | null = null
 
-  const ended = (): Trip | null => lastEnded?.name === sight.epoch().name ? lastEnded : null
+  const ended = (): Trip | null => lastEnded?.name === cluster.epoch().name ? lastEnded : null
 
   const endIfUnusable = () => {
-    const { name, mode, runId } = sight.epoch()
-    if (mode === 'off' || sight.own() === undefined || ended() !== null || runId === server()) return
+    const { name, mode, runId } = cluster.epoch()
+    if (mode === 'off' || cluster.own() === undefined || ended() !== null || runId === server()) return
     lastEnded = { name, reason: server() === null ? 'Redis cannot be used' : otherRedis }
   }
 
-  const isServerContested = (): boolean => server() !== null && sight.others().some(({ epoch, runId }) =>
-    epoch === sight.epoch().name && runId !== null && runId !== server())
+  const isServerContested = (): boolean => server() !== null && cluster.others().some(({ epoch, runId }) =>
+    epoch === cluster.epoch().name && runId !== null && runId !== server())
 
   const reasonOff = (): string | null => {
     if (isServerContested()) return otherRedis
-    if (sight.own() !== undefined && !sight.isFresh()) return 'the database does not tell whether the cache can be used'
-    return ended()?.reason ?? sight.epoch().reason
+    if (cluster.own() !== undefined && !cluster.isLeaseValid()) return 'the database does not tell whether the cache can be used'
+    return ended()?.reason ?? cluster.epoch().reason
   }
 
-  const settle = () => {
+  const update = () => {
     endIfUnusable()
-    const { name } = sight.epoch()
-    const mode: Mode = ended() !== null || sight.own() === undefined ? 'off' : sight.epoch().mode
+    const { name } = cluster.epoch()
+    const mode: Mode = ended() !== null || cluster.own() === undefined ? 'off' : cluster.epoch().mode
     if (name !== view.epoch || mode !== view.mode) {
       view = Object.freeze({ epoch: name, mode })
       offOfView = mode === 'off' ? view : offView()
     }
-    if (sight.isFresh() && mode !== 'off') return status.become(mode, null)
+    if (cluster.isLeaseValid() && mode !== 'off') return status.become(mode, null)
     const reason = reasonOff()
     // Nothing is off that was not on yet.
     if (status.get().reason !== starting || reason === otherRedis) status.become('off', reason)
   }
 
   return {
-    current: () => sight.isFresh() ? view : offOfView,
-    settle,
+    current: () => cluster.isLeaseValid() ? view : offOfView,
+    update,
     end: (seen, reason) => {
-      const { name, mode } = sight.epoch()
+      const { name, mode } = cluster.epoch()
       if (seen.epoch !== name || mode === 'off' || ended() !== null) return false
       lastEnded = { name, reason }
-      settle()
+      update()
       return true
     },
     ended,
     status: status.get,
-    tellAway: reason => { if (status.get().reason === starting) status.become('off', reason) }
+    reportUnavailable: reason => { if (status.get().reason === starting) status.become('off', reason) }
   }
 }

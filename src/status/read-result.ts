@@ -1,7 +1,7 @@
+import type { StatusEntry } from '../job/status-entry.ts'
 import { isWebUrl, type JobLookup, type ResultFacts } from '../job/job.ts'
 import type { BytesOf, PartialResult } from '../store/result-store.ts'
 import type { Expose } from './expose.ts'
-import type { StatusEntry } from './read-status.ts'
 
 /** Reads the bytes from `start` to before `end`; rejects where they end early. */
 export type ReadBytes = (start: number, end: number) => AsyncGenerator<Uint8Array, void, void>

@@ -1,10 +1,10 @@
 import { ServiceFailure } from '../errors.ts'
 import type { EpochRowStore } from '../store/cache-epoch.ts'
-import { type Deed, nextDeed } from './epoch-deeds.ts'
-import { createSight, type Sight } from './epoch-sight.ts'
+import { type Step, nextStep } from './epoch-deeds.ts'
+import { createClusterView, type ClusterView } from './epoch-sight.ts'
 import type { Epoch, EpochStatus } from './epoch.ts'
-import { createOwnView, type OwnView } from './own-view.ts'
-import { createServerWatch, type Schedule } from './server-watch.ts'
+import { createLocalView, type LocalView } from './own-view.ts'
+import { createCacheProbe, type Schedule } from './server-watch.ts'
 
 /*
  * The epoch of a cache that several processes share.
@@ -25,11 +25,11 @@ import { createServerWatch, type Schedule } from './server-watch.ts'
  * The rules were model-checked: they hold under lost and late commands, empty and old restarts, partitions, pauses.
  */
 
-const lookMs = 100
+const refreshMs = 100
 // While requests wait for the others.
-const lookSoonMs = 20
+const refreshSoonMs = 20
 const patienceMs = 5000
-const deedsAtOnceMax = 5
+const stepsAtOnceMax = 5
 
 export type SharedEpoch = Epoch & {
   status: () => EpochStatus
@@ -46,7 +46,7 @@ export type SharedEpochNeeds = {
   node: string
   rows: EpochRowStore
   /** Processes that are entered, and known to have ended. */
-  deadNodes: readonly string[]
+  staleNodes: readonly string[]
   /** Which cache server this is; rejects unless it can be used. */
   identify: () => Promise<string>
   /**
@@ -77,33 +77,33 @@ const createWaiters = () => {
   }
 }
 
-type LooksNeeds = Pick<SharedEpochNeeds, 'exclude' | 'admit'> & { sight: Sight, view: OwnView, wake: () => void }
+type RefreshNeeds = Pick<SharedEpochNeeds, 'exclude' | 'admit'> & { cluster: ClusterView, view: LocalView, wake: () => void }
 
 // A process that has the database to itself needs nobody's word. It lets others in again when it has seen the rows.
-const createLook = ({ sight, view, exclude, admit, wake }: LooksNeeds) => {
+const createRefresh = ({ cluster, view, exclude, admit, wake }: RefreshNeeds) => {
   let isExclusive = false
   return () => {
-    if (sight.look()) {
+    if (cluster.refresh()) {
       if (isExclusive) admit()
       isExclusive = false
     } else {
-      isExclusive = isExclusive || (sight.others().length === 0 && sight.isFresh() && exclude())
-      if (isExclusive) sight.prolong()
+      isExclusive = isExclusive || (cluster.others().length === 0 && cluster.isLeaseValid() && exclude())
+      if (isExclusive) cluster.renewLease()
     }
-    view.settle()
+    view.update()
     wake()
   }
 }
 
 // Writes what there is to write, one thing after the other; whoever calls meanwhile waits for the same.
-const createActs = (findDeed: () => Deed | null, look: () => void) => {
+const createStepper = (findStep: () => Step | null, refresh: () => void) => {
   let acting: Promise<void> | null = null
   const act = async (): Promise<void> => {
-    for (let count = 0; count < deedsAtOnceMax; count++) {
-      const deed = findDeed()
-      if (deed === null) return
-      await deed()
-      look()
+    for (let count = 0; count < stepsAtOnceMax; count++) {
+      const step = findStep()
+      if (step === null) return
+      await step()
+      refresh()
     }
   }
   return (): Promise<void> => {
@@ -113,24 +113,24 @@ const createActs = (findDeed: () => Deed | null, look: () => void) => {
   }
 }
 
-type QuietNeeds = Pick<SharedEpochNeeds, 'monotonicNow'> &
-  { sight: Sight, view: OwnView, waiters: ReturnType<typeof createWaiters>, look: () => void, lookSoon: (ms: number) => void }
+type OldLeasesNeeds = Pick<SharedEpochNeeds, 'monotonicNow'> &
+  { cluster: ClusterView, view: LocalView, waiters: ReturnType<typeof createWaiters>, refresh: () => void, refreshSoon: (ms: number) => void }
 
-const createAwaitQuiet = ({ sight, view, waiters, look, lookSoon, monotonicNow }: QuietNeeds): Epoch['awaitQuiet'] => {
-  const isQuiet = (): boolean =>
-    sight.isFresh() && (sight.others().length === 0 || (sight.epoch().mode === 'off' && sight.isAgreed()))
+const createAwaitOldLeases = ({ cluster, view, waiters, refresh, refreshSoon, monotonicNow }: OldLeasesNeeds): Epoch['awaitOldLeases'] => {
+  const areOldLeasesOver = (): boolean =>
+    cluster.isLeaseValid() && (cluster.others().length === 0 || (cluster.epoch().mode === 'off' && cluster.isAgreed()))
   return async () => {
     const deadline = monotonicNow() + patienceMs
     // Once: those who wait are woken by each look, and would go on waking each other.
-    if (!sight.isFresh()) look()
+    if (!cluster.isLeaseValid()) refresh()
     for (;;) {
       if (view.current().mode !== 'off') return false
-      if (isQuiet()) return true
-      if (sight.isEnded() || monotonicNow() >= deadline) {
+      if (areOldLeasesOver()) return true
+      if (cluster.isEnded() || monotonicNow() >= deadline) {
         throw new ServiceFailure('STORE_UNAVAILABLE', 'The processes of this service cannot agree right now.', { retryAfterSeconds: 1 })
       }
       const next = waiters.add()
-      if (waiters.count() === 1) lookSoon(lookSoonMs)
+      if (waiters.count() === 1) refreshSoon(refreshSoonMs)
       await next
     }
   }
@@ -138,64 +138,64 @@ const createAwaitQuiet = ({ sight, view, waiters, look, lookSoon, monotonicNow }
 
 export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
   const { node, rows, identify, monotonicNow, schedule } = needs
-  const sight = createSight({ node, read: rows.read, monotonicNow })
+  const cluster = createClusterView({ node, read: rows.read, monotonicNow })
   const waiters = createWaiters()
   let isEntered = false
   let timer = { cancel: () => {} }
 
-  const watch = createServerWatch({
+  const probe = createCacheProbe({
     identify,
     schedule,
     onFound: () => { void act() },
-    onAway: reason => { view.tellAway(reason) },
+    onUnavailable: reason => { view.reportUnavailable(reason) },
     onLost: reason => { trip(view.current(), reason) }
   })
-  const view = createOwnView({ ...needs, sight, server: watch.server })
-  const look = createLook({ ...needs, sight, view, wake: waiters.wake })
-  const findDeed = () => isEntered && !sight.isEnded() ? nextDeed({ ...needs, sight, server: watch.server(), ended: view.ended() }) : null
-  const act = createActs(findDeed, look)
+  const view = createLocalView({ ...needs, cluster, server: probe.server })
+  const refresh = createRefresh({ ...needs, cluster, view, wake: waiters.wake })
+  const findStep = () => isEntered && !cluster.isEnded() ? nextStep({ ...needs, cluster, server: probe.server(), ended: view.ended() }) : null
+  const act = createStepper(findStep, refresh)
 
-  const lookSoon = (ms: number) => {
+  const refreshSoon = (ms: number) => {
     timer.cancel()
-    if (sight.isEnded()) return
+    if (cluster.isEnded()) return
     timer = schedule(() => {
-      look()
+      refresh()
       void act()
-      lookSoon(waiters.count() > 0 ? lookSoonMs : lookMs)
+      refreshSoon(waiters.count() > 0 ? refreshSoonMs : refreshMs)
     }, ms)
   }
 
   const trip: Epoch['trip'] = (seen, reason) => {
     if (!view.end(seen, reason)) return
-    watch.lose()
+    probe.reset()
     void act()
   }
 
-  const awaitQuiet = createAwaitQuiet({ sight, view, waiters, look, lookSoon, monotonicNow })
+  const awaitOldLeases = createAwaitOldLeases({ cluster, view, waiters, refresh, refreshSoon, monotonicNow })
 
   return {
     view: view.current,
     trip,
-    awaitQuiet,
+    awaitOldLeases,
     status: view.status,
     disconnect: reason => {
-      watch.lose()
+      probe.reset()
       trip(view.current(), reason)
     },
     start: async () => {
-      await rows.join(node, needs.randomId(), needs.deadNodes)
+      await rows.join(node, needs.randomId(), needs.staleNodes)
       isEntered = true
-      look()
-      lookSoon(lookMs)
-      await watch.start()
+      refresh()
+      refreshSoon(refreshMs)
+      await probe.start()
       await act()
       // Nobody's first request waits for what an earlier process may still do.
-      await awaitQuiet().catch(() => {})
+      await awaitOldLeases().catch(() => {})
     },
     stop: async () => {
-      sight.end()
+      cluster.end()
       timer.cancel()
-      watch.stop()
+      probe.stop()
       waiters.wake()
       await act()
       if (isEntered) await rows.leave(node).catch(() => {})

@@ -1,7 +1,7 @@
 import type { Selectable } from 'kysely'
 import type { Database } from './database.ts'
 import type { Tables } from './tables.ts'
-import { guardRead, type Transact, type Write } from './transact.ts'
+import { guardRead, type Transact, type Tx } from './transact.ts'
 
 /*
  * The rows by which the processes on one database agree about their cache. What they mean: status/shared-epoch.ts. Here
@@ -34,8 +34,8 @@ export type EpochRowStore = {
   /** Goes on from what was seen; nothing happens if that is past. */
   advance: (seen: Pick<EpochRow, 'name' | 'mode'>, mode: 'warm' | 'on', runId: string) => Promise<void>
   /** These have not been heard of since; one that was, meanwhile, stays. */
-  markGone: (nodes: readonly NodeRow[]) => Promise<void>
-  forget: (nodes: readonly NodeRow[]) => Promise<void>
+  evict: (nodes: readonly NodeRow[]) => Promise<void>
+  remove: (nodes: readonly NodeRow[]) => Promise<void>
   leave: (node: string) => Promise<void>
 }
 
@@ -51,11 +51,11 @@ const toHold = ({ mode, changedAt, flaps }: EpochRow, at: number): Pick<EpochRow
 
 const epochColumns = ['name', 'mode', 'runId', 'reason', 'changedAt', 'holdMs', 'flaps'] as const
 
-const readEpoch = async (write: Write): Promise<EpochRow> =>
-  await write.selectFrom('CacheEpoch').select(epochColumns).executeTakeFirstOrThrow()
+const readEpoch = async (tx: Tx): Promise<EpochRow> =>
+  await tx.selectFrom('CacheEpoch').select(epochColumns).executeTakeFirstOrThrow()
 
-const writeEpoch = async (write: Write, row: Partial<EpochRow>): Promise<void> => {
-  await write.updateTable('CacheEpoch').set(row).execute()
+const writeEpoch = async (tx: Tx, row: Partial<EpochRow>): Promise<void> => {
+  await tx.updateTable('CacheEpoch').set(row).execute()
 }
 
 type JoinedRow = EpochRow & {
@@ -87,47 +87,47 @@ const createRead = ({ reader, writer }: Database): EpochRowStore['read'] => {
 
 /** `now` in ms since 1970. */
 export const createEpochRowStore = ({ database, transact, now }: { database: Database, transact: Transact, now: () => number }): EpochRowStore => {
-  const enter = async (write: Write, node: string, epoch: string) => {
-    await write.insertInto('CacheNode').values({ node, epoch, mode: 'off', runId: null, beat: 1, isGone: 0 })
+  const enter = async (tx: Tx, node: string, epoch: string) => {
+    await tx.insertInto('CacheNode').values({ node, epoch, mode: 'off', runId: null, beat: 1, isGone: 0 })
       .onConflict(conflict => conflict.column('node').doUpdateSet(({ eb }) =>
         ({ epoch, mode: 'off', runId: null, beat: eb('CacheNode.beat', '+', 1), isGone: 0 })))
       .execute()
   }
   return {
     read: createRead(database),
-    join: (node, name, dead) => transact(async write => {
-      if (dead.length > 0) await write.deleteFrom('CacheNode').where('node', 'in', [...dead]).execute()
-      const other = await write.selectFrom('CacheNode').select('node').where('node', '!=', node).executeTakeFirst()
-      const { mode, holdMs } = await readEpoch(write)
+    join: (node, name, dead) => transact(async tx => {
+      if (dead.length > 0) await tx.deleteFrom('CacheNode').where('node', 'in', [...dead]).execute()
+      const other = await tx.selectFrom('CacheNode').select('node').where('node', '!=', node).executeTakeFirst()
+      const { mode, holdMs } = await readEpoch(tx)
       // A start is no flap, and does not end what others wait for.
       const hold = other !== undefined && mode === 'off' ? holdMs : 0
-      await writeEpoch(write, { name, mode: 'off', runId: null, reason: 'a process has started', changedAt: now(), holdMs: hold })
-      await enter(write, node, name)
+      await writeEpoch(tx, { name, mode: 'off', runId: null, reason: 'a process has started', changedAt: now(), holdMs: hold })
+      await enter(tx, node, name)
     }),
-    trip: (node, seen, name, reason) => transact(async write => {
-      const row = await readEpoch(write)
+    trip: (node, seen, name, reason) => transact(async tx => {
+      const row = await readEpoch(tx)
       if (row.name !== seen || row.mode === 'off') return
-      await writeEpoch(write, { name, mode: 'off', runId: null, reason, changedAt: now(), ...toHold(row, now()) })
-      await write.updateTable('CacheNode').set(({ eb }) => ({ epoch: name, mode: 'off', runId: null, beat: eb('beat', '+', 1) }))
+      await writeEpoch(tx, { name, mode: 'off', runId: null, reason, changedAt: now(), ...toHold(row, now()) })
+      await tx.updateTable('CacheNode').set(({ eb }) => ({ epoch: name, mode: 'off', runId: null, beat: eb('beat', '+', 1) }))
         .where('node', '=', node).execute()
     }),
-    acknowledge: (node, what) => transact(async write => {
-      await write.updateTable('CacheNode').set(({ eb }) => ({ ...what, beat: eb('beat', '+', 1) })).where('node', '=', node).execute()
+    acknowledge: (node, what) => transact(async tx => {
+      await tx.updateTable('CacheNode').set(({ eb }) => ({ ...what, beat: eb('beat', '+', 1) })).where('node', '=', node).execute()
     }),
-    advance: ({ name, mode }, next, runId) => transact(async write => {
-      const row = await readEpoch(write)
-      if (row.name === name && row.mode === mode) await writeEpoch(write, { mode: next, runId, reason: null, changedAt: now() })
+    advance: ({ name, mode }, next, runId) => transact(async tx => {
+      const row = await readEpoch(tx)
+      if (row.name === name && row.mode === mode) await writeEpoch(tx, { mode: next, runId, reason: null, changedAt: now() })
     }),
-    markGone: nodes => transact(async write => {
+    evict: nodes => transact(async tx => {
       for (const { node, beat } of nodes) {
-        await write.updateTable('CacheNode').set({ isGone: 1 }).where('node', '=', node).where('beat', '=', beat).execute()
+        await tx.updateTable('CacheNode').set({ isGone: 1 }).where('node', '=', node).where('beat', '=', beat).execute()
       }
     }),
-    forget: nodes => transact(async write => {
+    remove: nodes => transact(async tx => {
       for (const { node, beat } of nodes) {
-        await write.deleteFrom('CacheNode').where('node', '=', node).where('beat', '=', beat).where('isGone', '=', 1).execute()
+        await tx.deleteFrom('CacheNode').where('node', '=', node).where('beat', '=', beat).where('isGone', '=', 1).execute()
       }
     }),
-    leave: node => transact(async write => { await write.deleteFrom('CacheNode').where('node', '=', node).execute() })
+    leave: node => transact(async tx => { await tx.deleteFrom('CacheNode').where('node', '=', node).execute() })
   }
 }

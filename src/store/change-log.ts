@@ -34,11 +34,11 @@ export const createChangeLog = ({ database, transact }: { database: Database, tr
     oldest: () => guardRead(() => oldest.get(1) as number | undefined),
     after: (version, limit) => guardRead(() => after.all(version, limit)),
     dataVersion: () => guardRead(() => Number(dataVersion.get())),
-    prune: (at, limit) => transact(async write => {
+    prune: (at, limit) => transact(async tx => {
       // In the order of the versions, or it would look through all that are young.
-      const oldest = write.selectFrom('JobChange').select(['version', 'at']).orderBy('version').limit(limit)
-      const old = write.selectFrom(oldest.as('oldest')).select('version').where('at', '<', at)
-      const { numDeletedRows } = await write.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()
+      const oldest = tx.selectFrom('JobChange').select(['version', 'at']).orderBy('version').limit(limit)
+      const old = tx.selectFrom(oldest.as('oldest')).select('version').where('at', '<', at)
+      const { numDeletedRows } = await tx.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()
       return Number(numDeletedRows)
     })
   }

@@ -7,10 +7,10 @@ const odd = /^CHECK constraint failed in |^(NULL|NUMERIC|TEXT|non-\w+) value in 
 const verdictsMax = 100
 
 /** `quick` compares no index with its table, row by row, and takes a quarter of the time of `thorough`. */
-export type LookThrough = 'quick' | 'thorough'
+export type IntegrityCheck = 'quick' | 'thorough'
 
 /** What is damaged in a database, or undefined. */
-export const findDamage = (connection: SqliteDatabase.Database, how: LookThrough): string | undefined => {
+export const findDamage = (connection: SqliteDatabase.Database, how: IntegrityCheck): string | undefined => {
   connection.pragma('ignore_check_constraints = ON')
   const check = how === 'quick' ? 'quick_check' : 'integrity_check'
   const verdicts = connection.prepare<[], string>(`PRAGMA ${check}(${verdictsMax})`).pluck().all()
@@ -24,7 +24,7 @@ const alwaysBytesMax = 64 * 1024 * 1024
  * How to look a database through before it is used, if at all: always while that costs next to nothing, and else when
  * it was not closed by whoever used it last, for then there is a log beside it. Ask before it is opened.
  */
-export const toLookThrough = (path: string): LookThrough | undefined => {
+export const chooseCheck = (path: string): IntegrityCheck | undefined => {
   if (!existsSync(path)) return undefined
   if (statSync(path).size <= alwaysBytesMax) return 'thorough'
   const log = `${realpathSync(path)}-wal`
@@ -35,7 +35,7 @@ export const toLookThrough = (path: string): LookThrough | undefined => {
  * Looks a database through; that of a gigabyte takes some seconds. A kill does no harm, but a log that was cut short or
  * taken away, by a copy that was not whole for one, leaves older pages among newer ones. Throws DatabaseUnusable.
  */
-export const refuseDamaged = (path: string, how: LookThrough): void => {
+export const assertIntegrity = (path: string, how: IntegrityCheck): void => {
   const connection = openReader(path)
   try {
     const damage = findDamage(connection, how)

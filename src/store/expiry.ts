@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { toEpochMs, toIso } from '../job/time.ts'
 import type { Database } from './database.ts'
 import type { Tables } from './tables.ts'
-import { guardRead, type Transact, type Write } from './transact.ts'
+import { guardRead, type Transact, type Tx } from './transact.ts'
 
 /*
  * What is past its retention, found by index and removed a few rows at a time. An `ExpiryLook` tells beforehand, past
@@ -17,12 +17,12 @@ const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
   .orderBy('expiresAt').limit(limit)
 
 /** Jobs whose stored result is due at `at` (ms since 1970). */
-export const findDueResults = async (write: Write, at: number, limit: number): Promise<string[]> =>
-  (await dueResults(write, toIso(at), limit).execute()).map(({ jobId }) => jobId)
+export const findDueResults = async (tx: Tx, at: number, limit: number): Promise<string[]> =>
+  (await dueResults(tx, toIso(at), limit).execute()).map(({ jobId }) => jobId)
 
 /** Takes back a due time that is none. */
-export const clearExpiry = async (write: Write, jobId: string): Promise<void> => {
-  await write.updateTable('JobExecutionLog').set({ expiresAt: null }).where('jobId', '=', jobId).execute()
+export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.updateTable('JobExecutionLog').set({ expiresAt: null }).where('jobId', '=', jobId).execute()
 }
 
 /** Finished records: ours, or those that other programs submitted. */
@@ -58,7 +58,7 @@ const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
   db.selectFrom('IdempotencyKey').select('createdAt').where('createdAt', '<', before).orderBy('createdAt').limit(1)
 
 /** Whether there is anything from before that time (ms since 1970). Takes no lock; throws STORE_UNAVAILABLE. */
-export type ExpiryLook = {
+export type RetentionReader = {
   hasDueResults: (at: number) => boolean
   /** May be true for records that are not due by their own words. */
   hasDueRecords: (origin: Origin, before: number) => boolean
@@ -68,7 +68,7 @@ export type ExpiryLook = {
   hasOldIdempotencyKeys: (before: number) => boolean
 }
 
-export const createExpiryLook = ({ database: { reader, writer } }: { database: Database }): ExpiryLook => {
+export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
   const finds = (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): boolean => {
     const { sql, parameters } = query.compile()
     return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
@@ -84,19 +84,19 @@ export const createExpiryLook = ({ database: { reader, writer } }: { database: D
 }
 
 // Two searches, for SQLite does not see that the cursor is a place in the index.
-const nextRecords = async (write: Write, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {
-  if (after === null) return await dueRecords(write, origin, before, limit).execute()
-  const ties = await endedRecords(write, origin, limit).where(ended, '=', after.ended).where(row, '>', after.row)
+const nextRecords = async (tx: Tx, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {
+  if (after === null) return await dueRecords(tx, origin, before, limit).execute()
+  const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where(row, '>', after.row)
     .orderBy(row).execute()
   if (ties.length === limit) return ties
-  return [...ties, ...await dueRecords(write, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()]
+  return [...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()]
 }
 
 // An engine's table may hold a number there: when that was, the index cannot tell.
 const toTime = (ended: unknown): number => (typeof ended === 'string' ? toEpochMs(ended) : null) ?? Infinity
 
 /** A batch of records: how many were looked at and removed; `next`: where to go on, null at the end. */
-export type PrunedRecords = { looked: number, removed: number, next: RecordCursor | null }
+export type PrunedRecords = { examined: number, removed: number, next: RecordCursor | null }
 
 /**
  * Removes records that ended before `before` (ms since 1970), of at most `limit` that it looks at; tombstones stay.
@@ -106,13 +106,13 @@ export type PrunedRecords = { looked: number, removed: number, next: RecordCurso
  */
 export const pruneRecords = (
   transact: Transact, origin: Origin, before: number, limit: number, after: RecordCursor | null
-): Promise<PrunedRecords> => transact(async write => {
-  const rows = await nextRecords(write, origin, toIso(before), after, limit)
+): Promise<PrunedRecords> => transact(async tx => {
+  const rows = await nextRecords(tx, origin, toIso(before), after, limit)
   const due = rows.filter(({ ended }) => toTime(ended) < before).map(({ jobId }) => jobId)
-  if (due.length > 0) await write.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
+  if (due.length > 0) await tx.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
   const last = rows.at(-1)
   const next = last === undefined || rows.length < limit ? null : { ended: last.ended, row: last.row }
-  return { looked: rows.length, removed: due.length, next }
+  return { examined: rows.length, removed: due.length, next }
 })
 
 /**
@@ -120,26 +120,26 @@ export const pruneRecords = (
  * change log, so that no cache goes on telling of it. Returns how many.
  */
 export const pruneTombstones = (transact: Transact, before: number, limit: number): Promise<number> =>
-  transact(async write => {
-    const jobIds = (await dueTombstones(write, toIso(before), limit).execute()).map(({ jobId }) => jobId)
+  transact(async tx => {
+    const jobIds = (await dueTombstones(tx, toIso(before), limit).execute()).map(({ jobId }) => jobId)
     if (jobIds.length === 0) return 0
-    await write.deleteFrom('JobTombstone').where('jobId', 'in', jobIds).execute()
-    await write.insertInto('JobChange').values(jobIds.map(jobId => ({ jobId }))).execute()
+    await tx.deleteFrom('JobTombstone').where('jobId', 'in', jobIds).execute()
+    await tx.insertInto('JobChange').values(jobIds.map(jobId => ({ jobId }))).execute()
     return jobIds.length
   })
 
 /** Removes bytes that nobody refers to, at most `limit` chunks. Returns how many, and one for each that is done with. */
 export const pruneOrphans = (transact: Transact, at: number, limit: number): Promise<number> =>
-  transact(async write => {
-    const orphan = await dueOrphans(write, at).executeTakeFirst()
+  transact(async tx => {
+    const orphan = await dueOrphans(tx, at).executeTakeFirst()
     if (orphan === undefined) return 0
     const { holder, id } = orphan
     const key = sql.ref(holder === 'JobInputChunk' ? 'inputId' : 'jobId')
     const { numAffectedRows } = await sql`
       DELETE FROM ${sql.table(holder)} WHERE ${key} = ${id} AND startOffset IN (
-        SELECT startOffset FROM ${sql.table(holder)} WHERE ${key} = ${id} LIMIT ${limit})`.execute(write)
+        SELECT startOffset FROM ${sql.table(holder)} WHERE ${key} = ${id} LIMIT ${limit})`.execute(tx)
     const removed = Number(numAffectedRows ?? 0n)
     if (removed === limit) return removed
-    await write.deleteFrom('OrphanedBytes').where('holder', '=', holder).where('id', '=', id).execute()
+    await tx.deleteFrom('OrphanedBytes').where('holder', '=', holder).where('id', '=', id).execute()
     return removed + 1
   })

@@ -1,12 +1,12 @@
-import type { Transact, Write } from './transact.ts'
+import type { Transact, Tx } from './transact.ts'
 
 /** What a key was used for. */
 export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt: number }
 
 export const findIdempotencyKey = async (
-  write: Write, tenant: string, key: string
+  tx: Tx, tenant: string, key: string
 ): Promise<IdempotencyRecord | undefined> =>
-  await write
+  await tx
     .selectFrom('IdempotencyKey')
     .select(['requestHash', 'jobId', 'createdAt'])
     .where('tenant', '=', tenant)
@@ -15,19 +15,19 @@ export const findIdempotencyKey = async (
 
 /** Remembers a key, in place of what it stood for before. */
 export const saveIdempotencyKey = async (
-  write: Write, tenant: string, key: string, record: IdempotencyRecord
+  tx: Tx, tenant: string, key: string, record: IdempotencyRecord
 ): Promise<void> => {
-  await write.replaceInto('IdempotencyKey').values({ tenant, key, ...record }).execute()
+  await tx.replaceInto('IdempotencyKey').values({ tenant, key, ...record }).execute()
 }
 
 /** Forgets keys first used before `at` (ms since 1970), at most `limit`; returns how many. */
 export const pruneIdempotencyKeys = (transact: Transact, at: number, limit: number): Promise<number> =>
-  transact(async write => {
-    const old = await write
+  transact(async tx => {
+    const old = await tx
       .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', at).orderBy('createdAt').limit(limit)
       .execute()
     for (const { tenant, key } of old) {
-      await write.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()
+      await tx.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()
     }
     return old.length
   })

@@ -1,5 +1,5 @@
 import type { Database } from './database.ts'
-import { guardRead, type Write } from './transact.ts'
+import { guardRead, type Tx } from './transact.ts'
 
 /** Bytes that came along with an input, stored apart from it. */
 export type RawInput = { inputId: string, sizeBytes: number, contentType: string }
@@ -16,13 +16,13 @@ class InputTorn extends Error {
 }
 
 /** Throws InputTorn where the bytes were forgotten before. */
-export const insertInput = async (write: Write, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
-  await write.insertInto('JobInput').values({
+export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
+  await tx.insertInto('JobInput').values({
     jobId, input, access, inputId: raw?.inputId ?? null, rawSizeBytes: raw?.sizeBytes ?? null, rawContentType: raw?.contentType ?? null
   }).execute()
   if (raw === null) return
   // From here on the job holds them.
-  const { numDeletedRows } = await write
+  const { numDeletedRows } = await tx
     .deleteFrom('OrphanedBytes').where('holder', '=', 'JobInputChunk').where('id', '=', raw.inputId).executeTakeFirst()
   if (numDeletedRows === 0n && raw.sizeBytes > 0) throw new InputTorn(raw.inputId)
 }
@@ -39,8 +39,8 @@ const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }: Input
 
 const columns = ['input', 'access', 'inputId', 'rawSizeBytes', 'rawContentType'] as const
 
-export const findInput = async (write: Write, jobId: string): Promise<JobInput | undefined> => {
-  const row = await write.selectFrom('JobInput').select(columns).where('jobId', '=', jobId).executeTakeFirst()
+export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undefined> => {
+  const row = await tx.selectFrom('JobInput').select(columns).where('jobId', '=', jobId).executeTakeFirst()
   return row === undefined ? undefined : toInput(row)
 }
 
@@ -49,16 +49,16 @@ export const findInput = async (write: Write, jobId: string): Promise<JobInput |
  * InputTorn where those before were.
  */
 export const appendInputChunk = async (
-  write: Write, inputId: string, startOffset: number, bytes: Uint8Array, forgetAt: number
+  tx: Tx, inputId: string, startOffset: number, bytes: Uint8Array, forgetAt: number
 ): Promise<void> => {
   if (startOffset === 0) {
-    await write.insertInto('OrphanedBytes').values({ holder: 'JobInputChunk', id: inputId, forgetAt }).execute()
+    await tx.insertInto('OrphanedBytes').values({ holder: 'JobInputChunk', id: inputId, forgetAt }).execute()
   } else {
-    const { numUpdatedRows } = await write
+    const { numUpdatedRows } = await tx
       .updateTable('OrphanedBytes').set({ forgetAt }).where('holder', '=', 'JobInputChunk').where('id', '=', inputId).executeTakeFirst()
     if (numUpdatedRows === 0n) throw new InputTorn(inputId)
   }
-  await write.insertInto('JobInputChunk').values({ inputId, startOffset, bytes }).execute()
+  await tx.insertInto('JobInputChunk').values({ inputId, startOffset, bytes }).execute()
 }
 
 /** Reads of inputs, past the writer. */

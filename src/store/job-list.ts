@@ -1,14 +1,9 @@
+import type { ListPosition } from '../job/list-position.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { Database } from './database.ts'
 import { recordOfRowQuery } from './job-store.ts'
 import { type JobRow, toJob } from './tables.ts'
 import { guardRead } from './transact.ts'
-
-/**
- * A place in the list: newest first, by the time of creation (ms since 1970), then by the row. `createdMs` null: a time
- * that SQLite cannot read; such rows come last.
- */
-export type ListPosition = { createdMs: number | null, row: number }
 
 /** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
 export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
@@ -24,10 +19,10 @@ export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
 export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => ListPage
 
 /** `rowsLookedAtMax`: of one stretch of one index, before a page is given up as it is. */
-export type ListJobsNeeds = { database: Database, rowsLookedAtMax?: number }
+export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
 
 // 5,000 take a millisecond or two, during which nothing else is answered.
-const rowsLookedAtMaxDefault = 5000
+const rowsExaminedMaxDefault = 5000
 
 type Parameters = {
   tenant: string | null
@@ -66,17 +61,17 @@ const stretchesAfter = (after: ListPosition | null, createdAfter: number | null)
 }
 
 const createSearch = ({ reader }: Database, owned: string, rowsLookedAtMax: number) => (stretch: Stretch) => {
-  const lookedAt = `
+  const examined = `
     SELECT createdMs, rowid AS row, status, type FROM JobExecutionLog
     WHERE ${owned} AND ${stretches[stretch]} ORDER BY createdMs DESC, rowid DESC LIMIT ${rowsLookedAtMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
-    SELECT createdMs, row FROM (${lookedAt})
+    SELECT createdMs, row FROM (${examined})
     WHERE (:status IS NULL OR status = :status) AND (:type IS NULL OR type = :type) LIMIT :limit`)
-  const lastLookedAt = reader.prepare<[Parameters], ListPosition>(`
-    SELECT createdMs, row FROM (${lookedAt}) LIMIT 1 OFFSET ${rowsLookedAtMax - 1}`)
+  const lastExamined = reader.prepare<[Parameters], ListPosition>(`
+    SELECT createdMs, row FROM (${examined}) LIMIT 1 OFFSET ${rowsLookedAtMax - 1}`)
   return (parameters: Parameters): Found => {
     const rows = matching.all(parameters)
-    return { rows, gaveUpAt: rows.length === parameters.limit ? null : lastLookedAt.get(parameters) ?? null }
+    return { rows, gaveUpAt: rows.length === parameters.limit ? null : lastExamined.get(parameters) ?? null }
   }
 }
 
@@ -121,9 +116,9 @@ const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: Lis
 }
 
 /** The list of all jobs. */
-export const createListJobs = ({ database, rowsLookedAtMax = rowsLookedAtMaxDefault }: ListJobsNeeds): ListJobs => {
+export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
   const { reader, writer } = database
-  const sideOf = (owned: string) => createSide(database, owned, rowsLookedAtMax)
+  const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
   const [ofAll, ofTenant, ofNone] = [sideOf('1'), sideOf('tenant = :tenant'), sideOf('tenant IS NULL')]
   const record = reader.prepare<[number], JobRow>(recordOfRowQuery(writer).compile().sql)
 

@@ -3,7 +3,7 @@ import type { Job, JobLookup } from '../job/job.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
 import type { Database } from './database.ts'
 import { type JobRow, type Tables, toColumns, toJob } from './tables.ts'
-import { guardRead, type Write } from './transact.ts'
+import { guardRead, type Tx } from './transact.ts'
 
 // The facts of a stored result as one JSON array: a join with its table, mostly in vain, made the read ten times as dear.
 const resultFacts = sql<string | null>`(
@@ -34,9 +34,9 @@ export const recordOfRowQuery = (db: Kysely<Tables>) => selectRecord(db).where(s
 // Building the query takes several times as long as running it.
 let recordCompiled: CompiledQuery | undefined
 
-const findRow = async (write: Write, jobId: string): Promise<JobRow | undefined> => {
-  recordCompiled ??= recordQuery(write, '').compile()
-  const { rows } = await write.executeQuery({ ...recordCompiled, parameters: [jobId] })
+const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> => {
+  recordCompiled ??= recordQuery(tx, '').compile()
+  const { rows } = await tx.executeQuery({ ...recordCompiled, parameters: [jobId] })
   return rows[0] as JobRow | undefined
 }
 
@@ -94,24 +94,24 @@ export const createJobStore = ({ database }: { database: Database }): JobStore =
 }
 
 /** The job as this transaction sees it, its own changes included. */
-export const findJob = async (write: Write, jobId: string): Promise<JobLookup> => {
-  const row = await findRow(write, jobId)
-  const tombstone = row === undefined ? await tombstoneQuery(write, jobId).executeTakeFirst() : undefined
+export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
+  const row = await findRow(tx, jobId)
+  const tombstone = row === undefined ? await tombstoneQuery(tx, jobId).executeTakeFirst() : undefined
   return toLookup(jobId, row, tombstone)
 }
 
 /** A new record of ours. */
-export const insertJob = async (write: Write, job: Job): Promise<void> => {
+export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
   const { jobId, type, tenant, submittedBy, createdAt } = job
-  await write
+  await tx
     .insertInto('JobExecutionLog')
     .values({ jobId, type, tenant, submittedBy, createdAt: toIso(createdAt), ...toColumns(job) })
     .execute()
 }
 
 /** Writes what a transition changed, if the record is still as the transition saw it. */
-export const updateJob = async (write: Write, job: Job): Promise<boolean> => {
-  const { numUpdatedRows } = await write
+export const updateJob = async (tx: Tx, job: Job): Promise<boolean> => {
+  const { numUpdatedRows } = await tx
     .updateTable('JobExecutionLog')
     .set(toColumns(job))
     .where('jobId', '=', job.jobId)
@@ -121,6 +121,6 @@ export const updateJob = async (write: Write, job: Job): Promise<boolean> => {
 }
 
 /** Removes the record and what belongs to it; the database leaves a tombstone. */
-export const deleteJob = async (write: Write, jobId: string): Promise<void> => {
-  await write.deleteFrom('JobExecutionLog').where('jobId', '=', jobId).execute()
+export const deleteJob = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.deleteFrom('JobExecutionLog').where('jobId', '=', jobId).execute()
 }

@@ -1,13 +1,13 @@
 import type SqliteDatabase from 'better-sqlite3'
-import { refuseDamaged, toLookThrough } from './damage.ts'
+import { assertIntegrity, chooseCheck } from './damage.ts'
 import { type Database, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { lockForProcess, shareAmongProcesses, type SharedLock } from './process-lock.ts'
 
 /** What processes that have ended left behind: their entries, and the names under which their workers held leases. */
-export type LeftBehind = { nodes: readonly string[], holders: readonly string[] }
+export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
 
-export type OpenedForProcess = { database: Database, lock: SharedLock, left: LeftBehind }
+export type OpenedForProcess = { database: Database, lock: SharedLock, stale: StaleOwners }
 
 /** The name, or its beginning, under which the worker of a service process holds its leases. */
 export const embeddedHolder = 'embedded'
@@ -17,7 +17,7 @@ const listIfThere = (reader: SqliteDatabase.Database, table: string, query: stri
   return isThere ? reader.prepare<[], string>(query).pluck().all() : []
 }
 
-const findLeftBehind = (reader: SqliteDatabase.Database): LeftBehind => ({
+const findStaleOwners = (reader: SqliteDatabase.Database): StaleOwners => ({
   nodes: listIfThere(reader, 'CacheNode', 'SELECT node FROM CacheNode'),
   holders: listIfThere(reader, 'JobQueue', `SELECT DISTINCT leaseHolder FROM JobQueue WHERE leaseHolder GLOB '${embeddedHolder}*'`)
 })
@@ -30,23 +30,23 @@ const lockAlone = (path: string): SharedLock => ({ release: lockForProcess(path)
  * release. Throws DatabaseUnusable, DatabaseInUse, and what migration throws.
  */
 export const openForProcess = async (path: string, isCacheShared: boolean): Promise<OpenedForProcess> => {
-  const lookThrough = toLookThrough(path)
+  const check = chooseCheck(path)
   const database = openDatabase(path)
-  let left: LeftBehind = { nodes: [], holders: [] }
-  const lookBehind = () => {
-    if (lookThrough !== undefined) refuseDamaged(path, lookThrough)
-    left = findLeftBehind(database.reader)
+  let stale: StaleOwners = { nodes: [], holders: [] }
+  const inspect = () => {
+    if (check !== undefined) assertIntegrity(path, check)
+    stale = findStaleOwners(database.reader)
   }
   try {
-    const lock = isCacheShared ? await shareAmongProcesses(path, lookBehind) : lockAlone(path)
+    const lock = isCacheShared ? await shareAmongProcesses(path, inspect) : lockAlone(path)
     try {
-      if (!isCacheShared) lookBehind()
+      if (!isCacheShared) inspect()
       await migrate(database.writer)
     } catch (error) {
       lock.release()
       throw error
     }
-    return { database, lock, left }
+    return { database, lock, stale }
   } catch (error) {
     await database.close()
     throw error

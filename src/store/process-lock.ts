@@ -31,14 +31,14 @@ const openLock = (path: string) => {
     }
   }
   return {
-    takeAlone: () => tryTo(() => connection.exec('BEGIN EXCLUSIVE')),
-    takeShared: () => tryTo(() => {
+    lockExclusive: () => tryTo(() => connection.exec('BEGIN EXCLUSIVE')),
+    lockShared: () => tryTo(() => {
       connection.exec('BEGIN')
       // Only a read takes the lock.
       connection.prepare('SELECT count(*) FROM sqlite_schema').get()
     }),
     isHeld: () => connection.inTransaction,
-    giveBack: () => { if (connection.inTransaction) connection.exec('COMMIT') },
+    unlock: () => { if (connection.inTransaction) connection.exec('COMMIT') },
     close: () => { connection.close() }
   }
 }
@@ -47,33 +47,33 @@ type Lock = ReturnType<typeof openLock>
 
 const openLocks = (databasePath: string) => {
   const path = realpathSync(databasePath)
-  const place = openLock(`${path}.lock`)
-  const gate = (() => {
+  const lock = openLock(`${path}.lock`)
+  const turnstile = (() => {
     try {
       return openLock(`${path}.gate.lock`)
     } catch (error) {
-      place.close()
+      lock.close()
       throw error
     }
   })()
   const close = () => {
-    place.close()
-    gate.close()
+    lock.close()
+    turnstile.close()
   }
-  return { place, gate, close }
+  return { lock, turnstile, close }
 }
 
 /** Keeps all other service processes off this database. Returns what releases it. Throws DatabaseInUse. */
 export const lockForProcess = (databasePath: string): (() => void) => {
-  const { place, gate, close } = openLocks(databasePath)
+  const { lock, turnstile, close } = openLocks(databasePath)
   try {
-    if (!gate.takeAlone() || !place.takeAlone()) throw new DatabaseInUse(databasePath)
+    if (!turnstile.lockExclusive() || !lock.lockExclusive()) throw new DatabaseInUse(databasePath)
   } catch (error) {
     close()
     throw error
   }
-  gate.close()
-  return place.close
+  turnstile.close()
+  return lock.close
 }
 
 /** A place among the processes that share a database. */
@@ -89,31 +89,31 @@ export type SharedLock = {
 const trialsMax = 40
 const pauseMs = 25
 
-type Locks = { place: Lock, gate: Lock }
+type Locks = { lock: Lock, turnstile: Lock }
 
-const takePlace = ({ place, gate }: Locks, whileAlone: () => void): boolean => {
-  if (!gate.takeAlone()) return false
+const takePlace = ({ lock, turnstile }: Locks, whileAlone: () => void): boolean => {
+  if (!turnstile.lockExclusive()) return false
   try {
-    if (place.takeAlone()) {
+    if (lock.lockExclusive()) {
       whileAlone()
-      place.giveBack()
+      lock.unlock()
     }
-    return place.takeShared()
+    return lock.lockShared()
   } finally {
-    gate.giveBack()
+    turnstile.unlock()
   }
 }
 
-const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock => {
+const createSharedLock = ({ lock, turnstile }: Locks, close: () => void): SharedLock => {
   let isAlone = false
   let timer: NodeJS.Timeout | undefined
   const giveBack = () => {
     clearTimeout(timer)
-    place.giveBack()
+    lock.unlock()
   }
   const tryToShare = (): boolean => {
     try {
-      return place.takeShared()
+      return lock.lockShared()
     } catch {
       // A disk that fails now may not later.
       return false
@@ -127,7 +127,7 @@ const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock
       timer = setTimeout(share, pauseMs).unref()
       return
     }
-    gate.giveBack()
+    turnstile.unlock()
   }
   return {
     release: () => {
@@ -136,9 +136,9 @@ const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock
     },
     exclude: () => {
       if (isAlone) return true
-      if (!gate.isHeld() && !gate.takeAlone()) return false
+      if (!turnstile.isHeld() && !turnstile.lockExclusive()) return false
       giveBack()
-      isAlone = place.takeAlone()
+      isAlone = lock.lockExclusive()
       if (!isAlone) share()
       return isAlone
     },
@@ -156,9 +156,9 @@ const createSharedLock = ({ place, gate }: Locks, close: () => void): SharedLock
  * at all, and before any other can come. Throws DatabaseInUse, and what `whileAlone` throws.
  */
 export const shareAmongProcesses = async (databasePath: string, whileAlone: () => void): Promise<SharedLock> => {
-  const { place, gate, close } = openLocks(databasePath)
+  const { lock, turnstile, close } = openLocks(databasePath)
   try {
-    for (let trial = 1; !takePlace({ place, gate }, whileAlone); trial++) {
+    for (let trial = 1; !takePlace({ lock, turnstile }, whileAlone); trial++) {
       if (trial === trialsMax) throw new DatabaseInUse(databasePath)
       await delay(pauseMs)
     }
@@ -166,5 +166,5 @@ export const shareAmongProcesses = async (databasePath: string, whileAlone: () =
     close()
     throw error
   }
-  return createSharedLock({ place, gate }, close)
+  return createSharedLock({ lock, turnstile }, close)
 }

@@ -1,16 +1,17 @@
+import type { ContentInfo } from '../job/content-info.ts'
 import { type Kysely, sql } from 'kysely'
 import type { Database } from './database.ts'
 import type { Tables } from './tables.ts'
-import { guardRead, type Write } from './transact.ts'
+import { guardRead, type Tx } from './transact.ts'
 
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
 export type QueueItem = Tables['JobQueue']
 
 /** The right of one run, until `leaseExpiresAt`. `deadlineAt`: when the run has had its time, however alive it is. */
-export type Lease = { leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null }
+export type RunLease = { leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null }
 
 /** Which jobs are meant: those of these types, of one tenant or (null) of all. */
-export type Reach = { types: readonly string[], tenant: string | null }
+export type ClaimFilter = { types: readonly string[], tenant: string | null }
 
 const noLease = {
   leaseToken: null,
@@ -23,17 +24,17 @@ const noLease = {
   resultFileName: null
 }
 
-export const enqueue = async (write: Write, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
-  await write.insertInto('JobQueue').values({ ...item, ...noLease }).execute()
+export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
+  await tx.insertInto('JobQueue').values({ ...item, ...noLease }).execute()
 }
 
-export const dequeue = async (write: Write, jobId: string): Promise<void> => {
-  await write.deleteFrom('JobQueue').where('jobId', '=', jobId).execute()
-  await write.deleteFrom('JobInput').where('jobId', '=', jobId).execute()
+export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.deleteFrom('JobQueue').where('jobId', '=', jobId).execute()
+  await tx.deleteFrom('JobInput').where('jobId', '=', jobId).execute()
 }
 
-export const findQueueItem = async (write: Write, jobId: string): Promise<QueueItem | undefined> =>
-  await write.selectFrom('JobQueue').selectAll().where('jobId', '=', jobId).executeTakeFirst()
+export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | undefined> =>
+  await tx.selectFrom('JobQueue').selectAll().where('jobId', '=', jobId).executeTakeFirst()
 
 // One type at a time: only so does the index give the oldest without sorting all that wait.
 const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
@@ -51,9 +52,9 @@ const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null,
 }
 
 /** Whose runs are over without a word from them. `holder`: all of one that is gone. */
-export type Abandoned = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
+export type StuckBy = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
 
-const abandonedQuery = (db: Kysely<Tables>, by: Abandoned) => {
+const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   const all = db.selectFrom('JobQueue').selectAll()
   // Another program may run the job, without a lease.
   if ('cancelDueAt' in by) return all.where('cancelDueAt', '<=', by.cancelDueAt)
@@ -64,10 +65,10 @@ const abandonedQuery = (db: Kysely<Tables>, by: Abandoned) => {
 }
 
 /** The job within reach that has been available longest and that nobody holds; no type waits for another. */
-export const nextAvailable = async (write: Write, { types, tenant }: Reach, now: number): Promise<QueueItem | undefined> => {
+export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now: number): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { row: number } | undefined
   for (const type of types) {
-    const item = await availableQuery(write, type, tenant, now).executeTakeFirst()
+    const item = await availableQuery(tx, type, tenant, now).executeTakeFirst()
     if (item === undefined) continue
     const isOlder = oldest === undefined || item.availableAt < oldest.availableAt ||
       (item.availableAt === oldest.availableAt && item.row < oldest.row)
@@ -77,19 +78,19 @@ export const nextAvailable = async (write: Write, { types, tenant }: Reach, now:
 }
 
 /** Jobs whose run is over; at most `limit`. */
-export const findAbandoned = async (write: Write, by: Abandoned, limit: number): Promise<QueueItem[]> =>
-  await abandonedQuery(write, by).limit(limit).execute()
+export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> =>
+  await stuckQuery(tx, by).limit(limit).execute()
 
 /**
  * A look at the queue that takes no lock: an idle service leaves the database to other writers, and never waits for
  * them. Throws STORE_UNAVAILABLE.
  */
-export type QueueLook = {
-  hasAvailable: (reach: Reach, now: number) => boolean
-  hasAbandoned: (by: Abandoned) => boolean
+export type QueueReader = {
+  hasAvailable: (reach: ClaimFilter, now: number) => boolean
+  hasStuck: (by: StuckBy) => boolean
 }
 
-export const createQueueLook = ({ database }: { database: Database }): QueueLook => {
+export const createQueueReader = ({ database }: { database: Database }): QueueReader => {
   const { reader, writer } = database
   const ofAll = reader.prepare(availableQuery(writer, '', null, 0).compile().sql)
   const ofTenant = reader.prepare(availableQuery(writer, '', '', 0).compile().sql)
@@ -97,45 +98,42 @@ export const createQueueLook = ({ database }: { database: Database }): QueueLook
     (tenant === null ? ofAll.get(type, now, 1) : ofTenant.get(type, now, tenant, 1)) !== undefined
   return {
     hasAvailable: ({ types, tenant }, now) => guardRead(() => types.some(type => isAvailable(type, tenant, now))),
-    hasAbandoned: by => {
-      const { sql, parameters } = abandonedQuery(writer, by).limit(1).compile()
+    hasStuck: by => {
+      const { sql, parameters } = stuckQuery(writer, by).limit(1).compile()
       return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
     }
   }
 }
 
 /** A run begins, and nobody has asked it to stop yet. */
-export const setLease = async (write: Write, jobId: string, lease: Lease): Promise<void> => {
-  await write.updateTable('JobQueue').set({ ...lease, cancelDueAt: null }).where('jobId', '=', jobId).execute()
+export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ ...lease, cancelDueAt: null }).where('jobId', '=', jobId).execute()
 }
 
-export const extendLease = async (write: Write, jobId: string, leaseExpiresAt: number): Promise<void> => {
-  await write.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId).execute()
+export const extendLease = async (tx: Tx, jobId: string, leaseExpiresAt: number): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId).execute()
 }
 
 /** Gives the job back; it can be claimed from `availableAt` on. */
-export const clearLease = async (write: Write, jobId: string, availableAt: number): Promise<void> => {
-  await write.updateTable('JobQueue').set({ ...noLease, availableAt }).where('jobId', '=', jobId).execute()
+export const clearLease = async (tx: Tx, jobId: string, availableAt: number): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ ...noLease, availableAt }).where('jobId', '=', jobId).execute()
 }
 
 /** The run was told to stop, and is stopped at `cancelDueAt`; the first such time stands. */
-export const setCancelDue = async (write: Write, jobId: string, cancelDueAt: number): Promise<void> => {
-  await write.updateTable('JobQueue').set({ cancelDueAt }).where('jobId', '=', jobId).where('cancelDueAt', 'is', null).execute()
+export const setCancelDue = async (tx: Tx, jobId: string, cancelDueAt: number): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ cancelDueAt }).where('jobId', '=', jobId).where('cancelDueAt', 'is', null).execute()
 }
 
 /** The wish to stop was taken back. */
-export const clearCancelDue = async (write: Write, jobId: string): Promise<void> => {
-  await write.updateTable('JobQueue').set({ cancelDueAt: null }).where('jobId', '=', jobId).execute()
+export const clearCancelDue = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ cancelDueAt: null }).where('jobId', '=', jobId).execute()
 }
 
-/** What the bytes are that a run begins to send. */
-export type ResultKind = { contentType: string, fileName: string }
-
-export const setResultKind = async (write: Write, jobId: string, { contentType, fileName }: ResultKind): Promise<void> => {
-  await write.updateTable('JobQueue').set({ resultContentType: contentType, resultFileName: fileName }).where('jobId', '=', jobId).execute()
+export const setContentInfo = async (tx: Tx, jobId: string, { contentType, fileName }: ContentInfo): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ resultContentType: contentType, resultFileName: fileName }).where('jobId', '=', jobId).execute()
 }
 
 /** The queue of a job that another program gave to another tenant. */
-export const setQueueTenant = async (write: Write, jobId: string, tenant: string | null): Promise<void> => {
-  await write.updateTable('JobQueue').set({ tenant }).where('jobId', '=', jobId).execute()
+export const setQueueTenant = async (tx: Tx, jobId: string, tenant: string | null): Promise<void> => {
+  await tx.updateTable('JobQueue').set({ tenant }).where('jobId', '=', jobId).execute()
 }

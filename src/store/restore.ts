@@ -35,9 +35,9 @@ const beginAnew = async (path: string): Promise<void> => {
   try {
     // Refuses what a newer version made.
     await migrate(database.writer)
-    await database.writer.transaction().execute(async write => {
-      await write.updateTable('ServiceState').set({ value: sql`lower(hex(randomblob(8)))` }).where('name', '=', 'incarnation').execute()
-      await write.updateTable('JobQueue').set({ leaseExpiresAt: 0 }).where('leaseToken', 'is not', null).execute()
+    await database.writer.transaction().execute(async tx => {
+      await tx.updateTable('ServiceState').set({ value: sql`lower(hex(randomblob(8)))` }).where('name', '=', 'incarnation').execute()
+      await tx.updateTable('JobQueue').set({ leaseExpiresAt: 0 }).where('leaseToken', 'is not', null).execute()
     })
   } finally {
     await database.close()

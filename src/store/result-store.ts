@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import { sql } from 'kysely'
 import type { ResultFacts } from '../job/job.ts'
 import type { Database } from './database.ts'
-import { guardRead, type Write } from './transact.ts'
+import { guardRead, type Tx } from './transact.ts'
 
 /** Bytes that arrive out of place are refused, so that a result never has a hole. */
 export class OffsetMismatch extends Error {
@@ -24,8 +24,8 @@ class ResultTorn extends Error {
 }
 
 /** How many bytes of a result have been written so far. */
-export const resultSize = async (write: Write, jobId: string): Promise<number> => {
-  const last = await write
+export const resultSize = async (tx: Tx, jobId: string): Promise<number> => {
+  const last = await tx
     .selectFrom('JobResultChunk')
     .select(({ fn, ref }) => ['startOffset', fn<number>('length', [ref('bytes')]).as('sizeBytes')])
     .where('jobId', '=', jobId)
@@ -36,37 +36,37 @@ export const resultSize = async (write: Write, jobId: string): Promise<number> =
 }
 
 /** Adds bytes at the end. Throws an OffsetMismatch that tells where the end is. Returns the new size. */
-export const appendChunk = async (write: Write, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
-  const size = await resultSize(write, jobId)
+export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
+  const size = await resultSize(tx, jobId)
   if (offset !== size) throw new OffsetMismatch(size)
   // A chunk without bytes would take the place of the next one.
   if (bytes.byteLength === 0) return size
-  await write.insertInto('JobResultChunk').values({ jobId, startOffset: offset, bytes }).execute()
+  await tx.insertInto('JobResultChunk').values({ jobId, startOffset: offset, bytes }).execute()
   return size + bytes.byteLength
 }
 
 /** Forgets what an earlier attempt wrote, at most `limit` chunks of it; returns how many. */
-export const discardChunks = async (write: Write, jobId: string, limit: number): Promise<number> => {
-  const some = write.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)
-  const { numDeletedRows } = await write
+export const discardChunks = async (tx: Tx, jobId: string, limit: number): Promise<number> => {
+  const some = tx.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)
+  const { numDeletedRows } = await tx
     .deleteFrom('JobResultChunk').where('jobId', '=', jobId).where('startOffset', 'in', some).executeTakeFirst()
   return Number(numDeletedRows)
 }
 
 /** Leaves the bytes of a finished job to the pruner. */
-export const orphanResult = async (write: Write, jobId: string): Promise<void> => {
-  await write.deleteFrom('JobResult').where('jobId', '=', jobId).execute()
+export const orphanResult = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.deleteFrom('JobResult').where('jobId', '=', jobId).execute()
   await sql`
     INSERT INTO OrphanedBytes (holder, id, forgetAt)
     SELECT 'JobResultChunk', ${jobId}, 0 WHERE EXISTS (SELECT 1 FROM JobResultChunk WHERE jobId = ${jobId})
-    ON CONFLICT DO NOTHING`.execute(write)
+    ON CONFLICT DO NOTHING`.execute(tx)
 }
 
 /** Makes the bytes written so far the job's result. */
-export const insertResult = async (write: Write, jobId: string, facts: ResultFacts): Promise<void> => {
-  const size = await resultSize(write, jobId)
+export const insertResult = async (tx: Tx, jobId: string, facts: ResultFacts): Promise<void> => {
+  const size = await resultSize(tx, jobId)
   if (facts.sizeBytes !== size) throw new OffsetMismatch(size)
-  await write.insertInto('JobResult').values({ jobId, ...facts }).execute()
+  await tx.insertInto('JobResult').values({ jobId, ...facts }).execute()
 }
 
 /** The bytes of a running attempt so far. `contentType` null: the worker has not said what they are. */

@@ -15,13 +15,13 @@ const busyPauseMsMax = 50
 const togetherMax = 32
 const togetherMsMax = 8
 
-export type Write = Transaction<Tables>
+export type Tx = Transaction<Tables>
 
 /**
  * Runs work in a write transaction, whole or not at all, and returns once that is committed. Throws STORE_UNAVAILABLE
  * when the database cannot take it. The work may be run again from its beginning.
  */
-export type Transact = <Value>(work: (write: Write) => Promise<Value>) => Promise<Value>
+export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
 
 // A failure of the database itself, as the client may hear of it; other errors as they are.
 const toStoreFailure = (error: unknown): unknown =>
@@ -39,7 +39,7 @@ export const guardRead = <Value>(read: () => Value): Value => {
 }
 
 type Waiting = {
-  work: (write: Write) => Promise<unknown>
+  work: (tx: Tx) => Promise<unknown>
   deadline: number
   resolve: (value: never) => void
   reject: (failure: unknown) => void
@@ -48,28 +48,28 @@ type Waiting = {
 type Settle = () => void
 
 // One of several works in a transaction: what it wrote is undone if it fails, and what the others wrote stays.
-const attempt = async (write: Write, { work, resolve, reject }: Waiting): Promise<Settle> => {
-  await sql`savepoint work`.execute(write)
+const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promise<Settle> => {
+  await sql`savepoint work`.execute(tx)
   try {
-    const value = await work(write) as never
-    await sql`release work`.execute(write)
+    const value = await work(tx) as never
+    await sql`release work`.execute(tx)
     return () => { resolve(value) }
   } catch (error) {
     // A lock is waited for; and where SQLite has given up the whole transaction, there is nothing to go on with.
     if (isBusy(error)) throw error
-    await sql`rollback to work`.execute(write).catch(() => { throw error })
-    await sql`release work`.execute(write)
+    await sql`rollback to work`.execute(tx).catch(() => { throw error })
+    await sql`release work`.execute(tx)
     return () => { reject(toStoreFailure(error)) }
   }
 }
 
 // The first of these works, at least one: what is left is for the next commit.
 const commitTogether = (database: Database, works: readonly Waiting[]): Promise<Settle[]> =>
-  database.writer.transaction().execute(async write => {
+  database.writer.transaction().execute(async tx => {
     const settles: Settle[] = []
     const began = performance.now()
     for (const work of works) {
-      settles.push(await attempt(write, work))
+      settles.push(await runInSavepoint(tx, work))
       if (performance.now() - began > togetherMsMax) break
     }
     return settles

@@ -3,7 +3,7 @@ import { type JobEvent, transition } from '../job/lifecycle.ts'
 import { findJob, updateJob } from '../store/job-store.ts'
 import { clearLease, dequeue, type QueueItem } from '../store/queue.ts'
 import { orphanResult } from '../store/result-store.ts'
-import type { Write } from '../store/transact.ts'
+import type { Tx } from '../store/transact.ts'
 
 /** The job, if it is one of ours: others' rows are shown, and never touched. */
 export const toOwnJob = (lookup: JobLookup): Job | undefined =>
@@ -14,34 +14,34 @@ export const toOwnJob = (lookup: JobLookup): Job | undefined =>
  * event cannot happen. `now` in ms since 1970.
  */
 export const applyEvent = async (
-  write: Write, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number
+  tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number
 ): Promise<JobLookup | undefined> => {
-  const job = toOwnJob(await findJob(write, jobId))
+  const job = toOwnJob(await findJob(tx, jobId))
   const next = job === undefined ? undefined : transition(job, event)
-  if (next?.accepted !== true || !await updateJob(write, next.job)) return undefined
+  if (next?.accepted !== true || !await updateJob(tx, next.job)) return undefined
   if (isTerminal(next.job)) {
-    await dequeue(write, jobId)
+    await dequeue(tx, jobId)
     // What a run without a result has sent of it is of no more use, nor is a result past its retention.
-    if (next.job.state !== 'succeeded' || next.job.resultExpiredAt !== null) await orphanResult(write, jobId)
+    if (next.job.state !== 'succeeded' || next.job.resultExpiredAt !== null) await orphanResult(tx, jobId)
   } else if (next.job.state === 'queued') {
-    await clearLease(write, jobId, now + (next.retryAfterMs ?? 0))
+    await clearLease(tx, jobId, now + (next.retryAfterMs ?? 0))
   }
-  return await findJob(write, jobId)
+  return await findJob(tx, jobId)
 }
 
-const lookAgainMs = 60_000
+const recheckMs = 60_000
 
 /**
  * Another program changed a record of ours. If it queued the job again, the job is to be had again; while it runs the
  * job itself, it may still give it back; if it finished or replaced it, there is nothing left to run.
  */
-export const settleForeignChange = async (write: Write, jobId: string, now: number): Promise<void> => {
-  const state = toOwnJob(await findJob(write, jobId))?.state
-  if (state === 'queued') await clearLease(write, jobId, now)
-  else if (state === 'running') await clearLease(write, jobId, now + lookAgainMs)
+export const reconcileForeignChange = async (tx: Tx, jobId: string, now: number): Promise<void> => {
+  const state = toOwnJob(await findJob(tx, jobId))?.state
+  if (state === 'queued') await clearLease(tx, jobId, now)
+  else if (state === 'running') await clearLease(tx, jobId, now + recheckMs)
   else {
-    await dequeue(write, jobId)
+    await dequeue(tx, jobId)
     // Its bytes are nobody's result: facts of one are written with the end of a run of ours alone.
-    await orphanResult(write, jobId)
+    await orphanResult(tx, jobId)
   }
 }

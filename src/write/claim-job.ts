@@ -1,16 +1,14 @@
+import type { LeaseHeld } from '../job/lease.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Job } from '../job/job.ts'
 import type { JobEventType } from '../job/lifecycle.ts'
 import type { Expose } from '../status/expose.ts'
 import { findJob } from '../store/job-store.ts'
 import { findInput, type RawInput } from '../store/input-store.ts'
-import { dequeue, nextAvailable, type QueueItem, type QueueLook, type Reach, setLease, setQueueTenant } from '../store/queue.ts'
+import { dequeue, nextAvailable, type QueueItem, type QueueReader, type ClaimFilter, setLease, setQueueTenant } from '../store/queue.ts'
 import { discardChunks } from '../store/result-store.ts'
-import type { Transact, Write } from '../store/transact.ts'
-import { applyEvent, settleForeignChange } from './apply-event.ts'
-
-/** The right to report on one run of a job: void as soon as another run could begin. */
-export type LeaseHeld = { jobId: string, leaseToken: string }
+import type { Transact, Tx } from '../store/transact.ts'
+import { applyEvent, reconcileForeignChange } from './apply-event.ts'
 
 /** A job to run. `input` and `access` are JSON text; `timeoutMs` bounds this one run; times in ms since 1970. */
 export type Claim = LeaseHeld & {
@@ -27,11 +25,11 @@ export type Claim = LeaseHeld & {
  * Takes the job within reach that has waited longest, for `holder` and for so long; null: there is none. Throws
  * STORE_UNAVAILABLE.
  */
-export type ClaimJob = (reach: Reach, holder: string, leaseMs: number) => Promise<Claim | null>
+export type ClaimJob = (reach: ClaimFilter, holder: string, leaseMs: number) => Promise<Claim | null>
 
 export type ClaimJobNeeds = {
   transact: Transact
-  queue: QueueLook
+  queue: QueueReader
   expose: Expose
   randomId: () => string
   /** ms since 1970. */
@@ -44,48 +42,48 @@ export type ClaimJobNeeds = {
 
 const chunksAtOnceMax = 16
 // Jobs that other programs have ended or moved, put right in one transaction.
-const settledAtOnceMax = 10
+const reconciledAtOnceMax = 10
 
 type Found = { job: Job, claim: Claim }
 
 // Another program may have given the job to another tenant.
-const isWithin = async (write: Write, { jobId }: QueueItem, { tenant }: Reach): Promise<boolean> => {
+const isWithin = async (tx: Tx, { jobId }: QueueItem, { tenant }: ClaimFilter): Promise<boolean> => {
   if (tenant === null) return true
-  const lookup = await findJob(write, jobId)
+  const lookup = await findJob(tx, jobId)
   if (lookup.kind !== 'job' || lookup.job.tenant === tenant) return true
-  await setQueueTenant(write, jobId, lookup.job.tenant)
+  await setQueueTenant(tx, jobId, lookup.job.tenant)
   return false
 }
 
 export const createClaimJob = ({ transact, queue, expose, randomId, now, release, onTransition }: ClaimJobNeeds): ClaimJob => {
-  const claimOne = async (write: Write, item: QueueItem, reach: Reach, holder: string, leaseMs: number): Promise<Found | undefined> => {
+  const claimOne = async (tx: Tx, item: QueueItem, reach: ClaimFilter, holder: string, leaseMs: number): Promise<Found | undefined> => {
     const { jobId, type, timeoutMs } = item
-    const input = await findInput(write, jobId)
+    const input = await findInput(tx, jobId)
     if (input === undefined) {
-      await dequeue(write, jobId)
+      await dequeue(tx, jobId)
       return undefined
     }
-    if (!await isWithin(write, item, reach)) return undefined
-    const lookup = await applyEvent(write, item, { type: 'claim', at: now() }, now())
+    if (!await isWithin(tx, item, reach)) return undefined
+    const lookup = await applyEvent(tx, item, { type: 'claim', at: now() }, now())
     if (lookup?.kind !== 'job') {
-      await settleForeignChange(write, jobId, now())
+      await reconcileForeignChange(tx, jobId, now())
       return undefined
     }
     const { job } = lookup
     const leaseToken = randomId()
     const leaseExpiresAt = now() + leaseMs
     const deadlineAt = timeoutMs === null ? null : now() + timeoutMs
-    await setLease(write, jobId, { leaseToken, leaseHolder: holder, leaseMs, leaseExpiresAt, deadlineAt })
+    await setLease(tx, jobId, { leaseToken, leaseHolder: holder, leaseMs, leaseExpiresAt, deadlineAt })
     return { job, claim: { jobId, type, timeoutMs, leaseToken, leaseExpiresAt, ...input, attempt: job.attempt } }
   }
 
-  const claimNext = async (write: Write, reach: Reach, holder: string, leaseMs: number): Promise<Found | 'sweeping' | undefined> => {
-    for (let settled = 0; settled < settledAtOnceMax; settled++) {
-      const item = await nextAvailable(write, reach, now())
+  const claimNext = async (tx: Tx, reach: ClaimFilter, holder: string, leaseMs: number): Promise<Found | 'sweeping' | undefined> => {
+    for (let reconciled = 0; reconciled < reconciledAtOnceMax; reconciled++) {
+      const item = await nextAvailable(tx, reach, now())
       if (item === undefined) return undefined
       // What an earlier attempt left of a result goes first, and a large one in more than one transaction.
-      if (await discardChunks(write, item.jobId, chunksAtOnceMax) === chunksAtOnceMax) return 'sweeping'
-      const found = await claimOne(write, item, reach, holder, leaseMs)
+      if (await discardChunks(tx, item.jobId, chunksAtOnceMax) === chunksAtOnceMax) return 'sweeping'
+      const found = await claimOne(tx, item, reach, holder, leaseMs)
       if (found !== undefined) return found
     }
     return 'sweeping'
@@ -94,7 +92,7 @@ export const createClaimJob = ({ transact, queue, expose, randomId, now, release
   return async (reach, holder, leaseMs) => {
     if (reach.types.length === 0) return null
     while (queue.hasAvailable(reach, now())) {
-      const found = await transact(write => claimNext(write, reach, holder, leaseMs))
+      const found = await transact(tx => claimNext(tx, reach, holder, leaseMs))
       if (found === undefined) return null
       if (found === 'sweeping') {
         // Without a turn for the event loop nothing else would happen until all is swept.

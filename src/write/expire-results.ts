@@ -8,13 +8,13 @@ export type ExpireResults = (limit: number) => Promise<number>
 
 export const createExpireResults = ({ transact, expose, now, onTransition }: Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'>): ExpireResults =>
   async limit => {
-    const { lookups, looked } = await transact(async write => {
+    const { lookups, looked } = await transact(async tx => {
       const lookups: JobLookup[] = []
-      const due = await findDueResults(write, now(), limit)
+      const due = await findDueResults(tx, now(), limit)
       for (const jobId of due) {
-        const lookup = await applyEvent(write, { jobId }, { type: 'expire', at: now() }, now())
+        const lookup = await applyEvent(tx, { jobId }, { type: 'expire', at: now() }, now())
         // Another program put a text there that is no time.
-        if (lookup === undefined) await clearExpiry(write, jobId)
+        if (lookup === undefined) await clearExpiry(tx, jobId)
         else lookups.push(lookup)
       }
       return { lookups, looked: due.length }

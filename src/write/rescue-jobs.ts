@@ -2,9 +2,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { JobLookup } from '../job/job.ts'
 import { type JobEvent, timedOut } from '../job/lifecycle.ts'
 import { findJob } from '../store/job-store.ts'
-import { type Abandoned, clearCancelDue, findAbandoned, type QueueItem } from '../store/queue.ts'
-import type { Write } from '../store/transact.ts'
-import { applyEvent, settleForeignChange, toOwnJob } from './apply-event.ts'
+import { type StuckBy, clearCancelDue, findStuck, type QueueItem } from '../store/queue.ts'
+import type { Tx } from '../store/transact.ts'
+import { applyEvent, reconcileForeignChange, toOwnJob } from './apply-event.ts'
 import type { ClaimJobNeeds } from './claim-job.ts'
 
 /**
@@ -15,25 +15,25 @@ export type RescueJobs = (holder?: string) => Promise<number>
 
 const rescuedAtOnceMax = 10
 
-const toEvent = (by: Abandoned, { maxAttempts }: QueueItem, at: number): JobEvent => {
+const toEvent = (by: StuckBy, { maxAttempts }: QueueItem, at: number): JobEvent => {
   if ('deadlineAt' in by) return { type: 'fail', at, failure: timedOut, retryable: true, maxAttempts }
   return 'cancelDueAt' in by ? { type: 'cancel-forced', at } : { type: 'rescue', at, maxAttempts }
 }
 
 // Another program took back the wish to cancel: the run goes on under its lease.
-const isRunning = async (write: Write, { jobId }: QueueItem): Promise<boolean> =>
-  toOwnJob(await findJob(write, jobId))?.state === 'running'
+const isRunning = async (tx: Tx, { jobId }: QueueItem): Promise<boolean> =>
+  toOwnJob(await findJob(tx, jobId))?.state === 'running'
 
 export const createRescueJobs = ({ transact, queue, expose, now, onTransition }: Omit<ClaimJobNeeds, 'randomId' | 'release'>): RescueJobs => {
-  const rescueSome = async (by: Abandoned): Promise<number> => {
-    const rescued = await transact(async write => {
+  const rescueSome = async (by: StuckBy): Promise<number> => {
+    const rescued = await transact(async tx => {
       const rescued: Array<{ lookup: JobLookup, event: JobEvent }> = []
-      for (const item of await findAbandoned(write, by, rescuedAtOnceMax)) {
+      for (const item of await findStuck(tx, by, rescuedAtOnceMax)) {
         const event = toEvent(by, item, now())
-        const lookup = await applyEvent(write, item, event, now())
+        const lookup = await applyEvent(tx, item, event, now())
         if (lookup !== undefined) rescued.push({ lookup, event })
-        else if ('cancelDueAt' in by && await isRunning(write, item)) await clearCancelDue(write, item.jobId)
-        else await settleForeignChange(write, item.jobId, now())
+        else if ('cancelDueAt' in by && await isRunning(tx, item)) await clearCancelDue(tx, item.jobId)
+        else await reconcileForeignChange(tx, item.jobId, now())
       }
       return rescued
     })
@@ -43,13 +43,13 @@ export const createRescueJobs = ({ transact, queue, expose, now, onTransition }:
   }
   return async holder => {
     const at = now()
-    const causes: Abandoned[] = holder === undefined
+    const causes: StuckBy[] = holder === undefined
       // Cancellations first: what was told to stop is not queued again.
       ? [{ cancelDueAt: at }, { leaseExpiredAt: at }, { deadlineAt: at }]
       : [{ holder }]
     let total = 0
     for (const by of causes) {
-      while (queue.hasAbandoned(by)) {
+      while (queue.hasStuck(by)) {
         total += await rescueSome(by)
         // Without a turn for the event loop nothing else would happen until all are rescued.
         await nextTurn()

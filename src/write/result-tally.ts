@@ -6,7 +6,7 @@ import { findJsonFlaw } from '../job/json-flaw.ts'
 const inlineBytesMax = 16 * 1024
 
 /** What is told of a result, gathered while its bytes go by. */
-export type ResultTally = {
+export type ResultDigest = {
   size: () => number
   add: (bytes: Uint8Array) => void
   /** To be asked once, at the end. */
@@ -24,7 +24,7 @@ const toJsonText = (bytes: Uint8Array): string | null => {
   }
 }
 
-export const createResultTally = (): ResultTally => {
+export const createResultDigest = (): ResultDigest => {
   const hash = createHash('sha256')
   let sizeBytes = 0
   // All of it, as long as it is small.

@@ -1,3 +1,5 @@
+import type { ContentInfo } from '../job/content-info.ts'
+import type { LeaseHeld } from '../job/lease.ts'
 import type { Failure, JobLookup, ResultFacts } from '../job/job.ts'
 import { storedChunkBytes } from '../job/chunks.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
@@ -5,12 +7,12 @@ import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
 import type { InputStore } from '../store/input-store.ts'
 import { findJob } from '../store/job-store.ts'
-import { extendLease, findQueueItem, type QueueItem, type ResultKind, setCancelDue, setResultKind } from '../store/queue.ts'
+import { extendLease, findQueueItem, type QueueItem, setCancelDue, setContentInfo } from '../store/queue.ts'
 import { appendChunk, insertResult, OffsetMismatch, resultSize } from '../store/result-store.ts'
 import { insertSanitizationEvents } from '../store/sanitization-events.ts'
-import type { Write } from '../store/transact.ts'
+import type { Tx } from '../store/transact.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
-import type { ClaimJobNeeds, LeaseHeld } from './claim-job.ts'
+import type { ClaimJobNeeds } from './claim-job.ts'
 
 /** What the holder of a lease is told in every answer. `leaseExpiresAt` in ms since 1970. */
 export type LeaseState = { leaseExpiresAt: number, cancelRequested: boolean }
@@ -19,7 +21,7 @@ export type LeaseState = { leaseExpiresAt: number, cancelRequested: boolean }
  * How a run ended well: with the bytes that were appended, with bytes given now (to a run that appended none), with a
  * result that is elsewhere, or with none. `counts`: what was removed, by kind, where that was the work.
  */
-export type Outcome = { message?: string, counts?: Readonly<Record<string, number>> } & (
+export type RunOutcome = { message?: string, counts?: Readonly<Record<string, number>> } & (
   | { kind: 'appended', facts: ResultFacts }
   | { kind: 'given', facts: ResultFacts, bytes: Uint8Array }
   | { kind: 'external', url: string }
@@ -51,17 +53,17 @@ type Entry = Awaited<ReturnType<Expose>>
  * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the nothing that an
  * empty result consists of.
  */
-export type Appended = ResultKind & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
+export type Appended = ContentInfo & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
 
 /** The commands of whoever runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three prolong the lease. */
 export type RunJob = {
   heartbeat: (lease: LeaseHeld) => Promise<LeaseState>
   progress: (lease: LeaseHeld, update: ProgressUpdate) => Promise<LeaseState>
   /** Appends result bytes at an offset; `kind` counts at offset 0. Returns the new size. Throws OffsetMismatch. */
-  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, kind: ResultKind) => Promise<number>
+  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, kind: ContentInfo) => Promise<number>
   appended: (lease: LeaseHeld) => Promise<Appended>
   /** Returns the job as it then is. Throws OffsetMismatch, ResultBegun. */
-  complete: (lease: LeaseHeld, outcome: Outcome) => Promise<Entry>
+  complete: (lease: LeaseHeld, outcome: RunOutcome) => Promise<Entry>
   fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<Entry>
   /** Gives the job back unfinished, to be run again at once. */
   release: (lease: LeaseHeld) => Promise<Entry>
@@ -79,40 +81,40 @@ export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId' | 'release'> 
 
 const leaseMsDefault = 30_000
 
-const requireLease = async (write: Write, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
-  const item = await findQueueItem(write, jobId)
+const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
+  const item = await findQueueItem(tx, jobId)
   if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now) throw new LeaseLost(jobId)
   return item
 }
 
-const prolong = async (write: Write, { jobId, leaseMs }: QueueItem, now: number): Promise<number> => {
+const extend = async (tx: Tx, { jobId, leaseMs }: QueueItem, now: number): Promise<number> => {
   const leaseExpiresAt = now + (leaseMs ?? leaseMsDefault)
-  await extendLease(write, jobId, leaseExpiresAt)
+  await extendLease(tx, jobId, leaseExpiresAt)
   return leaseExpiresAt
 }
 
 // What the record says, for another program may have asked too; the grace then begins when the worker is told.
-const isCancelRequested = async (write: Write, lookup: JobLookup, dueAt: number): Promise<boolean> => {
+const isCancelRequested = async (tx: Tx, lookup: JobLookup, dueAt: number): Promise<boolean> => {
   const job = toOwnJob(lookup)
   if (job?.state !== 'running' || job.cancelRequestedAt === null) return false
-  await setCancelDue(write, job.jobId, dueAt)
+  await setCancelDue(tx, job.jobId, dueAt)
   return true
 }
 
-const kindOf = ({ resultContentType, resultFileName }: QueueItem): ResultKind =>
+const kindOf = ({ resultContentType, resultFileName }: QueueItem): ContentInfo =>
   ({ contentType: resultContentType ?? 'application/octet-stream', fileName: resultFileName ?? 'result' })
 
-const storeResult = async (write: Write, jobId: string, outcome: Outcome): Promise<void> => {
-  if (outcome.kind === 'appended') return await insertResult(write, jobId, outcome.facts)
-  if (await resultSize(write, jobId) > 0) throw new ResultBegun(jobId)
+const storeResult = async (tx: Tx, jobId: string, outcome: RunOutcome): Promise<void> => {
+  if (outcome.kind === 'appended') return await insertResult(tx, jobId, outcome.facts)
+  if (await resultSize(tx, jobId) > 0) throw new ResultBegun(jobId)
   if (outcome.kind !== 'given') return
   for (let offset = 0; offset < outcome.bytes.byteLength; offset += storedChunkBytes) {
-    await appendChunk(write, jobId, offset, outcome.bytes.subarray(offset, offset + storedChunkBytes))
+    await appendChunk(tx, jobId, offset, outcome.bytes.subarray(offset, offset + storedChunkBytes))
   }
-  await insertResult(write, jobId, outcome.facts)
+  await insertResult(tx, jobId, outcome.facts)
 }
 
-const toCompletion = (jobId: string, outcome: Outcome, at: number, retentionMs: number): JobEvent => {
+const toCompletion = (jobId: string, outcome: RunOutcome, at: number, retentionMs: number): JobEvent => {
   const message = outcome.message === undefined ? {} : { message: outcome.message }
   const facts = outcome.kind === 'appended' || outcome.kind === 'given' ? outcome.facts : null
   if (facts !== null) {
@@ -125,17 +127,17 @@ const toCompletion = (jobId: string, outcome: Outcome, at: number, retentionMs: 
 
 /** One event of a run, in the transaction that checks its lease, and exposed before it is acknowledged. */
 const createReport = ({ transact, expose, now, graceMs, onTransition }: RunJobNeeds) => async (
-  lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (write: Write) => Promise<void>
+  lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>
 ): Promise<{ entry: Entry, state: LeaseState }> => {
-  const { lookup, event, state } = await transact(async write => {
-    const item = await requireLease(write, lease, now())
-    await alongside?.(write)
+  const { lookup, event, state } = await transact(async tx => {
+    const item = await requireLease(tx, lease, now())
+    await alongside?.(tx)
     const event = toEvent(item)
-    const leaseExpiresAt = await prolong(write, item, now())
-    const lookup: JobLookup | undefined = await applyEvent(write, item, event, now())
+    const leaseExpiresAt = await extend(tx, item, now())
+    const lookup: JobLookup | undefined = await applyEvent(tx, item, event, now())
     // Another program changed the record under the lease: what it wrote stands.
     if (lookup === undefined) throw new LeaseLost(lease.jobId)
-    const cancelRequested = await isCancelRequested(write, lookup, now() + graceMs)
+    const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
     return { lookup, event, state: { leaseExpiresAt, cancelRequested } }
   })
   const entry = await expose(lookup)
@@ -148,14 +150,14 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
   const report = createReport(needs)
 
   const append: RunJob['append'] = async (lease, offset, bytes, kind) => {
-    const { size, lookup } = await transact(async write => {
-      const item = await requireLease(write, lease, now())
-      const size = await appendChunk(write, lease.jobId, offset, bytes)
-      await prolong(write, item, now())
+    const { size, lookup } = await transact(async tx => {
+      const item = await requireLease(tx, lease, now())
+      const size = await appendChunk(tx, lease.jobId, offset, bytes)
+      await extend(tx, item, now())
       if (offset > 0) return { size, lookup: undefined }
-      await setResultKind(write, lease.jobId, kind)
+      await setContentInfo(tx, lease.jobId, kind)
       if (size === 0) return { size, lookup: undefined }
-      const lookup = await applyEvent(write, item, { type: 'append' }, now())
+      const lookup = await applyEvent(tx, item, { type: 'append' }, now())
       if (lookup === undefined) throw new LeaseLost(lease.jobId)
       return { size, lookup }
     })
@@ -165,13 +167,13 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
 
   return {
     heartbeat: async lease => {
-      const { lookup, state } = await transact(async write => {
-        const item = await requireLease(write, lease, now())
-        const lookup = await findJob(write, lease.jobId)
+      const { lookup, state } = await transact(async tx => {
+        const item = await requireLease(tx, lease, now())
+        const lookup = await findJob(tx, lease.jobId)
         // A run that another program has ended need not go on to its own end.
         if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
-        const leaseExpiresAt = await prolong(write, item, now())
-        const cancelRequested = await isCancelRequested(write, lookup, now() + graceMs)
+        const leaseExpiresAt = await extend(tx, item, now())
+        const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
         return { lookup, state: { leaseExpiresAt, cancelRequested } }
       })
       // Whoever asked for the cancellation may not have come to reveal it yet.
@@ -180,15 +182,15 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
     },
     progress: async (lease, update) => (await report(lease, () => ({ type: 'progress', at: now(), update }))).state,
     append,
-    appended: lease => transact(async write => {
-      const item = await requireLease(write, lease, now())
-      const attempt = toOwnJob(await findJob(write, lease.jobId))?.attempt ?? 0
-      await prolong(write, item, now())
+    appended: lease => transact(async tx => {
+      const item = await requireLease(tx, lease, now())
+      const attempt = toOwnJob(await findJob(tx, lease.jobId))?.attempt ?? 0
+      await extend(tx, item, now())
       const { leaseMs, resultContentType } = item
       return {
         ...kindOf(item),
         attempt,
-        sizeBytes: await resultSize(write, lease.jobId),
+        sizeBytes: await resultSize(tx, lease.jobId),
         isBegun: resultContentType !== null,
         leaseMs: leaseMs ?? leaseMsDefault
       }
@@ -196,9 +198,9 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
     complete: async (lease, outcome) => (await report(
       lease,
       item => toCompletion(lease.jobId, outcome, now(), Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)),
-      async write => {
-        await storeResult(write, lease.jobId, outcome)
-        await insertSanitizationEvents(write, lease.jobId, outcome.counts ?? {}, now())
+      async tx => {
+        await storeResult(tx, lease.jobId, outcome)
+        await insertSanitizationEvents(tx, lease.jobId, outcome.counts ?? {}, now())
       }
     )).entry,
     fail: async (lease, failure, retryable) => (await report(

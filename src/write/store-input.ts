@@ -38,7 +38,7 @@ export const createStoreInput = ({ transact, randomId, now, bytesMax }: StoreInp
       sizeBytes += chunk.byteLength
       requireFitting(sizeBytes)
       hash.update(chunk)
-      await transact(write => appendInputChunk(write, inputId, startOffset, chunk, now() + keptMs))
+      await transact(tx => appendInputChunk(tx, inputId, startOffset, chunk, now() + keptMs))
       // Several pieces arrive at once, and each waits for the disk: others have their turn in between.
       await nextTurn()
     }

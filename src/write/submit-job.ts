@@ -8,7 +8,7 @@ import { findIdempotencyKey, saveIdempotencyKey } from '../store/idempotency.ts'
 import { findJob, insertJob } from '../store/job-store.ts'
 import { insertInput, type RawInput } from '../store/input-store.ts'
 import { enqueue } from '../store/queue.ts'
-import type { Transact, Write } from '../store/transact.ts'
+import type { Transact, Tx } from '../store/transact.ts'
 
 export const idempotencyKeyKeptMs = 24 * 3600 * 1000
 
@@ -68,44 +68,44 @@ const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: numb
   state: 'queued'
 })
 
-type Insert<Made> = (write: Write, submitter: Submitter, submission: Submission, raw: StoredInput | undefined) => Promise<Made>
+type Insert<Made> = (tx: Tx, submitter: Submitter, submission: Submission, raw: StoredInput | undefined) => Promise<Made>
 
 const toMs = (seconds: number | undefined): number | null => seconds === undefined ? null : seconds * 1000
 
 /** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
 export const createSubmitJob = ({ transact, expose, randomUuid, now, onQueued }: SubmitJobNeeds): SubmitJob => {
-  const insert: Insert<string> = async (write, submitter, submission, raw) => {
+  const insert: Insert<string> = async (tx, submitter, submission, raw) => {
     const at = now()
     const jobId = randomUuid()
     const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
     const { tenant, allTenants } = submitter
     const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
-    await insertJob(write, toQueuedJob(jobId, submitter, type, at))
-    await enqueue(write, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
-    await insertInput(write, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw: raw ?? null })
+    await insertJob(tx, toQueuedJob(jobId, submitter, type, at))
+    await enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
+    await insertInput(tx, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw: raw ?? null })
     return jobId
   }
 
-  const insertOnce = async (key: string, ...[write, submitter, submission, raw]: Parameters<Insert<string>>) => {
+  const insertOnce = async (key: string, ...[tx, submitter, submission, raw]: Parameters<Insert<string>>) => {
     const requestHash = hashOf(submission, submitter, raw)
-    const known = await findIdempotencyKey(write, submitter.tenant, key)
+    const known = await findIdempotencyKey(tx, submitter.tenant, key)
     if (known !== undefined && known.createdAt > now() - idempotencyKeyKeptMs) {
       if (known.requestHash !== requestHash) {
         throw new ServiceFailure('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; use a new one.')
       }
       return { jobId: known.jobId, replayed: true }
     }
-    const jobId = await insert(write, submitter, submission, raw)
-    await saveIdempotencyKey(write, submitter.tenant, key, { requestHash, jobId, createdAt: now() })
+    const jobId = await insert(tx, submitter, submission, raw)
+    await saveIdempotencyKey(tx, submitter.tenant, key, { requestHash, jobId, createdAt: now() })
     return { jobId, replayed: false }
   }
 
   return async (submitter, submission, idempotencyKey, raw) => {
-    const { jobId, replayed, lookup } = await transact(async write => {
+    const { jobId, replayed, lookup } = await transact(async tx => {
       const made = idempotencyKey === null
-        ? { jobId: await insert(write, submitter, submission, raw), replayed: false }
-        : await insertOnce(idempotencyKey, write, submitter, submission, raw)
-      const lookup: JobLookup = await findJob(write, made.jobId)
+        ? { jobId: await insert(tx, submitter, submission, raw), replayed: false }
+        : await insertOnce(idempotencyKey, tx, submitter, submission, raw)
+      const lookup: JobLookup = await findJob(tx, made.jobId)
       return { ...made, lookup }
     })
     const entry = await expose(lookup)

@@ -1,9 +1,9 @@
+import type { ContentInfo } from '../job/content-info.ts'
+import type { LeaseHeld } from '../job/lease.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
-import type { ResultKind } from '../store/queue.ts'
 import { OffsetMismatch, type ResultStore } from '../store/result-store.ts'
-import type { LeaseHeld } from './claim-job.ts'
-import { createResultTally } from './result-tally.ts'
+import { createResultDigest } from './result-tally.ts'
 import type { RunJob } from './run-job.ts'
 
 /** Results that arrive as bytes, in as many requests as it takes. Both throw LeaseLost, OffsetMismatch, STORE_UNAVAILABLE. */
@@ -12,7 +12,7 @@ export type Uploads = {
    * Appends bytes as they come, at most one chunk of them in memory, and keeps the lease while they do. Returns the new
    * size. Throws also what `bytes` throws; whole chunks that came before are kept.
    */
-  store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, kind: ResultKind) => Promise<number>
+  store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, kind: ContentInfo) => Promise<number>
   /** Completes a run with what it has uploaded; without a result, if that is nothing. */
   complete: (lease: LeaseHeld) => ReturnType<RunJob['complete']>
 }
@@ -37,8 +37,8 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
     }
   }
 
-  const tallyUp = async (lease: LeaseHeld, leaseMs: number, pieces: AsyncIterable<Uint8Array>) => {
-    const tally = createResultTally()
+  const digestAll = async (lease: LeaseHeld, leaseMs: number, pieces: AsyncIterable<Uint8Array>) => {
+    const tally = createResultDigest()
     for await (const bytes of holding(lease, leaseMs, pieces)) {
       tally.add(bytes)
       // A gigabyte takes seconds, which others must not wait.
@@ -63,7 +63,7 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
     complete: async lease => {
       const { attempt, sizeBytes, isBegun, leaseMs, contentType, fileName } = await runJob.appended(lease)
       if (!isBegun) return await runJob.complete(lease, { kind: 'none' })
-      const tally = await tallyUp(lease, leaseMs, read({ jobId: lease.jobId, attempt }, 0, sizeBytes)).catch(async (error: unknown) => {
+      const tally = await digestAll(lease, leaseMs, read({ jobId: lease.jobId, attempt }, 0, sizeBytes)).catch(async (error: unknown) => {
         // The bytes of a run that is over may go while they are read.
         await runJob.heartbeat(lease)
         throw error

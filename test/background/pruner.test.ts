@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createPrunables, type PrunablesNeeds } from '../../src/background/prunables.ts'
-import { createPruner, type Prunable, type Pruned } from '../../src/background/pruner.ts'
+import { createPruneTasks, type PruneTasksNeeds } from '../../src/background/prunables.ts'
+import { createPruner, type PruneTask, type Pruned } from '../../src/background/pruner.ts'
 import { createRelay } from '../../src/background/relay.ts'
-import { createOutdate } from '../../src/status/expose.ts'
-import { createExpiryLook } from '../../src/store/expiry.ts'
+import { createInvalidate } from '../../src/status/expose.ts'
+import { createRetentionReader } from '../../src/store/expiry.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { always, csv, given, leaseMs, openCommands } from '../write/commands.ts'
 
@@ -15,19 +15,19 @@ const day = 86_400_000
 const retention = { idempotencyKeyKeptMs: day, recordRetentionMs: 10 * day, tombstoneRetentionMs: 5 * day }
 
 /** The service's own pruner on the commands' database; `batches` tells what each transaction came to. */
-const setUp = async (t: Test, more: Partial<PrunablesNeeds> = {}) => {
+const setUp = async (t: Test, more: Partial<PruneTasksNeeds> = {}) => {
   const commands = await openCommands(t)
   const batches: Array<Pruned & { kind: string, limit: number }> = []
   const pruned: Record<string, number> = {}
   let stopping = () => false
-  const watched = createPrunables({
+  const watched = createPruneTasks({
     ...retention,
     ...commands,
-    look: createExpiryLook(commands),
+    retention: createRetentionReader(commands),
     now: () => commands.clock.ms,
     pruneForeignRows: false,
     ...more
-  }).map((prunable): Prunable => ({
+  }).map((prunable): PruneTask => ({
     ...prunable,
     prune: async limit => {
       const batch = await prunable.prune(limit)
@@ -36,7 +36,7 @@ const setUp = async (t: Test, more: Partial<PrunablesNeeds> = {}) => {
     }
   }))
   const prune = createPruner({
-    prunables: watched,
+    tasks: watched,
     onPruned: (kind, count) => { pruned[kind] = (pruned[kind] ?? 0) + count },
     isStopping: () => stopping()
   })
@@ -119,7 +119,7 @@ t.test('a round passes over what is not due once, and the next round begins anew
   const { prune, sql, batches, clock, pruned } = await setUp(t, { pruneForeignRows: true })
   sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120) INSERT INTO JobExecutionLog (jobId, status, endTime) SELECT 'odd-' || i, 'Failed', '' FROM n")
   await prune()
-  const looked = () => batches.filter(({ kind }) => kind === 'foreign-records').reduce((sum, batch) => sum + batch.looked, 0)
+  const looked = () => batches.filter(({ kind }) => kind === 'foreign-records').reduce((sum, batch) => sum + batch.examined, 0)
   t.equal(looked(), 120)
   sql("INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('due', 'Failed', '2020-01-01')")
   clock.ms += 1
@@ -130,7 +130,7 @@ t.test('a round passes over what is not due once, and the next round begins anew
 
 t.test('what is told of a tombstone that was forgotten does not outlive it', async t => {
   const { finish, prune, clock, readStatus, dateTombstones, changeLog, cache, epoch, transitions } = await setUp(t)
-  const relay = createRelay({ changeLog, outdate: createOutdate({ cache, epoch }), onGap: () => { t.fail('no gap') } })
+  const relay = createRelay({ changeLog, invalidate: createInvalidate({ cache, epoch }), onGap: () => { t.fail('no gap') } })
   const jobId = await finish()
   clock.ms += 10 * day + 1
   await prune()
@@ -184,8 +184,8 @@ t.test('no transaction removes more than a portion', async t => {
   await prune()
   t.same([count('JobExecutionLog'), count('JobResultChunk')], [0, 0])
   const of = (kind: string) => batches.filter(batch => batch.kind === kind)
-  for (const { kind, limit, looked, removed } of batches) {
-    if (looked > limit || removed > looked || limit > 1000) t.fail(`${kind}: ${removed} of ${looked}, ${limit}`)
+  for (const { kind, limit, examined, removed } of batches) {
+    if (examined > limit || removed > examined || limit > 1000) t.fail(`${kind}: ${removed} of ${examined}, ${limit}`)
   }
   t.equal(of('records').reduce((sum, { removed }) => sum + removed, 0), 3000)
   t.equal(of('records')[0]?.limit, 50, 'begun with a small one')
@@ -210,16 +210,16 @@ t.test('a round that is told to stop ends with the batch under way, whatever is 
 
 t.test('a kind that fails is told of, and holds up no other', async t => {
   const rounds: string[] = []
-  const kind = (name: string, prune: (round: number) => Pruned): Prunable => {
+  const kind = (name: string, prune: (round: number) => Pruned): PruneTask => {
     let round = 0
     return { kind: name, isDue: () => true, prune: async () => { rounds.push(name); return prune(++round) } }
   }
-  const one: Pruned = { looked: 1, removed: 1, isLast: false }
+  const one: Pruned = { examined: 1, removed: 1, isDone: false }
   const pruned: Array<[string, number]> = []
   const prune = createPruner({
-    prunables: [
+    tasks: [
       kind('broken', round => { if (round === 2) throw new Error('disk full'); return one }),
-      kind('whole', round => ({ ...one, isLast: round === 3 }))
+      kind('whole', round => ({ ...one, isDone: round === 3 }))
     ],
     onPruned: (name, count) => { pruned.push([name, count]) },
     isStopping: () => false
@@ -232,14 +232,14 @@ t.test('a kind that fails is told of, and holds up no other', async t => {
 t.test('batches grow while they are quick, up to a bound, and shrink when one was not', async t => {
   const limits: number[] = []
   const prune = createPruner({
-    prunables: [{
+    tasks: [{
       kind: 'many',
       isDue: () => true,
       prune: async limit => {
         limits.push(limit)
         if (limits.length === 9) await delay(50)
         if (limits.length === 11) await delay(500)
-        return { looked: limit, removed: limit, isLast: limits.length === 13 }
+        return { examined: limit, removed: limit, isDone: limits.length === 13 }
       }
     }],
     onPruned: () => {},
@@ -256,7 +256,7 @@ t.test('other work gets in between the batches', async t => {
   let batches = 0
   let turns = 0
   const prune = createPruner({
-    prunables: [{ kind: 'many', isDue: () => true, prune: async () => ({ looked: 1, removed: 1, isLast: ++batches === 20 }) }],
+    tasks: [{ kind: 'many', isDue: () => true, prune: async () => ({ examined: 1, removed: 1, isDone: ++batches === 20 }) }],
     onPruned: () => {},
     isStopping: () => false
   })

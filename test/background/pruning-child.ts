@@ -1,9 +1,9 @@
-import { createPrunables } from '../../src/background/prunables.ts'
+import { createPruneTasks } from '../../src/background/prunables.ts'
 import { createPruner } from '../../src/background/pruner.ts'
 import { createViews } from '../../src/http/views.ts'
 import { createChangeLog } from '../../src/store/change-log.ts'
 import { openDatabase } from '../../src/store/database.ts'
-import { createExpiryLook } from '../../src/store/expiry.ts'
+import { createRetentionReader } from '../../src/store/expiry.ts'
 import { createTransact } from '../../src/store/transact.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 
@@ -16,10 +16,10 @@ const database = openDatabase(process.argv[2] ?? '')
 const transact = createTransact({ database, now: () => performance.now() })
 const now = () => Date.now()
 const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-const prunables = createPrunables({
+const prunables = createPruneTasks({
   transact,
   changeLog: createChangeLog({ database, transact }),
-  look: createExpiryLook({ database }),
+  retention: createRetentionReader({ database }),
   expireResults: createExpireResults({ transact, expose: lookup => Promise.resolve(toEntry(lookup)), now, onTransition: () => {} }),
   now,
   idempotencyKeyKeptMs: 1e12,
@@ -28,7 +28,7 @@ const prunables = createPrunables({
   pruneForeignRows: false
 })
 await createPruner({
-  prunables: prunables.map(prunable => ({
+  tasks: prunables.map(prunable => ({
     ...prunable,
     prune: async () => {
       const pruned = await prunable.prune(1)

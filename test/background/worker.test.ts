@@ -3,7 +3,7 @@ import { createWorker, type Worker, type WorkerNeeds } from '../../src/backgroun
 import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool } from '../../src/processors/pool.ts'
-import { createQueueLook } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/queue.ts'
 import { createCancelJob } from '../../src/write/cancel-job.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
@@ -23,14 +23,14 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
   let ids = 0
   const now = () => Date.now()
   const needs = { transact, expose, now, onTransition: () => {} }
-  const queueNeeds = { ...needs, queue: createQueueLook(parts), randomId: () => `lease-${ids++}` }
+  const queueNeeds = { ...needs, queue: createQueueReader(parts), randomId: () => `lease-${ids++}` }
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = createRunJob({ ...needs, resultRetentionMs: 3_600_000, graceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
-    claimJob, rescueJobs, runJob, pool, types, slots, holder: 'embedded:new', deadHolders: ['embedded:old'], leaseMs, onError: error => { errors.push(error) }, ...overrides
+    claimJob, rescueJobs, runJob, pool, types, slots, holder: 'embedded:new', staleHolders: ['embedded:old'], leaseMs, onError: error => { errors.push(error) }, ...overrides
   })
   const worker = open()
   t.teardown(async () => {

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { createBatch } from '../../src/cache/batch.ts'
+import { createCoalescer } from '../../src/cache/batch.ts'
 
 const createCounted = () => {
   const runs: string[][] = []
-  const batch = createBatch(async (items: string[]) => {
+  const batch = createCoalescer(async (items: string[]) => {
     runs.push(items)
     if (items.includes('bad')) throw new Error('the run failed')
     return items.map(item => `${item}!`)
@@ -38,7 +38,7 @@ t.test('equal items share one result, but never that of a run under way', async 
   t.same(runs, [['a']])
   let release = () => {}
   const started: string[][] = []
-  const slow = createBatch(async (items: string[]) => {
+  const slow = createCoalescer(async (items: string[]) => {
     started.push(items)
     await new Promise<void>(resolve => { release = resolve })
     return items

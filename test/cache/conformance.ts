@@ -1,8 +1,9 @@
+import type { StatusEntry } from '../../src/job/status-entry.ts'
 import type { Test } from 'tap'
-import type { Entry, StatusCache } from '../../src/cache/status-cache.ts'
+import type { StatusCache } from '../../src/cache/status-cache.ts'
 
 /** An entry of one job at one version, the newer the higher. */
-export const entryAt = (version: number, more: Partial<Entry> = {}): Entry => {
+export const entryAt = (version: number, more: Partial<StatusEntry> = {}): StatusEntry => {
   const jobId = more.jobId ?? 'job-1'
   return {
     jobId,
@@ -20,7 +21,7 @@ export const entryAt = (version: number, more: Partial<Entry> = {}): Entry => {
   }
 }
 
-export const absent: Entry = entryAt(0, {
+export const absent: StatusEntry = entryAt(0, {
   state: 'absent', tenant: null, percent: 0, pollAfterMs: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
 })
 
@@ -31,7 +32,7 @@ export type CacheUnderTest = { cache: StatusCache, evict: (epoch: string, jobId:
 export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderTest>): void => {
   const epoch = 'e1'
 
-  const filled = async (cache: StatusCache, entry: Entry) => {
+  const filled = async (cache: StatusCache, entry: StatusEntry) => {
     const lease = await cache.lease(epoch, entry.jobId, 'filler')
     if (lease.kind === 'token') await cache.expose(epoch, entry, lease.token)
   }
@@ -122,19 +123,19 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
 
   t.test('outdating empties a cell that may hold something older, and no other', async t => {
     const { cache } = await open(t)
-    await cache.outdate(epoch, 'job-1', 7)
+    await cache.invalidate(epoch, 'job-1', 7)
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'an empty cell stays empty')
     await filled(cache, entryAt(7))
-    await cache.outdate(epoch, 'job-1', 7)
+    await cache.invalidate(epoch, 'job-1', 7)
     t.match(await cache.get(epoch, 'job-1'), { entry: { version: 7 } }, 'as new as that: kept')
-    await cache.outdate(epoch, 'job-1', 10)
+    await cache.invalidate(epoch, 'job-1', 10)
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'older: gone')
     const lease = await cache.lease(epoch, 'job-1', 'a')
-    await cache.outdate(epoch, 'job-1', 11)
+    await cache.invalidate(epoch, 'job-1', 11)
     await cache.expose(epoch, entryAt(10), lease.kind === 'token' ? lease.token : null)
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'a fill that began before is killed')
     await filled(cache, absent)
-    await cache.outdate(epoch, 'job-1', 1)
+    await cache.invalidate(epoch, 'job-1', 1)
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'known absence gives way')
   })
 
@@ -187,7 +188,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
 
   t.test('every fact of an entry comes back', async t => {
     const { cache } = await open(t)
-    const facts: Array<Partial<Entry>> = [
+    const facts: Array<Partial<StatusEntry>> = [
       { hasResult: false }, { canCancel: false }, { hasResult: false, canCancel: false }, { tenant: null }, { tenant: '' },
       { state: 'cancelled', pollAfterMs: 0, percent: 100 }, { state: 'expired', expiredAt: 8_640_000_000_000_000, v1Body: '', taskBody: '' }, { state: 'invalid' }
     ]

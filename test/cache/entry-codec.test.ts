@@ -1,12 +1,12 @@
+import { type StatusEntry, entryStates } from '../../src/job/status-entry.ts'
 import fc from 'fast-check'
 import t from 'tap'
 import { decodeEntry, encodeEntry } from '../../src/cache/entry-codec.ts'
-import { type Entry, entryStates } from '../../src/cache/status-cache.ts'
 import { entryAt } from './conformance.ts'
 
 const text = fc.string({ unit: 'grapheme', maxLength: 60 })
 
-const anyEntry: fc.Arbitrary<Entry> = fc.record({
+const anyEntry: fc.Arbitrary<StatusEntry> = fc.record({
   jobId: fc.stringMatching(/^[A-Za-z0-9._~-]{1,128}$/),
   version: fc.maxSafeNat(),
   tenant: fc.option(text),

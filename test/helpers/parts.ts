@@ -8,7 +8,7 @@ import type { JobLookup } from '../../src/job/job.ts'
 import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
 import { createExpose, createExposeEntry, type ExposeEntry } from '../../src/status/expose.ts'
 import type { ReadSource } from '../../src/status/fill.ts'
-import { createLook } from '../../src/status/look.ts'
+import { createEntryLoader } from '../../src/status/look.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
 import { createSingleFlight } from '../../src/status/single-flight.ts'
 import { createChangeLog } from '../../src/store/change-log.ts'
@@ -42,7 +42,7 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
   const { readStatus, readMany } = createReadStatus({
     cache,
     epoch,
-    look: createLook({ find, findVersion: store.findVersion, toEntry }),
+    loadEntry: createEntryLoader({ find, findVersion: store.findVersion, toEntry }),
     exposeEntry: aroundExpose === undefined ? exposeEntry : aroundExpose(exposeEntry),
     uniqueId: randomUUID,
     onRead: source => { reads.push(source) },

@@ -4,15 +4,15 @@ import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { type BodyLimits, registerBodyDeadlines } from '../../src/http/body-deadlines.ts'
+import { type BodyTimeouts, registerBodyTimeouts } from '../../src/http/body-deadlines.ts'
 import { takeRawBodies } from '../../src/http/validation.ts'
 import { startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
 /** A server with nothing but the deadlines: bodies read whole and streamed ones, taken or refused. */
-const listen = async (t: Test, limits: Partial<BodyLimits>) => {
+const listen = async (t: Test, limits: Partial<BodyTimeouts>) => {
   const app = fastify({ forceCloseConnections: true })
-  registerBodyDeadlines(app, { wholeMs: 60_000, silenceMs: 60_000, answeredMs: 60_000, ...limits })
+  registerBodyTimeouts(app, { wholeMs: 60_000, silenceMs: 60_000, answeredMs: 60_000, ...limits })
   const gate = Promise.withResolvers<undefined>()
   const handled: string[] = []
   const refuse = { onRequest: async () => { throw Object.assign(new Error('no'), { statusCode: 401 }) } }

@@ -1,9 +1,9 @@
 import { setImmediate as endOfTurn } from 'node:timers/promises'
 import t from 'tap'
-import { createEndOfTurn } from '../../src/http/end-of-turn.ts'
+import { createBatchPerTick } from '../../src/http/end-of-turn.ts'
 
 t.test('work of one turn is done in its order, at its end; what comes of it, at the end of the next', async t => {
-  const atEndOfTurn = createEndOfTurn()
+  const atEndOfTurn = createBatchPerTick()
   const done: string[] = []
   atEndOfTurn(() => {
     done.push('a')

@@ -5,7 +5,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fastify from 'fastify'
 import pino from 'pino'
 import t, { type Test } from 'tap'
-import { createOverload, gateRequests, type Overload, registerOverload } from '../../src/http/overload.ts'
+import { createLoadShedding, gateRequests, type LoadShedding, registerLoadShedding } from '../../src/http/overload.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { createNumbers } from '../helpers/random.ts'
 import { type Json, spawnService } from '../helpers/service.ts'
@@ -19,7 +19,7 @@ const open = () => {
   const writes = { waiting: 0 }
   const lines: Json[] = []
   const metrics = createMetrics()
-  const overload = createOverload({
+  const overload = createLoadShedding({
     metrics,
     log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
     monotonicNow: () => clock.ms,
@@ -47,11 +47,11 @@ const turnOf = async (opened: Opened, requests: number, eachMs: number, { isLate
       if (isLater) void Promise.resolve().then(() => { work(opened, eachMs) })
       else work(opened, eachMs)
     }
-    if (opened.overload.admits()) accept()
+    if (opened.overload.tryAdmit()) accept()
     else {
-      opened.overload.hold({
-        accept,
-        refuse: opened.overload.onRefused
+      opened.overload.defer({
+        admit: accept,
+        reject: opened.overload.onRejected
       })
     }
   }
@@ -144,14 +144,14 @@ t.test('however dear they are, some are admitted', async t => {
 t.test('too many waiting writes are refused once they have waited for a while, until there are few', async t => {
   const { writes, clock, overload, lines, refused } = open()
   writes.waiting = 10_000
-  t.notOk(overload.refusesWrite(), 'a burst')
+  t.notOk(overload.rejectsWrite(), 'a burst')
   clock.ms += 1999
-  t.notOk(overload.refusesWrite())
+  t.notOk(overload.rejectsWrite())
   clock.ms += 1
-  t.ok(overload.refusesWrite())
+  t.ok(overload.rejectsWrite())
   const refusedOf = (waiting: number, looks: number) => {
     writes.waiting = waiting
-    return Array.from({ length: looks }, () => overload.refusesWrite()).filter(Boolean).length
+    return Array.from({ length: looks }, () => overload.rejectsWrite()).filter(Boolean).length
   }
   const half = refusedOf(256, 1000)
   t.ok(half > 450 && half < 550, `${half} of a thousand, half way between few and too many`)
@@ -170,18 +170,18 @@ const serve = async (t: Test, { isDraining = false } = {}) => {
   let left = 0
   let refused = 0
   const app = fastify()
-  const overload: Overload = {
-    admits: () => left > 0 && left-- > 0,
-    hold: ({ refuse }) => { setImmediate(refuse) },
-    onRefused: () => { refused++ },
-    refusesWrite: () => false,
-    excess: new WeakSet()
+  const overload: LoadShedding = {
+    tryAdmit: () => left > 0 && left-- > 0,
+    defer: ({ reject }) => { setImmediate(reject) },
+    onRejected: () => { refused++ },
+    rejectsWrite: () => false,
+    rejected: new WeakSet()
   }
   app.addHook('onRequest', ({ headers: { authorization } }, reply, done) => {
     if (authorization === undefined) reply.code(401).send()
     else done()
   })
-  registerOverload(app, overload)
+  registerLoadShedding(app, overload)
   app.setErrorHandler((_failure, _request, reply) => reply.code(503).send())
   app.all('/*', (_request, reply) => reply.code(418).send())
   gateRequests(app.server, overload, () => isDraining)

@@ -1,18 +1,20 @@
+import type { ContentInfo } from '../../src/job/content-info.ts'
+import type { LeaseHeld } from '../../src/job/lease.ts'
 import { createHash } from 'node:crypto'
 import type { Test } from 'tap'
 import { createViews } from '../../src/http/views.ts'
 import { openDatabase } from '../../src/store/database.ts'
-import { createQueueLook, type ResultKind } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/queue.ts'
 import { createTransact } from '../../src/store/transact.ts'
-import { createClaimJob, type LeaseHeld } from '../../src/write/claim-job.ts'
+import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
-import { createRunJob, type Outcome } from '../../src/write/run-job.ts'
+import { createRunJob, type RunOutcome } from '../../src/write/run-job.ts'
 import type { Service } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
-export const plain: ResultKind = { contentType: 'text/plain; charset=utf-8', fileName: 'result.txt' }
+export const plain: ContentInfo = { contentType: 'text/plain; charset=utf-8', fileName: 'result.txt' }
 
-const toFacts = (bytes: Buffer, kind: ResultKind) =>
+const toFacts = (bytes: Buffer, kind: ContentInfo) =>
   ({ ...kind, sizeBytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('base64'), inlineJson: null })
 
 /** Runs jobs of a type that the service itself does not run, on a connection of its own, and without its cache. */
@@ -27,13 +29,13 @@ export const openRemoteWorker = (t: Test, service: Service) => {
     transact, expose: async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup), now: () => Date.now(), onTransition: () => {}
   }
   const runJob = createRunJob({ ...needs, resultRetentionMs: retentionMs, graceMs: 60_000 })
-  const claimJob = createClaimJob({ ...needs, queue: createQueueLook({ database }), randomId: () => `lease-${++leases}`, release: runJob.release })
+  const claimJob = createClaimJob({ ...needs, queue: createQueueReader({ database }), randomId: () => `lease-${++leases}`, release: runJob.release })
   const claim = async (type: string) => {
     const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', 60_000) ?? undefined, 'a job to run')
     return found
   }
   const append = (lease: LeaseHeld, offset: number, text: string, kind = plain) => runJob.append(lease, offset, Buffer.from(text), kind)
-  const complete = (lease: LeaseHeld, outcome: Outcome) => runJob.complete(lease, outcome)
+  const complete = (lease: LeaseHeld, outcome: RunOutcome) => runJob.complete(lease, outcome)
   const expireResults = createExpireResults({ ...needs, now: () => Date.now() + retentionMs })
   let types = 0
   return {

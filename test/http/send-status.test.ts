@@ -11,7 +11,7 @@ t.test('what Node does not take as a header is still answered', async t => {
   t.teardown(() => app.close())
   app.get<{ Params: { link: string } }>('/:link', ({ params: { link } }, reply) => {
     try {
-      answerPoll(reply, { shown: { ...shown, link: link === 'broken' ? 'a\nb' : shown.link }, condition: undefined })
+      answerPoll(reply, { representation: { ...shown, link: link === 'broken' ? 'a\nb' : shown.link }, condition: undefined })
     } catch (error) {
       reply.send(error)
     }

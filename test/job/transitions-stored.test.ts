@@ -21,11 +21,11 @@ const clear = () => { foreign.exec('DELETE FROM JobExecutionLog; DELETE FROM Job
 
 const put = async (job: Job) => {
   clear()
-  await transact(async write => {
-    await insertJob(write, job)
+  await transact(async tx => {
+    await insertJob(tx, job)
     if (job.state !== 'succeeded' || job.result === null) return
-    await write.insertInto('JobResultChunk').values({ jobId: job.jobId, startOffset: 0, bytes: Buffer.from('abc') }).execute()
-    await insertResult(write, job.jobId, facts)
+    await tx.insertInto('JobResultChunk').values({ jobId: job.jobId, startOffset: 0, bytes: Buffer.from('abc') }).execute()
+    await insertResult(tx, job.jobId, facts)
   })
 }
 

@@ -1,13 +1,13 @@
-import { type Outcome, toOutcome } from '../../src/processors/outcome.ts'
+import { type ThreadResult, toThreadResult } from '../../src/processors/outcome.ts'
 import { runSanitize as runReal } from '../../src/processors/sanitize-thread.ts'
 import type { Sanitized } from '../../src/processors/sanitize.ts'
 import type { SanitizeInput } from '../../src/processors/sanitize/input.ts'
 
 /** Instead of a content that would do it, one that says what shall happen to the thread. */
-export const runSanitize = async (input: SanitizeInput): Promise<Outcome<Sanitized>> => {
+export const runSanitize = async (input: SanitizeInput): Promise<ThreadResult<Sanitized>> => {
   if (input.content === 'spin') for (;;);
   if (input.content === 'exit') process.exit(3)
-  if (input.content.startsWith('throw')) return await toOutcome(() => { throw new Error(input.content) })
+  if (input.content.startsWith('throw')) return await toThreadResult(() => { throw new Error(input.content) })
   if (input.content.startsWith('die')) {
     setImmediate(() => { throw new Error(input.content) })
     return await new Promise(() => {})

@@ -71,7 +71,7 @@ t.test('the same steps catch plain set-if-newer', async t => {
     lease: async (_epoch, _jobId, token) => ({ kind: 'token', token }),
     expose,
     exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },
-    outdate: async () => {},
+    invalidate: async () => {},
     close: async () => {}
   }
   const { shown, after } = await race(t, naive, client)

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
-import type { Outcome } from '../../src/write/run-job.ts'
+import type { RunOutcome } from '../../src/write/run-job.ts'
 import { csv } from '../write/commands.ts'
 import * as expected from './life-of-jobs-model.ts'
 import { iso, type World } from './life-of-jobs-world.ts'
@@ -182,7 +182,7 @@ const append = report('append', fc.record({ text: fc.constantFrom('', 'abc', 'de
 
 type End = 'appended' | 'given' | 'external' | 'none'
 
-const toOutcome = (kind: End, sent: string): Outcome => {
+const toOutcome = (kind: End, sent: string): RunOutcome => {
   switch (kind) {
     case 'appended': return { kind, facts: factsOf(sent) }
     case 'given': return { kind, facts: factsOf('{"a":1}'), bytes: Buffer.from('{"a":1}') }

@@ -1,18 +1,18 @@
+import type { StatusEntry } from '../../src/job/status-entry.ts'
 import { copyFileSync } from 'node:fs'
 import { isDeepStrictEqual } from 'node:util'
 import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
-import { createPrunables } from '../../src/background/prunables.ts'
+import { createPruneTasks } from '../../src/background/prunables.ts'
 import { createPruner } from '../../src/background/pruner.ts'
 import { createRelay } from '../../src/background/relay.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
 import type { JobLookup } from '../../src/job/job.ts'
 import { createFixedEpoch } from '../../src/status/epoch.ts'
-import { createOutdate } from '../../src/status/expose.ts'
-import type { StatusEntry } from '../../src/status/read-status.ts'
+import { createInvalidate } from '../../src/status/expose.ts'
 import { createChangeLog } from '../../src/store/change-log.ts'
 import { openDatabase } from '../../src/store/database.ts'
-import { createExpiryLook } from '../../src/store/expiry.ts'
+import { createRetentionReader } from '../../src/store/expiry.ts'
 import { createJobStore } from '../../src/store/job-store.ts'
 import { migrate } from '../../src/store/migrations/migrate.ts'
 import { createTransact } from '../../src/store/transact.ts'
@@ -50,17 +50,17 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   })
   const relay = createRelay({
     changeLog,
-    outdate: createOutdate({ cache, epoch }),
+    invalidate: createInvalidate({ cache, epoch }),
     onGap: () => {
       gaps++
       epoch.trip(epoch.view(), 'gap')
     }
   })
   const prune = createPruner({
-    prunables: createPrunables({
+    tasks: createPruneTasks({
       transact,
       changeLog,
-      look: createExpiryLook({ database }),
+      retention: createRetentionReader({ database }),
       expireResults: commands.expireResults,
       now,
       idempotencyKeyKeptMs: 86_400_000,

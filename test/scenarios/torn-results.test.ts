@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { sendFailure, toServiceFailure } from '../../src/http/problem.ts'
 import { resultRoutes } from '../../src/http/results/result-routes.ts'
-import { createReveal } from '../../src/http/reveal.ts'
+import { createStatusAccess } from '../../src/http/reveal.ts'
 import { namedSchemas } from '../../src/http/schemas.ts'
 import { createReadResult, type ReadBytes } from '../../src/status/read-result.ts'
 import { createResultStore } from '../../src/store/result-store.ts'
@@ -104,7 +104,7 @@ const openRoute = async (t: Test, change = '') => {
   })
   server.setErrorHandler((error, request, reply) => sendFailure(request, reply, toServiceFailure(error)))
   await server.register(resultRoutes, {
-    reveal: createReveal({ readStatus, incarnation: 'a1', representation: 1, publicUrl: null }),
+    statusAccess: createStatusAccess({ readStatus, incarnation: 'a1', representation: 1, publicUrl: null }),
     readResult: async jobId => {
       const result = await read(jobId)
       if (++seen.looks === 1) sql(change)

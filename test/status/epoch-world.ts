@@ -64,7 +64,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     each()
   }
 
-  const enter = ({ redis = 'redis-1', deadNodes = [] }: { redis?: string | Error, deadNodes?: string[] } = {}): Node => {
+  const enter = ({ redis = 'redis-1', staleNodes = [] }: { redis?: string | Error, staleNodes?: string[] } = {}): Node => {
     const database = openDatabase(path)
     t.teardown(database.close)
     const name = `node-${nodes.length}`
@@ -87,7 +87,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     const epoch = createSharedEpoch({
       node: name,
       rows: { ...rows, read },
-      deadNodes,
+      staleNodes,
       identify: () => {
         trials.push(time)
         if (answer !== null) return answer
@@ -128,7 +128,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
       mode: () => epoch.view().mode,
       isQuiet: async () => {
         let quiet = false
-        epoch.awaitQuiet().then(answer => { quiet = answer }, () => {})
+        epoch.awaitOldLeases().then(answer => { quiet = answer }, () => {})
         await settle()
         return quiet
       }

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createViews } from '../../src/http/views.ts'
 import type { JobLookup } from '../../src/job/job.ts'
-import { createLook } from '../../src/status/look.ts'
+import { createEntryLoader } from '../../src/status/look.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { openParts } from '../helpers/parts.ts'
 
@@ -14,7 +14,7 @@ const open = async (t: Test) => {
     found.push(jobId)
     return await store.find(jobId)
   }
-  const look = createLook({ find, findVersion: store.findVersion, toEntry })
+  const look = createEntryLoader({ find, findVersion: store.findVersion, toEntry })
   return { look, found, invalid, sql, advance, fresh: async (jobId: string) => toEntry(await store.find(jobId)) }
 }
 

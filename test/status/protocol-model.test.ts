@@ -118,7 +118,7 @@ const sameAsModel = async (t: Test, cache: StatusCache) => {
         return leased.kind === 'hit' ? { kind: 'hit', version: leased.entry.version } : { kind: 'token', token: Number(leased.token) }
       }
       case 'outdate':
-        await cache.outdate(epoch, 'job-1', command.version)
+        await cache.invalidate(epoch, 'job-1', command.version)
         return { kind: 'done' }
       case 'expose':
         await cache.expose(epoch, entryAt(command.version), command.token === 0 ? null : String(command.token))

@@ -32,7 +32,7 @@ const createFaulty = () => {
       trips.push(reason)
       view = { epoch: `e${++epochs}`, mode: 'off' }
     },
-    awaitQuiet: () => Promise.resolve(view.mode === 'off')
+    awaitOldLeases: () => Promise.resolve(view.mode === 'off')
   }
   const faulty: StatusCache = {
     ...cache,

@@ -29,7 +29,7 @@ const passUntil = async ({ pass }: Pick<World, 'pass'>, isSo: () => boolean, lim
 const reveals = async (world: World, node: Node): Promise<number> => {
   let isDone = false
   let failure: Error | undefined
-  node.epoch.awaitQuiet().then(() => { isDone = true }, (error: Error) => { failure = error })
+  node.epoch.awaitOldLeases().then(() => { isDone = true }, (error: Error) => { failure = error })
   await world.settle()
   return await passUntil(world, () => {
     if (failure !== undefined) throw failure
@@ -111,7 +111,7 @@ t.test('who cannot be told in time answers that it cannot tell', async t => {
   await pass(1000)
   t.equal(a.mode(), 'off')
   t.match(a.epoch.status(), { mode: 'off', reason: /database/ })
-  const refused = t.rejects(a.epoch.awaitQuiet(), { code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } })
+  const refused = t.rejects(a.epoch.awaitOldLeases(), { code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } })
   await world.settle()
   await pass(6000)
   await refused
@@ -266,7 +266,7 @@ const run = async (t: Test, steps: readonly Step[], directory: string, index: nu
   await start()
   await world.pass(500, check)
   const reveal = (node: Node) => {
-    node.epoch.awaitQuiet().then(quiet => {
+    node.epoch.awaitOldLeases().then(quiet => {
       const reader = quiet ? nodes.find(other => other !== node && other.mode() === 'on') : undefined
       if (reader !== undefined) failure = new Error(`${node.name} reveals without exposing, while ${reader.name} reads`)
     }, () => {})

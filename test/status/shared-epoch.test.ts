@@ -153,7 +153,7 @@ t.test('a view that was not renewed in time is believed no more; who asks to rev
   t.same(epoch.view(), before)
   await pass(1)
   t.match(epoch.view(), { epoch: before.epoch, mode: 'off' })
-  t.equal(await epoch.awaitQuiet(), false)
+  t.equal(await epoch.awaitOldLeases(), false)
   t.same(epoch.view(), before)
 })
 
@@ -182,7 +182,7 @@ t.test('stops for good, and takes its entry away', async t => {
   epoch.trip(epoch.view(), 'x')
   t.equal(timers().length, 0)
   node.pause()
-  await t.rejects(epoch.awaitQuiet(), { code: 'STORE_UNAVAILABLE' })
+  await t.rejects(epoch.awaitOldLeases(), { code: 'STORE_UNAVAILABLE' })
 })
 
 t.test('the epoch of a cache in memory is always on, and a new one begins when its cells cannot be believed', async t => {
@@ -193,5 +193,5 @@ t.test('the epoch of a cache in memory is always on, and a new one begins when i
   epoch.trip(before, 'a gap')
   epoch.trip(before, 'late news of the same')
   t.same(epoch.view(), { epoch: 'e1', mode: 'on' })
-  t.equal(await epoch.awaitQuiet(), false)
+  t.equal(await epoch.awaitOldLeases(), false)
 })

@@ -96,7 +96,7 @@ for (const [kind, table] of Object.entries(tables)) {
     const { path, store, transact, database, changeLog } = await openStore(t, makeForeignDatabase(t, table))
     for (const [number, make] of inEachState.entries()) {
       const job = make(`job-${number}`)
-      await transact(write => insertJob(write, job))
+      await transact(tx => insertJob(tx, job))
       t.same(jobOf(await store.find(job.jobId)), { ...job, version: number + 1 }, job.state)
     }
     t.equal(changeLog.head(), inEachState.length, 'one version each')

@@ -12,7 +12,7 @@ t.test('the change log is read from any point, in order', async t => {
   t.equal(changeLog.head(), 0)
   t.equal(changeLog.oldest(), undefined)
   t.same(changeLog.after(0, 10), [])
-  for (const jobId of ['a', 'b', 'c']) await transact(write => insertJob(write, queuedJob(jobId)))
+  for (const jobId of ['a', 'b', 'c']) await transact(tx => insertJob(tx, queuedJob(jobId)))
   t.equal(changeLog.head(), 3)
   t.equal(changeLog.oldest(), 1)
   t.same(changeLog.after(0, 2), [{ version: 1, jobId: 'a' }, { version: 2, jobId: 'b' }])
@@ -24,7 +24,7 @@ t.test('the data version moves with every commit of any program, and with nothin
   const { changeLog, transact, path } = await openStore(t)
   const seen = [changeLog.dataVersion()]
   t.equal(changeLog.dataVersion(), seen[0])
-  await transact(write => insertJob(write, queuedJob('a')))
+  await transact(tx => insertJob(tx, queuedJob('a')))
   seen.push(changeLog.dataVersion())
   t.equal(changeLog.dataVersion(), seen[1])
   await sqlite3(path, 'DELETE FROM JobExecutionLog')
@@ -36,7 +36,7 @@ t.test('the data version moves with every commit of any program, and with nothin
 
 t.test('old changes are forgotten, the sequence is not', async t => {
   const { changeLog, transact, store, path } = await openStore(t)
-  for (const jobId of ['a', 'b', 'c', 'd']) await transact(write => insertJob(write, queuedJob(jobId)))
+  for (const jobId of ['a', 'b', 'c', 'd']) await transact(tx => insertJob(tx, queuedJob(jobId)))
   await sqlite3(path, 'UPDATE JobChange SET at = version * 100')
   t.equal(await changeLog.prune(100, 10), 0)
   t.equal(await changeLog.prune(301, 2), 2, 'no more than asked')
@@ -53,7 +53,7 @@ t.test('old changes are forgotten, the sequence is not', async t => {
 t.test('changes carry the time at which they were made', async t => {
   const { changeLog, transact, path } = await openStore(t)
   const before = Date.now() - 1
-  await transact(write => insertJob(write, queuedJob('a')))
+  await transact(tx => insertJob(tx, queuedJob('a')))
   const at = Number(await sqlite3(path, 'SELECT at FROM JobChange'))
   t.ok(at >= before && at <= Date.now())
   t.equal(await changeLog.prune(before, 10), 0)
@@ -61,9 +61,9 @@ t.test('changes carry the time at which they were made', async t => {
 
 t.test('an idempotency key is remembered per tenant, and forgotten by age', async t => {
   const { transact } = await openStore(t)
-  const find = (tenant: string, key: string) => transact(write => findIdempotencyKey(write, tenant, key))
+  const find = (tenant: string, key: string) => transact(tx => findIdempotencyKey(tx, tenant, key))
   const save = (tenant: string, key: string, createdAt: number, jobId = 'j') =>
-    transact(write => saveIdempotencyKey(write, tenant, key, { requestHash: 'h', jobId, createdAt }))
+    transact(tx => saveIdempotencyKey(tx, tenant, key, { requestHash: 'h', jobId, createdAt }))
   await save('acme', 'k', 1000)
   await save('acme', 'young', 2000)
   await save('other', 'k', 1500, 'theirs')

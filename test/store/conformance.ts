@@ -5,8 +5,8 @@ import type { ChangeLog } from '../../src/store/change-log.ts'
 import { findJob, insertJob, type JobStore, updateJob } from '../../src/store/job-store.ts'
 import { appendInputChunk, findInput, insertInput, type JobInput } from '../../src/store/input-store.ts'
 import {
-  type Abandoned, clearLease, dequeue, enqueue, extendLease, findAbandoned, findQueueItem, type Lease, nextAvailable, setCancelDue,
-  setLease, setQueueTenant, setResultKind
+  type StuckBy, clearLease, dequeue, enqueue, extendLease, findStuck, findQueueItem, type RunLease, nextAvailable, setCancelDue,
+  setLease, setQueueTenant, setContentInfo
 } from '../../src/store/queue.ts'
 import { insertResult } from '../../src/store/result-store.ts'
 import type { Transact } from '../../src/store/transact.ts'
@@ -29,7 +29,7 @@ const noFacts = { contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha2
 const item = (jobId: string, availableAt = 0) =>
   ({ jobId, type: 'report', tenant: 'acme', maxAttempts: 3, timeoutMs: null, resultRetentionMs: null, availableAt })
 
-const lease = (leaseToken: string, more: Partial<Lease> = {}): Lease =>
+const lease = (leaseToken: string, more: Partial<RunLease> = {}): RunLease =>
   ({ leaseToken, leaseHolder: 'w', leaseMs: 30, leaseExpiresAt: 500, deadlineAt: null, ...more })
 
 const input: JobInput = { input: '{"a":[1]}', access: '{"tenant":"acme"}', raw: null }
@@ -41,7 +41,7 @@ const findConformance = (t: Test, open: OpenStoreUnderTest) => {
     const { store, transact } = await open(t)
     for (const [number, make] of inEachState.entries()) {
       const job = make(`job-${number}`)
-      await transact(write => insertJob(write, job))
+      await transact(tx => insertJob(tx, job))
       t.same(withoutVersion(jobOf(await store.find(job.jobId))), job, job.state)
     }
   })
@@ -51,7 +51,7 @@ const findConformance = (t: Test, open: OpenStoreUnderTest) => {
     t.same(await store.find('nobody'), { kind: 'absent', jobId: 'nobody' })
     t.same(await store.find(''), { kind: 'absent', jobId: '' })
 
-    await transact(write => insertJob(write, failedJob('gone')))
+    await transact(tx => insertJob(tx, failedJob('gone')))
     const { version } = jobOf(await store.find('gone'))
     const before = Date.now()
     await sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
@@ -66,11 +66,11 @@ const findConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('a transaction sees its own changes, a reader only committed ones', async t => {
     const { store, transact, sql } = await open(t)
     await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('old', 'Running'); DELETE FROM JobExecutionLog")
-    await transact(async write => {
-      await insertJob(write, queuedJob('new'))
-      t.equal(jobOf(await findJob(write, 'new')).state, 'queued')
-      t.equal((await findJob(write, 'old')).kind, 'tombstone')
-      t.equal((await findJob(write, 'never')).kind, 'absent')
+    await transact(async tx => {
+      await insertJob(tx, queuedJob('new'))
+      t.equal(jobOf(await findJob(tx, 'new')).state, 'queued')
+      t.equal((await findJob(tx, 'old')).kind, 'tombstone')
+      t.equal((await findJob(tx, 'never')).kind, 'absent')
       t.equal((await store.find('new')).kind, 'absent')
     })
     t.equal((await store.find('new')).kind, 'job')
@@ -79,7 +79,7 @@ const findConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('whatever job is saved, the same is found', async t => {
     const { store, transact } = await open(t)
     await fc.assert(fc.asyncProperty(anyJob, async job => {
-      await transact(write => insertJob(write, job))
+      await transact(tx => insertJob(tx, job))
       t.strictSame(withoutVersion(jobOf(await store.find(job.jobId))), job)
     }), { numRuns: 300 })
   })
@@ -88,45 +88,45 @@ const findConformance = (t: Test, open: OpenStoreUnderTest) => {
 const writeConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('an update is written only over the version it was made from', async t => {
     const { store, transact } = await open(t)
-    await transact(write => insertJob(write, queuedJob('j')))
+    await transact(tx => insertJob(tx, queuedJob('j')))
     const { version } = jobOf(await store.find('j'))
-    t.equal(await transact(write => updateJob(write, runningJob('j', { version }))), true)
+    t.equal(await transact(tx => updateJob(tx, runningJob('j', { version }))), true)
     const running = await store.find('j')
-    t.equal(await transact(write => updateJob(write, succeededJob('j', { version }))), false, 'the version moved')
-    t.equal(await transact(write => updateJob(write, succeededJob('j', { version: version + 99 }))), false)
-    t.equal(await transact(write => updateJob(write, succeededJob('absent', { version }))), false)
+    t.equal(await transact(tx => updateJob(tx, succeededJob('j', { version }))), false, 'the version moved')
+    t.equal(await transact(tx => updateJob(tx, succeededJob('j', { version: version + 99 }))), false)
+    t.equal(await transact(tx => updateJob(tx, succeededJob('absent', { version }))), false)
     t.same(await store.find('j'), running)
     t.same(withoutVersion(jobOf(running)), runningJob('j'), 'every column of the new state')
   })
 
   t.test('the facts of a result come with the job', async t => {
     const { store, transact } = await open(t)
-    await transact(async write => {
-      await insertJob(write, succeededJob('j'))
-      await insertResult(write, 'j', { ...noFacts, inlineJson: '{"a":1}' })
+    await transact(async tx => {
+      await insertJob(tx, succeededJob('j'))
+      await insertResult(tx, 'j', { ...noFacts, inlineJson: '{"a":1}' })
     })
     t.match(await store.find('j'), { job: { result: { ...noFacts, inlineJson: '{"a":1}' } } })
   })
 
   t.test('a job id is taken once', async t => {
     const { transact } = await open(t)
-    await transact(write => insertJob(write, queuedJob('j')))
-    await t.rejects(transact(write => insertJob(write, queuedJob('j'))))
+    await transact(tx => insertJob(tx, queuedJob('j')))
+    await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))))
   })
 
   t.test('a transaction that throws leaves nothing', async t => {
     const { store, changeLog, transact } = await open(t)
-    await transact(write => insertJob(write, queuedJob('j')))
+    await transact(tx => insertJob(tx, queuedJob('j')))
     const before = [await store.find('j'), changeLog.head()]
-    await t.rejects(transact(async write => {
-      await updateJob(write, runningJob('j', { version: 1 }))
-      await insertJob(write, queuedJob('k'))
-      await enqueue(write, item('k'))
+    await t.rejects(transact(async tx => {
+      await updateJob(tx, runningJob('j', { version: 1 }))
+      await insertJob(tx, queuedJob('k'))
+      await enqueue(tx, item('k'))
       throw new Error('too late')
     }), { message: 'too late' })
     t.same([await store.find('j'), changeLog.head()], before)
     t.equal((await store.find('k')).kind, 'absent')
-    t.equal(await transact(write => findQueueItem(write, 'k')), undefined)
+    t.equal(await transact(tx => findQueueItem(tx, 'k')), undefined)
   })
 }
 
@@ -134,12 +134,12 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('the queue gives the job that waited longest, of these types, held by nobody', async t => {
     const { transact } = await open(t)
     const next = (types: string[], now: number) =>
-      transact(async write => (await nextAvailable(write, { types, tenant: null }, now))?.jobId)
-    await transact(async write => {
-      await enqueue(write, item('late', 300))
-      await enqueue(write, item('first', 100))
-      await enqueue(write, item('second', 100))
-      await enqueue(write, { ...item('other', 50), type: 'sanitize' })
+      transact(async tx => (await nextAvailable(tx, { types, tenant: null }, now))?.jobId)
+    await transact(async tx => {
+      await enqueue(tx, item('late', 300))
+      await enqueue(tx, item('first', 100))
+      await enqueue(tx, item('second', 100))
+      await enqueue(tx, { ...item('other', 50), type: 'sanitize' })
     })
     t.equal(await next(['report'], 99), undefined)
     t.equal(await next(['report'], 100), 'first')
@@ -147,53 +147,53 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
     t.equal(await next(['sanitize', 'report'], 100), 'other', 'in whatever order the types are named')
     t.equal(await next(['nothing'], 1000), undefined)
     t.equal(await next([], 1000), undefined)
-    await transact(write => setLease(write, 'first', lease('a')))
+    await transact(tx => setLease(tx, 'first', lease('a')))
     t.equal(await next(['report'], 100), 'second')
-    await transact(write => clearLease(write, 'first', 250))
-    await transact(write => dequeue(write, 'second'))
+    await transact(tx => clearLease(tx, 'first', 250))
+    await transact(tx => dequeue(tx, 'second'))
     t.equal(await next(['report'], 249), undefined)
     t.equal(await next(['report'], 1000), 'first')
   })
 
   t.test('of jobs that wait as long, the one that was queued first comes first, whatever its type', async t => {
     const { transact } = await open(t)
-    await transact(async write => {
-      await enqueue(write, { ...item('one'), type: 'sanitize' })
-      await enqueue(write, item('two'))
+    await transact(async tx => {
+      await enqueue(tx, { ...item('one'), type: 'sanitize' })
+      await enqueue(tx, item('two'))
     })
     for (const types of [['report', 'sanitize'], ['sanitize', 'report']]) {
-      t.equal((await transact(write => nextAvailable(write, { types, tenant: null }, 0)))?.jobId, 'one')
+      t.equal((await transact(tx => nextAvailable(tx, { types, tenant: null }, 0)))?.jobId, 'one')
     }
   })
 
   t.test('a tenant reaches its own jobs alone', async t => {
     const { transact } = await open(t)
     const next = (tenant: string | null) =>
-      transact(async write => (await nextAvailable(write, { types: ['report'], tenant }, 1000))?.jobId)
-    await transact(async write => {
-      await enqueue(write, { ...item('theirs', 1), tenant: 'other' })
-      await enqueue(write, item('ours', 2))
+      transact(async tx => (await nextAvailable(tx, { types: ['report'], tenant }, 1000))?.jobId)
+    await transact(async tx => {
+      await enqueue(tx, { ...item('theirs', 1), tenant: 'other' })
+      await enqueue(tx, item('ours', 2))
     })
     t.same([await next('acme'), await next('other'), await next('third'), await next(null)], ['ours', 'theirs', undefined, 'theirs'])
-    await transact(write => setQueueTenant(write, 'theirs', 'acme'))
+    await transact(tx => setQueueTenant(tx, 'theirs', 'acme'))
     t.same([await next('acme'), await next('other')], ['theirs', undefined])
-    await transact(write => setQueueTenant(write, 'theirs', null))
+    await transact(tx => setQueueTenant(tx, 'theirs', null))
     t.same([await next('acme'), await next(null)], ['ours', 'theirs'], 'what belongs to nobody is for those who reach all')
   })
 
   t.test('abandoned jobs are found by the end of their lease, of their time or of their grace, or by their holder', async t => {
     const { transact } = await open(t)
-    await transact(async write => {
+    await transact(async tx => {
       for (const [jobId, leaseHolder, leaseExpiresAt, deadlineAt] of [['a', 'w1', 300, 50], ['b', 'w2', 100, 40], ['c', 'w1', 200, null]] as const) {
-        await enqueue(write, item(jobId))
-        await setLease(write, jobId, lease(jobId, { leaseHolder, leaseExpiresAt, deadlineAt }))
+        await enqueue(tx, item(jobId))
+        await setLease(tx, jobId, lease(jobId, { leaseHolder, leaseExpiresAt, deadlineAt }))
       }
-      await enqueue(write, item('free'))
-      await setCancelDue(write, 'c', 70)
-      await setCancelDue(write, 'c', 90)
+      await enqueue(tx, item('free'))
+      await setCancelDue(tx, 'c', 70)
+      await setCancelDue(tx, 'c', 90)
     })
-    const find = (by: Abandoned, limit = 10) =>
-      transact(async write => (await findAbandoned(write, by, limit)).map(({ jobId }) => jobId))
+    const find = (by: StuckBy, limit = 10) =>
+      transact(async tx => (await findStuck(tx, by, limit)).map(({ jobId }) => jobId))
     t.same(await find({ leaseExpiredAt: 99 }), [])
     t.same(await find({ leaseExpiredAt: 200 }), ['b', 'c'])
     t.same(await find({ leaseExpiredAt: 1000 }, 1), ['b'])
@@ -207,17 +207,17 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
 
   t.test('nothing of a run is left in the queue when it is over', async t => {
     const { transact } = await open(t)
-    await transact(async write => {
-      await enqueue(write, item('j'))
-      await setLease(write, 'j', lease('a', { deadlineAt: 5 }))
-      await setCancelDue(write, 'j', 7)
-      await setResultKind(write, 'j', { contentType: 'text/csv', fileName: 'r.csv' })
+    await transact(async tx => {
+      await enqueue(tx, item('j'))
+      await setLease(tx, 'j', lease('a', { deadlineAt: 5 }))
+      await setCancelDue(tx, 'j', 7)
+      await setContentInfo(tx, 'j', { contentType: 'text/csv', fileName: 'r.csv' })
     })
-    t.match(await transact(write => findQueueItem(write, 'j')), {
+    t.match(await transact(tx => findQueueItem(tx, 'j')), {
       leaseToken: 'a', leaseMs: 30, deadlineAt: 5, cancelDueAt: 7, resultContentType: 'text/csv', resultFileName: 'r.csv'
     })
-    await transact(write => clearLease(write, 'j', 9))
-    t.same(await transact(write => findQueueItem(write, 'j')), {
+    await transact(tx => clearLease(tx, 'j', 9))
+    t.same(await transact(tx => findQueueItem(tx, 'j')), {
       ...item('j', 9),
       ...Object.fromEntries([
         'leaseToken', 'leaseHolder', 'leaseMs', 'leaseExpiresAt', 'deadlineAt', 'cancelDueAt', 'resultContentType', 'resultFileName'
@@ -228,20 +228,20 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('the input is kept with the queue item and leaves with it', async t => {
     const { transact } = await open(t)
     const raw = { inputId: 'i', sizeBytes: 3, contentType: 'text/plain' }
-    await transact(async write => {
-      await enqueue(write, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
-      await insertInput(write, 'j', input)
-      await enqueue(write, item('k'))
-      await appendInputChunk(write, raw.inputId, 0, Buffer.from('abc'), 0)
-      await insertInput(write, 'k', { ...input, raw })
+    await transact(async tx => {
+      await enqueue(tx, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
+      await insertInput(tx, 'j', input)
+      await enqueue(tx, item('k'))
+      await appendInputChunk(tx, raw.inputId, 0, Buffer.from('abc'), 0)
+      await insertInput(tx, 'k', { ...input, raw })
     })
-    t.same(await transact(write => findInput(write, 'j')), input)
-    t.same(await transact(write => findInput(write, 'k')), { ...input, raw })
-    t.match(await transact(write => findQueueItem(write, 'j')), { ...item('j'), timeoutMs: 5, resultRetentionMs: 6, leaseToken: null })
-    await transact(write => dequeue(write, 'j'))
-    t.equal(await transact(write => findInput(write, 'j')), undefined)
-    t.equal(await transact(write => findQueueItem(write, 'j')), undefined)
-    t.ok(await transact(write => findInput(write, 'k')))
+    t.same(await transact(tx => findInput(tx, 'j')), input)
+    t.same(await transact(tx => findInput(tx, 'k')), { ...input, raw })
+    t.match(await transact(tx => findQueueItem(tx, 'j')), { ...item('j'), timeoutMs: 5, resultRetentionMs: 6, leaseToken: null })
+    await transact(tx => dequeue(tx, 'j'))
+    t.equal(await transact(tx => findInput(tx, 'j')), undefined)
+    t.equal(await transact(tx => findQueueItem(tx, 'j')), undefined)
+    t.ok(await transact(tx => findInput(tx, 'k')))
   })
 }
 
@@ -254,12 +254,12 @@ const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
       const lookup = await store.find(jobId)
       seen.push(lookup.kind === 'job' ? lookup.job.version : lookup.kind === 'tombstone' ? lookup.tombstone.version : NaN)
     }
-    const update = (job: Job) => transact(write => updateJob(write, { ...job, version: seen.at(-1) ?? 0 }))
-    await transact(write => insertJob(write, queuedJob('a')))
+    const update = (job: Job) => transact(tx => updateJob(tx, { ...job, version: seen.at(-1) ?? 0 }))
+    await transact(tx => insertJob(tx, queuedJob('a')))
     await note('a')
     await update(runningJob('a'))
     await note('a')
-    await transact(write => insertJob(write, queuedJob('b')))
+    await transact(tx => insertJob(tx, queuedJob('b')))
     await note('b')
     await update(runningJob('b'))
     await note('b')
@@ -273,19 +273,19 @@ const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
 
   t.test('what no reader sees draws no version', async t => {
     const { changeLog, transact } = await open(t)
-    await transact(async write => {
-      await insertJob(write, runningJob('j'))
-      await enqueue(write, item('j'))
-      await insertInput(write, 'j', input)
+    await transact(async tx => {
+      await insertJob(tx, runningJob('j'))
+      await enqueue(tx, item('j'))
+      await insertInput(tx, 'j', input)
     })
-    await transact(write => setLease(write, 'j', lease('a', { leaseExpiresAt: 1 })))
-    await transact(write => extendLease(write, 'j', 2))
-    t.equal((await transact(write => findQueueItem(write, 'j')))?.leaseExpiresAt, 2)
-    await transact(write => setCancelDue(write, 'j', 3))
-    await transact(write => setResultKind(write, 'j', { contentType: 'text/csv', fileName: 'r.csv' }))
-    await transact(write => setQueueTenant(write, 'j', 'other'))
-    await transact(write => clearLease(write, 'j', 3))
-    await transact(write => updateJob(write, runningJob('j', { version: 1 })))
+    await transact(tx => setLease(tx, 'j', lease('a', { leaseExpiresAt: 1 })))
+    await transact(tx => extendLease(tx, 'j', 2))
+    t.equal((await transact(tx => findQueueItem(tx, 'j')))?.leaseExpiresAt, 2)
+    await transact(tx => setCancelDue(tx, 'j', 3))
+    await transact(tx => setContentInfo(tx, 'j', { contentType: 'text/csv', fileName: 'r.csv' }))
+    await transact(tx => setQueueTenant(tx, 'j', 'other'))
+    await transact(tx => clearLease(tx, 'j', 3))
+    await transact(tx => updateJob(tx, runningJob('j', { version: 1 })))
     t.equal(changeLog.head(), 1, 'nor does an update to the very same')
   })
 }

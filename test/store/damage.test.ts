@@ -3,7 +3,7 @@ import { copyFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { findDamage, toLookThrough } from '../../src/store/damage.ts'
+import { findDamage, chooseCheck } from '../../src/store/damage.ts'
 import { openForProcess } from '../../src/store/open-for-process.ts'
 import { violationsOf } from '../helpers/invariants.ts'
 import { spawnService, sqlite3 } from '../helpers/service.ts'
@@ -121,14 +121,14 @@ t.test('a database that another program keeps locked is named, in one line', asy
 
 t.test('what is looked through: small databases always, large ones when a log was left', t => {
   const path = join(t.testdir({ 'jobs.db': '' }), 'jobs.db')
-  t.equal(toLookThrough(join(t.testdirName, 'none.db')), undefined)
-  t.equal(toLookThrough(path), 'thorough')
+  t.equal(chooseCheck(join(t.testdirName, 'none.db')), undefined)
+  t.equal(chooseCheck(path), 'thorough')
   truncateSync(path, 65 * 1024 * 1024)
-  t.equal(toLookThrough(path), undefined)
+  t.equal(chooseCheck(path), undefined)
   writeFileSync(`${path}-wal`, '')
-  t.equal(toLookThrough(path), undefined)
+  t.equal(chooseCheck(path), undefined)
   writeFileSync(`${path}-wal`, 'x')
-  t.equal(toLookThrough(path), 'quick')
+  t.equal(chooseCheck(path), 'quick')
   t.end()
 })
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { openDatabase } from '../../src/store/database.ts'
 import { insertJob } from '../../src/store/job-store.ts'
-import { createQueueLook } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/queue.ts'
 import { createResultStore } from '../../src/store/result-store.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { queuedJob } from './jobs.ts'
@@ -38,11 +38,11 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
   const foreign = openForeign(t, path)
   foreign.pragma('busy_timeout = 0')
   const insert = () => foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
-  await transact(async write => {
-    await write.selectFrom('JobExecutionLog').selectAll().execute()
+  await transact(async tx => {
+    await tx.selectFrom('JobExecutionLog').selectAll().execute()
     t.throws(insert, { code: 'SQLITE_BUSY' }, 'nobody else writes between the read and the write')
     t.equal(database.reader.prepare('SELECT count(*) FROM JobExecutionLog').pluck().get(), 0, 'readers read on')
-    await insertJob(write, queuedJob('ours'))
+    await insertJob(tx, queuedJob('ours'))
   })
   insert()
   t.equal(database.reader.prepare('SELECT count(*) FROM JobExecutionLog').pluck().get(), 2)
@@ -78,7 +78,7 @@ t.test('a path that cannot be a database is said to be so, by name', async t => 
 t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async t => {
   const { path, database, store, changeLog, transact } = await openStore(t)
   const results = createResultStore({ database })
-  const queue = createQueueLook({ database })
+  const queue = createQueueReader({ database })
   t.equal(queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)
   await t.resolves(store.ping())
   const failure = { name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } }
@@ -86,9 +86,9 @@ t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async
   await t.rejects(store.find('j'), failure)
   await t.rejects(store.ping(), failure)
   await t.rejects(results.read({ jobId: 'j', sha256: 'x' }, 0, 1).next(), failure)
-  await t.rejects(transact(write => insertJob(write, queuedJob('j'))), failure)
+  await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), failure)
   t.throws(() => changeLog.after(0, 1), failure)
   t.throws(() => changeLog.oldest(), failure)
   t.throws(() => queue.hasAvailable({ types: ['report'], tenant: null }, 0), failure)
-  t.throws(() => queue.hasAbandoned({ holder: 'w' }), failure)
+  t.throws(() => queue.hasStuck({ holder: 'w' }), failure)
 })

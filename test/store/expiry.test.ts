@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import {
-  createExpiryLook, findDueResults, type Origin, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor
+  createRetentionReader, findDueResults, type Origin, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor
 } from '../../src/store/expiry.ts'
 import { pruneIdempotencyKeys } from '../../src/store/idempotency.ts'
 import { insertJob } from '../../src/store/job-store.ts'
@@ -19,7 +19,7 @@ const open = async (t: Test) => {
   return {
     ...opened,
     foreign,
-    look: createExpiryLook(opened),
+    look: createRetentionReader(opened),
     /** The ids that are left. */
     left: () => foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY jobId').pluck().all(),
     count: (from: string) => foreign.prepare(`SELECT count(*) FROM ${from}`).pluck().get()
@@ -33,10 +33,10 @@ const prunePass = async ({ transact }: Awaited<ReturnType<typeof open>>, origin:
   let batches = 0
   for (let cursor: RecordCursor | null = null; ;) {
     const batch = await pruneRecords(transact, origin, before, limit, cursor)
-    if (batch.looked > limit) throw new Error(`${batch.looked} rows at once`)
+    if (batch.examined > limit) throw new Error(`${batch.examined} rows at once`)
     batches++
     total += batch.removed
-    looked += batch.looked
+    looked += batch.examined
     cursor = batch.next
     if (cursor === null) return { total, looked, batches }
   }
@@ -44,13 +44,13 @@ const prunePass = async ({ transact }: Awaited<ReturnType<typeof open>>, origin:
 
 t.test('records of ours go when they ended before, and no others', async t => {
   const store = await open(t)
-  await store.transact(async write => {
-    await insertJob(write, succeededJob('old', { finishedAt: end - 1 }))
-    await insertJob(write, failedJob('old-too', { finishedAt: end - hour }))
-    await insertJob(write, succeededJob('exact', { finishedAt: end }))
-    await insertJob(write, failedJob('young', { finishedAt: end + 1 }))
-    await insertJob(write, runningJob('runs', { createdAt: end - 10 * hour }))
-    await insertJob(write, succeededJob('endless', { createdAt: end - 1, finishedAt: null }))
+  await store.transact(async tx => {
+    await insertJob(tx, succeededJob('old', { finishedAt: end - 1 }))
+    await insertJob(tx, failedJob('old-too', { finishedAt: end - hour }))
+    await insertJob(tx, succeededJob('exact', { finishedAt: end }))
+    await insertJob(tx, failedJob('young', { finishedAt: end + 1 }))
+    await insertJob(tx, runningJob('runs', { createdAt: end - 10 * hour }))
+    await insertJob(tx, succeededJob('endless', { createdAt: end - 1, finishedAt: null }))
   })
   store.foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('theirs', 'Failed', '${iso(end - hour)}')`)
   t.same([store.look.hasDueRecords('ours', end), store.look.hasDueRecords('ours', end - hour)], [true, false])
@@ -121,14 +121,14 @@ t.test('records that are passed over are looked at once in a pass, however many 
 
 t.test('results are due at their time, oldest first, and only ours', async t => {
   const { transact, foreign, look } = await open(t)
-  await transact(async write => {
-    for (const [jobId, expiresAt] of [['b', end], ['a', end - 1], ['late', end + 1]] as const) await insertJob(write, succeededJob(jobId, { expiresAt }))
-    await insertJob(write, succeededJob('gone', { expiresAt: end - 2, resultExpiredAt: end - 1 }))
-    await insertJob(write, succeededJob('none'))
+  await transact(async tx => {
+    for (const [jobId, expiresAt] of [['b', end], ['a', end - 1], ['late', end + 1]] as const) await insertJob(tx, succeededJob(jobId, { expiresAt }))
+    await insertJob(tx, succeededJob('gone', { expiresAt: end - 2, resultExpiredAt: end - 1 }))
+    await insertJob(tx, succeededJob('none'))
   })
   foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, expiresAt) VALUES ('theirs', 'Succeeded', '${iso(end - 5)}')`)
-  t.same(await transact(write => findDueResults(write, end, 10)), ['a', 'b'])
-  t.same(await transact(write => findDueResults(write, end, 1)), ['a'])
+  t.same(await transact(tx => findDueResults(tx, end, 10)), ['a', 'b'])
+  t.same(await transact(tx => findDueResults(tx, end, 1)), ['a'])
   t.same([look.hasDueResults(end - 2), look.hasDueResults(end - 1)], [false, true])
 })
 
@@ -152,8 +152,8 @@ t.test('a tombstone that is forgotten is a change, so that no cache tells of it 
 
 t.test('bytes that nobody refers to go in portions, and then the note of them', async t => {
   const { transact, look, count, foreign } = await open(t)
-  for (let offset = 0; offset < 70; offset += 10) await transact(write => appendChunk(write, 'j', offset, Buffer.alloc(10)))
-  await transact(write => appendChunk(write, 'live', 0, Buffer.alloc(10)))
+  for (let offset = 0; offset < 70; offset += 10) await transact(tx => appendChunk(tx, 'j', offset, Buffer.alloc(10)))
+  await transact(tx => appendChunk(tx, 'live', 0, Buffer.alloc(10)))
   foreign.exec("INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'j', 100), ('JobInputChunk', 'empty', 200)")
   t.equal(look.hasOrphans(99), false)
   t.equal(await pruneOrphans(transact, 99, 3), 0)
@@ -169,7 +169,7 @@ t.test('bytes that nobody refers to go in portions, and then the note of them', 
 
 t.test('a portion that ends with the last chunk leaves a note that the next one finds', async t => {
   const { transact, count, foreign } = await open(t)
-  await transact(write => appendChunk(write, 'j', 0, Buffer.alloc(10)))
+  await transact(tx => appendChunk(tx, 'j', 0, Buffer.alloc(10)))
   foreign.exec("INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'j', 0)")
   t.equal(await pruneOrphans(transact, 0, 1), 1)
   t.equal(await pruneOrphans(transact, 0, 1), 1)

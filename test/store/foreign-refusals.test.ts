@@ -114,5 +114,5 @@ for (const { kind, open } of kindsOfStore) {
 t.test('a refused statement of ours is passed on as it is', async t => {
   const { transact } = await openStore(t)
   const values = { jobId: 'odd id', status: 'Queued' }
-  await t.rejects(transact(write => write.insertInto('JobExecutionLog').values(values).execute()), { code: 'SQLITE_CONSTRAINT_CHECK' })
+  await t.rejects(transact(tx => tx.insertInto('JobExecutionLog').values(values).execute()), { code: 'SQLITE_CONSTRAINT_CHECK' })
 })

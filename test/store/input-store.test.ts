@@ -18,7 +18,7 @@ const open = async (t: Test) => {
     let sizeBytes = 0
     for (const bytes of pieces) {
       const startOffset = sizeBytes
-      await transact(write => appendInputChunk(write, inputId, startOffset, bytes, forgetAt))
+      await transact(tx => appendInputChunk(tx, inputId, startOffset, bytes, forgetAt))
       sizeBytes += bytes.byteLength
     }
     return { inputId, sizeBytes, contentType }
@@ -28,9 +28,9 @@ const open = async (t: Test) => {
     upload,
     inputs: createInputStore(opened),
     /** A job with these bytes. */
-    take: (jobId: string, raw: Awaited<ReturnType<typeof upload>>) => transact(async write => {
-      await insertJob(write, queuedJob(jobId))
-      await insertInput(write, jobId, { ...plain, raw })
+    take: (jobId: string, raw: Awaited<ReturnType<typeof upload>>) => transact(async tx => {
+      await insertJob(tx, queuedJob(jobId))
+      await insertInput(tx, jobId, { ...plain, raw })
     }),
     pruneAll: async (at: number) => { while (await pruneOrphans(transact, at, 2) > 0); },
     counts: () => ['JobInputChunk', 'OrphanedBytes'].map(table => foreign.prepare(`SELECT count(*) FROM ${table}`).pluck().get())
@@ -50,9 +50,9 @@ t.test('bytes that came before their job are read back, chunk by chunk', async t
 
 t.test('an input need not have bytes, and those it has may be none', async t => {
   const { upload, take, inputs, transact, counts } = await open(t)
-  await transact(async write => {
-    await insertJob(write, queuedJob('plain'))
-    await insertInput(write, 'plain', { ...plain, raw: null })
+  await transact(async tx => {
+    await insertJob(tx, queuedJob('plain'))
+    await insertInput(tx, 'plain', { ...plain, raw: null })
   })
   t.same(inputs.find('plain'), { ...plain, raw: null })
   const raw = await upload('empty', [])
@@ -83,7 +83,7 @@ t.test('bytes live as long as their job waits or runs, and then go', async t => 
       t.same(counts(), [3, 0], 'a job holds them')
       await pruneAll(1e15)
       t.equal(await read(inputs.read(raw)), 'abcdef')
-      await transact(write => end === 'deleted' ? deleteJob(write, 'j') : dequeue(write, 'j'))
+      await transact(tx => end === 'deleted' ? deleteJob(tx, 'j') : dequeue(tx, 'j'))
       t.same(counts(), [3, 1], 'nobody does')
       await pruneAll(0)
       t.same(counts(), [0, 0])

@@ -1,16 +1,17 @@
+import type { ListPosition } from '../../src/job/list-position.ts'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { JobLookup } from '../../src/job/job.ts'
-import { createListJobs, type ListFilter, type ListJobs, type ListPage, type ListPosition } from '../../src/store/job-list.ts'
+import { createListJobs, type ListFilter, type ListJobs, type ListPage } from '../../src/store/job-list.ts'
 import { idOf } from './jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
 const all: ListFilter = { tenant: null, status: null, type: null, createdAfter: null }
 
-const openList = async (t: Test, rowsLookedAtMax?: number) => {
+const openList = async (t: Test, rowsExaminedMax?: number) => {
   const opened = await openStore(t)
   const foreign = openForeign(t, opened.path)
-  const list = createListJobs({ database: opened.database, ...(rowsLookedAtMax === undefined ? {} : { rowsLookedAtMax }) })
+  const list = createListJobs({ database: opened.database, ...(rowsExaminedMax === undefined ? {} : { rowsExaminedMax }) })
   return { ...opened, foreign, list }
 }
 
@@ -90,9 +91,9 @@ t.test('whatever the rows, every page is the next part of the sorted whole, also
   const bounds = fc.constantFrom(1, 2, 3, 7, undefined)
   fc.assert(fc.property(
     fc.array(anyRow, { maxLength: 40 }), anyFilter, fc.integer({ min: 1, max: 7 }), bounds, fc.array(fc.array(anyRow, { maxLength: 3 }), { maxLength: 12 }),
-    (rows, filter, limit, rowsLookedAtMax, later) => {
+    (rows, filter, limit, rowsExaminedMax, later) => {
       foreign.exec('BEGIN; DELETE FROM JobExecutionLog; COMMIT')
-      const list = rowsLookedAtMax === undefined ? unbounded : createListJobs({ database, rowsLookedAtMax })
+      const list = rowsExaminedMax === undefined ? unbounded : createListJobs({ database, rowsExaminedMax })
       foreign.exec('BEGIN')
       const known = add(rows)
       foreign.exec('COMMIT')
@@ -110,7 +111,7 @@ t.test('whatever the rows, every page is the next part of the sorted whole, also
         }
         if (JSON.stringify(page) !== JSON.stringify(expected.slice(0, page.length))) throw new Error(`${page.join()} is not the beginning of ${expected.join()}`)
         if (next === null && page.length !== expected.length) throw new Error(`it ended before ${expected.slice(page.length).join()}`)
-        if (rowsLookedAtMax === undefined && page.length < Math.min(limit, expected.length)) throw new Error('a page is short without a bound')
+        if (rowsExaminedMax === undefined && page.length < Math.min(limit, expected.length)) throw new Error('a page is short without a bound')
         if (next === null) return
         if (after !== null && compare(after, next) >= 0) throw new Error('it does not go on')
         after = next

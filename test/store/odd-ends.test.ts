@@ -38,7 +38,7 @@ t.test('a due time that is none takes no result away, and holds up no other', as
 
 t.test('bytes that were forgotten while more of them came are no input', async t => {
   const { path, transact } = await openStore(t)
-  await transact(write => appendInputChunk(write, 'i', 0, Buffer.from('abc'), 1))
+  await transact(tx => appendInputChunk(tx, 'i', 0, Buffer.from('abc'), 1))
   openForeign(t, path).exec('DELETE FROM JobInputChunk; DELETE FROM OrphanedBytes')
-  await t.rejects(transact(write => appendInputChunk(write, 'i', 3, Buffer.from('def'), 1)), { name: 'InputTorn' })
+  await t.rejects(transact(tx => appendInputChunk(tx, 'i', 3, Buffer.from('def'), 1)), { name: 'InputTorn' })
 })

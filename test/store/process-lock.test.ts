@@ -69,7 +69,7 @@ t.test('another process is refused, and its SQL is not', async t => {
   const release = lockForProcess(path)
   t.equal(await spawnChild(t, 'lock-holder.ts', path).line(), 'DatabaseInUse')
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
-  await transact(write => insertJob(write, queuedJob('ours')))
+  await transact(tx => insertJob(tx, queuedJob('ours')))
   t.equal(await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog'), '2')
   t.equal((await store.find('theirs')).kind, 'job')
   release()

@@ -3,9 +3,9 @@ import { Kysely, SqliteDialect } from 'kysely'
 import t, { type Test } from 'tap'
 import { createChangeLog } from '../../src/store/change-log.ts'
 import type { Database } from '../../src/store/database.ts'
-import { createExpiryLook, findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../src/store/expiry.ts'
+import { createRetentionReader, findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../src/store/expiry.ts'
 import { pruneIdempotencyKeys } from '../../src/store/idempotency.ts'
-import { createQueueLook, findAbandoned, nextAvailable } from '../../src/store/queue.ts'
+import { createQueueReader, findStuck, nextAvailable } from '../../src/store/queue.ts'
 import { discardChunks, orphanResult } from '../../src/store/result-store.ts'
 import type { Tables } from '../../src/store/tables.ts'
 import { createTransact, type Transact } from '../../src/store/transact.ts'
@@ -60,7 +60,7 @@ const rows = `
 t.test('every look and every batch of the pruner uses its index', async t => {
   const { watched, transact, foreign, plansOf } = await openWatched(t)
   foreign.exec(rows)
-  const look = createExpiryLook({ database: watched })
+  const look = createRetentionReader({ database: watched })
   const changeLog = createChangeLog({ database: watched, transact })
   const at = Date.now() + 86_400_000
   const after = { ended: '2019-01-01', row: 1 }
@@ -76,7 +76,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
     ['old changes', () => look.hasOldChanges(at), ['CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest']],
     ['old keys', () => look.hasOldIdempotencyKeys(at), ['SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)']],
 
-    ['results', () => transact(write => findDueResults(write, at, 10)), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
+    ['results', () => transact(tx => findDueResults(tx, at, 10)), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
     ['records of ours', () => pruneRecords(transact, 'ours', at, 10, null), [
       `${record} INDEX JobExecutionLog_ended (<expr><?)`, `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
@@ -114,25 +114,25 @@ t.test('every look and every batch of the pruner uses its index', async t => {
 
 t.test('the looks at the queue use theirs', async t => {
   const { watched, transact, plansOf } = await openWatched(t)
-  const queue = createQueueLook({ database: watched })
+  const queue = createQueueReader({ database: watched })
   const search = 'SEARCH JobQueue USING'
   const ofAll = [`${search} INDEX JobQueue_free (type=? AND availableAt<?)`]
   const ofTenant = [`${search} INDEX JobQueue_freeOfTenant (tenant=? AND type=? AND availableAt<?)`]
-  const inWrite = (run: (write: Parameters<Parameters<Transact>[0]>[0]) => Promise<unknown>) => () => transact(run)
+  const inWrite = (run: (tx: Parameters<Parameters<Transact>[0]>[0]) => Promise<unknown>) => () => transact(run)
   const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
     ['any job', () => queue.hasAvailable({ types: ['report'], tenant: null }, 1), ofAll],
     ['any job of a tenant', () => queue.hasAvailable({ types: ['report'], tenant: 'acme' }, 1), ofTenant],
-    ['the next job', inWrite(write => nextAvailable(write, { types: ['report'], tenant: null }, 1)), ofAll],
-    ['the next job of a tenant', inWrite(write => nextAvailable(write, { types: ['report'], tenant: 'acme' }, 1)), ofTenant],
-    ['lost leases', () => queue.hasAbandoned({ leaseExpiredAt: 1 }), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
-    ['runs that took too long', () => queue.hasAbandoned({ deadlineAt: 1 }), [`${search} INDEX JobQueue_deadline (deadlineAt<?)`]],
-    ['runs that did not stop', () => queue.hasAbandoned({ cancelDueAt: 1 }), [`${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`]],
-    ['lost leases, to be taken back', inWrite(write => findAbandoned(write, { leaseExpiredAt: 1 }, 10)), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
-    ['bytes of an earlier run', inWrite(write => discardChunks(write, 'j', 10)), [
+    ['the next job', inWrite(tx => nextAvailable(tx, { types: ['report'], tenant: null }, 1)), ofAll],
+    ['the next job of a tenant', inWrite(tx => nextAvailable(tx, { types: ['report'], tenant: 'acme' }, 1)), ofTenant],
+    ['lost leases', () => queue.hasStuck({ leaseExpiredAt: 1 }), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['runs that took too long', () => queue.hasStuck({ deadlineAt: 1 }), [`${search} INDEX JobQueue_deadline (deadlineAt<?)`]],
+    ['runs that did not stop', () => queue.hasStuck({ cancelDueAt: 1 }), [`${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`]],
+    ['lost leases, to be taken back', inWrite(tx => findStuck(tx, { leaseExpiredAt: 1 }, 10)), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['bytes of an earlier run', inWrite(tx => discardChunks(tx, 'j', 10)), [
       'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)', 'LIST SUBQUERY',
       'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=?)'
     ]],
-    ['a result to be forgotten', inWrite(write => orphanResult(write, 'j')), ['SEARCH JobResult USING INDEX sqlite_autoindex_JobResult_1 (jobId=?)']]
+    ['a result to be forgotten', inWrite(tx => orphanResult(tx, 'j')), ['SEARCH JobResult USING INDEX sqlite_autoindex_JobResult_1 (jobId=?)']]
   ]
   for (const [name, run, plans] of cases) {
     t.same(await plansOf(run), plans, name)

@@ -12,7 +12,7 @@ t.test('the first migration still makes what the first release made', async t =>
   const released = schemaOf(openForeign(t, makeFirstRelease(t)))
   const { writer, reader, close } = openDatabase(`${t.testdirName}/new.db`)
   t.teardown(close)
-  await writer.transaction().execute(write => firstMigration(write as unknown as Kysely<unknown>))
+  await writer.transaction().execute(tx => firstMigration(tx as unknown as Kysely<unknown>))
   t.strictSame(schemaOf(reader), released.filter(object => !JSON.stringify(object).includes('kysely_migration')))
 })
 

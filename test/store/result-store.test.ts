@@ -21,12 +21,12 @@ const facts = (bytes: Uint8Array) => ({
 const openResults = async (t: Test) => {
   const opened = await openStore(t)
   const { transact, database } = opened
-  await transact(write => insertJob(write, runningJob('j')))
+  await transact(tx => insertJob(tx, runningJob('j')))
   const results = createResultStore({ database })
   return {
     ...opened,
     results,
-    append: (offset: number, text: string, jobId = 'j') => transact(write => appendChunk(write, jobId, offset, Buffer.from(text))),
+    append: (offset: number, text: string, jobId = 'j') => transact(tx => appendChunk(tx, jobId, offset, Buffer.from(text))),
     texts: async (start: number, end: number, of: BytesOf = { jobId: 'j', attempt: 1 }) =>
       (await Array.fromAsync(results.read(of, start, end))).map(String)
   }
@@ -73,9 +73,9 @@ t.test('what an earlier attempt wrote is discarded, a portion at a time', async 
   await append(3, 'er')
   await append(5, '!')
   await append(0, 'kept', 'k')
-  t.equal(await transact(write => discardChunks(write, 'j', 2)), 2)
-  t.equal(await transact(write => discardChunks(write, 'j', 2)), 1)
-  t.equal(await transact(write => discardChunks(write, 'j', 2)), 0)
+  t.equal(await transact(tx => discardChunks(tx, 'j', 2)), 2)
+  t.equal(await transact(tx => discardChunks(tx, 'j', 2)), 1)
+  t.equal(await transact(tx => discardChunks(tx, 'j', 2)), 0)
   t.equal(await append(0, 'new'), 3)
   t.same(await texts(0, 3), ['new'])
   t.equal(await append(4, 's', 'k'), 5)
@@ -85,7 +85,7 @@ t.test('bytes that were meant are never followed by those of another attempt', a
   const { append, results, transact, path } = await openResults(t)
   const refill = async (change: string) => {
     await sqlite3(path, change)
-    await transact(write => discardChunks(write, 'j', 10))
+    await transact(tx => discardChunks(tx, 'j', 10))
     await append(0, 'ABC')
     await append(3, 'DEF')
   }
@@ -96,7 +96,7 @@ t.test('bytes that were meant are never followed by those of another attempt', a
   await refill("UPDATE JobExecutionLog SET attempt = 2 WHERE jobId = 'j'")
   await t.rejects(ofAttempt.next(), { name: 'ResultTorn' })
 
-  await transact(write => insertResult(write, 'j', facts(Buffer.from('ABCDEF'))))
+  await transact(tx => insertResult(tx, 'j', facts(Buffer.from('ABCDEF'))))
   const { sha256 } = facts(Buffer.from('ABCDEF'))
   const ofResult = results.read({ jobId: 'j', sha256 }, 0, 6)
   t.equal(String((await ofResult.next()).value), 'ABC')
@@ -106,14 +106,14 @@ t.test('bytes that were meant are never followed by those of another attempt', a
 
 t.test('a result is the bytes that were written, all of them', async t => {
   const { transact, store, append } = await openResults(t)
-  await transact(write => insertJob(write, succeededJob('s')))
+  await transact(tx => insertJob(tx, succeededJob('s')))
   await append(0, 'abc', 's')
   const bytes = Buffer.from('abc')
   for (const sizeBytes of [0, 2, 4]) {
-    await t.rejects(transact(write => insertResult(write, 's', { ...facts(bytes), sizeBytes })), { name: 'OffsetMismatch', offset: 3 })
+    await t.rejects(transact(tx => insertResult(tx, 's', { ...facts(bytes), sizeBytes })), { name: 'OffsetMismatch', offset: 3 })
   }
   t.match(await store.find('s'), { job: { result: null } })
-  await transact(write => insertResult(write, 's', facts(bytes)))
+  await transact(tx => insertResult(tx, 's', facts(bytes)))
   t.match(await store.find('s'), { job: { result: facts(bytes) } })
 })
 
@@ -121,17 +121,17 @@ t.test('a result ends with its record, and its bytes are left to the pruner', as
   const { transact, path, append, results } = await openResults(t)
   const { sha256 } = facts(Buffer.from('abc'))
   const orphans = () => sqlite3(path, 'SELECT holder, id, forgetAt FROM OrphanedBytes')
-  for (const end of [() => sqlite3(path, "DELETE FROM JobExecutionLog WHERE jobId = 's'"), () => transact(write => orphanResult(write, 's'))]) {
-    await transact(write => insertJob(write, succeededJob('s')))
+  for (const end of [() => sqlite3(path, "DELETE FROM JobExecutionLog WHERE jobId = 's'"), () => transact(tx => orphanResult(tx, 's'))]) {
+    await transact(tx => insertJob(tx, succeededJob('s')))
     await append(0, 'abc', 's')
-    await transact(write => insertResult(write, 's', facts(Buffer.from('abc'))))
+    await transact(tx => insertResult(tx, 's', facts(Buffer.from('abc'))))
     t.equal(await orphans(), '')
     t.equal(String((await results.read({ jobId: 's', sha256 }, 0, 3).next()).value), 'abc')
     await end()
     await t.rejects(results.read({ jobId: 's', sha256 }, 0, 3).next(), { name: 'ResultTorn' })
     t.equal(await orphans(), 'JobResultChunk|s|0')
     await sqlite3(path, "DELETE FROM OrphanedBytes; DELETE FROM JobResultChunk WHERE jobId = 's'; DELETE FROM JobExecutionLog WHERE jobId = 's'")
-    await transact(write => orphanResult(write, 's'))
+    await transact(tx => orphanResult(tx, 's'))
     t.equal(await orphans(), '', 'where there are no bytes nothing is left')
   }
 })
@@ -187,10 +187,10 @@ t.test('whatever the pieces, the bytes come back, from anywhere to anywhere', as
   const { transact, results } = await openResults(t)
   await fc.assert(fc.asyncProperty(fc.uuid(), fc.array(fc.uint8Array({ maxLength: 50 })), fc.nat(), fc.nat(), async (jobId, pieces, one, other) => {
     const bytes = Buffer.concat(pieces)
-    await transact(async write => {
+    await transact(async tx => {
       let offset = 0
-      for (const piece of pieces) offset = await appendChunk(write, jobId, offset, piece)
-      await insertResult(write, jobId, facts(bytes))
+      for (const piece of pieces) offset = await appendChunk(tx, jobId, offset, piece)
+      await insertResult(tx, jobId, facts(bytes))
     })
     const [start = 0, end = 0] = [one, other].map(at => at % (bytes.length + 1)).sort((a, b) => a - b)
     const { sha256 } = facts(bytes)

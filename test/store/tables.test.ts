@@ -58,7 +58,7 @@ t.test('a succeeded job is whole, whatever its last percent', async t => {
 t.test('a change of any column that readers see draws a version, once', async t => {
   const { store, path, transact, database } = await openStore(t)
   const foreign = openForeign(t, path)
-  await transact(write => insertJob(write, runningJob('j')))
+  await transact(tx => insertJob(tx, runningJob('j')))
   const columns = database.reader.prepare<[], { name: string }>('PRAGMA table_info(JobExecutionLog)').all().map(({ name }) => name)
   const values: Record<string, string | number> = {
     status: 'Failed', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2, hasPartialResult: 1

@@ -3,7 +3,7 @@ import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
 import t from 'tap'
 import { insertJob } from '../../src/store/job-store.ts'
-import { createTransact, type Write } from '../../src/store/transact.ts'
+import { createTransact, type Tx } from '../../src/store/transact.ts'
 import { queuedJob } from './jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
@@ -29,7 +29,7 @@ t.test('a write waits for another program, without holding up the process', asyn
   const thirdTrialMetLock = once(clock.looked, '4')
 
   foreign.exec("BEGIN IMMEDIATE; INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
-  const writing = transact(write => insertJob(write, queuedJob('ours')))
+  const writing = transact(tx => insertJob(tx, queuedJob('ours')))
   // This very continuation can only run, and end the wait, if the loop is free between the trials.
   await thirdTrialMetLock
   t.equal((await store.find('theirs')).kind, 'absent', 'and readers go on')
@@ -44,7 +44,7 @@ t.test('many waiting writes leave the event loop as free as one', async t => {
   const foreign = openForeign(t, path)
   const transact = createTransact({ database, now: () => 0 })
   foreign.exec('BEGIN IMMEDIATE')
-  const writes = Array.from({ length: 20 }, (_, i) => transact(write => insertJob(write, queuedJob(`j${i}`))))
+  const writes = Array.from({ length: 20 }, (_, i) => transact(tx => insertJob(tx, queuedJob(`j${i}`))))
   // A wait inside SQLite would let the loop turn a handful of times in all the time that these turns take.
   for (let turn = 0; turn < 2000; turn += 1) await new Promise(resolve => { setImmediate(resolve) })
   foreign.exec('COMMIT')
@@ -58,9 +58,9 @@ t.test('work that met a lock is begun anew, whole', async t => {
   let begun = 0
   foreign.exec('BEGIN IMMEDIATE')
   clock.looked.once('2', () => { foreign.exec('COMMIT') })
-  const answer = await createTransact({ database, now: clock.now })(async write => {
+  const answer = await createTransact({ database, now: clock.now })(async tx => {
     begun += 1
-    await insertJob(write, queuedJob('j'))
+    await insertJob(tx, queuedJob('j'))
     return 'answer'
   })
   t.equal(answer, 'answer')
@@ -74,13 +74,13 @@ t.test('a lock held too long is told as STORE_UNAVAILABLE', async t => {
   const clock = countedClock(look => look < 3 ? 0 : 60_000)
   const transact = createTransact({ database, now: clock.now })
   foreign.exec('BEGIN IMMEDIATE')
-  await t.rejects(transact(write => insertJob(write, queuedJob('j'))), {
+  await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), {
     name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 }, cause: { code: 'SQLITE_BUSY' }
   })
   t.equal(clock.looks(), 3, 'one trial more within the bound, none after it')
   foreign.exec('ROLLBACK')
   t.equal((await store.find('j')).kind, 'absent')
-  await transact(write => insertJob(write, queuedJob('j')))
+  await transact(tx => insertJob(tx, queuedJob('j')))
   t.equal((await store.find('j')).kind, 'job', 'the next one is taken')
 })
 
@@ -88,8 +88,8 @@ t.test('other failures are passed on at once, and as they are', async t => {
   const { database } = await openStore(t)
   const clock = countedClock(() => 0)
   const transact = createTransact({ database, now: clock.now })
-  await transact(write => insertJob(write, queuedJob('j')))
-  await t.rejects(transact(write => insertJob(write, queuedJob('j'))), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
+  await transact(tx => insertJob(tx, queuedJob('j')))
+  await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
   const ours = new TypeError('ours')
   await t.rejects(transact(() => Promise.reject(ours)), ours)
   t.equal(clock.looks(), 3, 'none was tried again')
@@ -98,16 +98,16 @@ t.test('other failures are passed on at once, and as they are', async t => {
 t.test('transactions of one process take turns', async t => {
   const { transact, store } = await openStore(t)
   const order: string[] = []
-  await Promise.all(['a', 'b', 'c'].map(jobId => transact(async write => {
+  await Promise.all(['a', 'b', 'c'].map(jobId => transact(async tx => {
     order.push(`${jobId} begins`)
-    await insertJob(write, queuedJob(jobId))
+    await insertJob(tx, queuedJob(jobId))
     order.push(`${jobId} ends`)
   })))
   t.same(order, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends'])
   t.match(await store.find('c'), { job: { version: 3 } })
 })
 
-const insertRow = (jobId: string) => (write: Write) => insertJob(write, queuedJob(jobId))
+const insertRow = (jobId: string) => (tx: Tx) => insertJob(tx, queuedJob(jobId))
 
 t.test('what is asked for in one turn is committed together', async t => {
   const { transact, path } = await openStore(t)
@@ -128,8 +128,8 @@ t.test('one of them that fails takes nothing with it but its own', async t => {
   const ours = new TypeError('ours')
   const outcomes = await Promise.allSettled([
     transact(insertRow('a')),
-    transact(async write => {
-      await insertRow('b')(write)
+    transact(async tx => {
+      await insertRow('b')(tx)
       throw ours
     }),
     transact(insertRow('c'))
@@ -144,8 +144,8 @@ t.test('one of them that costs SQLite the transaction fails alone, and nothing t
   const outcomes = await Promise.allSettled([
     transact(insertRow('a')),
     // As SQLite does by itself after some failures.
-    transact(async write => {
-      await sql`rollback`.execute(write)
+    transact(async tx => {
+      await sql`rollback`.execute(tx)
       throw cause
     }),
     transact(insertRow('c'))

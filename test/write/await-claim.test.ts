@@ -1,13 +1,13 @@
 import t, { type Test } from 'tap'
-import type { Reach } from '../../src/store/queue.ts'
-import { createAwaitClaim } from '../../src/write/await-claim.ts'
+import type { ClaimFilter } from '../../src/store/queue.ts'
+import { createLongPollClaim } from '../../src/write/await-claim.ts'
 import type { Claim, ClaimJob } from '../../src/write/claim-job.ts'
 import { createGate } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
 import { leaseMs, openCommands } from './commands.ts'
 
 const never = new AbortController().signal
-const mine = (...types: string[]): Reach => ({ types, tenant: 'acme' })
+const mine = (...types: string[]): ClaimFilter => ({ types, tenant: 'acme' })
 
 /** Waiting claims on a real database, with a clock and timers that only the test moves. */
 const open = async (t: Test) => {
@@ -22,7 +22,7 @@ const open = async (t: Test) => {
     await gate.pass()
     return claimed
   }
-  const awaitClaim = createAwaitClaim({
+  const awaitClaim = createLongPollClaim({
     claim: claimJob,
     release: commands.runJob.release,
     monotonicNow: () => ms,
@@ -39,7 +39,7 @@ const open = async (t: Test) => {
     looks: () => looks,
     timers,
     /** Begins to wait; resolves once the claim has looked, and found nothing. */
-    wait: async (reach: Reach, waitMs = 55_000, signal = never) => {
+    wait: async (reach: ClaimFilter, waitMs = 55_000, signal = never) => {
       const waiting = timers.size
       const outcome: { claim?: Claim | null } = {}
       const ended = awaitClaim.claim(reach, 'http:w', leaseMs, waitMs, signal).then(claim => { outcome.claim = claim })

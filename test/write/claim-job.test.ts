@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { ServiceFailure } from '../../src/errors.ts'
-import { createQueueLook } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/queue.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { until } from '../helpers/until.ts'
 import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports } from './commands.ts'
@@ -52,7 +52,7 @@ t.test('a claim that cannot be revealed goes back at once: its lease would be no
   const claimInVain = createClaimJob({
     transact,
     release,
-    queue: createQueueLook({ database }),
+    queue: createQueueReader({ database }),
     expose: () => Promise.reject(away),
     randomId: () => 'lost',
     now: () => clock.ms,

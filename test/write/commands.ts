@@ -7,21 +7,21 @@ import type { Job, JobLookup } from '../../src/job/job.ts'
 import type { JobEventType } from '../../src/job/lifecycle.ts'
 import { createFixedEpoch, type Epoch } from '../../src/status/epoch.ts'
 import { createExpose, createExposeEntry, type Expose } from '../../src/status/expose.ts'
-import { createLook } from '../../src/status/look.ts'
+import { createEntryLoader } from '../../src/status/look.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
 import { createSingleFlight } from '../../src/status/single-flight.ts'
 import type { Database } from '../../src/store/database.ts'
 import { createInputStore } from '../../src/store/input-store.ts'
 import type { JobStore } from '../../src/store/job-store.ts'
-import { createQueueLook, type Reach } from '../../src/store/queue.ts'
+import { createQueueReader, type ClaimFilter } from '../../src/store/queue.ts'
 import { createResultStore } from '../../src/store/result-store.ts'
 import type { Transact } from '../../src/store/transact.ts'
-import { createCancelJob, type Permits } from '../../src/write/cancel-job.ts'
+import { createCancelJob, type CanModify } from '../../src/write/cancel-job.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createEraseJob } from '../../src/write/erase-job.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
-import { createRunJob, type Outcome } from '../../src/write/run-job.ts'
+import { createRunJob, type RunOutcome } from '../../src/write/run-job.ts'
 import { createStoreInput } from '../../src/write/store-input.ts'
 import { createSubmitJob, type Submission, type StoredInput, type Submitter } from '../../src/write/submit-job.ts'
 import { idOf, jobOf } from '../store/jobs.ts'
@@ -33,9 +33,9 @@ export const resultRetentionMs = 86_400_000
 export const alice: Submitter = { subject: 'alice', tenant: 'acme', allTenants: false }
 
 /** Reports of every tenant. */
-export const reports: Reach = { types: ['report'], tenant: null }
+export const reports: ClaimFilter = { types: ['report'], tenant: null }
 
-export const always: Permits = () => true
+export const always: CanModify = () => true
 
 export type CommandNeeds = {
   database: Database
@@ -61,7 +61,7 @@ export const createCommands = (parts: CommandNeeds) => {
   const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
   const expose = aroundExpose(createExpose({ cache, epoch, toEntry }))
   const needs = { transact, expose, now, onTransition }
-  const queueNeeds = { ...needs, queue: createQueueLook({ database }), randomId: () => `token-${nextId()}` }
+  const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   return {
     expose,
@@ -77,7 +77,7 @@ export const createCommands = (parts: CommandNeeds) => {
     ...createReadStatus({
       cache,
       epoch,
-      look: createLook({ ...store, toEntry }),
+      loadEntry: createEntryLoader({ ...store, toEntry }),
       exposeEntry: createExposeEntry({ cache, epoch }),
       uniqueId: () => `fill-${nextId()}`,
       onRead: () => {},
@@ -162,9 +162,9 @@ export const csv = { contentType: 'text/csv', fileName: 'report.csv' }
 export const facts = (sizeBytes: number) => ({ ...csv, sizeBytes, sha256: 'c2hh', inlineJson: null })
 
 /** The end of a run that appended so many bytes. */
-export const appended = (sizeBytes: number): Outcome => ({ kind: 'appended', facts: facts(sizeBytes) })
+export const appended = (sizeBytes: number): RunOutcome => ({ kind: 'appended', facts: facts(sizeBytes) })
 
 /** The end of a run that gives these bytes now. */
-export const given = (text: string): Outcome => ({ kind: 'given', facts: facts(Buffer.byteLength(text)), bytes: Buffer.from(text) })
+export const given = (text: string): RunOutcome => ({ kind: 'given', facts: facts(Buffer.byteLength(text)), bytes: Buffer.from(text) })
 
-export const noResult: Outcome = { kind: 'none' }
+export const noResult: RunOutcome = { kind: 'none' }

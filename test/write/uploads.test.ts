@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { createUploads } from '../../src/write/uploads.ts'
-import { createResultTally } from '../../src/write/result-tally.ts'
+import { createResultDigest } from '../../src/write/result-tally.ts'
 import { csv, leaseMs, openCommands } from './commands.ts'
 
 const chunkBytes = 256 * 1024
@@ -100,7 +100,7 @@ t.test('a refusal comes before the first byte is asked for', async t => {
 
 t.test('JSON of at most 16 KiB is told in the status, as it is', t => {
   const inlined = (contentType: string, ...pieces: Array<string | Buffer>) => {
-    const tally = createResultTally()
+    const tally = createResultDigest()
     for (const piece of pieces) tally.add(Buffer.from(piece))
     return tally.facts(contentType).inlineJson
   }

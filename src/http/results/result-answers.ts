@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { type FailureCode } from '../../errors.ts'
-import { emptyAnswer, failures, jsonAnswer, statusHeaders } from '../documented.ts'
+import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from '../documented.ts'
 
 /*
  * What the result routes say of themselves in the OpenAPI document.
@@ -45,7 +45,7 @@ const failureCodes: readonly FailureCode[] = [
 ]
 
 const failureAnswers = (more: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
-  const answers = failures([...failureCodes, ...more], shape)
+  const answers = failureResponses([...failureCodes, ...more], shape)
   const notSatisfiable = answers[416]
   if (notSatisfiable === undefined) return answers
   const headers = { ...notSatisfiable.headers, ...soFarHeaders, 'Content-Range': contentRange }
@@ -53,20 +53,20 @@ const failureAnswers = (more: readonly FailureCode[], shape: 'Problem' | 'TaskEr
 }
 
 /** Every answer of a result route, by status code. */
-export const resultAnswers = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
+export const resultResponses = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
   200: {
     description: 'The bytes as stored; with `partial` those that are there from `offset` on.',
     headers: { ...kindHeaders, ...validators, ...soFarHeaders, 'Content-Length': Type.Integer() },
     content: bytes
   },
-  202: jsonAnswer('Not finished: the status instead.', Type.Ref(statusSchema), { headers: statusHeaders }),
+  202: jsonResponse('Not finished: the status instead.', Type.Ref(statusSchema), { headers: statusHeaders }),
   206: {
     description: 'The bytes of one range.',
     headers: { ...kindHeaders, ...validators, 'Content-Length': Type.Integer(), 'Content-Range': contentRange },
     content: bytes
   },
-  303: emptyAnswer('The result is elsewhere.', { Location: Type.String({ format: 'uri' }), 'Cache-Control': text('private, no-cache') }),
-  304: emptyAnswer('The client has these bytes already.', { ...kindHeaders, ...validators }),
+  303: emptyResponse('The result is elsewhere.', { Location: Type.String({ format: 'uri' }), 'Cache-Control': text('private, no-cache') }),
+  304: emptyResponse('The client has these bytes already.', { ...kindHeaders, ...validators }),
   ...(statusSchema === 'JobStatus' ? failureAnswers([], 'Problem') : failureAnswers(['INVALID_TASK_ID'], 'TaskError'))
 })
 

@@ -5,25 +5,25 @@ import { ServiceFailure } from '../../errors.ts'
 import type { OpenedResult, ReadResult } from '../../status/read-result.ts'
 import type { Principal } from '../auth.ts'
 import { brokenRule } from '../problem.ts'
-import { resultAnswers, resultDescription, ResultQuery, resultRequestHeaders } from './result-answers.ts'
-import { principalOf, type Reveal, type ViewName } from '../reveal.ts'
+import { resultResponses, resultDescription, ResultQuery, resultRequestHeaders } from './result-answers.ts'
+import { principalOf, type StatusAccess, type ViewName } from '../reveal.ts'
 import { sendStatus } from '../send-status.ts'
 import { noBytesFailure, sendSoFar, sendStored } from './send-result.ts'
 
-export type ResultRouteNeeds = { reveal: Reveal, readResult: ReadResult }
+export type ResultRouteNeeds = { statusAccess: StatusAccess, readResult: ReadResult }
 
 type Asked = { view: ViewName, id: string, query: Static<typeof ResultQuery> }
-type Look = Asked & { request: FastifyRequest, reply: FastifyReply, principal: Principal }
+type ResultRequest = Asked & { request: FastifyRequest, reply: FastifyReply, principal: Principal }
 
 const requireMeaning = ({ partial = false, offset }: Asked['query']): void => {
   if (partial || offset === undefined) return
   throw brokenRule('offset', 'dependencies', 'goes with partial=true; use Range for a part of a finished result')
 }
 
-const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) => {
-  const send = async ({ request, reply, principal, view, query }: Look, result: OpenedResult) => {
+const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
+  const send = async ({ request, reply, principal, view, query }: ResultRequest, result: OpenedResult) => {
     // Whatever happened since the first look, a record erased or made again by another, is met here.
-    const shown = reveal.show(view, result.entry, principal)
+    const shown = statusAccess.toRepresentation(view, result.entry, principal)
     const { partial = false, offset = 0 } = query
     const exchange = { request, reply }
     if (result.kind === 'external') return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
@@ -37,9 +37,9 @@ const createSendResult = ({ reveal, readResult }: ResultRouteNeeds) => {
   return async (request: FastifyRequest, reply: FastifyReply, { view, id, query }: Asked) => {
     requireMeaning(query)
     const principal = principalOf(request)
-    const { shown } = await reveal.read(view, id, principal, undefined)
-    const { entry } = shown
-    if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, shown, 202)
+    const { representation } = await statusAccess.readVisible(view, id, principal, undefined)
+    const { entry } = representation
+    if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, representation, 202)
     if (entry.state === 'failed' || entry.state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
     const look = { request, reply, principal, view, id, query }
     try {
@@ -67,7 +67,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
       params: Type.Object({ jobId: Type.String() }),
       querystring: ResultQuery,
       headers: resultRequestHeaders,
-      response: resultAnswers('JobStatus')
+      response: resultResponses('JobStatus')
     }
   }, (request, reply) => sendResult(request, reply, { view: 'v1', id: request.params.jobId, query: request.query }))
 
@@ -81,7 +81,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
       params: Type.Object({ taskId: Type.String() }),
       querystring: ResultQuery,
       headers: resultRequestHeaders,
-      response: resultAnswers('TaskStatus')
+      response: resultResponses('TaskStatus')
     }
   }, (request, reply) => sendResult(request, reply, { view: 'task', id: request.params.taskId, query: request.query }))
   return Promise.resolve()

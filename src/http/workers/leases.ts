@@ -1,10 +1,10 @@
+import type { LeaseHeld } from '../../job/lease.ts'
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
-import type { LeaseHeld } from '../../write/claim-job.ts'
 import { LeaseLost, offsetToldBy, ResultBegun } from '../../write/run-job.ts'
 import { brokenRule } from '../problem.ts'
-import { principalOf, type Reveal } from '../reveal.ts'
+import { principalOf, type StatusAccess } from '../reveal.ts'
 
 /*
  * What the routes have in common that only the holder of a lease may use.
@@ -37,9 +37,9 @@ const toFailure = (error: unknown): unknown => {
 }
 
 /** Does what the holder of a lease asks for. Throws JOB_NOT_FOUND, JOB_EXPIRED, and the commands' failures as the client may hear of them. */
-export const withLease = async <Value>(reveal: Reveal, request: Leased, work: (lease: LeaseHeld) => Promise<Value>): Promise<Value> => {
+export const withLease = async <Value>(statusAccess: StatusAccess, request: Leased, work: (lease: LeaseHeld) => Promise<Value>): Promise<Value> => {
   const { jobId } = request.params
-  await reveal.read('v1', jobId, principalOf(request), undefined)
+  await statusAccess.readVisible('v1', jobId, principalOf(request), undefined)
   try {
     return await work({ jobId, leaseToken: request.headers['lease-token'] })
   } catch (error) {

@@ -3,21 +3,21 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../errors.ts'
 import { isWebUrl } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
-import { createResultTally } from '../../write/result-tally.ts'
-import type { Outcome, RunJob } from '../../write/run-job.ts'
+import { createResultDigest } from '../../write/result-tally.ts'
+import type { RunOutcome, RunJob } from '../../write/run-job.ts'
 import type { Uploads } from '../../write/uploads.ts'
-import { failures, jsonAnswer, statusHeaders } from '../documented.ts'
+import { failureResponses, jsonResponse, statusHeaders } from '../documented.ts'
 import { jobStatusExamples } from '../examples.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
 import { brokenRule } from '../problem.ts'
-import { principalOf, type Reveal } from '../reveal.ts'
+import { principalOf, type StatusAccess } from '../reveal.ts'
 import { sendStatus } from '../send-status.ts'
 import { takeEmptyBodies } from '../validation.ts'
 
 const urlLengthMax = 2048
 const detailsBytesMax = 16 * 1024
 
-export type WorkerReportNeeds = { reveal: Reveal, runJob: RunJob, uploads: Uploads }
+export type ReportRouteNeeds = { statusAccess: StatusAccess, runJob: RunJob, uploads: Uploads }
 
 const ProgressReport = Type.Object({
   percent: Type.Optional(Type.Number({ minimum: 0, maximum: 100, description: 'A lower one than before is accepted and ignored; until the end at most 99 is shown.' })),
@@ -49,18 +49,18 @@ const FailureReport = Type.Object({
 
 const bodyCodes: readonly FailureCode[] = [...leaseFailureCodes, 'PAYLOAD_TOO_LARGE']
 
-const endAnswer = jsonAnswer('The job as it is now.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
+const endAnswer = jsonResponse('The job as it is now.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
 
-const toGivenResult = (value: unknown): Outcome => {
+const toGivenResult = (value: unknown): RunOutcome => {
   const contentType = 'application/json'
   const bytes = Buffer.from(JSON.stringify(value))
-  const tally = createResultTally()
+  const tally = createResultDigest()
   tally.add(bytes)
   return { kind: 'given', bytes, facts: { contentType, fileName: 'result.json', ...tally.facts(contentType) } }
 }
 
 // Undefined: what was uploaded is the result.
-const toOutcome = (completion: Completion): Outcome | undefined => {
+const toRunOutcome = (completion: Completion): RunOutcome | undefined => {
   const { result, resultUrl } = completion
   const hasResult = Object.hasOwn(completion, 'result')
   if (resultUrl === undefined) return hasResult ? toGivenResult(result) : undefined
@@ -76,7 +76,7 @@ const requireSmallDetails = (details: unknown): void => {
   throw brokenRule('error.details', 'maxLength', `must have at most ${detailsBytesMax} bytes as JSON`)
 }
 
-const progressRoute: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, runJob }) => {
+const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob }) => {
   app.post('/api/v1/worker/jobs/:jobId/progress', {
     config: { scope: 'jobs:work' },
     schema: {
@@ -87,9 +87,9 @@ const progressRoute: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reve
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: ProgressReport,
-      response: { 200: jsonAnswer('The lease as it is now.', LeaseAnswer), ...failures(bodyCodes, 'Problem') }
+      response: { 200: jsonResponse('The lease as it is now.', LeaseAnswer), ...failureResponses(bodyCodes, 'Problem') }
     }
-  }, request => withLease(reveal, request, async lease => {
+  }, request => withLease(statusAccess, request, async lease => {
     const { body } = request
     const isHeartbeat = Object.keys(body).length === 0
     const { leaseExpiresAt, cancelRequested } = isHeartbeat ? await runJob.heartbeat(lease) : await runJob.progress(lease, body)
@@ -98,7 +98,7 @@ const progressRoute: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reve
   return Promise.resolve()
 }
 
-const endRoutes: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, runJob, uploads }) => {
+const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob, uploads }) => {
   app.post('/api/v1/worker/jobs/:jobId/complete', {
     config: { scope: 'jobs:work', tooLarge: 'The result is too large to be given here: upload it with PUT, then complete with an empty body.' },
     schema: {
@@ -109,13 +109,13 @@ const endRoutes: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, 
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: Completion,
-      response: { 200: endAnswer, ...failures([...bodyCodes, 'OFFSET_MISMATCH'], 'Problem') }
+      response: { 200: endAnswer, ...failureResponses([...bodyCodes, 'OFFSET_MISMATCH'], 'Problem') }
     }
   }, async (request, reply) => {
-    const outcome = toOutcome(request.body)
-    const entry = await withLease(reveal, request, lease =>
+    const outcome = toRunOutcome(request.body)
+    const entry = await withLease(statusAccess, request, lease =>
       outcome === undefined ? uploads.complete(lease) : runJob.complete(lease, outcome))
-    return sendStatus(reply, reveal.show('v1', entry, principalOf(request)))
+    return sendStatus(reply, statusAccess.toRepresentation('v1', entry, principalOf(request)))
   })
 
   app.post('/api/v1/worker/jobs/:jobId/fail', {
@@ -128,19 +128,19 @@ const endRoutes: FastifyPluginAsyncTypebox<WorkerReportNeeds> = (app, { reveal, 
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: FailureReport,
-      response: { 200: endAnswer, ...failures(bodyCodes, 'Problem') }
+      response: { 200: endAnswer, ...failureResponses(bodyCodes, 'Problem') }
     }
   }, async (request, reply) => {
     const { error, retryable = true } = request.body
     requireSmallDetails(error.details)
-    const entry = await withLease(reveal, request, lease => runJob.fail(lease, error, retryable))
-    return sendStatus(reply, reveal.show('v1', entry, principalOf(request)))
+    const entry = await withLease(statusAccess, request, lease => runJob.fail(lease, error, retryable))
+    return sendStatus(reply, statusAccess.toRepresentation('v1', entry, principalOf(request)))
   })
   return Promise.resolve()
 }
 
 /** Where workers report on the jobs that they hold. */
-export const workerReportRoutes: FastifyPluginAsyncTypebox<WorkerReportNeeds> = async (app, needs) => {
+export const reportRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = async (app, needs) => {
   takeEmptyBodies(app)
   await app.register(progressRoute, needs)
   await app.register(endRoutes, needs)

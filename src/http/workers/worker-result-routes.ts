@@ -2,16 +2,16 @@ import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { Uploads } from '../../write/uploads.ts'
-import { failures, jsonAnswer } from '../documented.ts'
+import { failureResponses, jsonResponse } from '../documented.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
 import { brokenRule } from '../problem.ts'
-import type { Reveal } from '../reveal.ts'
+import type { StatusAccess } from '../reveal.ts'
 import { piecesOf, takeRawBodies } from '../validation.ts'
 
 const contentTypeLengthMax = 255
 const fileNameLengthMax = 200
 
-export type WorkerResultNeeds = { reveal: Reveal, uploads: Uploads }
+export type UploadRouteNeeds = { statusAccess: StatusAccess, uploads: Uploads }
 
 const Query = Type.Object({
   offset: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Where these bytes begin in the result. Default 0.' }))
@@ -73,7 +73,7 @@ const contentHeaders = {
 }
 
 /** Where the bytes of results come in. */
-export const workerResultRoutes: FastifyPluginAsyncTypebox<WorkerResultNeeds> = (app, { reveal, uploads }) => {
+export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, { statusAccess, uploads }) => {
   takeRawBodies(app, '*')
   app.put('/api/v1/worker/jobs/:jobId/result', {
     config: { scope: 'jobs:work', isStreamed: true },
@@ -86,9 +86,9 @@ export const workerResultRoutes: FastifyPluginAsyncTypebox<WorkerResultNeeds> = 
       querystring: Query,
       headers: Type.Object(contentHeaders),
       body: { content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } } },
-      response: { 200: jsonAnswer('Stored.', UploadAnswer), ...failures([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem') }
+      response: { 200: jsonResponse('Stored.', UploadAnswer), ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem') }
     }
-  }, request => withLease(reveal, request, async lease => {
+  }, request => withLease(statusAccess, request, async lease => {
     const { body, headers } = request as { body: unknown, headers: typeof request.headers }
     const kind = toResultKind(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
     const pieces = piecesOf(body instanceof Readable ? body : Readable.from([]))

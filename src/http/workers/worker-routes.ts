@@ -4,14 +4,14 @@ import { Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../errors.ts'
 import { jobTypePattern } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
-import type { AwaitClaim } from '../../write/await-claim.ts'
+import type { LongPollClaim } from '../../write/await-claim.ts'
 import type { Claim } from '../../write/claim-job.ts'
 import { type InputReads, LeaseLost, type RunJob } from '../../write/run-job.ts'
-import { emptyAnswer, failures, jsonAnswer } from '../documented.ts'
+import { emptyResponse, failureResponses, jsonResponse } from '../documented.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './leases.ts'
-import { principalOf, type Reveal } from '../reveal.ts'
-import { workerReportRoutes, type WorkerReportNeeds } from './worker-report-routes.ts'
-import { workerResultRoutes, type WorkerResultNeeds } from './worker-result-routes.ts'
+import { principalOf, type StatusAccess } from '../reveal.ts'
+import { reportRoutes, type ReportRouteNeeds } from './worker-report-routes.ts'
+import { uploadRoutes, type UploadRouteNeeds } from './worker-result-routes.ts'
 
 const waitSecondsMax = 55
 const leaseSecondsMax = 3600
@@ -53,8 +53,8 @@ const claimCodes: readonly FailureCode[] =
   ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
 export type ClaimRouteNeeds = {
-  reveal: Reveal
-  awaitClaim: AwaitClaim
+  statusAccess: StatusAccess
+  longPollClaim: LongPollClaim
   runJob: RunJob
   inputs: InputReads
   /** How long a lease lasts unless the worker says otherwise. */
@@ -62,7 +62,7 @@ export type ClaimRouteNeeds = {
   publicUrl: string | null
 }
 
-export type WorkerRouteNeeds = ClaimRouteNeeds & WorkerReportNeeds & WorkerResultNeeds
+export type WorkerRouteNeeds = ClaimRouteNeeds & ReportRouteNeeds & UploadRouteNeeds
 
 // Put together as text: the input is JSON already.
 const toClaimBody = ({ jobId, type, input, raw, attempt, leaseToken, leaseExpiresAt }: Claim, publicUrl: string | null): string => {
@@ -73,7 +73,7 @@ const toClaimBody = ({ jobId, type, input, raw, attempt, leaseToken, leaseExpire
   return isApart ? facts : `${facts.slice(0, -1)},"input":${input}}`
 }
 
-const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { awaitClaim, leaseMs, publicUrl }) => {
+const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollClaim, leaseMs, publicUrl }) => {
   app.post('/api/v1/worker/claim', {
     config: { scope: 'jobs:work' },
     schema: {
@@ -83,12 +83,12 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { awaitClai
       tags: ['Workers'],
       body: ClaimRequest,
       response: {
-        200: jsonAnswer('The job, and the lease on it.', ClaimedJob, {
+        200: jsonResponse('The job, and the lease on it.', ClaimedJob, {
           headers: { 'Cache-Control': Type.String({ description: 'no-store' }) },
           examples: { claimed: { summary: 'A small input', value: claimExample } }
         }),
-        204: emptyAnswer('There is nothing to do.'),
-        ...failures(claimCodes, 'Problem')
+        204: emptyResponse('There is nothing to do.'),
+        ...failureResponses(claimCodes, 'Problem')
       }
     }
   }, async (request, reply) => {
@@ -97,7 +97,7 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { awaitClai
     const gone = new AbortController()
     reply.raw.once('close', () => { gone.abort() })
     if (reply.raw.destroyed) gone.abort()
-    const claim = await awaitClaim.claim(
+    const claim = await longPollClaim.claim(
       { types, tenant: allTenants ? null : tenant },
       // Whatever a subject is called, it is none of this process's own.
       `http:${subject}`,
@@ -118,7 +118,7 @@ const inputAnswer = {
   content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
 }
 
-const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { reveal, runJob, inputs }) => {
+const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAccess, runJob, inputs }) => {
   app.get('/api/v1/worker/jobs/:jobId/input', {
     config: { scope: 'jobs:work' },
     schema: {
@@ -127,10 +127,10 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { reveal, r
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
-      response: { 200: inputAnswer, ...failures(leaseFailureCodes, 'Problem') }
+      response: { 200: inputAnswer, ...failureResponses(leaseFailureCodes, 'Problem') }
     }
   }, async (request, reply) => {
-    const found = await withLease(reveal, request, async lease => {
+    const found = await withLease(statusAccess, request, async lease => {
       await runJob.heartbeat(lease)
       const found = inputs.find(lease.jobId)
       if (found === undefined) throw new LeaseLost(lease.jobId)
@@ -149,6 +149,6 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { reveal, r
 export const workerRoutes: FastifyPluginAsyncTypebox<WorkerRouteNeeds> = async (app, needs) => {
   await app.register(claimRoute, needs)
   await app.register(inputRoute, needs)
-  await app.register(workerReportRoutes, needs)
-  await app.register(workerResultRoutes, needs)
+  await app.register(reportRoutes, needs)
+  await app.register(uploadRoutes, needs)
 }

@@ -44,8 +44,8 @@ const withoutChecks = async <Tables, Value>(db: Kysely<Tables>, work: () => Prom
 
 // One transaction for all, the migrator's own tables included.
 const applyPending = <Tables>(db: Kysely<Tables>): Promise<string[]> =>
-  withoutChecks(db, () => db.transaction().execute(async write => {
-    const migrator = new Migrator({ db: write, provider: { getMigrations: () => Promise.resolve(migrations) } })
+  withoutChecks(db, () => db.transaction().execute(async tx => {
+    const migrator = new Migrator({ db: tx, provider: { getMigrations: () => Promise.resolve(migrations) } })
     const { error, results } = await migrator.migrateToLatest()
     if (error !== undefined) throw error instanceof Error ? error : new Error('the migration failed', { cause: error })
     return (results ?? []).map(result => result.migrationName)

@@ -49,7 +49,7 @@ const refuseAltered = (connection: SqliteDatabase.Database, job: Job): void => {
 // Only rows like those that the service will write show whether the table takes them.
 const tryRows = async (db: Kysely<Tables>, connection: SqliteDatabase.Database): Promise<void> => {
   for (const job of samples) {
-    await db.transaction().execute(write => insertJob(write, job))
+    await db.transaction().execute(tx => insertJob(tx, job))
     refuseAltered(connection, job)
   }
 }

@@ -85,7 +85,7 @@ const act = async (world: World, action: Action, who: string): Promise<void> => 
     case 'write-outdating': {
       record.commit(jobId)
       const version = record.versionOf(jobId)
-      await nodes[action.node].outdate(jobId, version)
+      await nodes[action.node].invalidate(jobId, version)
       return reveal(jobId, version)
     }
     case 'write-foreign':

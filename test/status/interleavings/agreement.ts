@@ -37,13 +37,13 @@ export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
     advance: ({ name, mode }, next, runId) => write(`on to ${next}`, () => {
       if (epoch.name === name && epoch.mode === mode) epoch = { ...epoch, mode: next, runId, reason: null, changedAt: now() }
     }),
-    markGone: gone => write('others are marked', () => {
+    evict: gone => write('others are marked', () => {
       for (const { node, beat } of gone) {
         const row = nodes.get(node)
         if (row?.beat === beat) nodes.set(node, { ...row, isGone: 1 })
       }
     }),
-    forget: gone => write('others are forgotten', () => {
+    remove: gone => write('others are forgotten', () => {
       for (const { node, beat } of gone) {
         const row = nodes.get(node)
         if (row?.beat === beat && row.isGone === 1) nodes.delete(node)
@@ -69,7 +69,7 @@ export type AgreementNeeds = {
 export const openSharedEpoch = ({ node, rows, network, time, lag, randomId, server, onEvent }: AgreementNeeds): SharedEpoch => createSharedEpoch({
   node,
   rows,
-  deadNodes: [],
+  staleNodes: [],
   identify: () => network.send('identify', () => Promise.resolve(server())),
   exclude: () => false,
   admit: () => {},

@@ -1,6 +1,7 @@
-import type { Entry, StatusCache } from '../../../src/cache/status-cache.ts'
+import type { StatusEntry } from '../../../src/job/status-entry.ts'
+import type { StatusCache } from '../../../src/cache/status-cache.ts'
 
-export type SavedCell = { epoch: string, jobId: string } & ({ token: string } | { entry: Entry })
+export type SavedCell = { epoch: string, jobId: string } & ({ token: string } | { entry: StatusEntry })
 
 const noToken = 'nobody'
 
@@ -12,7 +13,7 @@ export const copyCells = async (cache: StatusCache, epochs: Iterable<string>, jo
       const leased = await cache.lease(epoch, jobId, noToken)
       if (leased.kind === 'hit') cells.push({ epoch, jobId, entry: leased.entry })
       else if (leased.token !== noToken) cells.push({ epoch, jobId, token: leased.token })
-      else await cache.outdate(epoch, jobId, Infinity)
+      else await cache.invalidate(epoch, jobId, Infinity)
     }
   }
   return cells

@@ -41,8 +41,8 @@ export const mutants = {
     placements: everywhere,
     cache: cache => ({
       ...cache,
-      outdate: async (epoch, jobId, version) => {
-        if ((await cache.get(epoch, jobId)).kind === 'hit') await cache.outdate(epoch, jobId, version)
+      invalidate: async (epoch, jobId, version) => {
+        if ((await cache.get(epoch, jobId)).kind === 'hit') await cache.invalidate(epoch, jobId, version)
       }
     })
   },
@@ -67,7 +67,7 @@ export const mutants = {
       return {
         view: () => failures > 0 && failures-- > 0 ? { ...epoch.view(), mode: 'off' } : epoch.view(),
         trip: () => { failures++ },
-        awaitQuiet: () => Promise.resolve(true)
+        awaitOldLeases: () => Promise.resolve(true)
       }
     }
   },
@@ -81,7 +81,7 @@ export const mutants = {
   },
   'nobody waits for those who act on the old epoch': {
     placements: ['shared'],
-    epoch: epoch => ({ ...epoch, awaitQuiet: () => Promise.resolve(epoch.view().mode === 'off') })
+    epoch: epoch => ({ ...epoch, awaitOldLeases: () => Promise.resolve(epoch.view().mode === 'off') })
   },
   'from off to on without warm': {
     placements: ['shared'],

@@ -1,5 +1,6 @@
+import type { StatusEntry } from '../../../src/job/status-entry.ts'
 import type fc from 'fast-check'
-import type { Entry, StatusCache } from '../../../src/cache/status-cache.ts'
+import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
 import type { Schedule } from '../../../src/status/server-watch.ts'
 import type { ChangeLog } from '../../../src/store/change-log.ts'
@@ -73,7 +74,7 @@ export const createDistantCache = ({ network, hop, isAtHand }: { network: Networ
       await cache.expose(epoch, entry, null)
     }
   }),
-  outdate: (epoch, jobId, version) => network.send(`outdate ${jobId} v${version}`, () => cache.outdate(epoch, jobId, version))
+  invalidate: (epoch, jobId, version) => network.send(`outdate ${jobId} v${version}`, () => cache.invalidate(epoch, jobId, version))
 })
 
 const jobAt = (jobId: string, version: number): Job => ({
@@ -91,7 +92,7 @@ const jobAt = (jobId: string, version: number): Job => ({
   hasPartialResult: false
 })
 
-export const toEntry = (lookup: JobLookup): Entry => {
+export const toEntry = (lookup: JobLookup): StatusEntry => {
   if (lookup.kind === 'absent') return { ...absent, jobId: lookup.jobId }
   if (lookup.kind !== 'job') throw new Error(`no ${lookup.kind} here`)
   return entryAt(lookup.job.version, { jobId: lookup.job.jobId })

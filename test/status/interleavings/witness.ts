@@ -1,4 +1,4 @@
-import type { Entry } from '../../../src/cache/status-cache.ts'
+import type { StatusEntry } from '../../../src/job/status-entry.ts'
 
 /** What was revealed of each job, and what was wrong about it: every answer is held against what had been revealed when its request started. */
 export const createWitness = (versionOf: (jobId: string) => number) => {
@@ -18,7 +18,7 @@ export const createWitness = (versionOf: (jobId: string) => number) => {
     begin: (who: string, jobId: string, floor = 0) => {
       const atLeast = revealedOf(jobId)
       const isTrueFloor = floor <= versionOf(jobId)
-      return (entry: Entry) => {
+      return (entry: StatusEntry) => {
         const { version, state } = entry
         if (entry.jobId !== jobId) wrongs.push(`${who}: asked for ${jobId}, got ${entry.jobId}`)
         if (version < atLeast) wrongs.push(`${who}: ${jobId} v${atLeast} was revealed before it started, and it got v${version}`)

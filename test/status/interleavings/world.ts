@@ -43,14 +43,14 @@ const forwardCache = (current: () => StatusCache): StatusCache => ({
   lease: (...args) => current().lease(...args),
   expose: (...args) => current().expose(...args),
   exposeMany: (...args) => current().exposeMany(...args),
-  outdate: (...args) => current().outdate(...args),
+  invalidate: (...args) => current().invalidate(...args),
   close: () => current().close()
 })
 
 const forwardEpoch = (current: () => Epoch): Epoch => ({
   view: () => current().view(),
   trip: (...args) => { current().trip(...args) },
-  awaitQuiet: () => current().awaitQuiet()
+  awaitOldLeases: () => current().awaitOldLeases()
 })
 
 const openNode = (current: () => NodeNeeds) => createCoherence({
@@ -172,8 +172,8 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
   const idOf = (name: JobName) => `${name}.${world}`
   const jobIds = jobNames.map(idOf)
 
-  const createRelaying = ({ outdate }: Pick<Nodes['nodes'][0], 'outdate'>) => {
-    const relay = createRelay({ changeLog: record.changeLog, outdate, onGap: () => {} })
+  const createRelaying = ({ invalidate }: Pick<Nodes['nodes'][0], 'invalidate'>) => {
+    const relay = createRelay({ changeLog: record.changeLog, invalidate, onGap: () => {} })
     const round = async () => {
       const committed = jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const)
       if (await relay() > 0) onEvent('relayed')
@@ -208,7 +208,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
     isOn: () => epochs.every(epoch => epoch.view().mode === 'on'),
     /** One round of a node after another; after each one it vouches for what had been committed. */
     relay: (index: 0 | 1): Promise<void> => relays[index](),
-    evict: async (jobId: string) => { for (const epoch of ids.epochs) await cells.outdate(epoch, jobId, Infinity) },
+    evict: async (jobId: string) => { for (const epoch of ids.epochs) await cells.invalidate(epoch, jobId, Infinity) },
     flush: () => cells.close(),
     save: async () => { saved = await copyCells(cells, ids.epochs, jobIds) },
     /** The cache comes back as another server with what it had saved, and every connection to it is lost. */

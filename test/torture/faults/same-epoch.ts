@@ -21,7 +21,7 @@ await runService({
         lease: (...args) => cache.lease(...args).catch(() => ({ kind: 'token', token: '' })),
         expose: (...args) => cache.expose(...args).catch(ignore),
         exposeMany: (...args) => cache.exposeMany(...args).catch(ignore),
-        outdate: (...args) => cache.outdate(...args).catch(ignore),
+        invalidate: (...args) => cache.invalidate(...args).catch(ignore),
         identify: async () => {
           known ??= await cache.identify()
           return known

@@ -8,8 +8,8 @@ import { createRunJob } from '../../../../src/write/run-job.ts'
  */
 
 const acknowledgeEarly = (transact: Transact): Transact => work => new Promise((resolve, reject) => {
-  transact(async write => {
-    resolve(await work(write))
+  transact(async tx => {
+    resolve(await work(tx))
     await delay(40)
   }).catch(reject)
 })

@@ -1,5 +1,5 @@
 import { runService } from '../../../../src/lifecycle.ts'
-import type { Transact, Write } from '../../../../src/store/transact.ts'
+import type { Transact, Tx } from '../../../../src/store/transact.ts'
 
 /*
  * A service in which every statement is a transaction of its own.
@@ -8,7 +8,7 @@ import type { Transact, Write } from '../../../../src/store/transact.ts'
 await runService({
   parts: {
     createTransact: ({ database }) => {
-      const transact: Transact = work => database.writer.connection().execute(connection => work(connection as Write))
+      const transact: Transact = work => database.writer.connection().execute(connection => work(connection as Tx))
       return Object.assign(transact, { waiting: () => 0 })
     }
   }
