@@ -1,7 +1,7 @@
 // Imports run one way: main → lifecycle → app → http → status → cache, http → write → store, background → status and store;
 // everything may know job and errors.
-const parts = ['job', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
-const leaves = ['errors.ts', 'config.ts', 'metrics.ts', 'news.ts']
+const parts = ['job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
+const leaves = ['errors.ts', 'config.ts', 'metrics.ts', 'log-throttle.ts', 'schema-check.ts']
 
 /** A part may import itself and what is named here. */
 function only (part, allowed, comment) {
@@ -26,8 +26,8 @@ module.exports = {
     never('no-orphan', 'Nothing imports this file.',
       { orphan: true, path: '^src/', pathNot: '^src/main\\.ts$' }, {}),
     never('unreached', 'Neither main.ts nor what an operator runs reaches this file, so it is dead (or is waiting to be wired).',
-      { path: '^src/(main\\.ts$|processors/(sanitize-)?thread\\.ts$)|^scripts/(backup|restore)\\.ts$' },
-      { reachable: false, path: '^src/', pathNot: '^src/(main|processors/(sanitize-)?thread)\\.ts$' }),
+      { path: '^src/(main\\.ts$|processors/threads/(sanitize-)?thread\\.ts$)|^scripts/(backup|restore)\\.ts$' },
+      { reachable: false, path: '^src/', pathNot: '^src/(main|processors/threads/(sanitize-)?thread)\\.ts$' }),
     never('unresolved', 'The import leads nowhere.', {}, { couldNotResolve: true }),
     never('no-dev-packages', 'The service runs without development packages.',
       { path: '^src/' }, { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] }),
@@ -35,13 +35,14 @@ module.exports = {
       { path: '^src/' }, { path: '^(test|scripts|bench)/' }),
 
     only('job', [], 'The domain imports nothing of ours.'),
+    only('views', ['job', 'schema-check.ts'], 'A view is a function of the job.'),
     only('store', ['job', ...leaves], 'The record knows the domain only; it and the cache never meet.'),
     only('cache', ['job', ...leaves], 'The cache knows the domain only; it and the store never meet.'),
-    only('status', ['job', 'cache', 'store', ...leaves], 'The protocol knows cache and store, and no HTTP.'),
+    only('status', ['job', 'views', 'cache', 'store', ...leaves], 'The protocol knows cache and store, and no HTTP.'),
     only('write', ['job', 'store', 'status', ...leaves], 'Commands write the record and reveal it through expose().'),
     only('background', ['job', 'status', 'store', 'write', 'processors', ...leaves], 'Loops stand beside http, not above it.'),
     only('processors', ['job', 'errors.ts'], 'A processor can be run without the service.'),
-    only('http', ['job', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
+    only('http', ['job', 'views', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
 
     never('only-status-touches-the-cache', 'Whoever else did could show an older version.',
       { path: '^src/', pathNot: '^src/(cache|status)/|^src/app\\.ts$' }, { path: '^src/cache/' }),
@@ -50,11 +51,11 @@ module.exports = {
     never('write-knows-status-types-only', 'expose() is given to it as a need.',
       { path: '^src/write/' }, { path: '^src/status/', dependencyTypesNot: ['type-only'] }),
     never('no-http-in-the-core', 'status and write know neither Fastify nor ioredis; nor does the domain.',
-      { path: '^src/(job|status|write|store)/' }, { path: 'node_modules/(fastify|@fastify/[^/]+|ioredis)/' }),
+      { path: '^src/(job|views|status|write|store)/' }, { path: 'node_modules/(fastify|@fastify/[^/]+|ioredis)/' }),
     never('job-has-no-io', 'The domain is types and pure functions.',
       { path: '^src/job/' }, { dependencyTypes: ['core'] }),
     never('leaves', 'Everything imports these, so they import nothing of ours.',
-      { path: '^src/(errors|config|metrics|news)\\.ts$' }, { path: '^src/' }),
+      { path: '^src/(errors|config|metrics|log-throttle|schema-check)\\.ts$' }, { path: '^src/' }),
     never('parts-are-listed', 'A new part needs its law above.',
       { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
     never('app-is-the-root', 'Only lifecycle.ts runs what app.ts puts together.',

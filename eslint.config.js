@@ -51,7 +51,7 @@ export default [
   },
   {
     // Control and combining characters are what these files are about; as escapes they can be read.
-    files: ['src/processors/sanitize/**/*.ts', 'test/processors/sanitize-*.test.ts'],
+    files: ['src/processors/sanitize/**/*.ts', 'test/processors/sanitize/*.test.ts'],
     rules: {
       'no-control-regex': 'off',
       'no-misleading-character-class': ['error', { allowEscape: true }]

@@ -3,8 +3,8 @@ import { existsSync, globSync, mkdirSync, renameSync, rmSync, statfsSync } from 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
-import { openDatabase } from '../src/store/database.ts'
-import { migrate } from '../src/store/migrations/migrate.ts'
+import { openDatabase } from '../src/store/sqlite/database.ts'
+import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
 /*
  * Databases full of running jobs, and some that are finished, all of one tenant. They are filled past the change log: with the triggers every row

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { ConfigError, loadConfig } from '../src/config.ts'
-import { BackupRefused, writeBackup } from '../src/store/backup.ts'
-import { DatabaseUnusable } from '../src/store/database.ts'
+import { BackupRefused, writeBackup } from '../src/store/sqlite/backup.ts'
+import { DatabaseUnusable } from '../src/store/sqlite/database.ts'
 
 /*
  * Writes a backup of the configured database, which a service may be using meanwhile, and looks it through.

@@ -1,6 +1,6 @@
 import { ConfigError, loadConfig } from '../src/config.ts'
-import { DatabaseUnusable, openDatabase } from '../src/store/database.ts'
-import { migrate } from '../src/store/migrations/migrate.ts'
+import { DatabaseUnusable, openDatabase } from '../src/store/sqlite/database.ts'
+import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
 /*
  * Brings the schema of the configured database up to this release. The service does so at its start too; this is for

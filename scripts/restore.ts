@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { ConfigError, loadConfig } from '../src/config.ts'
-import { BackupRefused } from '../src/store/backup.ts'
-import { restoreBackup } from '../src/store/restore.ts'
+import { BackupRefused } from '../src/store/sqlite/backup.ts'
+import { restoreBackup } from '../src/store/sqlite/restore.ts'
 
 /*
  * Puts a backup in the place of the configured database. No program may have that open; it is kept under another name.

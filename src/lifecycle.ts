@@ -1,7 +1,7 @@
 import { type App, type AppOptions, createApp } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
-import { DatabaseUnusable, toSqliteError } from './store/database.ts'
-import { DatabaseInUse } from './store/process-lock.ts'
+import { DatabaseUnusable, toSqliteError } from './store/sqlite/database.ts'
+import { DatabaseInUse } from './store/sqlite/process-lock.ts'
 
 /*
  * The life of one service process: configuration, app, listen, drain.

@@ -2,8 +2,8 @@ import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import { build } from 'hdr-histogram-js'
-import { openDatabase } from '../../src/store/database.ts'
-import { migrate } from '../../src/store/migrations/migrate.ts'
+import { openDatabase } from '../../src/store/sqlite/database.ts'
+import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { authorization, databasePath, printTable, startService } from './service.ts'
 
 /*

@@ -1,4 +1,4 @@
-import { createProcessorPool } from '../processors/pool.ts'
+import { createProcessorPool } from '../processors/threads/pool.ts'
 import { processors } from '../processors/registry.ts'
 import { createWorker, type Worker, type WorkerNeeds } from './worker.ts'
 

@@ -1,13 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isUnavailable } from '../errors.ts'
 import { type Access, ProcessorError } from '../processors/processor.ts'
-import type { ProcessorPool } from '../processors/pool.ts'
+import type { ProcessorPool } from '../processors/threads/pool.ts'
 import type { Failure } from '../job/job.ts'
 import { jobCancelled, timedOut } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Claim, ClaimJob } from '../write/claim-job.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
-import { createResultDigest } from '../write/result-tally.ts'
+import { createResultDigest } from '../write/result-digest.ts'
 import { LeaseLost, offsetToldBy, type LeaseState, type RunJob } from '../write/run-job.ts'
 
 const claimIntervalMs = 1000

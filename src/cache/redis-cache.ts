@@ -1,7 +1,7 @@
 import type { StatusEntry } from '../job/status-entry.ts'
 import { Redis, type RedisOptions } from 'ioredis'
 import { LRUCache } from 'lru-cache'
-import { createCoalescer } from './batch.ts'
+import { createCoalescer } from './coalesce.ts'
 import { decodeEntry, encodeEntry } from './entry-codec.ts'
 import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 

@@ -1,6 +1,7 @@
+import { type Violation, violationsReportedMax } from '../schema-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { catalogue, type FieldError, ServiceFailure } from '../errors.ts'
-import type { Problem, TaskError } from './schemas.ts'
+import type { Problem, TaskError } from '../views/schemas.ts'
 
 const qualityOf = (accept: string, mediaType: string): number => {
   const [type = ''] = mediaType.split('/')
@@ -28,16 +29,10 @@ export const pathOf = (url: string): string =>
 
 const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
-/** How many broken rules of one request are told of. */
-export const violationsReportedMax = 20
-
 const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
   const violations = error.validation as Violation[]
   return violations.slice(0, violationsReportedMax).map(violation => toFieldError(violation, error.validationContext ?? 'body'))
 }
-
-/** What Ajv says of one broken rule. */
-export type Violation = { instancePath: string, keyword: string, message?: string, params: Record<string, unknown> }
 
 /** Names the field by its path, like `input.format`; the whole is called by `whole`. */
 export const toFieldError = ({ instancePath, keyword, message, params }: Violation, whole: string): FieldError => {

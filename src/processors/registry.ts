@@ -1,6 +1,6 @@
 import type { Processor } from './processor.ts'
-import { reportProcessor } from './report-processor.ts'
-import { sanitizeProcessor } from './sanitize-processor.ts'
+import { reportProcessor } from './report/processor.ts'
+import { sanitizeProcessor } from './sanitize/processor.ts'
 
 export { ProcessorError } from './processor.ts'
 export type { Access, Processor, ProcessorContext, ProcessorOutput, ProgressReport, RawInput } from './processor.ts'

@@ -1,6 +1,6 @@
 import { createExpose, createExposeEntry, createExposeMany, createInvalidate, type ExposeNeeds } from './expose.ts'
 import type { FillNeeds } from './fill.ts'
-import { createEntryLoader, type EntryLoaderNeeds } from './look.ts'
+import { createEntryLoader, type EntryLoaderNeeds } from './load-entry.ts'
 import { createReadStatus } from './read-status.ts'
 
 export type CoherenceNeeds = ExposeNeeds & Omit<EntryLoaderNeeds, 'toEntry'> & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>

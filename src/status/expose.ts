@@ -2,7 +2,7 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import type { StatusCache } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
 import type { JobLookup } from '../job/job.ts'
-import type { Epoch } from './epoch.ts'
+import type { Epoch } from './epoch/epoch.ts'
 
 /*
  * Guarantee G1: a request that starts after any response revealed version v of a job gets at least v.

@@ -1,9 +1,9 @@
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { FillLease, StatusCache } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
-import type { Epoch } from './epoch.ts'
+import type { Epoch } from './epoch/epoch.ts'
 import type { ExposeEntry, Fill } from './expose.ts'
-import type { LoadEntry } from './look.ts'
+import type { LoadEntry } from './load-entry.ts'
 import type { SingleFlight } from './single-flight.ts'
 
 /** Where an answer came from, for the metrics. */

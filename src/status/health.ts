@@ -1,5 +1,5 @@
 import { reasonOf } from '../errors.ts'
-import type { EpochStatus, Mode } from './epoch.ts'
+import type { EpochStatus, Mode } from './epoch/epoch.ts'
 
 /** How a part fares. `since` in ms since 1970: when it became so. `mode`: what the cache is used for. */
 export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null, mode?: Mode }

@@ -1,7 +1,7 @@
 import type { Selectable } from 'kysely'
-import type { Database } from './database.ts'
+import type { Database } from './sqlite/database.ts'
 import type { Tables } from './tables.ts'
-import { guardRead, type Transact, type Tx } from './transact.ts'
+import { guardRead, type Transact, type Tx } from './sqlite/transact.ts'
 
 /*
  * The rows by which the processes on one database agree about their cache. What they mean: status/shared-epoch.ts. Here

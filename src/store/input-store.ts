@@ -1,5 +1,5 @@
-import type { Database } from './database.ts'
-import { guardRead, type Tx } from './transact.ts'
+import type { Database } from './sqlite/database.ts'
+import { guardRead, type Tx } from './sqlite/transact.ts'
 
 /** Bytes that came along with an input, stored apart from it. */
 export type RawInput = { inputId: string, sizeBytes: number, contentType: string }

@@ -1,9 +1,9 @@
 import type { ListPosition } from '../job/list-position.ts'
 import type { JobLookup } from '../job/job.ts'
-import type { Database } from './database.ts'
+import type { Database } from './sqlite/database.ts'
 import { recordOfRowQuery } from './job-store.ts'
 import { type JobRow, toJob } from './tables.ts'
-import { guardRead } from './transact.ts'
+import { guardRead } from './sqlite/transact.ts'
 
 /** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
 export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }

@@ -1,9 +1,9 @@
 import { type CompiledQuery, type Kysely, sql } from 'kysely'
 import type { Job, JobLookup } from '../job/job.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
-import type { Database } from './database.ts'
+import type { Database } from './sqlite/database.ts'
 import { type JobRow, type Tables, toColumns, toJob } from './tables.ts'
-import { guardRead, type Tx } from './transact.ts'
+import { guardRead, type Tx } from './sqlite/transact.ts'
 
 // The facts of a stored result as one JSON array: a join with its table, mostly in vain, made the read ten times as dear.
 const resultFacts = sql<string | null>`(

@@ -1,8 +1,8 @@
 import type { ContentInfo } from '../job/content-info.ts'
 import { type Kysely, sql } from 'kysely'
-import type { Database } from './database.ts'
+import type { Database } from './sqlite/database.ts'
 import type { Tables } from './tables.ts'
-import { guardRead, type Tx } from './transact.ts'
+import { guardRead, type Tx } from './sqlite/transact.ts'
 
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
 export type QueueItem = Tables['JobQueue']

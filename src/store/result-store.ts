@@ -1,8 +1,8 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { sql } from 'kysely'
 import type { ResultFacts } from '../job/job.ts'
-import type { Database } from './database.ts'
-import { guardRead, type Tx } from './transact.ts'
+import type { Database } from './sqlite/database.ts'
+import { guardRead, type Tx } from './sqlite/transact.ts'
 
 /** Bytes that arrive out of place are refused, so that a result never has a hole. */
 export class OffsetMismatch extends Error {

@@ -3,7 +3,7 @@ import { type JobEvent, transition } from '../job/lifecycle.ts'
 import { findJob, updateJob } from '../store/job-store.ts'
 import { clearLease, dequeue, type QueueItem } from '../store/queue.ts'
 import { orphanResult } from '../store/result-store.ts'
-import type { Tx } from '../store/transact.ts'
+import type { Tx } from '../store/sqlite/transact.ts'
 
 /** The job, if it is one of ours: others' rows are shown, and never touched. */
 export const toOwnJob = (lookup: JobLookup): Job | undefined =>

@@ -2,7 +2,7 @@ import type { JobLookup } from '../job/job.ts'
 import type { Expose } from '../status/expose.ts'
 import { findJob } from '../store/job-store.ts'
 import { setCancelDue } from '../store/queue.ts'
-import type { Tx } from '../store/transact.ts'
+import type { Tx } from '../store/sqlite/transact.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { RunJobNeeds } from './run-job.ts'
 

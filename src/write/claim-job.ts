@@ -7,7 +7,7 @@ import { findJob } from '../store/job-store.ts'
 import { findInput, type RawInput } from '../store/input-store.ts'
 import { dequeue, nextAvailable, type QueueItem, type QueueReader, type ClaimFilter, setLease, setQueueTenant } from '../store/queue.ts'
 import { discardChunks } from '../store/result-store.ts'
-import type { Transact, Tx } from '../store/transact.ts'
+import type { Transact, Tx } from '../store/sqlite/transact.ts'
 import { applyEvent, reconcileForeignChange } from './apply-event.ts'
 
 /** A job to run. `input` and `access` are JSON text; `timeoutMs` bounds this one run; times in ms since 1970. */

@@ -3,7 +3,7 @@ import type { JobLookup } from '../job/job.ts'
 import { type JobEvent, timedOut } from '../job/lifecycle.ts'
 import { findJob } from '../store/job-store.ts'
 import { type StuckBy, clearCancelDue, findStuck, type QueueItem } from '../store/queue.ts'
-import type { Tx } from '../store/transact.ts'
+import type { Tx } from '../store/sqlite/transact.ts'
 import { applyEvent, reconcileForeignChange, toOwnJob } from './apply-event.ts'
 import type { ClaimJobNeeds } from './claim-job.ts'
 

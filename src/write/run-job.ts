@@ -10,7 +10,7 @@ import { findJob } from '../store/job-store.ts'
 import { extendLease, findQueueItem, type QueueItem, setCancelDue, setContentInfo } from '../store/queue.ts'
 import { appendChunk, insertResult, OffsetMismatch, resultSize } from '../store/result-store.ts'
 import { insertSanitizationEvents } from '../store/sanitization-events.ts'
-import type { Tx } from '../store/transact.ts'
+import type { Tx } from '../store/sqlite/transact.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { ClaimJobNeeds } from './claim-job.ts'
 

@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ServiceFailure } from '../errors.ts'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import { appendInputChunk } from '../store/input-store.ts'
-import type { Transact } from '../store/transact.ts'
+import type { Transact } from '../store/sqlite/transact.ts'
 import type { StoredInput } from './submit-job.ts'
 
 /** How long bytes are kept after the last of them came, unless a job takes them. */

@@ -8,7 +8,7 @@ import { findIdempotencyKey, saveIdempotencyKey } from '../store/idempotency.ts'
 import { findJob, insertJob } from '../store/job-store.ts'
 import { insertInput, type RawInput } from '../store/input-store.ts'
 import { enqueue } from '../store/queue.ts'
-import type { Transact, Tx } from '../store/transact.ts'
+import type { Transact, Tx } from '../store/sqlite/transact.ts'
 
 export const idempotencyKeyKeptMs = 24 * 3600 * 1000
 

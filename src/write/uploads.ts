@@ -3,7 +3,7 @@ import type { LeaseHeld } from '../job/lease.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import { OffsetMismatch, type ResultStore } from '../store/result-store.ts'
-import { createResultDigest } from './result-tally.ts'
+import { createResultDigest } from './result-digest.ts'
 import type { RunJob } from './run-job.ts'
 
 /** Results that arrive as bytes, in as many requests as it takes. Both throw LeaseLost, OffsetMismatch, STORE_UNAVAILABLE. */

@@ -1,10 +1,10 @@
-import { createPruneTasks } from '../../src/background/prunables.ts'
+import { createPruneTasks } from '../../src/background/prune-tasks.ts'
 import { createPruner } from '../../src/background/pruner.ts'
-import { createViews } from '../../src/http/views.ts'
-import { createChangeLog } from '../../src/store/change-log.ts'
-import { openDatabase } from '../../src/store/database.ts'
-import { createRetentionReader } from '../../src/store/expiry.ts'
-import { createTransact } from '../../src/store/transact.ts'
+import { createViews } from '../../src/views/views.ts'
+import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
+import { openDatabase } from '../../src/store/sqlite/database.ts'
+import { createRetentionReader } from '../../src/store/retention.ts'
+import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 
 /*

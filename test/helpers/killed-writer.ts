@@ -1,5 +1,5 @@
-import { openDatabase } from '../../src/store/database.ts'
-import { createTransact } from '../../src/store/transact.ts'
+import { openDatabase } from '../../src/store/sqlite/database.ts'
+import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 
 /*

@@ -1,6 +1,6 @@
-import { type ThreadResult, toThreadResult } from '../../src/processors/outcome.ts'
-import { runSanitize as runReal } from '../../src/processors/sanitize-thread.ts'
-import type { Sanitized } from '../../src/processors/sanitize.ts'
+import { type ThreadResult, toThreadResult } from '../../src/processors/threads/thread-result.ts'
+import { runSanitize as runReal } from '../../src/processors/threads/sanitize-thread.ts'
+import type { Sanitized } from '../../src/processors/sanitize/sanitize.ts'
 import type { SanitizeInput } from '../../src/processors/sanitize/input.ts'
 
 /** Instead of a content that would do it, one that says what shall happen to the thread. */

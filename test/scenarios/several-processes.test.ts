@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { shareAmongProcesses } from '../../src/store/process-lock.ts'
+import { shareAmongProcesses } from '../../src/store/sqlite/process-lock.ts'
 import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
 import { type Client, type SpawnedService, spawnService, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'

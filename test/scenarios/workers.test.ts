@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
-import { createWorkerClient, jsonOf, workerClaims } from '../http/workers/worker-client.ts'
+import { createWorkerClient, jsonOf, workerClaims } from '../http/routes/workers/worker-client.ts'
 import { type Client, spawnService, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 

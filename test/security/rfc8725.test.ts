@@ -1,13 +1,13 @@
 import t, { type Test } from 'tap'
 import { loadConfig } from '../../src/config.ts'
-import { goodClaims } from '../http/handmade-token.ts'
+import { goodClaims } from '../http/auth/handmade-token.ts'
 import { startService } from '../helpers/service.ts'
 import { secret } from '../helpers/tokens.ts'
 import { signatureOf, signed, toBase64Url } from './signing.ts'
 
 /*
  * RFC 8725 (JSON Web Token Best Current Practices), section by section, with a shared secret. What concerns public keys
- * is in rfc8725-keys.test.ts; claims of the wrong kind are in test/http/auth.test.ts.
+ * is in rfc8725-keys.test.ts; claims of the wrong kind are in test/http/auth/authenticate.test.ts.
  */
 
 const service = await startService(t, { WORKERS: '0' })

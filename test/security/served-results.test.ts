@@ -6,7 +6,7 @@ import { token } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openRemoteWorker } from '../http/remote-worker.ts'
 import { insertRows } from '../http/rows.ts'
-import { createWorkerClient, workerClaims } from '../http/workers/worker-client.ts'
+import { createWorkerClient, workerClaims } from '../http/routes/workers/worker-client.ts'
 import { createConnection, type RawAnswer, sendAlone, readAnswers, valuesOf } from './raw-http.ts'
 
 /*

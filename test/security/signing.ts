@@ -1,5 +1,5 @@
 import { constants, createHmac, type KeyObject, sign as signBytes } from 'node:crypto'
-import { goodClaims } from '../http/handmade-token.ts'
+import { goodClaims } from '../http/auth/handmade-token.ts'
 
 /*
  * Tokens put together from texts and bytes, so that every part can be wrong on its own.

@@ -12,7 +12,7 @@ import { type ActorKind, levelOne, levelOneOutdating, naiveSchemes, oneCellSyste
 
 /*
  * The protocol by which all processes share a cache, as a model of which every state is looked at; the reasons are in
- * src/status/expose.ts and src/status/epoch.ts. MODEL_SETS=large looks at larger sets too, for some minutes.
+ * src/status/expose.ts and src/status/epoch/epoch.ts. MODEL_SETS=large looks at larger sets too, for some minutes.
  */
 
 const isLarge = process.env.MODEL_SETS === 'large'

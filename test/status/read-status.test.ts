@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
-import { createViews } from '../../src/http/views.ts'
-import type { Epoch, View } from '../../src/status/epoch.ts'
+import { createViews } from '../../src/views/views.ts'
+import type { Epoch, View } from '../../src/status/epoch/epoch.ts'
 import { createExposeMany } from '../../src/status/expose.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Job } from '../../src/job/job.ts'
-import type { ChangeLog } from '../../src/store/change-log.ts'
+import type { ChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { findJob, insertJob, type JobStore, updateJob } from '../../src/store/job-store.ts'
 import { appendInputChunk, findInput, insertInput, type JobInput } from '../../src/store/input-store.ts'
 import {
@@ -9,7 +9,7 @@ import {
   setLease, setQueueTenant, setContentInfo
 } from '../../src/store/queue.ts'
 import { insertResult } from '../../src/store/result-store.ts'
-import type { Transact } from '../../src/store/transact.ts'
+import type { Transact } from '../../src/store/sqlite/transact.ts'
 import { anyJob, failedJob, inEachState, jobOf, queuedJob, runningJob, succeededJob } from './jobs.ts'
 
 export type StoreUnderTest = {

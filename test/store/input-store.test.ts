@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { pruneOrphans } from '../../src/store/expiry.ts'
+import { pruneOrphans } from '../../src/store/retention.ts'
 import { appendInputChunk, createInputStore, insertInput } from '../../src/store/input-store.ts'
 import { deleteJob, insertJob } from '../../src/store/job-store.ts'
 import { dequeue } from '../../src/store/queue.ts'

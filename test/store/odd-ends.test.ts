@@ -1,5 +1,5 @@
 import t from 'tap'
-import { pruneRecords } from '../../src/store/expiry.ts'
+import { pruneRecords } from '../../src/store/retention.ts'
 import { appendInputChunk } from '../../src/store/input-store.ts'
 import { appended, csv, openCommands, resultRetentionMs } from '../write/commands.ts'
 import { openAdopted } from './adopted.ts'

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import type { Test } from 'tap'
-import { type ChangeLog, createChangeLog } from '../../src/store/change-log.ts'
-import { type Database, openDatabase } from '../../src/store/database.ts'
+import { type ChangeLog, createChangeLog } from '../../src/store/sqlite/change-log.ts'
+import { type Database, openDatabase } from '../../src/store/sqlite/database.ts'
 import { createJobStore, type JobStore } from '../../src/store/job-store.ts'
-import { migrate } from '../../src/store/migrations/migrate.ts'
-import { createTransact } from '../../src/store/transact.ts'
+import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
+import { createTransact } from '../../src/store/sqlite/transact.ts'
 
 export type OpenStore = { path: string, database: Database, transact: ReturnType<typeof createTransact>, store: JobStore, changeLog: ChangeLog }
 

@@ -1,14 +1,14 @@
 import SqliteDatabase from 'better-sqlite3'
 import { Kysely, SqliteDialect } from 'kysely'
 import t, { type Test } from 'tap'
-import { createChangeLog } from '../../src/store/change-log.ts'
-import type { Database } from '../../src/store/database.ts'
-import { createRetentionReader, findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../src/store/expiry.ts'
+import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
+import type { Database } from '../../src/store/sqlite/database.ts'
+import { createRetentionReader, findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../src/store/retention.ts'
 import { pruneIdempotencyKeys } from '../../src/store/idempotency.ts'
 import { createQueueReader, findStuck, nextAvailable } from '../../src/store/queue.ts'
 import { discardChunks, orphanResult } from '../../src/store/result-store.ts'
 import type { Tables } from '../../src/store/tables.ts'
-import { createTransact, type Transact } from '../../src/store/transact.ts'
+import { createTransact, type Transact } from '../../src/store/sqlite/transact.ts'
 import { openForeign, openStore } from './open.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { createUploads } from '../../src/write/uploads.ts'
-import { createResultDigest } from '../../src/write/result-tally.ts'
+import { createResultDigest } from '../../src/write/result-digest.ts'
 import { csv, leaseMs, openCommands } from './commands.ts'
 
 const chunkBytes = 256 * 1024

@@ -1,5 +1,5 @@
 import { ProcessorError } from '../processor.ts'
-import { findCutBack } from './divide.ts'
+import { findCutBack } from './safe-split.ts'
 
 /** What is held at once, in UTF-16 code units; `pieceLength` is at most `stretchMax`. */
 export type TextBounds = {

@@ -1,7 +1,7 @@
 import { ProcessorError } from '../processor.ts'
-import { findCut, findCutBack } from './divide.ts'
+import { findCut, findCutBack } from './safe-split.ts'
 import type { Normalization } from './input.ts'
-import { hasTooManyMarks, marksMax } from './marks.ts'
+import { hasTooManyMarks, marksMax } from './combining-marks.ts'
 
 /**
  * What is counted. Of text: `control`, `bidi`, `invisible` in characters, `normalized` in texts (a plain text as a whole, a

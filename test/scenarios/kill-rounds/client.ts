@@ -1,4 +1,4 @@
-import { createWorkerClient, workerClaims } from '../../http/workers/worker-client.ts'
+import { createWorkerClient, workerClaims } from '../../http/routes/workers/worker-client.ts'
 import type { Client } from '../../helpers/service.ts'
 import { absent, contentOf, type Driven, type Facts, givenResult } from './acknowledged.ts'
 

@@ -1,4 +1,4 @@
-import { createSharedEpoch, type SharedEpoch } from '../../../src/status/shared-epoch.ts'
+import { createSharedEpoch, type SharedEpoch } from '../../../src/status/epoch/shared-epoch.ts'
 import type { EpochRow, EpochRowStore, NodeRow } from '../../../src/store/cache-epoch.ts'
 import type { Hop, Network, Time } from './surroundings.ts'
 

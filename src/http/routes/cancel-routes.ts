@@ -1,0 +1,143 @@
+import type { StatusEntry } from '../../job/status-entry.ts'
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { type FailureCode, ServiceFailure } from '../../errors.ts'
+import { type JobState, toRecordStatus } from '../../job/job.ts'
+import type { CancelJob, CanModify } from '../../write/cancel-job.ts'
+import type { EraseJob } from '../../write/erase-job.ts'
+import type { Principal } from '../auth/authenticate.ts'
+import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from '../openapi/responses.ts'
+import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
+import { brokenRule } from '../problem.ts'
+import { principalOf, requireJobId, requireVisible, type StatusAccess, type ViewName } from '../status-access.ts'
+import { sendStatus } from './send-status.ts'
+
+export type CancelRouteNeeds = { statusAccess: StatusAccess, cancelJob: CancelJob, eraseJob: EraseJob }
+
+// A row without a tenant is for everyone to read, and for nobody but an admin to change.
+const mayChange = ({ tenant: own, allTenants }: Principal): CanModify => tenant => allTenants || tenant === own
+
+const isEmptyObject = (text: string): boolean => {
+  try {
+    const value: unknown = JSON.parse(text)
+    return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0
+  } catch {
+    return false
+  }
+}
+
+// Clients that always send a body, or always name its type, are let through; one that says something is not ignored.
+const takeNoBody = (app: FastifyInstance): void => {
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body: string, done) => {
+    if (body === '' || isEmptyObject(body)) return done(null)
+    done(brokenRule('body', 'maxProperties', 'must be empty, or {}'))
+  })
+}
+
+// Of an entry that was found visible, and so is a job.
+const jobStatusOf = ({ state }: StatusEntry) => toRecordStatus(state as JobState)
+
+const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
+  async (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string) => {
+    const principal = principalOf(request)
+    requireJobId(view, id)
+    const { outcome, entry } = await cancelJob(id, mayChange(principal))
+    const shown = statusAccess.toRepresentation(view, entry, principal)
+    switch (outcome) {
+      case 'cancelled': return sendStatus(reply, shown)
+      case 'asked': return sendStatus(reply, shown, 202)
+      case 'finished': throw new ServiceFailure('JOB_FINISHED', 'The job is finished, so it cannot be cancelled any more.', { jobStatus: jobStatusOf(entry) })
+      case 'not-ours': throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
+      case 'hidden': throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; to cancel it a token needs the scope jobs:admin.')
+    }
+  }
+
+const createSendErased = ({ eraseJob }: CancelRouteNeeds) =>
+  async (request: FastifyRequest, reply: FastifyReply, id: string) => {
+    const principal = principalOf(request)
+    requireJobId('v1', id)
+    const { outcome, entry } = await eraseJob(id, mayChange(principal))
+    if (outcome === 'erased') {
+      request.log.info({ jobId: id }, 'erased')
+      return reply.code(204).header('cache-control', 'no-store').send()
+    }
+    requireVisible(entry, principal)
+    if (outcome === 'active') {
+      throw new ServiceFailure('JOB_ACTIVE', 'The job is not finished: cancel it, or wait, then erase it.', { jobStatus: jobStatusOf(entry) })
+    }
+    throw new ServiceFailure('FORBIDDEN', 'The job belongs to no tenant; to erase it a token needs the scope jobs:admin.')
+  }
+
+const commonCodes: readonly FailureCode[] = [
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE'
+]
+const cancelCodes: readonly FailureCode[] = [...commonCodes, 'JOB_FINISHED', 'JOB_NOT_OURS']
+
+const cancelDescription = 'A queued job is cancelled at once. Of a running one the worker is told with its next report, and after CANCEL_GRACE_SECONDS it is cancelled without the worker. To ask again changes nothing. Send no body, or `{}`.'
+
+type Examples = Record<'running' | 'cancelled', { summary: string, value: unknown }>
+
+const cancelAnswers = (schema: 'JobStatus' | 'TaskStatus', { running, cancelled }: Examples) => ({
+  200: jsonResponse('Cancelled, now or earlier.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
+  202: jsonResponse('Running, and told to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
+})
+
+const { running: runningTask, cancelled: cancelledTask } = taskStatusExamples
+const { running: runningJob, cancelled: cancelledJob } = jobStatusExamples
+const stoppingTask = { ...runningTask, value: { ...runningTask.value, data: { ...runningTask.value.data, cancelRequested: true } } }
+
+/** Where jobs are cancelled and erased. */
+export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, needs) => {
+  takeNoBody(app)
+  const sendCancelled = createSendCancelled(needs)
+  const sendErased = createSendErased(needs)
+
+  app.post('/api/v1/jobs/:jobId/cancel', {
+    config: { scope: 'jobs:write' },
+    schema: {
+      operationId: 'cancelJob',
+      summary: 'Cancel a job',
+      description: cancelDescription,
+      tags: ['Jobs'],
+      params: Type.Object({ jobId: Type.String() }),
+      response: {
+        ...cancelAnswers('JobStatus', { running: runningJob, cancelled: cancelledJob }),
+        ...failureResponses(cancelCodes, 'Problem')
+      }
+    }
+  }, (request, reply) => sendCancelled(request, reply, 'v1', request.params.jobId))
+
+  app.post('/api/jobs/:taskId/cancel', {
+    config: { scope: 'jobs:write' },
+    schema: {
+      operationId: 'cancelTask',
+      summary: 'Cancel a task',
+      description: cancelDescription,
+      tags: ['Tasks'],
+      params: Type.Object({ taskId: Type.String() }),
+      response: {
+        ...cancelAnswers('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
+        ...failureResponses([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
+      }
+    }
+  }, (request, reply) => sendCancelled(request, reply, 'task', request.params.taskId))
+
+  app.delete('/api/v1/jobs/:jobId', {
+    config: { scope: 'jobs:write' },
+    schema: {
+      operationId: 'eraseJob',
+      summary: 'Erase a finished job',
+      description: 'With its result, its input and what was recorded of it. From then on the job is answered 410 JOB_EXPIRED.',
+      tags: ['Jobs'],
+      params: Type.Object({ jobId: Type.String() }),
+      response: {
+        204: emptyResponse('Erased.', { 'Cache-Control': Type.String({ description: 'no-store' }) }),
+        ...failureResponses([...commonCodes, 'JOB_ACTIVE'], 'Problem')
+      }
+    }
+  }, (request, reply) => sendErased(request, reply, request.params.jobId))
+  return Promise.resolve()
+}

@@ -1,0 +1,142 @@
+import type { ListPosition } from '../../job/list-position.ts'
+import type { StatusEntry } from '../../job/status-entry.ts'
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyReply } from 'fastify'
+import type { FailureCode } from '../../errors.ts'
+import { isJobId, recordStatuses, StringEnum } from '../../job/job.ts'
+import { toEpochMs } from '../../job/time.ts'
+import type { ListStatuses } from '../../status/list-jobs.ts'
+import type { ReadMany } from '../../status/read-status.ts'
+import type { Principal } from '../auth/authenticate.ts'
+import { failureResponses, jsonResponse } from '../openapi/responses.ts'
+import { jobStatusExamples } from '../openapi/examples.ts'
+import { brokenRule } from '../problem.ts'
+import { isVisible, principalOf } from '../status-access.ts'
+
+export type ListRouteNeeds = { readMany: ReadMany, listStatuses: ListStatuses }
+
+const idsMax = 100
+const limitMax = 200
+const limitDefault = 50
+
+// No defaults in here: what was asked and what was not has to be told apart.
+const Query = Type.Object({
+  ids: Type.Optional(Type.String({ minLength: 1, description: `Up to ${idsMax} ids, separated by commas: these jobs. Goes with no other parameter.` })),
+  status: Type.Optional(StringEnum(recordStatuses, { description: 'Only jobs of this status; cancelled ones are Failed.' })),
+  type: Type.Optional(Type.String({ description: 'Only jobs of this type.' })),
+  createdAfter: Type.Optional(Type.String({ description: 'Only jobs accepted after this time, ISO 8601; UTC where it names no offset.' })),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limitMax, description: `How many at most; ${limitDefault} unless told.` })),
+  cursor: Type.Optional(Type.String({ description: 'The nextCursor of the page before.' }))
+}, { additionalProperties: false })
+type Query = Static<typeof Query>
+
+const toCursor = ({ createdMs, row }: ListPosition): string => Buffer.from(`${createdMs ?? 'none'} ${row}`).toString('base64url')
+
+// A cursor is taken only in the very form in which it was given.
+const parseCursor = (cursor: string): ListPosition => {
+  const [, createdMs = '', row = ''] = /^(-?\d+|none) (\d+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+  const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), row: Number(row) }
+  if (createdMs === '' || toCursor(position) !== cursor) throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
+  return position
+}
+
+const parseTime = (text: string): number => {
+  const ms = toEpochMs(text)
+  if (ms === null) throw brokenRule('createdAfter', 'format', 'must be an ISO 8601 date or date-time; in a URL, + is written %2B')
+  return ms
+}
+
+// The bodies are JSON already.
+const send = (reply: FastifyReply, entries: readonly StatusEntry[], rest: object) => {
+  reply.headers({ 'cache-control': 'private, no-store', vary: 'Authorization, Accept' })
+  const json = `{"items":[${entries.map(({ v1Body }) => v1Body).join(',')}],${JSON.stringify(rest).slice(1)}`
+  return reply.type('application/json; charset=utf-8').send(json)
+}
+
+const requireAlone = (query: Query): void => {
+  const others = Object.keys(query).filter(name => name !== 'ids')
+  if (others.length > 0) throw brokenRule('ids', 'alone', `goes with no other parameter: leave out ${others.join(', ')}`)
+}
+
+const parseIds = (text: string): string[] => {
+  const ids = text.split(',')
+  if (ids.length > idsMax) throw brokenRule('ids', 'maxItems', `must not name more than ${idsMax} jobs`)
+  return [...new Set(ids)]
+}
+
+// Every id that was asked for is in exactly one of the three.
+const sortByKnowledge = (ids: readonly string[], entries: readonly StatusEntry[], principal: Principal) => {
+  const entryOf = new Map(entries.map(entry => [entry.jobId, entry]))
+  const found: StatusEntry[] = []
+  const notFound: string[] = []
+  const expired: string[] = []
+  for (const id of ids) {
+    const entry = entryOf.get(id)
+    if (entry === undefined || !isVisible(entry, principal) || entry.state === 'invalid') notFound.push(id)
+    else if (entry.state === 'expired') expired.push(id)
+    else found.push(entry)
+  }
+  return { found, notFound, expired }
+}
+
+const createSendByIds = ({ readMany }: ListRouteNeeds) => async (reply: FastifyReply, text: string, principal: Principal) => {
+  const ids = parseIds(text)
+  const entries = await readMany(ids.filter(isJobId))
+  const { found, notFound, expired } = sortByKnowledge(ids, entries, principal)
+  return send(reply, found, { notFound, expired })
+}
+
+const createSendPage = ({ listStatuses }: ListRouteNeeds) => async (reply: FastifyReply, query: Query, principal: Principal) => {
+  const { status = null, type = null, createdAfter, limit = limitDefault, cursor } = query
+  const filter = {
+    tenant: principal.allTenants ? null : principal.tenant,
+    status,
+    type,
+    createdAfter: createdAfter === undefined ? null : parseTime(createdAfter)
+  }
+  const { entries, next } = await listStatuses(filter, cursor === undefined ? null : parseCursor(cursor), limit)
+  // What breaks BR-001 is in the log, and takes no page with it.
+  const shown = entries.filter(entry => isVisible(entry, principal) && entry.state !== 'invalid')
+  return send(reply, shown, { nextCursor: next === null ? null : toCursor(next) })
+}
+
+const failureCodes: readonly FailureCode[] =
+  ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
+
+const exampleItems = [jobStatusExamples.succeeded.value]
+const examples = {
+  page: { summary: 'A page of the list', value: { items: exampleItems, nextCursor: toCursor({ createdMs: Date.UTC(2026, 2, 1, 9), row: 41 }) } },
+  byIds: { summary: 'Asked for by ids', value: { items: exampleItems, notFound: ['no-such-job'], expired: [] } }
+}
+
+/** Many jobs at once: by their ids, or newest first. */
+export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs) => {
+  const sendByIds = createSendByIds(needs)
+  const sendPage = createSendPage(needs)
+
+  app.get('/api/v1/jobs', {
+    config: { scope: 'jobs:read' },
+    schema: {
+      operationId: 'listJobs',
+      summary: 'Many jobs: by their ids, or newest first',
+      description: 'With `ids`: these jobs, in the order asked. Else a page of the list, newest first; a page may be short, or empty, and yet have a nextCursor. Jobs accepted while you page neither move nor repeat others.',
+      tags: ['Jobs'],
+      querystring: Query,
+      response: {
+        200: jsonResponse('The jobs.', Type.Union([Type.Ref('JobPage'), Type.Ref('JobsById')]), {
+          headers: { 'Cache-Control': Type.String({ description: 'private, no-store' }), Vary: Type.String({ description: 'Authorization, Accept' }) },
+          examples
+        }),
+        ...failureResponses(failureCodes, 'Problem')
+      }
+    }
+  }, (request, reply) => {
+    const { query } = request
+    const principal = principalOf(request)
+    if (query.ids === undefined) return sendPage(reply, query, principal)
+    requireAlone(query)
+    return sendByIds(reply, query.ids, principal)
+  })
+  return Promise.resolve()
+}

@@ -1,0 +1,86 @@
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import { Nullable, StringEnum } from '../../job/job.ts'
+import { toIso } from '../../job/time.ts'
+import type { Metrics } from '../../metrics.ts'
+import type { PartHealth } from '../../status/health.ts'
+import { failureResponses, jsonResponse } from '../openapi/responses.ts'
+
+// No route reads a body that is encoded, so none takes the header.
+const refused = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
+
+export type OperationsNeeds = {
+  metrics: Metrics
+  checkStore: () => Promise<PartHealth>
+  checkCache: () => PartHealth
+  isDraining: () => boolean
+}
+
+const Part = Type.Object({
+  kind: Type.String(),
+  status: StringEnum(['ok', 'degraded', 'down']),
+  since: Type.String({ format: 'date-time' }),
+  reason: Nullable(Type.String()),
+  mode: Type.Optional(StringEnum(['on', 'warm', 'off']))
+}, { $id: 'PartHealth' })
+
+const Readiness = Type.Object({
+  status: StringEnum(['ready', 'degraded', 'unavailable', 'draining']),
+  store: Type.Unsafe<object>(Type.Ref('PartHealth')),
+  cache: Type.Unsafe<object>(Type.Ref('PartHealth'))
+}, { $id: 'Readiness', additionalProperties: false })
+
+const toPart = ({ kind, ok, since, reason, mode }: PartHealth, unless: 'degraded' | 'down') =>
+  ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason, mode })
+
+/** For operators: alive, ready, numbers. No token needed, and nothing of a job to see. */
+export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app, needs) => {
+  const { metrics, checkStore, checkCache, isDraining } = needs
+  app.addSchema(Part)
+  app.addSchema(Readiness)
+
+  app.get('/livez', {
+    config: { public: true },
+    schema: {
+      operationId: 'getLiveness',
+      summary: 'Whether the process is alive',
+      tags: ['Operations'],
+      security: [],
+      response: { 200: jsonResponse('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...refused }
+    }
+  }, (_request, reply) => reply.send({ status: 'ok' }))
+
+  app.get('/readyz', {
+    config: { public: true },
+    schema: {
+      operationId: 'getReadiness',
+      summary: 'Whether requests can be answered, and what is degraded since when',
+      tags: ['Operations'],
+      security: [],
+      response: {
+        200: jsonResponse('Ready; `degraded` where the store answers without the cache.', Type.Ref('Readiness')),
+        503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
+        ...refused
+      }
+    }
+  }, async (request, reply) => {
+    const store = await checkStore()
+    const cache = checkCache()
+    const status = isDraining() ? 'draining' : !store.ok ? 'unavailable' : cache.ok ? 'ready' : 'degraded'
+    request.isLogThrottled = true
+    reply.code(status === 'ready' || status === 'degraded' ? 200 : 503)
+    return reply.send({ status, store: toPart(store, 'down'), cache: toPart(cache, 'degraded') })
+  })
+
+  app.get('/metrics', {
+    config: { public: true },
+    schema: {
+      operationId: 'getMetrics',
+      summary: 'Numbers in the format of Prometheus',
+      tags: ['Operations'],
+      security: [],
+      response: { 200: { description: 'Text.', content: { 'text/plain': { schema: Type.String() } } }, ...refused }
+    }
+  }, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
+  return Promise.resolve()
+}

@@ -1,0 +1,88 @@
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { ServiceFailure } from '../../../errors.ts'
+import type { OpenedResult, ReadResult } from '../../../status/read-result.ts'
+import type { Principal } from '../../auth/authenticate.ts'
+import { brokenRule } from '../../problem.ts'
+import { resultResponses, resultDescription, ResultQuery, resultRequestHeaders } from '../../openapi/result-responses.ts'
+import { principalOf, type StatusAccess, type ViewName } from '../../status-access.ts'
+import { sendStatus } from '../send-status.ts'
+import { noBytesFailure, sendSoFar, sendStored } from './send-result.ts'
+
+export type ResultRouteNeeds = { statusAccess: StatusAccess, readResult: ReadResult }
+
+type Asked = { view: ViewName, id: string, query: Static<typeof ResultQuery> }
+type ResultRequest = Asked & { request: FastifyRequest, reply: FastifyReply, principal: Principal }
+
+const requireMeaning = ({ partial = false, offset }: Asked['query']): void => {
+  if (partial || offset === undefined) return
+  throw brokenRule('offset', 'dependencies', 'goes with partial=true; use Range for a part of a finished result')
+}
+
+const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
+  const send = async ({ request, reply, principal, view, query }: ResultRequest, result: OpenedResult) => {
+    // Whatever happened since the first look, a record erased or made again by another, is met here.
+    const shown = statusAccess.toRepresentation(view, result.entry, principal)
+    const { partial = false, offset = 0 } = query
+    const exchange = { request, reply }
+    if (result.kind === 'external') return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
+    if (partial && (result.kind === 'partial' || result.kind === 'stored')) return await sendSoFar(exchange, result, offset)
+    if (result.kind === 'stored') return await sendStored(exchange, result)
+    const { state } = result.entry
+    if (state === 'queued' || state === 'running') return sendStatus(reply, shown, 202)
+    throw noBytesFailure(result)
+  }
+
+  return async (request: FastifyRequest, reply: FastifyReply, { view, id, query }: Asked) => {
+    requireMeaning(query)
+    const principal = principalOf(request)
+    const { representation } = await statusAccess.readVisible(view, id, principal, undefined)
+    const { entry } = representation
+    if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, representation, 202)
+    if (entry.state === 'failed' || entry.state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
+    const look = { request, reply, principal, view, id, query }
+    try {
+      return await send(look, await readResult(id))
+    } catch (error) {
+      if (error instanceof ServiceFailure) throw error
+      // Between the look and the first byte a result can be removed, or made anew by another attempt: a second look
+      // tells. One that is damaged stays so.
+      return await send(look, await readResult(id))
+    }
+  }
+}
+
+/** Where the result is. */
+export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, needs) => {
+  const sendResult = createSendResult(needs)
+
+  app.get('/api/v1/jobs/:jobId/result', {
+    config: { scope: 'jobs:read' },
+    schema: {
+      operationId: 'getJobResult',
+      summary: 'The result of a job',
+      description: resultDescription,
+      tags: ['Jobs'],
+      params: Type.Object({ jobId: Type.String() }),
+      querystring: ResultQuery,
+      headers: resultRequestHeaders,
+      response: resultResponses('JobStatus')
+    }
+  }, (request, reply) => sendResult(request, reply, { view: 'v1', id: request.params.jobId, query: request.query }))
+
+  app.get('/api/jobs/:taskId/result', {
+    config: { scope: 'jobs:read' },
+    schema: {
+      operationId: 'getTaskResult',
+      summary: 'The result of a task',
+      description: resultDescription,
+      tags: ['Tasks'],
+      params: Type.Object({ taskId: Type.String() }),
+      querystring: ResultQuery,
+      headers: resultRequestHeaders,
+      response: resultResponses('TaskStatus')
+    }
+  }, (request, reply) => sendResult(request, reply, { view: 'task', id: request.params.taskId, query: request.query }))
+  return Promise.resolve()
+}

@@ -1,0 +1,163 @@
+import { Readable } from 'node:stream'
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type TSchema, Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FailureCode } from '../../errors.ts'
+import { StringEnum } from '../../job/job.ts'
+import type { StoreInput } from '../../write/store-input.ts'
+import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
+import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
+import { failureResponses, jsonResponse } from '../openapi/responses.ts'
+import { brokenRule } from '../problem.ts'
+import { cancelPath, principalOf, requireVisible, resultPath, statusPath } from '../status-access.ts'
+import { piecesOf, requireUtf8, takeRawBodies } from '../bodies/validation.ts'
+
+/** What there is to sanitize, as the route's schema has it. */
+export type Content = { content: string, contentType: 'text/html' | 'text/plain' | 'application/json', options?: { normalization?: 'NFC' | 'NFKC' | 'none' } }
+
+export type SanitizeRouteNeeds = {
+  submitJob: SubmitJob
+  storeInput: StoreInput
+  /** Throws VALIDATION_FAILED for what cannot be sanitized, and OVERLOADED. */
+  sanitizeNow: (content: Content, signal: AbortSignal) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
+  /** The schema of a Content. */
+  contentSchema: TSchema
+  /** The only types of jobs accepted; null: any. */
+  jobTypes: readonly string[] | null
+  publicUrl: string | null
+}
+
+const asyncPath = '/api/sanitize/async'
+const rawTypes = ['text/html', 'text/plain', 'application/x-ndjson']
+const bytesAtOnceMax = 1024 * 1024
+// Parsing holds the event loop; what is larger comes as raw bytes, which are not parsed here.
+const jsonBytesMax = 4 * 1024 * 1024
+
+const SanitizedAnswer = Type.Object({
+  success: Type.Literal(true),
+  data: Type.Object({
+    sanitized: Type.String(),
+    contentType: Type.String(),
+    removed: Type.Record(Type.String(), Type.Integer({ minimum: 1 }), { description: 'How much of what was taken out; kinds that were not met are absent.' })
+  })
+}, { additionalProperties: false })
+
+const AcceptedTask = Type.Object({
+  success: Type.Literal(true),
+  data: Type.Object({
+    taskId: Type.String(),
+    status: StringEnum(['queued', 'running', 'succeeded', 'failed', 'cancelled']),
+    statusUrl: Type.String(),
+    resultUrl: Type.String(),
+    cancelUrl: Type.String()
+  })
+}, { additionalProperties: false })
+
+const commonCodes: readonly FailureCode[] =
+  ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL']
+
+const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow, contentSchema }) => {
+  app.post('/api/sanitize', {
+    config: {
+      scope: 'jobs:write',
+      writesNothing: true,
+      tooLarge: `The body is larger than this route accepts: send it to ${asyncPath}.`
+    },
+    bodyLimit: bytesAtOnceMax,
+    schema: {
+      operationId: 'sanitize',
+      summary: 'Sanitize a content at once',
+      description: `For contents of up to 1 MiB; larger ones go to ${asyncPath}. This answer never changes its shape or meaning.`,
+      tags: ['Sanitize'],
+      body: Type.Unsafe<Content>(contentSchema),
+      response: {
+        200: jsonResponse('The sanitized content, and what was taken out of it.', SanitizedAnswer, {
+          headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }
+        }),
+        ...failureResponses([...commonCodes, 'OVERLOADED'], 'TaskError')
+      }
+    }
+  }, async (request, reply) => {
+    const gone = new AbortController()
+    reply.raw.once('close', () => { gone.abort() })
+    const { sanitized, contentType, removed } = await sanitizeNow(request.body, gone.signal)
+    return reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
+      .send(JSON.stringify({ success: true, data: { sanitized, contentType, removed } }))
+  })
+  return Promise.resolve()
+}
+
+const Query = Type.Object({
+  normalization: Type.Optional(StringEnum(['NFC', 'NFKC', 'none'], { description: 'Of a raw body; NFC unless told.' }))
+}, { additionalProperties: false })
+
+const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content itself, in UTF-8.' }) }
+
+const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, entry, replayed }: Submitted, publicUrl: string | null) => {
+  const { state } = requireVisible(entry, principalOf(request))
+  request.log.info({ jobId, type: 'sanitize', replayed }, 'submitted')
+  setAcceptedHeaders(request, reply, { entry, replayed, path: statusPath('task', jobId), publicUrl })
+  const base = publicUrl ?? ''
+  const [statusUrl, resultUrl, cancelUrl] = [statusPath, resultPath, cancelPath].map(path => base + path('task', jobId))
+  return reply.code(202).type('application/json; charset=utf-8')
+    .send(JSON.stringify({ success: true, data: { taskId: jobId, status: state, statusUrl, resultUrl, cancelUrl } }))
+}
+
+const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
+  const { submitJob, storeInput, contentSchema, jobTypes, publicUrl } = needs
+  takeRawBodies(app, rawTypes)
+  const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
+    const { subject, tenant, allTenants } = principalOf(request)
+    return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input: request.body }, key)
+  }
+
+  const submitBytes = async (request: FastifyRequest, bytes: Readable, normalization: string | undefined, key: string | null): Promise<Submitted> => {
+    const header = request.headers['content-type']
+    requireUtf8(header)
+    const contentType = (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+    const { subject, tenant, allTenants } = principalOf(request)
+    const raw = await storeInput(piecesOf(bytes), contentType, Number(request.headers['content-length'] ?? 0))
+    const input = { contentType, ...(normalization === undefined ? {} : { options: { normalization } }) }
+    return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input }, key, raw)
+  }
+
+  app.post(asyncPath, {
+    config: {
+      scope: 'jobs:write',
+      isStreamed: true,
+      accepts: ['application/json', ...rawTypes].join(', '),
+      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content itself, as ${rawTypes.join(', ')}.`
+    },
+    bodyLimit: jsonBytesMax,
+    schema: {
+      operationId: 'sanitizeAsync',
+      summary: 'Sanitize a content as a job',
+      description: 'The same JSON as for `/api/sanitize`, or the content itself, of up to INPUT_BYTES_MAX, which is stored as it arrives. The result is the sanitized content alone; what was taken out is in the status, and in the table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.',
+      tags: ['Sanitize'],
+      headers: idempotencyHeader,
+      querystring: Query,
+      body: { content: { 'application/json': { schema: contentSchema }, ...Object.fromEntries(rawTypes.map(type => [type, rawBody])) } },
+      response: {
+        202: jsonResponse('Accepted; where to ask, and where the result will be.', AcceptedTask, { headers: acceptedHeaders }),
+        ...failureResponses([...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE'], 'TaskError')
+      }
+    }
+  }, async (request, reply) => {
+    const key = request.headers['idempotency-key'] ?? null
+    const { body } = request as { body: unknown }
+    const { normalization } = request.query
+    requireAcceptedType('sanitize', jobTypes)
+    if (normalization !== undefined && !(body instanceof Readable)) {
+      throw brokenRule('normalization', 'rawBody', 'in the query is for raw bodies: send it in options')
+    }
+    const submitted = body instanceof Readable ? submitBytes(request, body, normalization, key) : submitContent(request, key)
+    return sendAccepted(request, reply, await submitted, publicUrl)
+  })
+  return Promise.resolve()
+}
+
+/** The sanitization API: at once, and as a job. */
+export const sanitizeRoutes: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = async (app, needs) => {
+  await app.register(sanitizeAtOnce, needs)
+  await app.register(sanitizeLater, needs)
+}

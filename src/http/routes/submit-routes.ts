@@ -1,0 +1,127 @@
+import type { Violation } from '../../schema-check.ts'
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FailureCode, FieldError } from '../../errors.ts'
+import { jobTypePattern } from '../../job/job.ts'
+import type { SubmitJob } from '../../write/submit-job.ts'
+import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
+import { principalOf, requireVisible, statusPath } from '../status-access.ts'
+import { type Principal, requireScope, type Scope } from '../auth/authenticate.ts'
+import { failureResponses, jsonResponse } from '../openapi/responses.ts'
+import { jobStatusExamples } from '../openapi/examples.ts'
+import { toFieldError, validationFailure } from '../problem.ts'
+import { JobStatus } from '../../views/schemas.ts'
+
+const timeoutSecondsMax = 86_400
+const maxAttemptsMax = 100
+
+const createSubmissionSchema = (retentionSecondsMax: number) => Type.Object({
+  type: Type.String({ pattern: jobTypePattern, description: 'What kind of job: report, sanitize, or one that a worker of yours claims.' }),
+  input: Type.Unknown({ description: 'Any JSON value; what it must be depends on the type.' }),
+  maxAttempts: Type.Optional(Type.Integer({ minimum: 1, maximum: maxAttemptsMax, description: 'Runs before the job fails for good. Default 3.' })),
+  timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: timeoutSecondsMax, description: 'How long one run may take. Default: no limit.' })),
+  retentionSeconds: Type.Optional(Type.Integer({
+    minimum: 1, maximum: retentionSecondsMax, description: 'How long the stored result is kept. Default, and at most: as long as the service keeps results.'
+  }))
+}, { additionalProperties: false })
+type JobSubmission = Static<ReturnType<typeof createSubmissionSchema>>
+
+// Fields of later releases: refused with a line of their own, never accepted and forgotten.
+const notYetSupported = ['callbackUrl']
+
+const SubmittedJob = Type.Object({
+  ...JobStatus.properties,
+  statusUrl: Type.String({ description: 'Where to ask how the job is doing.' })
+}, { additionalProperties: false })
+
+/** What the process itself can run: checked when a job is submitted, not when it fails an hour later. */
+export type KnownType = { needsScopes: readonly Scope[], validateInput: (input: unknown) => Violation[] }
+
+export type SubmitRouteNeeds = {
+  submitJob: SubmitJob
+  knownTypes: ReadonlyMap<string, KnownType>
+  /** The longest that a submission may ask its result to be kept. */
+  retentionSecondsMax: number
+  /** The only types accepted; null: any. */
+  jobTypes: readonly string[] | null
+  publicUrl: string | null
+}
+
+const requireAcceptable = (submission: JobSubmission, principal: Principal, needs: SubmitRouteNeeds): void => {
+  const { type, input } = submission
+  const { jobTypes, knownTypes } = needs
+  requireAcceptedType(type, jobTypes)
+  const known = knownTypes.get(type)
+  if (known === undefined) return
+  for (const scope of known.needsScopes) requireScope(principal, scope)
+  const errors = known.validateInput(input).map(violation =>
+    toFieldError({ ...violation, instancePath: `/input${violation.instancePath}` }, 'input'))
+  if (errors.length > 0) throw validationFailure(errors)
+}
+
+const refuseUnsupported = (body: unknown): void => {
+  if (typeof body !== 'object' || body === null) return
+  const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
+    field, rule: 'notSupported', message: `${field} is not supported by this version yet; leave it out`
+  }))
+  if (errors.length > 0) throw validationFailure(errors)
+}
+
+const failureCodes: readonly FailureCode[] = [
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE',
+  'IDEMPOTENCY_KEY_REUSED', 'INTERNAL', 'STORE_UNAVAILABLE'
+]
+
+const { value: queuedValue } = jobStatusExamples.queued
+const submittedExample = {
+  summary: 'Accepted',
+  value: { ...queuedValue, statusUrl: statusPath('v1', queuedValue.jobId) }
+}
+
+const inputExamples = (type: string, input: object) => ({ summary: type, value: { type, input } })
+
+/** Where jobs come in. */
+export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {
+  const { submitJob, publicUrl, retentionSecondsMax } = needs
+  app.post('/api/v1/jobs', {
+    config: { scope: 'jobs:write' },
+    preValidation: (request, _reply, done) => {
+      refuseUnsupported(request.body)
+      done()
+    },
+    schema: {
+      operationId: 'submitJob',
+      summary: 'Submit a job',
+      description: 'Always 202: ask at Location, no sooner than Retry-After says. With an Idempotency-Key a repeated request returns the same job.',
+      tags: ['Jobs'],
+      headers: idempotencyHeader,
+      // An OpenAPI 3.0 schema has no room for several examples: under this name they are put beside it.
+      body: Type.Unsafe<JobSubmission>({
+        ...createSubmissionSchema(retentionSecondsMax),
+        'x-examples': {
+          report: inputExamples('report', { format: 'csv' }),
+          sanitize: inputExamples('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
+        }
+      }),
+      response: {
+        202: jsonResponse('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
+          headers: acceptedHeaders, examples: { accepted: submittedExample }
+        }),
+        ...failureResponses(failureCodes, 'Problem')
+      }
+    }
+  }, async (request, reply) => {
+    const principal = principalOf(request)
+    requireAcceptable(request.body, principal, needs)
+    const { subject, tenant, allTenants } = principal
+    const key = request.headers['idempotency-key'] ?? null
+    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, request.body, key)
+    request.log.info({ jobId, type: request.body.type, replayed }, 'submitted')
+    const { v1Body } = requireVisible(entry, principal)
+    const path = statusPath('v1', jobId)
+    setAcceptedHeaders(request, reply, { entry, replayed, path, publicUrl })
+    const statusUrl = JSON.stringify((publicUrl ?? '') + path)
+    return reply.code(202).type('application/json; charset=utf-8').send(`${v1Body.slice(0, -1)},"statusUrl":${statusUrl}}`)
+  })
+  return Promise.resolve()
+}

@@ -1,0 +1,98 @@
+import { Readable } from 'node:stream'
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import type { Uploads } from '../../../write/uploads.ts'
+import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
+import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
+import { brokenRule } from '../../problem.ts'
+import type { StatusAccess } from '../../status-access.ts'
+import { piecesOf, takeRawBodies } from '../../bodies/validation.ts'
+
+const contentTypeLengthMax = 255
+const fileNameLengthMax = 200
+
+export type UploadRouteNeeds = { statusAccess: StatusAccess, uploads: Uploads }
+
+const Query = Type.Object({
+  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Where these bytes begin in the result. Default 0.' }))
+}, { additionalProperties: false })
+
+const UploadAnswer = Type.Object({
+  offset: Type.Integer({ minimum: 0, description: 'How many bytes are stored; the next ones begin here.' })
+}, { additionalProperties: false })
+
+const extensions: Record<string, string> = {
+  'application/json': '.json',
+  'application/x-ndjson': '.ndjson',
+  'application/pdf': '.pdf',
+  'application/zip': '.zip',
+  'application/gzip': '.gz',
+  'image/jpeg': '.jpg',
+  'image/png': '.png',
+  'text/csv': '.csv',
+  'text/html': '.html',
+  'text/plain': '.txt'
+}
+
+const attempt = (decode: () => string): string | undefined => {
+  try {
+    return decode()
+  } catch {
+    return undefined
+  }
+}
+
+// Node takes the bytes of a header for Latin-1; most clients send UTF-8.
+const toText = (header: string): string =>
+  attempt(() => new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(header, 'latin1'))) ?? header
+
+// The last step of the path alone: no client is to be told where to put a file.
+const toFileName = (header: string): string | undefined => {
+  const disposition = toText(header)
+  const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]
+  const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1]?.replace(/\\(.)/g, '$1')
+  const plain = /;\s*filename\s*=\s*([^\s;"]+)/i.exec(disposition)?.[1]
+  const given = (extended === undefined ? undefined : attempt(() => decodeURIComponent(extended))) ?? quoted ?? plain
+  const name = given?.split(/[/\\]/).at(-1)?.slice(0, fileNameLengthMax) ?? ''
+  return /^\.*$/.test(name) ? undefined : name
+}
+
+const toResultKind = (contentType: string, disposition: string): { contentType: string, fileName: string } => {
+  if (contentType.length > contentTypeLengthMax) {
+    throw brokenRule('content-type', 'maxLength', `must have at most ${contentTypeLengthMax} characters`)
+  }
+  const mediaType = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  // What curl and many libraries say of bytes that nobody has named.
+  if (mediaType === 'application/x-www-form-urlencoded') return toResultKind('application/octet-stream', disposition)
+  return { contentType, fileName: toFileName(disposition) ?? `result${extensions[mediaType] ?? ''}` }
+}
+
+const contentHeaders = {
+  ...leaseHeaders,
+  'content-disposition': Type.Optional(Type.String({ description: 'attachment; filename="…": what the result is to be called. Counts at offset 0, as Content-Type does.' }))
+}
+
+/** Where the bytes of results come in. */
+export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, { statusAccess, uploads }) => {
+  takeRawBodies(app, '*')
+  app.put('/api/v1/worker/jobs/:jobId/result', {
+    config: { scope: 'jobs:work', isStreamed: true },
+    schema: {
+      operationId: 'uploadResult',
+      summary: 'Bytes of the result, in as many requests as it takes',
+      description: 'They are stored as they arrive, and can be read by clients at once with `?partial=true`. What breaks off goes on at the offset that 409 OFFSET_MISMATCH tells.',
+      tags: ['Workers'],
+      params: JobParams,
+      querystring: Query,
+      headers: Type.Object(contentHeaders),
+      body: { content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } } },
+      response: { 200: jsonResponse('Stored.', UploadAnswer), ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem') }
+    }
+  }, request => withLease(statusAccess, request, async lease => {
+    const { body, headers } = request as { body: unknown, headers: typeof request.headers }
+    const kind = toResultKind(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
+    const pieces = piecesOf(body instanceof Readable ? body : Readable.from([]))
+    return { offset: await uploads.store(lease, request.query.offset ?? 0, pieces, kind) }
+  }))
+  return Promise.resolve()
+}

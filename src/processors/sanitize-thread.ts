@@ -1,6 +1,0 @@
-import { type ThreadResult, toThreadResult } from './outcome.ts'
-import { sanitize, type Sanitized } from './sanitize.ts'
-import type { SanitizeInput } from './sanitize/input.ts'
-
-/** What the pool for synchronous sanitizations runs in a thread. Never rejects. */
-export const runSanitize = (input: SanitizeInput): Promise<ThreadResult<Sanitized>> => toThreadResult(() => sanitize(input))

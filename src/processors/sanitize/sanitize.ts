@@ -1,0 +1,42 @@
+import { ProcessorError } from '../processor.ts'
+import { cleanHtml } from './clean-html.ts'
+import { cleanJson } from './clean-json.ts'
+import { cleanText } from './clean-text.ts'
+import type { SanitizeInput } from './input.ts'
+import { createTally, type Removed } from './removed.ts'
+
+/** Bytes of HTML, as UTF-8. A parse tree costs many times its text, and it is held in one piece. */
+const htmlBytesMax = 4 * 1024 * 1024
+
+/** Throws ProcessorError INPUT_TOO_LARGE. */
+export const refuseLargeHtml = (sizeBytes: number): void => {
+  if (sizeBytes <= htmlBytesMax) return
+  throw new ProcessorError('INPUT_TOO_LARGE', `HTML of more than ${htmlBytesMax} bytes is not sanitized.`)
+}
+
+/** `removed` has the kinds that were met only, and is empty where the content was clean already. */
+export type Sanitized = {
+  sanitized: string
+  contentType: SanitizeInput['contentType']
+  removed: Removed
+}
+
+/**
+ * The content without what could run, hide or mislead. What it answers is clean: sanitizing it again changes nothing.
+ *
+ * Throws ProcessorError, never retryable: INPUT_TOO_LARGE (HTML over 4 MiB), HTML_TOO_DEEP, INVALID_JSON, JSON_TOO_DEEP,
+ * JSON_TOO_WIDE, TOO_MANY_MARKS.
+ */
+export const sanitize = ({ content, contentType, options = {} }: SanitizeInput): Sanitized => {
+  const { count, removed } = createTally()
+  const normalization = options.normalization ?? 'NFC'
+  const clean = (text: string) => cleanText(text, normalization, count)
+  let sanitized: string
+  if (contentType === 'text/html') {
+    refuseLargeHtml(Buffer.byteLength(content))
+    sanitized = cleanHtml(content, normalization, count)
+  } else {
+    sanitized = contentType === 'application/json' ? cleanJson(content, clean, count) : clean(content)
+  }
+  return { sanitized, contentType, removed: removed() }
+}

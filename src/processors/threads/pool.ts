@@ -1,0 +1,99 @@
+import { MessageChannel } from 'node:worker_threads'
+import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask } from './messages.ts'
+import { openThreads } from './open-threads.ts'
+import { crashed, type ThreadResult, toOutput } from './thread-result.ts'
+import type { ProgressReport } from '../processor.ts'
+
+/**
+ * What a run calls, one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB (the last one
+ * less); the next chunk is not produced before its promise resolves. A callback that throws or rejects ends the run.
+ */
+export type RunCallbacks = {
+  signal?: AbortSignal
+  onOutput?: (output: { contentType: string, fileName: string }) => void | Promise<void>
+  onProgress?: (report: ProgressReport) => void | Promise<void>
+  onChunk: (bytes: Uint8Array) => void | Promise<void>
+}
+
+export type ProcessorPool = {
+  /**
+   * Runs a task in a thread. Rejects with the processor's ProcessorError (or UNKNOWN_TYPE, INVALID_INPUT), with a
+   * retryable PROCESSOR_CRASHED if the thread died or threw anything else, with the reason of an aborted `signal`, or
+   * with what a callback threw. Once it has settled no callback is under way, nor will one be called.
+   */
+  run: (task: ProcessorTask, callbacks: RunCallbacks) => Promise<RunOutput>
+  /** Ends every thread; runs under way reject with PROCESSOR_CRASHED. */
+  close: () => Promise<void>
+}
+
+export type ProcessorPoolNeeds = {
+  /** A SQLite file, opened for reading by the processors that ask for it and for raw inputs. */
+  databasePath: string
+  /** Runs at once; others wait their turn. */
+  threads: number
+  /** The module that exports `processors`. */
+  registry?: URL
+}
+
+/** Deals with a thread's messages one after the other; `stop` waits for the one under way and ignores the rest. */
+const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (error: unknown) => void) => {
+  const { port1: ours, port2: theirs } = new MessageChannel()
+  let isOpen = true
+  let handled = Promise.resolve()
+
+  const handle = async (message: ThreadMessage) => {
+    if (!isOpen) return
+    if (message.kind === 'output') {
+      const { contentType, fileName } = message
+      return await onOutput?.({ contentType, fileName })
+    }
+    if (message.kind === 'progress') return await onProgress?.(message.report)
+    if (message.kind === 'chunk') await onChunk(message.bytes)
+    if (isOpen) ours.postMessage('next')
+  }
+  const close = (error: unknown) => {
+    isOpen = false
+    onError(error)
+  }
+  ours.on('message', (message: ThreadMessage) => {
+    handled = handled.then(() => handle(message)).catch(close)
+  })
+  return {
+    port: theirs,
+    async stop () {
+      isOpen = false
+      ours.close()
+      await handled
+    }
+  }
+}
+
+/**
+ * Threads that run processors off the event loop. They start at once and stay; one that dies is replaced.
+ *
+ * They have no heap limit of their own: V8 keeps it by ending the thread only between two steps of JavaScript, and where a
+ * built-in (split, replace, JSON.parse) passes it ends the process. So a processor must bound what it holds.
+ */
+export const createProcessorPool = ({ databasePath, threads, registry = new URL('../registry.ts', import.meta.url) }: ProcessorPoolNeeds): ProcessorPool => {
+  const piscina = openThreads(new URL('./thread.ts', import.meta.url), threads)
+
+  const run = async (task: ProcessorTask, callbacks: RunCallbacks): Promise<RunOutput> => {
+    const broken = new AbortController()
+    const signals = callbacks.signal === undefined ? [broken.signal] : [callbacks.signal, broken.signal]
+    const signal = AbortSignal.any(signals)
+    const { port, stop } = receive(callbacks, error => { broken.abort(error) })
+    const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
+    let outcome: ThreadResult<RunOutput>
+    try {
+      outcome = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as ThreadResult<RunOutput>
+    } catch (error) {
+      if (signal.aborted) throw signal.reason
+      throw crashed(error instanceof Error ? error.name : 'unknown')
+    } finally {
+      await stop()
+    }
+    return toOutput(outcome)
+  }
+
+  return { run, close: () => piscina.destroy() }
+}

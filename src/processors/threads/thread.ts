@@ -1,0 +1,80 @@
+import { performance } from 'node:perf_hooks'
+import type { MessagePort } from 'node:worker_threads'
+import type { TSchema } from '@sinclair/typebox'
+import { Ajv, type ValidateFunction } from 'ajv'
+import Sqlite from 'better-sqlite3'
+import { toChunks } from '../../job/chunks.ts'
+import { chunkBytes, type ProcessorTask, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
+import { type ThreadResult, toThreadResult } from './thread-result.ts'
+import { type Processor, type ProcessorContext, ProcessorError } from '../processor.ts'
+import { createProgressThrottle } from './progress-throttle.ts'
+import { toRawInput } from './raw-input.ts'
+
+const ajv = new Ajv({ allErrors: true, strict: false })
+const validators = new Map<TSchema, ValidateFunction>()
+
+const parseInput = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new ProcessorError('INVALID_INPUT', 'The input is not valid JSON.')
+  }
+}
+
+const checkInput = ({ type, inputSchema, rawInputSchema }: Processor, input: unknown, isRaw: boolean) => {
+  const schema = isRaw ? rawInputSchema : inputSchema
+  if (schema === undefined) throw new ProcessorError('INVALID_INPUT', `The type ${type} takes its input as JSON only.`)
+  const validate = validators.get(schema) ?? ajv.compile(schema)
+  validators.set(schema, validate)
+  if (validate(input)) return
+  const details = (validate.errors ?? []).map(({ instancePath, keyword }) => ({ field: instancePath.slice(1), rule: keyword }))
+  throw new ProcessorError('INVALID_INPUT', `The input does not fit the type ${type}.`, { details })
+}
+
+const findProcessor = async (registry: string, type: string): Promise<Processor> => {
+  const { processors } = await import(registry) as { processors: ReadonlyMap<string, Processor> }
+  const processor = processors.get(type)
+  if (processor === undefined) throw new ProcessorError('UNKNOWN_TYPE', 'No processor does jobs of this type.')
+  return processor
+}
+
+const post = (port: MessagePort, message: ThreadMessage, transfer: ArrayBuffer[] = []) => {
+  port.postMessage(message, transfer)
+}
+
+// Without the answer the next chunk would be produced, and pile up in the other thread's memory.
+const postAndWait = (port: MessagePort, message: ThreadMessage, transfer: ArrayBuffer[] = []) =>
+  new Promise(resolve => {
+    port.once('message', resolve)
+    post(port, message, transfer)
+  })
+
+const runProcessor = async (task: ProcessorTask, { port, databasePath, registry }: ThreadTask): Promise<RunOutput> => {
+  const processor = await findProcessor(registry, task.type)
+  const input = parseInput(task.input)
+  checkInput(processor, input, task.rawInput !== null)
+  const openDatabase = () => new Sqlite(databasePath, { readonly: true, fileMustExist: true })
+  const progress = createProgressThrottle(report => { post(port, { kind: 'progress', report }) }, () => performance.now())
+  const context: ProcessorContext = {
+    access: task.access,
+    rawInput: task.rawInput === null ? null : toRawInput(task.rawInput, openDatabase),
+    openDatabase,
+    progress: progress.report
+  }
+  const { contentType, fileName, message, counts, body } = await processor.run(input, context)
+  post(port, { kind: 'output', contentType, fileName })
+  for await (const bytes of toChunks(body, chunkBytes)) await postAndWait(port, { kind: 'chunk', bytes }, [bytes.buffer])
+  const lastMessage = typeof message === 'function' ? message() : message
+  progress.flush()
+  await postAndWait(port, { kind: 'end' })
+  return {
+    contentType,
+    fileName,
+    ...(lastMessage === undefined ? {} : { message: lastMessage }),
+    ...(counts === undefined ? {} : { counts: { ...counts() } })
+  }
+}
+
+/** What the pool runs in a thread. Never rejects. */
+export const runTask = (threadTask: ThreadTask): Promise<ThreadResult<RunOutput>> =>
+  toThreadResult(() => runProcessor(threadTask.task, threadTask))

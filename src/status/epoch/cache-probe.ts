@@ -1,0 +1,95 @@
+import { reasonOf } from '../../errors.ts'
+
+/** Calls back after some ms unless cancelled. */
+export type Schedule = (work: () => void, ms: number) => { cancel: () => void }
+
+/**
+ * Which cache server this process can use, asked for over and over: soon after it was lost, then less and less often,
+ * and once a second while it holds.
+ */
+export type CacheProbe = {
+  /** Its name for this run of it; null: it has not shown that it works since it was lost. */
+  server: () => string | null
+  /** A command failed: what the server was is not known any more. */
+  reset: () => void
+  /** Resolves after the first trial. */
+  start: () => Promise<void>
+  stop: () => void
+}
+
+export type CacheProbeNeeds = {
+  /** Which cache server this is; rejects unless it can be used. */
+  identify: () => Promise<string>
+  schedule: Schedule
+  onFound: () => void
+  /** A trial failed. */
+  onUnavailable: (reason: string) => void
+  /** It was there, and is not, or is another one. */
+  onLost: (reason: string) => void
+}
+
+const retryMsMin = 100
+const retryMsMax = 2000
+const probeIntervalMs = 1000
+
+export const createCacheProbe = ({ identify, schedule, onFound, onUnavailable, onLost }: CacheProbeNeeds): CacheProbe => {
+  let server: string | null = null
+  // Rises with each loss: a look that began before it proves nothing.
+  let losses = 0
+  let retryMs = retryMsMin
+  let timer = { cancel: () => {} }
+  let stopped = false
+
+  const later = (work: () => Promise<void>, ms: number) => {
+    timer.cancel()
+    if (!stopped) timer = schedule(() => { void work() }, ms)
+  }
+
+  const reset = () => {
+    losses += 1
+    if (server === null) return
+    server = null
+    retryMs = retryMsMin
+    later(probe, retryMs)
+  }
+
+  const fail = (reason: string) => {
+    const had = server !== null
+    reset()
+    if (had) return onLost(reason)
+    onUnavailable(reason)
+    later(probe, retryMs)
+    retryMs = Math.min(retryMsMax, retryMs * 2)
+  }
+
+  const probe = async (): Promise<void> => {
+    const seen = losses
+    try {
+      const found = await identify()
+      if (stopped) return
+      if (losses !== seen) {
+        // A loss of what was there has set a timer of its own.
+        if (server === null) later(probe, retryMs)
+        return
+      }
+      if (server !== null && found !== server) return fail('another server')
+      const isNew = server === null
+      server = found
+      retryMs = retryMsMin
+      later(probe, probeIntervalMs)
+      if (isNew) onFound()
+    } catch (error) {
+      if (!stopped && (losses === seen || server === null)) fail(reasonOf(error))
+    }
+  }
+
+  return {
+    server: () => server,
+    reset,
+    start: probe,
+    stop: () => {
+      stopped = true
+      timer.cancel()
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import type { ClusterView } from './cluster-view.ts'
+import type { EpochStatus, Mode, View } from './epoch.ts'
+
+/** Said where the processes have been given different servers: for the operator to mend. */
+export const otherRedis = 'another process on this database uses another Redis'
+
+/** An epoch that a process has ended, and why. */
+export type Trip = { name: string, reason: string }
+
+/** What one process makes of what it sees: its view, and what operators are told of it. */
+export type LocalView = {
+  /** Off as soon as what was seen may not be acted on any more. */
+  current: () => View
+  /** To be called after each look at the rows. */
+  update: () => void
+  /** Ends the epoch of a view for this process; false: that is past already, or off. */
+  end: (seen: View, reason: string) => boolean
+  /** The epoch that this process has ended, while the rows do not say so yet. */
+  ended: () => Trip | null
+  status: () => EpochStatus
+  /** The server cannot be used: told at the start, where no view was on that could be lost. */
+  reportUnavailable: (reason: string) => void
+}
+
+export type LocalViewNeeds = {
+  cluster: ClusterView
+  /** The cache server that this process can use; null: none. */
+  server: () => string | null
+  /** ms since 1970. */
+  now: () => number
+  onChange: (status: EpochStatus) => void
+}
+
+const starting = 'starting'
+
+const createStatus = (now: () => number, onChange: (status: EpochStatus) => void) => {
+  let status: EpochStatus = { mode: 'off', since: now(), reason: starting }
+  return {
+    get: () => status,
+    become: (mode: Mode, reason: string | null) => {
+      if (mode === status.mode && (reason === status.reason || (reason !== otherRedis && status.reason !== starting))) return
+      status = { mode, since: mode === status.mode ? status.since : now(), reason }
+      onChange(status)
+    }
+  }
+}
+
+export const createLocalView = ({ cluster, server, now, onChange }: LocalViewNeeds): LocalView => {
+  const status = createStatus(now, onChange)
+  const offView = (): View => Object.freeze({ epoch: cluster.epoch().name, mode: 'off' })
+  let view = offView()
+  let offOfView = view
+  let lastEnded: Trip | null = null
+
+  const ended = (): Trip | null => lastEnded?.name === cluster.epoch().name ? lastEnded : null
+
+  const endIfUnusable = () => {
+    const { name, mode, runId } = cluster.epoch()
+    if (mode === 'off' || cluster.own() === undefined || ended() !== null || runId === server()) return
+    lastEnded = { name, reason: server() === null ? 'Redis cannot be used' : otherRedis }
+  }
+
+  const isServerContested = (): boolean => server() !== null && cluster.others().some(({ epoch, runId }) =>
+    epoch === cluster.epoch().name && runId !== null && runId !== server())
+
+  const reasonOff = (): string | null => {
+    if (isServerContested()) return otherRedis
+    if (cluster.own() !== undefined && !cluster.isLeaseValid()) return 'the database does not tell whether the cache can be used'
+    return ended()?.reason ?? cluster.epoch().reason
+  }
+
+  const update = () => {
+    endIfUnusable()
+    const { name } = cluster.epoch()
+    const mode: Mode = ended() !== null || cluster.own() === undefined ? 'off' : cluster.epoch().mode
+    if (name !== view.epoch || mode !== view.mode) {
+      view = Object.freeze({ epoch: name, mode })
+      offOfView = mode === 'off' ? view : offView()
+    }
+    if (cluster.isLeaseValid() && mode !== 'off') return status.become(mode, null)
+    const reason = reasonOff()
+    // Nothing is off that was not on yet.
+    if (status.get().reason !== starting || reason === otherRedis) status.become('off', reason)
+  }
+
+  return {
+    current: () => cluster.isLeaseValid() ? view : offOfView,
+    update,
+    end: (seen, reason) => {
+      const { name, mode } = cluster.epoch()
+      if (seen.epoch !== name || mode === 'off' || ended() !== null) return false
+      lastEnded = { name, reason }
+      update()
+      return true
+    },
+    ended,
+    status: status.get,
+    reportUnavailable: reason => { if (status.get().reason === starting) status.become('off', reason) }
+  }
+}

@@ -1,0 +1,145 @@
+import { type Kysely, sql } from 'kysely'
+import { toEpochMs, toIso } from '../job/time.ts'
+import type { Database } from './sqlite/database.ts'
+import type { Tables } from './tables.ts'
+import { guardRead, type Transact, type Tx } from './sqlite/transact.ts'
+
+/*
+ * What is past its retention, found by index and removed a few rows at a time. An `ExpiryLook` tells beforehand, past
+ * the writer, whether there is anything to remove: a service with nothing to prune leaves the database to others.
+ */
+
+// The columns of a table that another engine made come in its own letter case unless they are renamed.
+const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
+  .selectFrom('JobExecutionLog').select('jobId as jobId')
+  .where('expiresAt', 'is not', null).where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
+  .where('status', '=', sql.lit('Succeeded')).where('submittedBy', 'is not', null)
+  .orderBy('expiresAt').limit(limit)
+
+/** Jobs whose stored result is due at `at` (ms since 1970). */
+export const findDueResults = async (tx: Tx, at: number, limit: number): Promise<string[]> =>
+  (await dueResults(tx, toIso(at), limit).execute()).map(({ jobId }) => jobId)
+
+/** Takes back a due time that is none. */
+export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.updateTable('JobExecutionLog').set({ expiresAt: null }).where('jobId', '=', jobId).execute()
+}
+
+/** Finished records: ours, or those that other programs submitted. */
+export type Origin = 'ours' | 'foreign'
+
+/** The last record that was looked at. */
+export type RecordCursor = { ended: string, row: number }
+
+const ended = sql<string>`coalesce(endTime, createdAt)`
+const row = sql<number>`rowid`
+
+const endedRecords = (db: Kysely<Tables>, origin: Origin, limit: number) => db
+  .selectFrom('JobExecutionLog')
+  .select(['jobId as jobId', ended.as('ended'), row.as('row')])
+  .where('status', 'in', sql<string>`('Succeeded', 'Failed')`)
+  .where('submittedBy', origin === 'ours' ? 'is not' : 'is', null)
+  .limit(limit)
+
+const dueRecords = (db: Kysely<Tables>, origin: Origin, before: string, limit: number) =>
+  endedRecords(db, origin, limit).where(ended, '<', before).orderBy(ended).orderBy(row)
+
+const dueTombstones = (db: Kysely<Tables>, before: string, limit: number) =>
+  db.selectFrom('JobTombstone').select('jobId').where('expiredAt', '<', before).orderBy('expiredAt').limit(limit)
+
+const dueOrphans = (db: Kysely<Tables>, at: number) =>
+  db.selectFrom('OrphanedBytes').select(['holder', 'id']).where('forgetAt', '<=', at).orderBy('forgetAt').limit(1)
+
+const dueChanges = (db: Kysely<Tables>, before: number) => db
+  .selectFrom(db.selectFrom('JobChange').select('at').orderBy('version').limit(1).as('oldest'))
+  .select('at').where('at', '<', before)
+
+const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
+  db.selectFrom('IdempotencyKey').select('createdAt').where('createdAt', '<', before).orderBy('createdAt').limit(1)
+
+/** Whether there is anything from before that time (ms since 1970). Takes no lock; throws STORE_UNAVAILABLE. */
+export type RetentionReader = {
+  hasDueResults: (at: number) => boolean
+  /** May be true for records that are not due by their own words. */
+  hasDueRecords: (origin: Origin, before: number) => boolean
+  hasDueTombstones: (before: number) => boolean
+  hasOrphans: (at: number) => boolean
+  hasOldChanges: (before: number) => boolean
+  hasOldIdempotencyKeys: (before: number) => boolean
+}
+
+export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
+  const finds = (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): boolean => {
+    const { sql, parameters } = query.compile()
+    return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
+  }
+  return {
+    hasDueResults: at => finds(dueResults(writer, toIso(at), 1)),
+    hasDueRecords: (origin, before) => finds(dueRecords(writer, origin, toIso(before), 1)),
+    hasDueTombstones: before => finds(dueTombstones(writer, toIso(before), 1)),
+    hasOrphans: at => finds(dueOrphans(writer, at)),
+    hasOldChanges: before => finds(dueChanges(writer, before)),
+    hasOldIdempotencyKeys: before => finds(dueIdempotencyKeys(writer, before))
+  }
+}
+
+// Two searches, for SQLite does not see that the cursor is a place in the index.
+const nextRecords = async (tx: Tx, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {
+  if (after === null) return await dueRecords(tx, origin, before, limit).execute()
+  const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where(row, '>', after.row)
+    .orderBy(row).execute()
+  if (ties.length === limit) return ties
+  return [...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()]
+}
+
+// An engine's table may hold a number there: when that was, the index cannot tell.
+const toTime = (ended: unknown): number => (typeof ended === 'string' ? toEpochMs(ended) : null) ?? Infinity
+
+/** A batch of records: how many were looked at and removed; `next`: where to go on, null at the end. */
+export type PrunedRecords = { examined: number, removed: number, next: RecordCursor | null }
+
+/**
+ * Removes records that ended before `before` (ms since 1970), of at most `limit` that it looks at; tombstones stay.
+ *
+ * Other programs write times in any form. The index sorts them as text, so that one in another form than ours can come
+ * up late, a day for one with an offset; one that comes up early is passed over, for what it says is what counts.
+ */
+export const pruneRecords = (
+  transact: Transact, origin: Origin, before: number, limit: number, after: RecordCursor | null
+): Promise<PrunedRecords> => transact(async tx => {
+  const rows = await nextRecords(tx, origin, toIso(before), after, limit)
+  const due = rows.filter(({ ended }) => toTime(ended) < before).map(({ jobId }) => jobId)
+  if (due.length > 0) await tx.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
+  const last = rows.at(-1)
+  const next = last === undefined || rows.length < limit ? null : { ended: last.ended, row: last.row }
+  return { examined: rows.length, removed: due.length, next }
+})
+
+/**
+ * Forgets tombstones made before `before`. What then becomes of the id is a change like any other: it stands in the
+ * change log, so that no cache goes on telling of it. Returns how many.
+ */
+export const pruneTombstones = (transact: Transact, before: number, limit: number): Promise<number> =>
+  transact(async tx => {
+    const jobIds = (await dueTombstones(tx, toIso(before), limit).execute()).map(({ jobId }) => jobId)
+    if (jobIds.length === 0) return 0
+    await tx.deleteFrom('JobTombstone').where('jobId', 'in', jobIds).execute()
+    await tx.insertInto('JobChange').values(jobIds.map(jobId => ({ jobId }))).execute()
+    return jobIds.length
+  })
+
+/** Removes bytes that nobody refers to, at most `limit` chunks. Returns how many, and one for each that is done with. */
+export const pruneOrphans = (transact: Transact, at: number, limit: number): Promise<number> =>
+  transact(async tx => {
+    const orphan = await dueOrphans(tx, at).executeTakeFirst()
+    if (orphan === undefined) return 0
+    const { holder, id } = orphan
+    const key = sql.ref(holder === 'JobInputChunk' ? 'inputId' : 'jobId')
+    const { numAffectedRows } = await sql`
+      DELETE FROM ${sql.table(holder)} WHERE ${key} = ${id} AND startOffset IN (
+        SELECT startOffset FROM ${sql.table(holder)} WHERE ${key} = ${id} LIMIT ${limit})`.execute(tx)
+    const removed = Number(numAffectedRows ?? 0n)
+    if (removed === limit) return removed
+    await tx.deleteFrom('OrphanedBytes').where('holder', '=', holder).where('id', '=', id).execute()
+    return removed + 1
+  })

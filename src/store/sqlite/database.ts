@@ -1,0 +1,192 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import SqliteDatabase from 'better-sqlite3'
+import {
+  CompiledQuery, type DatabaseConnection, type Dialect, Kysely, type QueryResult, SqliteAdapter, SqliteDriver, SqliteIntrospector,
+  SqliteQueryCompiler
+} from 'kysely'
+import { LRUCache } from 'lru-cache'
+import type { Tables } from '../tables.ts'
+
+/** Refused below this: earlier releases could reset a WAL that another connection still read. */
+const sqliteVersionMin = '3.51.3'
+// SQLite waits for another writer by holding the event loop, and many waiting writes hold it one after the other. So
+// writes are refused at once, and their wait is asynchronous; reads hardly ever wait in WAL mode.
+const writerBusyTimeoutMs = 0
+const readerBusyTimeoutMs = 100
+const openingTimeoutMs = 5000
+const walBytesMax = 64 * 1024 * 1024
+
+// Of the queries that the service makes, their number is far below.
+const statementsMax = 500
+
+/** Keeps prepared statements: to prepare one takes as long as to run it. */
+class KeepingConnection implements DatabaseConnection {
+  readonly #database: SqliteDatabase.Database
+  readonly #statements = new LRUCache<string, SqliteDatabase.Statement>({ max: statementsMax })
+
+  constructor (database: SqliteDatabase.Database) {
+    this.#database = database
+  }
+
+  // Async, so that every failure is a rejection.
+  async executeQuery<Row> ({ sql, parameters }: CompiledQuery): Promise<QueryResult<Row>> {
+    return this.#execute(sql, parameters)
+  }
+
+  async * streamQuery (): AsyncGenerator<never> {
+    throw new Error('the service streams no query')
+  }
+
+  #execute<Row> (sql: string, parameters: readonly unknown[]): QueryResult<Row> {
+    let statement = this.#statements.get(sql)
+    if (statement === undefined) {
+      statement = this.#database.prepare(sql)
+      this.#statements.set(sql, statement)
+    }
+    if (statement.reader) return { rows: statement.all(parameters) as Row[] }
+    const { changes, lastInsertRowid } = statement.run(parameters)
+    return { rows: [], numAffectedRows: BigInt(changes), insertId: BigInt(lastInsertRowid) }
+  }
+}
+
+// A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
+class ImmediateSqliteDriver extends SqliteDriver {
+  readonly #database: SqliteDatabase.Database
+  readonly #connection: DatabaseConnection
+
+  constructor (database: SqliteDatabase.Database) {
+    super({ database })
+    this.#database = database
+    this.#connection = new KeepingConnection(database)
+  }
+
+  override acquireConnection (): Promise<DatabaseConnection> {
+    return Promise.resolve(this.#connection)
+  }
+
+  override async beginTransaction (connection: DatabaseConnection): Promise<void> {
+    await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+
+  // After some failures, a full disk for one, SQLite has rolled back by itself; to do it again would hide the cause.
+  override async rollbackTransaction (connection: DatabaseConnection): Promise<void> {
+    if (this.#database.inTransaction) await super.rollbackTransaction(connection)
+  }
+}
+
+// SQLite rolls schema changes back like any others; Kysely assumes it does not.
+class TransactionalSqliteAdapter extends SqliteAdapter {
+  override get supportsTransactionalDdl (): boolean { return true }
+}
+
+const toDialect = (database: SqliteDatabase.Database): Dialect => ({
+  createAdapter: () => new TransactionalSqliteAdapter(),
+  createDriver: () => new ImmediateSqliteDriver(database),
+  createIntrospector: db => new SqliteIntrospector(db),
+  createQueryCompiler: () => new SqliteQueryCompiler()
+})
+
+/** Another connection holds the lock that was asked for. */
+export const isBusy = (error: unknown): boolean =>
+  error instanceof SqliteDatabase.SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
+
+const toReason = (cause: unknown): string => {
+  const message = cause instanceof Error ? cause.message : String(cause)
+  if (isBusy(cause)) return `another program keeps it locked (${message})`
+  const isDamaged = cause instanceof SqliteDatabase.SqliteError && cause.code.startsWith('SQLITE_CORRUPT')
+  return isDamaged ? `it is damaged (${message}): restore a backup with npm run restore` : message
+}
+
+/** The database file cannot be opened, is none, or cannot be made ours; the message, one line, names it and says why. */
+export class DatabaseUnusable extends Error {
+  constructor (path: string, cause: unknown) {
+    super(`DATABASE_URL: cannot use ${path}: ${toReason(cause).replace(/\s+/g, ' ')}`, { cause })
+    this.name = 'DatabaseUnusable'
+  }
+}
+
+/** What SQLite itself failed with, under whatever name; undefined where it was something else. */
+export const toSqliteError = (error: unknown): Error | undefined => {
+  if (error instanceof SqliteDatabase.SqliteError) return error
+  return error instanceof Error && error.cause !== undefined ? toSqliteError(error.cause) : undefined
+}
+
+/** The two connections of a process: one that writes, in turns, and one that only reads and never waits for it. */
+export type Database = {
+  path: string
+  writer: Kysely<Tables>
+  reader: SqliteDatabase.Database
+  close: () => Promise<void>
+}
+
+const isOlder = (version: string, least: string): boolean =>
+  version.localeCompare(least, 'en', { numeric: true }) < 0
+
+/** A read-only connection with the service's settings. */
+export const openReader = (path: string): SqliteDatabase.Database => {
+  const reader = new SqliteDatabase(path, { readonly: true, fileMustExist: true, timeout: readerBusyTimeoutMs })
+  reader.pragma('query_only = ON')
+  return reader
+}
+
+/**
+ * Makes a folder and those it stands in, step by step: Node's own recursion goes on for ever where a file system has no
+ * place for folders, as /proc has none.
+ */
+export const makeFolder = (path: string): void => {
+  if (existsSync(path)) return
+  makeFolder(dirname(path))
+  try {
+    mkdirSync(path, { mode: 0o750 })
+  } catch (error) {
+    // Another process was faster.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
+
+// The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut.
+const openWriter = (path: string): SqliteDatabase.Database => {
+  // Inputs and results of all tenants: not for everyone on the machine to read.
+  makeFolder(dirname(path))
+  const writer = new SqliteDatabase(path, { timeout: openingTimeoutMs })
+  const version = writer.prepare('SELECT sqlite_version()').pluck().get() as string
+  if (isOlder(version, sqliteVersionMin)) {
+    writer.close()
+    throw new Error(`SQLite ${version} is too old: at least ${sqliteVersionMin} is needed`)
+  }
+  // The first read tells whether it is a database at all.
+  writer.pragma('schema_version')
+  writer.pragma('synchronous = FULL')
+  writer.pragma(`journal_size_limit = ${walBytesMax}`)
+  writer.pragma('trusted_schema = OFF')
+  writer.pragma(`busy_timeout = ${writerBusyTimeoutMs}`)
+  return writer
+}
+
+const openConnections = (path: string) => {
+  try {
+    return { writer: openWriter(path), reader: openReader(path) }
+  } catch (error) {
+    throw new DatabaseUnusable(path, error)
+  }
+}
+
+/** The query builder on a connection. */
+export const toKysely = (connection: SqliteDatabase.Database): Kysely<Tables> =>
+  new Kysely<Tables>({ dialect: toDialect(connection) })
+
+/** Opens a migrated or a new database file; the schema is `migrate`'s to make. Throws DatabaseUnusable. */
+export const openDatabase = (path: string): Database => {
+  const { writer: writerConnection, reader } = openConnections(path)
+  const writer = toKysely(writerConnection)
+  return {
+    path,
+    writer,
+    reader,
+    close: async () => {
+      reader.close()
+      await writer.destroy()
+    }
+  }
+}

@@ -1,0 +1,132 @@
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import SqliteDatabase from 'better-sqlite3'
+import { sql, type Transaction } from 'kysely'
+import { ServiceFailure } from '../../errors.ts'
+import { type Database, isBusy } from './database.ts'
+import type { Tables } from '../tables.ts'
+
+const { SqliteError } = SqliteDatabase
+
+// How long a write waits, asynchronously, for another program's transaction to end.
+const busyWaitMs = 5000
+const busyPauseMsMin = 5
+const busyPauseMsMax = 50
+// Both bound how long reads wait for the writes of one turn; the time is looked at between two of them.
+const togetherMax = 32
+const togetherMsMax = 8
+
+export type Tx = Transaction<Tables>
+
+/**
+ * Runs work in a write transaction, whole or not at all, and returns once that is committed. Throws STORE_UNAVAILABLE
+ * when the database cannot take it. The work may be run again from its beginning.
+ */
+export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
+
+// A failure of the database itself, as the client may hear of it; other errors as they are.
+const toStoreFailure = (error: unknown): unknown =>
+  error instanceof SqliteError && !error.code.startsWith('SQLITE_CONSTRAINT')
+    ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, { cause: error })
+    : error
+
+/** Runs a read of the database. Throws STORE_UNAVAILABLE where the database fails. */
+export const guardRead = <Value>(read: () => Value): Value => {
+  try {
+    return read()
+  } catch (error) {
+    throw toStoreFailure(error)
+  }
+}
+
+type Waiting = {
+  work: (tx: Tx) => Promise<unknown>
+  deadline: number
+  resolve: (value: never) => void
+  reject: (failure: unknown) => void
+}
+
+type Settle = () => void
+
+// One of several works in a transaction: what it wrote is undone if it fails, and what the others wrote stays.
+const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promise<Settle> => {
+  await sql`savepoint work`.execute(tx)
+  try {
+    const value = await work(tx) as never
+    await sql`release work`.execute(tx)
+    return () => { resolve(value) }
+  } catch (error) {
+    // A lock is waited for; and where SQLite has given up the whole transaction, there is nothing to go on with.
+    if (isBusy(error)) throw error
+    await sql`rollback to work`.execute(tx).catch(() => { throw error })
+    await sql`release work`.execute(tx)
+    return () => { reject(toStoreFailure(error)) }
+  }
+}
+
+// The first of these works, at least one: what is left is for the next commit.
+const commitTogether = (database: Database, works: readonly Waiting[]): Promise<Settle[]> =>
+  database.writer.transaction().execute(async tx => {
+    const settles: Settle[] = []
+    const began = performance.now()
+    for (const work of works) {
+      settles.push(await runInSavepoint(tx, work))
+      if (performance.now() - began > togetherMsMax) break
+    }
+    return settles
+  })
+
+/**
+ * Commits together what is asked for in one turn of the event loop, for a commit waits for the disk, however little is
+ * in it; between commits the loop turns. `now` in milliseconds, of a clock that only goes forward.
+ * `waiting` tells how many works wait for their commit.
+ */
+export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact & { waiting: () => number } => {
+  let waiting: Waiting[] = []
+  let isAtWork = false
+  let pauseMs = busyPauseMsMin
+
+  const dropOverdue = (error: unknown) => {
+    const at = now()
+    const overdue = waiting.filter(({ deadline }) => at >= deadline)
+    waiting = waiting.filter(({ deadline }) => at < deadline)
+    for (const { reject } of overdue) reject(toStoreFailure(error))
+  }
+  // One that costs SQLite its transaction must not take others with it: these are begun anew, each by itself.
+  let byThemselves = 0
+  const settleFailed = async (works: Waiting[], error: unknown) => {
+    const [only] = works
+    if (isBusy(error) || works.length > 1) waiting.unshift(...works)
+    if (isBusy(error)) {
+      dropOverdue(error)
+      await delay(pauseMs)
+      pauseMs = Math.min(busyPauseMsMax, 2 * pauseMs)
+    } else if (works.length > 1) {
+      byThemselves = works.length
+    } else {
+      only?.reject(toStoreFailure(error))
+    }
+  }
+  const commitWaiting = async () => {
+    while (waiting.length > 0) {
+      const works = waiting.splice(0, byThemselves > 0 ? 1 : togetherMax)
+      byThemselves = Math.max(0, byThemselves - 1)
+      try {
+        const settles = await commitTogether(database, works)
+        waiting.unshift(...works.slice(settles.length))
+        for (const settle of settles) settle()
+        pauseMs = busyPauseMsMin
+      } catch (error) {
+        await settleFailed(works, error)
+      }
+      await nextTurn()
+    }
+    isAtWork = false
+  }
+  const transact: Transact = work => new Promise((resolve, reject) => {
+    waiting.push({ work, deadline: now() + busyWaitMs, resolve, reject })
+    if (isAtWork) return
+    isAtWork = true
+    setImmediate(() => { void commitWaiting() })
+  })
+  return Object.assign(transact, { waiting: () => waiting.length })
+}

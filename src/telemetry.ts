@@ -1,0 +1,45 @@
+import type { Logger } from 'pino'
+import { isUnavailable, reasonOf } from './errors.ts'
+import type { Metrics } from './metrics.ts'
+import { createLogThrottle } from './log-throttle.ts'
+import type { EpochStatus } from './status/epoch/epoch.ts'
+import type { PartHealth } from './status/health.ts'
+import type { ClaimJobNeeds } from './write/claim-job.ts'
+
+/*
+ * What an operator is told of the service's own state, by numbers and by lines: of every change, and of nothing else.
+ */
+
+/** Of what the cache is used for. */
+export const reportCacheMode = (metrics: Metrics, log: Logger) => ({ mode, reason }: EpochStatus): void => {
+  metrics.cacheOn.set(mode === 'on' ? 1 : 0)
+  for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
+  if (mode === 'on') return log.info('the cache is in use')
+  if (mode === 'warm') return log.info('the cache is told of changes, and not yet read')
+  metrics.cacheTrips.inc()
+  log.warn({ reason }, 'the cache is out of use: the store answers alone')
+}
+
+/** Of whether the store can be read. */
+export const reportStoreHealth = (metrics: Metrics, log: Logger) => ({ ok, reason }: PartHealth): void => {
+  metrics.storeUp.set(ok ? 1 : 0)
+  if (ok) return log.info('the store can be read again')
+  log.warn({ reason }, 'the store cannot be read: what is not in the cache is refused')
+}
+
+/** Of every change of a job's state. */
+export const recordTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['onTransition'] =>
+  ({ jobId, type, state, attempt }, event) => {
+    metrics.jobTransitions.inc({ event, state })
+    log.info({ jobId, type, attempt, event, state }, `job ${state}`)
+  }
+
+/** Of what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes forward. */
+export const reportWorkerError = (log: Logger, now: () => number) => {
+  const shouldLog = createLogThrottle(now)
+  return (error: Error, jobId: string | null): void => {
+    if (!isUnavailable(error)) return log.error({ err: error, jobId }, 'the embedded worker failed')
+    // It tries again each second.
+    if (shouldLog(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot go on, and tries again')
+  }
+}

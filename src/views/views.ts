@@ -1,0 +1,153 @@
+import { createCheck } from '../schema-check.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import { crc32 } from 'node:zlib'
+import { isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
+import { pollAfterMs } from '../job/pacing.ts'
+import { toIso } from '../job/time.ts'
+import { JobStatus, TaskData } from './schemas.ts'
+
+// Raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
+const viewRevision = 2
+
+// A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value.
+class ViewInvalid extends Error {
+  constructor (jobId: string, rules: string) {
+    super(`the view of job ${jobId} breaks its schema: ${rules}`)
+    this.name = 'ViewInvalid'
+  }
+}
+
+const jobStatusCheck = createCheck(JobStatus)
+const taskDataCheck = createCheck(TaskData)
+
+const serialize = (check: ReturnType<typeof createCheck>, view: JobStatus | TaskData, jobId: string): string => {
+  const violations = check(view)
+  if (violations.length > 0) {
+    throw new ViewInvalid(jobId, violations.map(({ instancePath, keyword }) => `${instancePath} ${keyword}`).join('; '))
+  }
+  return JSON.stringify(view)
+}
+
+const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
+
+const hasResult = (job: Job): boolean =>
+  job.state === 'succeeded' && job.resultExpiredAt === null && (job.result !== null || isWebUrl(job.resultUrl))
+
+const finishedAtOf = (job: Job): string | null => isTerminal(job) ? toIsoOrNull(job.finishedAt) : null
+
+/** Both projections of a job, and their number for the ETag. `publicUrl` without a slash at its end, or null. */
+export type Views = {
+  toJobStatus: (job: Job) => JobStatus
+  toTaskData: (job: Job) => TaskData
+  toEntry: (lookup: JobLookup) => StatusEntry
+  representation: number
+}
+
+/** `onInvalid` is told of every record that breaks BR-001. */
+export type ViewNeeds = {
+  publicUrl: string | null
+  onInvalid: (jobId: string, error: Error | null) => void
+}
+
+const unseen = {
+  state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
+} as const
+
+type Projections = Pick<Views, 'toJobStatus' | 'toTaskData'>
+
+const createProjections = (publicUrl: string | null): Projections => {
+  const toUrl = (url: string | null): string | null =>
+    url !== null && publicUrl !== null && url.startsWith('/') ? publicUrl + url : url
+
+  // Our own results can be had under both prefixes, and are named by the one that was asked.
+  const toTaskResultUrl = ({ jobId, resultUrl }: SucceededJob): string | null =>
+    toUrl(resultUrl === `/api/v1/jobs/${jobId}/result` ? `/api/jobs/${jobId}/result` : resultUrl)
+
+  return {
+    toJobStatus: job => ({
+      jobId: job.jobId,
+      status: toRecordStatus(job.state),
+      startTime: toIso(job.startedAt ?? job.createdAt),
+      endTime: finishedAtOf(job),
+      resultUrl: job.state === 'succeeded' ? toUrl(job.resultUrl) : null,
+      errorDetails: 'failure' in job ? job.failure : null
+    }),
+    toTaskData: job => ({
+      taskId: job.jobId,
+      type: job.type,
+      status: job.state,
+      isTerminal: isTerminal(job),
+      isSuccess: job.state === 'succeeded',
+      progress: job.progress,
+      attempt: job.attempt,
+      cancelRequested: job.state === 'cancelled' || (job.state === 'running' && job.cancelRequestedAt !== null),
+      createdAt: toIso(job.createdAt),
+      startedAt: toIsoOrNull(job.startedAt),
+      finishedAt: finishedAtOf(job),
+      expiresAt: job.state === 'succeeded' ? toIsoOrNull(job.expiresAt) : null,
+      expiredAt: job.state === 'succeeded' ? toIsoOrNull(job.resultExpiredAt) : null,
+      resultAvailable: hasResult(job),
+      partialResultAvailable: job.state === 'running' && job.hasPartialResult,
+      resultUrl: job.state === 'succeeded' ? toTaskResultUrl(job) : null,
+      failure: 'failure' in job ? job.failure : null,
+      version: job.version,
+      pollAfterMs: pollAfterMs(job),
+      result: null
+    })
+  }
+}
+
+// The inline result is spliced in as the worker wrote it: parsing it here would round its numbers.
+const toTaskBody = (job: Job, taskData: TaskData): string => {
+  const data = serialize(taskDataCheck, taskData, job.jobId)
+  const inlineJson = job.state === 'succeeded' ? job.result?.inlineJson ?? null : null
+  const whole = inlineJson === null ? data : `${data.slice(0, -'null}'.length)}${inlineJson}}`
+  return `{"success":true,"data":${whole}}`
+}
+
+export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
+  const projections = createProjections(publicUrl)
+
+  const jobEntry = (job: Job): StatusEntry => ({
+    jobId: job.jobId,
+    version: job.version,
+    tenant: job.tenant,
+    state: job.state,
+    percent: Math.floor(job.progress.percent),
+    pollAfterMs: pollAfterMs(job) ?? 0,
+    expiredAt: 0,
+    hasResult: !isTerminal(job) || hasResult(job),
+    canCancel: !isTerminal(job) && job.submittedBy !== null,
+    v1Body: serialize(jobStatusCheck, projections.toJobStatus(job), job.jobId),
+    taskBody: toTaskBody(job, projections.toTaskData(job))
+  })
+
+  const invalidEntry = (jobId: string, version: number, tenant: string | null, error: Error | null): StatusEntry => {
+    onInvalid(jobId, error)
+    return { ...unseen, jobId, version, tenant, state: 'invalid' }
+  }
+
+  const checkedEntry = (job: Job): StatusEntry => {
+    try {
+      return jobEntry(job)
+    } catch (error) {
+      if (!(error instanceof ViewInvalid)) throw error
+      return invalidEntry(job.jobId, job.version, job.tenant, error)
+    }
+  }
+
+  const toEntry = (lookup: JobLookup): StatusEntry => {
+    switch (lookup.kind) {
+      case 'job': return checkedEntry(lookup.job)
+      case 'tombstone': return { ...unseen, ...lookup.tombstone, state: 'expired' }
+      case 'invalid': return invalidEntry(lookup.jobId, lookup.version, lookup.tenant, null)
+      case 'absent': return { ...unseen, jobId: lookup.jobId, version: 0, tenant: null }
+    }
+  }
+
+  return {
+    ...projections,
+    toEntry,
+    representation: publicUrl === null ? viewRevision : crc32(`${viewRevision} ${publicUrl}`)
+  }
+}

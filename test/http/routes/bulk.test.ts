@@ -1,0 +1,146 @@
+import type { Redis } from 'ioredis'
+import t from 'tap'
+import { startRedis } from '../../helpers/redis.ts'
+import { type Json, type Service, startService } from '../../helpers/service.ts'
+import type { TokenClaims } from '../../helpers/tokens.ts'
+import { until } from '../../helpers/until.ts'
+import { cacheReads, forceRow, insertRows, storeReads } from '../rows.ts'
+
+const service = await startService(t, { WORKERS: '0' })
+const { ask, askJson, submit } = service
+
+const bulk = (ids: readonly string[], claims?: TokenClaims): Promise<Json> =>
+  askJson(`/api/v1/jobs?ids=${ids.map(encodeURIComponent).join(',')}`, claims === undefined ? {} : { claims })
+const idsOf = ({ items }: Json) => items.map(({ jobId }: Json) => jobId)
+
+await insertRows(service,
+  { jobId: 'a', status: 'Queued' },
+  { jobId: 'b', status: 'Running', tenant: 'tester', progressPercent: 10 },
+  { jobId: 'c', status: 'Succeeded', resultUrl: 'https://example.org/c' },
+  { jobId: 'd', status: 'Failed', errorDetails: '{"code":"E","message":"quote \\" and ü"}' },
+  { jobId: 'of-acme', status: 'Running', tenant: 'acme' },
+  { jobId: 'gone', status: 'Failed', tenant: 'tester' },
+  { jobId: 'gone-of-acme', status: 'Failed', tenant: 'acme' })
+await service.sql("DELETE FROM JobExecutionLog WHERE jobId LIKE 'gone%'")
+
+t.test('the jobs in the order asked, each as the single read gives it', async t => {
+  const order = ['d', 'a', 'c', 'b']
+  const answer = await ask(`/api/v1/jobs?ids=${order.join(',')}`)
+  t.equal(answer.status, 200)
+  t.match(answer.headers.get('content-type'), /^application\/json/)
+  t.equal(answer.headers.get('cache-control'), 'private, no-store')
+  t.equal(answer.headers.get('vary'), 'Authorization, Accept')
+  t.same(await answer.json(), { items: await Promise.all(order.map(id => askJson(`/api/v1/jobs/${id}`))), notFound: [], expired: [] })
+})
+
+t.test('every id that was asked for is in one of the three, and once', async t => {
+  const long = 'x'.repeat(129)
+  const { notFound, expired, ...rest } = await bulk(['b', 'nobody', 'gone', 'a', 'b', 'gone', 'nobody', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä', 'a'])
+  t.same(idsOf(rest), ['b', 'a'])
+  t.same(notFound, ['nobody', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä'], "malformed ones, other tenants' and their tombstones too")
+  t.same(expired, ['gone'])
+  t.same(await bulk(['nobody']), { items: [], notFound: ['nobody'], expired: [] })
+  t.same(await bulk(['constructor', '__proto__', 'toString']), { items: [], notFound: ['constructor', '__proto__', 'toString'], expired: [] })
+})
+
+t.test('what a token may see', async t => {
+  const all = ['a', 'b', 'of-acme', 'gone', 'gone-of-acme']
+  const cases: Array<[TokenClaims, string[], string[]]> = [
+    [{ tenant: 'acme' }, ['a', 'of-acme'], ['gone-of-acme']],
+    [{ tenant: 'globex' }, ['a'], []],
+    [{ scope: 'jobs:read jobs:admin' }, ['a', 'b', 'of-acme'], ['gone', 'gone-of-acme']]
+  ]
+  for (const [claims, items, expired] of cases) {
+    const answer = await bulk(all, claims)
+    t.same([idsOf(answer), answer.expired], [items, expired], JSON.stringify(claims))
+    t.same(answer.notFound, all.filter(id => !items.includes(id) && !expired.includes(id)))
+  }
+  t.equal((await ask('/api/v1/jobs?ids=a', { claims: { scope: 'jobs:write jobs:admin' } })).status, 403)
+  t.equal((await ask('/api/v1/jobs?ids=a', { headers: { authorization: '' } })).status, 401)
+})
+
+t.test('a record that breaks BR-001 takes no other with it', async t => {
+  await forceRow(service, { jobId: 'damaged', status: 'Paused', tenant: 'tester' })
+  const answer = await bulk(['a', 'damaged', 'b'])
+  t.same(idsOf(answer), ['a', 'b'])
+  t.same(answer.notFound, ['damaged'])
+  t.ok(service.logs.some(line => line.level >= 50 && line.jobId === 'damaged' && /BR-001/.test(line.msg)))
+})
+
+t.test('100 ids are answered, more are 400, duplicates counted', async t => {
+  const many = Array.from({ length: 100 }, (_, at) => `${at}-`.padEnd(128, 'x'))
+  t.same(await bulk(many), { items: [], notFound: many, expired: [] })
+  for (const ids of [[...many.map((_, at) => String(at)), 'one-more'], Array.from({ length: 101 }, () => 'a'), Array.from({ length: 101 }, () => '')]) {
+    const answer = await ask(`/api/v1/jobs?ids=${ids.join(',')}`)
+    t.equal(answer.status, 400)
+    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'ids', rule: 'maxItems', message: /^ids .*100/ }] })
+  }
+})
+
+t.test('ids goes with nothing else, is said once, and is not empty', async t => {
+  for (const other of ['status=Queued', 'type=x', 'createdAfter=2026-01-01', 'limit=5', 'cursor=x', 'limit=5&type=x']) {
+    const answer = await ask(`/api/v1/jobs?ids=a&${other}`)
+    t.equal(answer.status, 400, other)
+    const { errors } = await answer.json() as Json
+    t.ok(errors.some(({ field }: Json) => field === 'ids'), other)
+  }
+  for (const query of ['ids=', 'ids', 'ids=a&ids=b', 'ids[]=a']) {
+    const answer = await ask(`/api/v1/jobs?${query}`)
+    t.equal(answer.status, 400, query)
+    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: /^ids/ }] })
+  }
+})
+
+/** How often Redis has run each command, by its own count; what watches the connection left out. */
+const commandsOf = async (redis: Redis): Promise<Record<string, number>> => {
+  const stats = (await redis.info('commandstats')).matchAll(/cmdstat_(\w+):calls=(\d+)/g)
+  return Object.fromEntries(Array.from(stats, ([, name = '', calls]) => [name, Number(calls)] as const)
+    .filter(([name]) => !['info', 'set', 'pexpire'].includes(name)))
+}
+
+const readsOf = async (service: Service) => ({ cache: await cacheReads(service), store: await storeReads(service) })
+
+/** Asks until the cache alone answers: while the relay still tells of the rows, fills under way are dropped. */
+const warm = async (service: Service, path: string): Promise<void> => {
+  await until(async () => {
+    const { store } = await readsOf(service)
+    await service.askJson(path)
+    return (await readsOf(service)).store === store
+  }, 'a warm cache')
+}
+
+t.test('what the cache holds costs one command of it, and no read of the store', async t => {
+  const redis = await startRedis(t)
+  const cached = await startService(t, { WORKERS: '0', REDIS_URL: redis.url })
+  const ids = Array.from({ length: 60 }, (_, at) => `warm-${at}`)
+  await insertRows(cached, ...ids.map(jobId => ({ jobId, status: 'Succeeded', tenant: 'tester' })))
+  const path = `/api/v1/jobs?ids=${ids.join(',')},malformed%20id,warm-0`
+  await warm(cached, path)
+  const single = await cached.askJson('/api/v1/jobs/warm-59')
+
+  const before = { commands: await commandsOf(redis.client), ...await readsOf(cached) }
+  const answer = await cached.askJson(path)
+  t.same(await commandsOf(redis.client), { ...before.commands, mget: (before.commands.mget ?? 0) + 1 })
+  t.same(await readsOf(cached), { cache: before.cache + 60, store: before.store })
+  t.same(idsOf(answer), ids)
+  t.same(answer.items[59], single)
+})
+
+t.test('what the cache does not hold is read from the store, once for each job', async t => {
+  const redis = await startRedis(t)
+  const cached = await startService(t, { WORKERS: '0', REDIS_URL: redis.url })
+  await insertRows(cached, ...['p', 'q', 'r', 's'].map(jobId => ({ jobId, status: 'Succeeded' })))
+  await warm(cached, '/api/v1/jobs/q')
+  const before = await readsOf(cached)
+  t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=s,q,p,s')), ['s', 'q', 'p'])
+  t.same(await readsOf(cached), { cache: before.cache + 1, store: before.store + 2 })
+  await redis.kill()
+  t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=r,s,p')), ['r', 's', 'p'], 'without Redis the store answers alone')
+})
+
+t.test('a bulk read is no older than what was shown before', async t => {
+  const jobId = await submit('x', null)
+  await Promise.all(Array.from({ length: 5 }, () => bulk([jobId])))
+  await ask(`/api/v1/jobs/${jobId}/cancel`, { method: 'POST' })
+  t.match(await bulk([jobId]), { items: [{ jobId, status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' } }] })
+})

@@ -1,0 +1,132 @@
+import { randomUUID } from 'node:crypto'
+import t from 'tap'
+import { type Json, startService } from '../../helpers/service.ts'
+
+const service = await startService(t, { WORKERS: '0' })
+const { ask } = service
+
+const post = (key: string, body: unknown, claims = {}) =>
+  ask('/api/v1/jobs', { method: 'POST', body, headers: { 'idempotency-key': key }, claims })
+
+/** Status, id and whether it was replayed. */
+const submit = async (key: string, body: unknown, claims = {}) => {
+  const answer = await post(key, body, claims)
+  const job: Json = await answer.json()
+  return { status: answer.status, jobId: job.jobId, code: job.code, replayed: answer.headers.get('idempotency-replayed') }
+}
+
+t.test('the same key and body are the same job, with Idempotency-Replayed', async t => {
+  const first = await post('key-1', { type: 'x', input: { a: 1 } })
+  t.equal(first.status, 202)
+  t.notOk(first.headers.has('idempotency-replayed'))
+  const again = await post('key-1', { type: 'x', input: { a: 1 } })
+  t.equal(again.status, 202)
+  t.equal(again.headers.get('idempotency-replayed'), 'true')
+  t.equal(again.headers.get('location'), first.headers.get('location'))
+  t.ok(again.headers.has('retry-after'))
+  t.same(await again.json(), await first.json())
+})
+
+t.test('what may be read is part of a request: a report over all tenants is not replayed to one who may not ask for it', async t => {
+  const body = { type: 'report', input: {} }
+  const admin = { scope: 'jobs:read jobs:write jobs:admin' }
+  t.equal((await submit('all-tenants', body, admin)).status, 202)
+  t.match(await submit('all-tenants', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED' })
+})
+
+t.test('a replay shows the job as it is now', async t => {
+  const body = { type: 'x', input: 'now' }
+  const { jobId } = await submit('key-now', body)
+  for (const status of ['Running', 'Failed']) {
+    await service.sql(`UPDATE JobExecutionLog SET status = '${status}' WHERE jobId = '${jobId}'`)
+    const answer = await post('key-now', body)
+    t.equal(answer.status, 202)
+    t.ok(answer.headers.has('retry-after'))
+    t.match(await answer.json(), { jobId, status })
+  }
+  await service.sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+  const gone = await post('key-now', body)
+  t.equal(gone.status, 410)
+  t.match(await gone.json(), { code: 'JOB_EXPIRED' })
+})
+
+t.test('bodies that are the same JSON in other words are the same', async t => {
+  const texts = [
+    '{"type":"x","input":{"b":[1,2.50,{"d":"\\u00fc"}],"a":null},"maxAttempts":2}',
+    '{"maxAttempts":2,"input":{"a":null,"b":[1.0,25e-1,{"d":"ü"}]},"type":"x"}',
+    ' {\n\t"type" : "x", "maxAttempts": 2e0,\r\n"input": { "b": [ 1, 2.5, { "d": "ü" } ], "a": null } } '
+  ]
+  const jobs = []
+  for (const text of texts) jobs.push(await submit('key-canonical', text))
+  t.same(jobs.map(job => job.status), [202, 202, 202])
+  t.equal(new Set(jobs.map(job => job.jobId)).size, 1)
+})
+
+t.test('the same key with another body is 422, and nothing is made', async t => {
+  const { jobId } = await submit('key-other', { type: 'x', input: { list: [1, 2], text: 'a' } })
+  const before = await service.sql('SELECT count(*) FROM JobExecutionLog')
+  const others = [
+    { type: 'y', input: { list: [1, 2], text: 'a' } },
+    { type: 'x', input: { list: [2, 1], text: 'a' } },
+    { type: 'x', input: { list: [1, 2], text: 'A' } },
+    { type: 'x', input: { list: [1, 2], text: 'a', more: null } },
+    { type: 'x', input: { list: ['1', 2], text: 'a' } },
+    { type: 'x', input: { list: [1, 2], text: 'a' }, timeoutSeconds: 1 }
+  ]
+  for (const body of others) t.match(await submit('key-other', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED', replayed: null }, JSON.stringify(body))
+  t.equal(await service.sql('SELECT count(*) FROM JobExecutionLog'), before)
+  t.match(await submit('key-other', { type: 'x', input: { text: 'a', list: [1, 2] } }), { jobId, replayed: 'true' }, 'the first still stands')
+})
+
+t.test('a key belongs to a tenant', async t => {
+  const body = { type: 'x', input: 'tenants' }
+  const ann = await submit('key-tenant', body, { sub: 'ann', tenant: 'acme' })
+  const bob = await submit('key-tenant', body, { sub: 'bob', tenant: 'globex' })
+  const carl = await submit('key-tenant', body, { sub: 'carl', tenant: 'acme' })
+  t.not(bob.jobId, ann.jobId)
+  t.equal(bob.replayed, null)
+  t.equal(carl.jobId, ann.jobId)
+  t.equal((await submit('key-tenant', { type: 'x', input: 'else' }, { sub: 'dora' })).status, 202)
+})
+
+t.test('requests with one key at the same moment make one job', async t => {
+  const key = randomUUID()
+  const jobs = await Promise.all(Array.from({ length: 30 }, () => submit(key, { type: 'x', input: key })))
+  t.same(new Set(jobs.map(job => job.status)), new Set([202]))
+  t.equal(new Set(jobs.map(job => job.jobId)).size, 1)
+  t.equal(jobs.filter(job => job.replayed === null).length, 1, 'one of them made it')
+  t.equal(await service.sql(`SELECT count(*) FROM JobInput WHERE input = '"${key}"'`), '1')
+})
+
+t.test('a request that was refused leaves its key free', async t => {
+  t.equal((await submit('key-free', { type: 'report', input: { nope: 1 } })).status, 400)
+  t.match(await submit('key-free', { type: 'report', input: {} }), { status: 202, replayed: null })
+})
+
+t.test('a key after 24 hours is free again', async t => {
+  const body = { type: 'x', input: 'old' }
+  const first = await submit('key-old', body)
+  await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 86399000 WHERE key = 'key-old'")
+  t.equal((await submit('key-old', body)).jobId, first.jobId)
+  await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 1000 WHERE key = 'key-old'")
+  const second = await submit('key-old', { type: 'x', input: 'new' })
+  t.equal(second.status, 202)
+  t.not(second.jobId, first.jobId)
+  t.equal((await submit('key-old', { type: 'x', input: 'new' })).jobId, second.jobId, 'and kept anew')
+})
+
+t.test('a text with half a surrogate pair has its own hash', async t => {
+  const first = await submit('key-half', '{"type":"x","input":"\\ud800"}')
+  t.equal(first.status, 202)
+  t.equal((await submit('key-half', '{"type":"x","input":"\\uD800"}')).jobId, first.jobId)
+  t.equal((await submit('key-half', '{"type":"x","input":"\\ud801"}')).status, 422)
+})
+
+t.test('a key that is empty, too long or not of printable ASCII is 400', async t => {
+  for (const key of ['', 'a'.repeat(256), 'two words', 'ü', 'tab\tin']) {
+    const answer = await post(key, { type: 'x', input: 1 })
+    t.equal(answer.status, 400, key)
+    t.match(await answer.json(), { errors: [{ field: 'idempotency-key' }] })
+  }
+  for (const key of ['a'.repeat(255), '"quoted"', '!~']) t.equal((await post(key, { type: 'x', input: 1 })).status, 202, key)
+})

@@ -1,0 +1,83 @@
+import t from 'tap'
+import { type Json, startService } from '../../helpers/service.ts'
+import { insertRows, metric } from '../rows.ts'
+
+const service = await startService(t, { WORKERS: '0' })
+const { url } = service
+
+t.test('what is for operators is answered without a token', async t => {
+  for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/']) {
+    for (const headers of [{}, { authorization: 'Bearer garbage' }]) {
+      const answer = await fetch(url + path, { headers })
+      t.equal(answer.status, 200, path)
+      await answer.arrayBuffer()
+    }
+  }
+})
+
+t.test('/livez says that the process is alive', async t => {
+  t.same(await (await fetch(`${url}/livez`)).json(), { status: 'ok' })
+})
+
+t.test('/readyz says what store and cache there are, and since when they are as they are', async t => {
+  const body: Json = await (await fetch(`${url}/readyz`)).json()
+  const part = (kind: string) => ({ kind, status: 'ok', since: /^\d{4}-.*Z$/, reason: null })
+  t.match(body, { status: 'ready', store: part('sqlite'), cache: part('memory') })
+  t.same(Object.keys(body), ['status', 'store', 'cache'])
+})
+
+t.test('/metrics counts requests by route, never by path, and where reads came from', async t => {
+  await insertRows(service, { jobId: 'very-special-id', status: 'Succeeded' })
+  for (const path of ['/api/v1/jobs/very-special-id', '/api/v1/jobs/very-special-id', '/api/jobs/very-special-id/status', '/very-special-path']) {
+    await service.ask(path)
+  }
+  const answer = await fetch(`${url}/metrics`)
+  t.match(answer.headers.get('content-type'), /^text\/plain; version=/)
+  const text = await answer.text()
+  t.notMatch(text, /very-special/)
+  t.equal(await metric(service, 'http_request_duration_seconds_count{method="GET",route="/api/v1/jobs/:jobId",status="200"}'), 2)
+  t.equal(await metric(service, 'http_request_duration_seconds_count{method="GET",route="none",status="404"}'), 1)
+  t.equal(await metric(service, 'job_status_reads_total{source="store"}'), 1)
+  t.equal(await metric(service, 'job_status_reads_total{source="cache"}'), 2)
+  t.equal(await metric(service, 'job_status_cache_on'), 1)
+})
+
+t.test('/metrics counts accepted jobs without replays, and damaged records', async t => {
+  const submit = () => service.ask('/api/v1/jobs', { method: 'POST', headers: { 'idempotency-key': 'k' }, body: { type: 'x', input: 1 } })
+  await submit()
+  await submit()
+  t.equal(await metric(service, 'jobs_submitted_total'), 1)
+  await service.sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Paused')")
+  await service.ask('/api/v1/jobs/bad')
+  t.ok(await metric(service, 'job_records_invalid_total') >= 1)
+})
+
+t.test('the documentation page loads everything it needs from the service itself', async t => {
+  for (const page of ['/docs', '/docs/']) {
+    const html = await (await fetch(url + page)).text()
+    const tags = [...html.matchAll(/<(?:script|link|img)\b[^>]*\b(?:src|href)="([^"]*)"/g)].map(match => match[1] ?? '')
+    t.ok(tags.length >= 4, 'scripts and styles')
+    for (const reference of tags) {
+      const target = new URL(reference, url + page)
+      t.equal(target.origin, url, reference)
+      const answer = await fetch(target)
+      t.equal(answer.status, 200, reference)
+      t.ok((await answer.arrayBuffer()).byteLength > 0)
+    }
+  }
+})
+
+t.test('the page is told to load from nowhere else, and not to expect https', async t => {
+  for (const path of ['/docs', '/docs/static/swagger-ui-bundle.js']) {
+    const policy = (await fetch(url + path, { method: 'HEAD' })).headers.get('content-security-policy') ?? ''
+    t.match(policy, /default-src 'self'/)
+    t.notMatch(policy, /https:|validator|upgrade-insecure-requests|unsafe/)
+  }
+  const script = await (await fetch(`${url}/docs/static/swagger-initializer.js`)).text()
+  t.match(script, /validatorUrl: null/, 'no validator elsewhere is asked')
+})
+
+t.test('the page shows the document that is at /openapi.json', async t => {
+  const [shown, published] = await Promise.all(['/docs/json', '/openapi.json'].map(async path => await (await fetch(url + path)).json()))
+  t.same(shown, published)
+})

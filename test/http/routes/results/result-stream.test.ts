@@ -1,0 +1,62 @@
+import { Readable, Writable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import t from 'tap'
+import { openChunkStream } from '../../../../src/http/routes/results/chunk-stream.ts'
+import { until } from '../../../helpers/until.ts'
+
+const createChunks = (count: number, failAt = Infinity) => {
+  const seen = { read: 0, ended: false }
+  const read = async function * () {
+    try {
+      for (; seen.read < count; seen.read++) {
+        if (seen.read === failAt) throw new Error('torn')
+        yield Buffer.alloc(1000, seen.read)
+      }
+    } finally {
+      seen.ended = true
+    }
+  }
+  return { seen, chunks: read() }
+}
+
+t.test('the chunks come through, in order', async t => {
+  const { seen, chunks } = createChunks(20)
+  const bytes = await buffer(await openChunkStream(chunks))
+  t.same(bytes, Buffer.concat(Array.from({ length: 20 }, (_, index) => Buffer.alloc(1000, index))))
+  t.equal(seen.ended, true)
+  t.equal((await buffer(await openChunkStream(createChunks(0).chunks))).length, 0)
+})
+
+t.test('a failure before the first chunk is no stream', async t => {
+  await t.rejects(openChunkStream(createChunks(5, 0).chunks), { message: 'torn' })
+})
+
+t.test('a failure later ends the stream with it', async t => {
+  const { seen, chunks } = createChunks(5, 3)
+  await t.rejects(buffer(await openChunkStream(chunks)), { message: 'torn' })
+  t.equal(seen.ended, true)
+})
+
+t.test('a client that does not read has one chunk under way, and no second is read for it', async t => {
+  const { seen, chunks } = createChunks(20)
+  const taken: Array<() => void> = []
+  const slow = new Writable({ highWaterMark: 1, write: (_chunk, _encoding, done) => { taken.push(done) } })
+  const stream = (await openChunkStream(chunks)).pipe(slow)
+  t.teardown(() => { stream.destroy() })
+  for (let count = 1; count <= 3; count++) {
+    await until(() => taken.length === count, `chunk ${count} at the client`)
+    for (let turn = 0; turn < 5; turn++) await new Promise(resolve => { setImmediate(resolve) })
+    // The generator stands at the yield of the chunk that is at the client.
+    t.equal(seen.read, count - 1)
+    taken[count - 1]?.()
+  }
+})
+
+t.test('a client that goes away ends the reading', async t => {
+  const { seen, chunks } = createChunks(20)
+  const stream = await openChunkStream(chunks)
+  stream.destroy()
+  await until(() => seen.ended, 'the end of the reading')
+  t.equal(seen.read, 0)
+  t.ok(stream instanceof Readable)
+})

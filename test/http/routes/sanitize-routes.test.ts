@@ -1,0 +1,121 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import { type Json, startService } from '../../helpers/service.ts'
+import { until } from '../../helpers/until.ts'
+
+const service = await startService(t)
+const { ask, askJson } = service
+const path = '/api/sanitize'
+
+const send = (body: unknown, options: Json = {}) => ask(path, { method: 'POST', body, ...options })
+
+// Whatever happens on the asynchronous side, these answers stay what they are.
+const folder = 'test/golden/sanitize'
+for (const name of readdirSync(folder).sort()) {
+  t.test(`golden: ${name}`, async t => {
+    const { request, answer } = JSON.parse(readFileSync(`${folder}/${name}`, 'utf8'))
+    const got = await send(request)
+    t.equal(got.status, 200)
+    t.equal(await got.text(), JSON.stringify(answer), 'byte for byte')
+  })
+}
+
+t.test('an answer is JSON that nobody keeps', async t => {
+  const { headers } = await send({ content: 'a', contentType: 'text/plain' })
+  t.equal(headers.get('content-type'), 'application/json; charset=utf-8')
+  t.equal(headers.get('cache-control'), 'no-store')
+})
+
+t.test('nothing of it is stored', async t => {
+  await send({ content: '<script>1</script>', contentType: 'text/html' })
+  t.equal(await service.sql('SELECT (SELECT count(*) FROM JobExecutionLog) + (SELECT count(*) FROM SanitizationEvent)'), '0')
+})
+
+t.test('a content that cannot be sanitized is 400, and the rule is named without a word of the content', async t => {
+  const cases: Array<[string, string, string]> = [
+    ['application/json', '{"secret":', 'json'],
+    ['application/json', '['.repeat(1001) + ']'.repeat(1001), 'maxDepth'],
+    ['text/html', '<div>'.repeat(600), 'maxDepth']
+  ]
+  for (const [contentType, content, rule] of cases) {
+    const answer = await send({ content, contentType })
+    t.equal(answer.status, 400)
+    const text = await answer.text()
+    t.match(JSON.parse(text), { success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field: 'content', rule }] } } })
+    t.notMatch(text, 'secret')
+  }
+})
+
+t.test('broken rules of the body are named', async t => {
+  for (const [body, field, rule] of [
+    [{ contentType: 'text/html' }, 'content', 'required'],
+    [{ content: 1, contentType: 'text/html' }, 'content', 'type'],
+    [{ content: '', contentType: 'text/css' }, 'contentType', 'enum'],
+    [{ content: '', contentType: 'text/html', more: 1 }, 'more', 'additionalProperties'],
+    [{ content: '', contentType: 'text/html', options: { normalization: 'NFD' } }, 'options.normalization', 'enum']
+  ] as const) {
+    const answer = await send(body)
+    t.equal(answer.status, 400)
+    t.match(await answer.json(), { success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field, rule }] } } })
+  }
+})
+
+t.test('a body of 1 MiB is answered; a larger one is 413, and told where to go', async t => {
+  const frame = JSON.stringify({ content: '', contentType: 'text/plain' }).length
+  const most = { content: 'a'.repeat(1024 * 1024 - frame), contentType: 'text/plain' }
+  const answer = await send(most)
+  t.equal(answer.status, 200)
+  t.equal((await answer.json() as Json).data.sanitized, most.content)
+
+  const refused = await send({ ...most, content: `${most.content}a` })
+  t.equal(refused.status, 413)
+  t.match(await refused.json(), { success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ } })
+})
+
+t.test('a larger BODY_BYTES_MAX is for other routes', async t => {
+  const other = await startService(t, { WORKERS: '0', BODY_BYTES_MAX: String(2 * 1024 * 1024) })
+  const answer = await other.ask(path, { method: 'POST', body: { content: 'a'.repeat(1024 * 1024), contentType: 'text/plain' } })
+  t.equal(answer.status, 413)
+})
+
+t.test('other kinds of bodies are 415', async t => {
+  const answer = await send('<b>', { headers: { 'content-type': 'text/html' } })
+  t.equal(answer.status, 415)
+  t.match(await answer.json(), { success: false, error: { code: 'UNSUPPORTED_MEDIA_TYPE', message: /application\/json/ } })
+})
+
+t.test('without the scope it is 403, without a token 401', async t => {
+  const body = { content: 'a', contentType: 'text/plain' }
+  const forbidden = await send(body, { claims: { scope: 'jobs:read jobs:work' } })
+  t.equal(forbidden.status, 403)
+  t.match(await forbidden.json(), { success: false, error: { code: 'FORBIDDEN' } })
+  const unknown = await send(body, { headers: { authorization: '' } })
+  t.equal(unknown.status, 401)
+  t.equal(unknown.headers.get('www-authenticate'), 'Bearer')
+})
+
+t.test('more than can wait is refused with 503 and Retry-After, and the rest is answered', async t => {
+  // Each of these takes its thread a while.
+  const body = JSON.stringify({ content: '<b title=x onclick=y></b>'.repeat(5000), contentType: 'text/html' })
+  const answers = await Promise.all(Array.from({ length: 110 }, () => send(body)))
+  const refused = answers.filter(({ status }) => status === 503)
+  t.ok(refused.length > 0)
+  for (const answer of refused) {
+    t.equal(answer.headers.get('retry-after'), '1')
+    t.match(await answer.json(), { success: false, error: { code: 'OVERLOADED' } })
+  }
+  t.ok(answers.every(({ status }) => [200, 400, 503].includes(status)))
+  const after = await until(async () => {
+    const answer = await send({ content: 'a', contentType: 'text/plain' })
+    return answer.status === 200 ? answer : undefined
+  })
+  t.equal(after.status, 200)
+})
+
+t.test('a long job does not hold it up', async t => {
+  const { data } = await askJson('/api/sanitize/async', {
+    method: 'POST', body: 'ä\u200dé '.repeat(2_000_000), headers: { 'content-type': 'text/plain' }
+  })
+  t.equal((await send({ content: 'a', contentType: 'text/plain' })).status, 200)
+  t.match((await askJson(`/api/jobs/${data.taskId}/status`)).data.status, /queued|running/)
+})

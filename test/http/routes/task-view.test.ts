@@ -1,0 +1,313 @@
+import t from 'tap'
+import { type Json, startService } from '../../helpers/service.ts'
+import { insertRows, metric } from '../rows.ts'
+
+const service = await startService(t, { WORKERS: '0' })
+const { ask, askJson, submit } = service
+
+const noProgress = { percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null }
+const common = {
+  type: 'export', cancelRequested: false, expiresAt: null, expiredAt: null, partialResultAvailable: false, result: null
+}
+const createdAt = '2026-01-02T03:04:05.000Z'
+const startedAt = '2026-01-02T03:04:06.000Z'
+const finishedAt = '2026-01-02T03:04:16.000Z'
+
+const dataOf = async (taskId: string) => {
+  const answer = await ask(`/api/jobs/${taskId}/status`)
+  t.equal(answer.status, 200)
+  const { success, data, ...rest }: Json = await answer.json()
+  t.equal(success, true)
+  t.same(rest, {}, 'the envelope has two members')
+  const { version, ...others } = data
+  t.ok(Number.isInteger(version) && version > 0)
+  return others
+}
+
+t.test('a queued task has every field', async t => {
+  await insertRows(service, { jobId: 'queued', status: 'Queued', type: 'export', createdAt })
+  t.strictSame(await dataOf('queued'), {
+    ...common,
+    taskId: 'queued',
+    status: 'queued',
+    isTerminal: false,
+    isSuccess: false,
+    progress: noProgress,
+    attempt: 0,
+    createdAt,
+    startedAt: null,
+    finishedAt: null,
+    resultAvailable: false,
+    resultUrl: null,
+    failure: null,
+    pollAfterMs: 1000
+  })
+})
+
+t.test('a running task has every field', async t => {
+  await insertRows(service, {
+    jobId: 'running',
+    status: 'Running',
+    type: 'export',
+    createdAt,
+    startTime: startedAt,
+    attempt: 2,
+    progressPercent: 40.5,
+    progressDone: 4050,
+    progressTotal: 10000,
+    progressStage: 'reading',
+    progressMessage: 'page 5',
+    etaSeconds: 12
+  })
+  t.strictSame(await dataOf('running'), {
+    ...common,
+    taskId: 'running',
+    status: 'running',
+    isTerminal: false,
+    isSuccess: false,
+    progress: { percent: 40.5, done: 4050, total: 10000, stage: 'reading', message: 'page 5', etaSeconds: 12 },
+    attempt: 2,
+    createdAt,
+    startedAt,
+    finishedAt: null,
+    resultAvailable: false,
+    resultUrl: null,
+    failure: null,
+    pollAfterMs: 3000
+  })
+})
+
+t.test('a succeeded task has every field', async t => {
+  await insertRows(service, {
+    jobId: 'succeeded', status: 'Succeeded', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, resultUrl: 'https://example.org/a', progressPercent: 70, attempt: 1
+  })
+  t.strictSame(await dataOf('succeeded'), {
+    ...common,
+    taskId: 'succeeded',
+    status: 'succeeded',
+    isTerminal: true,
+    isSuccess: true,
+    progress: { ...noProgress, percent: 100 },
+    attempt: 1,
+    createdAt,
+    startedAt,
+    finishedAt,
+    resultAvailable: true,
+    resultUrl: 'https://example.org/a',
+    failure: null,
+    pollAfterMs: null
+  })
+})
+
+t.test('a failed task has every field, and the call is a success all the same', async t => {
+  await insertRows(service, {
+    jobId: 'failed', status: 'Failed', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, attempt: 3, progressPercent: 70, errorDetails: '{"code":"A","message":"b"}'
+  })
+  t.strictSame(await dataOf('failed'), {
+    ...common,
+    taskId: 'failed',
+    status: 'failed',
+    isTerminal: true,
+    isSuccess: false,
+    progress: { ...noProgress, percent: 70 },
+    attempt: 3,
+    createdAt,
+    startedAt,
+    finishedAt,
+    resultAvailable: false,
+    resultUrl: null,
+    failure: { code: 'A', message: 'b' },
+    pollAfterMs: null
+  })
+})
+
+t.test('a cancelled task has every field', async t => {
+  await insertRows(service, {
+    jobId: 'cancelled', status: 'Failed', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, cancelledAt: finishedAt, attempt: 1, progressPercent: 70
+  })
+  t.strictSame(await dataOf('cancelled'), {
+    ...common,
+    taskId: 'cancelled',
+    status: 'cancelled',
+    isTerminal: true,
+    isSuccess: false,
+    progress: { ...noProgress, percent: 70 },
+    attempt: 1,
+    cancelRequested: true,
+    createdAt,
+    startedAt,
+    finishedAt,
+    resultAvailable: false,
+    resultUrl: null,
+    failure: { code: 'JOB_CANCELLED', message: 'The job was cancelled.' },
+    pollAfterMs: null
+  })
+})
+
+t.test('a running task that is to stop, and one that has sent bytes already, say so', async t => {
+  await insertRows(service,
+    { jobId: 'stopping', status: 'Running', cancelRequestedAt: startedAt },
+    { jobId: 'sending', status: 'Running', hasPartialResult: 1 })
+  t.match(await dataOf('stopping'), { status: 'running', isTerminal: false, cancelRequested: true, partialResultAvailable: false })
+  t.match(await dataOf('sending'), { status: 'running', cancelRequested: false, partialResultAvailable: true, resultAvailable: false })
+})
+
+t.test('a row that another engine wrote with as little as it may has every field too', async t => {
+  await insertRows(service, { jobId: 'bare', status: 'Succeeded' })
+  const data = await dataOf('bare')
+  t.match(data, { type: null, startedAt: null, finishedAt: null, resultAvailable: false, resultUrl: null, attempt: 0 })
+  t.match(data.createdAt, /^\d{4}-.*Z$/)
+})
+
+t.test('both prefixes show the same job, of the same version', async t => {
+  const jobId = await submit('nothing-runs-this', null)
+  const [v1, task] = await Promise.all([ask(`/api/v1/jobs/${jobId}`), ask(`/api/jobs/${jobId}/status`)])
+  t.equal(v1.headers.get('etag'), task.headers.get('etag'))
+  const { data }: Json = await task.json()
+  t.match(await v1.json(), { jobId: data.taskId, status: 'Queued', startTime: data.createdAt })
+  t.equal(Number(task.headers.get('etag')?.split('.')[1]), data.version)
+})
+
+t.test('the version rises with every visible change', async t => {
+  await insertRows(service, { jobId: 'rising', status: 'Queued' })
+  let { version } = (await askJson('/api/jobs/rising/status')).data
+  for (const change of ["status = 'Running'", 'progressPercent = 10', "status = 'Succeeded'"]) {
+    await service.sql(`UPDATE JobExecutionLog SET ${change} WHERE jobId = 'rising'`)
+    // The tag of a version not made yet sends the read to the store.
+    const { headers } = await ask('/api/v1/jobs/rising')
+    const [incarnation] = (headers.get('etag') ?? '').slice(1).split('.')
+    const after = await askJson('/api/jobs/rising/status', { headers: { 'if-none-match': `"${incarnation}.${version + 1}.0"` } })
+    t.ok(after.data.version > version, change)
+    version = after.data.version
+  }
+})
+
+t.test('an id that is not one is 400 INVALID_TASK_ID, which names field and rule, and asks the store nothing', async t => {
+  const before = await metric(service, 'job_status_reads_total{source="store"}')
+  for (const id of ['a%20b', 'a%2Fb', '%00', 'ä', 'a'.repeat(129), 'a'.repeat(10_000), '%ZZ', 'a+b', 'a:b', "a'b", 'a,b', '*']) {
+    for (const route of ['status', 'result']) {
+      const answer = await ask(`/api/jobs/${id}/${route}`)
+      const what = `${id.slice(0, 20)} ${route}`
+      t.equal(answer.status, 400, what)
+      t.match(answer.headers.get('content-type'), /^application\/json/)
+      t.match(await answer.json(), {
+        success: false,
+        error: { code: 'INVALID_TASK_ID', message: String, details: { errors: [{ field: 'taskId', rule: 'pattern', message: /^taskId / }] } }
+      }, what)
+    }
+  }
+  t.equal(await metric(service, 'job_status_reads_total{source="store"}'), before)
+})
+
+t.test('an id of 128 characters, and one of every other sign, is served', async t => {
+  for (const jobId of ['a'.repeat(128), 'A.z_0~9-', '~', '0', '...']) {
+    await insertRows(service, { jobId, status: 'Queued' })
+    t.equal((await askJson(`/api/jobs/${jobId}/status`)).data.taskId, jobId)
+    t.equal((await askJson(`/api/v1/jobs/${jobId}`)).jobId, jobId)
+  }
+})
+
+t.test('failures are in the envelope, with a code and a message', async t => {
+  const answer = await ask('/api/jobs/nobody/status', { headers: { accept: 'application/problem+json' } })
+  t.equal(answer.status, 404)
+  t.match(answer.headers.get('content-type'), /^application\/json/, 'problem+json is of the other routes')
+  t.same(await answer.json(), { success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is known to you.' } })
+})
+
+/*
+ * Low-code clients take a top-level `error` key for a failure, and send again. What follows holds for every operation in
+ * the OpenAPI document, whichever there are.
+ */
+
+const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
+const methods = ['get', 'post', 'put', 'delete', 'patch']
+const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
+  Object.entries<Json>(item).filter(([method]) => methods.includes(method)).map(([method, operation]) => ({ path, method, operation })))
+
+/** The schemas that a value may follow, references and alternatives resolved. */
+const variantsOf = (schema: Json): Json[] => {
+  if (schema.$ref !== undefined) return variantsOf(document.components.schemas[schema.$ref.split('/').pop()])
+  const alternatives = schema.anyOf ?? schema.oneOf
+  return alternatives === undefined ? [schema] : alternatives.flatMap(variantsOf)
+}
+
+t.test('no schema of a JSON answer with 2xx has, or allows, a top-level error key', async t => {
+  let count = 0
+  for (const { path, method, operation } of operations) {
+    for (const [status, { content = {} }] of Object.entries<Json>(operation.responses)) {
+      for (const [mediaType, { schema }] of Object.entries<Json>(content)) {
+        // `*/*`: the bytes of a result are the worker's own.
+        if (!status.startsWith('2') || !/json/.test(mediaType)) continue
+        for (const variant of variantsOf(schema)) {
+          count++
+          const what = `${method} ${path} ${status}`
+          t.equal(variant.type, 'object', what)
+          t.notOk(Object.hasOwn(variant.properties, 'error'), what)
+          t.equal(variant.additionalProperties, false, `${what} allows nothing else`)
+        }
+      }
+    }
+  }
+  t.ok(count > 10)
+})
+
+t.test('no 2xx answer has one, not even null', async t => {
+  const jobId = await submit('nothing-runs-this', null)
+  const paths = ['/livez', '/readyz', '/openapi.json', '/api/v1/jobs', '/api/v1/jobs?ids=running,failed', ...[jobId, 'running', 'succeeded', 'failed', 'cancelled', 'stopping', 'bare']
+    .flatMap(id => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`]), `/api/v1/jobs/${jobId}/result`, `/api/jobs/${jobId}/result`]
+  for (const path of paths) {
+    const answer = await ask(path)
+    t.ok(answer.ok, path)
+    t.notOk(Object.hasOwn(await answer.json() as object, 'error'), path)
+  }
+  for (const [path, body] of [['/api/v1/jobs', { type: 'x', input: { error: 1 } }], [`/api/jobs/${jobId}/cancel`, {}], [`/api/v1/jobs/${jobId}/cancel`, {}]] as const) {
+    const answer = await ask(path, { method: 'POST', body })
+    t.ok(answer.ok, path)
+    t.notOk(Object.hasOwn(await answer.json() as object, 'error'), path)
+  }
+})
+
+// As n8n sends it, by the kind of answer that it is set to expect.
+const acceptsOfN8n = [
+  'application/json,text/*;q=0.99',
+  'application/json,text/html,application/xhtml+xml,application/xml,text/*;q=0.9, image/*;q=0.8, */*;q=0.7'
+]
+
+const taskError = variantsOf({ $ref: '#/components/schemas/TaskError' })[0]
+const problem = variantsOf({ $ref: '#/components/schemas/Problem' })[0]
+
+/** What every route refuses, and what those with an id or a body do. Of a stream the rest is not sent. */
+const refusals = [
+  { what: 'an encoded body', headers: { 'content-encoding': 'gzip' } },
+  { what: 'no token', headers: { authorization: '' } },
+  { what: 'a token that opens nothing', claims: { scope: '' } },
+  { what: 'a body that is no JSON, an unknown id, a missing header', body: '{', claims: { scope: 'jobs:read jobs:write jobs:work' } }
+]
+
+t.test("errors of every route come as application/json for n8n's Accept, in the shape of the path", async t => {
+  let count = 0
+  for (const { path, method } of operations) {
+    for (const accept of acceptsOfN8n) {
+      for (const { what, body, headers = {}, ...more } of refusals) {
+        const target = path.replace(/\{\w+\}/, 'not-there')
+        const answer = await ask(target, { method: method.toUpperCase(), ...(body === undefined || method === 'get' ? {} : { body }), headers: { accept, ...headers }, ...more })
+        const text = await answer.text()
+        if (answer.ok) {
+          t.ok(!path.startsWith('/api/') || path === '/api/v1/jobs', `${method} ${path}: there is nothing wrong with ${what}`)
+          continue
+        }
+        count++
+        const message = `${method} ${path}: ${what}: ${answer.status}`
+        t.match(answer.headers.get('content-type'), /^application\/json(;|$)/, message)
+        const failure: Json = JSON.parse(text)
+        const { required, properties } = /^\/api\/(jobs|sanitize)(\/|$)/.test(path) ? taskError : problem
+        t.same(required.filter((name: string) => !Object.hasOwn(failure, name)), [], message)
+        t.same(Object.keys(failure).filter(name => !Object.hasOwn(properties, name)), [], message)
+        t.match(failure.error ?? failure, { code: /^[A-Z_]+$/ }, message)
+        if (failure.error === undefined) t.match(failure, { status: answer.status, instance: target, detail: String })
+        else t.match(failure, { success: false, error: { message: String } })
+      }
+    }
+  }
+  t.ok(count > 80)
+})

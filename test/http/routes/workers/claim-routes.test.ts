@@ -1,0 +1,194 @@
+import { request, type ServerResponse } from 'node:http'
+import { join } from 'node:path'
+import t from 'tap'
+import { startService } from '../../../helpers/service.ts'
+import { bearer } from '../../../helpers/tokens.ts'
+import { until } from '../../../helpers/until.ts'
+import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
+
+const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '40' })
+const { ask, askJson, submit, sql } = service
+const { claim, claimed, report, input } = createWorkerClient(service)
+
+t.test('a claim is all that a worker needs; with nothing to do it is 204', async t => {
+  const nothing = await claim({ types: ['thumbnail'] })
+  t.equal(nothing.status, 204)
+  t.equal(await nothing.text(), '')
+
+  const jobId = await submit('thumbnail', { width: 200 })
+  const before = Date.now()
+  const answer = await claim({ types: ['other', 'thumbnail'] })
+  t.equal(answer.status, 200)
+  t.equal(answer.headers.get('cache-control'), 'no-store')
+  const job = await jsonOf(answer)
+  t.same(Object.keys(job).toSorted(), ['attempt', 'input', 'jobId', 'leaseExpiresAt', 'leaseToken', 'type'])
+  t.match(job, { jobId, type: 'thumbnail', input: { width: 200 }, attempt: 1, leaseToken: /^\S{10,}$/ })
+  t.ok(Date.parse(job.leaseExpiresAt) >= before + 40_000, 'for as long as LEASE_SECONDS says')
+  t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'running', attempt: 1 } })
+  t.equal((await claim({ types: ['thumbnail'] })).status, 204, 'nobody else is given it')
+})
+
+t.test('a lease lasts as long as the worker asks', async t => {
+  await submit('long', null)
+  const before = Date.now()
+  const { leaseExpiresAt, jobId, leaseToken } = await claimed('long', { leaseSeconds: 3600 })
+  t.ok(Date.parse(leaseExpiresAt) >= before + 3_600_000)
+  const answer = await jsonOf(report(jobId, 'progress', leaseToken))
+  t.ok(Date.parse(answer.leaseExpiresAt) >= before + 3_600_000, 'and so does every prolongation')
+})
+
+t.test('what is no claim is 400, and names the field', async t => {
+  const wrong: Array<[string, unknown]> = [
+    ['types', {}], ['types', { types: [] }], ['types', { types: 'x' }], ['types.0', { types: ['X'] }], ['types.0', { types: [''] }],
+    ['types', { types: ['x', 'x'] }], ['types', { types: Array.from({ length: 101 }, (_, at) => `t${at}`) }],
+    ['leaseSeconds', { types: ['x'], leaseSeconds: 0 }], ['leaseSeconds', { types: ['x'], leaseSeconds: 3601 }],
+    ['leaseSeconds', { types: ['x'], leaseSeconds: 1.5 }], ['leaseSeconds', { types: ['x'], leaseSeconds: '30' }],
+    ['wait', { types: ['x'], wait: -1 }], ['wait', { types: ['x'], wait: 56 }], ['wait', { types: ['x'], wait: null }],
+    ['holder', { types: ['x'], holder: 'embedded' }]
+  ]
+  for (const [field, body] of wrong) {
+    const answer = await claim(body as Record<string, unknown>)
+    t.equal(answer.status, 400, JSON.stringify(body).slice(0, 60))
+    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field }] })
+  }
+  t.equal((await claim({ types: Array.from({ length: 100 }, (_, at) => `t${at}`) })).status, 204)
+})
+
+t.test('a worker is given its own tenant\'s jobs, an admin those of all', async t => {
+  const jobId = await submit('secret', 1, { claims: { tenant: 'acme' } })
+  t.equal((await claim({ types: ['secret'] })).status, 204)
+  t.equal((await claim({ types: ['secret'] }, { claims: { tenant: 'other', scope: 'jobs:work' } })).status, 204)
+  const own = await claim({ types: ['secret'] }, { claims: { tenant: 'acme', sub: 'w', scope: 'jobs:work' } })
+  t.match(await own.json(), { jobId })
+  const next = await submit('secret', 2, { claims: { tenant: 'acme' } })
+  t.match(await (await claim({ types: ['secret'] }, { claims: { scope: 'jobs:work jobs:admin' } })).json(), { jobId: next })
+})
+
+t.test('rows of other engines, of whatever type, are never given to anyone', async t => {
+  await sql("INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('foreign', 'imports', 'Queued')")
+  t.equal((await claim({ types: ['imports'] }, { claims: { scope: 'jobs:work jobs:admin' } })).status, 204)
+})
+
+t.test('no subject can take the place of the embedded worker', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const env = { WORKERS: '0' }
+  const first = await startService(t, env, path)
+  const jobId = await first.submit('report', {})
+  const worker = createWorkerClient(first, { ...workerClaims, tenant: 'tester', sub: 'embedded' })
+  const { leaseToken } = await worker.claimed('report')
+  t.equal(await first.sql('SELECT leaseHolder FROM JobQueue'), 'http:embedded')
+  await first.stop()
+  // An embedded worker takes back at its start what one before it has left.
+  const second = await startService(t, { WORKERS: '1' }, path)
+  const other = await second.finished(await second.submit('report', {}))
+  t.equal(other.status, 'Succeeded')
+  const answer = await createWorkerClient(second).report(jobId, 'complete', leaseToken, { result: 1 })
+  t.match(await answer.json(), { jobId, status: 'Succeeded' })
+})
+
+t.test('an input of any size comes as it was submitted', async t => {
+  const small = { text: 'x'.repeat(1000), list: [1, null, { a: 'ä\u2028"' }] }
+  await submit('sized', small)
+  t.same((await claimed('sized')).input, small)
+
+  const large = ['ä'.repeat(200_000)]
+  await submit('sized', large)
+  const job = await claimed('sized')
+  t.match(job, { inputUrl: `/api/v1/worker/jobs/${job.jobId}/input`, inputContentType: 'application/json' })
+  t.notOk('input' in job)
+  for (const method of ['GET', 'HEAD']) {
+    const answer = await ask(job.inputUrl, { method, claims: workerClaims, headers: { 'lease-token': job.leaseToken } })
+    t.equal(answer.status, 200)
+    t.match(answer.headers.get('content-type'), /^application\/json/)
+    t.equal(await answer.text(), method === 'GET' ? JSON.stringify(large) : '')
+  }
+})
+
+t.test('bytes that came along are at the inputUrl, as they were sent', async t => {
+  const jobId = await submit('raw', { note: 'apart' })
+  const bytes = Buffer.from('\u0000<b>bytes</b>\u00ff', 'latin1').toString('hex')
+  await sql(`INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i1', 0, x'${bytes.slice(0, 8)}'), ('i1', 4, x'${bytes.slice(8)}');
+    UPDATE JobInput SET inputId = 'i1', rawSizeBytes = ${bytes.length / 2}, rawContentType = 'text/html; charset=latin1' WHERE jobId = '${jobId}'`)
+  const job = await claimed('raw')
+  t.match(job, { inputUrl: `/api/v1/worker/jobs/${jobId}/input`, inputContentType: 'text/html; charset=latin1' })
+  t.notOk('input' in job, 'one of the two')
+  const answer = await input(jobId, job.leaseToken)
+  t.equal(answer.headers.get('content-type'), 'text/html; charset=latin1')
+  t.equal(answer.headers.get('content-length'), String(bytes.length / 2))
+  t.equal(answer.headers.get('x-content-type-options'), 'nosniff')
+  t.equal(Buffer.from(await answer.arrayBuffer()).toString('hex'), bytes)
+  const head = await ask(job.inputUrl, { method: 'HEAD', claims: workerClaims, headers: { 'lease-token': job.leaseToken } })
+  t.equal(head.headers.get('content-length'), String(bytes.length / 2))
+})
+
+t.test('with PUBLIC_URL the inputUrl is absolute', async t => {
+  const service = await startService(t, { WORKERS: '0', PUBLIC_URL: 'https://jobs.example.org/x' })
+  const jobId = await service.submit('sized', 'x'.repeat(300_000))
+  const { inputUrl } = await createWorkerClient(service).claimed('sized')
+  t.equal(inputUrl, `https://jobs.example.org/x/api/v1/worker/jobs/${jobId}/input`)
+})
+
+t.test('the input is for the holder of the lease alone', async t => {
+  const jobId = await submit('guarded', 1)
+  t.match(await (await input(jobId, 'guess')).json(), { code: 'LEASE_LOST' })
+  const { leaseToken } = await claimed('guarded')
+  t.equal((await input(jobId, leaseToken)).status, 200)
+  t.match(await (await input(jobId, null)).json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'lease-token' }] })
+  t.match(await (await input(jobId, 'guess')).json(), { code: 'LEASE_LOST' })
+  t.equal((await input(jobId, leaseToken, { claims: { ...workerClaims, tenant: 'other' } })).status, 404)
+  await report(jobId, 'complete', leaseToken)
+  t.match(await (await input(jobId, leaseToken)).json(), { code: 'LEASE_LOST' })
+})
+
+t.test('a claim that waits is held until there is a job', async t => {
+  const held = claim({ types: ['awaited'], wait: 55 })
+  const jobId = await submit('awaited', 1)
+  t.match(await (await held).json(), { jobId, attempt: 1 })
+  t.equal((await claim({ types: ['awaited'], wait: 0.05 })).status, 204, 'to its limit')
+})
+
+t.test('a claim that waits is served with a retry when that is due, which nobody is told of', async t => {
+  const jobId = await submit('retried', 1)
+  const { leaseToken } = await claimed('retried')
+  await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'no luck' } })
+  t.match(await (await claim({ types: ['retried'], wait: 55 })).json(), { jobId, attempt: 2 })
+})
+
+t.test('nothing is claimed for a client that went away', async t => {
+  const answers: ServerResponse[] = []
+  service.app.server.server.on('request', (_request, answer) => { answers.push(answer) })
+  const { port } = new URL(service.url)
+  const leaving = request({ port, path: '/api/v1/worker/claim', method: 'POST', headers: { ...bearer(workerClaims), 'content-type': 'application/json' } })
+  leaving.on('error', () => {})
+  leaving.end(JSON.stringify({ types: ['left'], wait: 55 }))
+  await until(() => answers.length === 1, 'the request')
+  const held = claim({ types: ['left-too'], wait: 55 })
+  await submit('left-too', 1)
+  await held
+  leaving.destroy()
+  await until(() => answers[0]?.closed, 'the end of the connection')
+  const jobId = await submit('left', 1)
+  t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'queued', attempt: 0 } })
+  t.match(await claimed('left'), { jobId, attempt: 1 })
+})
+
+t.test('a drain answers who waits at once, and gives nobody a job', async t => {
+  const service = await startService(t, { WORKERS: '0' })
+  const worker = createWorkerClient(service)
+  const held = ['a', 'b', 'c'].map(type => worker.claim({ types: [type], wait: 55 }))
+  await service.submit('d', 1)
+  await worker.claimed('d')
+  const stopped = service.stop()
+  for (const answer of await Promise.all(held)) t.equal(answer.status, 204)
+  await stopped
+})
+
+t.test('only a token for workers opens the routes', async t => {
+  for (const [path, method] of [['claim', 'POST'], ['jobs/x/input', 'GET'], ['jobs/x/progress', 'POST'], ['jobs/x/complete', 'POST'], ['jobs/x/fail', 'POST'], ['jobs/x/result', 'PUT']] as const) {
+    const send = (claims: object) => ask(`/api/v1/worker/${path}`, { method, claims: { ...claims }, ...(method === 'GET' ? {} : { body: {} }) })
+    t.equal((await send({ scope: 'jobs:read jobs:write jobs:admin' })).status, 403, path)
+    t.equal((await send({})).status, 403, path)
+    t.not((await send({ scope: 'jobs:work' })).status, 403, path)
+    t.equal((await ask(`/api/v1/worker/${path}`, { method, headers: { authorization: '' } })).status, 401, path)
+  }
+})

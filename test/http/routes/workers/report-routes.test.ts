@@ -1,0 +1,260 @@
+import t, { type Test } from 'tap'
+import { startService } from '../../../helpers/service.ts'
+import { bearer } from '../../../helpers/tokens.ts'
+import { until } from '../../../helpers/until.ts'
+import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
+import { insertRows } from '../../rows.ts'
+
+const service = await startService(t, { WORKERS: '0' })
+const { ask, askJson, submit, sql } = service
+const worker = createWorkerClient(service)
+const { claimed, report } = worker
+
+const begin = async (type = 'work') => {
+  await submit(type, null)
+  return await claimed(type)
+}
+const taskOf = async (jobId: string) => (await askJson(`/api/jobs/${jobId}/status`)).data
+const post = async (path: string, token: string, headers: Record<string, string>, body?: string) =>
+  await ask(path, { method: 'POST', claims: workerClaims, headers: { 'lease-token': token, ...headers }, ...(body === undefined ? {} : { body }) })
+
+t.test('progress is shown, and prolongs the lease', async t => {
+  const { jobId, leaseToken, leaseExpiresAt } = await begin()
+  await sql(`UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - 5000 WHERE jobId = '${jobId}'`)
+  const answer = await report(jobId, 'progress', leaseToken, { done: 30, total: 120, stage: 'reading', message: 'row 30' })
+  t.equal(answer.status, 200)
+  const lease = await jsonOf(answer)
+  t.same(Object.keys(lease), ['leaseExpiresAt', 'cancelRequested'])
+  t.equal(lease.cancelRequested, false)
+  t.ok(lease.leaseExpiresAt >= leaseExpiresAt)
+  t.match(await taskOf(jobId), { status: 'running', progress: { percent: 25, done: 30, total: 120, stage: 'reading', message: 'row 30' } })
+  t.equal((await report(jobId, 'progress', leaseToken, { percent: 10 })).status, 200)
+  t.match(await taskOf(jobId), { progress: { percent: 25 } }, 'a lower percent is accepted and ignored')
+  await report(jobId, 'progress', leaseToken, { percent: 100 })
+  t.match(await taskOf(jobId), { status: 'running', progress: { percent: 99 } }, 'before the end it shows at most 99')
+})
+
+t.test('an empty report is a heartbeat: it prolongs the lease, and no client sees a change', async t => {
+  const { jobId, leaseToken } = await begin()
+  const path = `/api/v1/worker/jobs/${jobId}/progress`
+  // An estimate that is made anew would be a change.
+  await report(jobId, 'progress', leaseToken, { percent: 50 })
+  await sql(`UPDATE JobExecutionLog SET startTime = '2026-01-01T00:00:00Z' WHERE jobId = '${jobId}'`)
+  const version = () => sql(`SELECT version FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+  const before = await version()
+  const empties: Array<[string, Record<string, string>, string | undefined]> = [
+    ['nothing at all', {}, undefined],
+    ['nothing, as JSON', { 'content-type': 'application/json' }, ''],
+    ['nothing, as curl -d "" sends it', { 'content-type': 'application/x-www-form-urlencoded' }, ''],
+    ['{}', { 'content-type': 'application/json' }, '{}']
+  ]
+  for (const [what, headers, body] of empties) {
+    await sql(`UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - 5000 WHERE jobId = '${jobId}'`)
+    const due = Number(await sql(`SELECT leaseExpiresAt FROM JobQueue WHERE jobId = '${jobId}'`))
+    const answer = await post(path, leaseToken, headers, body)
+    t.equal(answer.status, 200, what)
+    t.ok(Date.parse((await jsonOf(answer)).leaseExpiresAt) > due, what)
+  }
+  t.equal(await version(), before)
+  const chunked = await fetch(service.url + path, {
+    method: 'POST',
+    headers: { ...bearer(workerClaims), 'lease-token': leaseToken, 'content-type': 'application/json' },
+    body: new ReadableStream({ start: controller => { controller.close() } }),
+    duplex: 'half'
+  })
+  t.equal(chunked.status, 200, 'no bytes of unknown length')
+  t.equal((await post(path, leaseToken, { 'content-type': 'text/plain' }, 'x')).status, 415)
+})
+
+t.test('what is no report is 400, and names the field', async t => {
+  const { jobId, leaseToken } = await begin()
+  const before = await taskOf(jobId)
+  const wrong: Array<[string, string, unknown]> = [
+    ['progress', 'percent', { percent: -1 }], ['progress', 'percent', { percent: 101 }], ['progress', 'percent', { percent: '5' }],
+    ['progress', 'percent', { percent: null }], ['progress', 'done', { done: -1 }], ['progress', 'total', { total: '9' }],
+    ['progress', 'stage', { stage: 'x'.repeat(101) }], ['progress', 'message', { message: 'x'.repeat(1001) }],
+    ['progress', 'eta', { eta: 5 }], ['progress', 'body', []], ['progress', 'body', null], ['progress', 'body', '{"percent":1e999}'],
+    ['complete', 'output', { output: 1 }], ['complete', 'body', { result: 1, resultUrl: 'https://example.org/a' }],
+    ['complete', 'body', []], ['complete', 'body', 'null'], ['complete', 'body', '{'],
+    ...['/relative', 'ftp://example.org/a', 'javascript:alert(1)', '', 'https://'].map(resultUrl =>
+      ['complete', 'resultUrl', { resultUrl }] as [string, string, unknown]),
+    ['complete', 'resultUrl', { resultUrl: 5 }], ['complete', 'resultUrl', { resultUrl: `https://example.org/${'a'.repeat(2048)}` }],
+    ['fail', 'error', {}], ['fail', 'error.code', { error: { message: 'm' } }], ['fail', 'error.message', { error: { code: 'E' } }],
+    ['fail', 'error.code', { error: { code: '', message: 'm' } }], ['fail', 'error.code', { error: { code: 'E'.repeat(101), message: 'm' } }],
+    ['fail', 'error.message', { error: { code: 'E', message: 'x'.repeat(2001) } }],
+    ['fail', 'error.details', { error: { code: 'E', message: 'm', details: 'x'.repeat(16 * 1024) } }],
+    ['fail', 'error.stack', { error: { code: 'E', message: 'm', stack: 's' } }],
+    ['fail', 'retryable', { error: { code: 'E', message: 'm' }, retryable: 'no' }]
+  ]
+  for (const [command, field, body] of wrong) {
+    const answer = await report(jobId, command, leaseToken, body)
+    t.equal(answer.status, 400, `${command} ${JSON.stringify(body).slice(0, 80)}`)
+    t.match((await jsonOf(answer)).errors[0], { field })
+  }
+  t.same(await taskOf(jobId), before)
+})
+
+t.test('a report without a token is 400, and names the header', async t => {
+  const { jobId } = await begin()
+  for (const [command, body] of [['progress', {}], ['complete', {}], ['fail', { error: { code: 'E', message: 'm' } }]] as const) {
+    const answer = await report(jobId, command, null, body)
+    t.equal(answer.status, 400, command)
+    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'lease-token', rule: 'required' }] })
+  }
+})
+
+const results: Record<string, { result: unknown, text: string }> = {
+  null: { result: null, text: 'null' },
+  false: { result: false, text: 'false' },
+  'a text': { result: 'ä"\u2028', text: JSON.stringify('ä"\u2028') },
+  'an object with an error in it': { result: { error: null, list: [1] }, text: '{"error":null,"list":[1]}' }
+}
+
+for (const [what, { result, text }] of Object.entries(results)) {
+  t.test(`a result of JSON is given with the completion: ${what}`, async t => {
+    const { jobId, leaseToken } = await begin()
+    const answer = await report(jobId, 'complete', leaseToken, { result })
+    t.equal(answer.status, 200)
+    t.equal(answer.headers.get('job-state'), 'succeeded')
+    const job = await jsonOf(answer)
+    t.same(job, await askJson(`/api/v1/jobs/${jobId}`), 'the v1 view')
+    t.match(job, { jobId, status: 'Succeeded', resultUrl: `/api/v1/jobs/${jobId}/result`, errorDetails: null })
+    const stored = await ask(job.resultUrl)
+    t.match(stored.headers.get('content-type'), /^application\/json/)
+    t.match(stored.headers.get('content-disposition'), 'filename="result.json"')
+    t.equal(await stored.text(), text)
+    t.same((await taskOf(jobId)).result, result, 'it travels in the status')
+  })
+}
+
+t.test('a large result of JSON is stored, and not in the status', async t => {
+  const { jobId, leaseToken } = await begin()
+  const result = 'x'.repeat(600_000)
+  t.equal((await report(jobId, 'complete', leaseToken, { result })).status, 200)
+  t.equal((await taskOf(jobId)).result, null)
+  t.equal(await askJson(`/api/v1/jobs/${jobId}/result`), result)
+})
+
+t.test('one that is too large is 413, and the job goes on', async t => {
+  const { jobId, leaseToken } = await begin()
+  const answer = await report(jobId, 'complete', leaseToken, { result: 'x'.repeat(1024 * 1024) })
+  t.equal(answer.status, 413)
+  t.match(await answer.json(), { code: 'PAYLOAD_TOO_LARGE', detail: /PUT/ })
+  t.equal((await report(jobId, 'progress', leaseToken)).status, 200)
+})
+
+t.test('a result may be elsewhere, or there may be none', async t => {
+  const elsewhere = await begin()
+  const resultUrl = 'https://files.example.org/a.csv?x=1'
+  t.match(await (await report(elsewhere.jobId, 'complete', elsewhere.leaseToken, { resultUrl })).json(), { status: 'Succeeded', resultUrl })
+  const answer = await ask(`/api/v1/jobs/${elsewhere.jobId}/result`)
+  t.equal(answer.status, 303)
+  t.equal(answer.headers.get('location'), resultUrl)
+
+  const without = await begin()
+  t.match(await (await report(without.jobId, 'complete', without.leaseToken)).json(), { status: 'Succeeded', resultUrl: null })
+  t.match(await askJson(`/api/v1/jobs/${without.jobId}/result`), { code: 'NO_RESULT' })
+})
+
+t.test('a failure is tried again, unless it is not retryable', async t => {
+  const { jobId, leaseToken } = await begin('failing')
+  const error = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }
+  const answer = await report(jobId, 'fail', leaseToken, { error })
+  t.equal(answer.status, 200)
+  t.match(await answer.json(), { jobId, status: 'Queued', errorDetails: null })
+  await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
+  const second = await claimed('failing')
+  t.equal(second.attempt, 2)
+  t.match(await (await report(jobId, 'fail', second.leaseToken, { error, retryable: false })).json(), { status: 'Failed', errorDetails: error })
+  t.match(await taskOf(jobId), { status: 'failed', failure: error, attempt: 2 })
+})
+
+const commands: Record<string, (jobId: string, token: string) => Promise<Response>> = {
+  heartbeat: (jobId, token) => report(jobId, 'progress', token),
+  progress: (jobId, token) => report(jobId, 'progress', token, { percent: 77 }),
+  upload: (jobId, token) => worker.upload(jobId, token, 0, 'late'),
+  'upload of nothing': (jobId, token) => worker.upload(jobId, token, 0, ''),
+  'completion of an upload': (jobId, token) => report(jobId, 'complete', token),
+  'completion with a result': (jobId, token) => report(jobId, 'complete', token, { result: 'late' }),
+  'completion elsewhere': (jobId, token) => report(jobId, 'complete', token, { resultUrl: 'https://example.org/late' }),
+  failure: (jobId, token) => report(jobId, 'fail', token, { error: { code: 'E', message: 'late' } }),
+  input: (jobId, token) => worker.input(jobId, token)
+}
+
+/** Every command is refused with this token, and leaves nothing. */
+const refusesAll = async (t: Test, jobId: string, token: string, why: string) => {
+  const traces = async () => [await ask(`/api/jobs/${jobId}/status`).then(answer => answer.text()), await sql('SELECT * FROM JobQueue ORDER BY jobId; SELECT jobId, startOffset, bytes FROM JobResultChunk; SELECT * FROM JobResult; SELECT max(version) FROM JobChange')]
+  const before = await traces()
+  for (const [what, command] of Object.entries(commands)) {
+    const answer = await command(jobId, token)
+    t.equal(answer.status, 409, `${why}: ${what}`)
+    t.match(await answer.json(), { code: 'LEASE_LOST', status: 409 })
+    t.same(await traces(), before, `${why}: ${what} leaves nothing`)
+  }
+}
+
+t.test('whoever has lost the lease is told so by every command, and changes nothing', async t => {
+  const first = await begin('paused')
+  const { jobId } = first
+  await worker.upload(jobId, first.leaseToken, 0, 'half of it')
+  await sql(`UPDATE JobQueue SET leaseExpiresAt = 1, leaseMs = 1 WHERE jobId = '${jobId}'`)
+  await until(async () => (await taskOf(jobId)).status === 'queued', 'the rescue')
+  await refusesAll(t, jobId, first.leaseToken, 'queued again')
+
+  await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
+  const second = await claimed('paused')
+  t.equal(second.attempt, 2)
+  await worker.upload(jobId, second.leaseToken, 0, 'whole')
+  await refusesAll(t, jobId, first.leaseToken, 'run by another')
+  await refusesAll(t, jobId, 'guess', 'with a guess')
+  await report(jobId, 'complete', second.leaseToken)
+  t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'whole')
+  await refusesAll(t, jobId, first.leaseToken, 'finished')
+  await refusesAll(t, jobId, second.leaseToken, 'finished by this one')
+})
+
+t.test('jobs of other engines, and jobs that nobody holds, are LEASE_LOST', async t => {
+  const queued = await submit('not-claimed', 1)
+  await refusesAll(t, queued, 'guess', 'never claimed')
+  await insertRows(service, { jobId: 'engine-1', status: 'Running', tenant: 'tester' }, { jobId: 'engine-2', status: 'Queued' })
+  await refusesAll(t, 'engine-1', 'guess', 'another engine\'s')
+  await refusesAll(t, 'engine-2', 'guess', 'another engine\'s, of nobody')
+})
+
+t.test('another tenant\'s job is the very 404 of an unknown one, and a gone one is 410', async t => {
+  const theirs = await submit('theirs', 1, { claims: { tenant: 'other' } })
+  const { leaseToken } = await claimed('theirs', {}).catch(() => ({ leaseToken: 'guess' }))
+  t.equal(leaseToken, 'guess', 'not to be claimed')
+  const other = createWorkerClient(service, { ...workerClaims, tenant: 'other' })
+  const held = await other.claimed('theirs')
+  const gone = (await begin()).jobId
+  await sql(`DELETE FROM JobExecutionLog WHERE jobId = '${gone}'`)
+  for (const [what, command] of Object.entries(commands)) {
+    const unknown = await command('nobody', held.leaseToken)
+    t.equal(unknown.status, 404, what)
+    const foreign = await command(theirs, held.leaseToken)
+    t.equal(foreign.status, 404, what)
+    t.equal((await foreign.text()).replaceAll(theirs, 'nobody'), await unknown.text(), what)
+    t.equal((await command('a%20b', 'x')).status, 404, `${what}: an id that is none`)
+    const answer = await command(gone, 'x')
+    t.equal(answer.status, 410, what)
+    t.match(await answer.json(), { code: 'JOB_EXPIRED', expiredAt: String })
+  }
+  const admin = createWorkerClient(service, { scope: 'jobs:work jobs:admin' })
+  t.equal((await admin.report(theirs, 'progress', held.leaseToken)).status, 200, 'to an admin it is there')
+  t.equal((await other.report(theirs, 'complete', held.leaseToken)).status, 200)
+})
+
+t.test('a record that another program has ended is not changed any more', async t => {
+  const { jobId, leaseToken } = await begin()
+  await sql(`UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://example.org/theirs' WHERE jobId = '${jobId}'`)
+  for (const command of ['progress', 'complete']) {
+    t.match(await (await report(jobId, command, leaseToken)).json(), { code: 'LEASE_LOST' }, command)
+  }
+  t.match(await (await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'm' } })).json(), { code: 'LEASE_LOST' })
+  t.match(await askJson(`/api/v1/jobs/${jobId}`), { status: 'Succeeded', resultUrl: 'https://example.org/theirs' })
+})
+
+t.test('after all of it the log has no error', async t => {
+  t.same(service.logs.filter(line => line.level >= 50), [])
+})

@@ -1,0 +1,242 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import t from 'tap'
+import { startService } from '../../../helpers/service.ts'
+import { bearer } from '../../../helpers/tokens.ts'
+import { until } from '../../../helpers/until.ts'
+import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
+
+const service = await startService(t, { WORKERS: '0' })
+const { ask, askJson, submit, sql } = service
+const { claimed, report, upload } = createWorkerClient(service)
+const { authorization } = bearer(workerClaims)
+const chunkBytes = 256 * 1024
+
+const begin = async (type = 'work') => {
+  await submit(type, null)
+  return await claimed(type)
+}
+
+const put = async (jobId: string, token: string, offset: number, body: RequestInit['body'], headers: Record<string, string> = {}) =>
+  await fetch(`${service.url}/api/v1/worker/jobs/${jobId}/result?offset=${offset}`, {
+    method: 'PUT', headers: { authorization, 'lease-token': token, ...headers }, body: body ?? null, duplex: 'half'
+  })
+
+/** A PUT on a bare connection, of which only as much is sent as the test wants. */
+const openPut = async (jobId: string, token: string, offset: number, length: number) => {
+  const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
+  const answer = text(socket).catch((error: NodeJS.ErrnoException) => error.code ?? '')
+  await once(socket, 'connect')
+  socket.write([
+    `PUT /api/v1/worker/jobs/${jobId}/result?offset=${offset} HTTP/1.1`, 'Host: x', `Authorization: ${authorization}`,
+    `Lease-Token: ${token}`, 'Content-Type: text/plain', `Content-Length: ${length}`, '', ''
+  ].join('\r\n'))
+  return { socket, answer }
+}
+
+const storedBytes = async (jobId: string) =>
+  Number(await sql(`SELECT coalesce(max(startOffset + length(bytes)), 0) FROM JobResultChunk WHERE jobId = '${jobId}'`))
+
+t.test('a result is uploaded in parts, and completed', async t => {
+  const { jobId, leaseToken } = await begin()
+  const bytes = randomBytes(3 * chunkBytes + 17)
+  const first = await put(jobId, leaseToken, 0, bytes.subarray(0, 2 * chunkBytes + 5), { 'content-type': 'application/x-tar' })
+  t.equal(first.status, 200)
+  t.same(await first.json(), { offset: 2 * chunkBytes + 5 })
+  t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'running', partialResultAvailable: true } })
+  const second = await put(jobId, leaseToken, 2 * chunkBytes + 5, bytes.subarray(2 * chunkBytes + 5), { 'content-type': 'text/html' })
+  t.same(await second.json(), { offset: bytes.byteLength })
+
+  const job = await jsonOf(report(jobId, 'complete', leaseToken, {}))
+  t.match(job, { status: 'Succeeded', resultUrl: `/api/v1/jobs/${jobId}/result` })
+  const result = await ask(job.resultUrl)
+  t.equal(result.headers.get('content-type'), 'application/x-tar', 'that of the request that begins at 0')
+  t.equal(result.headers.get('repr-digest'), `sha-256=:${createHash('sha256').update(bytes).digest('base64')}:`)
+  t.ok(Buffer.from(await result.arrayBuffer()).equals(bytes))
+  const { data } = await askJson(`/api/jobs/${jobId}/status`)
+  t.match(data, { resultAvailable: true, result: null, partialResultAvailable: false })
+})
+
+t.test('bytes of unknown length are taken as they come', async t => {
+  const { jobId, leaseToken } = await begin()
+  const pieces = ['a', 'b'.repeat(300_000), 'c']
+  const body = new ReadableStream({
+    start: controller => {
+      for (const piece of pieces) controller.enqueue(Buffer.from(piece))
+      controller.close()
+    }
+  })
+  t.same(await (await put(jobId, leaseToken, 0, body)).json(), { offset: 300_002 })
+  const { resultUrl } = await jsonOf(report(jobId, 'complete', leaseToken))
+  const result = await ask(resultUrl)
+  t.equal(result.headers.get('content-type'), 'application/octet-stream', 'where nothing else is said')
+  t.equal(await result.text(), pieces.join(''))
+})
+
+t.test('bytes that leave a gap, or were sent before, are 409 with the offset to go on from', async t => {
+  const { jobId, leaseToken } = await begin()
+  await upload(jobId, leaseToken, 0, 'abc')
+  for (const offset of [4, 2, 0, 2 ** 53 - 1]) {
+    const answer = await upload(jobId, leaseToken, offset, 'xyz')
+    t.equal(answer.status, 409, String(offset))
+    t.match(await answer.json(), { code: 'OFFSET_MISMATCH', offset: 3 })
+  }
+  t.match(await (await upload(jobId, leaseToken, 0, '')).json(), { code: 'OFFSET_MISMATCH', offset: 3 }, 'nothing, to ask where it goes on')
+  t.same(await (await upload(jobId, leaseToken, 3, '')).json(), { offset: 3 })
+  t.same(await (await upload(jobId, leaseToken, 3, 'def')).json(), { offset: 6 })
+  for (const offset of ['-1', '1.5', 'x', '1e3x', '']) t.equal((await upload(jobId, leaseToken, offset, 'x')).status, 400, `offset=${offset}`)
+  t.equal((await upload(jobId, leaseToken, '6&more=1', 'x')).status, 400)
+  await report(jobId, 'complete', leaseToken)
+  t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'abcdef')
+})
+
+t.test('an upload that breaks off keeps what was stored whole, and goes on at the offset told', async t => {
+  const { jobId, leaseToken } = await begin()
+  const bytes = randomBytes(4 * chunkBytes)
+  const { socket } = await openPut(jobId, leaseToken, 0, bytes.byteLength)
+  socket.write(bytes.subarray(0, 2 * chunkBytes + 1000))
+  await until(async () => await storedBytes(jobId) === 2 * chunkBytes, 'two chunks in the store')
+  socket.destroy()
+  const { code, offset } = await jsonOf(put(jobId, leaseToken, bytes.byteLength, ''))
+  t.equal(code, 'OFFSET_MISMATCH')
+  t.equal(offset, 2 * chunkBytes)
+  t.same(await (await put(jobId, leaseToken, offset, bytes.subarray(offset))).json(), { offset: bytes.byteLength })
+  await report(jobId, 'complete', leaseToken)
+  const result = await ask(`/api/v1/jobs/${jobId}/result`)
+  t.ok(Buffer.from(await result.arrayBuffer()).equals(bytes))
+  t.match(result.headers.get('content-type'), /^text\/plain/, 'as the request said that broke off')
+})
+
+t.test('a refusal is answered before the body is there, and closes the connection', async t => {
+  const { jobId, leaseToken } = await begin()
+  const refusals: Array<[string, string, string, number, number]> = [
+    ['a gap', jobId, leaseToken, 7, 409], ['a lost lease', jobId, 'guess', 0, 409], ['an unknown job', 'nobody', leaseToken, 0, 404]
+  ]
+  for (const [what, id, token, offset, status] of refusals) {
+    const { socket, answer } = await openPut(id, token, offset, 10 * chunkBytes)
+    let seen = ''
+    socket.on('data', data => { seen += String(data) })
+    await until(() => seen.includes('\r\n\r\n') && seen.endsWith('}'), `the answer to ${what}`)
+    t.match(seen, new RegExp(`^HTTP/1\\.1 ${status} `), what)
+    t.match(seen, /\r\nconnection: close\r\n/i, what)
+    // What the client was about to send anyway is no reason to take the answer from it.
+    socket.write(Buffer.alloc(10 * chunkBytes))
+    t.match(await answer, /"code":"\w+".*\}$/, `${what}: whole, and the connection is closed`)
+  }
+  t.equal(await storedBytes(jobId), 0)
+})
+
+t.test('a lease that is lost midway ends the upload, and nothing of it is kept', async t => {
+  const { jobId, leaseToken } = await begin('midway')
+  const { socket, answer } = await openPut(jobId, leaseToken, 0, 10 * chunkBytes)
+  let seen = ''
+  socket.on('data', data => { seen += String(data) })
+  socket.write(Buffer.alloc(chunkBytes, 'a'))
+  await until(async () => await storedBytes(jobId) === chunkBytes, 'the first chunk')
+  await sql(`UPDATE JobQueue SET leaseExpiresAt = 1 WHERE jobId = '${jobId}'`)
+  await until(async () => (await askJson(`/api/v1/jobs/${jobId}`)).status === 'Queued', 'the rescue')
+  await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
+  const second = await claimed('midway')
+  socket.write(Buffer.alloc(chunkBytes, 'b'))
+  await until(() => seen.includes('"code"'), 'the answer')
+  socket.write(Buffer.alloc(8 * chunkBytes))
+  const refused = await answer
+  t.match(refused, /^HTTP\/1\.1 409 .*"code":"LEASE_LOST"/s)
+  t.match(refused, /\r\nconnection: close\r\n/i)
+  t.equal(await storedBytes(jobId), 0)
+  t.same(await (await upload(jobId, second.leaseToken, 0, 'whole')).json(), { offset: 5 })
+  await report(jobId, 'complete', second.leaseToken)
+  t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'whole')
+})
+
+t.test('two uploads at once of the same bytes: one is stored, the other told where it goes on', async t => {
+  const { jobId, leaseToken } = await begin()
+  const answers = await Promise.all(Array.from({ length: 5 }, (_, at) => upload(jobId, leaseToken, 0, `from ${at}`)))
+  t.same(answers.map(answer => answer.status).toSorted(), [200, 409, 409, 409, 409])
+  t.equal(await storedBytes(jobId), 6)
+})
+
+const names: Array<[string | undefined, string, string]> = [
+  [undefined, 'text/csv; charset=utf-8', 'result.csv'],
+  [undefined, 'IMAGE/PNG', 'result.png'],
+  [undefined, 'application/x-unheard-of', 'result'],
+  ['attachment; filename="a b.csv"', 'text/csv', 'a b.csv'],
+  ['attachment; filename=plain.csv', 'text/csv', 'plain.csv'],
+  ['attachment; filename="say \\"hi\\".csv"', 'text/csv', 'say "hi".csv'],
+  ['attachment; filename="x.csv"; filename*=UTF-8\'\'%C3%BCber.csv', 'text/csv', 'über.csv'],
+  ['attachment; filename*=UTF-8\'\'%ZZ; filename="x.csv"', 'text/csv', 'x.csv'],
+  ['attachment; filename="../../etc/passwd"', 'text/csv', 'passwd'],
+  ['attachment; filename="C:\\\\temp\\\\x.csv"', 'text/csv', 'x.csv'],
+  ['attachment; filename=".."', 'text/csv', 'result.csv'],
+  [Buffer.from('attachment; filename="ü.csv"').toString('latin1'), 'text/csv', 'ü.csv'],
+  ['inline', 'text/csv', 'result.csv']
+]
+for (const [disposition, contentType, fileName] of names) {
+  t.test(`the file is named as the upload says, or by its type: ${disposition} ${contentType}`, async t => {
+    const { jobId, leaseToken } = await begin()
+    const headers = { 'content-type': contentType, ...(disposition === undefined ? {} : { 'content-disposition': disposition }) }
+    t.equal((await put(jobId, leaseToken, 0, 'x', headers)).status, 200)
+    await report(jobId, 'complete', leaseToken)
+    t.equal(await sql(`SELECT contentType, fileName FROM JobResult WHERE jobId = '${jobId}'`), `${contentType}|${fileName}`)
+  })
+}
+
+t.test('bodies that are not bytes of a kind are refused', async t => {
+  const { jobId, leaseToken } = await begin()
+  t.equal((await put(jobId, leaseToken, 0, 'x', { 'content-encoding': 'gzip' })).status, 415)
+  t.equal((await put(jobId, leaseToken, 0, 'x', { 'content-type': 'nonsense' })).status, 415)
+  t.match(await (await put(jobId, leaseToken, 0, 'x', { 'content-type': `text/plain; x="${'a'.repeat(250)}"` })).json(), { errors: [{ field: 'content-type' }] })
+  t.match(await (await upload(jobId, null, 0, 'x')).json(), { errors: [{ field: 'lease-token' }] })
+  t.equal(await storedBytes(jobId), 0)
+})
+
+t.test('JSON that came in parts is as good as in one: small, it travels in the status', async t => {
+  const { jobId, leaseToken } = await begin()
+  await put(jobId, leaseToken, 0, '1', { 'content-type': 'application/json' })
+  await put(jobId, leaseToken, 1, '2345678901234567890')
+  await report(jobId, 'complete', leaseToken)
+  t.match(await (await ask(`/api/jobs/${jobId}/status`)).text(), '"result":12345678901234567890}')
+})
+
+t.test('bytes that are called a form, as curl calls them unless told otherwise, are of no known type', async t => {
+  const { jobId, leaseToken } = await begin()
+  await put(jobId, leaseToken, 0, 'a=b', { 'content-type': 'application/x-www-form-urlencoded' })
+  const { resultUrl } = await jsonOf(report(jobId, 'complete', leaseToken, {}))
+  t.equal((await ask(resultUrl)).headers.get('content-type'), 'application/octet-stream')
+})
+
+t.test('an upload of nothing is an empty result', async t => {
+  const { jobId, leaseToken } = await begin()
+  t.same(await (await put(jobId, leaseToken, 0, '', { 'content-type': 'text/csv' })).json(), { offset: 0 })
+  t.match(await (await report(jobId, 'complete', leaseToken)).json(), { resultUrl: `/api/v1/jobs/${jobId}/result` })
+  const result = await ask(`/api/v1/jobs/${jobId}/result`)
+  t.equal(result.status, 200)
+  t.equal(result.headers.get('content-type'), 'text/csv')
+  t.equal(await result.text(), '')
+})
+
+t.test('a result beside uploaded bytes is 400, and the job goes on', async t => {
+  const { jobId, leaseToken } = await begin()
+  await upload(jobId, leaseToken, 0, 'abc')
+  for (const body of [{ result: 1 }, { resultUrl: 'https://example.org/a' }]) {
+    const answer = await report(jobId, 'complete', leaseToken, body)
+    t.equal(answer.status, 400)
+    t.match(await answer.json(), { code: 'VALIDATION_FAILED', detail: /uploaded/, errors: [{ rule: 'resultBegun' }] })
+  }
+  t.equal((await report(jobId, 'complete', leaseToken)).status, 200)
+})
+
+t.test('what a failed attempt uploaded is gone in the next', async t => {
+  const { jobId, leaseToken } = await begin('again')
+  await put(jobId, leaseToken, 0, 'half of ', { 'content-type': 'text/html' })
+  await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'm' } })
+  await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
+  const second = await claimed('again')
+  t.match(await (await report(jobId, 'complete', second.leaseToken)).json(), { resultUrl: null })
+})
+
+t.test('after all of it the log has no error', async t => {
+  t.same(service.logs.filter(line => line.level >= 50), [])
+})

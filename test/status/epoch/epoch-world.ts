@@ -1,0 +1,163 @@
+import { randomUUID } from 'node:crypto'
+import { setImmediate as turn } from 'node:timers/promises'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import type { EpochStatus } from '../../../src/status/epoch/epoch.ts'
+import { createSharedEpoch, type SharedEpoch } from '../../../src/status/epoch/shared-epoch.ts'
+import { createEpochRowStore, type EpochRows } from '../../../src/store/cache-epoch.ts'
+import { openDatabase } from '../../../src/store/sqlite/database.ts'
+import { migrate } from '../../../src/store/sqlite/migrations/migrate.ts'
+import { createTransact } from '../../../src/store/sqlite/transact.ts'
+
+/** A process of the world: the real epoch on connections of its own, before a Redis that the test plays. */
+export type Node = {
+  name: string
+  epoch: SharedEpoch
+  changes: EpochStatus[]
+  /** When its Redis was asked what it is; ms of the world's clock. */
+  trials: number[]
+  /** What its Redis says of itself from now on, or how it fails. */
+  redis: (next: string | Error) => void
+  /** The next look at its Redis gets no answer until this is called. */
+  hold: () => (answer: string) => void
+  /** Its loop stands still, as that of a suspended process; what it did before stays as it is. */
+  pause: () => void
+  resume: () => void
+  /** It ends without a word. */
+  kill: () => void
+  isDead: () => boolean
+  /** From now on its looks at the rows fail, or no longer do. */
+  blind: (isBlind: boolean) => void
+  /** From now on what it writes there is refused, or no longer is. */
+  mute: (isMute: boolean) => void
+  mode: () => string
+  /** Whether it could reveal something now without exposing it. */
+  isQuiet: () => Promise<boolean>
+}
+
+/** Processes on one real database, on a clock that the test moves. */
+export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) => {
+  let time = 1000
+  let timers: Array<{ at: number, work: () => void, isHeld: () => boolean }> = []
+  const opened = openDatabase(path)
+  t.teardown(opened.close)
+  await migrate(opened.writer)
+  const nodes: Node[] = []
+
+  // What a timer sets off is over after some turns: the database answers at once.
+  const settle = async () => { for (let i = 0; i < 12; i++) await turn() }
+
+  /** Moves the clock, and runs what comes due in its order. `each` is called after every step. */
+  const pass = async (ms: number, each: () => void = () => {}) => {
+    const end = time + ms
+    for (;;) {
+      const next = timers.filter(timer => timer.at <= end && !timer.isHeld()).sort((a, b) => a.at - b.at)[0]
+      if (next === undefined) break
+      timers = timers.filter(timer => timer !== next)
+      time = Math.max(time, next.at)
+      next.work()
+      await settle()
+      each()
+    }
+    time = end
+    await settle()
+    each()
+  }
+
+  const enter = ({ redis = 'redis-1', staleNodes = [] }: { redis?: string | Error, staleNodes?: string[] } = {}): Node => {
+    const database = openDatabase(path)
+    t.teardown(database.close)
+    const name = `node-${nodes.length}`
+    let server = redis
+    let isBlind = false
+    let isPaused = false
+    let isMute = false
+    let isDead = false
+    let answer: Promise<string> | null = null
+    const changes: EpochStatus[] = []
+    const trials: number[] = []
+    const transact = createTransact({ database, now: () => performance.now() })
+    const rows = createEpochRowStore({
+      database, transact: work => isMute ? Promise.reject(new Error('cannot write')) : transact(work), now: () => time
+    })
+    const read = (): EpochRows => {
+      if (isBlind) throw new Error('cannot read')
+      return rows.read()
+    }
+    const epoch = createSharedEpoch({
+      node: name,
+      rows: { ...rows, read },
+      staleNodes,
+      identify: () => {
+        trials.push(time)
+        if (answer !== null) return answer
+        return typeof server === 'string' ? Promise.resolve(server) : Promise.reject(server)
+      },
+      exclude: () => nodes.length === 1,
+      admit: () => {},
+      randomId: randomUUID,
+      now: () => time,
+      monotonicNow: () => time,
+      schedule: (work, ms) => {
+        const timer = { at: time + ms, work, isHeld: () => isPaused || isDead }
+        timers.push(timer)
+        return { cancel: () => { timers = timers.filter(other => other !== timer) } }
+      },
+      onChange: status => { changes.push(status) }
+    })
+    const node: Node = {
+      name,
+      epoch,
+      changes,
+      trials,
+      redis: next => { server = next },
+      hold: () => {
+        let release: (answer: string) => void = () => {}
+        answer = new Promise(resolve => { release = resolve })
+        return text => {
+          answer = null
+          release(text)
+        }
+      },
+      pause: () => { isPaused = true },
+      resume: () => { isPaused = false },
+      kill: () => { isDead = true },
+      isDead: () => isDead,
+      blind: next => { isBlind = next },
+      mute: next => { isMute = next },
+      mode: () => epoch.view().mode,
+      isQuiet: async () => {
+        let quiet = false
+        epoch.awaitOldLeases().then(answer => { quiet = answer }, () => {})
+        await settle()
+        return quiet
+      }
+    }
+    nodes.push(node)
+    return node
+  }
+
+  const start = async (options: Parameters<typeof enter>[0] = {}): Promise<Node> => {
+    const node = enter(options)
+    const started = node.epoch.start()
+    await settle()
+    await pass(0)
+    void started
+    return node
+  }
+
+  return {
+    path,
+    /** A process that has begun its start; with others there, some time has to pass until it is through. */
+    start,
+    /** One that has not. */
+    enter,
+    pass,
+    settle,
+    now: () => time,
+    timers: () => timers,
+    rows: () => createEpochRowStore({ database: opened, transact: () => Promise.reject(new Error('only reads')), now: () => time }).read()
+  }
+}
+
+export type World = Awaited<ReturnType<typeof createWorld>>

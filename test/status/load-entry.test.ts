@@ -1,0 +1,55 @@
+import t, { type Test } from 'tap'
+import { createViews } from '../../src/views/views.ts'
+import type { JobLookup } from '../../src/job/job.ts'
+import { createEntryLoader } from '../../src/status/load-entry.ts'
+import { createMemoryCache } from '../../src/cache/memory-cache.ts'
+import { openParts } from '../helpers/parts.ts'
+
+const open = async (t: Test) => {
+  const { store, sql, advance } = await openParts(t, { cache: createMemoryCache({ now: () => 1, random: () => 0 }) })
+  const invalid: string[] = []
+  const { toEntry } = createViews({ publicUrl: null, onInvalid: jobId => { invalid.push(jobId) } })
+  const found: string[] = []
+  const find = async (jobId: string): Promise<JobLookup> => {
+    found.push(jobId)
+    return await store.find(jobId)
+  }
+  const look = createEntryLoader({ find, findVersion: store.findVersion, toEntry })
+  return { look, found, invalid, sql, advance, fresh: async (jobId: string) => toEntry(await store.find(jobId)) }
+}
+
+t.test('a record that has not changed is not read again; the answer is the same', async t => {
+  const { look, found, sql } = await open(t)
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
+  const first = await look('job-1')
+  t.equal(await look('job-1'), first)
+  t.same(found, ['job-1'])
+})
+
+t.test('every change is seen at once, whoever makes it', async t => {
+  const { look, sql, advance, fresh } = await open(t)
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
+  await look('job-1')
+  for (const percent of [10, 20, 30]) {
+    const version = advance(percent)
+    t.match(await look('job-1'), { version, percent })
+    t.same(await look('job-1'), await fresh('job-1'))
+  }
+  sql("DELETE FROM JobExecutionLog WHERE jobId = 'job-1'")
+  t.match(await look('job-1'), { state: 'expired' })
+  sql("INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('job-1', 'Queued', 'acme')")
+  t.match(await look('job-1'), { state: 'queued', tenant: 'acme' })
+  t.same(await look('job-1'), await fresh('job-1'))
+})
+
+t.test('what is absent, expired or damaged is looked at anew each time', async t => {
+  const { look, found, invalid, sql } = await open(t)
+  sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Odd'), ('gone', 'Failed')")
+  sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
+  for (const jobId of ['nobody', 'gone', 'bad']) {
+    const [first, second] = [await look(jobId), await look(jobId)]
+    t.same(first, second, jobId)
+  }
+  t.same(found, ['nobody', 'nobody', 'gone', 'gone', 'bad', 'bad'])
+  t.same(invalid, ['bad', 'bad'], 'and each time the log is told')
+})

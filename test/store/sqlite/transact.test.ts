@@ -1,0 +1,171 @@
+import { once, EventEmitter } from 'node:events'
+import SqliteDatabase from 'better-sqlite3'
+import { sql } from 'kysely'
+import t from 'tap'
+import { insertJob } from '../../../src/store/job-store.ts'
+import { createTransact, type Tx } from '../../../src/store/sqlite/transact.ts'
+import { queuedJob } from '../jobs.ts'
+import { openForeign, openStore } from '../open.ts'
+
+// One look at the clock begins the wait, and one follows every trial that met a lock.
+const countedClock = (times: (look: number) => number) => {
+  const looked = new EventEmitter()
+  let looks = 0
+  return {
+    looked,
+    looks: () => looks,
+    now: () => {
+      looked.emit(String(++looks))
+      return times(looks)
+    }
+  }
+}
+
+t.test('a write waits for another program, without holding up the process', async t => {
+  const { database, path, store } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const clock = countedClock(() => 0)
+  const transact = createTransact({ database, now: clock.now })
+  const thirdTrialMetLock = once(clock.looked, '4')
+
+  foreign.exec("BEGIN IMMEDIATE; INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
+  const writing = transact(tx => insertJob(tx, queuedJob('ours')))
+  // This very continuation can only run, and end the wait, if the loop is free between the trials.
+  await thirdTrialMetLock
+  t.equal((await store.find('theirs')).kind, 'absent', 'and readers go on')
+  foreign.exec('COMMIT')
+  await writing
+  t.match(await store.find('theirs'), { job: { version: 1 } })
+  t.match(await store.find('ours'), { job: { version: 2 } })
+})
+
+t.test('many waiting writes leave the event loop as free as one', async t => {
+  const { database, path } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const transact = createTransact({ database, now: () => 0 })
+  foreign.exec('BEGIN IMMEDIATE')
+  const writes = Array.from({ length: 20 }, (_, i) => transact(tx => insertJob(tx, queuedJob(`j${i}`))))
+  // A wait inside SQLite would let the loop turn a handful of times in all the time that these turns take.
+  for (let turn = 0; turn < 2000; turn += 1) await new Promise(resolve => { setImmediate(resolve) })
+  foreign.exec('COMMIT')
+  t.equal((await Promise.all(writes)).length, 20)
+})
+
+t.test('work that met a lock is begun anew, whole', async t => {
+  const { database, path, store } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const clock = countedClock(() => 0)
+  let begun = 0
+  foreign.exec('BEGIN IMMEDIATE')
+  clock.looked.once('2', () => { foreign.exec('COMMIT') })
+  const answer = await createTransact({ database, now: clock.now })(async tx => {
+    begun += 1
+    await insertJob(tx, queuedJob('j'))
+    return 'answer'
+  })
+  t.equal(answer, 'answer')
+  t.equal(begun, 1, 'the lock is met before the work begins')
+  t.match(await store.find('j'), { job: { version: 1 } })
+})
+
+t.test('a lock held too long is told as STORE_UNAVAILABLE', async t => {
+  const { database, path, store } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const clock = countedClock(look => look < 3 ? 0 : 60_000)
+  const transact = createTransact({ database, now: clock.now })
+  foreign.exec('BEGIN IMMEDIATE')
+  await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), {
+    name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 }, cause: { code: 'SQLITE_BUSY' }
+  })
+  t.equal(clock.looks(), 3, 'one trial more within the bound, none after it')
+  foreign.exec('ROLLBACK')
+  t.equal((await store.find('j')).kind, 'absent')
+  await transact(tx => insertJob(tx, queuedJob('j')))
+  t.equal((await store.find('j')).kind, 'job', 'the next one is taken')
+})
+
+t.test('other failures are passed on at once, and as they are', async t => {
+  const { database } = await openStore(t)
+  const clock = countedClock(() => 0)
+  const transact = createTransact({ database, now: clock.now })
+  await transact(tx => insertJob(tx, queuedJob('j')))
+  await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
+  const ours = new TypeError('ours')
+  await t.rejects(transact(() => Promise.reject(ours)), ours)
+  t.equal(clock.looks(), 3, 'none was tried again')
+})
+
+t.test('transactions of one process take turns', async t => {
+  const { transact, store } = await openStore(t)
+  const order: string[] = []
+  await Promise.all(['a', 'b', 'c'].map(jobId => transact(async tx => {
+    order.push(`${jobId} begins`)
+    await insertJob(tx, queuedJob(jobId))
+    order.push(`${jobId} ends`)
+  })))
+  t.same(order, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends'])
+  t.match(await store.find('c'), { job: { version: 3 } })
+})
+
+const insertRow = (jobId: string) => (tx: Tx) => insertJob(tx, queuedJob(jobId))
+
+t.test('what is asked for in one turn is committed together', async t => {
+  const { transact, path } = await openStore(t)
+  const others = openForeign(t, path).prepare('SELECT count(*) FROM JobExecutionLog').pluck()
+  let seenByOthers: unknown
+  const first = transact(insertRow('a'))
+  const second = transact(async () => { seenByOthers = others.get() })
+  t.equal(transact.waiting(), 2)
+  await first
+  t.equal(others.get(), 1, 'what is acknowledged is committed')
+  await second
+  t.equal(seenByOthers, 0, 'and nothing was before')
+  t.equal(transact.waiting(), 0)
+})
+
+t.test('one of them that fails takes nothing with it but its own', async t => {
+  const { transact, store } = await openStore(t)
+  const ours = new TypeError('ours')
+  const outcomes = await Promise.allSettled([
+    transact(insertRow('a')),
+    transact(async tx => {
+      await insertRow('b')(tx)
+      throw ours
+    }),
+    transact(insertRow('c'))
+  ])
+  t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: ours }, { status: 'fulfilled' }])
+  t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.find(jobId)).kind)), ['job', 'absent', 'job'])
+})
+
+t.test('one of them that costs SQLite the transaction fails alone, and nothing that is lost is acknowledged', async t => {
+  const { transact, store } = await openStore(t)
+  const cause = Object.assign(new SqliteDatabase.SqliteError('database or disk is full', 'SQLITE_FULL'))
+  const outcomes = await Promise.allSettled([
+    transact(insertRow('a')),
+    // As SQLite does by itself after some failures.
+    transact(async tx => {
+      await sql`rollback`.execute(tx)
+      throw cause
+    }),
+    transact(insertRow('c'))
+  ])
+  t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE', cause } }, { status: 'fulfilled' }])
+  t.same(await Promise.all(['a', 'c'].map(async jobId => (await store.find(jobId)).kind)), ['job', 'job'])
+  await transact(insertRow('d'))
+  t.equal((await store.find('d')).kind, 'job', 'the next one is taken')
+})
+
+t.test('others have their turn between commits', async t => {
+  const { transact } = await openStore(t)
+  let turns = 0
+  let isOver = false
+  const turn = () => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  await Promise.all(Array.from({ length: 320 }, (_, i) => transact(insertRow(`j${i}`))))
+  isOver = true
+  t.ok(turns >= 10, `${turns} turns`)
+})
