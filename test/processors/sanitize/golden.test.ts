@@ -5,7 +5,7 @@ import type { SanitizeInput } from '../../../src/processors/sanitize/input.ts'
 
 type Golden = { request: SanitizeInput, answer: { success: true, data: unknown } }
 
-const folder = new URL('../golden/sanitize/', import.meta.url)
+const folder = new URL('../../golden/sanitize/', import.meta.url)
 
 /** What the synchronous answer must stay: a file is added for what is new, and none is taken away or made to fit. */
 const names = [

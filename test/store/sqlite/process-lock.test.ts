@@ -67,13 +67,13 @@ t.test('databases side by side are locked each by itself', async t => {
 t.test('another process is refused, and its SQL is not', async t => {
   const { path, transact, store } = await openStore(t)
   const release = lockForProcess(path)
-  t.equal(await spawnChild(t, 'lock-holder.ts', path).line(), 'DatabaseInUse')
+  t.equal(await spawnChild(t, 'sqlite/lock-holder.ts', path).line(), 'DatabaseInUse')
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
   await transact(tx => insertJob(tx, queuedJob('ours')))
   t.equal(await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog'), '2')
   t.equal((await store.find('theirs')).kind, 'job')
   release()
-  const child = spawnChild(t, 'lock-holder.ts', path)
+  const child = spawnChild(t, 'sqlite/lock-holder.ts', path)
   t.equal(await child.line(), 'locked')
   t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
   child.process.stdin?.end('release\n')
@@ -83,7 +83,7 @@ t.test('another process is refused, and its SQL is not', async t => {
 
 t.test('the lock of a killed process is free at once', async t => {
   const { path } = await openStore(t)
-  const child = spawnChild(t, 'lock-holder.ts', path)
+  const child = spawnChild(t, 'sqlite/lock-holder.ts', path)
   t.equal(await child.line(), 'locked')
   t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
   child.process.kill('SIGKILL')
@@ -98,10 +98,10 @@ t.test('a lock file that cannot be made is no DatabaseInUse', async t => {
 
 t.test('processes that share a database keep off one that does not, and the other way round', async t => {
   const { path } = await openStore(t)
-  const [first, second] = [spawnChild(t, 'lock-holder.ts', path, 'shared'), spawnChild(t, 'lock-holder.ts', path, 'shared')]
+  const [first, second] = [spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared'), spawnChild(t, 'lock-holder.ts', path, 'shared')]
   for (const line of await Promise.all([first.line(), second.line()])) t.match(line, /^locked/)
   t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
-  t.equal(await spawnChild(t, 'lock-holder.ts', path, 'shared').line(), 'locked', 'a refusal is no hindrance')
+  t.equal(await spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared').line(), 'locked', 'a refusal is no hindrance')
   first.process.kill('SIGKILL')
   await first.ended
   t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'one is left')
@@ -121,9 +121,9 @@ t.test('one of them that is alone can keep the others off for a while', async t 
   const { path } = await openStore(t)
   const lock = await shareAmongProcesses(path, () => {})
   t.equal(lock.exclude(), true)
-  t.equal(await spawnChild(t, 'lock-holder.ts', path, 'shared').line(), 'DatabaseInUse')
+  t.equal(await spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared').line(), 'DatabaseInUse')
   lock.admit()
-  const child = spawnChild(t, 'lock-holder.ts', path, 'shared')
+  const child = spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared')
   t.equal(await child.line(), 'locked')
   t.equal(lock.exclude(), false, 'not while there are others')
   t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
