@@ -1,6 +1,6 @@
-// Makes `npm start` and `npm test` work straight after a clone: installs what the lock names and,
-// where the running Node is older than package.json allows, brings one that is not.
-// Plain JavaScript for any Node from 16 on, because it runs before either is there.
+// Makes `npm start` and `npm test` work right after a clone: it installs the packages of the lock file and, if the
+// running Node is older than package.json allows, a newer Node.
+// It is plain JavaScript for Node 16 and later, because it runs before either is installed.
 import { execFileSync, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -21,18 +21,18 @@ const node = {
     'linux-arm64': 'sha512-FpJRPEz2OvvTLfjIOlNGFY9JLPMKgl5m+d4oGYBLg24kJ1mmvN1Zl/HPJgF4HDaJ51ISev1l1cRZ/DM+keXW5g=='
   }
 }
-// npm prunes packages it did not put there itself, but leaves names with a dot alone.
-const broughtDir = join(modules, `.node-${node.version}`)
-const broughtBin = join(broughtDir, 'bin', 'node')
+// npm removes packages that it did not install itself, except those whose name starts with a dot.
+const ownNodeDir = join(modules, `.node-${node.version}`)
+const ownNodeBin = join(ownNodeDir, 'bin', 'node')
 const nodeLink = join(modules, '.bin', 'node')
-// npm must not run on the Node it is about to delete, so what we start does not see node_modules/.bin.
+// npm must not run on the Node that it is about to delete, so child processes do not search node_modules/.bin.
 const env = {
   ...process.env,
   PATH: (process.env.PATH || '').split(delimiter).filter(dir => dir !== join(modules, '.bin')).join(delimiter)
 }
 const omitDev = process.argv.includes('--omit=dev')
 
-function say (line) {
+function print (line) {
   process.stderr.write(`bootstrap: ${line}\n`)
 }
 
@@ -41,41 +41,42 @@ function readJson (path) {
 }
 
 /**
- * What node_modules lacks: 'nothing', 'some' packages, or 'all' (absent, unfinished or of another lock).
- * npm itself keeps node_modules/.package-lock.json, written last, so a plain `npm install` counts too.
+ * What is missing in node_modules: 'nothing', 'some' packages, or 'all' (no install, an unfinished one or another lock
+ * file). It is read from node_modules/.package-lock.json, which npm writes last, also in a plain `npm install`.
  */
-function lacking () {
+function missing () {
   const wanted = readJson(join(root, 'package-lock.json')).packages
   const present = (readJson(join(modules, '.package-lock.json')) || {}).packages
   if (!present) return 'all'
-  let answer = 'nothing'
+  let state = 'nothing'
   for (const [path, entry] of Object.entries(wanted)) {
     if (path === '' || (omitDev && entry.dev)) continue
     const found = present[path]
     if (found && (found.version !== entry.version || found.integrity !== entry.integrity)) return 'all'
-    if (!found && !entry.optional && !entry.devOptional) answer = 'some'
+    if (!found && !entry.optional && !entry.devOptional) state = 'some'
   }
-  return answer
+  return state
 }
 
-function older (version, minimum) {
+function isOlder (version, minimum) {
   const [a, b] = [version, minimum].map(text => text.split('.').map(Number))
   const at = b.findIndex((part, i) => part !== a[i])
   return at !== -1 && a[at] < b[at]
 }
 
-/** Whether whoever runs npm here has no new enough Node, neither of their own nor brought before. */
-function nodeIsLacking () {
+/** Whether a newer Node is needed: neither the running one is new enough nor was one installed here before. */
+function needsNode () {
   try {
-    if (existsSync(broughtBin) && join(dirname(nodeLink), readlinkSync(nodeLink)) === broughtBin) return false
+    if (existsSync(ownNodeBin) && join(dirname(nodeLink), readlinkSync(nodeLink)) === ownNodeBin) return false
   } catch {} // no link yet
-  const ownVersion = process.execPath.startsWith(modules + sep)
+  const version = process.execPath.startsWith(modules + sep)
     ? execFileSync('node', ['-p', 'process.versions.node'], { env, encoding: 'utf8' }).trim()
     : process.versions.node
   const minimum = readJson(join(root, 'package.json')).engines.node.replace(/^>=/, '')
-  if (!older(ownVersion, minimum)) return false
+  if (!isOlder(version, minimum)) return false
   if (node.integrity[platform]) return true
-  throw new Error(`this is Node ${ownVersion}, Node ${minimum} or newer is needed: install Node 24 from https://nodejs.org`)
+  const problem = `this is Node ${version}, Node ${minimum} or newer is needed`
+  throw new Error(`${problem}: install Node 24 from https://nodejs.org`)
 }
 
 function run (command, args, cwd) {
@@ -98,27 +99,29 @@ function run (command, args, cwd) {
 }
 
 async function installPackages () {
-  const state = lacking()
+  const state = missing()
   if (state === 'nothing') return
   const flags = [omitDev ? '--omit=dev' : '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
-  say(`installing ${omitDev ? 'what the service needs' : 'all packages'}`)
-  // `npm ci` empties node_modules first. Where packages are only missing, a service may be running on the
-  // others (`npm test` beside `npm start`), so those are added without touching what is there.
+  print(`installing ${omitDev ? 'the packages of the service' : 'all packages'}`)
+  // `npm ci` empties node_modules first. If packages are only missing, a service may be running on the installed ones
+  // (`npm test` beside `npm start`), so the missing ones are added and the installed ones stay in place.
   const command = state === 'all' ? ['ci'] : ['install', '--no-save']
   await run('npm', [...command, ...flags], root)
 }
 
-async function bringNode () {
-  if (!nodeIsLacking()) return
+async function installNode () {
+  if (!needsNode()) return
   const name = `node-${platform}`
   const dir = mkdtempSync(join(tmpdir(), 'bootstrap-node-'))
   try {
-    say(`bringing Node ${node.version} into node_modules, since the one that runs this is too old`)
+    print(`installing Node ${node.version} into node_modules, because the running Node is too old`)
     await run('npm', ['pack', `${name}@${node.version}`, '--pack-destination', dir, '--loglevel=error'], dir)
     const archive = join(dir, readdirSync(dir).find(file => file.endsWith('.tgz')) || 'missing.tgz')
     const integrity = `sha512-${createHash('sha512').update(readFileSync(archive)).digest('base64')}`
     if (integrity !== node.integrity[platform]) {
-      throw new Error(`${name}@${node.version} does not have the pinned integrity and is not used (it has ${integrity})`)
+      throw new Error(
+        `${name}@${node.version} has the integrity ${integrity} instead of the pinned one and is not used`
+      )
     }
     await run('tar', ['-xzf', archive, '-C', dir, 'package/bin/node', 'package/LICENSE'], dir)
     placeNode(join(dir, 'package'))
@@ -130,25 +133,25 @@ async function bringNode () {
 function placeNode (unpacked) {
   const bin = join(unpacked, 'bin', 'node')
   const version = execFileSync(bin, ['--version'], { encoding: 'utf8' }).trim()
-  if (version !== `v${node.version}`) throw new Error(`the Node that was brought says it is ${version}`)
-  // Renames, so that another npm command sees all of it or nothing; the copy is there because /tmp may be
-  // another file system.
-  const staged = `${broughtDir}.${process.pid}`
+  if (version !== `v${node.version}`) throw new Error(`the downloaded Node reports version ${version}`)
+  // A rename lets another npm command see either the whole folder or none. The files are copied first, because /tmp may
+  // be on another file system.
+  const staged = `${ownNodeDir}.${process.pid}`
   mkdirSync(join(staged, 'bin'), { recursive: true })
   writeFileSync(join(staged, 'bin', 'node'), readFileSync(bin), { mode: 0o755 })
   writeFileSync(join(staged, 'LICENSE'), readFileSync(join(unpacked, 'LICENSE')))
-  rmSync(broughtDir, { recursive: true, force: true })
-  renameSync(staged, broughtDir)
+  rmSync(ownNodeDir, { recursive: true, force: true })
+  renameSync(staged, ownNodeDir)
   mkdirSync(dirname(nodeLink), { recursive: true })
   symlinkSync(join('..', `.node-${node.version}`, 'bin', 'node'), `${nodeLink}.${process.pid}`)
   renameSync(`${nodeLink}.${process.pid}`, nodeLink)
 }
 
-function holderIsGone (lock) {
+function isAbandoned (lock) {
   try {
     const pid = Number(readFileSync(lock, 'utf8'))
     const ageMs = Date.now() - statSync(lock).mtimeMs
-    // The holder may not have written its number yet; and numbers come again, our own too, where /tmp outlives them.
+    // The holder may not have written its process id yet. Ids are reused, even our own, if /tmp survives a restart.
     if (!pid) return ageMs > 5000
     if (pid === process.pid || ageMs > 15 * 60_000) return true
     process.kill(pid, 0)
@@ -158,8 +161,8 @@ function holderIsGone (lock) {
   }
 }
 
-/** Runs `work` while no other bootstrap of this folder does; the lock cannot lie in node_modules, which npm empties. */
-async function alone (work) {
+/** Runs `work` while no other bootstrap of this folder does. The lock is outside node_modules, which npm empties. */
+async function withLock (work) {
   const id = createHash('sha256').update(root).digest('hex').slice(0, 16)
   const lock = join(tmpdir(), `bootstrap-${process.getuid ? process.getuid() : 0}-${id}.lock`)
   for (let waited = false; ;) {
@@ -169,10 +172,10 @@ async function alone (work) {
     } catch (error) {
       if (error.code !== 'EEXIST') throw error
     }
-    if (holderIsGone(lock)) {
+    if (isAbandoned(lock)) {
       rmSync(lock, { force: true })
     } else {
-      if (!waited) say('waiting for another npm command that installs here')
+      if (!waited) print('waiting for another npm command that is installing packages here')
       waited = true
       await new Promise(resolve => setTimeout(resolve, 200))
     }
@@ -185,13 +188,13 @@ async function alone (work) {
 }
 
 try {
-  if (nodeIsLacking() || lacking() !== 'nothing') {
-    await alone(async () => {
+  if (needsNode() || missing() !== 'nothing') {
+    await withLock(async () => {
       await installPackages()
-      await bringNode()
+      await installNode()
     })
   }
 } catch (error) {
-  say(error.message)
+  print(error.message)
   process.exitCode = error.exitCode || 1
 }

@@ -1,4 +1,4 @@
-// Lints the OpenAPI document the service prints; a warning fails as well.
+// Lints the OpenAPI document of the service. A warning fails too.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,7 +19,9 @@ function lint (path: string, format: 'json' | 'stylish'): { status: number | nul
   })
 }
 
-const document = spawnSync('npm', ['run', '--silent', 'openapi'], { encoding: 'utf8', maxBuffer, stdio: ['ignore', 'pipe', 'inherit'] })
+const document = spawnSync('npm', ['run', '--silent', 'openapi'], {
+  encoding: 'utf8', maxBuffer, stdio: ['ignore', 'pipe', 'inherit']
+})
 if (document.status !== 0) {
   console.error('openapi: the document could not be printed')
   process.exit(1)
@@ -35,7 +37,7 @@ try {
     console.error(`openapi: ${errors} errors, ${warnings} warnings`)
     process.exitCode = 1
   } else {
-    console.log('openapi: the document is sound')
+    console.log('openapi: the document is valid')
   }
 } finally {
   rmSync(dir, { recursive: true })

@@ -45,7 +45,8 @@ function visit (node: ts.Node, file: ts.SourceFile): void {
     const bindings = node.importClause?.namedBindings
     const names = bindings && ts.isNamedImports(bindings) ? bindings.elements.map(element => element.name) : []
     const isNamespace = bindings !== undefined && ts.isNamespaceImport(bindings)
-    useModule(node.moduleSpecifier, file, isNamespace ? 'all' : [...names, ...(node.importClause?.name ? [node.importClause.name] : [])])
+    const defaultName = node.importClause?.name ? [node.importClause.name] : []
+    useModule(node.moduleSpecifier, file, isNamespace ? 'all' : [...names, ...defaultName])
   } else if (ts.isExportDeclaration(node) && node.moduleSpecifier) {
     useModule(node.moduleSpecifier, file, 'all')
   } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword && node.arguments[0]) {
@@ -53,7 +54,7 @@ function visit (node: ts.Node, file: ts.SourceFile): void {
   } else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
     useModule(node.argument.literal, file, 'all')
   } else if (ts.isNewExpression(node) && node.expression.getText(file) === 'URL') {
-    // Worker threads and child processes are started by address.
+    // Worker threads and child processes are started by URL, without an import.
     const target = node.arguments?.[0]
     if (target && ts.isStringLiteral(target) && target.text.startsWith('.')) {
       entryFiles.add(resolve(dirname(file.fileName), target.text))
@@ -62,7 +63,7 @@ function visit (node: ts.Node, file: ts.SourceFile): void {
   ts.forEachChild(node, child => { visit(child, file) })
 }
 
-// A type that others only meet in a signature of its file need not be imported by them.
+// A type used only in a signature of its own file does not have to be imported elsewhere.
 function isTypeOfOwnFile (symbol: ts.Symbol, file: ts.SourceFile): boolean {
   if (symbol.flags & ts.SymbolFlags.Value) return false
   const mentions = (node: ts.Node): boolean =>
@@ -81,15 +82,20 @@ function unusedExports (): string[] {
 }
 
 function isUsedAsTool (name: string, text: string): boolean {
-  const { bin } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8')) as { bin?: string | Record<string, string> }
+  const manifest = readFileSync(`node_modules/${name}/package.json`, 'utf8')
+  const { bin } = JSON.parse(manifest) as { bin?: string | Record<string, string> }
   const words = [name, ...(typeof bin === 'object' ? Object.keys(bin) : [])]
   return words.some(word => new RegExp(`(?<![\\w@/-])${word}(?![\\w/-])`).test(text))
 }
 
 function packageProblems (): string[] {
-  const { dependencies = {}, devDependencies = {}, scripts = {} } = JSON.parse(readFileSync('package.json', 'utf8')) as Manifest
-  const toolFiles = ['.ci/run', 'eslint.config.js', '.dependency-cruiser.cjs', ...globSync('{scripts,test,bench}/**/*.{ts,mjs}', { exclude: ['**/node_modules/**'] })]
-  const text = [...Object.values(scripts), ...toolFiles.filter(path => existsSync(path)).map(path => readFileSync(path, 'utf8'))].join('\n')
+  const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Manifest
+  const { dependencies = {}, devDependencies = {}, scripts = {} } = manifest
+  const toolFiles = [
+    '.ci/run', 'eslint.config.js', '.dependency-cruiser.cjs',
+    ...globSync('{scripts,test,bench}/**/*.{ts,mjs}', { exclude: ['**/node_modules/**'] })
+  ].filter(path => existsSync(path))
+  const text = [...Object.values(scripts), ...toolFiles.map(path => readFileSync(path, 'utf8'))].join('\n')
   const declared = { ...dependencies, ...devDependencies }
   return [
     ...Object.keys(dependencies).filter(name => !importedBy.get(name)?.runs)

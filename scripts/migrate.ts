@@ -3,8 +3,8 @@ import { DatabaseUnusable, openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
 /*
- * Brings the schema of the configured database up to this release. The service does so at its start too; this is for
- * engines that want to write before the service has ever run.
+ * Migrates the schema of the configured database to this release. The service does the same when it starts; this script
+ * is for engines that write to the database before the service has run for the first time.
  */
 
 try {

@@ -6,7 +6,7 @@ import { loadConfig } from '../src/config.ts'
 import { createLifecycle } from '../src/lifecycle.ts'
 
 /*
- * Prints the OpenAPI document, from the very service that answers by it, on a database of its own.
+ * Prints the OpenAPI document. It comes from the service itself, started on a temporary database.
  */
 
 const directory = mkdtempSync(join(tmpdir(), 'openapi-'))

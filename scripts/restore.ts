@@ -4,18 +4,19 @@ import { BackupRefused } from '../src/store/sqlite/backup.ts'
 import { restoreBackup } from '../src/store/sqlite/restore.ts'
 
 /*
- * Puts a backup in the place of the configured database. No program may have that open; it is kept under another name.
+ * Replaces the configured database by a backup. No program may have the database open. The old file is renamed,
+ * not deleted.
  */
 
 const [path = ''] = new Command('restore')
-  .description('Put a backup in the place of the database, which is kept under another name.')
+  .description('Replace the database by a backup. The old database is renamed and kept.')
   .argument('<file>')
   .parse().args
 
 try {
   const { databasePath } = loadConfig()
   const { records, version, keptAs } = await restoreBackup(path, databasePath, Date.now())
-  const kept = keptAs === null ? 'there was no database before' : `the database before it is kept as ${keptAs}`
+  const kept = keptAs === null ? 'there was no database before' : `the previous database is kept as ${keptAs}`
   process.stdout.write(`${databasePath}: restored from ${path}, ${records} records up to version ${version}; ${kept}\n`)
 } catch (error) {
   const isForTheOperator = error instanceof ConfigError || error instanceof BackupRefused

@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-// Binary and the Debian package that brings it: the tests start their own Redis, which dies with them, read databases from
-// outside, and execute the walkthrough of the documents.
+// Each binary with its Debian package. The tests start Redis servers that end with the tests (setpriv), read databases
+// with sqlite3 and run the examples of the documents with curl.
 const needed = { 'redis-server': 'redis-server', sqlite3: 'sqlite3', curl: 'curl', setpriv: 'util-linux' }
 
-// Debian starts a service it installs unless this script forbids it; the tests start their own.
+// Debian starts the services of a package it installs, unless this script exists and exits with 101.
 const policyPath = '/usr/sbin/policy-rc.d'
 
 function isOnPath (binary: string): boolean {
@@ -38,14 +38,15 @@ function aptInstall (packages: string[]): void {
 }
 
 /**
- * Sees to it that the programs the tests start are there: installs them where that can be done unasked
- * (Debian, as root) and otherwise throws one line that says how.
+ * Ensures that the programs which the tests start are installed. On Debian, as root, it installs what is missing;
+ * elsewhere it throws an error of one line that says how to install it.
  */
 export function ensureBinaries (): void {
   const missing = Object.entries(needed).filter(([binary]) => !isOnPath(binary))
   if (missing.length === 0) return
   const packages = missing.map(([, name]) => name)
-  const hint = `the tests need ${missing.map(([binary]) => binary).join(' and ')}: apt-get install ${packages.join(' ')} (or the like) and try again`
+  const binaries = missing.map(([binary]) => binary).join(' and ')
+  const hint = `the tests need ${binaries}: install ${packages.join(' ')}, for example with apt-get, and try again`
   if (process.getuid?.() !== 0 || !isOnPath('apt-get')) throw new Error(hint)
   console.error(`test: installing ${packages.join(' and ')} with apt-get`)
   try {

@@ -3,24 +3,28 @@ import { Command } from 'commander'
 import { localSecretPath, readOrCreateSecret } from '../src/config.ts'
 
 /*
- * Prints a token for the local service. It signs with JWT_SECRET, or with the key that the service made for itself.
+ * Prints a token for the local service, signed with JWT_SECRET or with the key that the service generated.
  */
 
 const command = new Command('token')
   .description('Print a token that the local service accepts.')
-  .requiredOption('--sub <subject>', 'who asks')
-  .option('--scope <scopes>', 'space separated; without it: jobs:read jobs:write')
-  .option('--tenant <tenant>', 'whose jobs; default: the subject')
-  .option('--expires <seconds>', 'lifetime', '3600')
+  .requiredOption('--sub <subject>', 'subject of the token')
+  .option('--scope <scopes>', 'space-separated scopes; default: jobs:read jobs:write')
+  .option('--tenant <tenant>', 'tenant of the jobs; default: the subject')
+  .option('--expires <seconds>', 'lifetime of the token', '3600')
   .parse()
 
-const { sub, scope, tenant, expires } = command.opts<{ sub: string, scope?: string, tenant?: string, expires: string }>()
+type Options = { sub: string, scope?: string, tenant?: string, expires: string }
+
+const { sub, scope, tenant, expires } = command.opts<Options>()
 const { env } = process
 const seconds = Number(expires)
 
 if (!Number.isInteger(seconds) || seconds < 1) command.error('--expires: must be a whole number of seconds')
-// An empty variable is an unset one, for the service too.
-if (env.JWT_PUBLIC_KEY || env.JWKS_URL) command.error('the service verifies with a public key: sign with the private one, wherever it is kept')
+// An empty variable counts as unset, as in the service.
+if (env.JWT_PUBLIC_KEY || env.JWKS_URL) {
+  command.error('the service verifies tokens with a public key, so only the issuer can sign them with the private key')
+}
 
 const sign = createSigner({
   key: env.JWT_SECRET || readOrCreateSecret(localSecretPath),
@@ -29,4 +33,5 @@ const sign = createSigner({
   ...(env.JWT_ISSUER ? { iss: env.JWT_ISSUER } : {}),
   ...(env.JWT_AUDIENCE ? { aud: env.JWT_AUDIENCE } : {})
 })
-process.stdout.write(`${sign({ sub, ...(scope === undefined ? {} : { scope }), ...(tenant === undefined ? {} : { tenant }) })}\n`)
+const claims = { sub, ...(scope === undefined ? {} : { scope }), ...(tenant === undefined ? {} : { tenant }) }
+process.stdout.write(`${sign(claims)}\n`)

@@ -3,12 +3,12 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync
 import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 
-// Stands for the registry: notes how it was called and leaves behind what the real npm would.
+// Replaces npm: records its arguments and leaves the files that the real npm would.
 const fakeNpm = `#!${process.execPath}
 const { appendFileSync, mkdirSync, readFileSync, writeFileSync } = require('node:fs')
 const args = process.argv.slice(2)
 appendFileSync(process.env.NPM_CALLS, args.join(' ') + '\\n')
-if (process.env.NPM_FAILS) { console.error('npm error: the registry is away'); process.exit(7) }
+if (process.env.NPM_FAILS) { console.error('npm error: the registry is unreachable'); process.exit(7) }
 if (args[0] === 'pack') {
   writeFileSync(args[args.indexOf('--pack-destination') + 1] + '/node.tgz', 'not what was pinned')
 } else {
@@ -63,7 +63,7 @@ function makeSample (dir: string, node: string) {
   }
 }
 
-t.test('installs everything into an empty clone, says so, and does nothing the second time', async t => {
+t.test('installs all packages into an empty clone, reports it, and does nothing the second time', async t => {
   const { run } = setUp(t)
   const first = run([], { NODE_ENV: 'production' })
   t.match(first, { status: 0, stdout: '', stderr: /^bootstrap: installing all packages\n$/ })
@@ -72,7 +72,7 @@ t.test('installs everything into an empty clone, says so, and does nothing the s
   t.strictSame(run(), { status: 0, stdout: '', stderr: '', npm: [] })
 })
 
-t.test('installs again after the lock changed', async t => {
+t.test('installs again after the lock file changed', async t => {
   const { run, writeLock } = setUp(t)
   run()
   writeLock({ packages: { ...baseLock.packages, 'node_modules/needed': { version: '1.0.1', integrity: 'sha512-d' } } })
@@ -82,7 +82,7 @@ t.test('installs again after the lock changed', async t => {
   t.strictSame(run().npm, [])
 })
 
-t.test('the service alone does without development packages; tests add them and keep the rest in place', async t => {
+t.test('installs no development packages for the service; tests add them and keep the others in place', async t => {
   const { run } = setUp(t)
   t.match(run(['--omit=dev']).npm, [/^ci --omit=dev /])
   t.strictSame(run(['--omit=dev']).npm, [])
@@ -91,21 +91,21 @@ t.test('the service alone does without development packages; tests add them and 
   t.strictSame(run().npm, [])
 })
 
-t.test('an install that was cut off is made again', async t => {
+t.test('repeats an install that was interrupted', async t => {
   const { dir, run } = setUp(t)
   run()
   rmSync(join(dir, 'node_modules/.package-lock.json'))
   t.match(run().npm, [/^ci /])
 })
 
-t.test("a failing install shows npm's own error and passes its code on", async t => {
+t.test("shows npm's own error if the install fails, and exits with its code", async t => {
   const { run } = setUp(t)
   const { status, stderr } = run([], { NPM_FAILS: '1' })
   t.equal(status, 7)
-  t.match(stderr, /npm error: the registry is away\nbootstrap: npm ci failed \(7\)\n$/)
+  t.match(stderr, /npm error: the registry is unreachable\nbootstrap: npm ci failed \(7\)\n$/)
 })
 
-t.test('where the running Node is too old it asks for the pinned one and refuses any other bytes', async t => {
+t.test('downloads the pinned Node if the running one is too old, and rejects a file of another integrity', async t => {
   const { dir, run } = setUp(t, '>=99.1')
   const { status, stderr, npm } = run()
   t.not(status, 0)
@@ -114,23 +114,28 @@ t.test('where the running Node is too old it asks for the pinned one and refuses
     return
   }
   t.match(npm, [/^ci /, new RegExp(`^pack node-linux-${process.arch}@24\\.21\\.0 `)])
-  t.match(stderr, /bootstrap: node-linux-\w+@24\.21\.0 does not have the pinned integrity and is not used \(it has sha512-.*\)\n$/)
+  t.match(stderr, new RegExp('bootstrap: node-linux-\\w+@24\\.21\\.0 has the integrity sha512-\\S+ ' +
+    'instead of the pinned one and is not used\\n$'))
   t.throws(() => readFileSync(join(dir, 'node_modules/.bin/node')), { code: 'ENOENT' })
 })
 
-t.test('a new enough Node, to the minor version, is left alone', async t => {
+t.test('keeps a Node that is new enough, compared to the minor version', async t => {
   const [major, minor] = process.versions.node.split('.').map(Number)
   const { npm } = setUp(t, `>=${major}.${minor}`).run()
   t.match(npm, [/^ci /])
   t.equal(npm.length, 1)
 })
 
-t.test('two npm commands at once install once', async t => {
+t.test('installs once if two npm commands run at the same time', async t => {
   const { dir, run } = setUp(t)
   const both = spawnSync('sh', ['-c', 'node scripts/bootstrap.mjs & node scripts/bootstrap.mjs & wait'], {
     cwd: dir,
     encoding: 'utf8',
-    env: { ...process.env, PATH: `${join(dir, 'bin')}:${dirname(process.execPath)}:${process.env.PATH}`, NPM_CALLS: join(dir, 'calls') }
+    env: {
+      ...process.env,
+      PATH: `${join(dir, 'bin')}:${dirname(process.execPath)}:${process.env.PATH}`,
+      NPM_CALLS: join(dir, 'calls')
+    }
   })
   t.equal(both.status, 0)
   t.equal(readFileSync(join(dir, 'calls'), 'utf8').match(/^ci /gm)?.length, 1)

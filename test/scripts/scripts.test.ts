@@ -14,12 +14,14 @@ const root = resolve(import.meta.dirname, '../..')
 
 /** Runs a script in the folder `cwd`, with these variables only. */
 const script = async (name: string, args: string[], cwd: string, env: Record<string, string> = {}) =>
-  await run(process.execPath, [join(root, 'scripts', name), ...args], { cwd, env: { PATH: process.env.PATH, NODE_V8_COVERAGE: process.env.NODE_V8_COVERAGE, ...env } }).then(
+  await run(process.execPath, [join(root, 'scripts', name), ...args], {
+    cwd, env: { PATH: process.env.PATH, NODE_V8_COVERAGE: process.env.NODE_V8_COVERAGE, ...env }
+  }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
     (error: { code: number, stdout: string, stderr: string }) => error
   )
 
-t.test('token: signs with the key the local service made for itself, or makes it', async t => {
+t.test('token: signs with the key that the local service generated, or generates it', async t => {
   const cwd = t.testdir()
   const { stdout } = await script('token.ts', ['--sub', 'ci', '--scope', 'jobs:read jobs:write'], cwd)
   const again = await script('token.ts', ['--sub', 'ci', '--tenant', 'acme', '--expires', '60'], cwd)
@@ -34,37 +36,43 @@ t.test('token: signs with the key the local service made for itself, or makes it
   t.notOk('scope' in payload)
 })
 
-t.test('token: with the key and the claims of the environment', async t => {
+t.test('token: uses the key and the claims of the environment', async t => {
   const secret = 'a'.repeat(40)
-  const { stdout } = await script('token.ts', ['--sub', 'ci'], t.testdir(), { JWT_SECRET: secret, JWT_ISSUER: 'me', JWT_AUDIENCE: 'you' })
+  const { stdout } = await script('token.ts', ['--sub', 'ci'], t.testdir(), {
+    JWT_SECRET: secret, JWT_ISSUER: 'me', JWT_AUDIENCE: 'you'
+  })
   t.match(createVerifier({ key: secret })(stdout.trim()), { iss: 'me', aud: 'you' })
 })
 
-t.test('token: an empty variable is an unset one', async t => {
-  const { code, stdout } = await script('token.ts', ['--sub', 'ci'], t.testdir(), { JWT_SECRET: '', JWT_ISSUER: '', JWKS_URL: '' })
+t.test('token: treats an empty variable as unset', async t => {
+  const { code, stdout } = await script('token.ts', ['--sub', 'ci'], t.testdir(), {
+    JWT_SECRET: '', JWT_ISSUER: '', JWKS_URL: ''
+  })
   t.equal(code, 0)
   t.notOk('iss' in JSON.parse(Buffer.from(stdout.split('.')[1] ?? '', 'base64url').toString()))
 })
 
-t.test('token: says what is wrong', async t => {
+t.test('token: names the wrong option or variable', async t => {
   const cwd = t.testdir()
   t.match(await script('token.ts', [], cwd), { code: 1, stderr: /--sub/ })
   t.match(await script('token.ts', ['--sub', 'a', '--expires', 'x'], cwd), { code: 1, stderr: /--expires/ })
-  t.match(await script('token.ts', ['--sub', 'a'], cwd, { JWKS_URL: 'https://example.com/keys' }), { code: 1, stderr: /public key/ })
+  const withPublicKey = await script('token.ts', ['--sub', 'a'], cwd, { JWKS_URL: 'https://example.com/keys' })
+  t.match(withPublicKey, { code: 1, stderr: /public key/ })
 })
 
-t.test('migrate: makes the table that engines write, and says what it did', async t => {
+t.test('migrate: creates the table that engines write to, and lists the applied migrations', async t => {
   const cwd = t.testdir()
   const env = { DATABASE_URL: 'sqlite:data/jobs.db', JWT_SECRET: 'x'.repeat(32) }
   t.match(await script('migrate.ts', [], cwd, env), { code: 0, stdout: /applied 0001-job-execution-log/ })
   t.match(await script('migrate.ts', [], cwd, env), { code: 0, stdout: /up to date/ })
   await sqlite3(join(cwd, 'data/jobs.db'), "INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-123', 'Queued')")
-  t.match(await script('migrate.ts', [], cwd, { ...env, DATABASE_URL: 'mysql://x' }), { code: 1, stderr: /^DATABASE_URL: / })
+  const wrong = await script('migrate.ts', [], cwd, { ...env, DATABASE_URL: 'mysql://x' })
+  t.match(wrong, { code: 1, stderr: /^DATABASE_URL: / })
 })
 
-t.test('test: counts the tests, shows how one failed, and fails if a file crashes or none contains a test', async t => {
+t.test('test: counts the tests, shows the diff of a failure, and fails if a file crashes', async t => {
   const cwd = t.testdir({
-    'good.test.ts': "import t from 'tap'\nt.test('outer', async t => { t.test('good', async t => { t.ok(1); t.ok(2) }) })",
+    'good.test.ts': "import t from 'tap'\nt.test('outer', t => t.test('good', async t => { t.ok(1); t.ok(2) }))",
     'bad.test.ts': "import t from 'tap'\nt.test('good', async t => t.ok(1))\nt.test('bad', async t => t.equal(1, 2))",
     'crash.test.ts': "import './no-such-file.ts'"
   })
@@ -80,17 +88,29 @@ t.test('test: counts the tests, shows how one failed, and fails if a file crashe
 t.test('openapi: prints the document', async t => {
   const { code, stdout } = await script('openapi.ts', [], t.testdir())
   t.equal(code, 0)
-  t.match(JSON.parse(stdout), { openapi: /^3\.0\./, paths: { '/api/v1/jobs/{jobId}': { get: { operationId: 'getJobStatus' } } } })
+  t.match(JSON.parse(stdout), {
+    openapi: /^3\.0\./, paths: { '/api/v1/jobs/{jobId}': { get: { operationId: 'getJobStatus' } } }
+  })
 })
 
-t.test('audit: fails on a known vulnerability of moderate severity, and not if the registry does not answer', async t => {
-  const advisories = (severity: string) =>
-    ({ fastify: [{ id: severity, url: 'https://example.org', title: 'bad', severity, vulnerable_versions: '*', cwe: [], cvss: { score: 0, vectorString: null } }] })
+t.test('audit: fails on a vulnerability of moderate severity, and passes if the registry does not answer', async t => {
+  const advisories = (severity: string) => ({
+    fastify: [{
+      id: severity,
+      url: 'https://example.org',
+      title: 'bad',
+      severity,
+      vulnerable_versions: '*',
+      cwe: [],
+      cvss: { score: 0, vectorString: null }
+    }]
+  })
   let status = 200
   let found: object = {}
   const registry = createServer((request, response) => {
     const package_ = { name: 'fastify', 'dist-tags': {}, versions: { '5.0.0': { name: 'fastify', version: '5.0.0' } } }
-    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(request.method === 'GET' ? package_ : found))
+    response.writeHead(status, { 'content-type': 'application/json' })
+    response.end(JSON.stringify(request.method === 'GET' ? package_ : found))
   }).listen(0, '127.0.0.1')
   t.teardown(() => registry.close())
   await once(registry, 'listening')
