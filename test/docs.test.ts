@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { scenarios } from '../bench/scenarios.ts'
 import { catalogue } from '../src/errors.ts'
+import { createMetrics } from '../src/metrics.ts'
 import { startRedis } from './helpers/redis.ts'
 import { type Environment, spawnService, startService } from './helpers/service.ts'
 import { secret } from './helpers/tokens.ts'
@@ -22,7 +23,7 @@ const section = (file: string, heading: string): string => {
 
 /** The rows of all tables in a text, cell by cell, without their heads. */
 const tableIn = (text: string): string[][] => Array.from(text.matchAll(/^\|.*\n\|[-|]+\|\n((?:\|.*\n?)*)/gm), ([, body = '']) =>
-  body.trimEnd().split('\n').map(line => line.slice(1, -1).split(' | ').map(cell => cell.trim()))).flat()
+  body.trimEnd().split('\n').map(line => line.slice(1, -1).split(/\s\|(?=\s)/).map(cell => cell.trim()))).flat()
 
 const codeIn = (text: string): string[] => Array.from(text.matchAll(/`([^`]+)`/g), ([, code = '']) => code)
 
@@ -147,6 +148,20 @@ t.test('docs/api.md lists every error code with its status', t => {
   const listed = tableIn(section('docs/api.md', 'Errors')).map(([code = '', status = '']) => [codeIn(code)[0], Number(status)])
   t.same(listed.sort(), Object.entries(catalogue).map(([code, { status }]) => [code, status]).sort())
   t.end()
+})
+
+t.test('docs/operations.md lists every metric of the service with its labels', async t => {
+  const { registry } = createMetrics()
+  const own = registry.getMetricsAsArray().filter(({ name }) => !/^(process|nodejs)_/.test(name))
+  const inCode = await Promise.all(own.map(async ({ name }) => {
+    const { labelNames = [] } = registry.getSingleMetric(name) as { labelNames?: readonly string[] }
+    return [name, labelNames.join(' ')]
+  }))
+  const listed = tableIn(section('docs/operations.md', 'Health, metrics, logs'))
+    .filter(([metric = '']) => !metric.startsWith('`/'))
+    .map(([metric = '', labels = '']) => [codeIn(metric)[0], codeIn(labels).join(' ')])
+  t.ok(inCode.length > 10, 'the registry has metrics')
+  t.same(listed.sort(), inCode.sort())
 })
 
 t.test('docs/configuration.md lists every variable of the service with its default', t => {
