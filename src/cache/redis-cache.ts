@@ -114,7 +114,7 @@ const connect = (url: string, { lease, expose, outdate }: typeof scripts): Clien
   const client = new Redis(location, redisOptions)
   client.defineCommand('leaseCells', { lua: lease })
   client.defineCommand('exposeCells', { lua: expose })
-  client.defineCommand('outdateCells', { lua: outdate })
+  client.defineCommand('invalidateCells', { lua: outdate })
   return client as Client
 }
 
