@@ -43,7 +43,7 @@ type Block = { script: string, output: string }
 
 /** The shell blocks of a text, each with the output that the text shows for it. */
 const blocksIn = (text: string): Block[] => Array.from(
-  text.matchAll(/```sh\n(.*?)```\n(?:\n```text\n(.*?)```\n)?/gs),
+  text.matchAll(/```sh\n(.*?)```\n(?:\n(?:[^`#].*\n\n)?```text\n(.*?)```\n)?/gs),
   ([, script = '', output = '']) => ({ script, output })
 )
 
