@@ -107,7 +107,7 @@ const createStatusParts = ({ parts, config, opened: { database, lock, stale }, n
     ...openedCache,
     ...store,
     createSingleFlight,
-    toEntry: views.toEntry,
+    views,
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
   })

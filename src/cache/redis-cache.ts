@@ -49,7 +49,7 @@ for i, key in ipairs(KEYS) do
 end
 return done`
 
-const scripts = { lease: leaseScript, expose: exposeScript, outdate: invalidateScript }
+const scripts = { lease: leaseScript, expose: exposeScript, invalidate: invalidateScript }
 
 const replyMsMax = 100
 
@@ -109,12 +109,12 @@ const withTimeout = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promis
 const field = (info: string, name: string): string =>
   new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? ''
 
-const connect = (url: string, { lease, expose, outdate }: typeof scripts): Client => {
+const connect = (url: string, { lease, expose, invalidate }: typeof scripts): Client => {
   const location = url.startsWith('unix:') ? url.slice('unix:'.length).replace(/^\/\//, '') : url
   const client = new Redis(location, redisOptions)
   client.defineCommand('leaseCells', { lua: lease })
   client.defineCommand('exposeCells', { lua: expose })
-  client.defineCommand('invalidateCells', { lua: outdate })
+  client.defineCommand('invalidateCells', { lua: invalidate })
   return client as Client
 }
 

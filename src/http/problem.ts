@@ -1,7 +1,7 @@
 import { type Violation, violationsReportedMax } from '../schema-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { catalogue, type FieldError, ServiceFailure } from '../errors.ts'
-import type { Problem, TaskError } from '../views/schemas.ts'
+import type { Problem, TaskError } from './openapi/schemas.ts'
 
 const qualityOf = (accept: string, mediaType: string): number => {
   const [type = ''] = mediaType.split('/')

@@ -13,7 +13,7 @@ import { createLoadShedding, gateRequests, type LoadSheddingNeeds, registerLoadS
 import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
 import { resultRoutes, type ResultRouteNeeds } from './routes/results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/sanitize-routes.ts'
-import { namedSchemas } from '../views/schemas.ts'
+import { namedSchemas } from './openapi/schemas.ts'
 import { statusRoutes, type StatusRouteNeeds } from './routes/status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
 import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'

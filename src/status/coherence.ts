@@ -3,7 +3,7 @@ import type { FillNeeds } from './fill.ts'
 import { createEntryLoader, type EntryLoaderNeeds } from './load-entry.ts'
 import { createReadStatus } from './read-status.ts'
 
-export type CoherenceNeeds = ExposeNeeds & Omit<EntryLoaderNeeds, 'toEntry'> & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>
+export type CoherenceNeeds = ExposeNeeds & EntryLoaderNeeds & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>
 
 /** All that reads and writes through one cache, so that no answer is older than one before it. */
 export const createCoherence = (needs: CoherenceNeeds) => {

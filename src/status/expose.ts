@@ -2,6 +2,7 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import type { StatusCache } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
 import type { JobLookup } from '../job/job.ts'
+import type { Views } from '../views/views.ts'
 import type { Epoch } from './epoch/epoch.ts'
 
 /*
@@ -34,7 +35,7 @@ export type Invalidate = (jobId: string, version: number) => Promise<void>
 export type ExposeNeeds = {
   cache: StatusCache
   epoch: Epoch
-  toEntry: (lookup: JobLookup) => StatusEntry
+  views: Views
 }
 
 /** Runs a command until it has taken effect in an epoch that still stands, or the cache is out of use for all. */
@@ -63,11 +64,11 @@ export const createExposeEntry = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 
 
 export const createExpose = (needs: ExposeNeeds): Expose => {
   const exposeEntry = createExposeEntry(needs)
-  return (lookup, fill) => exposeEntry(needs.toEntry(lookup), fill)
+  return (lookup, fill) => exposeEntry(needs.views.toEntry(lookup), fill)
 }
 
-export const createExposeMany = ({ cache, epoch, toEntry }: ExposeNeeds): ExposeMany => async lookups => {
-  const entries = lookups.map(lookup => toEntry(lookup))
+export const createExposeMany = ({ cache, epoch, views }: ExposeNeeds): ExposeMany => async lookups => {
+  const entries = lookups.map(lookup => views.toEntry(lookup))
   await settle(epoch, epochName => cache.exposeMany(epochName, entries))
   return entries
 }

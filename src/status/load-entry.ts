@@ -1,6 +1,7 @@
 import type { StatusEntry } from '../job/status-entry.ts'
 import { LRUCache } from 'lru-cache'
 import type { JobLookup } from '../job/job.ts'
+import type { Views } from '../views/views.ts'
 
 const knownMax = 10_000
 const knownBytesMax = 32 * 1024 * 1024
@@ -9,7 +10,7 @@ export type EntryLoaderNeeds = {
   find: (jobId: string) => Promise<JobLookup>
   /** The version of a record that stands in the store now, if one does. */
   findVersion: (jobId: string) => Promise<number | undefined>
-  toEntry: (lookup: JobLookup) => StatusEntry
+  views: Views
 }
 
 /** What the store says of a job now. Throws STORE_UNAVAILABLE. */
@@ -20,7 +21,7 @@ export type LoadEntry = (jobId: string) => Promise<StatusEntry>
  * long as the record still has its version: to ask for that alone costs a fifth of reading the record and putting its
  * bodies together.
  */
-export const createEntryLoader = ({ find, findVersion, toEntry }: EntryLoaderNeeds): LoadEntry => {
+export const createEntryLoader = ({ find, findVersion, views }: EntryLoaderNeeds): LoadEntry => {
   const known = new LRUCache<string, StatusEntry>({
     max: knownMax,
     maxSize: knownBytesMax,
@@ -30,7 +31,7 @@ export const createEntryLoader = ({ find, findVersion, toEntry }: EntryLoaderNee
     const last = known.get(jobId)
     if (last !== undefined && await findVersion(jobId) === last.version) return last
     const lookup = await find(jobId)
-    const entry = toEntry(lookup)
+    const entry = views.toEntry(lookup)
     // What is told of a record that breaks BR-001 is also told to the log, each time.
     if (lookup.kind === 'job' && entry.state !== 'invalid') known.set(jobId, entry)
     return entry

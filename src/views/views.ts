@@ -35,17 +35,18 @@ const hasResult = (job: Job): boolean =>
 
 const finishedAtOf = (job: Job): string | null => isTerminal(job) ? toIsoOrNull(job.finishedAt) : null
 
-/** Both projections of a job, and their number for the ETag. `publicUrl` without a slash at its end, or null. */
+/** Both views of a job as one entry with ready-made bodies. */
 export type Views = {
-  toJobStatus: (job: Job) => JobStatus
-  toTaskData: (job: Job) => TaskData
+  /** A record that breaks BR-001 gives an entry of state `invalid`, without bodies. */
   toEntry: (lookup: JobLookup) => StatusEntry
+  /** Differs wherever the same record has other bodies; part of the ETag and of the cache's entries. */
   representation: number
 }
 
-/** `onInvalid` is told of every record that breaks BR-001. */
-export type ViewNeeds = {
+export type ViewsNeeds = {
+  /** Prefix of the URLs in the bodies, without a slash at its end; null: they stay relative. */
   publicUrl: string | null
+  /** Called for every record that breaks BR-001. */
   onInvalid: (jobId: string, error: Error | null) => void
 }
 
@@ -53,7 +54,7 @@ const unseen = {
   state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
 } as const
 
-type Projections = Pick<Views, 'toJobStatus' | 'toTaskData'>
+type Projections = { toJobStatus: (job: Job) => JobStatus, toTaskData: (job: Job) => TaskData }
 
 const createProjections = (publicUrl: string | null): Projections => {
   const toUrl = (url: string | null): string | null =>
@@ -105,7 +106,7 @@ const toTaskBody = (job: Job, taskData: TaskData): string => {
   return `{"success":true,"data":${whole}}`
 }
 
-export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
+export const createViews = ({ publicUrl, onInvalid }: ViewsNeeds): Views => {
   const projections = createProjections(publicUrl)
 
   const jobEntry = (job: Job): StatusEntry => ({
@@ -145,9 +146,5 @@ export const createViews = ({ publicUrl, onInvalid }: ViewNeeds): Views => {
     }
   }
 
-  return {
-    ...projections,
-    toEntry,
-    representation: publicUrl === null ? viewRevision : crc32(`${viewRevision} ${publicUrl}`)
-  }
+  return { toEntry, representation: publicUrl === null ? viewRevision : crc32(`${viewRevision} ${publicUrl}`) }
 }

@@ -34,15 +34,15 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
   const transact = createTransact({ database, now: () => performance.now() })
   const store = createJobStore({ database })
   const changeLog = createChangeLog({ database, transact })
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
+  const views = createViews({ publicUrl: null, onInvalid: () => {} })
   const reads: ReadSource[] = []
   const find = aroundFind === undefined ? store.find : aroundFind(store.find)
-  const expose = createExpose({ cache, epoch, toEntry })
+  const expose = createExpose({ cache, epoch, views })
   const exposeEntry = createExposeEntry({ cache, epoch })
   const { readStatus, readMany } = createReadStatus({
     cache,
     epoch,
-    loadEntry: createEntryLoader({ find, findVersion: store.findVersion, toEntry }),
+    loadEntry: createEntryLoader({ find, findVersion: store.findVersion, views }),
     exposeEntry: aroundExpose === undefined ? exposeEntry : aroundExpose(exposeEntry),
     uniqueId: randomUUID,
     onRead: source => { reads.push(source) },

@@ -8,14 +8,14 @@ import { openParts } from '../helpers/parts.ts'
 const open = async (t: Test) => {
   const { store, sql, advance } = await openParts(t, { cache: createMemoryCache({ now: () => 1, random: () => 0 }) })
   const invalid: string[] = []
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: jobId => { invalid.push(jobId) } })
+  const views = createViews({ publicUrl: null, onInvalid: jobId => { invalid.push(jobId) } })
   const found: string[] = []
   const find = async (jobId: string): Promise<JobLookup> => {
     found.push(jobId)
     return await store.find(jobId)
   }
-  const look = createEntryLoader({ find, findVersion: store.findVersion, toEntry })
-  return { look, found, invalid, sql, advance, fresh: async (jobId: string) => toEntry(await store.find(jobId)) }
+  const look = createEntryLoader({ find, findVersion: store.findVersion, views })
+  return { look, found, invalid, sql, advance, fresh: async (jobId: string) => views.toEntry(await store.find(jobId)) }
 }
 
 t.test('a record that has not changed is not read again; the answer is the same', async t => {

@@ -252,8 +252,8 @@ t.test('whatever fails while many are read, the answers are the truth', async t 
 t.test('who shows many makes sure that nobody is told less of any of them afterwards', async t => {
   const { cache, epoch, broken, calls, trips, turnOn } = createFaulty()
   const { readMany, store, sql } = await openParts(t, { cache, epoch })
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-  const exposeMany = createExposeMany({ cache, epoch, toEntry })
+  const views = createViews({ publicUrl: null, onInvalid: () => {} })
+  const exposeMany = createExposeMany({ cache, epoch, views })
   sql(insertMany)
   const before = await readMany(['a', 'b', 'c'])
   sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'; DELETE FROM JobExecutionLog WHERE jobId = 'c'")
@@ -262,7 +262,7 @@ t.test('who shows many makes sure that nobody is told less of any of them afterw
   calls.length = 0
   const shown = await exposeMany(lookups)
   t.same(calls, ['exposeMany'], 'in one command')
-  t.same(shown, lookups.map(toEntry), 'in the order of the page')
+  t.same(shown, lookups.map(views.toEntry), 'in the order of the page')
   t.same(await readMany(['a', 'b', 'c']), [shown[1], before[1], shown[0]])
   t.equal(late.kind, 'token')
   t.same(await cache.lease(epoch.view().epoch, 'nobody', 'next'), { kind: 'token', token: 'next' }, 'fills under way are dead')
@@ -287,7 +287,7 @@ t.test('an exposure of many that outlives its epoch is done again in the next on
     }
   }
   const { store, sql } = await openParts(t, { cache: gated, epoch })
-  const exposeMany = createExposeMany({ cache: gated, epoch, toEntry: createViews({ publicUrl: null, onInvalid: () => {} }).toEntry })
+  const exposeMany = createExposeMany({ cache: gated, epoch, views: createViews({ publicUrl: null, onInvalid: () => {} }) })
   sql(insert)
   gate.shut()
   const exposing = exposeMany([await store.find('job-1')])

@@ -58,14 +58,14 @@ export const createCommands = (parts: CommandNeeds) => {
   const { database, store, transact, cache, epoch, now, nextId } = parts
   const { aroundExpose = expose => expose, onTransition = () => {}, onQueued = () => {}, onAsked = () => {} } = parts
   const { nextJobId = () => `job-${nextId()}` } = parts
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-  const expose = aroundExpose(createExpose({ cache, epoch, toEntry }))
+  const views = createViews({ publicUrl: null, onInvalid: () => {} })
+  const expose = aroundExpose(createExpose({ cache, epoch, views }))
   const needs = { transact, expose, now, onTransition }
   const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   return {
     expose,
-    toEntry,
+    toEntry: views.toEntry,
     submitJob: createSubmitJob({ transact, expose, randomUuid: nextJobId, now, onQueued }),
     storeInput: createStoreInput({ transact, randomId: () => `input-${nextId()}`, now, bytesMax: 1_000_000 }),
     claimJob: createClaimJob({ ...queueNeeds, release: runJob.release }),
@@ -77,7 +77,7 @@ export const createCommands = (parts: CommandNeeds) => {
     ...createReadStatus({
       cache,
       epoch,
-      loadEntry: createEntryLoader({ ...store, toEntry }),
+      loadEntry: createEntryLoader({ ...store, views }),
       exposeEntry: createExposeEntry({ cache, epoch }),
       uniqueId: () => `fill-${nextId()}`,
       onRead: () => {},

@@ -181,8 +181,8 @@ const openListing = async (t: Test) => {
       return await expose(...args)
     }
   })
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-  const exposeMany = createExposeMany({ cache, epoch, toEntry })
+  const views = createViews({ publicUrl: null, onInvalid: () => {} })
+  const exposeMany = createExposeMany({ cache, epoch, views })
   const gated: ExposeMany = async lookups => {
     await listGate.pass()
     return await exposeMany(lookups)

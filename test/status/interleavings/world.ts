@@ -54,7 +54,7 @@ const forwardEpoch = (current: () => Epoch): Epoch => ({
 })
 
 const openNode = (current: () => NodeNeeds) => createCoherence({
-  toEntry,
+  views: { toEntry, representation: 1 },
   createSingleFlight,
   cache: forwardCache(() => current().cache),
   epoch: forwardEpoch(() => current().epoch),

@@ -1,0 +1,61 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { Nullable } from '../../job/job.ts'
+import { JobStatus, TaskStatus } from '../../views/schemas.ts'
+
+/*
+ * The named schemas of the OpenAPI document: both views, the pages that hold many jobs, and errors.
+ */
+
+const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
+
+const items = Type.Array(Type.Unsafe<JobStatus>(Type.Ref('JobStatus')))
+
+const JobPage = Type.Object({
+  items,
+  nextCursor: Nullable(Type.String({ description: 'Where the list goes on; null: here it ends.' }))
+}, { $id: 'JobPage', additionalProperties: false })
+
+const JobsById = Type.Object({
+  items,
+  notFound: Type.Array(Type.String(), { description: 'Ids that no job known to you has.' }),
+  expired: Type.Array(Type.String(), { description: 'Ids of jobs whose record has been removed.' })
+}, { $id: 'JobsById', additionalProperties: false })
+
+const FieldErrorSchema = Type.Object({
+  field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole.' }),
+  rule: Type.String(),
+  message: Type.String()
+}, { $id: 'FieldError' })
+
+/** Errors of the v1 view and of the service itself: RFC 9457. */
+export const Problem = Type.Object({
+  type: Type.String(),
+  title: Type.String(),
+  status: Type.Integer(),
+  detail: Type.String(),
+  instance: Type.String({ description: 'The path of the request.' }),
+  code: Type.String(),
+  jobStatus: Type.Optional(Type.String()),
+  expiredAt: Type.Optional(Time),
+  offset: Type.Optional(Type.Integer({ description: 'Where the result goes on.' })),
+  errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
+}, { $id: 'Problem' })
+export type Problem = Static<typeof Problem>
+
+/** Errors under `/api/jobs`. */
+export const TaskError = Type.Object({
+  success: Type.Literal(false),
+  error: Type.Object({
+    code: Type.String(),
+    message: Type.String(),
+    details: Type.Optional(Type.Object({
+      jobStatus: Type.Optional(Type.String()),
+      expiredAt: Type.Optional(Time),
+      offset: Type.Optional(Type.Integer({ description: 'Where the result goes on.' })),
+      errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
+    }))
+  })
+}, { $id: 'TaskError' })
+export type TaskError = Static<typeof TaskError>
+
+export const namedSchemas = [JobStatus, TaskStatus, JobPage, JobsById, FieldErrorSchema, Problem, TaskError]
