@@ -174,7 +174,7 @@ t.test('a row that was deleted is 410 JOB_EXPIRED with the time, and 404 for ano
       type: 'about:blank',
       title: 'The job is gone',
       status: 410,
-      detail: 'The job existed; its record has been removed.',
+      detail: 'The record of this job has been removed.',
       instance: path,
       code: 'JOB_EXPIRED',
       expiredAt

@@ -6,19 +6,13 @@ import type { TokenKey } from '../../config.ts'
 import { ServiceFailure } from '../../errors.ts'
 import { readBearerToken } from './bearer-token.ts'
 import { createJwks, type KeyHeader, type JwksNeeds } from './jwks.ts'
+import type { Principal } from './principal.ts'
 import { createTokenMemory } from './token-memory.ts'
 
 /** What a token can open. */
 export type Scope = 'jobs:read' | 'jobs:write' | 'jobs:work' | 'jobs:admin'
 
 const scopesWithoutClaim: readonly string[] = ['jobs:read', 'jobs:write']
-
-/** Who asks, and what the token opens. `allTenants`: every tenant's jobs, and those of none. */
-export type Principal = Readonly<{ subject: string, tenant: string, scopes: readonly string[], allTenants: boolean }>
-
-/** Whether a job of this tenant may be seen at all; null: a row that belongs to no tenant. */
-export const maySee = (principal: Principal, tenant: string | null): boolean =>
-  tenant === null || tenant === principal.tenant || principal.allTenants
 
 export type TokenSettings = { tokenKey: TokenKey, issuer: string | null, audience: string | null }
 

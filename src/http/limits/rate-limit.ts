@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { ServiceFailure } from '../../errors.ts'
-import type { Principal } from '../auth/authenticate.ts'
+import type { Principal } from '../auth/principal.ts'
 
 /*
  * How often one subject may ask. Each has an allowance of a minute's requests, which comes back evenly, so that whoever

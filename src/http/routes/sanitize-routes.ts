@@ -9,7 +9,9 @@ import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { brokenRule } from '../problem.ts'
-import { cancelPath, principalOf, requireVisible, resultPath, statusPath } from '../status-access.ts'
+import { cancelPath, resultPath, statusPath } from '../paths.ts'
+import { principalOf } from '../auth/principal.ts'
+import { requireVisible } from '../status-access.ts'
 import { piecesOf, requireUtf8, takeRawBodies } from '../bodies/validation.ts'
 
 /** What there is to sanitize, as the route's schema has it. */

@@ -2,7 +2,8 @@ import type { StatusEntry } from '../../job/status-entry.ts'
 import type { FastifyReply } from 'fastify'
 import { retryAfterSeconds } from '../../job/pacing.ts'
 import { matches } from '../conditional.ts'
-import type { VisibleStatus, Representation } from '../status-access.ts'
+import type { VisibleStatus } from '../status-access.ts'
+import type { Representation } from '../representation.ts'
 
 type Fields = readonly (readonly [name: string, value: string])[]
 

@@ -6,7 +6,9 @@ import { conditionalHeaders, emptyResponse, failureResponses, jsonResponse, stat
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import type { LogResponse } from '../access-log.ts'
 import { createBatchPerTick } from './end-of-turn.ts'
-import { principalOf, type StatusAccess, type VisibleStatus, type ViewName } from '../status-access.ts'
+import { principalOf } from '../auth/principal.ts'
+import type { StatusAccess, VisibleStatus } from '../status-access.ts'
+import type { ViewName } from '../paths.ts'
 import { answerPoll } from './send-status.ts'
 
 const failureCodes: readonly FailureCode[] =

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { ServiceFailure } from '../../../src/errors.ts'
-import type { Principal } from '../../../src/http/auth/authenticate.ts'
+import type { Principal } from '../../../src/http/auth/principal.ts'
 import { createRateLimit } from '../../../src/http/limits/rate-limit.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { type Environment, type Json, startService } from '../../helpers/service.ts'

@@ -70,7 +70,7 @@ t.test('AC-004: a job that does not exist is exactly 404', async t => {
     type: 'about:blank',
     title: 'No such job',
     status: 404,
-    detail: 'No job with this id is known to you.',
+    detail: 'No job with this id is visible to this token.',
     instance: '/api/v1/jobs/non-existent-job',
     code: 'JOB_NOT_FOUND'
   })

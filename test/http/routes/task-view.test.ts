@@ -211,7 +211,7 @@ t.test('failures are in the envelope, with a code and a message', async t => {
   const answer = await ask('/api/jobs/nobody/status', { headers: { accept: 'application/problem+json' } })
   t.equal(answer.status, 404)
   t.match(answer.headers.get('content-type'), /^application\/json/, 'problem+json is of the other routes')
-  t.same(await answer.json(), { success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is known to you.' } })
+  t.same(await answer.json(), { success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is visible to this token.' } })
 })
 
 /*

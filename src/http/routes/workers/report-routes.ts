@@ -10,7 +10,8 @@ import { failureResponses, jsonResponse, statusHeaders } from '../../openapi/res
 import { jobStatusExamples } from '../../openapi/examples.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
 import { brokenRule } from '../../problem.ts'
-import { principalOf, type StatusAccess } from '../../status-access.ts'
+import { principalOf } from '../../auth/principal.ts'
+import type { StatusAccess } from '../../status-access.ts'
 import { sendStatus } from '../send-status.ts'
 import { takeEmptyBodies } from '../../bodies/validation.ts'
 

@@ -4,7 +4,8 @@ import type { FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../../../errors.ts'
 import { LeaseLost, offsetToldBy, ResultBegun } from '../../../write/run-job.ts'
 import { brokenRule } from '../../problem.ts'
-import { principalOf, type StatusAccess } from '../../status-access.ts'
+import { principalOf } from '../../auth/principal.ts'
+import type { StatusAccess } from '../../status-access.ts'
 
 /*
  * What the routes have in common that only the holder of a lease may use.

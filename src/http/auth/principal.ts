@@ -1,0 +1,15 @@
+import type { FastifyRequest } from 'fastify'
+import { ServiceFailure } from '../../errors.ts'
+
+/** The client of a request, and what its token allows. `allTenants`: the jobs of every tenant, and those without one. */
+export type Principal = Readonly<{ subject: string, tenant: string, scopes: readonly string[], allTenants: boolean }>
+
+/** Whether the principal may see jobs of this tenant; null: a row without a tenant, which every principal may see. */
+export const maySee = (principal: Principal, tenant: string | null): boolean =>
+  tenant === null || tenant === principal.tenant || principal.allTenants
+
+/** The principal that the authentication hook set; on every route that is not public there is one. */
+export const principalOf = (request: Pick<FastifyRequest, 'principal'>): Principal => {
+  if (request.principal === null) throw new ServiceFailure('UNAUTHORIZED', 'Send a valid token.')
+  return request.principal
+}
