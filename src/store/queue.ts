@@ -82,12 +82,12 @@ export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<Que
   await stuckQuery(tx, by).limit(limit).execute()
 
 /**
- * A look at the queue that takes no lock: an idle service leaves the database to other writers, and never waits for
- * them. Throws STORE_UNAVAILABLE.
+ * Reads the queue without a lock: an idle service leaves the database to other writers and never waits for them.
+ * Both throw STORE_UNAVAILABLE.
  */
 export type QueueReader = {
-  hasAvailable: (reach: ClaimFilter, now: number) => boolean
-  hasStuck: (by: StuckBy) => boolean
+  hasAvailable: (filter: ClaimFilter, now: number) => Promise<boolean>
+  hasStuck: (by: StuckBy) => Promise<boolean>
 }
 
 export const createQueueReader = ({ database }: { database: Database }): QueueReader => {
@@ -97,8 +97,8 @@ export const createQueueReader = ({ database }: { database: Database }): QueueRe
   const isAvailable = (type: string, tenant: string | null, now: number): boolean =>
     (tenant === null ? ofAll.get(type, now, 1) : ofTenant.get(type, now, tenant, 1)) !== undefined
   return {
-    hasAvailable: ({ types, tenant }, now) => guardRead(() => types.some(type => isAvailable(type, tenant, now))),
-    hasStuck: by => {
+    hasAvailable: async ({ types, tenant }, now) => guardRead(() => types.some(type => isAvailable(type, tenant, now))),
+    hasStuck: async by => {
       const { sql, parameters } = stuckQuery(writer, by).limit(1).compile()
       return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
     }

@@ -91,7 +91,7 @@ export const createClaimJob = ({ transact, queue, expose, randomId, now, release
 
   return async (reach, holder, leaseMs) => {
     if (reach.types.length === 0) return null
-    while (queue.hasAvailable(reach, now())) {
+    while (await queue.hasAvailable(reach, now())) {
       const found = await transact(tx => claimNext(tx, reach, holder, leaseMs))
       if (found === undefined) return null
       if (found === 'sweeping') {

@@ -49,7 +49,7 @@ export const createRescueJobs = ({ transact, queue, expose, now, onTransition }:
       : [{ holder }]
     let total = 0
     for (const by of causes) {
-      while (queue.hasStuck(by)) {
+      while (await queue.hasStuck(by)) {
         total += await rescueSome(by)
         // Without a turn for the event loop nothing else would happen until all are rescued.
         await nextTurn()

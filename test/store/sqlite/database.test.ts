@@ -79,7 +79,7 @@ t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async
   const { path, database, store, changeLog, transact } = await openStore(t)
   const results = createResultStore({ database })
   const queue = createQueueReader({ database })
-  t.equal(queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)
+  t.equal(await queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)
   await t.resolves(store.ping())
   const failure = { name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } }
   await sqlite3(path, ['JobExecutionLog', 'JobChange', 'JobQueue', 'JobResultChunk', 'ServiceState'].map(table => `DROP TABLE ${table}`).join(';'))
@@ -89,6 +89,6 @@ t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async
   await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), failure)
   t.throws(() => changeLog.after(0, 1), failure)
   t.throws(() => changeLog.oldest(), failure)
-  t.throws(() => queue.hasAvailable({ types: ['report'], tenant: null }, 0), failure)
-  t.throws(() => queue.hasStuck({ holder: 'w' }), failure)
+  await t.rejects(queue.hasAvailable({ types: ['report'], tenant: null }, 0), failure)
+  await t.rejects(queue.hasStuck({ holder: 'w' }), failure)
 })
