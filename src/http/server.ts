@@ -20,7 +20,8 @@ import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
 import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'
 import { rejectMalformed, rejectAmbiguous } from './limits/malformed-requests.ts'
 import { registerBodyTimeouts } from './limits/body-timeouts.ts'
-import { createValidatorCompiler, registerBodyParsers } from './bodies/validation.ts'
+import { registerJsonBodies } from './bodies/json-body.ts'
+import { createValidatorCompiler } from './bodies/validation.ts'
 import { workerRoutes, type WorkerRouteNeeds } from './routes/workers/claim-routes.ts'
 
 declare module 'fastify' {
@@ -170,7 +171,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   const logResponse = createLogResponse(needs)
   registerAccessLog(app, logResponse, needs)
   app.setValidatorCompiler(createValidatorCompiler())
-  registerBodyParsers(app)
+  registerJsonBodies(app)
   registerBodyTimeouts(app)
   registerFailures(app, needs)
   registerAccess(app, await registerAuth(app, needs.tokens, needs.now), toRateLimit(needs))

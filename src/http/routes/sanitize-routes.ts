@@ -12,7 +12,8 @@ import { brokenRule } from '../problem.ts'
 import { cancelPath, resultPath, statusPath } from '../paths.ts'
 import { principalOf } from '../auth/principal.ts'
 import { requireVisible } from '../status-access.ts'
-import { piecesOf, requireUtf8, takeRawBodies } from '../bodies/validation.ts'
+import { requireUtf8 } from '../bodies/json-body.ts'
+import { chunksOf, takeRawBodies } from '../bodies/raw-body.ts'
 
 /** What there is to sanitize, as the route's schema has it. */
 export type Content = { content: string, contentType: 'text/html' | 'text/plain' | 'application/json', options?: { normalization?: 'NFC' | 'NFKC' | 'none' } }
@@ -118,7 +119,7 @@ const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs
     requireUtf8(header)
     const contentType = (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
     const { subject, tenant, allTenants } = principalOf(request)
-    const raw = await storeInput(piecesOf(bytes), contentType, Number(request.headers['content-length'] ?? 0))
+    const raw = await storeInput(chunksOf(bytes), contentType, Number(request.headers['content-length'] ?? 0))
     const input = { contentType, ...(normalization === undefined ? {} : { options: { normalization } }) }
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input }, key, raw)
   }

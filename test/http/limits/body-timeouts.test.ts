@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { type BodyTimeouts, registerBodyTimeouts } from '../../../src/http/limits/body-timeouts.ts'
-import { takeRawBodies } from '../../../src/http/bodies/validation.ts'
+import { takeRawBodies } from '../../../src/http/bodies/raw-body.ts'
 import { startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 

@@ -13,7 +13,7 @@ import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import { sendStatus } from '../send-status.ts'
-import { takeEmptyBodies } from '../../bodies/validation.ts'
+import { takeEmptyBodies } from '../../bodies/json-body.ts'
 
 const urlLengthMax = 2048
 const detailsBytesMax = 16 * 1024

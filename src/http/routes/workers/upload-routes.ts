@@ -6,7 +6,7 @@ import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
 import { brokenRule } from '../../problem.ts'
 import type { StatusAccess } from '../../status-access.ts'
-import { piecesOf, takeRawBodies } from '../../bodies/validation.ts'
+import { chunksOf, takeRawBodies } from '../../bodies/raw-body.ts'
 
 const contentTypeLengthMax = 255
 const fileNameLengthMax = 200
@@ -91,8 +91,8 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
   }, request => withLease(statusAccess, request, async lease => {
     const { body, headers } = request as { body: unknown, headers: typeof request.headers }
     const kind = toResultKind(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
-    const pieces = piecesOf(body instanceof Readable ? body : Readable.from([]))
-    return { offset: await uploads.store(lease, request.query.offset ?? 0, pieces, kind) }
+    const chunks = chunksOf(body instanceof Readable ? body : Readable.from([]))
+    return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, kind) }
   }))
   return Promise.resolve()
 }
