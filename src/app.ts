@@ -30,17 +30,19 @@ import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createSingleFlight } from './status/single-flight.ts'
-import { createEpochRowStore } from './store/cache-epoch.ts'
+import { createEpochRowStore } from './store/tx/epoch-rows.ts'
+import { createReadEpochRows } from './store/sqlite/epoch-rows.ts'
 import { createChangeLog } from './store/sqlite/change-log.ts'
 import type { Database } from './store/sqlite/database.ts'
-import { createRetentionReader } from './store/retention.ts'
-import { createInputStore } from './store/input-store.ts'
-import { createListJobs } from './store/job-list.ts'
-import { createJobStore, type JobStore } from './store/job-store.ts'
+import { createRetentionReader } from './store/sqlite/retention-reader.ts'
+import { createInputReader } from './store/sqlite/input-reader.ts'
+import { createListJobs } from './store/sqlite/job-list.ts'
+import { createJobReader } from './store/sqlite/job-reader.ts'
+import type { JobReader, ResultReader, Transact } from './store/store.ts'
 import { embeddedHolder, openForProcess, type OpenedForProcess } from './store/sqlite/open.ts'
-import { createQueueReader } from './store/queue.ts'
-import { createResultStore, type ResultStore } from './store/result-store.ts'
-import { createTransact, type Transact } from './store/sqlite/transact.ts'
+import { createQueueReader } from './store/sqlite/queue-reader.ts'
+import { createResultReader } from './store/sqlite/result-reader.ts'
+import { createTransact } from './store/sqlite/transact.ts'
 import { createLongPollClaim } from './write/long-poll-claim.ts'
 import { createCancelJob } from './write/cancel-job.ts'
 import { createClaimJob } from './write/claim-job.ts'
@@ -80,10 +82,10 @@ export type Parts = {
 
 const realParts: Parts = { createTransact, createRedisCache, createCoherence, createRunJob, createRelay }
 
-type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobStore, results: ResultStore, metrics: Metrics, log: Logger }
+type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobReader, results: ResultReader, metrics: Metrics, log: Logger }
 
 const createStatusParts = ({ parts, config, opened: { database, lock, stale }, node, transact, store, results, metrics, log }: StatusNeeds) => {
-  const coordination = { ...lock, node, rows: createEpochRowStore({ database, transact, now }), staleNodes: stale.nodes }
+  const coordination = { ...lock, node, rows: createEpochRowStore({ read: createReadEpochRows(database), transact, now }), staleNodes: stale.nodes }
   const views = createViews({
     publicUrl: config.publicUrl,
     onInvalid: (jobId, error) => {
@@ -143,7 +145,7 @@ export type App = {
 export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
 
 type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
-  { parts: Parts, config: Config, opened: OpenedForProcess, node: string, results: ResultStore, log: Logger, metrics: Metrics }
+  { parts: Parts, config: Config, opened: OpenedForProcess, node: string, results: ResultReader, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
 const createCommands = ({ parts, config, opened: { database, stale }, node, results, log, metrics, ...needs }: CommandNeeds) => {
@@ -207,9 +209,9 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const transact = parts.createTransact({ database, now: monotonicNow })
-  const store = createJobStore({ database })
+  const store = createJobReader({ database })
   const changeLog = createChangeLog({ database, transact })
-  const results = createResultStore({ database })
+  const results = createResultReader({ database })
   const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
   const { openedCache, views, expose, invalidate, readStatus } = status
   const onTransition = recordTransition(metrics, log)
@@ -230,7 +232,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     now,
     monotonicNow,
     statusAccess: createStatusAccess({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
-    inputs: createInputStore({ database }),
+    inputs: createInputReader({ database }),
     sanitizeNow: createSanitizeNow(sanitizePool),
     contentSchema: SanitizeInput,
     knownTypes: toKnownTypes(),

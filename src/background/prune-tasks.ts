@@ -1,7 +1,6 @@
-import type { ChangeLog } from '../store/sqlite/change-log.ts'
-import { type RetentionReader, type Origin, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/retention.ts'
-import { pruneIdempotencyKeys } from '../store/idempotency.ts'
-import type { Transact } from '../store/sqlite/transact.ts'
+import type { ChangeLog, RetentionReader, Origin, Transact } from '../store/store.ts'
+import { pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/tx/retention.ts'
+import { pruneIdempotencyKeys } from '../store/tx/idempotency.ts'
 import type { ExpireResults } from '../write/expire-results.ts'
 import type { PruneTask } from './pruner.ts'
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Invalidate } from '../status/expose.ts'
-import type { ChangeLog } from '../store/sqlite/change-log.ts'
+import type { ChangeLog } from '../store/store.ts'
 
 /*
  * Brings to the cache what no one else brings there: changes by other programs, and those of a process that was killed

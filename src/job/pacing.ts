@@ -1,5 +1,4 @@
-import type { Job } from './job.ts'
-import { isTerminal } from './job.ts'
+import { type Job, isTerminal } from './job.ts'
 
 const pollAfterMsQueued = 1000
 const pollAfterMsRunning = 1000

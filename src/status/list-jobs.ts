@@ -1,6 +1,6 @@
 import type { ListPosition } from '../job/list-position.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
-import type { ListFilter, ListJobs } from '../store/job-list.ts'
+import type { ListFilter, ListJobs } from '../store/store.ts'
 import type { ExposeMany } from './expose.ts'
 
 /**

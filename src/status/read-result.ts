@@ -1,6 +1,6 @@
 import type { StatusEntry } from '../job/status-entry.ts'
 import { isWebUrl, type JobLookup, type ResultFacts } from '../job/job.ts'
-import type { BytesOf, PartialResult } from '../store/result-store.ts'
+import type { BytesOf, PartialResult } from '../store/store.ts'
 import type { Expose } from './expose.ts'
 
 /** Reads the bytes from `start` to before `end`; rejects where they end early. */

@@ -1,9 +1,9 @@
 import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
 import { type JobEvent, transition } from '../job/lifecycle.ts'
-import { findJob, updateJob } from '../store/job-store.ts'
-import { clearLease, dequeue, type QueueItem } from '../store/queue.ts'
-import { orphanResult } from '../store/result-store.ts'
-import type { Tx } from '../store/sqlite/transact.ts'
+import { findJob, updateJob } from '../store/tx/jobs.ts'
+import { clearLease, dequeue } from '../store/tx/queue.ts'
+import type { QueueItem, Tx } from '../store/store.ts'
+import { orphanResult } from '../store/tx/results.ts'
 
 /** The job, if it is one of ours: others' rows are shown, and never touched. */
 export const toOwnJob = (lookup: JobLookup): Job | undefined =>

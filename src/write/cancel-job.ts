@@ -1,8 +1,8 @@
 import type { JobLookup } from '../job/job.ts'
 import type { Expose } from '../status/expose.ts'
-import { findJob } from '../store/job-store.ts'
-import { setCancelDue } from '../store/queue.ts'
-import type { Tx } from '../store/sqlite/transact.ts'
+import { findJob } from '../store/tx/jobs.ts'
+import { setCancelDue } from '../store/tx/queue.ts'
+import type { Tx } from '../store/store.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { RunJobNeeds } from './run-job.ts'
 

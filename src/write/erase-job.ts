@@ -1,7 +1,7 @@
 import { isTerminal, type JobLookup } from '../job/job.ts'
 import type { Expose } from '../status/expose.ts'
-import { deleteJob, findJob } from '../store/job-store.ts'
-import type { Transact, Tx } from '../store/sqlite/transact.ts'
+import { deleteJob, findJob } from '../store/tx/jobs.ts'
+import type { Transact, Tx } from '../store/store.ts'
 import type { CanModify } from './cancel-job.ts'
 
 /** What came of it. `active`: not finished yet. `hidden`: there is no such job, or it may not be touched. */

@@ -1,5 +1,5 @@
 import type { JobLookup } from '../job/job.ts'
-import { clearExpiry, findDueResults } from '../store/retention.ts'
+import { clearExpiry, findDueResults } from '../store/tx/retention.ts'
 import { applyEvent } from './apply-event.ts'
 import type { RunJobNeeds } from './run-job.ts'
 

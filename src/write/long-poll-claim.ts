@@ -1,5 +1,5 @@
 import type { Claim, ClaimJob } from './claim-job.ts'
-import type { ClaimFilter } from '../store/queue.ts'
+import type { ClaimFilter } from '../store/store.ts'
 import type { RunJob } from './run-job.ts'
 
 /**

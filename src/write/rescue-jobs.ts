@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { JobLookup } from '../job/job.ts'
 import { type JobEvent, timedOut } from '../job/lifecycle.ts'
-import { findJob } from '../store/job-store.ts'
-import { type StuckBy, clearCancelDue, findStuck, type QueueItem } from '../store/queue.ts'
-import type { Tx } from '../store/sqlite/transact.ts'
+import { findJob } from '../store/tx/jobs.ts'
+import type { StuckBy, QueueItem, Tx } from '../store/store.ts'
+import { clearCancelDue, findStuck } from '../store/tx/queue.ts'
 import { applyEvent, reconcileForeignChange, toOwnJob } from './apply-event.ts'
 import type { ClaimJobNeeds } from './claim-job.ts'
 

@@ -5,12 +5,12 @@ import { storedChunkBytes } from '../job/chunks.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
-import type { InputStore } from '../store/input-store.ts'
-import { findJob } from '../store/job-store.ts'
-import { extendLease, findQueueItem, type QueueItem, setCancelDue, setContentInfo } from '../store/queue.ts'
-import { appendChunk, insertResult, OffsetMismatch, resultSize } from '../store/result-store.ts'
-import { insertSanitizationEvents } from '../store/sanitization-events.ts'
-import type { Tx } from '../store/sqlite/transact.ts'
+import type { InputReader, QueueItem, Tx } from '../store/store.ts'
+import { findJob } from '../store/tx/jobs.ts'
+import { extendLease, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
+import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
+import { OffsetMismatch } from '../store/errors.ts'
+import { insertSanitizationEvents } from '../store/tx/sanitization-events.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { ClaimJobNeeds } from './claim-job.ts'
 
@@ -70,7 +70,7 @@ export type RunJob = {
 }
 
 /** Reads of what a run works on, past the writer. */
-export type InputReads = Pick<InputStore, 'find' | 'read'>
+export type InputReads = Pick<InputReader, 'find' | 'read'>
 
 export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId' | 'release'> & {
   /** How long stored results are kept unless the submitter asked for less; ms. */

@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ServiceFailure } from '../errors.ts'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
-import { appendInputChunk } from '../store/input-store.ts'
-import type { Transact } from '../store/sqlite/transact.ts'
+import { appendInputChunk } from '../store/tx/inputs.ts'
+import type { Transact } from '../store/store.ts'
 import type { StoredInput } from './submit-job.ts'
 
 /** How long bytes are kept after the last of them came, unless a job takes them. */

@@ -4,11 +4,11 @@ import { ServiceFailure } from '../errors.ts'
 import type { Job, JobLookup } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
 import type { Expose } from '../status/expose.ts'
-import { findIdempotencyKey, saveIdempotencyKey } from '../store/idempotency.ts'
-import { findJob, insertJob } from '../store/job-store.ts'
-import { insertInput, type RawInput } from '../store/input-store.ts'
-import { enqueue } from '../store/queue.ts'
-import type { Transact, Tx } from '../store/sqlite/transact.ts'
+import { findIdempotencyKey, saveIdempotencyKey } from '../store/tx/idempotency.ts'
+import { findJob, insertJob } from '../store/tx/jobs.ts'
+import { insertInput } from '../store/tx/inputs.ts'
+import type { RawInput, Transact, Tx } from '../store/store.ts'
+import { enqueue } from '../store/tx/queue.ts'
 
 export const idempotencyKeyKeptMs = 24 * 3600 * 1000
 

@@ -2,7 +2,8 @@ import type { ContentInfo } from '../job/content-info.ts'
 import type { LeaseHeld } from '../job/lease.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
-import { OffsetMismatch, type ResultStore } from '../store/result-store.ts'
+import { OffsetMismatch } from '../store/errors.ts'
+import type { ResultReader } from '../store/store.ts'
 import { createResultDigest } from './result-digest.ts'
 import type { RunJob } from './run-job.ts'
 
@@ -19,7 +20,7 @@ export type Uploads = {
 
 export type UploadsNeeds = {
   runJob: Pick<RunJob, 'append' | 'appended' | 'heartbeat' | 'complete'>
-  read: ResultStore['read']
+  read: ResultReader['read']
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
 }

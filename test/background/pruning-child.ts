@@ -3,7 +3,7 @@ import { createPruner } from '../../src/background/pruner.ts'
 import { createViews } from '../../src/views/views.ts'
 import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createRetentionReader } from '../../src/store/retention.ts'
+import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 

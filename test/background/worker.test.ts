@@ -3,7 +3,7 @@ import { createWorker, type Worker, type WorkerNeeds } from '../../src/backgroun
 import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool } from '../../src/processors/threads/pool.ts'
-import { createQueueReader } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createCancelJob } from '../../src/write/cancel-job.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createRescueJobs } from '../../src/write/rescue-jobs.ts'

@@ -13,7 +13,7 @@ import { createReadStatus } from '../../src/status/read-status.ts'
 import { createSingleFlight } from '../../src/status/single-flight.ts'
 import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobStore } from '../../src/store/job-store.ts'
+import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 
@@ -32,7 +32,7 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
   t.teardown(database.close)
   await migrate(database.writer)
   const transact = createTransact({ database, now: () => performance.now() })
-  const store = createJobStore({ database })
+  const store = createJobReader({ database })
   const changeLog = createChangeLog({ database, transact })
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
   const reads: ReadSource[] = []

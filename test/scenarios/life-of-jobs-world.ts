@@ -12,8 +12,8 @@ import { createFixedEpoch } from '../../src/status/epoch/epoch.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
 import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createRetentionReader } from '../../src/store/retention.ts'
-import { createJobStore } from '../../src/store/job-store.ts'
+import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
+import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 import type { Claim } from '../../src/write/claim-job.ts'
@@ -41,7 +41,7 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   const database = openDatabase(path)
   await sql.raw('PRAGMA synchronous = OFF').execute(database.writer)
   const transact = createTransact({ database, now: () => performance.now() })
-  const store = createJobStore({ database })
+  const store = createJobReader({ database })
   const changeLog = createChangeLog({ database, transact })
   let gaps = 0
   const epoch = createFixedEpoch(() => `${epochName}-${gaps}`)

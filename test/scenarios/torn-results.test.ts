@@ -8,7 +8,7 @@ import { resultRoutes } from '../../src/http/routes/results/result-routes.ts'
 import { createStatusAccess } from '../../src/http/status-access.ts'
 import { namedSchemas } from '../../src/http/openapi/schemas.ts'
 import { createReadResult, type ReadBytes } from '../../src/status/read-result.ts'
-import { createResultStore } from '../../src/store/result-store.ts'
+import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
 import { openParts } from '../helpers/parts.ts'
 import { startService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
@@ -85,7 +85,7 @@ for (const [what, { before, query, status, tear, ...more }] of Object.entries(te
 const openRoute = async (t: Test, change = '') => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => Date.now(), random: () => 0 }) })
   const { store, expose, readStatus, sql } = parts
-  const read = createReadResult({ find: store.find, expose, now: () => Date.now(), ...createResultStore(parts) })
+  const read = createReadResult({ find: store.find, expose, now: () => Date.now(), ...createResultReader(parts) })
   const seen = { looks: 0, begun: 0, ended: 0 }
   const counted = (bytes: ReadBytes): ReadBytes => async function * (start, end) {
     seen.begun++

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createReadResult } from '../../src/status/read-result.ts'
-import { createResultStore } from '../../src/store/result-store.ts'
+import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 
 const noon = Date.UTC(2026, 0, 31, 12)
@@ -14,7 +14,7 @@ const openReads = async (t: Test) => {
     await gate.pass()
     return await store.find(jobId)
   }
-  const readResult = createReadResult({ find, expose, now: () => noon, ...createResultStore(parts) })
+  const readResult = createReadResult({ find, expose, now: () => noon, ...createResultReader(parts) })
   return { ...parts, gate, readResult, text: async (chunks: AsyncIterable<Uint8Array>) => Buffer.concat(await Array.fromAsync(chunks)).toString() }
 }
 

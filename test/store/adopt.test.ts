@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { insertJob } from '../../src/store/job-store.ts'
+import { insertJob } from '../../src/store/tx/jobs.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { looseTable, makeForeignDatabase } from './adopted.ts'

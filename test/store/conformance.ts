@@ -1,19 +1,15 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Job } from '../../src/job/job.ts'
-import type { ChangeLog } from '../../src/store/sqlite/change-log.ts'
-import { findJob, insertJob, type JobStore, updateJob } from '../../src/store/job-store.ts'
-import { appendInputChunk, findInput, insertInput, type JobInput } from '../../src/store/input-store.ts'
-import {
-  type StuckBy, clearLease, dequeue, enqueue, extendLease, findStuck, findQueueItem, type RunLease, nextAvailable, setCancelDue,
-  setLease, setQueueTenant, setContentInfo
-} from '../../src/store/queue.ts'
-import { insertResult } from '../../src/store/result-store.ts'
-import type { Transact } from '../../src/store/sqlite/transact.ts'
+import type { ChangeLog, JobReader, JobInput, StuckBy, Transact } from '../../src/store/store.ts'
+import { findJob, insertJob, updateJob } from '../../src/store/tx/jobs.ts'
+import { appendInputChunk, findInput, insertInput } from '../../src/store/tx/inputs.ts'
+import { clearLease, dequeue, enqueue, extendLease, findStuck, findQueueItem, type RunLease, nextAvailable, setCancelDue, setLease, setQueueTenant, setContentInfo } from '../../src/store/tx/queue.ts'
+import { insertResult } from '../../src/store/tx/results.ts'
 import { anyJob, failedJob, inEachState, jobOf, queuedJob, runningJob, succeededJob } from './jobs.ts'
 
 export type StoreUnderTest = {
-  store: JobStore
+  store: JobReader
   changeLog: ChangeLog
   transact: Transact
   /** Plain SQL of another program. */

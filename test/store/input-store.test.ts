@@ -1,9 +1,10 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { pruneOrphans } from '../../src/store/retention.ts'
-import { appendInputChunk, createInputStore, insertInput } from '../../src/store/input-store.ts'
-import { deleteJob, insertJob } from '../../src/store/job-store.ts'
-import { dequeue } from '../../src/store/queue.ts'
+import { pruneOrphans } from '../../src/store/tx/retention.ts'
+import { appendInputChunk, insertInput } from '../../src/store/tx/inputs.ts'
+import { createInputReader } from '../../src/store/sqlite/input-reader.ts'
+import { deleteJob, insertJob } from '../../src/store/tx/jobs.ts'
+import { dequeue } from '../../src/store/tx/queue.ts'
 import { queuedJob } from './jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
@@ -26,7 +27,7 @@ const open = async (t: Test) => {
   return {
     ...opened,
     upload,
-    inputs: createInputStore(opened),
+    inputs: createInputReader(opened),
     /** A job with these bytes. */
     take: (jobId: string, raw: Awaited<ReturnType<typeof upload>>) => transact(async tx => {
       await insertJob(tx, queuedJob(jobId))

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { pruneRecords } from '../../src/store/retention.ts'
-import { appendInputChunk } from '../../src/store/input-store.ts'
+import { pruneRecords } from '../../src/store/tx/retention.ts'
+import { appendInputChunk } from '../../src/store/tx/inputs.ts'
 import { appended, csv, openCommands, resultRetentionMs } from '../write/commands.ts'
 import { openAdopted } from './adopted.ts'
 import { openForeign, openStore } from './open.ts'

@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import t from 'tap'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobStore } from '../../src/store/job-store.ts'
+import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
 import { up as firstMigration } from '../../src/store/sqlite/migrations/0001-job-execution-log.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { spawnChild } from './child.ts'
@@ -59,7 +59,7 @@ t.test('a database of the first release is migrated while its programs read and 
   t.equal(versions.length, jobs.length * 4)
   const database = openDatabase(path)
   t.teardown(database.close)
-  const { find } = createJobStore({ database })
+  const { find } = createJobReader({ database })
   for (const [jobId, seen] of jobs) {
     t.match(await find(jobId), { job: { state: 'succeeded', version: seen.at(-1), result: { sizeBytes: 20 } } }, jobId)
   }

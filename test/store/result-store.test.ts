@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { insertJob } from '../../src/store/job-store.ts'
-import {
-  appendChunk, type BytesOf, createResultStore, discardChunks, insertResult, OffsetMismatch, orphanResult
-} from '../../src/store/result-store.ts'
+import { insertJob } from '../../src/store/tx/jobs.ts'
+import { appendChunk, discardChunks, insertResult, orphanResult } from '../../src/store/tx/results.ts'
+import type { BytesOf } from '../../src/store/store.ts'
+import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
+import { OffsetMismatch } from '../../src/store/errors.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { runningJob, succeededJob } from './jobs.ts'
 import { openStore } from './open.ts'
@@ -22,7 +23,7 @@ const openResults = async (t: Test) => {
   const opened = await openStore(t)
   const { transact, database } = opened
   await transact(tx => insertJob(tx, runningJob('j')))
-  const results = createResultStore({ database })
+  const results = createResultReader({ database })
   return {
     ...opened,
     results,

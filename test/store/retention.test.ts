@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import {
-  createRetentionReader, findDueResults, type Origin, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor
-} from '../../src/store/retention.ts'
-import { pruneIdempotencyKeys } from '../../src/store/idempotency.ts'
-import { insertJob } from '../../src/store/job-store.ts'
-import { appendChunk } from '../../src/store/result-store.ts'
+import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
+import { findDueResults, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../../src/store/tx/retention.ts'
+import type { Origin } from '../../src/store/store.ts'
+import { pruneIdempotencyKeys } from '../../src/store/tx/idempotency.ts'
+import { insertJob } from '../../src/store/tx/jobs.ts'
+import { appendChunk } from '../../src/store/tx/results.ts'
 import { failedJob, runningJob, succeededJob } from './jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
@@ -54,7 +54,7 @@ t.test('records of ours go when they ended before, and no others', async t => {
   })
   store.foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('theirs', 'Failed', '${iso(end - hour)}')`)
   t.same([store.look.hasDueRecords('ours', end), store.look.hasDueRecords('ours', end - hour)], [true, false])
-  t.match(await pruneRecords(store.transact, 'ours', end, 2, null), { looked: 2, removed: 2 })
+  t.match(await pruneRecords(store.transact, 'ours', end, 2, null), { examined: 2, removed: 2 })
   t.match(await prunePass(store, 'ours', end, 2), { total: 1 })
   t.same(store.left(), ['exact', 'runs', 'theirs', 'young'])
   t.equal(store.look.hasDueRecords('ours', end), false)

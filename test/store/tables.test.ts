@@ -1,7 +1,7 @@
 import t from 'tap'
 import { sqlite3 } from '../helpers/service.ts'
 import { jobOf, runningJob } from './jobs.ts'
-import { insertJob } from '../../src/store/job-store.ts'
+import { insertJob } from '../../src/store/tx/jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
 const unspecified = (message: string, details?: unknown) =>

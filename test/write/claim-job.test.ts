@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { ServiceFailure } from '../../src/errors.ts'
-import { createQueueReader } from '../../src/store/queue.ts'
+import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { until } from '../helpers/until.ts'
 import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports } from './commands.ts'

@@ -11,11 +11,10 @@ import { createEntryLoader } from '../../src/status/load-entry.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
 import { createSingleFlight } from '../../src/status/single-flight.ts'
 import type { Database } from '../../src/store/sqlite/database.ts'
-import { createInputStore } from '../../src/store/input-store.ts'
-import type { JobStore } from '../../src/store/job-store.ts'
-import { createQueueReader, type ClaimFilter } from '../../src/store/queue.ts'
-import { createResultStore } from '../../src/store/result-store.ts'
-import type { Transact } from '../../src/store/sqlite/transact.ts'
+import { createInputReader } from '../../src/store/sqlite/input-reader.ts'
+import type { JobReader, ClaimFilter, Transact } from '../../src/store/store.ts'
+import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
+import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
 import { createCancelJob, type CanModify } from '../../src/write/cancel-job.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createEraseJob } from '../../src/write/erase-job.ts'
@@ -39,7 +38,7 @@ export const always: CanModify = () => true
 
 export type CommandNeeds = {
   database: Database
-  store: JobStore
+  store: JobReader
   transact: Transact
   cache: StatusCache
   epoch: Epoch
@@ -83,8 +82,8 @@ export const createCommands = (parts: CommandNeeds) => {
       onRead: () => {},
       createSingleFlight
     }),
-    results: createResultStore({ database }),
-    inputs: createInputStore({ database })
+    results: createResultReader({ database }),
+    inputs: createInputReader({ database })
   }
 }
 

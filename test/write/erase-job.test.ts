@@ -1,5 +1,5 @@
 import t from 'tap'
-import { pruneOrphans } from '../../src/store/retention.ts'
+import { pruneOrphans } from '../../src/store/tx/retention.ts'
 import { always, appended, type Commands, csv, noResult, openCommands } from './commands.ts'
 
 const ofAcme = (tenant: string | null) => tenant === 'acme'

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import type { ClaimFilter } from '../../src/store/queue.ts'
+import type { ClaimFilter } from '../../src/store/store.ts'
 import { createLongPollClaim } from '../../src/write/long-poll-claim.ts'
 import type { Claim, ClaimJob } from '../../src/write/claim-job.ts'
 import { createGate } from '../helpers/parts.ts'

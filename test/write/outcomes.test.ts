@@ -1,5 +1,5 @@
 import t from 'tap'
-import { pruneOrphans } from '../../src/store/retention.ts'
+import { pruneOrphans } from '../../src/store/tx/retention.ts'
 import { alice, always, appended, csv, facts, given, noResult, openCommands, resultRetentionMs } from './commands.ts'
 
 const bytesOf = async (chunks: AsyncIterable<Uint8Array>) => String(Buffer.concat(await Array.fromAsync(chunks)))

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { pruneOrphans } from '../../src/store/retention.ts'
+import { pruneOrphans } from '../../src/store/tx/retention.ts'
 import { alice, openCommands } from './commands.ts'
 
 async function * stream (...pieces: string[]) {

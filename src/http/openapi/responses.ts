@@ -1,6 +1,5 @@
 import { type TSchema, Type } from '@sinclair/typebox'
-import type { FailureCode } from '../../errors.ts'
-import { catalogue } from '../../errors.ts'
+import { type FailureCode, catalogue } from '../../errors.ts'
 
 /*
  * Pieces of route schemas that say in the OpenAPI document what the code does.

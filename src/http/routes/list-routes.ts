@@ -8,12 +8,11 @@ import { isJobId, recordStatuses, StringEnum } from '../../job/job.ts'
 import { toEpochMs } from '../../job/time.ts'
 import type { ListStatuses } from '../../status/list-jobs.ts'
 import type { ReadMany } from '../../status/read-status.ts'
-import type { Principal } from '../auth/principal.ts'
+import { type Principal, principalOf } from '../auth/principal.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { jobStatusExamples } from '../openapi/examples.ts'
 import { brokenRule } from '../problem.ts'
 import { isVisible } from '../status-access.ts'
-import { principalOf } from '../auth/principal.ts'
 
 export type ListRouteNeeds = { readMany: ReadMany, listStatuses: ListStatuses }
 

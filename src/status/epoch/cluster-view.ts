@@ -1,4 +1,4 @@
-import type { EpochRow, EpochRowStore, NodeRow } from '../../store/cache-epoch.ts'
+import type { EpochRow, EpochRowStore, NodeRow } from '../../store/store.ts'
 
 /*
  * What one process sees of the agreement, and for how long it may act on it.

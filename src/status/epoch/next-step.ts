@@ -1,4 +1,4 @@
-import type { EpochRowStore } from '../../store/cache-epoch.ts'
+import type { EpochRowStore } from '../../store/store.ts'
 import type { ClusterView } from './cluster-view.ts'
 import type { Trip } from './local-view.ts'
 

@@ -1,7 +1,7 @@
 import { createMemoryCache } from '../../cache/memory-cache.ts'
 import type { RedisCache, RedisCacheNeeds } from '../../cache/redis-cache.ts'
 import type { StatusCache } from '../../cache/status-cache.ts'
-import type { EpochRowStore } from '../../store/cache-epoch.ts'
+import type { EpochRowStore } from '../../store/store.ts'
 import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
 import { createSharedEpoch } from './shared-epoch.ts'
 

@@ -1,5 +1,5 @@
 import { ServiceFailure } from '../../errors.ts'
-import type { EpochRowStore } from '../../store/cache-epoch.ts'
+import type { EpochRowStore } from '../../store/store.ts'
 import { type Step, nextStep } from './next-step.ts'
 import { createClusterView, type ClusterView } from './cluster-view.ts'
 import type { Epoch, EpochStatus } from './epoch.ts'

@@ -1,22 +1,6 @@
+import type { Change, ChangeLog, Transact } from '../store.ts'
 import type { Database } from './database.ts'
-import { guardRead, type Transact } from './transact.ts'
-
-/** One visible change of one job, in the order of the commits. */
-export type Change = { version: number, jobId: string }
-
-/** The database's own record of what changed, whoever wrote. */
-export type ChangeLog = {
-  /** The newest version drawn; 0 before the first. */
-  head: () => number
-  /** The oldest version still in the log; undefined when the log is empty. */
-  oldest: () => number | undefined
-  /** The changes after a version, at most `limit`. */
-  after: (version: number, limit: number) => Change[]
-  /** A number that moves when any program has committed since the last call; costs no read of the data. */
-  dataVersion: () => number
-  /** Forgets changes made before `at` (ms since 1970), at most `limit`; returns how many. */
-  prune: (at: number, limit: number) => Promise<number>
-}
+import { guardRead } from './transact.ts'
 
 export const createChangeLog = ({ database, transact }: { database: Database, transact: Transact }): ChangeLog => {
   const { reader, writer } = database

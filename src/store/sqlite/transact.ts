@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
-import { sql, type Transaction } from 'kysely'
+import { sql } from 'kysely'
 import { ServiceFailure } from '../../errors.ts'
+import type { Transact, Tx } from '../store.ts'
 import { type Database, isBusy } from './database.ts'
-import type { Tables } from '../tables.ts'
 
 const { SqliteError } = SqliteDatabase
 
@@ -14,14 +14,6 @@ const busyPauseMsMax = 50
 // Both bound how long reads wait for the writes of one turn; the time is looked at between two of them.
 const togetherMax = 32
 const togetherMsMax = 8
-
-export type Tx = Transaction<Tables>
-
-/**
- * Runs work in a write transaction, whole or not at all, and returns once that is committed. Throws STORE_UNAVAILABLE
- * when the database cannot take it. The work may be run again from its beginning.
- */
-export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
 
 // A failure of the database itself, as the client may hear of it; other errors as they are.
 const toStoreFailure = (error: unknown): unknown =>

@@ -4,7 +4,9 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import type { EpochStatus } from '../../../src/status/epoch/epoch.ts'
 import { createSharedEpoch, type SharedEpoch } from '../../../src/status/epoch/shared-epoch.ts'
-import { createEpochRowStore, type EpochRows } from '../../../src/store/cache-epoch.ts'
+import { createReadEpochRows } from '../../../src/store/sqlite/epoch-rows.ts'
+import { createEpochRowStore } from '../../../src/store/tx/epoch-rows.ts'
+import type { EpochRows } from '../../../src/store/store.ts'
 import { openDatabase } from '../../../src/store/sqlite/database.ts'
 import { migrate } from '../../../src/store/sqlite/migrations/migrate.ts'
 import { createTransact } from '../../../src/store/sqlite/transact.ts'
@@ -78,7 +80,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     const trials: number[] = []
     const transact = createTransact({ database, now: () => performance.now() })
     const rows = createEpochRowStore({
-      database, transact: work => isMute ? Promise.reject(new Error('cannot write')) : transact(work), now: () => time
+      read: createReadEpochRows(database), transact: work => isMute ? Promise.reject(new Error('cannot write')) : transact(work), now: () => time
     })
     const read = (): EpochRows => {
       if (isBlind) throw new Error('cannot read')
@@ -156,7 +158,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     settle,
     now: () => time,
     timers: () => timers,
-    rows: () => createEpochRowStore({ database: opened, transact: () => Promise.reject(new Error('only reads')), now: () => time }).read()
+    rows: () => createReadEpochRows(opened)()
   }
 }
 

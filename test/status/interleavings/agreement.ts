@@ -1,9 +1,9 @@
 import { createSharedEpoch, type SharedEpoch } from '../../../src/status/epoch/shared-epoch.ts'
-import type { EpochRow, EpochRowStore, NodeRow } from '../../../src/store/cache-epoch.ts'
+import type { EpochRow, EpochRowStore, NodeRow } from '../../../src/store/store.ts'
 import type { Hop, Network, Time } from './surroundings.ts'
 
 /*
- * What the nodes agree on their cache by: rows in memory, written as src/store/cache-epoch.ts writes them.
+ * What the nodes agree on their cache by: rows in memory, written as src/store/tx/epoch-rows.ts writes them.
  */
 
 const holdMs = 100

@@ -3,7 +3,7 @@ import type fc from 'fast-check'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
 import type { Schedule } from '../../../src/status/epoch/cache-probe.ts'
-import type { ChangeLog } from '../../../src/store/sqlite/change-log.ts'
+import type { ChangeLog } from '../../../src/store/store.ts'
 import { absent, entryAt } from '../../cache/conformance.ts'
 
 /*

@@ -5,7 +5,7 @@ import { type CoherenceNeeds, createCoherence } from '../../../src/status/cohere
 import { createFixedEpoch, type Epoch } from '../../../src/status/epoch/epoch.ts'
 import type { ReadStatus } from '../../../src/status/read-status.ts'
 import { createSingleFlight } from '../../../src/status/single-flight.ts'
-import type { EpochRowStore } from '../../../src/store/cache-epoch.ts'
+import type { EpochRowStore } from '../../../src/store/store.ts'
 import { createRows, openSharedEpoch } from './agreement.ts'
 import { copyCells, putCells } from './cells.ts'
 import { createDistantCache, createNetwork, createRecord, createTime, type Fate, type Hop, storeDown, toEntry } from './surroundings.ts'

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { findIdempotencyKey, pruneIdempotencyKeys, saveIdempotencyKey } from '../../../src/store/idempotency.ts'
-import { insertJob } from '../../../src/store/job-store.ts'
+import { findIdempotencyKey, pruneIdempotencyKeys, saveIdempotencyKey } from '../../../src/store/tx/idempotency.ts'
+import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { queuedJob } from '../jobs.ts'
 import { openStore } from '../open.ts'

@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openDatabase } from '../../../src/store/sqlite/database.ts'
-import { insertJob } from '../../../src/store/job-store.ts'
-import { createQueueReader } from '../../../src/store/queue.ts'
-import { createResultStore } from '../../../src/store/result-store.ts'
+import { insertJob } from '../../../src/store/tx/jobs.ts'
+import { createQueueReader } from '../../../src/store/sqlite/queue-reader.ts'
+import { createResultReader } from '../../../src/store/sqlite/result-reader.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { queuedJob } from '../jobs.ts'
 import { openForeign, openStore } from '../open.ts'
@@ -77,7 +77,7 @@ t.test('a path that cannot be a database is said to be so, by name', async t => 
 
 t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async t => {
   const { path, database, store, changeLog, transact } = await openStore(t)
-  const results = createResultStore({ database })
+  const results = createResultReader({ database })
   const queue = createQueueReader({ database })
   t.equal(await queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)
   await t.resolves(store.ping())

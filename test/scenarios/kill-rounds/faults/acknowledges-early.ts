@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { runService } from '../../../../src/lifecycle.ts'
-import type { Transact } from '../../../../src/store/sqlite/transact.ts'
+import type { Transact } from '../../../../src/store/store.ts'
 import { createRunJob } from '../../../../src/write/run-job.ts'
 
 /*

@@ -1,5 +1,5 @@
 import { runService } from '../../../../src/lifecycle.ts'
-import type { Transact, Tx } from '../../../../src/store/sqlite/transact.ts'
+import type { Transact, Tx } from '../../../../src/store/store.ts'
 
 /*
  * A service in which every statement is a transaction of its own.

@@ -1,4 +1,4 @@
-import type { Transact, Tx } from './sqlite/transact.ts'
+import type { Transact, Tx } from '../store.ts'
 
 /** What a key was used for. */
 export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt: number }

@@ -1,8 +1,7 @@
 import { type Kysely, sql } from 'kysely'
-import { toEpochMs, toIso } from '../job/time.ts'
-import type { Database } from './sqlite/database.ts'
-import type { Tables } from './tables.ts'
-import { guardRead, type Transact, type Tx } from './sqlite/transact.ts'
+import { toEpochMs, toIso } from '../../job/time.ts'
+import type { Origin, Transact, Tx } from '../store.ts'
+import type { Tables } from '../tables.ts'
 
 /*
  * What is past its retention, found by index and removed a few rows at a time. An `ExpiryLook` tells beforehand, past
@@ -10,7 +9,7 @@ import { guardRead, type Transact, type Tx } from './sqlite/transact.ts'
  */
 
 // The columns of a table that another engine made come in its own letter case unless they are renamed.
-const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
+export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
   .selectFrom('JobExecutionLog').select('jobId as jobId')
   .where('expiresAt', 'is not', null).where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
   .where('status', '=', sql.lit('Succeeded')).where('submittedBy', 'is not', null)
@@ -25,9 +24,6 @@ export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.updateTable('JobExecutionLog').set({ expiresAt: null }).where('jobId', '=', jobId).execute()
 }
 
-/** Finished records: ours, or those that other programs submitted. */
-export type Origin = 'ours' | 'foreign'
-
 /** The last record that was looked at. */
 export type RecordCursor = { ended: string, row: number }
 
@@ -41,47 +37,21 @@ const endedRecords = (db: Kysely<Tables>, origin: Origin, limit: number) => db
   .where('submittedBy', origin === 'ours' ? 'is not' : 'is', null)
   .limit(limit)
 
-const dueRecords = (db: Kysely<Tables>, origin: Origin, before: string, limit: number) =>
+export const dueRecords = (db: Kysely<Tables>, origin: Origin, before: string, limit: number) =>
   endedRecords(db, origin, limit).where(ended, '<', before).orderBy(ended).orderBy(row)
 
-const dueTombstones = (db: Kysely<Tables>, before: string, limit: number) =>
+export const dueTombstones = (db: Kysely<Tables>, before: string, limit: number) =>
   db.selectFrom('JobTombstone').select('jobId').where('expiredAt', '<', before).orderBy('expiredAt').limit(limit)
 
-const dueOrphans = (db: Kysely<Tables>, at: number) =>
+export const dueOrphans = (db: Kysely<Tables>, at: number) =>
   db.selectFrom('OrphanedBytes').select(['holder', 'id']).where('forgetAt', '<=', at).orderBy('forgetAt').limit(1)
 
-const dueChanges = (db: Kysely<Tables>, before: number) => db
+export const dueChanges = (db: Kysely<Tables>, before: number) => db
   .selectFrom(db.selectFrom('JobChange').select('at').orderBy('version').limit(1).as('oldest'))
   .select('at').where('at', '<', before)
 
-const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
+export const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
   db.selectFrom('IdempotencyKey').select('createdAt').where('createdAt', '<', before).orderBy('createdAt').limit(1)
-
-/** Whether there is anything from before that time (ms since 1970). Takes no lock; throws STORE_UNAVAILABLE. */
-export type RetentionReader = {
-  hasDueResults: (at: number) => boolean
-  /** May be true for records that are not due by their own words. */
-  hasDueRecords: (origin: Origin, before: number) => boolean
-  hasDueTombstones: (before: number) => boolean
-  hasOrphans: (at: number) => boolean
-  hasOldChanges: (before: number) => boolean
-  hasOldIdempotencyKeys: (before: number) => boolean
-}
-
-export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
-  const finds = (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): boolean => {
-    const { sql, parameters } = query.compile()
-    return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
-  }
-  return {
-    hasDueResults: at => finds(dueResults(writer, toIso(at), 1)),
-    hasDueRecords: (origin, before) => finds(dueRecords(writer, origin, toIso(before), 1)),
-    hasDueTombstones: before => finds(dueTombstones(writer, toIso(before), 1)),
-    hasOrphans: at => finds(dueOrphans(writer, at)),
-    hasOldChanges: before => finds(dueChanges(writer, before)),
-    hasOldIdempotencyKeys: before => finds(dueIdempotencyKeys(writer, before))
-  }
-}
 
 // Two searches, for SQLite does not see that the cursor is a place in the index.
 const nextRecords = async (tx: Tx, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {

@@ -1,17 +1,10 @@
-import type { ContentInfo } from '../job/content-info.ts'
 import { type Kysely, sql } from 'kysely'
-import type { Database } from './sqlite/database.ts'
-import type { Tables } from './tables.ts'
-import { guardRead, type Tx } from './sqlite/transact.ts'
-
-/** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
-export type QueueItem = Tables['JobQueue']
+import type { ContentInfo } from '../../job/content-info.ts'
+import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
+import type { Tables } from '../tables.ts'
 
 /** The right of one run, until `leaseExpiresAt`. `deadlineAt`: when the run has had its time, however alive it is. */
 export type RunLease = { leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null }
-
-/** Which jobs are meant: those of these types, of one tenant or (null) of all. */
-export type ClaimFilter = { types: readonly string[], tenant: string | null }
 
 const noLease = {
   leaseToken: null,
@@ -37,7 +30,7 @@ export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | 
   await tx.selectFrom('JobQueue').selectAll().where('jobId', '=', jobId).executeTakeFirst()
 
 // One type at a time: only so does the index give the oldest without sorting all that wait.
-const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
+export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
   const free = db
     .selectFrom('JobQueue')
     .selectAll()
@@ -51,10 +44,7 @@ const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null,
   return tenant === null ? free : free.where('tenant', '=', tenant)
 }
 
-/** Whose runs are over without a word from them. `holder`: all of one that is gone. */
-export type StuckBy = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
-
-const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
+export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   const all = db.selectFrom('JobQueue').selectAll()
   // Another program may run the job, without a lease.
   if ('cancelDueAt' in by) return all.where('cancelDueAt', '<=', by.cancelDueAt)
@@ -80,30 +70,6 @@ export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now:
 /** Jobs whose run is over; at most `limit`. */
 export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> =>
   await stuckQuery(tx, by).limit(limit).execute()
-
-/**
- * Reads the queue without a lock: an idle service leaves the database to other writers and never waits for them.
- * Both throw STORE_UNAVAILABLE.
- */
-export type QueueReader = {
-  hasAvailable: (filter: ClaimFilter, now: number) => Promise<boolean>
-  hasStuck: (by: StuckBy) => Promise<boolean>
-}
-
-export const createQueueReader = ({ database }: { database: Database }): QueueReader => {
-  const { reader, writer } = database
-  const ofAll = reader.prepare(availableQuery(writer, '', null, 0).compile().sql)
-  const ofTenant = reader.prepare(availableQuery(writer, '', '', 0).compile().sql)
-  const isAvailable = (type: string, tenant: string | null, now: number): boolean =>
-    (tenant === null ? ofAll.get(type, now, 1) : ofTenant.get(type, now, tenant, 1)) !== undefined
-  return {
-    hasAvailable: async ({ types, tenant }, now) => guardRead(() => types.some(type => isAvailable(type, tenant, now))),
-    hasStuck: async by => {
-      const { sql, parameters } = stuckQuery(writer, by).limit(1).compile()
-      return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
-    }
-  }
-}
 
 /** A run begins, and nobody has asked it to stop yet. */
 export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<void> => {

@@ -1,22 +1,10 @@
-import type { ListPosition } from '../job/list-position.ts'
-import type { JobLookup } from '../job/job.ts'
-import type { Database } from './sqlite/database.ts'
-import { recordOfRowQuery } from './job-store.ts'
-import { type JobRow, toJob } from './tables.ts'
-import { guardRead } from './sqlite/transact.ts'
-
-/** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
-export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
-
-/** `next`: where the list goes on; null: here it ends. */
-export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
-
-/**
- * One page of the list, after a position. Rows inserted meanwhile neither move nor repeat others. A rare kind of job
- * may fill a page in part only, or not at all, though more follow: so many rows are looked at for one page, and no
- * more. Throws STORE_UNAVAILABLE.
- */
-export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => ListPage
+import type { ListPosition } from '../../job/list-position.ts'
+import { toJob } from '../records.ts'
+import type { ListFilter, ListJobs, ListPage } from '../store.ts'
+import type { JobRow } from '../tables.ts'
+import { recordOfRowQuery } from '../tx/jobs.ts'
+import type { Database } from './database.ts'
+import { guardRead } from './transact.ts'
 
 /** `rowsLookedAtMax`: of one stretch of one index, before a page is given up as it is. */
 export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }

@@ -1,9 +1,9 @@
 import { type CompiledQuery, type Kysely, sql } from 'kysely'
-import type { Job, JobLookup } from '../job/job.ts'
-import { toEpochMs, toIso } from '../job/time.ts'
-import type { Database } from './sqlite/database.ts'
-import { type JobRow, type Tables, toColumns, toJob } from './tables.ts'
-import { guardRead, type Tx } from './sqlite/transact.ts'
+import type { Job, JobLookup } from '../../job/job.ts'
+import { toIso } from '../../job/time.ts'
+import { toColumns, toLookup } from '../records.ts'
+import type { Tx } from '../store.ts'
+import type { JobRow, Tables } from '../tables.ts'
 
 // The facts of a stored result as one JSON array: a join with its table, mostly in vain, made the read ten times as dear.
 const resultFacts = sql<string | null>`(
@@ -26,7 +26,8 @@ const selectRecord = (db: Kysely<Tables>) => db
     resultFacts.as('resultFacts')
   ])
 
-const recordQuery = (db: Kysely<Tables>, jobId: string) => selectRecord(db).where('log.jobId', '=', jobId)
+/** The record of a job. */
+export const recordQuery = (db: Kysely<Tables>, jobId: string) => selectRecord(db).where('log.jobId', '=', jobId)
 
 /** The record of a row, to be compiled once. */
 export const recordOfRowQuery = (db: Kysely<Tables>) => selectRecord(db).where(sql<number>`log.rowid`, '=', 0)
@@ -40,58 +41,11 @@ const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> => {
   return rows[0] as JobRow | undefined
 }
 
-const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
+/** What is left of a job that was deleted. */
+export const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobTombstone')
   .select(['jobId', 'version', 'tenant', 'expiredAt'])
   .where('jobId', '=', jobId)
-
-type TombstoneRow = Pick<Tables['JobTombstone'], 'jobId' | 'version' | 'tenant' | 'expiredAt'>
-
-const toLookup = (jobId: string, row: JobRow | undefined, tombstone: TombstoneRow | undefined): JobLookup => {
-  if (row !== undefined) return toJob(row)
-  if (tombstone === undefined) return { kind: 'absent', jobId }
-  return { kind: 'tombstone', tombstone: { ...tombstone, expiredAt: toEpochMs(tombstone.expiredAt) ?? 0 } }
-}
-
-/** Reads of the record. Throws STORE_UNAVAILABLE. */
-export type JobStore = {
-  find: (jobId: string) => Promise<JobLookup>
-  /** The version of a record, if there is one. */
-  findVersion: (jobId: string) => Promise<number | undefined>
-  /** Random value of this database, renewed when a backup is restored: versions of another one mean nothing here. */
-  incarnation: () => string
-  /** Throws unless the database answers. */
-  ping: () => Promise<void>
-  /** The SQL of `find`, for whoever wants to see its plan. */
-  findSql: string
-}
-
-/**
- * Kysely compiles the point read once, and one prepared statement is kept for it: building and preparing it anew
- * would cost several times the read itself.
- */
-export const createJobStore = ({ database }: { database: Database }): JobStore => {
-  const { reader, writer } = database
-  const findSql = recordQuery(writer, '').compile().sql
-  const findRecord = reader.prepare<[string], JobRow>(findSql)
-  const findTombstone = reader.prepare<[string], TombstoneRow>(tombstoneQuery(writer, '').compile().sql)
-  const versionQuery = writer.selectFrom('JobExecutionLog').select('version').where('jobId', '=', '')
-  const versionStatement = reader.prepare<[string], number>(versionQuery.compile().sql).pluck()
-  // One snapshot for both tables, or a row deleted between the two reads would look as if it had never been.
-  const findBoth = reader.transaction((jobId: string) => toLookup(jobId, findRecord.get(jobId), findTombstone.get(jobId)))
-  const pingStatement = reader.prepare('SELECT value FROM ServiceState WHERE name = ?').pluck()
-  // Async, so that every failure is a rejection, and so that another database can take longer.
-  return {
-    find: async jobId => guardRead(() => {
-      const row = findRecord.get(jobId)
-      return row === undefined ? findBoth(jobId) : toJob(row)
-    }),
-    findVersion: async jobId => guardRead(() => versionStatement.get(jobId)),
-    incarnation: () => String(pingStatement.get('incarnation')),
-    ping: async () => { guardRead(() => pingStatement.get('incarnation')) },
-    findSql
-  }
-}
 
 /** The job as this transaction sees it, its own changes included. */
 export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {

@@ -1,5 +1,5 @@
-import { toIso } from '../job/time.ts'
-import type { Tx } from './sqlite/transact.ts'
+import { toIso } from '../../job/time.ts'
+import type { Tx } from '../store.ts'
 
 /** Records what was removed from the input of a job, by kind. `at` in ms since 1970. */
 export const insertSanitizationEvents = async (

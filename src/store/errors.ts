@@ -1,0 +1,26 @@
+/** Bytes that arrive out of place are refused, so that a result never has a hole. */
+export class OffsetMismatch extends Error {
+  readonly offset: number
+
+  constructor (offset: number) {
+    super(`the result goes on at offset ${offset}`)
+    this.name = 'OffsetMismatch'
+    this.offset = offset
+  }
+}
+
+// A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
+export class ResultTorn extends Error {
+  constructor (jobId: string) {
+    super(`the result of job ${jobId} was removed while it was read`)
+    this.name = 'ResultTorn'
+  }
+}
+
+// They were removed before a job held them, or while they were read: no part must be taken for the whole.
+export class InputTorn extends Error {
+  constructor (inputId: string) {
+    super(`the bytes of input ${inputId} are gone`)
+    this.name = 'InputTorn'
+  }
+}

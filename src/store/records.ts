@@ -1,0 +1,173 @@
+import { type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, toRecordStatus } from '../job/job.ts'
+import { jobCancelled } from '../job/lifecycle.ts'
+import { noProgress } from '../job/progress.ts'
+import { toEpochMs, toIso } from '../job/time.ts'
+import type { JobRow, Tables } from './tables.ts'
+
+const isRecordStatus = (text: string): text is RecordStatus =>
+  (recordStatuses as readonly string[]).includes(text)
+
+const noDetails: Failure = { code: 'UNSPECIFIED', message: 'The job failed; no details were recorded.' }
+
+// What could not be written again, being nested too deeply, is as good as no JSON.
+const parseJson = (text: string): unknown => {
+  try {
+    const value: unknown = JSON.parse(text)
+    JSON.stringify(value)
+    return value
+  } catch {
+    return undefined
+  }
+}
+
+// Other engines record what they like: what is not our shape is shown as it is, under a code of its own.
+const toFailure = (errorDetails: string | null): Failure => {
+  if (errorDetails === null || errorDetails === '') return noDetails
+  const value = parseJson(errorDetails)
+  if (typeof value !== 'object' || value === null) {
+    return { code: 'UNSPECIFIED', message: typeof value === 'string' ? value : errorDetails }
+  }
+  const { code, message, details } = value as Record<string, unknown>
+  if (typeof code === 'string' && code !== '' && typeof message === 'string') {
+    return details === undefined ? { code, message } : { code, message, details }
+  }
+  return { code: 'UNSPECIFIED', message: typeof message === 'string' ? message : noDetails.message, details: value }
+}
+
+const timeMin = Date.parse('0000-01-01T00:00:00Z')
+const timeMax = Date.parse('9999-12-31T23:59:59.999Z')
+
+// In a column that SQLite takes for one of numbers, a date without hyphens became one: up to here it is read as such.
+const isoDigitsMax = 1e8
+// Above, it counts from 1970: the seconds of the year 5138, the milliseconds of March 1973.
+const epochSecondsMax = 1e11
+
+const fromNumber = (value: number): number | null => {
+  if (value < isoDigitsMax) return toEpochMs(String(value))
+  return Math.round(value < epochSecondsMax ? value * 1000 : value)
+}
+
+/**
+ * A time as a record may hold it: ISO 8601 text, or, in a table of another program, a number of seconds or milliseconds
+ * since 1970. What RFC 3339 cannot write, with a year of more than four digits, is as good as none.
+ */
+const toTime = (value: unknown): number | null => {
+  const ms = typeof value === 'string' ? toEpochMs(value) : typeof value === 'number' ? fromNumber(value) : null
+  return ms === null || ms < timeMin || ms > timeMax ? null : ms
+}
+
+/*
+ * The columns of a table that another program made may hold values of any kind, whatever their types say here. Numbers
+ * are shown as texts where a text is due; bytes are not shown.
+ */
+const toText = (value: unknown): string | null =>
+  typeof value === 'string' ? value : typeof value === 'number' ? String(value) : null
+
+const toNumber = (value: unknown): number | null => typeof value === 'number' && Number.isFinite(value) ? value : null
+
+const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0 ? value as number : null
+
+// Never null for what is not null: that would open the row to every tenant.
+const toTenant = (value: string | null): string | null => value === null ? null : String(value)
+
+type ResultFacts = [contentType: string, fileName: string, sizeBytes: number, sha256: string, inlineJson: string | null]
+
+const toResult = ({ resultFacts }: JobRow) => {
+  if (resultFacts === null) return null
+  const [contentType, fileName, sizeBytes, sha256, inlineJson] = JSON.parse(resultFacts) as ResultFacts
+  return { contentType, fileName, sizeBytes, sha256, inlineJson }
+}
+
+const toCommon = (row: JobRow) => {
+  const startedAt = toTime(row.startTime)
+  return {
+    jobId: row.jobId,
+    version: row.version,
+    tenant: toTenant(row.tenant),
+    submittedBy: toText(row.submittedBy),
+    type: toText(row.type),
+    // The database fills createdAt; only what is no time at all gets this far.
+    createdAt: toTime(row.createdAt) ?? startedAt ?? 0,
+    startedAt,
+    attempt: toCount(row.attempt) ?? 0,
+    progress: {
+      percent: toNumber(row.progressPercent) ?? 0,
+      done: toNumber(row.progressDone),
+      total: toNumber(row.progressTotal),
+      stage: toText(row.progressStage),
+      message: toText(row.progressMessage),
+      etaSeconds: toCount(row.etaSeconds)
+    }
+  }
+}
+
+/** Row to job. A status outside BR-001 yields `invalid`: nothing of such a row is shown. */
+export const toJob = (row: JobRow): Extract<JobLookup, { kind: 'job' | 'invalid' }> => {
+  const { jobId, version, status } = row
+  if (!isRecordStatus(status)) return { kind: 'invalid', jobId, version, tenant: toTenant(row.tenant) }
+  const common = toCommon(row)
+  const finishedAt = toTime(row.endTime)
+  switch (status) {
+    case 'Queued':
+      return { kind: 'job', job: { ...common, state: 'queued' } }
+    case 'Running': {
+      const hasPartialResult = row.hasPartialResult === 1
+      return { kind: 'job', job: { ...common, state: 'running', cancelRequestedAt: toTime(row.cancelRequestedAt), hasPartialResult } }
+    }
+    case 'Succeeded': {
+      const progress = { ...common.progress, percent: 100, etaSeconds: null }
+      const result = toResult(row)
+      const [expiresAt, resultExpiredAt] = [toTime(row.expiresAt), toTime(row.resultExpiredAt)]
+      const resultUrl = toText(row.resultUrl)
+      return { kind: 'job', job: { ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt } }
+    }
+    case 'Failed': {
+      const cancelledAt = toTime(row.cancelledAt)
+      const errorDetails = toText(row.errorDetails)
+      if (cancelledAt === null) return { kind: 'job', job: { ...common, state: 'failed', finishedAt, failure: toFailure(errorDetails) } }
+      const failure = errorDetails === null ? jobCancelled : toFailure(errorDetails)
+      return { kind: 'job', job: { ...common, state: 'cancelled', finishedAt: finishedAt ?? cancelledAt, cancelledAt, failure } }
+    }
+  }
+}
+
+/** What is left of a job that was deleted. */
+export type TombstoneRow = Pick<Tables['JobTombstone'], 'jobId' | 'version' | 'tenant' | 'expiredAt'>
+
+/** What is known of a job: of its record, where there is one, and else of its tombstone. */
+export const toLookup = (jobId: string, row: JobRow | undefined, tombstone: TombstoneRow | undefined): JobLookup => {
+  if (row !== undefined) return toJob(row)
+  if (tombstone === undefined) return { kind: 'absent', jobId }
+  return { kind: 'tombstone', tombstone: { ...tombstone, expiredAt: toEpochMs(tombstone.expiredAt) ?? 0 } }
+}
+
+const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
+
+// What only some states have; null elsewhere.
+const toColumnsOfState = (job: Job) => ({
+  endTime: 'finishedAt' in job ? toIsoOrNull(job.finishedAt) : null,
+  resultUrl: job.state === 'succeeded' ? job.resultUrl : null,
+  errorDetails: 'failure' in job ? JSON.stringify(job.failure) : null,
+  cancelRequestedAt: job.state === 'running' ? toIsoOrNull(job.cancelRequestedAt) : null,
+  cancelledAt: job.state === 'cancelled' ? toIso(job.cancelledAt) : null,
+  expiresAt: job.state === 'succeeded' ? toIsoOrNull(job.expiresAt) : null,
+  resultExpiredAt: job.state === 'succeeded' ? toIsoOrNull(job.resultExpiredAt) : null,
+  hasPartialResult: job.state === 'running' && job.hasPartialResult ? 1 : 0
+})
+
+/** Job to the columns of its row that may change; the inverse of `toJob`, for our own rows. */
+export const toColumns = (job: Job) => {
+  const progress = job.state === 'queued' ? noProgress : job.progress
+  return {
+    status: toRecordStatus(job.state),
+    startTime: toIsoOrNull(job.startedAt),
+    attempt: job.attempt,
+    progressPercent: progress.percent,
+    progressDone: progress.done,
+    progressTotal: progress.total,
+    progressStage: progress.stage,
+    progressMessage: progress.message,
+    etaSeconds: progress.etaSeconds,
+    ...toColumnsOfState(job)
+  }
+}

@@ -1,0 +1,27 @@
+import { InputTorn } from '../errors.ts'
+import type { InputReader } from '../store.ts'
+import { inputColumns, type InputRow, toInput } from '../tx/inputs.ts'
+import type { Database } from './database.ts'
+import { guardRead } from './transact.ts'
+
+export const createInputReader = ({ database: { reader, writer } }: { database: Database }): InputReader => {
+  const row = reader.prepare<[string], InputRow>(writer.selectFrom('JobInput').select(inputColumns).where('jobId', '=', '').compile().sql)
+  const nextChunk = reader.prepare<[string, number], { bytes: Uint8Array }>(
+    writer.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0).compile().sql
+  )
+  return {
+    find: jobId => {
+      const found = guardRead(() => row.get(jobId))
+      return found === undefined ? undefined : toInput(found)
+    },
+    read: async function * ({ inputId, sizeBytes }) {
+      for (let offset = 0; offset < sizeBytes;) {
+        const at = offset
+        const chunk = guardRead(() => nextChunk.get(inputId, at))
+        if (chunk === undefined) throw new InputTorn(inputId)
+        offset += chunk.bytes.byteLength
+        yield chunk.bytes
+      }
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import { ResultTorn } from '../errors.ts'
+import type { BytesOf, PartialResult, ResultReader } from '../store.ts'
+import type { Database } from './database.ts'
+import { guardRead } from './transact.ts'
+
+type Chunk = { startOffset: number, bytes: Uint8Array }
+type ChunkOfResult = { jobId: string, sha256: string, offset: number }
+type ChunkOfAttempt = { jobId: string, attempt: number, offset: number }
+
+// Where bytes of another attempt, or none, have taken the place of those that are meant, nothing is found.
+const chunkWhere = (areMeant: string) => `
+  SELECT startOffset, bytes FROM JobResultChunk
+  WHERE jobId = @jobId AND startOffset <= @offset AND EXISTS (${areMeant})
+  ORDER BY startOffset DESC LIMIT 1`
+
+export const createResultReader = ({ database: { reader } }: { database: Database }): ResultReader => {
+  const ofResult = reader.prepare<[ChunkOfResult], Chunk>(
+    chunkWhere('SELECT 1 FROM JobResult WHERE jobId = @jobId AND sha256 = @sha256'))
+  const ofAttempt = reader.prepare<[ChunkOfAttempt], Chunk>(
+    chunkWhere('SELECT 1 FROM JobExecutionLog WHERE jobId = @jobId AND attempt = @attempt'))
+  const partial = reader.prepare<[string], PartialResult>(`
+    SELECT log.attempt AS attempt, queue.resultContentType AS contentType, queue.resultFileName AS fileName, coalesce((
+      SELECT startOffset + length(bytes) FROM JobResultChunk WHERE jobId = log.jobId ORDER BY startOffset DESC LIMIT 1
+    ), 0) AS sizeBytes
+    FROM JobExecutionLog AS log JOIN JobQueue AS queue ON queue.jobId = log.jobId
+    WHERE log.jobId = ? AND log.status = 'Running' AND queue.leaseToken IS NOT NULL`)
+  const findChunk = (of: BytesOf, offset: number): Chunk | undefined => guardRead(() =>
+    'sha256' in of ? ofResult.get({ ...of, offset }) : ofAttempt.get({ ...of, offset }))
+  return {
+    read: async function * (of, start, end) {
+      for (let offset = start; offset < end;) {
+        // A client that takes them as fast as they come must not hold the event loop.
+        if (offset > start) await nextTurn()
+        const chunk = findChunk(of, offset)
+        const from = offset - (chunk?.startOffset ?? 0)
+        if (chunk === undefined || from >= chunk.bytes.byteLength) throw new ResultTorn(of.jobId)
+        const bytes = chunk.bytes.subarray(from, from + end - offset)
+        offset += bytes.byteLength
+        yield bytes
+      }
+    },
+    findPartial: jobId => guardRead(() => partial.get(jobId))
+  }
+}

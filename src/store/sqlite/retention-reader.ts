@@ -1,0 +1,20 @@
+import { toIso } from '../../job/time.ts'
+import type { RetentionReader } from '../store.ts'
+import { dueChanges, dueIdempotencyKeys, dueOrphans, dueRecords, dueResults, dueTombstones } from '../tx/retention.ts'
+import type { Database } from './database.ts'
+import { guardRead } from './transact.ts'
+
+export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
+  const finds = (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): boolean => {
+    const { sql, parameters } = query.compile()
+    return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
+  }
+  return {
+    hasDueResults: at => finds(dueResults(writer, toIso(at), 1)),
+    hasDueRecords: (origin, before) => finds(dueRecords(writer, origin, toIso(before), 1)),
+    hasDueTombstones: before => finds(dueTombstones(writer, toIso(before), 1)),
+    hasOrphans: at => finds(dueOrphans(writer, at)),
+    hasOldChanges: before => finds(dueChanges(writer, before)),
+    hasOldIdempotencyKeys: before => finds(dueIdempotencyKeys(writer, before))
+  }
+}

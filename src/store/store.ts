@@ -1,0 +1,148 @@
+import type { Selectable, Transaction } from 'kysely'
+import type { JobLookup } from '../job/job.ts'
+import type { ListPosition } from '../job/list-position.ts'
+import type { Tables } from './tables.ts'
+
+export type Tx = Transaction<Tables>
+
+/**
+ * Runs work in a write transaction, whole or not at all, and returns once that is committed. Throws STORE_UNAVAILABLE
+ * when the database cannot take it. The work may be run again from its beginning.
+ */
+export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
+
+/** Reads of the record. Throws STORE_UNAVAILABLE. */
+export type JobReader = {
+  find: (jobId: string) => Promise<JobLookup>
+  /** The version of a record, if there is one. */
+  findVersion: (jobId: string) => Promise<number | undefined>
+  /** Random value of this database, renewed when a backup is restored: versions of another one mean nothing here. */
+  incarnation: () => string
+  /** Throws unless the database answers. */
+  ping: () => Promise<void>
+  /** The SQL of `find`, for whoever wants to see its plan. */
+  findSql: string
+}
+
+/** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
+export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
+
+/** `next`: where the list goes on; null: here it ends. */
+export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
+
+/**
+ * One page of the list, after a position. Rows inserted meanwhile neither move nor repeat others. A rare kind of job
+ * may fill a page in part only, or not at all, though more follow: so many rows are looked at for one page, and no
+ * more. Throws STORE_UNAVAILABLE.
+ */
+export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => ListPage
+
+/** The bytes of a running attempt so far. `contentType` null: the worker has not said what they are. */
+export type PartialResult = { attempt: number, sizeBytes: number, contentType: string | null, fileName: string | null }
+
+/** Which bytes are meant: those of a finished result by their hash, or those of an attempt. */
+export type BytesOf = { jobId: string } & ({ sha256: string } | { attempt: number })
+
+/** Reads of stored results. Throws STORE_UNAVAILABLE. */
+export type ResultReader = {
+  /**
+   * The bytes from `start` to before `end`, one chunk in memory at a time. Throws ResultTorn where they end early, or
+   * would be followed by those of another attempt.
+   */
+  read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
+  /** What a running job has sent so far; undefined unless it runs. */
+  findPartial: (jobId: string) => PartialResult | undefined
+}
+
+/** Bytes that came along with an input, stored apart from it. */
+export type RawInput = { inputId: string, sizeBytes: number, contentType: string }
+
+/** What a job is to work on, and on whose behalf: both JSON text; and bytes, where it was sent any. */
+export type JobInput = { input: string, access: string, raw: RawInput | null }
+
+/** Reads of inputs, past the writer. */
+export type InputReader = {
+  find: (jobId: string) => JobInput | undefined
+  /** The bytes in order, one chunk in memory at a time. Throws STORE_UNAVAILABLE, and InputTorn where they end early. */
+  read: (raw: RawInput) => AsyncGenerator<Uint8Array, void, void>
+}
+
+/** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
+export type QueueItem = Tables['JobQueue']
+
+/** Which jobs are meant: those of these types, of one tenant or (null) of all. */
+export type ClaimFilter = { types: readonly string[], tenant: string | null }
+
+/** Whose runs are over without a word from them. `holder`: all of one that is gone. */
+export type StuckBy = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
+
+/**
+ * Reads the queue without a lock: an idle service leaves the database to other writers and never waits for them.
+ * Both throw STORE_UNAVAILABLE.
+ */
+export type QueueReader = {
+  hasAvailable: (filter: ClaimFilter, now: number) => Promise<boolean>
+  hasStuck: (by: StuckBy) => Promise<boolean>
+}
+
+/** Finished records: ours, or those that other programs submitted. */
+export type Origin = 'ours' | 'foreign'
+
+/** Whether there is anything from before that time (ms since 1970). Takes no lock; throws STORE_UNAVAILABLE. */
+export type RetentionReader = {
+  hasDueResults: (at: number) => boolean
+  /** May be true for records that are not due by their own words. */
+  hasDueRecords: (origin: Origin, before: number) => boolean
+  hasDueTombstones: (before: number) => boolean
+  hasOrphans: (at: number) => boolean
+  hasOldChanges: (before: number) => boolean
+  hasOldIdempotencyKeys: (before: number) => boolean
+}
+
+/** One visible change of one job, in the order of the commits. */
+export type Change = { version: number, jobId: string }
+
+/** The database's own record of what changed, whoever wrote. */
+export type ChangeLog = {
+  /** The newest version drawn; 0 before the first. */
+  head: () => number
+  /** The oldest version still in the log; undefined when the log is empty. */
+  oldest: () => number | undefined
+  /** The changes after a version, at most `limit`. */
+  after: (version: number, limit: number) => Change[]
+  /** A number that moves when any program has committed since the last call; costs no read of the data. */
+  dataVersion: () => number
+  /** Forgets changes made before `at` (ms since 1970), at most `limit`; returns how many. */
+  prune: (at: number, limit: number) => Promise<number>
+}
+
+/** What all have agreed on. `changedAt` in ms since 1970; `holdMs`: how long it stays off at least. */
+export type EpochRow = Omit<Selectable<Tables['CacheEpoch']>, 'id'>
+
+/**
+ * A process: what it last acknowledged, and the Redis that it can use. `beat` rises with everything it writes here;
+ * `isGone`: others have not heard of it for long.
+ */
+export type NodeRow = Selectable<Tables['CacheNode']>
+
+/** Both, at one moment. */
+export type EpochRows = { epoch: EpochRow, nodes: readonly NodeRow[] }
+
+/** What a process acknowledges: it never again acts on anything older. */
+export type Acknowledgement = Pick<NodeRow, 'epoch' | 'mode' | 'runId'>
+
+/** All but `read` write, and all throw STORE_UNAVAILABLE. */
+export type EpochRowStore = {
+  read: () => EpochRows
+  /** Enters a process, in an epoch that begins with it; `dead` are removed, for they are known to have ended. */
+  join: (node: string, name: string, dead: readonly string[]) => Promise<void>
+  /** Begins a new epoch, off, unless the one that was seen has ended already. */
+  trip: (node: string, seen: string, name: string, reason: string) => Promise<void>
+  acknowledge: (node: string, what: Acknowledgement) => Promise<void>
+  /** Goes on from what was seen; nothing happens if that is past. */
+  advance: (seen: Pick<EpochRow, 'name' | 'mode'>, mode: 'warm' | 'on', runId: string) => Promise<void>
+  /** These have not been heard of since; one that was, meanwhile, stays. */
+  evict: (nodes: readonly NodeRow[]) => Promise<void>
+  remove: (nodes: readonly NodeRow[]) => Promise<void>
+  leave: (node: string) => Promise<void>
+}

@@ -1,0 +1,48 @@
+import { InputTorn } from '../errors.ts'
+import type { JobInput, Tx } from '../store.ts'
+
+/** Throws InputTorn where the bytes were forgotten before. */
+export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
+  await tx.insertInto('JobInput').values({
+    jobId, input, access, inputId: raw?.inputId ?? null, rawSizeBytes: raw?.sizeBytes ?? null, rawContentType: raw?.contentType ?? null
+  }).execute()
+  if (raw === null) return
+  // From here on the job holds them.
+  const { numDeletedRows } = await tx
+    .deleteFrom('OrphanedBytes').where('holder', '=', 'JobInputChunk').where('id', '=', raw.inputId).executeTakeFirst()
+  if (numDeletedRows === 0n && raw.sizeBytes > 0) throw new InputTorn(raw.inputId)
+}
+
+export type InputRow = { input: string, access: string, inputId: string | null, rawSizeBytes: number | null, rawContentType: string | null }
+
+export const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }: InputRow): JobInput => ({
+  input,
+  access,
+  raw: inputId === null
+    ? null
+    : { inputId, sizeBytes: rawSizeBytes ?? 0, contentType: rawContentType ?? 'application/octet-stream' }
+})
+
+export const inputColumns = ['input', 'access', 'inputId', 'rawSizeBytes', 'rawContentType'] as const
+
+export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undefined> => {
+  const row = await tx.selectFrom('JobInput').select(inputColumns).where('jobId', '=', jobId).executeTakeFirst()
+  return row === undefined ? undefined : toInput(row)
+}
+
+/**
+ * Adds bytes that no job holds yet; they are forgotten after `forgetAt` (ms since 1970) unless one does by then. Throws
+ * InputTorn where those before were.
+ */
+export const appendInputChunk = async (
+  tx: Tx, inputId: string, startOffset: number, bytes: Uint8Array, forgetAt: number
+): Promise<void> => {
+  if (startOffset === 0) {
+    await tx.insertInto('OrphanedBytes').values({ holder: 'JobInputChunk', id: inputId, forgetAt }).execute()
+  } else {
+    const { numUpdatedRows } = await tx
+      .updateTable('OrphanedBytes').set({ forgetAt }).where('holder', '=', 'JobInputChunk').where('id', '=', inputId).executeTakeFirst()
+    if (numUpdatedRows === 0n) throw new InputTorn(inputId)
+  }
+  await tx.insertInto('JobInputChunk').values({ inputId, startOffset, bytes }).execute()
+}

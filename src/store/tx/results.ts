@@ -1,0 +1,50 @@
+import { sql } from 'kysely'
+import type { ResultFacts } from '../../job/job.ts'
+import { OffsetMismatch } from '../errors.ts'
+import type { Tx } from '../store.ts'
+
+/** How many bytes of a result have been written so far. */
+export const resultSize = async (tx: Tx, jobId: string): Promise<number> => {
+  const last = await tx
+    .selectFrom('JobResultChunk')
+    .select(({ fn, ref }) => ['startOffset', fn<number>('length', [ref('bytes')]).as('sizeBytes')])
+    .where('jobId', '=', jobId)
+    .orderBy('startOffset', 'desc')
+    .limit(1)
+    .executeTakeFirst()
+  return last === undefined ? 0 : last.startOffset + last.sizeBytes
+}
+
+/** Adds bytes at the end. Throws an OffsetMismatch that tells where the end is. Returns the new size. */
+export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
+  const size = await resultSize(tx, jobId)
+  if (offset !== size) throw new OffsetMismatch(size)
+  // A chunk without bytes would take the place of the next one.
+  if (bytes.byteLength === 0) return size
+  await tx.insertInto('JobResultChunk').values({ jobId, startOffset: offset, bytes }).execute()
+  return size + bytes.byteLength
+}
+
+/** Forgets what an earlier attempt wrote, at most `limit` chunks of it; returns how many. */
+export const discardChunks = async (tx: Tx, jobId: string, limit: number): Promise<number> => {
+  const some = tx.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)
+  const { numDeletedRows } = await tx
+    .deleteFrom('JobResultChunk').where('jobId', '=', jobId).where('startOffset', 'in', some).executeTakeFirst()
+  return Number(numDeletedRows)
+}
+
+/** Leaves the bytes of a finished job to the pruner. */
+export const orphanResult = async (tx: Tx, jobId: string): Promise<void> => {
+  await tx.deleteFrom('JobResult').where('jobId', '=', jobId).execute()
+  await sql`
+    INSERT INTO OrphanedBytes (holder, id, forgetAt)
+    SELECT 'JobResultChunk', ${jobId}, 0 WHERE EXISTS (SELECT 1 FROM JobResultChunk WHERE jobId = ${jobId})
+    ON CONFLICT DO NOTHING`.execute(tx)
+}
+
+/** Makes the bytes written so far the job's result. */
+export const insertResult = async (tx: Tx, jobId: string, facts: ResultFacts): Promise<void> => {
+  const size = await resultSize(tx, jobId)
+  if (facts.sizeBytes !== size) throw new OffsetMismatch(size)
+  await tx.insertInto('JobResult').values({ jobId, ...facts }).execute()
+}
