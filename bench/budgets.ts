@@ -1,16 +1,18 @@
 /*
- * What the figures are held against. Absolute bounds hold on any machine that is fit to serve; the rest are ratios to
- * controls and peers of the same run, so that the machine cancels out. CPU and counts gate; ratios of times are shown
- * only, for they depend on who else uses the cores.
+ * The budgets that the figures are compared with. Absolute bounds hold on every machine that is suitable for
+ * production. All other bounds are ratios to controls and peers of the same run, so that the speed of the machine
+ * cancels out. Bounds on CPU and counts can fail a run. Ratios of times are only reported, because they depend on the
+ * load of other processes.
  *
- * Without `quick` a rule is left out of the quick run, whose short rounds share the machine with others. Ratios to peers
- * are of CPU, as what one core could answer: where the generator is the limit, requests per second say too little.
+ * A rule without `quick` does not apply to the quick run, whose short rounds share the machine with other work.
+ * Ratios to peers compare CPU, as the number of requests that one core could answer: requests per second would
+ * measure the load generator wherever that is the limit.
  */
 
 export type Figure =
   | 'p95'
   | 'p99'
-  /** Requests without an answer, or with another status code than expected. */
+  /** Requests without a response, or with an unexpected status code. */
   | 'errors'
   | 'storeReads'
   | 'redisCommands'
@@ -18,23 +20,24 @@ export type Figure =
   /** Answers per second of server CPU. */
   | 'capacity'
   | 'requestsPerSecond'
-  /** CPU of the reads' share: of the whole, less what as many writes cost in the target `writes alone`. */
+  /** CPU of the reads only: the total minus the cost of the same number of writes in the target `writes alone`. */
   | 'cpuOfReads'
 
 export type Rule = {
   figure: Figure
-  /** The other target of a ratio; without it the bound is absolute. */
+  /** The target that the figure is divided by. Without it the bound is absolute. */
   to?: string
-  /** At most, or at least. */
+  /** Upper bound of the full run; a rule has either `max` or `min`. */
   max?: number
+  /** Lower bound of the full run. */
   min?: number
   /** The bound in the quick run. */
   quick?: number
-  /** Shown, never gates. */
+  /** Only reported: never fails a run. */
   isReported?: true
 }
 
-/** For every scenario, and the only ones for a deployed service. P95 in ms at the fixed rate. */
+/** Rules for every scenario, and the only rules for a deployed service. P95 is in ms, at the fixed rate. */
 export const ceilings: readonly Rule[] = [
   { figure: 'p95', max: 50, quick: 50 },
   { figure: 'errors', max: 0, quick: 0 }
@@ -42,27 +45,31 @@ export const ceilings: readonly Rule[] = [
 
 const timesToBare: readonly Rule[] = [{ figure: 'p95', to: 'bare', max: 2, isReported: true }]
 
-/** What a cached read may cost behind the service: a running job is read again every 2 s, for all who poll it. */
+/** Store reads per 1,000 cached reads: a running job is read again every 2 s, once for all its clients. */
 const cachedReads: readonly Rule[] = [{ figure: 'storeReads', max: 1, quick: 1 }]
-/** The reads of one moment travel together; one alone is one command. */
+/** Redis commands per cached read: concurrent reads share a command, a single read needs one. */
 const pipelined: readonly Rule[] = [{ figure: 'redisCommands', max: 0.25, quick: 0.5 }]
 
-/** What the CPU of a kind of read is to come to, as a multiple of the bare route's; shown beside the bound that gates. */
-const aim = (max: number): Rule => ({ figure: 'cpu', to: 'bare', max, isReported: true })
+/**
+ * The long-term goal for the CPU of a read, as a multiple of the bare route's. It is reported beside the enforced
+ * bound.
+ */
+const goal = (max: number): Rule => ({ figure: 'cpu', to: 'bare', max, isReported: true })
 
 /*
- * The bounds of CPU leave room for the machine: between processes started minutes apart on two shared cores the same
- * reads differ by a third, most of it in the kernel, which takes 14 of the 23 microseconds of a bare route. On a machine
- * whose kernel is faster a bare route takes 10, and what is the service's own, most of a cold read, weighs more.
+ * The CPU bounds allow for noise. On two shared cores the CPU of the same reads differs by a third between processes
+ * that start minutes apart. Most of the difference is in the kernel, which takes 14 of the 23 microseconds of a bare
+ * route. On a machine with a faster kernel a bare route takes 10 microseconds, so the service's own share, which is
+ * most of a cold read, counts for more.
  */
 export const budgets: Readonly<Record<string, readonly Rule[]>> = {
   cached: [
     { figure: 'cpu', to: 'bare', max: 2.2, quick: 3 },
-    aim(1.6),
+    goal(1.6),
     ...cachedReads,
     ...pipelined,
-    // The aims are 4 and 6. Express with a prepared statement and a key object, as a careful engineer writes it, takes
-    // about 5 times the CPU of a bare route, so not even a bare route is 6 times as fast.
+    // The goals are 4 and 6. Express with a prepared statement and a key object, as a careful engineer writes it,
+    // takes about 5 times the CPU of a bare route, so even a bare route is not 6 times as fast.
     { figure: 'capacity', to: 'bullmq', min: 2.2 },
     { figure: 'capacity', to: 'express', min: 2.5 },
     { figure: 'capacity', to: 'pg-boss', min: 4, isReported: true },
@@ -70,30 +77,35 @@ export const budgets: Readonly<Record<string, readonly Rule[]>> = {
     { figure: 'requestsPerSecond', to: 'express', min: 6, isReported: true },
     ...timesToBare
   ],
-  'cached-many': [{ figure: 'cpu', to: 'bare', max: 2.5 }, aim(1.6), { figure: 'storeReads', max: 1 }, ...pipelined, ...timesToBare],
-  'cached-task': [{ figure: 'cpu', to: 'bare', max: 2.2 }, aim(1.6), ...cachedReads, ...pipelined, ...timesToBare],
-  'not-modified': [{ figure: 'cpu', to: 'bare', max: 2, quick: 3 }, aim(1.5), ...cachedReads, ...pipelined, ...timesToBare],
+  'cached-many': [
+    { figure: 'cpu', to: 'bare', max: 2.5 }, goal(1.6), { figure: 'storeReads', max: 1 }, ...pipelined, ...timesToBare
+  ],
+  'cached-task': [{ figure: 'cpu', to: 'bare', max: 2.2 }, goal(1.6), ...cachedReads, ...pipelined, ...timesToBare],
+  'not-modified': [
+    { figure: 'cpu', to: 'bare', max: 2, quick: 3 }, goal(1.5), ...cachedReads, ...pipelined, ...timesToBare
+  ],
   absent: [{ figure: 'cpu', to: 'bare', max: 3.6 }, ...cachedReads, ...pipelined, ...timesToBare],
   unauthenticated: [
-    // Every refusal is a line of the log.
+    // Every 401 writes a log line.
     { figure: 'cpu', to: 'bare', max: 7 },
     { figure: 'storeReads', max: 0 },
-    // The service's own watch asks now and then.
+    // The service probes Redis from time to time.
     { figure: 'redisCommands', max: 0.01 },
     ...timesToBare
   ],
-  memory: [{ figure: 'cpu', to: 'bare', max: 1.8, quick: 2.5 }, aim(1.2), ...cachedReads, ...timesToBare],
+  memory: [{ figure: 'cpu', to: 'bare', max: 1.8, quick: 2.5 }, goal(1.2), ...cachedReads, ...timesToBare],
   cold: [
     { figure: 'cpu', to: 'bare', max: 7, quick: 10 },
-    aim(3),
+    goal(3),
     { figure: 'storeReads', max: 1001, quick: 1001 },
-    // Of the seven of one alone: a look, a lease and an exposure, the latter two scripts of two commands each, some in company.
+    // A single cold read takes seven: a GET, a lease and an exposure, of which the last two are scripts. Concurrent
+    // reads share some of them.
     { figure: 'redisCommands', max: 5.5, quick: 7.05 },
     ...timesToBare
   ],
   'redis-down': [
     { figure: 'cpu', to: 'bare', max: 2, quick: 3 },
-    aim(1.5),
+    goal(1.5),
     { figure: 'storeReads', max: 1001, quick: 1001 },
     { figure: 'p99', to: 'healthy', max: 2, isReported: true },
     ...timesToBare

@@ -4,7 +4,7 @@ import { toCommit, toCount, toMachine, toMs, toOneDecimal, toRate } from './repo
 import { escapeMarkdown, toMarkdownTable } from './report/markdown.ts'
 import { resultSchema, type SuiteResult } from './result.ts'
 
-const dearerByMax = 0.1
+const cpuIncreaseMax = 0.1
 
 const parse = (text: string): Record<string, unknown> | undefined => {
   try {
@@ -15,24 +15,28 @@ const parse = (text: string): Record<string, unknown> | undefined => {
   }
 }
 
-/** A result written by an earlier run. @throws {Error} of one line where the file is missing or holds something else */
+/** Reads the result of an earlier run. @throws {Error} of one line if the file is missing or is no complete result */
 export const readResult = async (path: string): Promise<SuiteResult> => {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`${path} cannot be read: ${error.code ?? error.message}`)
+    throw new Error(`cannot read ${path}: ${error.code ?? error.message}`)
   })
   const value = parse(text)
-  if (value?.schema === undefined) throw new Error(`${path} is not a result of the bench`)
+  if (value?.schema === undefined) throw new Error(`${path} is not a bench result`)
   if (value.schema !== resultSchema) {
-    throw new Error(`${path} has schema ${JSON.stringify(value.schema)}, this bench reads ${resultSchema}: measure it again`)
+    const found = JSON.stringify(value.schema)
+    throw new Error(`${path} has schema ${found}, this bench reads schema ${resultSchema}: measure again`)
   }
-  if (!Array.isArray(value.scenarios) || !Array.isArray(value.verdicts)) throw new Error(`${path} is not a whole result of the bench`)
+  const isComplete = Array.isArray(value.scenarios) && Array.isArray(value.verdicts)
+  if (!isComplete) throw new Error(`${path} is not a complete bench result`)
   return value as unknown as SuiteResult
 }
 
-const refuseOthers = (base: SuiteResult, current: SuiteResult) => {
+const assertComparable = (base: SuiteResult, current: SuiteResult) => {
   const [from, to] = [toMachine(base), toMachine(current)]
-  if (from !== to) throw new Error(`results of different machines cannot be compared: ${from} and ${to}`)
-  if (base.mode !== current.mode) throw new Error(`results of different modes cannot be compared: ${base.mode} and ${current.mode}`)
+  if (from !== to) throw new Error(`cannot compare results of different machines: ${from} and ${to}`)
+  if (base.mode !== current.mode) {
+    throw new Error(`cannot compare results of different modes: ${base.mode} and ${current.mode}`)
+  }
 }
 
 const toChange = (base: number | null, current: number | null) => {
@@ -40,13 +44,14 @@ const toChange = (base: number | null, current: number | null) => {
   return current / base - 1
 }
 
-const toPercent = (change: number | null) => change === null ? '' : ` (${change < 0 ? '−' : '+'}${Math.abs(change * 100).toFixed(1)} %)`
+const toPercent = (change: number | null) =>
+  change === null ? '' : ` (${change < 0 ? '−' : '+'}${Math.abs(change * 100).toFixed(1)} %)`
 
 const toCell = (base: number | null, current: number | null, toText: (value: number | null) => string) =>
   base === null && current === null ? '–' : `${toText(base)} → ${toText(current)}${toPercent(toChange(base, current))}`
 
-const isDearer = ({ cpuPerRequest: base }: Figures, { cpuPerRequest: current }: Figures) =>
-  base !== null && current !== null && current > base * (1 + dearerByMax)
+const hasHigherCpu = ({ cpuPerRequest: base }: Figures, { cpuPerRequest: current }: Figures) =>
+  base !== null && current !== null && current > base * (1 + cpuIncreaseMax)
 
 const toName = ({ title, target, isService }: Figures) => isService ? title : `${title}, ${target}`
 
@@ -56,7 +61,7 @@ const toRow = (base: Figures, current: Figures) => [
   base.requestsPerSecond === null && current.requestsPerSecond === null
     ? '–'
     : `${toRate(base)} → ${toRate(current)}${toPercent(toChange(base.requestsPerSecond, current.requestsPerSecond))}`,
-  toCell(base.cpuPerRequest, current.cpuPerRequest, toOneDecimal) + (isDearer(base, current) ? ' **dearer**' : ''),
+  toCell(base.cpuPerRequest, current.cpuPerRequest, toOneDecimal) + (hasHigherCpu(base, current) ? ' **higher**' : ''),
   toCell(base.p95, current.p95, toMs)
 ]
 
@@ -64,32 +69,35 @@ const toDifferences = (base: SuiteResult, current: SuiteResult) => {
   const names = [...new Set([...Object.keys(base.versions), ...Object.keys(current.versions)])]
   const changed = names.filter(name => base.versions[name] !== current.versions[name])
     .map(name => `${name} ${base.versions[name] ?? 'none'} → ${current.versions[name] ?? 'none'}`)
-  return changed.length === 0 ? [] : [escapeMarkdown(`Other versions: ${changed.join(', ')}.`)]
+  return changed.length === 0 ? [] : [escapeMarkdown(`Changed versions: ${changed.join(', ')}.`)]
 }
 
 /**
- * What changed from one result to another, as Markdown: requests per second, CPU per request and P95 of each scenario
- * and target; CPU that rose by more than 10 % is marked, the rest is too unsteady for that.
- * @throws {Error} of one line where the results come from different machines or modes
+ * Compares two results, as Markdown: requests per second, CPU per request and P95 of each scenario and target. CPU
+ * that rose by more than 10 % is marked; the other figures vary too much between runs for that.
+ * @throws {Error} of one line if the results come from different machines or modes
  */
 export const compareResults = (base: SuiteResult, current: SuiteResult): string => {
-  refuseOthers(base, current)
+  assertComparable(base, current)
   const keyOf = ({ scenario, target }: Figures) => JSON.stringify([scenario, target])
-  const [before, after] = [base, current].map(result => new Map(toFigures(result).map(figures => [keyOf(figures), figures])))
+  const [before, after] = [base, current].map(result =>
+    new Map(toFigures(result).map(figures => [keyOf(figures), figures])))
   const pairs = [...after ?? []].flatMap(([key, figures]) => {
     const earlier = before?.get(key)
     return earlier ? [{ earlier, figures }] : []
   })
   const missing = (from: Map<string, Figures> = new Map(), of: Map<string, Figures> = new Map()) =>
     [...of].filter(([key]) => !from.has(key)).map(([, figures]) => escapeMarkdown(toName(figures)))
-  const toOnly = (names: string[], where: string) => names.length === 0 ? [] : [`Only in ${where}: ${names.join('; ')}.`]
-  const dearer = pairs.filter(({ earlier, figures }) => isDearer(earlier, figures)).map(({ figures }) => escapeMarkdown(toName(figures)))
+  const toOnly = (names: string[], where: string) =>
+    names.length === 0 ? [] : [`Only in ${where}: ${names.join('; ')}.`]
+  const higher = pairs.filter(({ earlier, figures }) => hasHigherCpu(earlier, figures))
+    .map(({ figures }) => escapeMarkdown(toName(figures)))
   const toLabel = (result: SuiteResult) => escapeMarkdown(`${toCommit(result)} of ${result.startedAt}`)
   return [
     `# Bench: ${toLabel(base)} → ${toLabel(current)}`,
-    dearer.length === 0
-      ? `No CPU per request rose by more than 10 %, of ${toCount(pairs.length)} compared.`
-      : `CPU per request rose by more than 10 % in ${dearer.length} of ${toCount(pairs.length)}: ${dearer.join('; ')}.`,
+    higher.length === 0
+      ? `CPU per request rose by more than 10 % in none of ${toCount(pairs.length)}.`
+      : `CPU per request rose by more than 10 % in ${higher.length} of ${toCount(pairs.length)}: ${higher.join('; ')}.`,
     ...toDifferences(base, current),
     ...toOnly(missing(after, before), 'the base'),
     ...toOnly(missing(before, after), 'the new result'),

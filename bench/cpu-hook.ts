@@ -1,19 +1,21 @@
 import { readFileSync } from 'node:fs'
 
 /*
- * Loaded first by every server that is measured (`node --import`), so that all are asked in the same way: what CPU time
- * the process has used so far, by its own accounting.
+ * Loaded by every measured server (`node --import`), so that all servers report their CPU time in the same way: what
+ * the process has used so far, as the operating system counts it.
  */
 
-/** What a server answers to the message `cpu`: microseconds of user and system time, of all its threads. */
+/**
+ * A server's reply to the message `cpu`. `cpuMicros` is the user and system time of all its threads, in microseconds.
+ */
 export type CpuReading = {
   cpuMicros: number
   atMs: number
-  /** How long its main thread was ready to run, but others had the cores; 0 where the system does not tell. */
+  /** How long its main thread was ready to run but had no core, in ms; 0 if the system does not report it. */
   waitedMs: number
 }
 
-// Nanoseconds: on a core, waiting for one.
+// The file contains two times in nanoseconds: on a core, and waiting for one.
 const readWaitedMs = (): number => {
   try {
     return Number(readFileSync('/proc/self/schedstat', 'utf8').split(' ')[1]) / 1e6
@@ -28,5 +30,5 @@ process.on('message', message => {
   const reading: CpuReading = { cpuMicros: user + system, atMs: performance.now(), waitedMs: readWaitedMs() }
   process.send?.(reading)
 })
-// A server must be able to end by itself.
+// The channel to the parent must not keep a server alive.
 process.channel?.unref()

@@ -9,10 +9,13 @@ const run = promisify(execFile)
 const packages = ['fastify', '@fastify/jwt', 'ioredis', 'better-sqlite3', 'autocannon']
 
 const firstLine = async (program: string, args: string[]): Promise<string | null> =>
-  await run(program, args, { cwd: import.meta.dirname }).then(({ stdout }) => stdout.split('\n', 1)[0] ?? '', () => null)
+  await run(program, args, { cwd: import.meta.dirname })
+    .then(({ stdout }) => stdout.split('\n', 1)[0] ?? '', () => null)
 
-const packageVersion = async (name: string): Promise<string> =>
-  (JSON.parse(await readFile(`${import.meta.dirname}/../node_modules/${name}/package.json`, 'utf8')) as { version: string }).version
+const packageVersion = async (name: string): Promise<string> => {
+  const manifest = await readFile(`${import.meta.dirname}/../node_modules/${name}/package.json`, 'utf8')
+  return (JSON.parse(manifest) as { version: string }).version
+}
 
 export const toMachine = (): SuiteResult['machine'] => ({
   cpu: cpus()[0]?.model ?? 'unknown',
@@ -27,7 +30,7 @@ export const findVersions = async (): Promise<Record<string, string>> => ({
   'redis-server': /v=(\S+)/.exec(await firstLine('redis-server', ['--version']) ?? '')?.[1] ?? 'unknown'
 })
 
-/** The commit of the working tree, with `-dirty` where it has changes; null outside a repository. */
+/** The commit of the working tree, followed by `-dirty` if there are changes; null outside a repository. */
 export const findCommit = async (): Promise<string | null> => {
   const commit = await firstLine('git', ['rev-parse', 'HEAD'])
   const changes = await firstLine('git', ['status', '--porcelain'])

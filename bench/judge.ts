@@ -2,7 +2,7 @@ import { budgets, ceilings, type Figure, type Rule } from './budgets.ts'
 import type { LoadMode, Measurement, ScenarioResult, SuiteResult, Verdict } from './result.ts'
 
 /*
- * Holds what was measured against the budgets.
+ * Compares the measurements with the budgets.
  */
 
 type Find = (target: string, mode: LoadMode) => Measurement | undefined
@@ -19,9 +19,10 @@ const names: Record<Figure, string> = {
   cpuOfReads: 'CPU per read, without that of the writes'
 }
 
-// One load for both sides of a ratio: a server at its limit answers several requests a turn, and is cheaper for it.
-const modesOf = (find: Find, rule: Rule): LoadMode[] =>
-  (['capacity', 'latency'] as const).filter(mode => find('service', mode) !== undefined && (rule.to === undefined || find(rule.to, mode) !== undefined))
+// Both sides of a ratio must have the same load: at its limit a server handles several requests per iteration of its
+// event loop, which lowers the cost of each.
+const modesOf = (find: Find, rule: Rule): LoadMode[] => (['capacity', 'latency'] as const).filter(mode =>
+  find('service', mode) !== undefined && (rule.to === undefined || find(rule.to, mode) !== undefined))
 
 const cpuOfReads = (find: Find, target: string): number | null => {
   const [all, writes] = [find(target, 'latency'), find('writes alone', 'latency')]
@@ -31,7 +32,8 @@ const cpuOfReads = (find: Find, target: string): number | null => {
 }
 
 const errorsOf = (find: Find, target: string): number | null => {
-  const found = (['capacity', 'latency'] as const).map(mode => find(target, mode)?.errors).filter(errors => errors !== undefined)
+  const found = (['capacity', 'latency'] as const).map(mode => find(target, mode)?.errors)
+    .filter(errors => errors !== undefined)
   return found.length === 0 ? null : found.reduce((sum, errors) => sum + errors, 0)
 }
 
@@ -65,10 +67,12 @@ const toUnit = ({ figure, to }: Rule): string => {
   return figure === 'p95' || figure === 'p99' ? 'ms' : ''
 }
 
-const boundOf = (rule: Rule, mode: SuiteResult['mode']): number | undefined => mode === 'quick' ? rule.quick : rule.max ?? rule.min
+const boundOf = (rule: Rule, mode: SuiteResult['mode']): number | undefined =>
+  mode === 'quick' ? rule.quick : rule.max ?? rule.min
 
 const judgeRule = (scenario: ScenarioResult, rule: Rule, bound: number): Verdict => {
-  const find: Find = (target, mode) => scenario.measurements.find(measurement => measurement.target === target && measurement.mode === mode)
+  const find: Find = (target, mode) =>
+    scenario.measurements.find(measurement => measurement.target === target && measurement.mode === mode)
   const actual = toActual(find, rule)
   const direction = rule.min === undefined ? 'max' : 'min'
   const isKept = actual !== null && (direction === 'max' ? actual <= bound : actual >= bound)
@@ -79,12 +83,12 @@ const judgeRule = (scenario: ScenarioResult, rule: Rule, bound: number): Verdict
     direction,
     actual,
     unit: toUnit(rule),
-    // What was not measured is missing for a reason that makes the run invalid, or is a peer that nobody has to have.
+    // A missing measurement either makes the run invalid or belongs to an optional peer.
     outcome: rule.isReported === true || actual === null ? 'reported' : isKept ? 'kept' : 'broken'
   }
 }
 
-/** The verdicts of one scenario under the rules of this kind of run. */
+/** The verdicts on one scenario, by the rules of this kind of run. */
 export const judge = (scenario: ScenarioResult, mode: SuiteResult['mode']): Verdict[] => {
   const rules = [...ceilings, ...(mode === 'remote' ? [] : budgets[scenario.name] ?? [])]
   return rules.flatMap(rule => {
@@ -93,24 +97,27 @@ export const judge = (scenario: ScenarioResult, mode: SuiteResult['mode']): Verd
   })
 }
 
-// From here on a late answer says more of the machine than of the server.
+// Share of the time without a core above which late responses are caused by the machine and not by the server.
 const waitedMax = 0.3
 
 /**
- * Why a breach says nothing, one a line: nothing but bounds on times were broken, and the server had no core to run on.
- * What was kept under such a load is kept all the same.
+ * Reasons why a breach does not count, one per line: the only broken bounds are on times, and the server often had to
+ * wait for a core. A bound that was kept under such load still counts as kept.
  */
 export const findExcuses = (scenario: ScenarioResult, verdicts: readonly Verdict[]): string[] => {
   const service = scenario.measurements.find(({ target, mode }) => target === 'service' && mode === 'latency')
   const waited = service?.serverWaited ?? 0
   const broken = verdicts.filter(({ outcome }) => outcome === 'broken')
   if (waited <= waitedMax || broken.some(({ unit }) => unit !== 'ms')) return []
+  const share = `${(waited * 100).toFixed(0)} %`
   return broken.map(({ rule, actual }) =>
-    `${rule} of ${actual?.toFixed(0)} ms: the server waited for a core for ${(waited * 100).toFixed(0)} % of the time, for others use the machine`)
+    `${rule} of ${actual?.toFixed(0)} ms: the server waited for a core for ${share} of the time`)
 }
 
-/** An invalid scenario makes the whole run invalid; else a broken rule makes it a breach. */
-export const toOutcome = (scenarios: readonly ScenarioResult[], verdicts: readonly Verdict[]): SuiteResult['outcome'] => {
+/** The outcome of a run: `invalid` if any scenario is invalid, else `breach` if any rule is broken, else `passed`. */
+export const toOutcome = (
+  scenarios: readonly ScenarioResult[], verdicts: readonly Verdict[]
+): SuiteResult['outcome'] => {
   if (scenarios.length === 0 || scenarios.some(({ invalid }) => invalid.length > 0)) return 'invalid'
   return verdicts.some(({ outcome }) => outcome === 'broken') ? 'breach' : 'passed'
 }

@@ -4,81 +4,92 @@ import type { Histogram } from 'hdr-histogram-js'
 import { createHistogram, recordMs } from './statistics.ts'
 
 /*
- * Load by autocannon, with two things of its client replaced, `_doRequest` and `getRequestBuffer`.
+ * Generates load with autocannon. Two methods of its client are replaced: `_doRequest` and `getRequestBuffer`.
  *
- * When to send. Left alone, a connection sends as soon as it has its answer: the closed loop. autocannon's own fixed rate
- * lets each connection send its share of a second at once, all at the same moment, and then rest: 2,000 requests a second
- * are one burst a second, and the latencies those of the burst. Here requests become due evenly, to the millisecond, on
- * one connection after the other.
+ * Pacing. By default a connection sends its next request when it receives a response (closed loop). With autocannon's
+ * own fixed rate all connections send their share of a second at the same moment and then pause, so 2,000 requests
+ * per second are one burst per second, and the latencies are those of the burst. Here requests become due at even
+ * intervals, with a resolution of 1 ms, on one connection after the other.
  *
- * Coordinated omission. A request that is due while its connection still waits for an answer is sent afterwards, but its
- * time counts from when it was due. So none is missing from the figures because an answer was slow, and none has to be
- * made up, as autocannon does in its histogram of whole milliseconds. With many connections few requests wait.
+ * Coordinated omission. If a request becomes due while its connection waits for a response, it is sent afterwards,
+ * and its latency counts from the time at which it was due. Slow responses therefore remove no requests from the
+ * figures, and no latencies have to be estimated, as autocannon does in its histogram of whole milliseconds. With
+ * many connections only few requests wait.
  *
- * What to send. The requests are built beforehand: autocannon would build each one anew, and keeps a copy of its options,
- * with all requests in it, for every connection.
+ * Request bytes. Requests are built in advance: autocannon would build each one again when it sends it, and it keeps
+ * a copy of its options, with all requests, for each connection.
  */
 
-/** A request as it goes over the wire; each call may return another. */
+/** Returns the bytes of the next request to send. */
 export type NextRequest = () => Buffer
 
 export type LoadOptions = {
   url: string
   connections: number
-  /** Requests a second, on all connections together; null: as many as the connections allow. */
+  /** Requests per second of all connections together; null: as many as the connections allow (closed loop). */
   rate: number | null
   nextRequest: NextRequest
   expectedStatus: number
-  /** Told of every answer, counted or not. */
+  /** Called for every response, counted or not. `ms` is its latency. */
   onAnswer?: (status: number, ms: number) => void
 }
 
-/** What was counted between `begin` and `end`; `answered` counts all status codes. */
+/** Counts between `begin` and `end`. `answered` includes all status codes. */
 export type LoadCounts = {
   seconds: number
   answered: number
-  /** Times in microseconds. */
+  /** Latencies in microseconds. */
   histogram: Histogram
   statusCodes: Record<string, number>
-  /** Share of the time that this process, which sends the load, was busy. */
+  /** Event-loop utilization of this process, which generates the load. */
   generatorUtilization: number
 }
 
-/** What went wrong since the load began, counted or not. */
+/** Failures since the load was started, including those outside `begin` and `end`. */
 export type LoadFailures = {
-  /** Requests without an answer: the connection broke, or it took too long. */
+  /** Requests without a response: the connection broke or the time-out expired. */
   errors: number
-  /** Answers with another status code than the expected one. */
+  /** Responses with an unexpected status code. */
   unexpected: number
 }
 
 export type Load = {
-  /** Forgets what was counted, and counts from now on. */
+  /** Resets the counts and starts counting. */
   begin: () => void
-  /** How many answers there were since the load began, counted or not. */
+  /** Number of responses since the load was started, counted or not. */
   answeredSoFar: () => number
-  /** What was counted since `begin`; does not stop the load. */
+  /** Stops counting and returns the counts since `begin`. The load continues. */
   end: () => LoadCounts
-  /** Lets requests under way be answered, then ends. */
+  /** Sends no more requests, waits for the pending responses and stops. */
   stop: () => Promise<void>
   failures: () => LoadFailures
 }
 
-// What this module uses of autocannon's client, beyond its documentation. The lock file keeps the version.
+// Undocumented parts of autocannon's client that this module uses. The lock file pins the version.
 type Client = {
   on: (event: 'response', listener: (status: number, bytes: number, durationMs: number) => void) => void
   _doRequest: () => void
   getRequestBuffer: () => Buffer
 }
 
-type Connection = { client: Client, send: () => void, isIdle: boolean, isWaiting: boolean, dueAt: number[], lateMs: number }
+type Connection = {
+  client: Client
+  send: () => void
+  isIdle: boolean
+  isWaiting: boolean
+  /** When each request that was not sent yet became due. */
+  dueAt: number[]
+  lateMs: number
+}
 
 const tickMs = 1
 const answersMsMax = 10_000
 const sampleMs = 20
 
-/** Makes requests due, evenly, on one connection after the other. */
-const startPacing = (connections: readonly Connection[], rate: number, ask: (connection: Connection) => void): (() => void) => {
+/** Makes requests due at even intervals, on one connection after the other. Returns a function that stops it. */
+const startPacing = (
+  connections: readonly Connection[], rate: number, sendNext: (connection: Connection) => void
+): (() => void) => {
   const began = performance.now()
   let made = 0
   const timer = setInterval(() => {
@@ -87,7 +98,7 @@ const startPacing = (connections: readonly Connection[], rate: number, ask: (con
       const connection = connections[made % connections.length]
       if (connection === undefined) continue
       connection.dueAt.push(now)
-      if (connection.isIdle) ask(connection)
+      if (connection.isIdle) sendNext(connection)
     }
   }, tickMs)
   return () => { clearInterval(timer) }
@@ -130,13 +141,14 @@ const createCounts = (expectedStatus: number) => {
   }
 }
 
-/** Starts sending; nothing is counted before `begin`. */
-export const startLoad = ({ url, connections: connectionCount, rate, nextRequest, expectedStatus, onAnswer }: LoadOptions): Load => {
+/** Starts to send requests. Counting starts with `begin`. */
+export const startLoad = (options: LoadOptions): Load => {
+  const { url, connections: connectionCount, rate, nextRequest, expectedStatus, onAnswer } = options
   const counts = createCounts(expectedStatus)
   const connections: Connection[] = []
   let isStopping = false
 
-  const ask = (connection: Connection): void => {
+  const sendNext = (connection: Connection): void => {
     const dueAt = rate === null ? undefined : connection.dueAt.shift()
     connection.isIdle = isStopping || (rate !== null && dueAt === undefined)
     if (connection.isIdle) return
@@ -146,14 +158,15 @@ export const startLoad = ({ url, connections: connectionCount, rate, nextRequest
   }
 
   const setupClient = (client: Client): void => {
-    const connection: Connection = { client, send: client._doRequest.bind(client), isIdle: true, isWaiting: false, dueAt: [], lateMs: 0 }
+    const send = client._doRequest.bind(client)
+    const connection: Connection = { client, send, isIdle: true, isWaiting: false, dueAt: [], lateMs: 0 }
     connections.push(connection)
     client.getRequestBuffer = nextRequest
-    // Called for a new connection too, after a break or a time-out, which leave a request without an answer.
+    // Also called when the client reconnects after an error or a time-out, which leave a request without a response.
     client._doRequest = () => {
       if (connection.isWaiting) counts.fail()
       connection.isWaiting = false
-      ask(connection)
+      sendNext(connection)
     }
     client.on('response', (status, _bytes, durationMs) => {
       connection.isWaiting = false
@@ -169,10 +182,10 @@ export const startLoad = ({ url, connections: connectionCount, rate, nextRequest
     sampleInt: sampleMs,
     timeout: answersMsMax / 1000,
     skipAggregateResult: true,
-    // Its own types know only what is documented.
+    // autocannon's types contain only the documented methods.
     setupClient: setupClient as unknown as (client: autocannon.Client) => void
   })
-  const stopPacing = rate === null ? () => {} : startPacing(connections, rate, ask)
+  const stopPacing = rate === null ? () => {} : startPacing(connections, rate, sendNext)
 
   return {
     begin: counts.begin,
@@ -185,7 +198,7 @@ export const startLoad = ({ url, connections: connectionCount, rate, nextRequest
       const end = performance.now() + answersMsMax
       while (connections.some(({ isWaiting }) => isWaiting) && performance.now() < end) await delay(tickMs)
       counts.fail(connections.filter(({ isWaiting }) => isWaiting).length)
-      // Typed as one that does not wait.
+      // The types omit `stop`.
       ;(run as unknown as { stop: () => void }).stop()
       await run
     }

@@ -4,7 +4,7 @@ import type { LoadMode } from './result.ts'
 import type { RunningTarget } from './targets.ts'
 
 /*
- * One measurement: a load on one server for some seconds, and what that cost the server.
+ * One measurement: the load on one server for some seconds, and its cost for that server.
  */
 
 export type Durations = {
@@ -18,38 +18,40 @@ export type Durations = {
 export type Sample = {
   mode: LoadMode
   counts: LoadCounts & LoadFailures
-  /** Microseconds of the whole server process while it was counted. */
+  /** CPU of the whole server process in microseconds per response, while responses were counted. */
   cpuPerRequest: number | null
-  /** Share of one core. */
+  /** CPU of the server process as a share of one core. */
   serverUtilization: number | null
-  /** Share of the time that it was ready to run, but others had the cores. */
+  /** Share of the time that the server was ready to run but had no core. */
   serverWaited: number | null
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
-  /** How many requests of another kind were sent in a second at the same time. */
+  /** Requests per second of the concurrent second load (`beside`). */
   besidePerSecond: number | null
-  /** Why nothing can be said of the whole run, one a line. */
+  /** Reasons why the whole run is invalid, one per line. */
   invalid: string[]
-  /** Why this round does not count. */
+  /** Reasons why this round does not count, one per line. */
   dropped: string[]
 }
 
-/** What a load is aimed at: a server of ours, or one elsewhere, of which only the address is known. */
-export type Aim = {
+/** The destination of a load: a server of this run or a deployed service. */
+export type Destination = {
   url: string
   expectedStatus: number
   rate: number
 }
 
 const capacityConnections = 50
-// Many, so that a request seldom waits for the answer to the one before.
+// Many connections, so that a request rarely waits for the previous response.
 const latencyConnections = 100
 const rampSeconds = 0.15
 const samplesMin = 100
 const busyMax = 0.9
 const besideShareMin = 0.9
 
-const aim = ({ url, expectedStatus, rate }: Aim, mode: LoadMode, nextRequest: () => Buffer): Load => startLoad({
+const startLoadOn = (
+  { url, expectedStatus, rate }: Destination, mode: LoadMode, nextRequest: () => Buffer
+): Load => startLoad({
   url,
   nextRequest,
   expectedStatus,
@@ -57,19 +59,27 @@ const aim = ({ url, expectedStatus, rate }: Aim, mode: LoadMode, nextRequest: ()
   rate: mode === 'capacity' ? null : rate
 })
 
-const toFlaws = (what: string, { errors, unexpected, statusCodes }: LoadCounts & LoadFailures, expectedStatus: number): string[] => [
-  ...(errors > 0 ? [`${what}: ${errors} requests without an answer`] : []),
-  ...(unexpected > 0 ? [`${what}: ${unexpected} answers were not ${expectedStatus}: ${JSON.stringify(statusCodes)}`] : [])
+const toFlaws = (
+  what: string, { errors, unexpected, statusCodes }: LoadCounts & LoadFailures, expectedStatus: number
+): string[] => [
+  ...(errors > 0 ? [`${what}: ${errors} requests without a response`] : []),
+  ...(unexpected > 0
+    ? [`${what}: ${unexpected} responses were not ${expectedStatus}: ${JSON.stringify(statusCodes)}`]
+    : [])
 ]
 
 const toDropped = (mode: LoadMode, { answered, generatorUtilization }: LoadCounts): string[] => [
   ...(answered < samplesMin ? [`only ${answered} samples`] : []),
-  ...(mode === 'latency' && generatorUtilization > busyMax ? [`the generator was busy for ${(generatorUtilization * 100).toFixed(0)} % of the time`] : []),
+  ...(mode === 'latency' && generatorUtilization > busyMax
+    ? [`the generator was busy for ${(generatorUtilization * 100).toFixed(0)} % of the time`]
+    : [])
 ]
 
-/** A load on a server that is not ours to ask. */
-export const measureLatency = async (target: Aim, nextRequest: () => Buffer, seconds: number): Promise<Sample> => {
-  const load = aim(target, 'latency', nextRequest)
+/** Measures a deployed service, of which only the responses are known. */
+export const measureLatency = async (
+  target: Destination, nextRequest: () => Buffer, seconds: number
+): Promise<Sample> => {
+  const load = startLoadOn(target, 'latency', nextRequest)
   await delay(rampSeconds * 1000)
   load.begin()
   await delay(seconds * 1000)
@@ -92,10 +102,14 @@ export const measureLatency = async (target: Aim, nextRequest: () => Buffer, sec
 
 type Beside = { perSecond: number | null } & Pick<Sample, 'invalid' | 'dropped'>
 
-const startBeside = async ({ target, server, createRequest }: RunningTarget): Promise<{ begin: () => void, end: () => Promise<Beside> }> => {
-  if (target.beside === undefined) return { begin: () => {}, end: () => Promise.resolve({ perSecond: null, invalid: [], dropped: [] }) }
+type BesideLoad = { begin: () => void, end: () => Promise<Beside> }
+
+const startBeside = async ({ target, server, createRequest }: RunningTarget): Promise<BesideLoad> => {
+  if (target.beside === undefined) {
+    return { begin: () => {}, end: () => Promise.resolve({ perSecond: null, invalid: [], dropped: [] }) }
+  }
   const { requests, rate } = target.beside
-  const load = aim({ url: server.url, expectedStatus: 200, rate }, 'latency', await createRequest(requests))
+  const load = startLoadOn({ url: server.url, expectedStatus: 200, rate }, 'latency', await createRequest(requests))
   return {
     begin: load.begin,
     end: async () => {
@@ -105,13 +119,15 @@ const startBeside = async ({ target, server, createRequest }: RunningTarget): Pr
       return {
         perSecond,
         invalid: toFlaws(requests.kind, { ...counted, ...load.failures() }, 200),
-        dropped: perSecond < rate * besideShareMin ? [`${requests.kind}: ${perSecond.toFixed(0)} of ${rate} requests a second`] : []
+        dropped: perSecond < rate * besideShareMin
+          ? [`${requests.kind}: ${perSecond.toFixed(0)} of ${rate} requests per second`]
+          : []
       }
     }
   }
 }
 
-const breakDown = async ({ target, redis }: RunningTarget): Promise<void> => {
+const injectFault = async ({ target, redis }: RunningTarget): Promise<void> => {
   if (target.fault === 'redis-killed') await redis?.kill()
 }
 
@@ -122,19 +138,24 @@ const repair = async ({ target, redis }: RunningTarget): Promise<void> => {
 const difference = (after: number | null, before: number | null): number | null =>
   after === null || before === null ? null : after - before
 
-/** Loads a running server for so many seconds. CPU is read while the load goes on, so that no rest is counted. */
-export const measure = async (running: RunningTarget, mode: LoadMode, nextRequest: () => Buffer, seconds: number): Promise<Sample> => {
+/**
+ * Loads a running server for some seconds. The CPU is read while the load continues, so that no idle time is
+ * included.
+ */
+export const measure = async (
+  running: RunningTarget, mode: LoadMode, nextRequest: () => Buffer, seconds: number
+): Promise<Sample> => {
   const { target, server } = running
   if (target.server === 'service' && target.cache === 'redis') await running.untilCached()
   const before = await running.counters()
-  const load = aim({ url: server.url, ...target }, mode, nextRequest)
+  const load = startLoadOn({ url: server.url, ...target }, mode, nextRequest)
   const beside = await startBeside(running)
   await delay(rampSeconds * 1000)
   const from = await server.cpu()
   load.begin()
   beside.begin()
   await delay(seconds * 500)
-  await breakDown(running)
+  await injectFault(running)
   await delay(seconds * 500)
   const to = await server.cpu()
   const counted = load.end()
@@ -145,7 +166,8 @@ export const measure = async (running: RunningTarget, mode: LoadMode, nextReques
 
   const counts = { ...counted, ...load.failures() }
   const answered = load.answeredSoFar()
-  const [storeReads, trips] = [difference(after.storeReads, before.storeReads), difference(after.cacheTrips, before.cacheTrips)]
+  const storeReads = difference(after.storeReads, before.storeReads)
+  const trips = difference(after.cacheTrips, before.cacheTrips)
   const redisCommands = difference(after.redisCommands, before.redisCommands)
   const cpuMicros = to.cpuMicros - from.cpuMicros
   return {
@@ -157,12 +179,17 @@ export const measure = async (running: RunningTarget, mode: LoadMode, nextReques
     storeReadsPer1000: storeReads === null ? null : storeReads * 1000 / answered,
     redisCommandsPerRequest: redisCommands === null ? null : redisCommands / answered,
     besidePerSecond: besides.perSecond,
-    invalid: [...(target.fault === undefined ? toFlaws(`${target.name}, ${mode}`, counts, target.expectedStatus) : []), ...besides.invalid],
+    invalid: [
+      ...(target.fault === undefined ? toFlaws(`${target.name}, ${mode}`, counts, target.expectedStatus) : []),
+      ...besides.invalid
+    ],
     dropped: [
       ...toDropped(mode, counts),
       ...besides.dropped,
-      // A machine that is too busy for Redis to answer in time; what follows is another scenario.
-      ...(target.fault === undefined && trips !== null && trips > 0 ? ['the cache failed, and the service went on without it'] : [])
+      // The machine was too busy for Redis to respond in time, and reads without the cache are another scenario.
+      ...(target.fault === undefined && trips !== null && trips > 0
+        ? ['the cache failed, and the service continued without it']
+        : [])
     ]
   }
 }

@@ -4,23 +4,25 @@ import type { NextRequest } from './load.ts'
 import type { Requests } from './scenarios.ts'
 
 /*
- * The requests of the scenarios as bytes, built before they are sent.
+ * The requests of the scenarios as bytes, built in advance.
  */
 
-/** The key that every server of a run verifies tokens with. */
-export const secret = 'a-secret-of-the-bench-that-nobody-else-knows'
+/** The key with which all servers of a run verify tokens. */
+export const secret = 'the-secret-of-the-bench-and-of-its-servers'
 
-/** A token for all that the bench does; `client` tells many of them apart. */
+/** Signs a token with all scopes that the bench needs. `client` is its subject, to get distinct tokens. */
 export const sign = (client = tenant): string =>
-  createSigner({ key: secret, algorithm: 'HS256', expiresIn: 3_600_000 })({ sub: client, tenant, scope: 'jobs:read jobs:write jobs:work' })
+  createSigner({ key: secret, algorithm: 'HS256', expiresIn: 3_600_000 })({
+    sub: client, tenant, scope: 'jobs:read jobs:write jobs:work'
+  })
 
-/** Where to send, who asks, and for what. */
+/** The server, the token and the jobs that requests are built for. */
 export type Place = {
   url: string
   token: string
-  /** What is polled where one job is enough; of several, one after the other. */
+  /** Ids of the jobs to poll, in turn, in the scenarios that need only one job. */
   polled: readonly string[]
-  /** How many there are in all; their ids are those of `toJobId`. */
+  /** Number of jobs in the dataset; their ids are those of `toJobId`. */
   rows: number
 }
 
@@ -28,23 +30,25 @@ type Claimed = { jobId: string, leaseToken: string }
 
 const claimedJobs = 50
 const leaseSeconds = 3600
-// All of one length, so that the header that tells it never changes.
+// All values have the same number of digits, so that Content-Length is constant.
 const firstReport = 1_000_000
 
 const toHead = (method: string, url: string, path: string, headers: Record<string, string>): string => {
   const { host, pathname } = new URL(url)
-  const lines = Object.entries({ host, connection: 'keep-alive', ...headers }).map(([name, value]) => `${name}: ${value}`)
+  const lines = Object.entries({ host, connection: 'keep-alive', ...headers })
+    .map(([name, value]) => `${name}: ${value}`)
   return `${method} ${pathname.replace(/\/$/, '')}${path} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`
 }
 
-/** A request as it goes over the wire; the length of a body is the caller's to say. */
-export const toRequest = (method: string, url: string, path: string, headers: Record<string, string>, body = ''): Buffer =>
-  Buffer.from(toHead(method, url, path, headers) + body)
+/** The bytes of a request. The caller sets the Content-Length of a body. */
+export const toRequest = (
+  method: string, url: string, path: string, headers: Record<string, string>, body = ''
+): Buffer => Buffer.from(toHead(method, url, path, headers) + body)
 
-/** One after the other, and again from the first. */
+/** Returns the requests one after the other, starting over at the end. */
 const inTurn = (requests: readonly Buffer[]): NextRequest => {
   const [first] = requests
-  if (first === undefined) throw new Error('there is nothing to send')
+  if (first === undefined) throw new Error('there is no request to send')
   if (requests.length === 1) return () => first
   let next = 0
   return () => {
@@ -59,10 +63,12 @@ const expectOk = async (answer: Response): Promise<Response> => {
   return answer
 }
 
-/** Submits a job; throws with what the service said. */
+/** Submits a job and resolves to its id. Throws with the service's response if that is an error. */
 export const submitJob = async ({ url, token }: Pick<Place, 'url' | 'token'>): Promise<string> => {
   const answer = await expectOk(await fetch(`${url}/api/v1/jobs`, {
-    method: 'POST', headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' }, body: '{"type":"bench","input":null}'
+    method: 'POST',
+    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    body: '{"type":"bench","input":null}'
   }))
   return (await answer.json() as { jobId: string }).jobId
 }
@@ -78,7 +84,8 @@ const claimJob = async (place: Place): Promise<Claimed> => {
 }
 
 const findETag = async ({ url, token }: Place, jobId: string): Promise<string> => {
-  const answer = await expectOk(await fetch(`${url}/api/v1/jobs/${jobId}`, { headers: { authorization: `Bearer ${token}` } }))
+  const headers = { authorization: `Bearer ${token}` }
+  const answer = await expectOk(await fetch(`${url}/api/v1/jobs/${jobId}`, { headers }))
   await answer.arrayBuffer()
   return answer.headers.get('etag') ?? ''
 }
@@ -99,13 +106,14 @@ const createReports = (place: Place, jobs: readonly Claimed[]): NextRequest => {
   }
 }
 
-/** Makes the requests for one server; what it has to prepare there it prepares once. */
+/** Builds the requests for one server. Jobs that have to be claimed there are claimed only once. */
 export const createRequests = (place: Place) => {
   const { url, token, polled, rows } = place
   let claims: Promise<Claimed[]> | undefined
   const get = (path: string, headers: Record<string, string> = { authorization: `Bearer ${token}` }): Buffer =>
     toRequest('GET', url, path, headers)
-  const times = <Value>(count: number, make: (n: number) => Value): Value[] => Array.from({ length: count }, (_, n) => make(n))
+  const times = <Value>(count: number, make: (n: number) => Value): Value[] =>
+    Array.from({ length: count }, (_, n) => make(n))
 
   const claim = (): Promise<Claimed[]> => {
     claims ??= Promise.all(times(claimedJobs, () => claimJob(place)))
@@ -115,12 +123,14 @@ export const createRequests = (place: Place) => {
   return async (requests: Requests): Promise<NextRequest> => {
     switch (requests.kind) {
       case 'status':
-        return inTurn(polled.map(jobId => get(requests.view === 'v1' ? `/api/v1/jobs/${jobId}` : `/api/jobs/${jobId}/status`)))
+        return inTurn(polled.map(jobId =>
+          get(requests.view === 'v1' ? `/api/v1/jobs/${jobId}` : `/api/jobs/${jobId}/status`)))
       case 'finished':
         return inTurn(times(finishedRows, n => get(`/api/v1/jobs/${toFinishedId(n)}`)))
       case 'not-modified':
-        return inTurn(await Promise.all(polled.map(async jobId =>
-          get(`/api/v1/jobs/${jobId}`, { authorization: `Bearer ${token}`, 'if-none-match': await findETag(place, jobId) }))))
+        return inTurn(await Promise.all(polled.map(async jobId => get(`/api/v1/jobs/${jobId}`, {
+          authorization: `Bearer ${token}`, 'if-none-match': await findETag(place, jobId)
+        }))))
       case 'absent':
         return inTurn([get('/api/v1/jobs/no-such-job')])
       case 'unauthenticated':
@@ -130,7 +140,8 @@ export const createRequests = (place: Place) => {
       case 'bulk':
         return inTurn([get(`/api/v1/jobs?ids=${times(requests.jobs, toJobId).join(',')}`)])
       case 'tokens':
-        return inTurn(times(requests.tokens, n => get(`/api/v1/jobs/${polled[0]}`, { authorization: `Bearer ${sign(`client-${n}`)}` })))
+        return inTurn(times(requests.tokens, n =>
+          get(`/api/v1/jobs/${polled[0]}`, { authorization: `Bearer ${sign(`client-${n}`)}` })))
       case 'claimed':
         return inTurn((await claim()).map(({ jobId }) => get(`/api/v1/jobs/${jobId}`)))
       case 'progress':
@@ -143,5 +154,5 @@ export const createRequests = (place: Place) => {
   }
 }
 
-/** The place of a server that this run started on a dataset. */
+/** The place for a server of this run that uses a dataset with `rows` jobs. */
 export const toPlace = (url: string, rows: number): Place => ({ url, token: sign(), polled: [toJobId(0)], rows })

@@ -1,13 +1,19 @@
 /*
- * What a run of the suite leaves behind: one JSON file, from which every report is made. Raised when a field changes its
- * meaning or goes; a reader refuses another number.
+ * The result of a run: one JSON file, from which all reports are made. The number is raised when a field is removed or
+ * changes its meaning. A reader rejects other numbers.
  */
 export const resultSchema = 1
 
-/** `capacity`: as fast as the connections allow (closed loop). `latency`: at a fixed rate, corrected for coordinated omission. */
+/**
+ * `capacity`: a closed loop, as fast as the connections allow. `latency`: a fixed rate, corrected for coordinated
+ * omission.
+ */
 export type LoadMode = 'capacity' | 'latency'
 
-/** What one target did under one load, in the median of the valid rounds; in a quick run, the best of them. Times in microseconds. */
+/**
+ * The figures of one target under one load: the median of the valid rounds, or their best in a quick run. Times are in
+ * microseconds.
+ */
 export type Measurement = {
   /** `service`, or the name of the control or peer. */
   target: string
@@ -15,43 +21,43 @@ export type Measurement = {
   rounds: number
   requests: number
   requestsPerSecond: number
-  /** True where the generator, not the server, was the limit: the server can do at least this much. */
+  /** True if the generator, not the server, was the limit: the server can answer at least this many requests. */
   isLowerBound: boolean
   p50: number
   p95: number
   p99: number
   p999: number
   max: number
-  /** All rounds in one HdrHistogram of microseconds, V2, base64. */
+  /** Latencies of all rounds: an HdrHistogram of microseconds, V2, base64. */
   histogram: string
-  /** Of the whole process, user and system; null where the server is not ours to ask. */
+  /** User and system time of the whole process in microseconds; null if the server was not started by this run. */
   serverCpuPerRequest: number | null
-  /** Share of one core that the server used. */
+  /** CPU of the server as a share of one core. */
   serverUtilization: number | null
-  /** Share of the time that the server was ready to run, but others had the cores. */
+  /** Share of the time that the server was ready to run but had no core. */
   serverWaited?: number | null
   generatorUtilization: number
-  /** Requests without an answer, or with another status code than expected; of all rounds. */
+  /** Requests without a response or with an unexpected status code, of all rounds. */
   errors: number
-  /** Answers by status code. */
+  /** Number of responses by status code. */
   statusCodes: Record<string, number>
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
-  /** Requests per second of another kind that were sent meanwhile, and are not counted above. */
+  /** Requests per second of the concurrent second load, which the other figures do not include. */
   besidePerSecond?: number | null
 }
 
-/** One rule of the budgets, held against what was measured. */
+/** The outcome of one rule of the budgets. */
 export type Verdict = {
   scenario: string
-  /** What is bounded, in words: `CPU per request, ratio to bare`. */
+  /** The bounded figure in words: `CPU per request, ratio to bare`. */
   rule: string
   bound: number
-  /** `max`: at most the bound; `min`: at least. */
+  /** `max`: the bound is an upper one; `min`: a lower one. */
   direction: 'max' | 'min'
   actual: number | null
   unit: string
-  /** `reported`: shown, never gates. */
+  /** `reported`: shown only, never fails a run. */
   outcome: 'kept' | 'broken' | 'reported'
 }
 
@@ -59,11 +65,11 @@ export type ScenarioResult = {
   name: string
   title: string
   measurements: Measurement[]
-  /** Why the run says nothing, one a line; empty when it is valid. */
+  /** Reasons why the run is invalid, one per line; empty if it is valid. */
   invalid: string[]
-  /** Whether a breach made it run again. */
+  /** Whether the scenario was run again because of a breach. */
   confirmed: boolean
-  /** Peers that could not be measured on this machine, and why, one a line. */
+  /** Peers that could not be measured on this machine, with the reason, one per line. */
   absent?: string[]
 }
 

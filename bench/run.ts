@@ -14,13 +14,13 @@ import { quickScenarios, type Scenario, scenarios } from './scenarios.ts'
 import { countSteps, fullDurations, quickDurations, runSuite } from './suite.ts'
 
 /*
- * The command line of the bench. Exit codes: 0 passed; 99 a budget was broken, twice; 2 the run says nothing, or the
- * command was wrong.
+ * The command line of the bench. Exit codes: 0 if the run passed, 99 if a budget was broken twice, 2 if the run is
+ * invalid or the command line is wrong.
  */
 
 const exitCodes: Record<SuiteResult['outcome'], number> = { passed: 0, breach: 99, invalid: 2 }
 
-// Programs of their own, which print a table and hold nothing against it.
+// Separate programs. Each prints a table; the figures are not compared with budgets.
 const volumes = ['claims', 'uploads', 'results', 'inputs', 'pruning', 'overload', 'outages', 'soak']
 
 type Options = {
@@ -48,41 +48,46 @@ const toCount = (text: string): number => {
   return number
 }
 const collect = (text: string, before: string[]): string[] => [...before, text]
+const toNames = (text: string): string[] => text.split(',')
 const toUrl = (text: string): string => {
-  if (!/^https?:$/.test(URL.canParse(text) ? new URL(text).protocol : '')) throw new InvalidArgumentError('must be a URL of http or https.')
+  const protocol = URL.canParse(text) ? new URL(text).protocol : ''
+  if (!/^https?:$/.test(protocol)) throw new InvalidArgumentError('must be an http or https URL.')
   return text.replace(/\/+$/, '')
 }
 
 const command = new Command('bench')
-  .description('Measure the service, hold it against its budgets (bench/budgets.ts), and write reports.')
-  .argument('[volumes...]', `instead: ${volumes.join(', ')}, which only print what they measured`)
-  .option('--quick', 'the scenarios that fit into a minute, with budgets for a noisy machine')
-  .option('--only <names>', `scenarios, separated by commas: ${scenarios.map(({ name }) => name).join(', ')}`, text => text.split(','))
+  .description('Measure the service, compare it with its budgets (bench/budgets.ts) and write reports.')
+  .argument('[volumes...]', `run these programs instead, which only print their figures: ${volumes.join(', ')}`)
+  .option('--quick', 'the scenarios that fit into one minute, with budgets for a noisy machine')
+  .option('--only <names>', `comma-separated scenarios: ${scenarios.map(({ name }) => name).join(', ')}`, toNames)
   .option('--compare <file>', 'also compare with this earlier result (JSON) of the same machine')
-  .option('--url <url>', 'measure the service that runs there: latencies and errors only', toUrl)
-  .option('--token <token>', 'the bearer token for --url')
-  .option('--job <id>', 'a job to poll there; can be repeated (default: one is submitted, and cancelled afterwards)', collect, [])
-  .option('--rate <n>', 'requests a second there (default: 2000)', toCount)
+  .option('--url <url>', 'measure a deployed service: latencies and errors only', toUrl)
+  .option('--token <token>', 'bearer token for --url')
+  .option('--job <id>', 'job to poll with --url; repeatable (without it a job is submitted and cancelled)', collect, [])
+  .option('--rate <n>', 'requests per second with --url (without it: 2000)', toCount)
   .option('--rounds <n>', 'rounds of each scenario', toCount)
   .option('--seconds <n>', 'seconds of each measurement', toPositive)
-  .option('--out <folder>', 'where the reports go', resolve(import.meta.dirname, 'results'))
-  .addOption(new Option('--service-arg <arg>', 'an argument for the Node of the service: --cpu-prof, --import=…; can be repeated').argParser(collect).default([]))
-  // Of those, 99 and 0 have a meaning.
+  .option('--out <folder>', 'folder for the reports', resolve(import.meta.dirname, 'results'))
+  .addOption(new Option('--service-arg <arg>', 'Node argument of the service: --cpu-prof, --import=…; repeatable')
+    .argParser(collect).default([]))
+  // commander exits with 1 for a wrong command line; the bench uses 2 for that.
   .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
 
-const refuse = (message: string): never => command.error(`error: ${message}`)
+const fail = (message: string): never => command.error(`error: ${message}`)
 
 const runVolumes = (names: readonly string[]): void => {
   for (const name of names) {
     process.stdout.write(`\n# ${name}\n\n`)
-    const { status } = spawnSync(process.execPath, [resolve(import.meta.dirname, 'volume', `${name}.ts`)], { stdio: 'inherit' })
+    const program = resolve(import.meta.dirname, 'volume', `${name}.ts`)
+    const { status } = spawnSync(process.execPath, [program], { stdio: 'inherit' })
     if (status !== 0) process.exitCode = 1
   }
 }
 
 const select = (from: readonly Scenario[], only: readonly string[] | undefined): readonly Scenario[] => {
   const unknown = only?.filter(name => !from.some(scenario => scenario.name === name)) ?? []
-  if (unknown.length > 0) refuse(`no such scenario: ${unknown.join(', ')}; there are ${from.map(({ name }) => name).join(', ')}`)
+  const names = from.map(({ name }) => name).join(', ')
+  if (unknown.length > 0) fail(`unknown scenario: ${unknown.join(', ')}; the scenarios are ${names}`)
   return from.filter(({ name }) => only?.includes(name) ?? true)
 }
 
@@ -92,10 +97,11 @@ const toDurations = (durations: Durations, { rounds, seconds }: Options): Durati
   ...(seconds === undefined ? {} : { warmUpSeconds: seconds, capacitySeconds: seconds, latencySeconds: seconds })
 })
 
-// Before minutes are spent on a run that cannot be compared.
+// Checked before the run, so that no minutes are spent on a result that cannot be compared.
 const readBase = async (path: string): Promise<SuiteResult> => {
   const base = await readResult(path)
-  if (JSON.stringify(base.machine) !== JSON.stringify(toMachine())) throw new Error(`${path} is of another machine`)
+  const isOtherMachine = JSON.stringify(base.machine) !== JSON.stringify(toMachine())
+  if (isOtherMachine) throw new Error(`${path} comes from another machine`)
   return base
 }
 
@@ -106,19 +112,21 @@ const runLocal = async (options: Options): Promise<SuiteResult> => {
   ensureBinaries()
   const progress = createProgress({ stream: process.stderr, total: countSteps({ scenarios: selected, durations }) })
   try {
-    return await runSuite({ scenarios: selected, mode: isQuick ? 'quick' : 'full', durations, serviceArgs: options.serviceArg, progress })
+    const mode = isQuick ? 'quick' : 'full'
+    return await runSuite({ scenarios: selected, mode, durations, serviceArgs: options.serviceArg, progress })
   } finally {
     progress.stop()
   }
 }
 
-const runElsewhere = async (options: Options, url: string): Promise<SuiteResult> => {
-  if (options.token === undefined) refuse('--url needs --token')
+const runDeployed = async (options: Options, url: string): Promise<SuiteResult> => {
+  if (options.token === undefined) fail('--url requires --token')
   const selected = select(remoteScenarios, options.only)
   const durations = toDurations(options.quick === true ? { ...remoteDurations, rounds: 1 } : remoteDurations, options)
   const progress = createProgress({ stream: process.stderr, total: countSteps({ scenarios: selected, durations }) })
   try {
-    return await runRemote({ url, token: options.token ?? '', jobIds: options.job, scenarios: selected, rate: options.rate, durations, progress })
+    const { token = '', job: jobIds, rate } = options
+    return await runRemote({ url, token, jobIds, scenarios: selected, rate, durations, progress })
   } finally {
     progress.stop()
   }
@@ -128,11 +136,11 @@ const main = async (): Promise<void> => {
   command.parse()
   const options = command.opts<Options>()
   const unknown = command.args.filter(name => !volumes.includes(name))
-  if (unknown.length > 0) refuse(`no such bench: ${unknown.join(', ')}; there are ${volumes.join(', ')}`)
+  if (unknown.length > 0) fail(`unknown program: ${unknown.join(', ')}; the programs are ${volumes.join(', ')}`)
   if (command.args.length > 0) return runVolumes(command.args)
   const base = options.compare === undefined ? undefined : await readBase(options.compare)
 
-  const result = options.url === undefined ? await runLocal(options) : await runElsewhere(options, options.url)
+  const result = options.url === undefined ? await runLocal(options) : await runDeployed(options, options.url)
   const paths = await writeReports(result, options.out)
   process.stdout.write(toMarkdown(result))
   if (base !== undefined) process.stdout.write(`\n${compareResults(base, result)}`)
@@ -140,7 +148,7 @@ const main = async (): Promise<void> => {
   process.exitCode = exitCodes[result.outcome]
 }
 
-// What is in memory would stay there.
+// An exit by process.exit() removes the databases in /dev/shm; the default action of a signal would not.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(2))
 
 try {

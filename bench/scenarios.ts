@@ -1,41 +1,41 @@
 import type { LoadMode } from './result.ts'
 
 /*
- * What is measured, as data. A scenario has targets, each a server of its own on a fresh dataset, that are loaded in turns:
- * the service, and what its figures are held against. The bounds are in budgets.ts.
+ * The scenarios, as data. A scenario has targets: the service, and the servers that it is compared with. Each target is
+ * a process of its own on a new dataset, and the targets are loaded in turns. The bounds are in budgets.ts.
  */
 
-/** Which requests are sent. */
+/** The requests that are sent. */
 export type Requests =
-  /** One running job, again and again. */
+  /** Reads the same running job again and again. */
   | { kind: 'status', view: 'v1' | 'task' }
-  /** Finished jobs, one after the other: their entries live long, and no two polls are for the same one. */
+  /** Reads finished jobs in turn: their cache entries live long, and consecutive reads are for different jobs. */
   | { kind: 'finished' }
-  /** The first with the ETag that the service gave. */
+  /** Reads the first job with its current ETag in If-None-Match. */
   | { kind: 'not-modified' }
   | { kind: 'absent' }
   | { kind: 'unauthenticated' }
-  /** So many jobs, spread over all rows, one after the other: none is asked for again while its entry lives. */
+  /** Reads `jobs` jobs in turn, spread over all rows: none is read again while its cache entry lives. */
   | { kind: 'each', jobs: number }
   | { kind: 'bulk', jobs: number }
-  /** One running job, by so many clients with a token each. */
+  /** Reads one running job with `tokens` different tokens. */
   | { kind: 'tokens', tokens: number }
-  /** Jobs that workers of this bench have claimed, one after the other. */
+  /** Reads, in turn, jobs that the bench has claimed as a worker. */
   | { kind: 'claimed' }
-  /** A report of progress on each of these jobs in turn; every one makes a version. */
+  /** Reports progress on each of the claimed jobs in turn; each report creates a version. */
   | { kind: 'progress' }
-  /** The only route of a control. */
+  /** Requests the only route of a control. */
   | { kind: 'control' }
-  /** A job of a peer's own. */
+  /** Reads a job of a peer. */
   | { kind: 'peer' }
 
 export type ServerName = 'service' | 'bare' | 'jwt' | 'bullmq' | 'express' | 'pg-boss'
 
-/** What stands behind the service: `redis-down` is an address where nobody listens. */
+/** The cache of the service. `redis-down` is an address on which no server listens. */
 export type Cache = 'memory' | 'redis' | 'redis-down'
 
 export type Target = {
-  /** `service` for what the scenario is about. */
+  /** `service` for the target that the scenario measures; the others are for comparison. */
   name: string
   server: ServerName
   cache: Cache
@@ -43,25 +43,28 @@ export type Target = {
   requests: Requests
   expectedStatus: number
   modes: readonly LoadMode[]
-  /** Requests a second in the mode `latency`. */
+  /** Requests per second in the mode `latency`. */
   rate: number
-  /** Sent at the same time, at a rate of its own; its requests are not counted. */
+  /** A second, concurrent load with its own rate. Its requests are not counted. */
   beside?: { requests: Requests, rate: number }
-  /** What happens in the middle of each measurement. Its errors are judged by the budget; elsewhere they make a run invalid. */
+  /**
+   * A fault in the middle of each measurement. Errors are then compared with the budget; without a fault they make the
+   * run invalid.
+   */
   fault?: 'redis-killed'
 }
 
 export type Scenario = {
   name: string
   title: string
-  /** Whether the quick run has it. */
+  /** Whether the quick run includes it. */
   isQuick: boolean
-  /** Whether it can be aimed at a deployed service. */
+  /** Whether it can run on a deployed service. */
   isRemote: boolean
   targets: readonly Target[]
 }
 
-/** The promise is about this many requests a second. */
+/** The rate, in requests per second, for which the service promises its latency. */
 export const promisedRate = 2000
 
 const service = (target: Pick<Target, 'requests'> & Partial<Target>): Target => ({
@@ -90,7 +93,9 @@ export const scenarios: readonly Scenario[] = [
     title: 'Cached read, v1 view, Redis',
     isQuick: true,
     isRemote: true,
-    targets: [service({ requests: oneJob }), control('bare'), control('jwt'), peer('bullmq'), peer('express'), peer('pg-boss')]
+    targets: [
+      service({ requests: oneJob }), control('bare'), control('jwt'), peer('bullmq'), peer('express'), peer('pg-boss')
+    ]
   },
   {
     name: 'cached-many',
@@ -138,7 +143,7 @@ export const scenarios: readonly Scenario[] = [
     title: 'Cold read: every poll another job, Redis up',
     isQuick: true,
     isRemote: false,
-    // More than can be polled while an entry lives, which is 2 s.
+    // More jobs than can be read in 2 s, the lifetime of a cache entry.
     targets: [service({ requests: { kind: 'each', jobs: 100_000 }, rows: 100_000 }), control('bare')]
   },
   {
@@ -163,7 +168,12 @@ export const scenarios: readonly Scenario[] = [
     title: 'Reads with 10 % progress writes, 500/s',
     ...none,
     targets: [
-      service({ requests: { kind: 'claimed' }, modes: ['latency'], rate: 4500, beside: { requests: { kind: 'progress' }, rate: 500 } }),
+      service({
+        requests: { kind: 'claimed' },
+        modes: ['latency'],
+        rate: 4500,
+        beside: { requests: { kind: 'progress' }, rate: 500 }
+      }),
       service({ name: 'reads alone', requests: { kind: 'claimed' }, modes: ['latency'], rate: 4500 }),
       service({ name: 'writes alone', requests: { kind: 'progress' }, modes: ['latency'], rate: 500 })
     ]
@@ -178,7 +188,7 @@ export const scenarios: readonly Scenario[] = [
     name: 'rows',
     title: 'Cold reads among 10 million rows',
     ...none,
-    // The same number of jobs in both, at a rate at which no entry is met again.
+    // Both read the same number of jobs, at a rate at which no job is read again while its entry lives.
     targets: [
       service({ requests: { kind: 'each', jobs: 10_000 }, rows: 10_000_000, modes: ['latency'] }),
       service({ name: '10 k rows', requests: { kind: 'each', jobs: 10_000 }, rows: 10_000, modes: ['latency'] })
@@ -192,7 +202,7 @@ export const scenarios: readonly Scenario[] = [
   }
 ]
 
-/** What the quick run takes of them: the service, and the CPU of the bare route. */
+/** The targets of the quick run: the service, and the bare route for its CPU. */
 export const quickScenarios: readonly Scenario[] = scenarios.filter(({ isQuick }) => isQuick).map(scenario => ({
   ...scenario,
   targets: scenario.targets.flatMap(target => {

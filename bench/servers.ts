@@ -9,7 +9,7 @@ import { Redis } from 'ioredis'
 import type { CpuReading } from './cpu-hook.ts'
 
 /*
- * The processes of a run. Each dies with the bench, however that dies.
+ * The processes of a run. Each ends with the bench, even if the bench is killed.
  */
 
 const cpuHook = resolve(import.meta.dirname, 'cpu-hook.ts')
@@ -19,9 +19,9 @@ const stopMsMax = 10_000
 const root = resolve(import.meta.dirname, '..')
 
 export type ServerOptions = {
-  /** The program, from the root of the project. */
+  /** Path of the program, relative to the root of the project. */
   program: string
-  /** Arguments for Node, before the program: `--cpu-prof`, `--import=…`. */
+  /** Arguments for Node: `--cpu-prof`, `--import=…`. */
   nodeArgs?: readonly string[]
   env: Record<string, string>
 }
@@ -48,16 +48,16 @@ const exited = async (child: ChildProcess): Promise<void> => {
 const stopChild = async (child: ChildProcess): Promise<void> => {
   const end = exited(child)
   child.kill('SIGTERM')
-  const patience = setTimeout(() => { child.kill('SIGKILL') }, stopMsMax)
+  const timer = setTimeout(() => { child.kill('SIGKILL') }, stopMsMax)
   await end
-  clearTimeout(patience)
+  clearTimeout(timer)
 }
 
 const untilAddress = (child: ChildProcess, program: string): Promise<string> => new Promise((resolve, reject) => {
   if (child.stdout === null) throw new Error('no standard output')
   const lines: string[] = []
   const fail = (what: string) => { reject(new Error(`${program} ${what}\n${lines.join('\n')}`)) }
-  const timer = setTimeout(() => { fail('did not say where it listens') }, startMsMax)
+  const timer = setTimeout(() => { fail('did not print its address in time') }, startMsMax)
   const input = createInterface({ input: child.stdout })
   input.on('line', line => {
     lines.push(line)
@@ -70,11 +70,14 @@ const untilAddress = (child: ChildProcess, program: string): Promise<string> => 
   })
   child.once('exit', code => {
     clearTimeout(timer)
-    fail(`ended with ${code} before it listened`)
+    fail(`exited with ${code} before it listened`)
   })
 })
 
-/** Starts a program that prints where it listens, as a line of JSON with `url` or `msg`. Throws what it printed if it ends before. */
+/**
+ * Starts a program that prints its address as a line of JSON, in `url` or `msg`. Throws an error with the program's
+ * output if it exits before that.
+ */
 export const startServer = async ({ program, nodeArgs = [], env }: ServerOptions): Promise<Server> => {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, '--import', cpuHook, ...nodeArgs, program], {
     cwd: root,
@@ -98,7 +101,7 @@ export const startServer = async ({ program, nodeArgs = [], env }: ServerOptions
   }
 }
 
-/** A port that was free a moment ago; nobody listens on it. */
+/** Finds a port on which no process listens. */
 export const freePort = async (): Promise<number> => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -110,7 +113,7 @@ export const freePort = async (): Promise<number> => {
 
 export type RedisServer = {
   url: string
-  /** Commands since its start, without those that ask for this number; null while it is dead. */
+  /** Number of commands since the server started, without INFO; null while it is down. */
   commands: () => Promise<number | null>
   kill: () => Promise<void>
   /** Starts it again, empty, on the same port. */
@@ -119,8 +122,10 @@ export type RedisServer = {
 }
 
 const launchRedis = async (port: number): Promise<ChildProcess> => {
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
-    { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('setpriv', [
+    '--pdeathsig', 'KILL',
+    'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'
+  ], { stdio: ['ignore', 'pipe', 'inherit'] })
   for await (const line of createInterface({ input: child.stdout })) {
     if (line.includes('Ready to accept connections')) {
       child.stdout.resume()
@@ -130,11 +135,12 @@ const launchRedis = async (port: number): Promise<ChildProcess> => {
   throw new Error('redis-server did not start')
 }
 
-// INFO is what this bench asks, and once a second the service's watch.
+// INFO is left out: the bench sends it to read the counts, and the service sends it once a second to probe Redis.
 const countCommands = (commandStats: string): number =>
-  Array.from(commandStats.matchAll(/^cmdstat_(?!info:)[^:]+:calls=(\d+)/gm), ([, calls]) => Number(calls)).reduce((sum, calls) => sum + calls, 0)
+  Array.from(commandStats.matchAll(/^cmdstat_(?!info:)[^:]+:calls=(\d+)/gm), ([, calls]) => Number(calls))
+    .reduce((sum, calls) => sum + calls, 0)
 
-/** A Redis of the run's own, in memory alone. */
+/** Starts a Redis for this run, without persistence. */
 export const startRedis = async (): Promise<RedisServer> => {
   const port = await freePort()
   let child = await launchRedis(port)
@@ -159,11 +165,11 @@ export const startRedis = async (): Promise<RedisServer> => {
   }
 }
 
-/** Asks until it is so; throws after a bound that no healthy run comes near. */
-export const until = async (what: string, isSo: () => Promise<boolean>, limitMs = 20_000): Promise<void> => {
+/** Waits until the condition is true. Throws after `limitMs`, which is far above the time that a healthy run needs. */
+export const until = async (what: string, isTrue: () => Promise<boolean>, limitMs = 20_000): Promise<void> => {
   const end = performance.now() + limitMs
-  while (!await isSo()) {
-    if (performance.now() > end) throw new Error(`${what} did not come about within ${limitMs} ms`)
+  while (!await isTrue()) {
+    if (performance.now() > end) throw new Error(`${what} did not happen within ${limitMs} ms`)
     await delay(20)
   }
 }

@@ -7,11 +7,12 @@ import { type Durations, measure, type Sample } from './measure.ts'
 import { type LoadMode, type ScenarioResult, type SuiteResult, type Verdict, resultSchema } from './result.ts'
 import type { Scenario, Target } from './scenarios.ts'
 import { type Choice, findFlaws, summarize } from './summary.ts'
-import { prepareDatasets, type RunningTarget, startTarget, TargetAbsent, type TargetNeeds } from './targets.ts'
+import { prepareDatasets, type RunningTarget, startTarget, TargetUnavailable, type TargetNeeds } from './targets.ts'
 
 /*
- * Runs scenarios, one after the other: starts the servers of each, loads them in turns for some rounds, and judges what
- * came of it. What looks bad is run once more, for a moment of somebody else's load looks like a breach.
+ * Runs scenarios one after the other: starts the servers of a scenario, loads them in turns for some rounds and judges
+ * the measurements. A scenario that is invalid or breaks a budget is run again, because a short load of other processes
+ * has the same effect as a breach.
  */
 
 export type Progress = {
@@ -23,19 +24,19 @@ export type SuiteOptions = {
   scenarios: readonly Scenario[]
   mode: 'full' | 'quick'
   durations: Durations
-  /** Arguments for Node before the service's program: `--cpu-prof`, `--import=…`. */
+  /** Node arguments of the service: `--cpu-prof`, `--import=…`. */
   serviceArgs: readonly string[]
   progress: Progress
 }
 
-/** Long enough for figures to rest on: 5 rounds. */
+/** Durations for figures that can be published. */
 export const fullDurations: Durations = { rounds: 5, warmUpSeconds: 1.5, capacitySeconds: 1.25, latencySeconds: 1.25 }
-/** All scenarios of the quick run in less than a minute. */
+/** Durations with which all scenarios of the quick run take less than a minute. */
 export const quickDurations: Durations = { rounds: 2, warmUpSeconds: 0.5, capacitySeconds: 0.5, latencySeconds: 0.6 }
 
 type Measured = { running: RunningTarget, nextRequest: () => Buffer, samples: Map<LoadMode, Sample[]> }
 
-// The peers that the service is measured by; the others are shown where they can be had.
+// Peers that the budgets need. The other peers are measured only if they are available.
 const required = ['bullmq', 'express']
 
 type Started = { measured: Measured[], absent: string[], invalid: string[] }
@@ -61,8 +62,8 @@ const startAll = async (targets: readonly Target[], needs: TargetNeeds): Promise
     }
     const reason: unknown = attempt.reason
     const name = targets[index]?.server ?? ''
-    if (!(reason instanceof TargetAbsent)) failures.push(reason)
-    else if (required.includes(name)) started.invalid.push(`${name} is absent: ${reason.message}`)
+    if (!(reason instanceof TargetUnavailable)) failures.push(reason)
+    else if (required.includes(name)) started.invalid.push(`${name} is not available: ${reason.message}`)
     else started.absent.push(`${name}: ${reason.message}`)
   }
   if (failures.length === 0) return started
@@ -87,20 +88,26 @@ const measureTarget = async ({ running, nextRequest, samples }: Measured, durati
 const warmUp = async ({ running, nextRequest }: Measured, { warmUpSeconds }: Durations): Promise<void> => {
   const { fault: _, ...target } = running.target
   const [mode = 'latency'] = target.modes
-  // At a fixed rate each job is read once, so that their pages are in memory.
+  // Each job is read once, so that its database pages are in memory.
   const roundSeconds = mode === 'latency' && target.requests.kind === 'each' ? target.requests.jobs / target.rate : 0
   await measure({ ...running, target }, mode, nextRequest, Math.max(warmUpSeconds, roundSeconds))
 }
 
-const summarizeAll = (measured: readonly Measured[], choice: Choice): Pick<ScenarioResult, 'measurements' | 'invalid'> => {
-  const all = measured.flatMap(({ running, samples }) => [...samples.values()].map(samples => ({ target: running.target.name, samples })))
+type Summary = Pick<ScenarioResult, 'measurements' | 'invalid'>
+
+const summarizeAll = (measured: readonly Measured[], choice: Choice): Summary => {
+  const all = measured.flatMap(({ running, samples }) =>
+    [...samples.values()].map(samples => ({ target: running.target.name, samples })))
   return {
-    measurements: all.map(({ target, samples }) => summarize(target, samples, choice)).filter(measurement => measurement !== null),
+    measurements: all.map(({ target, samples }) => summarize(target, samples, choice))
+      .filter(measurement => measurement !== null),
     invalid: all.flatMap(({ target, samples }) => findFlaws(target, samples))
   }
 }
 
-const runScenario = async (scenario: Scenario, { mode, durations, progress, serviceArgs }: SuiteOptions, directory: string): Promise<ScenarioResult> => {
+const runScenario = async (
+  scenario: Scenario, { mode, durations, progress, serviceArgs }: SuiteOptions, directory: string
+): Promise<ScenarioResult> => {
   progress.step(`${scenario.name}: start and warm-up`)
   const needs = { directory, serviceArgs, note: progress.note }
   await prepareDatasets(scenario.targets, needs)
@@ -109,7 +116,7 @@ const runScenario = async (scenario: Scenario, { mode, durations, progress, serv
     for (const each of measured) await warmUp(each, durations)
     for (let round = 0; round < durations.rounds; round++) {
       progress.step(`${scenario.name}: round ${round + 1} of ${durations.rounds}`)
-      // A B, B A, A B: what drifts meets both alike.
+      // The order alternates (A B, B A, A B), so that a drift of the machine affects all targets equally.
       for (const each of round % 2 === 0 ? measured : measured.toReversed()) await measureTarget(each, durations)
     }
   } finally {
@@ -117,25 +124,38 @@ const runScenario = async (scenario: Scenario, { mode, durations, progress, serv
   }
   const summary = summarizeAll(measured, mode === 'quick' ? 'best' : 'median')
   return {
-    name: scenario.name, title: scenario.title, confirmed: false, absent, ...summary, invalid: [...invalid, ...summary.invalid]
+    name: scenario.name,
+    title: scenario.title,
+    confirmed: false,
+    absent,
+    ...summary,
+    invalid: [...invalid, ...summary.invalid]
   }
 }
 
 type Judged = { result: ScenarioResult, verdicts: Verdict[] }
 
 const describeFlaw = ({ result, verdicts }: Judged): string =>
-  result.invalid[0] ?? verdicts.filter(({ outcome }) => outcome === 'broken').map(({ rule, actual, bound }) => `${rule}: ${actual?.toFixed(2)} (budget ${bound})`).join('; ')
+  result.invalid[0] ?? verdicts.filter(({ outcome }) => outcome === 'broken')
+    .map(({ rule, actual, bound }) => `${rule}: ${actual?.toFixed(2)} (budget ${bound})`).join('; ')
 
-/** Runs and judges one scenario, by whatever runs it; once more where the outcome is bad. */
-export const confirm = async (run: () => Promise<ScenarioResult>, mode: SuiteResult['mode'], progress: Progress): Promise<Judged> => {
+/** Runs and judges one scenario, and does so again if the outcome is not `passed`. The second outcome counts. */
+export const confirm = async (
+  run: () => Promise<ScenarioResult>, mode: SuiteResult['mode'], progress: Progress
+): Promise<Judged> => {
   const once = async (): Promise<Judged> => {
     const result = await run()
     const verdicts = judge(result, mode)
     const excuses = findExcuses(result, verdicts)
-    if (mode !== 'quick' || excuses.length === 0) return { result: { ...result, invalid: [...result.invalid, ...excuses] }, verdicts }
-    // The quick run is made where others work too; there, counts and CPU still say what they say.
+    if (mode !== 'quick' || excuses.length === 0) {
+      return { result: { ...result, invalid: [...result.invalid, ...excuses] }, verdicts }
+    }
+    // Quick runs happen on machines with other work. Counts and CPU remain meaningful there, so the run stays valid.
     for (const excuse of excuses) progress.note(`${result.name}: does not count: ${excuse}`)
-    return { result, verdicts: verdicts.map(verdict => verdict.outcome === 'broken' ? { ...verdict, outcome: 'reported' } : verdict) }
+    return {
+      result,
+      verdicts: verdicts.map(verdict => verdict.outcome === 'broken' ? { ...verdict, outcome: 'reported' } : verdict)
+    }
   }
   const first = await once()
   const outcome = toOutcome([first.result], first.verdicts)
@@ -145,12 +165,14 @@ export const confirm = async (run: () => Promise<ScenarioResult>, mode: SuiteRes
   return { ...second, result: { ...second.result, confirmed: outcome === 'breach' } }
 }
 
-/** How many steps `runSuite` announces, if nothing is run again. */
+/** Number of steps that `runSuite` reports if no scenario is run again. */
 export const countSteps = ({ scenarios, durations }: Pick<SuiteOptions, 'scenarios' | 'durations'>): number =>
   scenarios.length * (durations.rounds + 1)
 
-/** The result of what was judged, with where and when. */
-export const toSuiteResult = async (judged: readonly Judged[], mode: SuiteResult['mode'], startedAt: Date): Promise<SuiteResult> => {
+/** Builds the result of a run from its scenarios, with the machine, the versions and the time. */
+export const toSuiteResult = async (
+  judged: readonly Judged[], mode: SuiteResult['mode'], startedAt: Date
+): Promise<SuiteResult> => {
   const scenarios = judged.map(({ result }) => result)
   const verdicts = judged.flatMap(({ verdicts }) => verdicts)
   return {
@@ -167,17 +189,17 @@ export const toSuiteResult = async (judged: readonly Judged[], mode: SuiteResult
   }
 }
 
-// In memory where the system has a place for it: the service waits for the disk at every commit, and on many a machine
-// that is ten times what the rest of a write takes.
+// Databases are in memory if the system has /dev/shm: the service waits for the disk at every commit, and on many
+// machines that takes ten times as long as the rest of a write.
 const memoryFolder = '/dev/shm'
 const bytesFreeMin = 512 * 1024 * 1024
 
 const makeDirectory = (): string => {
-  const hasRoom = existsSync(memoryFolder) && statfsSync(memoryFolder).bavail * statfsSync(memoryFolder).bsize > bytesFreeMin
-  return mkdtempSync(join(hasRoom ? memoryFolder : tmpdir(), 'bench-'))
+  const { bavail, bsize } = existsSync(memoryFolder) ? statfsSync(memoryFolder) : { bavail: 0, bsize: 0 }
+  return mkdtempSync(join(bavail * bsize > bytesFreeMin ? memoryFolder : tmpdir(), 'bench-'))
 }
 
-/** Runs the scenarios on servers of its own. Throws where one of ours cannot be started. */
+/** Runs the scenarios on servers that it starts. Throws if the service or a control does not start. */
 export const runSuite = async (options: SuiteOptions): Promise<SuiteResult> => {
   const startedAt = new Date()
   const directory = makeDirectory()

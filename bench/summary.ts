@@ -3,12 +3,13 @@ import type { Measurement } from './result.ts'
 import { encodeTogether, median } from './statistics.ts'
 
 /**
- * What stands for all rounds: their median, or the best of each figure. Noise only ever adds to a time or a cost, so the
- * best of few short rounds tells more of the service than their middle; a regression is in all of them.
+ * How the rounds are combined: the median or the best value of each figure. Noise only adds to a time or a cost, so
+ * with few short rounds the best value describes the service better than the median. A regression shows in all
+ * rounds.
  */
 export type Choice = 'median' | 'best'
 
-// Below this share of a core it was not the server that was the limit, but the generator or the machine.
+// If the server used less of a core, the limit was the generator or the machine.
 const saturatedMin = 0.9
 
 const lowest = (numbers: readonly number[]): number => Math.min(...numbers)
@@ -16,7 +17,7 @@ const highest = (numbers: readonly number[]): number => Math.max(...numbers)
 
 type Pick = (numbers: readonly number[]) => number
 
-/** Of those that are numbers; null where none is. */
+/** Picks from the values that are numbers; null if there are none. */
 const known = (numbers: ReadonlyArray<number | null>, pick: Pick): number | null => {
   const there = numbers.filter(number => number !== null)
   return there.length === 0 ? null : pick(there)
@@ -32,13 +33,14 @@ const addUp = (rounds: readonly Sample[]): Record<string, number> => {
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((all, number) => all + number, 0)
 
-/** What a target did in one mode, of the rounds that count. Null where none does. */
+/** Combines the rounds of a target in one mode, without the dropped ones. Null if all were dropped. */
 export const summarize = (target: string, samples: readonly Sample[], choice: Choice): Measurement | null => {
   const rounds = samples.filter(({ dropped }) => dropped.length === 0)
   const [first] = rounds
   if (first === undefined) return null
   const [low, high] = choice === 'median' ? [median, median] : [lowest, highest]
-  const percentile = (percent: number) => low(rounds.map(({ counts }) => counts.histogram.getValueAtPercentile(percent)))
+  const percentile = (percent: number) =>
+    low(rounds.map(({ counts }) => counts.histogram.getValueAtPercentile(percent)))
   const serverUtilization = known(rounds.map(sample => sample.serverUtilization), high)
   return {
     target,
@@ -57,7 +59,7 @@ export const summarize = (target: string, samples: readonly Sample[], choice: Ch
     serverUtilization,
     serverWaited: known(rounds.map(sample => sample.serverWaited), low),
     generatorUtilization: low(rounds.map(({ counts }) => counts.generatorUtilization)),
-    // Of all rounds: an error is never left out.
+    // Errors of dropped rounds count too.
     errors: sum(samples.map(({ counts }) => counts.errors + counts.unexpected)),
     statusCodes: addUp(samples),
     storeReadsPer1000: known(rounds.map(sample => sample.storeReadsPer1000), low),
@@ -66,13 +68,14 @@ export const summarize = (target: string, samples: readonly Sample[], choice: Ch
   }
 }
 
-/** Why these rounds say nothing, one a line: something was wrong in any of them, or too few of them count. */
+/** Reasons why these rounds are invalid, one per line: a flaw in any of them, or more than half of them dropped. */
 export const findFlaws = (target: string, samples: readonly Sample[]): string[] => {
   const dropped = samples.filter(({ dropped }) => dropped.length > 0)
   const reasons = new Set(dropped.flatMap(({ dropped }) => dropped))
   const tooMany = dropped.length * 2 > samples.length
+  const counts = `${dropped.length} of ${samples.length}`
   return [
     ...new Set(samples.flatMap(({ invalid }) => invalid)),
-    ...(tooMany ? [`${target}, ${samples[0]?.mode}: ${dropped.length} of ${samples.length} rounds do not count: ${[...reasons].join('; ')}`] : [])
+    ...(tooMany ? [`${target}, ${samples[0]?.mode}: ${counts} rounds do not count: ${[...reasons].join('; ')}`] : [])
   ]
 }

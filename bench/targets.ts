@@ -7,7 +7,7 @@ import type { ServerName, Target } from './scenarios.ts'
 import { freePort, type RedisServer, type Server, startRedis, startServer, until } from './servers.ts'
 
 /*
- * The servers of a scenario, started and stopped.
+ * Starts and stops the servers of a scenario.
  */
 
 const programs: Record<ServerName, string> = {
@@ -19,22 +19,22 @@ const programs: Record<ServerName, string> = {
   'pg-boss': 'bench/peers/pg-boss.ts'
 }
 
-/** From this size on a dataset is kept for later runs. */
+/** A dataset of this size or larger is kept for later runs. */
 const rowsKept = 1_000_000
 
 export type TargetNeeds = {
-  /** For databases and what else is gone with the run. */
+  /** Folder for databases and other files; removed after the run. */
   directory: string
-  /** Arguments for Node before the service's program. */
+  /** Node arguments of the service. */
   serviceArgs: readonly string[]
   note: (line: string) => void
 }
 
-/** What a service has counted so far; null where the server is another. */
+/** Counters of a service since it started; null for other servers. */
 export type Counters = {
   storeReads: number | null
   redisCommands: number | null
-  /** How often it left a cache that failed. */
+  /** How often it stopped using the cache because the cache failed. */
   cacheTrips: number | null
 }
 
@@ -44,13 +44,15 @@ export type RunningTarget = {
   redis: RedisServer | null
   createRequest: ReturnType<typeof createRequests>
   counters: () => Promise<Counters>
-  /** Resolves once the service uses its cache again. */
+  /** Resolves when the service uses its cache. */
   untilCached: () => Promise<void>
   stop: () => Promise<void>
 }
 
-/** A server that cannot be measured here, and why. */
-export class TargetAbsent extends Error {}
+/** A peer cannot be measured on this machine; the message is the reason. */
+export class TargetUnavailable extends Error {}
+
+const noCounters: Counters = { storeReads: null, redisCommands: null, cacheTrips: null }
 
 const readMetrics = async (url: string): Promise<(name: string) => number> => {
   const lines = (await (await fetch(`${url}/metrics`)).text()).split('\n')
@@ -68,7 +70,7 @@ const countService = async (url: string, redis: RedisServer | null): Promise<Cou
 
 const modelPath = (directory: string, rows: number): string => join(directory, `${rows}.db`)
 
-/** Makes what the services of these targets are given, before any is started: nothing else can go on meanwhile. */
+/** Builds the databases of these targets. It blocks the event loop, so it runs before any server is started. */
 export const prepareDatasets = async (targets: readonly Target[], { directory, note }: TargetNeeds): Promise<void> => {
   const sizes = new Set(targets.filter(({ server }) => server === 'service').map(({ rows }) => rows))
   for (const rows of sizes) {
@@ -95,19 +97,22 @@ const toRedis = async (target: Target): Promise<{ redis: RedisServer | null, url
   const usesRedis = target.server === 'bullmq' || (target.server === 'service' && target.cache === 'redis')
   const redis = usesRedis ? await startRedis() : null
   if (redis !== null) return { redis, url: redis.url }
-  return { redis, url: target.server === 'service' && target.cache === 'redis-down' ? `redis://127.0.0.1:${await freePort()}` : null }
+  const isDown = target.server === 'service' && target.cache === 'redis-down'
+  return { redis, url: isDown ? `redis://127.0.0.1:${await freePort()}` : null }
 }
 
 const serviceEnv = (databasePath: string, redisUrl: string | null): Record<string, string> => ({
   DATABASE_URL: `sqlite:${databasePath}`, WORKERS: '0', ...(redisUrl === null ? {} : { REDIS_URL: redisUrl })
 })
 
-const peerEnv = async (target: Target, { directory }: TargetNeeds, redisUrl: string | null): Promise<Record<string, string>> => {
+const peerEnv = async (
+  target: Target, { directory }: TargetNeeds, redisUrl: string | null
+): Promise<Record<string, string>> => {
   if (target.server === 'bare' || target.server === 'jwt') return {}
   const reason = await ensurePeers()
-  if (reason !== null) throw new TargetAbsent(reason)
+  if (reason !== null) throw new TargetUnavailable(reason)
   const postgres = target.server === 'pg-boss' ? await findPostgres() : null
-  if (target.server === 'pg-boss' && postgres === null) throw new TargetAbsent('no Postgres answers')
+  if (target.server === 'pg-boss' && postgres === null) throw new TargetUnavailable('no Postgres is running')
   const peerDirectory = join(directory, `peer-${++copies}`)
   mkdirSync(peerDirectory)
   return {
@@ -118,7 +123,7 @@ const peerEnv = async (target: Target, { directory }: TargetNeeds, redisUrl: str
   }
 }
 
-/** Starts what the target needs. Throws TargetAbsent where a peer cannot be had on this machine. */
+/** Starts a target with the servers that it needs. Throws TargetUnavailable if a peer cannot run on this machine. */
 export const startTarget = async (target: Target, needs: TargetNeeds): Promise<RunningTarget> => {
   const isService = target.server === 'service'
   const { redis, url: redisUrl } = await toRedis(target)
@@ -127,15 +132,19 @@ export const startTarget = async (target: Target, needs: TargetNeeds): Promise<R
     const server = await startServer({
       program: programs[target.server],
       nodeArgs: isService ? needs.serviceArgs : [],
-      env: { JWT_SECRET: secret, ...(isService ? serviceEnv(databasePath, redisUrl) : await peerEnv(target, needs, redisUrl)) }
+      env: {
+        JWT_SECRET: secret,
+        ...(isService ? serviceEnv(databasePath, redisUrl) : await peerEnv(target, needs, redisUrl))
+      }
     })
     return {
       target,
       server,
       redis,
       createRequest: createRequests(toPlace(server.url, target.rows)),
-      counters: async () => isService ? await countService(server.url, redis) : { storeReads: null, redisCommands: null, cacheTrips: null },
-      untilCached: () => until('the use of the cache', async () => (await readMetrics(server.url))('job_status_cache_on') === 1),
+      counters: async () => isService ? await countService(server.url, redis) : noCounters,
+      untilCached: () => until('the use of the cache', async () =>
+        (await readMetrics(server.url))('job_status_cache_on') === 1),
       stop: async () => {
         await server.stop()
         await redis?.stop()

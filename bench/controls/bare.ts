@@ -1,4 +1,4 @@
-// The limit of what a service on Fastify can reach: its default settings, one route, a body that is ready.
+// The upper limit for a service on Fastify: the default settings, one route and a static body.
 import fastify from 'fastify'
 import { address, announce, endOnSigterm } from './lifetime.ts'
 import { contentType, staticBody } from './static-body.ts'

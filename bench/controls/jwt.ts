@@ -1,4 +1,4 @@
-// The same as bare.ts, with the token verified anew on each request, in the way that @fastify/jwt documents.
+// The same as bare.ts, but verifies the token on each request, as @fastify/jwt documents it.
 import fastifyJwt from '@fastify/jwt'
 import fastify from 'fastify'
 import { address, announce, endOnSigterm, setting } from './lifetime.ts'

@@ -1,26 +1,26 @@
 import type { Server } from 'node:http'
 
-/** What the environment says; throws where it says nothing. */
+/** Reads an environment variable; throws if it is unset or empty. */
 export const setting = (name: string): string => {
   const value = process.env[name]
   if (value === undefined || value === '') throw new Error(`${name} is not set`)
   return value
 }
 
-/** Where every server that is measured listens; port 0 takes a free one. */
+/** The address on which each measured server listens; port 0 selects a free port. */
 export const address = () => ({ host: '127.0.0.1', port: Number(process.env.PORT ?? 0) })
 
-/** Tells whoever started this process where to ask. */
+/** Prints the URL for the process that started this one. */
 export const announce = (url: string): void => { process.stdout.write(`${JSON.stringify({ url })}\n`) }
 
-/** Ends the process with 0 on SIGTERM, once `close` is done; a repeated SIGTERM changes nothing. */
+/** Exits with 0 on SIGTERM, after `close` is done. A repeated SIGTERM has no effect. */
 export const endOnSigterm = (server: Server, close: () => Promise<unknown>): void => {
   let isEnding = false
   process.on('SIGTERM', () => {
     if (isEnding) return
     isEnding = true
     const closed = close()
-    // Nobody waits for an answer any more, and clients that keep their connections would hold the process.
+    // No client waits for a response at this point, and open keep-alive connections would keep the process running.
     server.closeAllConnections()
     closed.then(() => process.exit(0), (error: unknown) => {
       console.error(error)

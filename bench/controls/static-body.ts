@@ -1,5 +1,5 @@
-/** A status as the service answers it under /api/v1, ready-made. */
-export const staticBody = '{"jobId":"job-4711","status":"Running","startTime":"2026-01-01T00:00:00.000Z","endTime":null,' +
-  '"resultUrl":null,"errorDetails":null}'
+/** A status as the service returns it under /api/v1. */
+export const staticBody = '{"jobId":"job-4711","status":"Running","startTime":"2026-01-01T00:00:00.000Z",' +
+  '"endTime":null,"resultUrl":null,"errorDetails":null}'
 
 export const contentType = 'application/json; charset=utf-8'

@@ -2,7 +2,7 @@ import fastifyJwt from '@fastify/jwt'
 import fastify, { type FastifyInstance } from 'fastify'
 import { setting } from '../controls/lifetime.ts'
 
-/** Fastify with the token verified on each request: what stands in front of a queue that has no HTTP of its own. */
+/** Creates a Fastify server that verifies the token on each request, for queues without an HTTP interface. */
 export const createApp = async (): Promise<FastifyInstance> => {
   const app = fastify()
   await app.register(fastifyJwt, { secret: setting('JWT_SECRET'), verify: { algorithms: ['HS256'] } })

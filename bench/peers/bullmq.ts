@@ -1,4 +1,4 @@
-// BullMQ: getJob() and getState(), as its documentation has it, behind Fastify and a token.
+// BullMQ: getJob() and getState(), as documented, behind Fastify and a token check.
 import { Queue } from 'bullmq'
 import { address, announce, endOnSigterm, setting } from '../controls/lifetime.ts'
 import { createApp } from './app.ts'
@@ -8,14 +8,14 @@ const seedChunk = 1000
 const jobCount = Number(setting('JOBS'))
 
 const queue = new Queue('status', {
-  // A web server fails fast instead of queueing while Redis is away (BullMQ's guide for producers).
+  // A web server fails fast instead of queueing commands while Redis is down (BullMQ's guide for producers).
   connection: { url: setting('REDIS_URL'), enableOfflineQueue: false, maxRetriesPerRequest: 1 },
   prefix: 'bench-peer'
 })
 queue.on('error', error => { console.error(error) })
 await queue.waitUntilReady()
 const removeAll = () => queue.obliterate({ force: true, count: 10_000 })
-// What a killed run left behind.
+// Remove the jobs of a run that was killed.
 await removeAll()
 
 const app = await createApp()
@@ -40,8 +40,8 @@ app.get<{ Params: { id: string } }>('/:id', async (request, reply) => {
   }
 })
 
-// Delayed jobs stand in a sorted set, where getState() finds them at once. For a waiting job it walks the list of all
-// waiting ones, so that a long queue would be measured instead of a look at a job.
+// The jobs are delayed: those are in a sorted set, where getState() finds them at once. For a waiting job it scans
+// the list of all waiting jobs, so the bench would measure the length of the queue and not the read of a job.
 for (let start = 0; start < jobCount; start += seedChunk) {
   const length = Math.min(seedChunk, jobCount - start)
   await queue.addBulk(Array.from({ length }, (_, i) => ({

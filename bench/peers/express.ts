@@ -1,4 +1,4 @@
-// Express, a token check and a query: the stack of many services, each part used as its documentation has it.
+// Express, a token check and a query: the stack of many services, each part used as documented.
 import { createSecretKey } from 'node:crypto'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
@@ -17,7 +17,7 @@ type Row = {
   errorDetails: string | null
 }
 
-// Express asks for it when an application is made.
+// Express reads it when an application is created.
 process.env.NODE_ENV = 'production'
 
 const jobCount = Number(setting('JOBS'))
@@ -26,11 +26,13 @@ database.pragma('journal_mode = WAL')
 database.exec(`CREATE TABLE JobExecutionLog (
   jobId TEXT PRIMARY KEY, status TEXT NOT NULL, startTime TEXT NOT NULL, endTime TEXT, resultUrl TEXT, errorDetails TEXT
 )`)
-const insert = database.prepare("INSERT INTO JobExecutionLog (jobId, status, startTime) VALUES (?, 'Running', '2026-01-01T00:00:00.000Z')")
+const insert = database.prepare(
+  "INSERT INTO JobExecutionLog (jobId, status, startTime) VALUES (?, 'Running', '2026-01-01T00:00:00.000Z')"
+)
 database.transaction(() => {
   for (let i = 0; i < jobCount; i++) insert.run(`job-${i}`)
 })()
-// Prepared once, at the start; and the key is made once, where a text would be made into one on each request.
+// The statement is prepared once and the key is created once; a secret as text would become a key on each request.
 const find = database.prepare<[string], Row>(
   'SELECT jobId, status, startTime, endTime, resultUrl, errorDetails FROM JobExecutionLog WHERE jobId = ?'
 )

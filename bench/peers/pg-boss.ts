@@ -1,4 +1,4 @@
-// pg-boss: getJobById() on Postgres, behind Fastify and a token.
+// pg-boss: getJobById() on Postgres, behind Fastify and a token check.
 import { PgBoss } from 'pg-boss'
 import { address, announce, endOnSigterm, setting } from '../controls/lifetime.ts'
 import { createApp } from './app.ts'
@@ -8,7 +8,7 @@ const schema = 'bench_peer'
 const seedChunk = 10_000
 const jobCount = Number(setting('JOBS'))
 
-// Keeping queues in order is the work of other processes than the one that answers clients.
+// The maintenance of queues is left to other processes than the one that serves clients.
 const boss = new PgBoss({ connectionString: setting('POSTGRES_URL'), schema, supervise: false, schedule: false })
 boss.on('error', error => { console.error(error) })
 
@@ -21,7 +21,7 @@ endOnSigterm(app.server, () => app.close())
 
 const jobIdExpression = /^job-\d{1,9}$/
 
-// pg-boss takes UUIDs only.
+// pg-boss accepts only UUIDs as ids.
 const toUuid = (jobId: string): string => `00000000-0000-4000-8000-${jobId.slice('job-'.length).padStart(12, '0')}`
 
 app.get<{ Params: { id: string } }>('/:id', async (request, reply) => {
@@ -39,13 +39,15 @@ app.get<{ Params: { id: string } }>('/:id', async (request, reply) => {
 })
 
 await boss.start()
-// What a killed run left behind.
+// Remove the queue of a run that was killed.
 await boss.deleteQueue(queue)
 await boss.createQueue(queue)
 for (let start = 0; start < jobCount; start += seedChunk) {
   const length = Math.min(seedChunk, jobCount - start)
-  await boss.insert(queue, Array.from({ length }, (_, i) => ({ id: toUuid(`job-${start + i}`), data: { number: start + i } })))
+  await boss.insert(queue, Array.from({ length }, (_, i) => ({
+    id: toUuid(`job-${start + i}`), data: { number: start + i }
+  })))
 }
-// Postgres knows how large a new table is only once it looked.
+// Without ANALYZE the planner of Postgres does not know the size of a new table.
 await boss.getDb().executeSql(`ANALYZE ${schema}.job`)
 announce(await app.listen(address()))

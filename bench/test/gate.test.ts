@@ -11,15 +11,17 @@ import { token } from '../../test/helpers/tokens.ts'
 const run = promisify(execFile)
 const [slow, forgetful] = ['slow', 'forgetful'].map(name => `--import=./bench/test/faults/${name}.ts`)
 
-/** The scenario with the service alone, at a rate that a busy machine bears. */
+/** The scenario with the service as its only target, at a rate that a busy machine can serve. */
 const alone = (name: string, target: Partial<Target> = {}): Scenario => {
   const scenario = scenarios.find(scenario => scenario.name === name)
   const [service] = scenario?.targets ?? []
-  if (scenario === undefined || service === undefined) throw new Error(`there is no scenario ${name}`)
+  if (scenario === undefined || service === undefined) throw new Error(`unknown scenario: ${name}`)
   return { ...scenario, targets: [{ ...service, modes: ['latency'], rate: 300, ...target }] }
 }
 
-const runBriefly = async (scenario: Scenario, serviceArgs: string[] = []): Promise<{ result: SuiteResult, notes: string[], broken: string[] }> => {
+type Run = { result: SuiteResult, notes: string[], broken: string[] }
+
+const runBriefly = async (scenario: Scenario, serviceArgs: string[] = []): Promise<Run> => {
   const notes: string[] = []
   const result = await runSuite({
     scenarios: [scenario],
@@ -28,11 +30,14 @@ const runBriefly = async (scenario: Scenario, serviceArgs: string[] = []): Promi
     serviceArgs,
     progress: { step: () => {}, note: line => { notes.push(line) } }
   })
-  return { result, notes, broken: result.verdicts.filter(({ outcome }) => outcome === 'broken').map(({ rule }) => rule) }
+  const broken = result.verdicts.filter(({ outcome }) => outcome === 'broken').map(({ rule }) => rule)
+  return { result, notes, broken }
 }
 
-/** The real command line, with its reports in a folder of the test. */
-const bench = async (t: Test, ...args: string[]): Promise<{ code: number, stdout: string, stderr: string, reports: string[] }> => {
+type Ended = { code: number, stdout: string, stderr: string, reports: string[] }
+
+/** Runs the command line, with its reports in a folder of the test. */
+const bench = async (t: Test, ...args: string[]): Promise<Ended> => {
   const out = t.testdir()
   const { code, stdout, stderr } = await run(process.execPath, ['bench/run.ts', '--out', out, ...args]).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
@@ -41,17 +46,17 @@ const bench = async (t: Test, ...args: string[]): Promise<{ code: number, stdout
   return { code, stdout, stderr, reports: readdirSync(out).map(name => name.replace(/^[^.]*\.\d+Z\./, '')).sort() }
 }
 
-t.test('a service that is as it should be passes', async t => {
+t.test('passes a service without a fault', async t => {
   const { result, broken } = await runBriefly(alone('memory'))
   t.same(broken, [])
   t.equal(result.outcome, 'passed')
   const [{ measurements: [measured], invalid } = { measurements: [], invalid: [] }] = result.scenarios
   t.same(invalid, [])
   t.match(measured, { target: 'service', mode: 'latency', errors: 0, statusCodes: { 200: Number } })
-  t.ok((measured?.serverCpuPerRequest ?? 0) > 0, 'the server told its CPU time')
+  t.ok((measured?.serverCpuPerRequest ?? 0) > 0, 'the server reported its CPU time')
 })
 
-t.test('one store read more for each poll is a breach, and measured twice before it is said', async t => {
+t.test('reports an additional store read per poll as a breach, after a second measurement', async t => {
   const { result, notes, broken } = await runBriefly(alone('memory'), [forgetful ?? ''])
   t.equal(result.outcome, 'breach')
   t.ok(broken.includes('store reads per 1,000 requests'))
@@ -59,8 +64,9 @@ t.test('one store read more for each poll is a breach, and measured twice before
   t.match(notes, [/^memory: breach, run again: .*store reads/])
 })
 
-t.test('60 ms more are a breach, and the command ends with 99', async t => {
-  const { code, stdout, stderr, reports } = await bench(t, '--quick', '--only', 'memory', '--rounds', '1', '--seconds', '0.3', `--service-arg=${slow}`)
+t.test('reports 60 ms of additional latency as a breach, and exits with 99', async t => {
+  const args = ['--quick', '--only', 'memory', '--rounds', '1', '--seconds', '0.3', `--service-arg=${slow}`]
+  const { code, stdout, stderr, reports } = await bench(t, ...args)
   t.equal(code, 99)
   t.match(stdout, /^# Bench: breach\n/)
   t.match(stdout, /\| P95 +\| ≤ 50 ms \|.*\*\*broken\*\*/)
@@ -68,20 +74,20 @@ t.test('60 ms more are a breach, and the command ends with 99', async t => {
   t.same(reports, ['html', 'json', 'junit.xml', 'md'])
 })
 
-t.test('a service elsewhere: 0 where it keeps its promise, 2 where the run says nothing', async t => {
+t.test('measures a deployed service: exits with 0 if the budgets are kept, with 2 if the run is invalid', async t => {
   const { url, submit } = await spawnService(t, { WORKERS: '0' })
-  const aim = ['--url', url, '--rate', '400', '--rounds', '1', '--seconds', '0.4']
+  const options = ['--url', url, '--rate', '400', '--rounds', '1', '--seconds', '0.4']
   const jobId = await submit('bench', null)
-  const passed = await bench(t, ...aim, '--token', token(), '--job', jobId, '--only', 'not-modified')
+  const passed = await bench(t, ...options, '--token', token(), '--job', jobId, '--only', 'not-modified')
   t.match(passed, { code: 0, stdout: /^# Bench: passed\n/ })
-  const submitted = await bench(t, ...aim, '--token', token({ scope: 'jobs:read' }), '--only', 'cached')
-  t.match(submitted, { code: 2, stderr: /no job to poll could be submitted; name one with --job\n.*FORBIDDEN/ })
-  const unknown = await bench(t, ...aim, '--token', token(), '--job', 'no-such-job', '--only', 'cached')
-  t.match(unknown, { code: 2, stdout: /^# Bench: invalid\n[^]*answers were not 200: \{"404":\d+\}/ })
+  const submitted = await bench(t, ...options, '--token', token({ scope: 'jobs:read' }), '--only', 'cached')
+  t.match(submitted, { code: 2, stderr: /could not submit a job to poll; pass the id of one with --job\n.*FORBIDDEN/ })
+  const unknown = await bench(t, ...options, '--token', token(), '--job', 'no-such-job', '--only', 'cached')
+  t.match(unknown, { code: 2, stdout: /^# Bench: invalid\n[^]*responses were not 200: \{"404":\d+\}/ })
 })
 
-t.test('what makes no sense is refused before anything is measured', async t => {
-  t.match(await bench(t, '--only', 'cached,nonsense'), { code: 2, stderr: /no such scenario: nonsense/, reports: [] })
-  t.match(await bench(t, '--url', 'http://127.0.0.1:1'), { code: 2, stderr: /--url needs --token/ })
-  t.match(await bench(t, '--quick', '--compare', 'package.json'), { code: 2, stderr: /not a result of the bench/ })
+t.test('rejects a wrong command line before it measures anything', async t => {
+  t.match(await bench(t, '--only', 'cached,nonsense'), { code: 2, stderr: /unknown scenario: nonsense/, reports: [] })
+  t.match(await bench(t, '--url', 'http://127.0.0.1:1'), { code: 2, stderr: /--url requires --token/ })
+  t.match(await bench(t, '--quick', '--compare', 'package.json'), { code: 2, stderr: /not a bench result/ })
 })

@@ -14,7 +14,7 @@ const listen = async (t: Test, answer: RequestListener): Promise<string> => {
 
 const get = (path: string): Buffer => Buffer.from(`GET ${path} HTTP/1.1\r\nhost: bench\r\n\r\n`)
 
-t.test('every request is the next one, each is answered, and nothing is counted before it should be', async t => {
+t.test('sends each request once, waits for all responses and counts only after begin', async t => {
   const paths: string[] = []
   const url = await listen(t, (request, response) => {
     paths.push(request.url ?? '')
@@ -28,13 +28,13 @@ t.test('every request is the next one, each is answered, and nothing is counted 
   const counts = load.end()
   await load.stop()
   t.same(paths.toSorted((a, b) => Number(a.slice(1)) - Number(b.slice(1))), Array.from({ length: sent }, (_, n) => `/${n}`))
-  t.equal(load.answeredSoFar(), sent, 'those under way were waited for')
+  t.equal(load.answeredSoFar(), sent, 'it waited for the pending responses')
   t.equal(counts.histogram.totalCount, counts.answered)
   t.ok(counts.answered <= sent - 100)
   t.same(load.failures(), { errors: 0, unexpected: 0 })
 })
 
-t.test('a fixed rate is spread over the time, and not a burst a second', async t => {
+t.test('spreads a fixed rate over the time instead of sending bursts', async t => {
   const arrivals: number[] = []
   const url = await listen(t, (_request, response) => {
     arrivals.push(performance.now())
@@ -45,10 +45,10 @@ t.test('a fixed rate is spread over the time, and not a burst a second', async t
   await load.stop()
   const [first = 0, last = 0] = [arrivals[0], arrivals.at(-1)]
   const early = arrivals.filter(at => at < first + (last - first) / 2).length
-  t.ok(early < arrivals.length * 0.9, `${early} of ${arrivals.length} came in the first half of the time`)
+  t.ok(early < arrivals.length * 0.9, `${early} of ${arrivals.length} arrived in the first half of the time`)
 })
 
-t.test('requests that could not be sent in time are not left out, and count from when they were due', async t => {
+t.test('counts delayed requests, with a latency from the time at which they were due', async t => {
   const held: Array<() => void> = []
   let isHolding = false
   const url = await listen(t, (_request, response) => {
@@ -61,7 +61,7 @@ t.test('requests that could not be sent in time are not left out, and count from
   load.begin()
   await until(() => held.length === 1)
   const began = performance.now()
-  // So long that twenty more become due on the only connection.
+  // Long enough for twenty more requests to become due on the only connection.
   await new Promise(resolve => { setTimeout(resolve, 220) })
   const heldMicros = (performance.now() - began) * 1000
   isHolding = false
@@ -73,7 +73,7 @@ t.test('requests that could not be sent in time are not left out, and count from
   t.ok(histogram.getValueAtPercentile(75) > heldMicros / 2, 'a quarter of the requests were late by more than half of the pause')
 })
 
-t.test('broken connections and unexpected answers are told', async t => {
+t.test('reports broken connections and unexpected status codes', async t => {
   let answered = 0
   const url = await listen(t, (_request, response) => {
     answered++

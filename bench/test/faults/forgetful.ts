@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 
 /*
- * A service whose cache in memory never has what was put there: each poll costs a read of the store.
+ * A fault: the in-memory cache never returns an entry, so that each poll reads the store.
  */
 
 LRUCache.prototype.get = () => undefined
