@@ -23,7 +23,6 @@ import { reportCacheMode, reportStoreHealth, recordTransition, reportWorkerError
 import { processors } from './processors/registry.ts'
 import { createSanitizeNow } from './processors/sanitize/sanitize-now.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
-import { SanitizeInput } from './processors/sanitize/input.ts'
 import { createCoherence } from './status/coherence.ts'
 import { openCache } from './status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
@@ -234,7 +233,6 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     statusAccess: createStatusAccess({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
     inputs: createInputReader({ database }),
     sanitizeNow: createSanitizeNow(sanitizePool),
-    contentSchema: SanitizeInput,
     knownTypes: toKnownTypes(),
     metrics,
     checkStore,

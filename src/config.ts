@@ -3,6 +3,7 @@ import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSyn
 import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
+import { jobTypePattern } from './job/job.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
 
@@ -183,7 +184,7 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   return null
 }
 
-const jobTypeExpression = /^[a-z0-9][a-z0-9._-]{0,63}$/
+const jobTypeExpression = new RegExp(jobTypePattern)
 
 const parseJobTypes = (text: string | undefined, problems: Problems): readonly string[] | null => {
   if (text === undefined) return null

@@ -1,7 +1,7 @@
 import { type ThreadResult, toThreadResult } from '../../src/processors/threads/thread-result.ts'
 import { runSanitize as runReal } from '../../src/processors/threads/sanitize-thread.ts'
 import type { Sanitized } from '../../src/processors/sanitize/sanitize.ts'
-import type { SanitizeInput } from '../../src/processors/sanitize/input.ts'
+import type { SanitizeInput } from '../../src/job/sanitize-input.ts'
 
 /** Instead of a content that would do it, one that says what shall happen to the thread. */
 export const runSanitize = async (input: SanitizeInput): Promise<ThreadResult<Sanitized>> => {

@@ -1,9 +1,10 @@
 import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { type TSchema, Type } from '@sinclair/typebox'
+import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../errors.ts'
 import { StringEnum } from '../../job/job.ts'
+import { normalizations, rawContentTypes, SanitizeInput } from '../../job/sanitize-input.ts'
 import type { StoreInput } from '../../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
@@ -15,23 +16,17 @@ import { requireVisible } from '../status-access.ts'
 import { requireUtf8 } from '../bodies/json-body.ts'
 import { chunksOf, takeRawBodies } from '../bodies/raw-body.ts'
 
-/** What there is to sanitize, as the route's schema has it. */
-export type Content = { content: string, contentType: 'text/html' | 'text/plain' | 'application/json', options?: { normalization?: 'NFC' | 'NFKC' | 'none' } }
-
 export type SanitizeRouteNeeds = {
   submitJob: SubmitJob
   storeInput: StoreInput
   /** Throws VALIDATION_FAILED for what cannot be sanitized, and OVERLOADED. */
-  sanitizeNow: (content: Content, signal: AbortSignal) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
-  /** The schema of a Content. */
-  contentSchema: TSchema
+  sanitizeNow: (content: SanitizeInput, signal: AbortSignal) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
   /** The only types of jobs accepted; null: any. */
   jobTypes: readonly string[] | null
   publicUrl: string | null
 }
 
 const asyncPath = '/api/sanitize/async'
-const rawTypes = ['text/html', 'text/plain', 'application/x-ndjson']
 const bytesAtOnceMax = 1024 * 1024
 // Parsing holds the event loop; what is larger comes as raw bytes, which are not parsed here.
 const jsonBytesMax = 4 * 1024 * 1024
@@ -59,7 +54,7 @@ const AcceptedTask = Type.Object({
 const commonCodes: readonly FailureCode[] =
   ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL']
 
-const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow, contentSchema }) => {
+const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow }) => {
   app.post('/api/sanitize', {
     config: {
       scope: 'jobs:write',
@@ -72,7 +67,7 @@ const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sa
       summary: 'Sanitize a content at once',
       description: `For contents of up to 1 MiB; larger ones go to ${asyncPath}. This answer never changes its shape or meaning.`,
       tags: ['Sanitize'],
-      body: Type.Unsafe<Content>(contentSchema),
+      body: SanitizeInput,
       response: {
         200: jsonResponse('The sanitized content, and what was taken out of it.', SanitizedAnswer, {
           headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }
@@ -91,7 +86,7 @@ const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sa
 }
 
 const Query = Type.Object({
-  normalization: Type.Optional(StringEnum(['NFC', 'NFKC', 'none'], { description: 'Of a raw body; NFC unless told.' }))
+  normalization: Type.Optional(StringEnum(normalizations, { description: 'Of a raw body. Default: NFC.' }))
 }, { additionalProperties: false })
 
 const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content itself, in UTF-8.' }) }
@@ -107,8 +102,8 @@ const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, ent
 }
 
 const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
-  const { submitJob, storeInput, contentSchema, jobTypes, publicUrl } = needs
-  takeRawBodies(app, rawTypes)
+  const { submitJob, storeInput, jobTypes, publicUrl } = needs
+  takeRawBodies(app, [...rawContentTypes])
   const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
     const { subject, tenant, allTenants } = principalOf(request)
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input: request.body }, key)
@@ -128,8 +123,8 @@ const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs
     config: {
       scope: 'jobs:write',
       isStreamed: true,
-      accepts: ['application/json', ...rawTypes].join(', '),
-      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content itself, as ${rawTypes.join(', ')}.`
+      accepts: ['application/json', ...rawContentTypes].join(', '),
+      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content itself, as ${rawContentTypes.join(', ')}.`
     },
     bodyLimit: jsonBytesMax,
     schema: {
@@ -139,7 +134,7 @@ const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs
       tags: ['Sanitize'],
       headers: idempotencyHeader,
       querystring: Query,
-      body: { content: { 'application/json': { schema: contentSchema }, ...Object.fromEntries(rawTypes.map(type => [type, rawBody])) } },
+      body: { content: { 'application/json': { schema: SanitizeInput }, ...Object.fromEntries(rawContentTypes.map(type => [type, rawBody])) } },
       response: {
         202: jsonResponse('Accepted; where to ask, and where the result will be.', AcceptedTask, { headers: acceptedHeaders }),
         ...failureResponses([...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE'], 'TaskError')

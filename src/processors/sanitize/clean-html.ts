@@ -6,7 +6,7 @@ import {
   allowedAttributes, allowedSchemes, allowedTags, findAttributeRule, flagAttributes, imageSchemes, tagsWithoutText, toRel,
   urlAttributes, voidTags
 } from './html-policy.ts'
-import type { Normalization } from './input.ts'
+import type { Normalization } from '../../job/sanitize-input.ts'
 
 /** Elements within each other: as many as browsers keep. The parser's work grows with the product of size and depth. */
 const htmlDepthMax = 512

@@ -1,6 +1,6 @@
 import { ProcessorError } from '../processor.ts'
 import { findCut, findCutBack } from './safe-split.ts'
-import type { Normalization } from './input.ts'
+import type { Normalization } from '../../job/sanitize-input.ts'
 import { hasTooManyMarks, marksMax } from './combining-marks.ts'
 
 /**

@@ -1,5 +1,5 @@
 import type { Processor, ProcessorContext } from '../processor.ts'
-import { SanitizeInput, SanitizeRawInput } from './input.ts'
+import { SanitizeInput, SanitizeRawInput } from '../../job/sanitize-input.ts'
 import { encodeUtf8 } from './utf8.ts'
 
 const fileNames: Record<(SanitizeInput | SanitizeRawInput)['contentType'], string> = {

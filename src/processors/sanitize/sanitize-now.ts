@@ -1,7 +1,7 @@
 import { ServiceFailure } from '../../errors.ts'
 import { ProcessorError } from '../processor.ts'
 import type { Sanitized } from './sanitize.ts'
-import type { SanitizeInput } from './input.ts'
+import type { SanitizeInput } from '../../job/sanitize-input.ts'
 import { SanitizeOverloaded, type SanitizePool } from './sanitize-pool.ts'
 
 /**

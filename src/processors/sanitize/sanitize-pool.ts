@@ -3,7 +3,7 @@ import { openThreads } from '../threads/open-threads.ts'
 import { crashed, type ThreadResult, toOutput } from '../threads/thread-result.ts'
 import { ProcessorError } from '../processor.ts'
 import type { Sanitized } from './sanitize.ts'
-import type { SanitizeInput } from './input.ts'
+import type { SanitizeInput } from '../../job/sanitize-input.ts'
 
 /** Nothing is wrong with the content: there is no room for it now, or it took too long. */
 export class SanitizeOverloaded extends Error {

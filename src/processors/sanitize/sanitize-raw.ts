@@ -3,7 +3,7 @@ import { refuseLargeHtml, sanitize } from './sanitize.ts'
 import { cleanNdjson } from './clean-ndjson.ts'
 import { cleanTextStream } from './clean-text-stream.ts'
 import { cleanText, type Count } from './clean-text.ts'
-import type { SanitizeRawInput } from './input.ts'
+import type { SanitizeRawInput } from '../../job/sanitize-input.ts'
 import { createTally, type Removed } from './removed.ts'
 import { decodeUtf8 } from './utf8.ts'
 

@@ -2,7 +2,7 @@ import { ProcessorError } from '../processor.ts'
 import { cleanHtml } from './clean-html.ts'
 import { cleanJson } from './clean-json.ts'
 import { cleanText } from './clean-text.ts'
-import type { SanitizeInput } from './input.ts'
+import type { SanitizeInput } from '../../job/sanitize-input.ts'
 import { createTally, type Removed } from './removed.ts'
 
 /** Bytes of HTML, as UTF-8. A parse tree costs many times its text, and it is held in one piece. */

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { sanitize } from '../../../src/processors/sanitize/sanitize.ts'
-import type { SanitizeInput } from '../../../src/processors/sanitize/input.ts'
+import type { SanitizeInput } from '../../../src/job/sanitize-input.ts'
 
 type Golden = { request: SanitizeInput, answer: { success: true, data: unknown } }
 
