@@ -112,11 +112,13 @@ const createStatusParts = ({ parts, config, opened: { database, lock, stale }, n
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
   })
-  const { expose, exposeMany } = coherence
+  const { readStatus, expose, exposeMany } = coherence
+  const { representation } = views
   return {
     openedCache,
-    views,
     ...coherence,
+    statusAccess: createStatusAccess({ readStatus, incarnation: store.incarnation(), representation, publicUrl: config.publicUrl }),
+    inputs: createInputReader({ database }),
     readResult: createReadResult({ ...store, ...results, expose, now }),
     listStatuses: createListStatuses({ list: createListJobs({ database }), exposeMany })
   }
@@ -196,8 +198,11 @@ const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: P
   isStopping
 })
 
-const toServerSettings = ({ bodyBytesMax, rateLimitPerMinute, publicUrl, leaseMs, jobTypes, resultRetentionMs, ...tokens }: Config) =>
-  ({ bodyBytesMax, rateLimitPerMinute, publicUrl, leaseMs, jobTypes, retentionSecondsMax: resultRetentionMs / 1000, tokens })
+const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
+  ({ jobTypes, knownTypes: toKnownTypes(), retentionSecondsMax: resultRetentionMs / 1000 })
+
+const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: () => number) =>
+  ({ bodyBytesMax, rateLimitPerMinute, writesWaiting, busyMs, random: Math.random })
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
@@ -212,7 +217,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const changeLog = createChangeLog({ database, transact })
   const results = createResultReader({ database })
   const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
-  const { openedCache, views, expose, invalidate, readStatus } = status
+  const { openedCache, expose, invalidate, statusAccess, readMany, listStatuses, readResult, inputs } = status
   const onTransition = recordTransition(metrics, log)
   const commands = createCommands({ parts, config, opened, node, results, log, metrics, transact, expose, now, onTransition })
   const { worker, rescueJobs, longPollClaim, expireResults } = commands
@@ -221,23 +226,21 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const checkStore = createStoreCheck({ ping: store.ping, now, onChange: reportStoreHealth(metrics, log) })
   let draining = false
   const server = await createServer({
-    ...status,
-    ...commands,
-    ...toServerSettings(config),
+    status: { statusAccess, readMany, listStatuses, readResult, inputs },
+    commands: { ...commands, sanitizeNow: createSanitizeNow(sanitizePool) },
+    submissions: toSubmissionRules(config),
+    limits: toLimits(config, transact.waiting),
+    auth: { tokens: config, now },
+    operations: {
+      metrics,
+      checkStore,
+      checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
+      isDraining: () => draining
+    },
     log,
-    writesWaiting: transact.waiting,
-    busyMs,
-    random: Math.random,
-    now,
     monotonicNow,
-    statusAccess: createStatusAccess({ readStatus, incarnation: store.incarnation(), representation: views.representation, publicUrl: config.publicUrl }),
-    inputs: createInputReader({ database }),
-    sanitizeNow: createSanitizeNow(sanitizePool),
-    knownTypes: toKnownTypes(),
-    metrics,
-    checkStore,
-    checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
-    isDraining: () => draining
+    publicUrl: config.publicUrl,
+    leaseMs: config.leaseMs
   })
 
   const { epoch } = openedCache

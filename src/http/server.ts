@@ -1,28 +1,40 @@
 import { randomBytes } from 'node:crypto'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, LogController, type RawRequestDefaultExpression } from 'fastify'
+import type { Logger } from 'pino'
 import { type FailureCode, reasonOf, ServiceFailure } from '../errors.ts'
-import { type AccessLogNeeds, createLogResponse, logOf, registerAccessLog } from './access-log.ts'
+import { createLogThrottle } from '../log-throttle.ts'
+import type { ListStatuses } from '../status/list-jobs.ts'
+import type { ReadResult } from '../status/read-result.ts'
+import type { ReadMany } from '../status/read-status.ts'
+import type { CancelJob } from '../write/cancel-job.ts'
+import type { EraseJob } from '../write/erase-job.ts'
+import type { LongPollClaim } from '../write/long-poll-claim.ts'
+import type { InputReads, RunJob } from '../write/run-job.ts'
+import type { StoreInput } from '../write/store-input.ts'
+import type { SubmitJob } from '../write/submit-job.ts'
+import type { Uploads } from '../write/uploads.ts'
+import { createLogResponse, logOf, type LogResponse, registerAccessLog } from './access-log.ts'
 import { type Authentication, registerAuth, requireScope, type Scope, type TokenSettings } from './auth/authenticate.ts'
 import type { Principal } from './auth/principal.ts'
-import { cancelRoutes, type CancelRouteNeeds } from './routes/cancel-routes.ts'
-import { listRoutes, type ListRouteNeeds } from './routes/list-routes.ts'
-import { registerOpenApi } from './openapi/document.ts'
-import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
-import { createLogThrottle } from '../log-throttle.ts'
-import { createLoadShedding, gateRequests, type LoadSheddingNeeds, registerLoadShedding } from './limits/load-shedding.ts'
-import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
-import { resultRoutes, type ResultRouteNeeds } from './routes/results/result-routes.ts'
-import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/sanitize-routes.ts'
-import { namedSchemas } from './openapi/schemas.ts'
-import { statusRoutes, type StatusRouteNeeds } from './routes/status-routes.ts'
-import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
-import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'
-import { rejectMalformed, rejectAmbiguous } from './limits/malformed-requests.ts'
-import { registerBodyTimeouts } from './limits/body-timeouts.ts'
 import { registerJsonBodies } from './bodies/json-body.ts'
 import { createValidatorCompiler } from './bodies/validation.ts'
-import { workerRoutes, type WorkerRouteNeeds } from './routes/workers/claim-routes.ts'
+import { registerBodyTimeouts } from './limits/body-timeouts.ts'
+import { createLoadShedding, gateRequests, registerLoadShedding } from './limits/load-shedding.ts'
+import { rejectMalformed, rejectAmbiguous } from './limits/malformed-requests.ts'
+import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'
+import { registerOpenApi } from './openapi/document.ts'
+import { namedSchemas } from './openapi/schemas.ts'
+import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
+import { cancelRoutes } from './routes/cancel-routes.ts'
+import { listRoutes } from './routes/list-routes.ts'
+import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
+import { resultRoutes } from './routes/results/result-routes.ts'
+import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/sanitize-routes.ts'
+import { statusRoutes } from './routes/status-routes.ts'
+import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
+import { workerRoutes } from './routes/workers/claim-routes.ts'
+import type { StatusAccess } from './status-access.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig extends BodyHints {
@@ -53,15 +65,57 @@ const paramLengthMax = 64 * 1024
 
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
-type RouteNeeds = Omit<StatusRouteNeeds, 'logResponse'> & ResultRouteNeeds & SubmitRouteNeeds & CancelRouteNeeds & ListRouteNeeds & SanitizeRouteNeeds & WorkerRouteNeeds
+/** What routes read. */
+type StatusNeeds = { statusAccess: StatusAccess, readMany: ReadMany, listStatuses: ListStatuses, readResult: ReadResult, inputs: InputReads }
 
-export type ServerNeeds = RouteNeeds & OperationsNeeds & AccessLogNeeds & LoadSheddingNeeds & {
+/** What routes change, and the work that they do for a client at once. */
+type CommandNeeds = {
+  submitJob: SubmitJob
+  storeInput: StoreInput
+  cancelJob: CancelJob
+  eraseJob: EraseJob
+  longPollClaim: LongPollClaim
+  runJob: RunJob
+  uploads: Uploads
+  sanitizeNow: SanitizeRouteNeeds['sanitizeNow']
+}
+
+/** Which submissions the service accepts. */
+type SubmissionRules = {
+  /** The only types accepted; null: any. */
+  jobTypes: readonly string[] | null
+  knownTypes: SubmitRouteNeeds['knownTypes']
+  /** The longest time that a submission may ask its result to be kept. */
+  retentionSecondsMax: number
+}
+
+type LimitNeeds = {
   bodyBytesMax: number
-  tokens: TokenSettings
-  /** Of one subject; null: as many as it likes. */
+  /** Requests of one subject; null: no limit. */
   rateLimitPerMinute: number | null
-  /** ms since 1970. */
-  now: () => number
+  /** How many writes wait to be committed. */
+  writesWaiting: () => number
+  /** ms of work that this thread has done so far. */
+  busyMs: () => number
+  /** In [0, 1). */
+  random: () => number
+}
+
+export type ServerNeeds = {
+  status: StatusNeeds
+  commands: CommandNeeds
+  submissions: SubmissionRules
+  limits: LimitNeeds
+  /** `now` in ms since 1970. */
+  auth: { tokens: TokenSettings, now: () => number }
+  operations: OperationsNeeds
+  log: Logger
+  /** ms of a clock that only goes forward. */
+  monotonicNow: () => number
+  /** The origin that absolute links begin with; null: that of the request. */
+  publicUrl: string | null
+  /** How long the lease of a run lasts unless the worker asks for another time. */
+  leaseMs: number
 }
 
 // A path that cannot be decoded would be answered by the router, before any hook: its id is just one that names no job.
@@ -83,7 +137,7 @@ const createRequestIds = (): ((request: RawRequestDefaultExpression) => string) 
     typeof own === 'string' && requestIdExpression.test(own) ? own : `${prefix}-${++count}`
 }
 
-const createFastify = ({ bodyBytesMax }: ServerNeeds): FastifyInstance => fastify({
+const createFastify = ({ bodyBytesMax }: LimitNeeds): FastifyInstance => fastify({
   // Routes get their loggers where they are accounted for.
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
@@ -153,7 +207,7 @@ const registerFailures = (app: FastifyInstance, { log, monotonicNow }: ServerNee
   app.setNotFoundHandler(() => { throw nothingHere() })
 }
 
-const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): RateLimit | null => rateLimitPerMinute === null
+const toRateLimit = ({ limits: { rateLimitPerMinute }, monotonicNow, log }: ServerNeeds): RateLimit | null => rateLimitPerMinute === null
   ? null
   : createRateLimit({
     perMinute: rateLimitPerMinute,
@@ -161,31 +215,40 @@ const toRateLimit = ({ rateLimitPerMinute, monotonicNow, log }: ServerNeeds): Ra
     onLimited: ({ tenant, subject }) => { log.warn({ tenant, subject }, 'a subject asks too often: what exceeds RATE_LIMIT_PER_MINUTE is refused') }
   })
 
+const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logResponse: LogResponse): Promise<void> => {
+  const { status: { statusAccess, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
+  const { submitJob, storeInput, cancelJob, eraseJob, longPollClaim, runJob, uploads, sanitizeNow } = commands
+  const { jobTypes, knownTypes, retentionSecondsMax } = submissions
+  const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+  await typed.register(statusRoutes, { statusAccess, logResponse, isDraining: operations.isDraining })
+  await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult })
+  await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
+  await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
+  await typed.register(listRoutes, { readMany: reads.readMany, listStatuses: reads.listStatuses })
+  await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
+  await typed.register(workerRoutes, { statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl })
+  await typed.register(operationsRoutes, operations)
+}
+
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
-  const overload = createLoadShedding(needs)
-  const app = createFastify(needs)
-  gateRequests(app.server, overload, needs.isDraining)
-  app.log = needs.log
+  const { limits, auth, operations: { metrics, isDraining }, log, monotonicNow } = needs
+  const overload = createLoadShedding({ ...limits, metrics, log, monotonicNow })
+  const app = createFastify(limits)
+  gateRequests(app.server, overload, isDraining)
+  app.log = log
   rejectAmbiguous(app)
-  const logResponse = createLogResponse(needs)
-  registerAccessLog(app, logResponse, needs)
+  const accessLog = { metrics, log, monotonicNow, isDraining }
+  const logResponse = createLogResponse(accessLog)
+  registerAccessLog(app, logResponse, accessLog)
   app.setValidatorCompiler(createValidatorCompiler())
   registerJsonBodies(app)
   registerBodyTimeouts(app)
   registerFailures(app, needs)
-  registerAccess(app, await registerAuth(app, needs.tokens, needs.now), toRateLimit(needs))
+  registerAccess(app, await registerAuth(app, auth.tokens, auth.now), toRateLimit(needs))
   registerLoadShedding(app, overload)
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
-  const typed = app.withTypeProvider<TypeBoxTypeProvider>()
-  await typed.register(statusRoutes, { ...needs, logResponse })
-  await typed.register(resultRoutes, needs)
-  await typed.register(submitRoutes, needs)
-  await typed.register(cancelRoutes, needs)
-  await typed.register(listRoutes, needs)
-  await typed.register(sanitizeRoutes, needs)
-  await typed.register(workerRoutes, needs)
-  await typed.register(operationsRoutes, needs)
+  await registerRoutes(app, needs, logResponse)
   return app
 }
