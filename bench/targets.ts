@@ -90,7 +90,7 @@ const freshDatabase = async ({ directory, note }: TargetNeeds, rows: number): Pr
 
 const removeCopy = (path: string): void => {
   if (!/copy-\d+\.db$/.test(path)) return
-  for (const suffix of ['', '-wal', '-shm', '.lock', '.gate.lock']) rmSync(path + suffix, { force: true })
+  for (const suffix of ['', '-wal', '-shm', '.lock']) rmSync(path + suffix, { force: true })
 }
 
 const toRedis = async (target: Target): Promise<{ redis: RedisServer | null, url: string | null }> => {

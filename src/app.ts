@@ -83,8 +83,8 @@ const realParts: Parts = { createTransact, createRedisCache, createCoherence, cr
 
 type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobReader, results: ResultReader, metrics: Metrics, log: Logger }
 
-const createStatusParts = ({ parts, config, opened: { database, lock, stale }, node, transact, store, results, metrics, log }: StatusNeeds) => {
-  const coordination = { ...lock, node, rows: createEpochRowStore({ read: createReadEpochRows(database), transact, now }), staleNodes: stale.nodes }
+const createStatusParts = ({ parts, config, opened: { database, stale }, node, transact, store, results, metrics, log }: StatusNeeds) => {
+  const coordination = { node, rows: createEpochRowStore({ read: createReadEpochRows(database), transact, now }), staleNodes: stale.nodes }
   const views = createViews({
     publicUrl: config.publicUrl,
     onInvalid: (jobId, error) => {
@@ -208,7 +208,7 @@ const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: (
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
   const opened = await openForProcess(config.databasePath, config.redisUrl !== null)
-  const { database, lock } = opened
+  const { database, releaseLock } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
@@ -256,7 +256,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     await worker.close()
     await sanitizePool.close()
     await database.close()
-    lock.release()
+    releaseLock()
   }
   const onDraining = () => {
     draining = true

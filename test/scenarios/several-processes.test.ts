@@ -1,7 +1,6 @@
 import t, { type Test } from 'tap'
-import { shareAmongProcesses } from '../../src/store/sqlite/process-lock.ts'
 import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
-import { type Client, type SpawnedService, spawnService, startService } from '../helpers/service.ts'
+import { type Client, type SpawnedService, spawnService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
 const scopes = { claims: { scope: 'jobs:read jobs:write jobs:work' } }
@@ -214,25 +213,4 @@ t.test('a process alone whose Redis dies goes on at once', async t => {
   await run.report(a)
   t.same(run.complaints, [])
   t.equal(await a.sql('SELECT count(*) FROM CacheNode'), '1', 'there was nobody to wait for')
-})
-
-t.test('a process alone whose database cannot be read answers what is cached, and lets nobody in meanwhile', async t => {
-  const redis = await startRedis(t)
-  const a = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
-  await a.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cached', 'Succeeded'), ('cold', 'Succeeded')")
-  t.equal((await a.ask('/api/v1/jobs/cached')).status, 200)
-  await a.sql('ALTER TABLE JobExecutionLog RENAME TO Elsewhere; ALTER TABLE CacheEpoch RENAME TO Away')
-  t.equal((await a.ask('/api/v1/jobs/cold')).status, 503)
-  const isKeptOff = async () => await shareAmongProcesses(a.databasePath, () => {}).then(({ release }) => { release() }, () => true)
-  await until(isKeptOff, 'that it has noticed')
-  // Each trial takes as long as a view may be acted on.
-  for (let trial = 0; trial < 2; trial++) {
-    await t.rejects(shareAmongProcesses(a.databasePath, () => {}), { name: 'DatabaseInUse' })
-    t.equal((await a.ask('/api/v1/jobs/cached')).status, 200)
-  }
-  await a.sql('ALTER TABLE Elsewhere RENAME TO JobExecutionLog; ALTER TABLE Away RENAME TO CacheEpoch')
-  t.equal((await a.ask('/api/v1/jobs/cold')).status, 200)
-  const { release } = await shareAmongProcesses(a.databasePath, () => t.fail('not alone'))
-  release()
-  t.match(await cacheOf(a), { mode: 'on' })
 })

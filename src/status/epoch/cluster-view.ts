@@ -24,8 +24,6 @@ export type ClusterView = {
   refresh: () => boolean
   /** Whether what was read may still be acted on. */
   isLeaseValid: () => boolean
-  /** The lease begins anew though nothing was read: to be called only by one who knows that nobody else is there. */
-  renewLease: () => void
   /** From now on nothing may be acted on. */
   end: () => void
   isEnded: () => boolean
@@ -99,7 +97,6 @@ export const createClusterView = ({ node, read, monotonicNow }: ClusterViewNeeds
       }
     },
     isLeaseValid: () => monotonicNow() < leaseUntil,
-    renewLease: () => { if (!ended) leaseUntil = monotonicNow() + viewLeaseMs },
     end: () => {
       ended = true
       leaseUntil = -Infinity

@@ -21,8 +21,6 @@ export type EpochCoordination = {
   node: string
   rows: EpochRowStore
   staleNodes: readonly string[]
-  exclude: () => boolean
-  admit: () => void
 }
 
 export type OpenCacheNeeds = {

@@ -49,11 +49,6 @@ export type SharedEpochNeeds = {
   staleNodes: readonly string[]
   /** Which cache server this is; rejects unless it can be used. */
   identify: () => Promise<string>
-  /**
-   * Keeps all other processes off the database while its rows cannot be read; false: there are others. And gives that up.
-   */
-  exclude: () => boolean
-  admit: () => void
   randomId: () => string
   /** ms since 1970. */
   now: () => number
@@ -77,22 +72,10 @@ const createWaiters = () => {
   }
 }
 
-type RefreshNeeds = Pick<SharedEpochNeeds, 'exclude' | 'admit'> & { cluster: ClusterView, view: LocalView, wake: () => void }
-
-// A process that has the database to itself needs nobody's word. It lets others in again when it has seen the rows.
-const createRefresh = ({ cluster, view, exclude, admit, wake }: RefreshNeeds) => {
-  let isExclusive = false
-  return () => {
-    if (cluster.refresh()) {
-      if (isExclusive) admit()
-      isExclusive = false
-    } else {
-      isExclusive = isExclusive || (cluster.others().length === 0 && cluster.isLeaseValid() && exclude())
-      if (isExclusive) cluster.renewLease()
-    }
-    view.update()
-    wake()
-  }
+const createRefresh = (cluster: ClusterView, view: LocalView, wake: () => void) => () => {
+  cluster.refresh()
+  view.update()
+  wake()
 }
 
 // Writes what there is to write, one thing after the other; whoever calls meanwhile waits for the same.
@@ -151,7 +134,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     onLost: reason => { trip(view.current(), reason) }
   })
   const view = createLocalView({ ...needs, cluster, server: probe.server })
-  const refresh = createRefresh({ ...needs, cluster, view, wake: waiters.wake })
+  const refresh = createRefresh(cluster, view, waiters.wake)
   const findStep = () => isEntered && !cluster.isEnded() ? nextStep({ ...needs, cluster, server: probe.server(), ended: view.ended() }) : null
   const act = createStepper(findStep, refresh)
 

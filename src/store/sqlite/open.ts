@@ -2,12 +2,12 @@ import type SqliteDatabase from 'better-sqlite3'
 import { assertIntegrity, chooseCheck } from './integrity-check.ts'
 import { type Database, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
-import { lockForProcess, shareAmongProcesses, type SharedLock } from './process-lock.ts'
+import { lockForProcess, shareAmongProcesses } from './process-lock.ts'
 
 /** What processes that have ended left behind: their entries, and the names under which their workers held leases. */
 export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
 
-export type OpenedForProcess = { database: Database, lock: SharedLock, stale: StaleOwners }
+export type OpenedForProcess = { database: Database, releaseLock: () => void, stale: StaleOwners }
 
 /** The name, or its beginning, under which the worker of a service process holds its leases. */
 export const embeddedHolder = 'embedded'
@@ -22,9 +22,6 @@ const findStaleOwners = (reader: SqliteDatabase.Database): StaleOwners => ({
   holders: listIfThere(reader, 'JobQueue', `SELECT DISTINCT leaseHolder FROM JobQueue WHERE leaseHolder GLOB '${embeddedHolder}*'`)
 })
 
-// One that has the database to itself need not keep off others, nor let them in.
-const lockAlone = (path: string): SharedLock => ({ release: lockForProcess(path), exclude: () => true, admit: () => {} })
-
 /**
  * Opens the database for a service process: none that does not share its cache may have it, and its schema is of this
  * release. Throws DatabaseUnusable, DatabaseInUse, and what migration throws.
@@ -38,15 +35,15 @@ export const openForProcess = async (path: string, isCacheShared: boolean): Prom
     stale = findStaleOwners(database.reader)
   }
   try {
-    const lock = isCacheShared ? await shareAmongProcesses(path, inspect) : lockAlone(path)
+    const releaseLock = isCacheShared ? await shareAmongProcesses(path, inspect) : lockForProcess(path)
     try {
       if (!isCacheShared) inspect()
       await migrate(database.writer)
     } catch (error) {
-      lock.release()
+      releaseLock()
       throw error
     }
-    return { database, lock, stale }
+    return { database, releaseLock, stale }
   } catch (error) {
     await database.close()
     throw error

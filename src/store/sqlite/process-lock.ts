@@ -11,15 +11,14 @@ export class DatabaseInUse extends Error {
 }
 
 /*
- * Which service processes may work on one database; plain SQL clients go on as before. The locks are open transactions on
- * files beside the database, so the kernel gives them back when their holder dies, however it dies.
+ * Decides which service processes may work on one database; plain SQL clients are not affected. A process whose cache is
+ * its own memory locks the database exclusively, processes that share a Redis share the lock.
  *
- * The place tells who is there: a process has it alone, or shares it. SQLite cannot turn the one into the other: the
- * place has to be given back first, and whoever looked in that moment would find a database that nobody uses. So only
- * who is in the gate takes a place or changes it.
+ * The lock is an open transaction on a file beside the database, so the kernel releases it when its holder dies, however
+ * it dies.
  */
-const openLock = (path: string) => {
-  const connection = new SqliteDatabase(path, { timeout: 0 })
+const openLock = (databasePath: string) => {
+  const connection = new SqliteDatabase(`${realpathSync(databasePath)}.lock`, { timeout: 0 })
   const tryTo = (lock: () => void): boolean => {
     try {
       lock()
@@ -37,134 +36,59 @@ const openLock = (path: string) => {
       // Only a read takes the lock.
       connection.prepare('SELECT count(*) FROM sqlite_schema').get()
     }),
-    isHeld: () => connection.inTransaction,
-    unlock: () => { if (connection.inTransaction) connection.exec('COMMIT') },
+    unlock: () => { connection.exec('COMMIT') },
+    /** Releases the lock, if it is held. */
     close: () => { connection.close() }
   }
 }
 
 type Lock = ReturnType<typeof openLock>
 
-const openLocks = (databasePath: string) => {
-  const path = realpathSync(databasePath)
-  const lock = openLock(`${path}.lock`)
-  const turnstile = (() => {
-    try {
-      return openLock(`${path}.gate.lock`)
-    } catch (error) {
-      lock.close()
-      throw error
-    }
-  })()
-  const close = () => {
-    lock.close()
-    turnstile.close()
-  }
-  return { lock, turnstile, close }
-}
-
 /** Keeps all other service processes off this database. Returns what releases it. Throws DatabaseInUse. */
 export const lockForProcess = (databasePath: string): (() => void) => {
-  const { lock, turnstile, close } = openLocks(databasePath)
+  const { lockExclusive, close } = openLock(databasePath)
   try {
-    if (!turnstile.lockExclusive() || !lock.lockExclusive()) throw new DatabaseInUse(databasePath)
+    if (!lockExclusive()) throw new DatabaseInUse(databasePath)
   } catch (error) {
     close()
     throw error
   }
-  turnstile.close()
-  return lock.close
+  return close
 }
 
-/** A place among the processes that share a database. */
-export type SharedLock = {
-  release: () => void
-  /** Keeps all others off, from now on; false: there are some. */
-  exclude: () => boolean
-  /** Lets others in again. */
-  admit: () => void
-}
-
-// Another that starts is in the gate for a moment.
+// Another process that starts holds the lock exclusively for a moment.
 const trialsMax = 40
 const pauseMs = 25
 
-type Locks = { lock: Lock, turnstile: Lock }
-
-const takePlace = ({ lock, turnstile }: Locks, whileAlone: () => void): boolean => {
-  if (!turnstile.lockExclusive()) return false
-  try {
-    if (lock.lockExclusive()) {
-      whileAlone()
-      lock.unlock()
-    }
-    return lock.lockShared()
-  } finally {
-    turnstile.unlock()
+/*
+ * SQLite cannot turn an exclusive lock into a shared one: it has to be released in between, and another process may then
+ * take it. That is harmless. What `whileAlone` found out, the leftovers of processes that have ended, stays true,
+ * because a process never uses a name that another one had. If the other process keeps the lock to itself, this one
+ * does not start.
+ */
+const tryToShare = ({ lockExclusive, lockShared, unlock }: Lock, whileAlone: () => void): boolean => {
+  if (lockExclusive()) {
+    whileAlone()
+    unlock()
   }
-}
-
-const createSharedLock = ({ lock, turnstile }: Locks, close: () => void): SharedLock => {
-  let isAlone = false
-  let timer: NodeJS.Timeout | undefined
-  const giveBack = () => {
-    clearTimeout(timer)
-    lock.unlock()
-  }
-  const tryToShare = (): boolean => {
-    try {
-      return lock.lockShared()
-    } catch {
-      // A disk that fails now may not later.
-      return false
-    }
-  }
-  // Service processes mind the gate, but any other program can have the file of the place for a while. Until it is
-  // taken again nobody else may pass.
-  const share = () => {
-    clearTimeout(timer)
-    if (!tryToShare()) {
-      timer = setTimeout(share, pauseMs).unref()
-      return
-    }
-    turnstile.unlock()
-  }
-  return {
-    release: () => {
-      clearTimeout(timer)
-      close()
-    },
-    exclude: () => {
-      if (isAlone) return true
-      if (!turnstile.isHeld() && !turnstile.lockExclusive()) return false
-      giveBack()
-      isAlone = lock.lockExclusive()
-      if (!isAlone) share()
-      return isAlone
-    },
-    admit: () => {
-      if (!isAlone) return
-      isAlone = false
-      giveBack()
-      share()
-    }
-  }
+  return lockShared()
 }
 
 /**
- * Keeps those service processes off this database that do not share it. `whileAlone` is called if there is no other one
- * at all, and before any other can come. Throws DatabaseInUse, and what `whileAlone` throws.
+ * Shares the database with the service processes that share it too, and keeps all others off. `whileAlone` is called if
+ * no other process holds the lock, and before any other can get it. Returns what releases the lock. Throws
+ * DatabaseInUse, and what `whileAlone` throws.
  */
-export const shareAmongProcesses = async (databasePath: string, whileAlone: () => void): Promise<SharedLock> => {
-  const { lock, turnstile, close } = openLocks(databasePath)
+export const shareAmongProcesses = async (databasePath: string, whileAlone: () => void): Promise<() => void> => {
+  const lock = openLock(databasePath)
   try {
-    for (let trial = 1; !takePlace({ lock, turnstile }, whileAlone); trial++) {
+    for (let trial = 1; !tryToShare(lock, whileAlone); trial++) {
       if (trial === trialsMax) throw new DatabaseInUse(databasePath)
       await delay(pauseMs)
     }
   } catch (error) {
-    close()
+    lock.close()
     throw error
   }
-  return createSharedLock({ lock, turnstile }, close)
+  return lock.close
 }

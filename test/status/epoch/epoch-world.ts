@@ -95,8 +95,6 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
         if (answer !== null) return answer
         return typeof server === 'string' ? Promise.resolve(server) : Promise.reject(server)
       },
-      exclude: () => nodes.length === 1,
-      admit: () => {},
       randomId: randomUUID,
       now: () => time,
       monotonicNow: () => time,

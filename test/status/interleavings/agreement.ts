@@ -71,8 +71,6 @@ export const openSharedEpoch = ({ node, rows, network, time, lag, randomId, serv
   rows,
   staleNodes: [],
   identify: () => network.send('identify', () => Promise.resolve(server())),
-  exclude: () => false,
-  admit: () => {},
   randomId,
   now: time.now,
   monotonicNow: time.now,

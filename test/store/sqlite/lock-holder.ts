@@ -1,4 +1,4 @@
-// A process that holds the lock on a database, or its place among those that share it, until it is killed or told to.
+// A process that holds the lock on a database, exclusively or shared, until it is killed or asked to release it.
 import { once } from 'node:events'
 import { lockForProcess, shareAmongProcesses } from '../../../src/store/sqlite/process-lock.ts'
 
@@ -8,7 +8,7 @@ try {
   let wasAlone = false
   const release = kind === 'alone'
     ? lockForProcess(databasePath)
-    : (await shareAmongProcesses(databasePath, () => { wasAlone = true })).release
+    : await shareAmongProcesses(databasePath, () => { wasAlone = true })
   console.log(wasAlone ? 'locked, alone' : 'locked')
   await once(process.stdin, 'data')
   release()

@@ -1,6 +1,5 @@
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
@@ -8,35 +7,7 @@ import { DatabaseInUse, lockForProcess, shareAmongProcesses } from '../../../src
 import { sqlite3 } from '../../helpers/service.ts'
 import { spawnChild } from '../child.ts'
 import { queuedJob } from '../jobs.ts'
-import { until } from '../../helpers/until.ts'
 import { openStore } from '../open.ts'
-
-/** Does something whenever a process has given back something, before it takes anything. Returns what ends that. */
-const inTheGaps = (t: Test, work: () => void) => {
-  const { exec } = SqliteDatabase.prototype
-  let isWorking = false
-  const restore = () => { SqliteDatabase.prototype.exec = exec }
-  SqliteDatabase.prototype.exec = function (this: SqliteDatabase.Database, sql: string) {
-    exec.call(this, sql)
-    if (sql === 'COMMIT' && !isWorking) {
-      isWorking = true
-      work()
-      isWorking = false
-    }
-    return this
-  }
-  t.teardown(restore)
-  return restore
-}
-
-const nameOf = (work: () => void): string => {
-  try {
-    work()
-    return 'nothing'
-  } catch (error) {
-    return (error as Error).name
-  }
-}
 
 t.test('one lock a database, until it is released', async t => {
   const { path } = await openStore(t)
@@ -111,27 +82,10 @@ t.test('processes that share a database keep off one that does not, and the othe
   await t.rejects(shareAmongProcesses(other, () => t.fail('not alone')), new DatabaseInUse(other))
   release()
   let times = 0
-  const { release: leave } = await shareAmongProcesses(other, () => { times++ })
+  const leave = await shareAmongProcesses(other, () => { times++ })
   t.equal(times, 1, 'nobody else was there')
   leave()
   lockForProcess(other)()
-})
-
-t.test('one of them that is alone can keep the others off for a while', async t => {
-  const { path } = await openStore(t)
-  const lock = await shareAmongProcesses(path, () => {})
-  t.equal(lock.exclude(), true)
-  t.equal(await spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared').line(), 'DatabaseInUse')
-  lock.admit()
-  const child = spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared')
-  t.equal(await child.line(), 'locked')
-  t.equal(lock.exclude(), false, 'not while there are others')
-  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
-  child.process.kill('SIGKILL')
-  await child.ended
-  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'it has kept its own place')
-  t.equal(lock.exclude(), true)
-  lock.release()
 })
 
 t.test('what fails while one is alone is thrown, and leaves no lock', async t => {
@@ -140,74 +94,38 @@ t.test('what fails while one is alone is thrown, and leaves no lock', async t =>
   lockForProcess(path)()
 })
 
-t.test('while a place becomes the only one, or one of several, nobody finds the database free', async t => {
-  for (const change of ['exclude', 'admit'] as const) {
-    const { path } = await openStore(t, join(t.testdir(), `${change}.db`))
-    const lock = await shareAmongProcesses(path, () => {})
-    const exclude = () => { t.equal(lock.exclude(), true, 'it is alone') }
-    if (change === 'admit') exclude()
-    const met: string[] = []
-    let other: ReturnType<typeof shareAmongProcesses> | undefined
-    const restore = inTheGaps(t, () => {
-      met.push(nameOf(() => lockForProcess(path)))
-      other ??= shareAmongProcesses(path, () => t.fail('not alone'))
-    })
-    if (change === 'exclude') exclude()
-    lock.admit()
-    restore()
-    t.same(met.filter(name => name !== 'DatabaseInUse'), [], change)
-    if (other === undefined) throw new Error('nobody else came')
-    const { release } = await other
-    t.equal(lock.exclude(), false, 'the other one is in by now')
-    lock.release()
-    t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'and has a place of its own')
-    release()
-    lockForProcess(path)()
+/** Calls `work` once, in the moment in which a starting process holds neither lock. */
+const betweenLocks = (t: Test, work: () => void): void => {
+  const { exec } = SqliteDatabase.prototype
+  const restore = () => { SqliteDatabase.prototype.exec = exec }
+  SqliteDatabase.prototype.exec = function (this: SqliteDatabase.Database, sql: string) {
+    exec.call(this, sql)
+    if (sql === 'COMMIT') {
+      restore()
+      work()
+    }
+    return this
   }
-})
+  t.teardown(restore)
+}
 
-t.test('a place that something else has taken meanwhile is had again once it is free', async t => {
-  for (const change of ['exclude', 'admit'] as const) {
-    const { path } = await openStore(t, join(t.testdir(), `${change}.db`))
-    const lock = await shareAmongProcesses(path, () => {})
-    if (change === 'admit') t.equal(lock.exclude(), true)
-    const other = new SqliteDatabase(`${path}.lock`, { timeout: 0 })
-    const restore = inTheGaps(t, () => { if (!other.inTransaction) other.exec('BEGIN EXCLUSIVE') })
-    if (change === 'exclude') t.equal(lock.exclude(), false)
-    else lock.admit()
-    restore()
-    t.equal(lock.exclude(), false, change)
-    lock.admit()
-    other.exec('COMMIT')
-    await until(() => nameOf(() => { other.exec('BEGIN EXCLUSIVE; COMMIT') }) === 'SqliteError', 'the place')
-    t.equal(lock.exclude(), true)
-    lock.admit()
-    other.close()
-    lock.release()
-    lockForProcess(path)()
-  }
-})
-
-t.test('a place that is not had again yet is tried no more once the process has it alone, or has left', async t => {
+t.test('a process that starts between the locks of another one and shares the database shares it with that one', async t => {
   const { path } = await openStore(t)
-  const lock = await shareAmongProcesses(path, () => {})
-  const other = new SqliteDatabase(`${path}.lock`, { timeout: 0 })
-  const losePlace = () => {
-    const restore = inTheGaps(t, () => { if (!other.inTransaction) other.exec('BEGIN EXCLUSIVE') })
-    t.equal(lock.exclude(), false)
-    restore()
-    other.exec('COMMIT')
+  let other: ReturnType<typeof shareAmongProcesses> | undefined
+  betweenLocks(t, () => { other = shareAmongProcesses(path, () => {}) })
+  const releases = [await shareAmongProcesses(path, () => {}), await other]
+  for (const release of releases) {
+    t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
+    release?.()
   }
-  // Timers run in their order: what would be tried again has been, then.
-  const trialsOver = () => delay(100)
-  losePlace()
-  t.equal(lock.exclude(), true)
-  await trialsOver()
-  t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' }, 'it is still alone')
-  lock.admit()
-  losePlace()
-  lock.release()
-  await trialsOver()
-  other.close()
+  lockForProcess(path)()
+})
+
+t.test('a process that locks the database for itself between the locks of another one keeps that one off', async t => {
+  const { path } = await openStore(t)
+  let release = () => {}
+  betweenLocks(t, () => { release = lockForProcess(path) })
+  await t.rejects(shareAmongProcesses(path, () => {}), new DatabaseInUse(path))
+  release()
   lockForProcess(path)()
 })
