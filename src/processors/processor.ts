@@ -1,28 +1,31 @@
 import type { TSchema } from '@sinclair/typebox'
-import type { Database } from 'better-sqlite3'
+import type { Access } from '../job/access.ts'
+import type { RecordPages } from '../store/read-only-store.ts'
 
-/** Whose rows a run may read: its own tenant's and those without a tenant, or every row. */
-export type Access = { tenant: string, allTenants: boolean }
+export type { Access } from '../job/access.ts'
 
-/** How far a run has come; what is absent is unchanged. `percent` is 0 to 100, `done` and `total` count whatever the processor counts. */
+/** How far a run has come; absent fields keep their value. `percent` is 0 to 100, `done` and `total` are in any unit. */
 export type ProgressReport = { percent?: number, done?: number, total?: number, stage?: string, message?: string }
 
-/** Bytes that came beside the JSON input. `read` gives them from the start, in pieces, with one piece in memory at a time. */
-export type RawInput = { sizeBytes: number, read: () => Iterable<Uint8Array> }
+/** Bytes that were sent beside the JSON input. Each `read` starts at the first byte and holds one piece in memory. */
+export type RawInput = { sizeBytes: number, read: () => AsyncIterable<Uint8Array> }
 
-/** What a processor may touch while it runs. */
+/** What a run is given beside its input. */
 export type ProcessorContext = {
+  /** Whose records the submitter may read. */
   access: Access
   /** Null where the input is JSON alone. */
   rawInput: RawInput | null
-  /** A read-only connection to the job database; whoever opens it closes it. */
-  openDatabase: () => Database
+  /** The records that the submitter may read, page by page; of one type if it is given. */
+  records: (filter?: { type?: string | undefined }) => Promise<RecordPages>
   progress: (report: ProgressReport) => void
+  /** Milliseconds since 1970. */
+  now: () => number
 }
 
 /**
  * A result: what it is, then its bytes in order. `message` is the last progress message, `counts` are figures by name;
- * both are asked for after the last byte.
+ * where they are functions, they are called after the last byte.
  */
 export type ProcessorOutput = {
   contentType: string
@@ -33,11 +36,12 @@ export type ProcessorOutput = {
 }
 
 /**
- * One kind of job that the embedded worker can do. The event loop loads it for everything but `run`, which is called in a
- * thread and imports what it needs there.
+ * A type of job that the embedded worker can run. The service's event loop imports this object for everything but `run`,
+ * which is called in a thread and imports there what it needs.
  *
- * `input` has passed `inputSchema` when `run` gets it, or `rawInputSchema` where raw bytes come with it; without that
- * schema a processor never gets any. A ProcessorError becomes the job's failure as it is.
+ * `input` is valid under `inputSchema` when `run` is called, or under `rawInputSchema` if raw bytes come with it; a
+ * processor without `rawInputSchema` gets no raw bytes. A ProcessorError that `run` or `body` throws becomes the job's
+ * failure as it is.
  */
 export type Processor = {
   type: string
@@ -47,7 +51,7 @@ export type Processor = {
   run: (input: unknown, context: ProcessorContext) => Promise<ProcessorOutput>
 }
 
-/** Why a run failed, in words for the client: never with a piece of the input in them. */
+/** Why a run failed. Clients read the message: it must never quote the input. */
 export class ProcessorError extends Error {
   override readonly name = 'ProcessorError'
   readonly code: string

@@ -70,18 +70,18 @@ const list: Processor[] = [
     ...any,
     type: 'measure',
     rawInputSchema: Type.Object({ unit: Type.String() }),
-    run: (input, { rawInput }) => {
+    run: async (input, { rawInput }) => {
       const { unit } = input as { unit: string }
       const hash = createHash('sha256')
-      for (const bytes of rawInput?.read() ?? []) hash.update(bytes)
+      for await (const bytes of rawInput?.read() ?? []) hash.update(bytes)
       const sizeBytes = rawInput?.sizeBytes ?? 0
-      return Promise.resolve({
+      return {
         contentType: 'application/json',
         fileName: 'measure.json',
         message: () => `measured ${sizeBytes}`,
         counts: () => ({ [unit]: sizeBytes, nothing: 0 }),
         body: [Buffer.from(JSON.stringify({ unit, sizeBytes, sha256: hash.digest('base64') }))]
-      })
+      }
     }
   },
   { ...any, type: 'crash', run: () => Promise.reject(new Error('unexpected')) },

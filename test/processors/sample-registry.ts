@@ -30,16 +30,16 @@ const runs: Record<string, Run> = {
   raw: async (_input, { rawInput }) => {
     if (rawInput === null) return output([], { message: 'none' })
     let taken = 0
-    return output((function * () {
-      for (const bytes of rawInput.read()) {
+    return output((async function * () {
+      for await (const bytes of rawInput.read()) {
         taken++
         yield bytes
       }
     })(), { message: () => `${rawInput.sizeBytes} bytes in ${taken}` })
   },
   rawTwice: async (_input, { rawInput }) => {
-    const [first] = rawInput!.read()
-    return output([first!, ...rawInput!.read()])
+    const first = await rawInput!.read()[Symbol.asyncIterator]().next()
+    return output([first.value as Uint8Array, ...await Array.fromAsync(rawInput!.read())])
   },
   endless: async () => output((function * () {
     for (;;) yield new Uint8Array(65_536)
@@ -70,18 +70,11 @@ const runs: Record<string, Run> = {
     return await forever()
   },
   exits: async () => process.exit(3),
-  access: async (_input, { access, openDatabase }) => {
-    const database = openDatabase()
-    const row = database.prepare('SELECT * FROM Thing').get()
-    const refused = (() => {
-      try {
-        database.exec('DELETE FROM Thing')
-      } catch (error) {
-        return (error as { code: string }).code
-      }
-    })()
-    database.close()
-    return output([new TextEncoder().encode(JSON.stringify({ access, row, refused }))])
+  records: async (_input, { access, records }) => {
+    const { total, pages } = await records()
+    const ofOneType = await records({ type: 'sum' })
+    const read = [await Array.fromAsync(pages), await Array.fromAsync(ofOneType.pages)].map(pages => pages.flat().map(({ type }) => type))
+    return output([new TextEncoder().encode(JSON.stringify({ access, totals: [total, ofOneType.total], read }))])
   }
 }
 

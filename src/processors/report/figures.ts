@@ -1,7 +1,7 @@
 import { type RecordStatus, recordStatuses } from '../../job/job.ts'
 import { toEpochMs, toIso } from '../../job/time.ts'
 import { collectDurations, type DurationFigures } from './durations.ts'
-import type { ReportRow } from './rows.ts'
+import type { RecordRow } from '../../store/read-only-store.ts'
 
 /** Failure codes that are listed; what the rest have in common is the code OTHER. */
 const codesMax = 100
@@ -42,7 +42,7 @@ type Tally = ReturnType<typeof createTally>
 
 const readTime = (text: unknown): number | null => typeof text === 'string' ? toEpochMs(text) : null
 
-const toDuration = ({ status, startTime, endTime }: ReportRow): number | null => {
+const toDuration = ({ status, startTime, endTime }: RecordRow): number | null => {
   if (status !== 'Succeeded' && status !== 'Failed') return null
   const start = readTime(startTime)
   const end = readTime(endTime)
@@ -62,7 +62,7 @@ const toCode = (errorDetails: unknown): string => {
   return 'UNSPECIFIED'
 }
 
-const addTo = (tally: Tally, row: ReportRow, durationMs: number | null) => {
+const addTo = (tally: Tally, row: RecordRow, durationMs: number | null) => {
   tally.total++
   if (Object.hasOwn(tally.byStatus, row.status)) tally.byStatus[row.status as RecordStatus]++
   if (durationMs !== null) tally.durations.add(durationMs)
@@ -96,7 +96,7 @@ export const collectFigures = ({ from, to }: { from: number | undefined, to: num
   }
 
   return {
-    add (row: ReportRow) {
+    add (row: RecordRow) {
       const createdAt = readTime(row.createdAt)
       if (from !== undefined && (createdAt === null || createdAt < from)) return
       if (to !== undefined && (createdAt === null || createdAt >= to)) return

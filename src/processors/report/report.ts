@@ -2,7 +2,6 @@ import { toEpochMs, toIso } from '../../job/time.ts'
 import { type ProcessorContext, ProcessorError, type ProcessorOutput } from '../processor.ts'
 import { collectFigures, type Report } from './figures.ts'
 import type { ReportInput } from './input.ts'
-import { openRows } from './rows.ts'
 import { toCsv } from './to-csv.ts'
 import { toHtml } from './to-html.ts'
 import { toJson } from './to-json.ts'
@@ -32,22 +31,15 @@ export const report = async (input: ReportInput, context: ProcessorContext): Pro
   if (from !== undefined && to !== undefined && from > to) {
     throw new ProcessorError('INVALID_INPUT', '"from" is later than "to".', { details: [{ field: 'from', rule: 'order' }] })
   }
-  const generatedAt = toIso(Date.now())
+  const generatedAt = toIso(context.now())
   const figures = collectFigures({ from, to })
-  const database = context.openDatabase()
-  let total
-  try {
-    const rows = openRows(database, context.access, input.type)
-    total = rows.total
-    let done = 0
-    context.progress({ stage: 'reading', done, total })
-    for (const page of rows.pages()) {
-      for (const row of page) figures.add(row)
-      done += page.length
-      context.progress({ done, total })
-    }
-  } finally {
-    database.close()
+  const { total, pages } = await context.records({ type: input.type })
+  let done = 0
+  context.progress({ stage: 'reading', done, total })
+  for await (const page of pages) {
+    for (const row of page) figures.add(row)
+    done += page.length
+    context.progress({ done, total })
   }
   context.progress({ stage: 'rendering', done: total, total })
   const made = figures.toReport({

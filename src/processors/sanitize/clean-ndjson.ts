@@ -27,7 +27,9 @@ const withLine = (error: unknown, line: number): unknown => {
  * Throws ProcessorError INPUT_TOO_LARGE, INVALID_JSON, JSON_TOO_DEEP, JSON_TOO_WIDE or TOO_MANY_MARKS with
  * `details.line`, from 1.
  */
-export function * cleanNdjson (texts: Iterable<string>, clean: (text: string) => string, count: Count, lengthMax = lineLengthMax): Generator<string> {
+export async function * cleanNdjson (
+  texts: AsyncIterable<string>, clean: (text: string) => string, count: Count, lengthMax = lineLengthMax
+): AsyncGenerator<string> {
   let held = ''
   let line = 1
   const take = (part: string) => {
@@ -42,7 +44,7 @@ export function * cleanNdjson (texts: Iterable<string>, clean: (text: string) =>
       throw withLine(error, line)
     }
   }
-  for (const text of texts) {
+  for await (const text of texts) {
     let cleaned = ''
     let start = 0
     for (let feed = text.indexOf('\n'); feed !== -1; feed = text.indexOf('\n', start)) {

@@ -20,11 +20,13 @@ const tooLong = (stretchMax: number) => new ProcessorError('INPUT_TOO_LARGE',
  *
  * Throws ProcessorError INPUT_TOO_LARGE for a stretch that is too long, wherever the pieces end that it comes in.
  */
-export function * cleanTextStream (texts: Iterable<string>, clean: (text: string) => string, { pieceLength, stretchMax } = usualBounds): Generator<string> {
+export async function * cleanTextStream (
+  texts: AsyncIterable<string>, clean: (text: string) => string, { pieceLength, stretchMax } = usualBounds
+): AsyncGenerator<string> {
   let held = ''
   // A long stretch that comes in small pieces is not searched again with each of them.
   let searchedTo = 0
-  for (const text of texts) {
+  for await (const text of texts) {
     held += text
     while (held.length > pieceLength) {
       const last = Math.min(held.length - 1, stretchMax)

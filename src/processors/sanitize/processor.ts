@@ -24,8 +24,8 @@ const run = async (input: SanitizeInput | SanitizeRawInput, { rawInput, progress
   return { texts: [sanitized], removed: () => removed }
 }
 
-function * toBytes (texts: Iterable<string>) {
-  for (const text of texts) yield * encodeUtf8(text)
+async function * toBytes (texts: AsyncIterable<string> | Iterable<string>) {
+  for await (const text of texts) yield * encodeUtf8(text)
 }
 
 /** The sanitized content alone, in the submitted type; what was removed is in the counts and the last progress message. */

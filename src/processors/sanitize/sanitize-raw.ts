@@ -8,7 +8,7 @@ import { createTally, type Removed } from './removed.ts'
 import { decodeUtf8 } from './utf8.ts'
 
 /** The sanitized text in pieces; `removed` is complete once the last has been taken. */
-export type SanitizedStream = { texts: Iterable<string>, removed: () => Removed }
+export type SanitizedStream = { texts: AsyncIterable<string> | Iterable<string>, removed: () => Removed }
 
 // The pieces of a plain text are one text, whichever of them the normal form changes.
 const asOneText = (count: Count): Count => {
@@ -21,10 +21,10 @@ const asOneText = (count: Count): Count => {
 }
 
 // Whoever asks for the next piece has dealt with the one before.
-function * withProgress ({ sizeBytes, read }: RawInput, progress: (report: ProgressReport) => void): Generator<Uint8Array> {
+async function * withProgress ({ sizeBytes, read }: RawInput, progress: (report: ProgressReport) => void): AsyncGenerator<Uint8Array> {
   let done = 0
   progress({ stage: 'sanitizing', done, total: sizeBytes })
-  for (const bytes of read()) {
+  for await (const bytes of read()) {
     yield bytes
     done += bytes.byteLength
     progress({ done, total: sizeBytes })
@@ -39,11 +39,13 @@ function * withProgress ({ sizeBytes, read }: RawInput, progress: (report: Progr
  * throws INVALID_INPUT where the bytes are not UTF-8, INPUT_TOO_LARGE where a line of NDJSON or a stretch of text that
  * cannot be divided is too long, TOO_MANY_MARKS, and for NDJSON what `sanitize` throws for JSON, with `details.line`.
  */
-export const sanitizeRaw = ({ contentType, options = {} }: SanitizeRawInput, rawInput: RawInput, progress: (report: ProgressReport) => void): SanitizedStream => {
+export const sanitizeRaw = async (
+  { contentType, options = {} }: SanitizeRawInput, rawInput: RawInput, progress: (report: ProgressReport) => void
+): Promise<SanitizedStream> => {
   const decoded = decodeUtf8(withProgress(rawInput, progress))
   if (contentType === 'text/html') {
     refuseLargeHtml(rawInput.sizeBytes)
-    const { sanitized, removed } = sanitize({ content: [...decoded].join(''), contentType, options })
+    const { sanitized, removed } = sanitize({ content: (await Array.fromAsync(decoded)).join(''), contentType, options })
     return { texts: [sanitized], removed: () => removed }
   }
   const { count, removed } = createTally()

@@ -8,7 +8,7 @@ const notUtf8 = () => new ProcessorError('INVALID_INPUT', 'The content is not UT
  * The text of UTF-8 bytes, piece by piece as they come; a byte order mark stays in it as a character. Throws
  * ProcessorError INVALID_INPUT where they are not UTF-8.
  */
-export function * decodeUtf8 (chunks: Iterable<Uint8Array>): Generator<string> {
+export async function * decodeUtf8 (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
   const decode = (bytes: Uint8Array, stream: boolean) => {
     try {
@@ -17,7 +17,7 @@ export function * decodeUtf8 (chunks: Iterable<Uint8Array>): Generator<string> {
       throw notUtf8()
     }
   }
-  for (const bytes of chunks) yield decode(bytes, true)
+  for await (const bytes of chunks) yield decode(bytes, true)
   yield decode(new Uint8Array(), false)
 }
 

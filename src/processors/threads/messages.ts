@@ -1,11 +1,9 @@
 import type { MessagePort } from 'node:worker_threads'
+import type { StoredBytes } from '../../store/read-only-store.ts'
 import type { Access, ProgressReport } from '../processor.ts'
 
 /** Bytes of every chunk but the last. */
 export const chunkBytes = 64 * 1024
-
-/** Bytes stored in chunks beside a job's JSON input. */
-export type StoredBytes = { inputId: string, sizeBytes: number }
 
 /** A job as the thread needs it. `input` is JSON text: parsing it is work too. */
 export type ProcessorTask = { type: string, input: string, rawInput: StoredBytes | null, access: Access }

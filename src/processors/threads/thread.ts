@@ -2,13 +2,13 @@ import { performance } from 'node:perf_hooks'
 import type { MessagePort } from 'node:worker_threads'
 import type { TSchema } from '@sinclair/typebox'
 import { Ajv, type ValidateFunction } from 'ajv'
-import Sqlite from 'better-sqlite3'
 import { toChunks } from '../../job/chunks.ts'
-import { chunkBytes, type ProcessorTask, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
+import type { ReadOnlyStore } from '../../store/read-only-store.ts'
+import { openReadOnlyStore } from '../../store/sqlite/read-only-store.ts'
+import { chunkBytes, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
 import { type ThreadResult, toThreadResult } from './thread-result.ts'
 import { type Processor, type ProcessorContext, ProcessorError } from '../processor.ts'
 import { createProgressThrottle } from './progress-throttle.ts'
-import { toRawInput } from './raw-input.ts'
 
 const ajv = new Ajv({ allErrors: true, strict: false })
 const validators = new Map<TSchema, ValidateFunction>()
@@ -49,17 +49,18 @@ const postAndWait = (port: MessagePort, message: ThreadMessage, transfer: ArrayB
     post(port, message, transfer)
   })
 
-const runProcessor = async (task: ProcessorTask, { port, databasePath, registry }: ThreadTask): Promise<RunOutput> => {
-  const processor = await findProcessor(registry, task.type)
+const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnlyStore): Promise<RunOutput> => {
+  const { type, access, rawInput } = task
+  const processor = await findProcessor(registry, type)
   const input = parseInput(task.input)
-  checkInput(processor, input, task.rawInput !== null)
-  const openDatabase = () => new Sqlite(databasePath, { readonly: true, fileMustExist: true })
+  checkInput(processor, input, rawInput !== null)
   const progress = createProgressThrottle(report => { post(port, { kind: 'progress', report }) }, () => performance.now())
   const context: ProcessorContext = {
-    access: task.access,
-    rawInput: task.rawInput === null ? null : toRawInput(task.rawInput, openDatabase),
-    openDatabase,
-    progress: progress.report
+    access,
+    rawInput: rawInput === null ? null : { sizeBytes: rawInput.sizeBytes, read: () => store.readInput(rawInput) },
+    records: filter => store.records(access, filter?.type),
+    progress: progress.report,
+    now: () => Date.now()
   }
   const { contentType, fileName, message, counts, body } = await processor.run(input, context)
   post(port, { kind: 'output', contentType, fileName })
@@ -75,6 +76,12 @@ const runProcessor = async (task: ProcessorTask, { port, databasePath, registry 
   }
 }
 
-/** What the pool runs in a thread. Never rejects. */
-export const runTask = (threadTask: ThreadTask): Promise<ThreadResult<RunOutput>> =>
-  toThreadResult(() => runProcessor(threadTask.task, threadTask))
+/** Runs a task in a thread, for the pool. Never rejects. */
+export const runTask = (threadTask: ThreadTask): Promise<ThreadResult<RunOutput>> => toThreadResult(async () => {
+  const store = openReadOnlyStore(threadTask.databasePath)
+  try {
+    return await runProcessor(threadTask, store)
+  } finally {
+    await store.close()
+  }
+})

@@ -19,9 +19,10 @@ const wellFormed = fc.oneof(hostileText.map(text => text.toWellFormed()), stacke
 const sizes = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1, maxLength: 6 })
 
 const assert = (t: Test, property: fc.IProperty<unknown[]>, numRuns: number) => { t.doesNotThrow(() => fc.assert(property, { numRuns })) }
+const assertAsync = (t: Test, property: fc.IAsyncProperty<unknown[]>, numRuns: number) => t.resolves(fc.assert(property, { numRuns }))
 
-/** The same in pieces of these sizes, again and again. */
-function * cut <Whole extends { length: number, slice: (start: number, end: number) => Whole }> (whole: Whole, sizes: number[]) {
+/** Cuts into pieces of these sizes, repeated to the end. */
+async function * cut <Whole extends { length: number, slice: (start: number, end: number) => Whole }> (whole: Whole, sizes: number[]) {
   for (let start = 0, turn = 0; start < whole.length; turn++) {
     const end = start + sizes[turn % sizes.length]!
     yield whole.slice(start, end)
@@ -29,10 +30,14 @@ function * cut <Whole extends { length: number, slice: (start: number, end: numb
   }
 }
 
-const run = (bytes: Uint8Array, contentType: ContentType, normalization: Normalization = 'NFC', sizes = [bytes.length || 1], progress: (report: ProgressReport) => void = () => {}) => {
+const run = async (
+  bytes: Uint8Array, contentType: ContentType, normalization: Normalization = 'NFC', sizes = [bytes.length || 1],
+  progress: (report: ProgressReport) => void = () => {}
+) => {
   const rawInput = { sizeBytes: bytes.byteLength, read: () => cut(bytes, sizes) }
-  const { texts, removed } = sanitizeRaw({ contentType, options: { normalization } }, rawInput, progress)
-  return { sanitized: [...texts].join(''), removed: removed() }
+  const { texts, removed } = await sanitizeRaw({ contentType, options: { normalization } }, rawInput, progress)
+  const sanitized = (await Array.fromAsync(texts)).join('')
+  return { sanitized, removed: removed() }
 }
 
 const runText = (text: string, contentType: ContentType, ...rest: [Normalization?, number[]?]) => run(Buffer.from(text), contentType, ...rest)
@@ -44,9 +49,9 @@ const whole = (content: string, contentType: 'text/plain' | 'application/json', 
 
 const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b)
 
-const failure = (run: () => unknown): ProcessorError => {
+const failure = async (run: () => unknown): Promise<ProcessorError> => {
   try {
-    run()
+    await run()
   } catch (error) {
     if (error instanceof ProcessorError) return error
     throw error
@@ -101,16 +106,17 @@ t.test('no character at which text is divided can leave its place', async t => {
 
 t.test('plain text in pieces comes out as it does whole, counts too', async t => {
   for (const form of forms) {
-    assert(t, fc.property(wellFormed, sizes, fc.integer({ min: 1, max: 20 }), (text, sizes, pieceLength) => {
+    await assertAsync(t, fc.asyncProperty(wellFormed, sizes, fc.integer({ min: 1, max: 20 }), async (text, sizes, pieceLength) => {
       const { count, removed } = createTally()
-      const pieces = [...cleanTextStream(cut(text, sizes), piece => cleanText(piece, form, count), { pieceLength, stretchMax: 10_000 })]
+      const bounds = { pieceLength, stretchMax: 10_000 }
+      const pieces = await Array.fromAsync(cleanTextStream(cut(text, sizes), piece => cleanText(piece, form, count), bounds))
       const expected = whole(text, 'text/plain', form)
       const { normalized, ...counts } = removed()
       const { normalized: isNormalized, ...expectedCounts } = expected.removed
       return pieces.join('') === expected.sanitized && same(counts, expectedCounts) && (normalized === undefined) === (isNormalized === undefined)
     }), 3000)
-    assert(t, fc.property(wellFormed, sizes, (text, sizes) =>
-      same(runText(text, 'text/plain', form, sizes), whole(text, 'text/plain', form))), 1000)
+    await assertAsync(t, fc.asyncProperty(wellFormed, sizes, async (text, sizes) =>
+      same(await runText(text, 'text/plain', form, sizes), whole(text, 'text/plain', form))), 1000)
   }
 })
 
@@ -121,17 +127,17 @@ t.test('a few megabytes pass through in pieces, and count as one text', async t 
   const read = { taken: 0 }
   const rawInput = {
     sizeBytes: bytes.length,
-    read: function * () {
-      for (const piece of cut(bytes, [262_144])) {
+    read: async function * () {
+      for await (const piece of cut(bytes, [262_144])) {
         read.taken++
         yield piece
       }
     }
   }
-  const { texts, removed } = sanitizeRaw({ contentType: 'text/plain' }, rawInput, () => {})
+  const { texts, removed } = await sanitizeRaw({ contentType: 'text/plain' }, rawInput, () => {})
   const pieces: string[] = []
   let longest = 0
-  for (const piece of texts) {
+  for await (const piece of texts) {
     if (pieces.length === 0) t.ok(read.taken <= 2, 'the first piece is there before the rest is read')
     pieces.push(piece)
     longest = Math.max(longest, piece.length)
@@ -150,35 +156,36 @@ t.test('accents that never settle cost the joiners of their own stretch only', a
 
 t.test('a stretch that cannot be divided', async t => {
   const bounds = { pieceLength: 4, stretchMax: 16 }
-  const stretch = (text: string, sizes: number[]) => [...cleanTextStream(cut(text, sizes), text => text, bounds)].join('')
+  const stretch = async (text: string, sizes: number[]) => (await Array.fromAsync(cleanTextStream(cut(text, sizes), text => text, bounds))).join('')
   for (const [before, after] of [['', ''], ['', 'xyz'], ['abc\n', ''], ['漢字 '.repeat(9), 'x\n'.repeat(9)]] as const) {
     for (const sizes of [[1], [3, 5], [16], [17], [100]]) {
       const fits = before + '\u0301'.repeat(16) + after
-      t.equal(stretch(fits, sizes), fits)
-      const error = failure(() => stretch(`${before}${'\u0301'.repeat(17)}${after}`, sizes))
+      t.equal(await stretch(fits, sizes), fits)
+      const error = await failure(() => stretch(`${before}${'\u0301'.repeat(17)}${after}`, sizes))
       t.match(error, { code: 'INPUT_TOO_LARGE', retryable: false, message: /more than 16 characters/ })
     }
   }
   const pictographs = '👩'.repeat(512 * 1024)
-  t.equal(runText(`${pictographs}x\n${pictographs}`, 'text/plain').sanitized.length, 2 * 1024 * 1024 + 2)
-  t.match(failure(() => runText(`${pictographs}👩`, 'text/plain')), { code: 'INPUT_TOO_LARGE', message: /1048576/ })
+  t.equal((await runText(`${pictographs}x\n${pictographs}`, 'text/plain')).sanitized.length, 2 * 1024 * 1024 + 2)
+  t.match(await failure(() => runText(`${pictographs}👩`, 'text/plain')), { code: 'INPUT_TOO_LARGE', message: /1048576/ })
 })
 
 t.test('bytes that are no UTF-8, and characters across pieces', async t => {
-  assert(t, fc.property(fc.uint8Array({ maxLength: 12 }), sizes, (bytes, sizes) => {
-    if (Buffer.from(Buffer.from(bytes).toString()).equals(bytes)) return same(run(bytes, 'text/plain', 'NFC', sizes), whole(Buffer.from(bytes).toString(), 'text/plain', 'NFC'))
-    const { code, retryable, message } = failure(() => run(bytes, 'text/plain', 'NFC', sizes))
+  await assertAsync(t, fc.asyncProperty(fc.uint8Array({ maxLength: 12 }), sizes, async (bytes, sizes) => {
+    const text = Buffer.from(bytes).toString()
+    if (Buffer.from(text).equals(bytes)) return same(await run(bytes, 'text/plain', 'NFC', sizes), whole(text, 'text/plain', 'NFC'))
+    const { code, retryable, message } = await failure(() => run(bytes, 'text/plain', 'NFC', sizes))
     return code === 'INVALID_INPUT' && !retryable && message === 'The content is not UTF-8.'
   }), 3000)
   for (const contentType of ['text/plain', 'text/html', 'application/x-ndjson'] as const) {
-    t.equal(failure(() => run(Buffer.from([0x22, 0xE2, 0x80]), contentType)).code, 'INVALID_INPUT', 'it ends within a character')
+    t.equal((await failure(() => run(Buffer.from([0x22, 0xE2, 0x80]), contentType))).code, 'INVALID_INPUT', 'it ends within a character')
   }
 })
 
 t.test('NDJSON: each line as JSON of its own', async t => {
   const line = fc.oneof({ weight: 4, arbitrary: hostileJson.map(json => json.toWellFormed().replaceAll('\n', ' ')) }, { weight: 1, arbitrary: fc.constantFrom('', ' ', '\t', '\r') })
   for (const form of forms) {
-    assert(t, fc.property(fc.array(line, { maxLength: 5 }), sizes, (lines, sizes) => {
+    await assertAsync(t, fc.asyncProperty(fc.array(line, { maxLength: 5 }), sizes, async (lines, sizes) => {
       const { count, removed } = createTally()
       const expected = lines.map(line => {
         if (line.trim() === '') return line
@@ -186,67 +193,68 @@ t.test('NDJSON: each line as JSON of its own', async t => {
         for (const [kind, times] of Object.entries(removed)) count(kind as 'control', times)
         return sanitized
       })
-      return same(runText(lines.join('\n'), 'application/x-ndjson', form, sizes), { sanitized: expected.join('\n'), removed: removed() })
+      const got = await runText(lines.join('\n'), 'application/x-ndjson', form, sizes)
+      return same(got, { sanitized: expected.join('\n'), removed: removed() })
     }), 700)
   }
 })
 
 t.test('NDJSON: lines as they end', async t => {
-  const becomes = (text: string, sanitized: string, removed: Record<string, number> = {}) => {
-    for (const sizes of [[1], [1000]]) t.strictSame(runText(text, 'application/x-ndjson', 'NFC', sizes), { sanitized, removed })
+  const becomes = async (text: string, sanitized: string, removed: Record<string, number> = {}) => {
+    for (const sizes of [[1], [1000]]) t.strictSame(await runText(text, 'application/x-ndjson', 'NFC', sizes), { sanitized, removed })
   }
-  becomes('', '')
-  becomes('\n', '\n')
-  becomes('{"a":1}\n', '{"a":1}\n')
-  becomes('\n{"a":"x\u200B"}\n \n\n[1.0]', '\n{"a":"x"}\n \n\n[1.0]', { invisible: 1 })
-  becomes('1\r\n2\r\n', '1\r\n2\r\n')
-  becomes('"a\\nb"\n"e\u0301"\n"e\u0301"', '"a\\nb"\n"é"\n"é"', { normalized: 2 })
-  becomes('{"a":1,"a":2}\n{"a":3}', '{"a":1}\n{"a":3}', { duplicate: 1 })
-  becomes('\uFEFF{}\n{}\n\uFEFF[]\n', '{}\n{}\n[]\n', { invisible: 2 })
-  becomes('\uFEFF', '', { invisible: 1 })
+  await becomes('', '')
+  await becomes('\n', '\n')
+  await becomes('{"a":1}\n', '{"a":1}\n')
+  await becomes('\n{"a":"x\u200B"}\n \n\n[1.0]', '\n{"a":"x"}\n \n\n[1.0]', { invisible: 1 })
+  await becomes('1\r\n2\r\n', '1\r\n2\r\n')
+  await becomes('"a\\nb"\n"e\u0301"\n"e\u0301"', '"a\\nb"\n"é"\n"é"', { normalized: 2 })
+  await becomes('{"a":1,"a":2}\n{"a":3}', '{"a":1}\n{"a":3}', { duplicate: 1 })
+  await becomes('\uFEFF{}\n{}\n\uFEFF[]\n', '{}\n{}\n[]\n', { invisible: 2 })
+  await becomes('\uFEFF', '', { invisible: 1 })
 })
 
 t.test('NDJSON: what is wrong, and in which line', async t => {
-  const fails = (text: string, code: string, line: number) => {
+  const fails = async (text: string, code: string, line: number) => {
     const secret = 'secret'
     for (const sizes of [[1], [1000], [100_000]]) {
-      const error = failure(() => runText(text.replaceAll('SECRET', secret), 'application/x-ndjson', 'NFC', sizes))
+      const error = await failure(() => runText(text.replaceAll('SECRET', secret), 'application/x-ndjson', 'NFC', sizes))
       t.match(error, { code, retryable: false })
       t.strictSame(error.details, { line })
       t.notMatch(JSON.stringify([error, error.message]), secret)
     }
   }
-  fails('{}\n\n{"a":SECRET}\n{}', 'INVALID_JSON', 3)
-  fails('{"a":1}\r{"a":2}', 'INVALID_JSON', 1)
-  fails('{}\n{"a":', 'INVALID_JSON', 2)
-  fails(`{}\n${'['.repeat(1001)}`, 'JSON_TOO_DEEP', 2)
-  fails(`\n\n\n"${'\u0301'.repeat(257)}"\n`, 'TOO_MANY_MARKS', 4)
-  const lines = (text: string, sizes: number[]) => [...cleanNdjson(cut(text, sizes), text => text, () => {}, 10)].join('')
+  await fails('{}\n\n{"a":SECRET}\n{}', 'INVALID_JSON', 3)
+  await fails('{"a":1}\r{"a":2}', 'INVALID_JSON', 1)
+  await fails('{}\n{"a":', 'INVALID_JSON', 2)
+  await fails(`{}\n${'['.repeat(1001)}`, 'JSON_TOO_DEEP', 2)
+  await fails(`\n\n\n"${'\u0301'.repeat(257)}"\n`, 'TOO_MANY_MARKS', 4)
+  const lines = async (text: string, sizes: number[]) => (await Array.fromAsync(cleanNdjson(cut(text, sizes), text => text, () => {}, 10))).join('')
   for (const sizes of [[1], [3], [1000]]) {
-    t.equal(lines('"12345678"\n"12345678"', sizes), '"12345678"\n"12345678"')
+    t.equal(await lines('"12345678"\n"12345678"', sizes), '"12345678"\n"12345678"')
     for (const end of ['', '\n', '\n1']) {
-      const error = failure(() => lines(`1\n"123456789"${end}`, sizes))
+      const error = await failure(() => lines(`1\n"123456789"${end}`, sizes))
       t.match(error, { code: 'INPUT_TOO_LARGE', message: 'A line of more than 10 characters is not sanitized.' })
       t.strictSame(error.details, { line: 2 })
     }
   }
   const long = `"${'x'.repeat(4 * 1024 * 1024 - 2)}"`
-  t.equal(runText(`${long}\n${long}`, 'application/x-ndjson').sanitized.length, 8 * 1024 * 1024 + 1)
-  t.match(failure(() => runText(`${long} `, 'application/x-ndjson')), { code: 'INPUT_TOO_LARGE', message: /4194304/ })
+  t.equal((await runText(`${long}\n${long}`, 'application/x-ndjson')).sanitized.length, 8 * 1024 * 1024 + 1)
+  t.match(await failure(() => runText(`${long} `, 'application/x-ndjson')), { code: 'INPUT_TOO_LARGE', message: /4194304/ })
 })
 
 t.test('HTML as before, and none of it is read where it is too large', async t => {
   const html = '\uFEFF<p>é</p><script>x</script>'
   const { contentType, ...expected } = sanitize({ content: html, contentType: 'text/html' })
-  t.strictSame(runText(html, 'text/html', 'NFC', [1]), expected)
+  t.strictSame(await runText(html, 'text/html', 'NFC', [1]), expected)
   t.equal(contentType, 'text/html')
   const read = () => t.fail('it is not read') as never
-  t.match(failure(() => sanitizeRaw({ contentType: 'text/html' }, { sizeBytes: 4 * 1024 * 1024 + 1, read }, () => {})), { code: 'INPUT_TOO_LARGE', retryable: false })
+  t.match(await failure(() => sanitizeRaw({ contentType: 'text/html' }, { sizeBytes: 4 * 1024 * 1024 + 1, read }, () => {})), { code: 'INPUT_TOO_LARGE', retryable: false })
 })
 
 t.test('progress counts the bytes that are dealt with', async t => {
   const reports: ProgressReport[] = []
-  run(Buffer.from('é\n'.repeat(4)), 'text/plain', 'NFC', [5], report => { reports.push(report) })
+  await run(Buffer.from('é\n'.repeat(4)), 'text/plain', 'NFC', [5], report => { reports.push(report) })
   t.strictSame(reports, [{ stage: 'sanitizing', done: 0, total: 12 }, { done: 5, total: 12 }, { done: 10, total: 12 }, { done: 12, total: 12 }])
 })
 

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { createProcessorPool, type ProcessorPoolNeeds, type RunCallbacks } from '../../../src/processors/threads/pool.ts'
 import { ProcessorError, type ProgressReport } from '../../../src/processors/registry.ts'
+import { openForeign, openStore } from '../../store/open.ts'
 
 const access = { tenant: 'a', allTenants: false }
 const task = (type: string, input: unknown = {}) => ({ type, input: JSON.stringify(input), rawInput: null, access })
@@ -146,12 +145,16 @@ t.test('what a thread cannot run', async t => {
   })
 })
 
-t.test('the database is there for reading, and the access as it was given', async t => {
-  const databasePath = join(t.testdir(), 'jobs.db')
-  new Sqlite(databasePath).exec("CREATE TABLE Thing (name TEXT) STRICT; INSERT INTO Thing VALUES ('x')").close()
+t.test('a run reads the records that its submitter may read, and leaves no connection open', async t => {
+  const { path: databasePath, database } = await openStore(t)
+  const foreign = openForeign(t, databasePath)
+  foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, type, tenant) VALUES
+    ('1', 'Queued', 'sum', 'a'), ('2', 'Queued', 'sum', 'b'), ('3', 'Queued', 'mean', NULL)`)
   const chunks: Uint8Array[] = []
-  await open(t, { databasePath }).run(task('access'), { onChunk: bytes => { chunks.push(bytes) } })
-  t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), { access, row: { name: 'x' }, refused: 'SQLITE_READONLY' })
+  await open(t, { databasePath }).run(task('records'), { onChunk: bytes => { chunks.push(bytes) } })
+  t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), { access, totals: [2, 1], read: [['sum', 'mean'], ['sum']] })
+  await database.close()
+  t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', 'which SQLite does for the last connection only')
 })
 
 t.test('threads run side by side, and closing ends them', async t => {

@@ -1,19 +1,14 @@
-import { join } from 'node:path'
-import Sqlite from 'better-sqlite3'
 import t, { type Test } from 'tap'
 import { createProcessorPool } from '../../../src/processors/threads/pool.ts'
-import { toRawInput } from '../../../src/processors/threads/raw-input.ts'
+import { openForeign, openStore } from '../../store/open.ts'
 
 const chunkBytes = 256 * 1024
 const access = { tenant: 'a', allTenants: false }
 
 /** A database with inputs in chunks, and the pool that reads them. */
-const open = (t: Test, registry?: URL) => {
-  const databasePath = join(t.testdir(), 'jobs.db')
-  const database = new Sqlite(databasePath)
-  t.teardown(() => database.close())
-  database.pragma('journal_mode = WAL')
-  database.exec('CREATE TABLE JobInputChunk (inputId TEXT NOT NULL, startOffset INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (inputId, startOffset)) STRICT')
+const open = async (t: Test, registry?: URL) => {
+  const { path: databasePath } = await openStore(t)
+  const database = openForeign(t, databasePath)
   const insert = database.prepare('INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES (?, ?, ?)')
   const pool = createProcessorPool({ databasePath, threads: 1, ...(registry === undefined ? {} : { registry }) })
   t.teardown(() => pool.close())
@@ -28,7 +23,6 @@ const open = (t: Test, registry?: URL) => {
     return { ...output, bytes: Buffer.concat(chunks) }
   }
   return {
-    databasePath,
     database,
     store: (inputId: string, content: string | Uint8Array, step = chunkBytes) => {
       const bytes = Buffer.from(content)
@@ -42,7 +36,7 @@ const open = (t: Test, registry?: URL) => {
 const sample = new URL('../sample-registry.ts', import.meta.url)
 
 t.test('a processor gets the stored bytes in order, one chunk at a time, and from the start each time', async t => {
-  const { store, run } = open(t, sample)
+  const { store, run } = await open(t, sample)
   const bytes = Buffer.from(Array.from({ length: 3 * chunkBytes + 5 }, (_, at) => at % 251))
   store('other', 'x'.repeat(10))
   const stored = store('one', bytes)
@@ -55,7 +49,7 @@ t.test('a processor gets the stored bytes in order, one chunk at a time, and fro
 })
 
 t.test('JSON that comes with bytes has a schema of its own, and without one there are no bytes', async t => {
-  const { store, run } = open(t, sample)
+  const { store, run } = await open(t, sample)
   const stored = store('one', 'x')
   t.match(await run('raw', { name: 'x' }, stored), { message: '1 bytes in 1' })
   await t.rejects(run('raw', { sizes: [1] }, stored), { code: 'INVALID_INPUT', details: [{ field: '', rule: 'additionalProperties' }] })
@@ -64,7 +58,7 @@ t.test('JSON that comes with bytes has a schema of its own, and without one ther
 })
 
 t.test('bytes that are not what was stored are a retryable failure, never a shorter input', async t => {
-  const { database, store, run } = open(t, sample)
+  const { database, store, run } = await open(t, sample)
   const crash = { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', retryable: true }
   const content = 'x'.repeat(100)
   const { sizeBytes } = store('gap', content, 40)
@@ -76,26 +70,8 @@ t.test('bytes that are not what was stored are a retryable failure, never a shor
   await t.rejects(run('raw', {}, stored, () => { database.exec("DELETE FROM JobInputChunk WHERE inputId = 'erased'") }), crash, 'erased meanwhile')
 })
 
-t.test('a reading closes its connection, however it ends', async t => {
-  const { databasePath, store } = open(t, sample)
-  const stored = store('one', 'x'.repeat(100), 40)
-  const opened: Sqlite.Database[] = []
-  const openDatabase = () => {
-    const database = new Sqlite(databasePath, { readonly: true })
-    opened.push(database)
-    return database
-  }
-  const { read } = toRawInput(stored, openDatabase)
-  t.equal(opened.length, 0, 'none is opened before it is needed')
-  t.equal([...read()].length, 3)
-  const [first] = read()
-  t.equal(first?.byteLength, 40)
-  t.throws(() => [...toRawInput({ ...stored, sizeBytes: 101 }, openDatabase).read()], { message: 'A chunk of the input is missing.' })
-  t.strictSame(opened.map(database => database.open), [false, false, false])
-})
-
 t.test('the real registry', async t => {
-  const { store, run } = open(t)
+  const { store, run } = await open(t)
   const text = '\uFEFF' + 'Zürich e\u0301 \u200Bfree 漢字 👩\u200D👩\r\n'.repeat(20_000)
   const plain = await run('sanitize', { contentType: 'text/plain' }, store('text', text))
   t.equal(plain.bytes.toString(), 'Zürich é free 漢字 👩\u200D👩\n'.repeat(20_000))

@@ -1,0 +1,69 @@
+import SqliteDatabase from 'better-sqlite3'
+import type { Access } from '../../job/access.ts'
+import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../read-only-store.ts'
+
+/** Rows read in one transaction for one page. */
+const pageRows = 2000
+
+// One statement serves every tenant and every type. The + keeps SQLite from an index on tenant or type, which would sort
+// the rows of a tenant again for each page.
+const isReadable = '(:allTenants = 1 OR +tenant IS NULL OR +tenant = :tenant) AND (:type IS NULL OR +type = :type)'
+
+// A page ends after `pageRows` rows of any tenant, so that it costs the same for every reader. The casts and aliases are
+// for tables that another program made: those hold values of any kind, under names in any case.
+const readRecords = (database: SqliteDatabase.Database, { tenant, allTenants }: Access, type: string | undefined): RecordPages => {
+  const filter = { allTenants: allTenants ? 1 : 0, tenant, type: type ?? null }
+  const last = database.prepare<[], number | null>('SELECT max(rowid) FROM JobExecutionLog').pluck().get() ?? 0
+  const total = database.prepare<[object], number>(
+    `SELECT count(*) FROM JobExecutionLog WHERE rowid <= :last AND ${isReadable}`
+  ).pluck().get({ ...filter, last }) ?? 0
+  const pageEnd = database.prepare<[object], number | null>(
+    'SELECT max(rowid) FROM (SELECT rowid FROM JobExecutionLog WHERE rowid > :after AND rowid <= :last ORDER BY rowid LIMIT :pageRows)'
+  ).pluck()
+  const page = database.prepare<[object], RecordRow>(`
+    SELECT CAST(type AS TEXT) AS type, status AS status, CAST(startTime AS TEXT) AS startTime,
+      CAST(endTime AS TEXT) AS endTime, CAST(createdAt AS TEXT) AS createdAt,
+      CASE status WHEN 'Failed' THEN CAST(errorDetails AS TEXT) END AS errorDetails
+    FROM JobExecutionLog
+    WHERE rowid > :after AND rowid <= :end AND ${isReadable}`)
+
+  async function * pages (): AsyncGenerator<RecordRow[]> {
+    let after = Number.MIN_SAFE_INTEGER
+    for (;;) {
+      const end = pageEnd.get({ after, last, pageRows }) ?? null
+      if (end === null) return
+      yield page.all({ ...filter, after, end })
+      after = end
+    }
+  }
+  return { total, pages: pages() }
+}
+
+async function * readChunks (database: SqliteDatabase.Database, { inputId, sizeBytes }: StoredBytes): AsyncGenerator<Uint8Array, void, void> {
+  const chunkAt = database.prepare<[string, number], Uint8Array>(
+    'SELECT bytes FROM JobInputChunk WHERE inputId = ? AND startOffset = ?'
+  ).pluck()
+  let offset = 0
+  while (offset < sizeBytes) {
+    const bytes = chunkAt.get(inputId, offset)
+    // The job was erased meanwhile, for example.
+    if (bytes === undefined || bytes.byteLength === 0) throw new Error('A chunk of the input is missing.')
+    offset += bytes.byteLength
+    if (offset > sizeBytes) throw new Error('The input is longer than it was.')
+    yield bytes
+  }
+}
+
+/** The ReadOnlyStore of a SQLite file. Reads wait for a locked file: only a thread that may block should use it. */
+export const openReadOnlyStore = (databasePath: string): ReadOnlyStore => {
+  let database: SqliteDatabase.Database | undefined
+  const connect = () => {
+    database ??= new SqliteDatabase(databasePath, { readonly: true, fileMustExist: true })
+    return database
+  }
+  return {
+    records: async (access, type) => readRecords(connect(), access, type),
+    readInput: async function * (stored) { yield * readChunks(connect(), stored) },
+    close: async () => { database?.close() }
+  }
+}
