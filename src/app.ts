@@ -186,7 +186,7 @@ const createCommands = ({ parts, config, opened: { database, stale }, node, resu
   }
 }
 
-type PruneNeeds = Pick<PruneTasksNeeds, 'transact' | 'changeLog' | 'expireResults'> &
+type PruneNeeds = Pick<PruneTasksNeeds, 'transact' | 'changes' | 'expireResults'> &
   { config: Config, database: Database, metrics: Metrics, log: Logger, isStopping: () => boolean }
 
 const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: PruneNeeds) => createPruner({
@@ -195,7 +195,8 @@ const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: P
     metrics.pruned.inc({ kind }, count)
     log.info({ kind, count }, 'pruned')
   },
-  isStopping
+  isStopping,
+  monotonicNow
 })
 
 const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
@@ -214,7 +215,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const metrics = createMetrics()
   const transact = parts.createTransact({ database, now: monotonicNow })
   const store = createJobReader({ database })
-  const changeLog = createChangeLog({ database, transact })
+  const changeLog = createChangeLog({ database })
   const results = createResultReader({ database })
   const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
   const { openedCache, expose, invalidate, statusAccess, readMany, listStatuses, readResult, inputs } = status
@@ -246,7 +247,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const { epoch } = openedCache
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
   const relay = parts.createRelay({ changeLog, invalidate, onGap })
-  const prune = createPrune({ config, database, transact, changeLog, expireResults, metrics, log, isStopping: () => draining })
+  const prune = createPrune({ config, database, transact, changes: changeLog, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log })
   await openedCache.start()
 

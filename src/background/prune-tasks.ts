@@ -1,17 +1,17 @@
-import type { ChangeLog, RetentionReader, Origin, Transact } from '../store/store.ts'
-import { pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/tx/retention.ts'
+import type { ChangeLog, Origin, RetentionReader, Transact, Tx } from '../store/store.ts'
 import { pruneIdempotencyKeys } from '../store/tx/idempotency.ts'
+import { pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/tx/retention.ts'
 import type { ExpireResults } from '../write/expire-results.ts'
 import type { PruneTask } from './pruner.ts'
 
-// Far longer than any relay lags behind.
+// The relay of a live process is never this far behind.
 const changeKeptMs = 3_600_000
-// Chunks are large, a quarter of a megabyte: so many take as long as a few hundred rows.
+// A chunk is a quarter of a megabyte: this many take as long as a few hundred rows.
 const chunksAtOnceMax = 16
 
 export type PruneTasksNeeds = {
   transact: Transact
-  changeLog: ChangeLog
+  changes: Pick<ChangeLog, 'prune'>
   retention: RetentionReader
   expireResults: ExpireResults
   /** ms since 1970. */
@@ -22,14 +22,14 @@ export type PruneTasksNeeds = {
   pruneForeignRows: boolean
 }
 
-const createRecords = (origin: Origin, { transact, retention, now, recordRetentionMs }: PruneTasksNeeds): PruneTask => {
+const createRecordsTask = (origin: Origin, { transact, retention, now, recordRetentionMs }: PruneTasksNeeds): PruneTask => {
   let cursor: RecordCursor | null = null
   const before = () => now() - recordRetentionMs
   return {
     kind: origin === 'ours' ? 'records' : 'foreign-records',
     isDue: () => retention.hasDueRecords(origin, before()),
     prune: async limit => {
-      const { examined, removed, next } = await pruneRecords(transact, origin, before(), limit, cursor)
+      const { examined, removed, next } = await transact(tx => pruneRecords(tx, origin, before(), limit, cursor))
       cursor = next
       return { examined, removed, isDone: next === null }
     }
@@ -41,35 +41,37 @@ const counted = (prune: (limit: number) => Promise<number>): PruneTask['prune'] 
   return { examined: removed, removed, isDone: removed === 0 }
 }
 
-/** All that gets too old: results before the records they belong to, and bytes after what referred to them. */
+/** Everything that expires: results before their records, and bytes after the rows that refer to them. */
 export const createPruneTasks = (needs: PruneTasksNeeds): PruneTask[] => {
-  const { transact, changeLog, retention, expireResults, now } = needs
+  const { transact, changes, retention, expireResults, now } = needs
   const changesBefore = () => now() - changeKeptMs
   const keysBefore = () => now() - needs.idempotencyKeyKeptMs
   const tombstonesBefore = () => now() - needs.tombstoneRetentionMs
+  const committed = (prune: (tx: Tx, limit: number) => Promise<number>) =>
+    counted(limit => transact(tx => prune(tx, limit)))
   return [
     {
       kind: 'changes',
       isDue: () => retention.hasOldChanges(changesBefore()),
-      prune: counted(limit => changeLog.prune(changesBefore(), limit))
+      prune: committed((tx, limit) => changes.prune(tx, changesBefore(), limit))
     },
     {
       kind: 'idempotency-keys',
       isDue: () => retention.hasOldIdempotencyKeys(keysBefore()),
-      prune: counted(limit => pruneIdempotencyKeys(transact, keysBefore(), limit))
+      prune: committed((tx, limit) => pruneIdempotencyKeys(tx, keysBefore(), limit))
     },
     { kind: 'results', isDue: () => retention.hasDueResults(now()), prune: counted(expireResults) },
-    createRecords('ours', needs),
-    ...(needs.pruneForeignRows ? [createRecords('foreign', needs)] : []),
+    createRecordsTask('ours', needs),
+    ...(needs.pruneForeignRows ? [createRecordsTask('foreign', needs)] : []),
     {
       kind: 'tombstones',
       isDue: () => retention.hasDueTombstones(tombstonesBefore()),
-      prune: counted(limit => pruneTombstones(transact, tombstonesBefore(), limit))
+      prune: committed((tx, limit) => pruneTombstones(tx, tombstonesBefore(), limit))
     },
     {
       kind: 'bytes',
       isDue: () => retention.hasOrphans(now()),
-      prune: counted(limit => pruneOrphans(transact, now(), Math.min(limit, chunksAtOnceMax)))
+      prune: committed((tx, limit) => pruneOrphans(tx, now(), Math.min(limit, chunksAtOnceMax)))
     }
   ]
 }

@@ -14,6 +14,6 @@ export type ListStatuses = (
 /** A list reveals states, so it exposes what it shows. */
 export const createListStatuses = ({ list, exposeMany }: { list: ListJobs, exposeMany: ExposeMany }): ListStatuses =>
   async (filter, after, limit) => {
-    const { lookups, next } = list(filter, after, limit)
+    const { lookups, next } = await list(filter, after, limit)
     return { entries: await exposeMany(lookups), next }
   }

@@ -29,13 +29,13 @@ export type ReadResultNeeds = {
   expose: Expose
   /** ms since 1970. */
   now: () => number
-  findPartial: (jobId: string) => PartialResult | undefined
+  findPartial: (jobId: string) => Promise<PartialResult | undefined>
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
 }
 
 export const createReadResult = ({ find, expose, now, findPartial, read }: ReadResultNeeds): ReadResult => async jobId => {
   // Before the record: what it tells of a job that runs is then no newer than the status that is shown with it.
-  const partial = findPartial(jobId)
+  const partial = await findPartial(jobId)
   const lookup = await find(jobId)
   // A result reveals a state, like any answer.
   const entry = await expose(lookup)

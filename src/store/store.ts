@@ -35,7 +35,7 @@ export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
  * may fill a page in part only, or not at all, though more follow: so many rows are looked at for one page, and no
  * more. Throws STORE_UNAVAILABLE.
  */
-export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => ListPage
+export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => Promise<ListPage>
 
 /** The bytes of a running attempt so far. `contentType` null: the worker has not said what they are. */
 export type PartialResult = { attempt: number, sizeBytes: number, contentType: string | null, fileName: string | null }
@@ -51,7 +51,7 @@ export type ResultReader = {
    */
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
   /** What a running job has sent so far; undefined unless it runs. */
-  findPartial: (jobId: string) => PartialResult | undefined
+  findPartial: (jobId: string) => Promise<PartialResult | undefined>
 }
 
 /** Bytes that came along with an input, stored apart from it. */
@@ -62,7 +62,7 @@ export type JobInput = { input: string, access: string, raw: RawInput | null }
 
 /** Reads of inputs, past the writer. */
 export type InputReader = {
-  find: (jobId: string) => JobInput | undefined
+  find: (jobId: string) => Promise<JobInput | undefined>
   /** The bytes in order, one chunk in memory at a time. Throws STORE_UNAVAILABLE, and InputTorn where they end early. */
   read: (raw: RawInput) => AsyncGenerator<Uint8Array, void, void>
 }
@@ -90,13 +90,13 @@ export type Origin = 'ours' | 'foreign'
 
 /** Whether there is anything from before that time (ms since 1970). Takes no lock; throws STORE_UNAVAILABLE. */
 export type RetentionReader = {
-  hasDueResults: (at: number) => boolean
+  hasDueResults: (at: number) => Promise<boolean>
   /** May be true for records that are not due by their own words. */
-  hasDueRecords: (origin: Origin, before: number) => boolean
-  hasDueTombstones: (before: number) => boolean
-  hasOrphans: (at: number) => boolean
-  hasOldChanges: (before: number) => boolean
-  hasOldIdempotencyKeys: (before: number) => boolean
+  hasDueRecords: (origin: Origin, before: number) => Promise<boolean>
+  hasDueTombstones: (before: number) => Promise<boolean>
+  hasOrphans: (at: number) => Promise<boolean>
+  hasOldChanges: (before: number) => Promise<boolean>
+  hasOldIdempotencyKeys: (before: number) => Promise<boolean>
 }
 
 /** One visible change of one job, in the order of the commits. */
@@ -112,8 +112,8 @@ export type ChangeLog = {
   after: (version: number, limit: number) => Change[]
   /** A number that moves when any program has committed since the last call; costs no read of the data. */
   dataVersion: () => number
-  /** Forgets changes made before `at` (ms since 1970), at most `limit`; returns how many. */
-  prune: (at: number, limit: number) => Promise<number>
+  /** Removes changes made before `before` (ms since 1970), at most `limit` of them. Returns how many. */
+  prune: (tx: Tx, before: number, limit: number) => Promise<number>
 }
 
 /** What all have agreed on. `changedAt` in ms since 1970; `holdMs`: how long it stays off at least. */

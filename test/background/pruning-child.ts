@@ -18,7 +18,7 @@ const now = () => Date.now()
 const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
 const prunables = createPruneTasks({
   transact,
-  changeLog: createChangeLog({ database, transact }),
+  changes: createChangeLog({ database }),
   retention: createRetentionReader({ database }),
   expireResults: createExpireResults({ transact, expose: lookup => Promise.resolve(toEntry(lookup)), now, onTransition: () => {} }),
   now,
@@ -37,5 +37,6 @@ await createPruner({
     }
   })),
   onPruned: () => {},
-  isStopping: () => false
+  isStopping: () => false,
+  monotonicNow: () => performance.now()
 })()

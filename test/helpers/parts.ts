@@ -33,7 +33,7 @@ export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() =>
   await migrate(database.writer)
   const transact = createTransact({ database, now: () => performance.now() })
   const store = createJobReader({ database })
-  const changeLog = createChangeLog({ database, transact })
+  const changeLog = createChangeLog({ database })
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
   const reads: ReadSource[] = []
   const find = aroundFind === undefined ? store.find : aroundFind(store.find)

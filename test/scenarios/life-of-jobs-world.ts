@@ -42,7 +42,7 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   await sql.raw('PRAGMA synchronous = OFF').execute(database.writer)
   const transact = createTransact({ database, now: () => performance.now() })
   const store = createJobReader({ database })
-  const changeLog = createChangeLog({ database, transact })
+  const changeLog = createChangeLog({ database })
   let gaps = 0
   const epoch = createFixedEpoch(() => `${epochName}-${gaps}`)
   const commands = createCommands({
@@ -59,7 +59,7 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   const prune = createPruner({
     tasks: createPruneTasks({
       transact,
-      changeLog,
+      changes: changeLog,
       retention: createRetentionReader({ database }),
       expireResults: commands.expireResults,
       now,
@@ -69,7 +69,8 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
       pruneForeignRows
     }),
     onPruned: () => {},
-    isStopping: () => false
+    isStopping: () => false,
+    monotonicNow: () => performance.now()
   })
   return { ...commands, database, store, relay, prune }
 }

@@ -33,7 +33,7 @@ const open = async (t: Test) => {
       await insertJob(tx, queuedJob(jobId))
       await insertInput(tx, jobId, { ...plain, raw })
     }),
-    pruneAll: async (at: number) => { while (await pruneOrphans(transact, at, 2) > 0); },
+    pruneAll: async (at: number) => { while (await transact(tx => pruneOrphans(tx, at, 2)) > 0); },
     counts: () => ['JobInputChunk', 'OrphanedBytes'].map(table => foreign.prepare(`SELECT count(*) FROM ${table}`).pluck().get())
   }
 }
@@ -44,9 +44,9 @@ t.test('bytes that came before their job are read back, chunk by chunk', async t
   const { upload, take, inputs } = await open(t)
   const raw = await upload('i', [Buffer.from('abc'), Buffer.from('de')])
   await take('j', raw)
-  t.same(inputs.find('j'), { ...plain, raw })
+  t.same(await inputs.find('j'), { ...plain, raw })
   t.same((await Array.fromAsync(inputs.read(raw))).map(String), ['abc', 'de'])
-  t.equal(inputs.find('nobody'), undefined)
+  t.equal(await inputs.find('nobody'), undefined)
 })
 
 t.test('an input need not have bytes, and those it has may be none', async t => {
@@ -55,7 +55,7 @@ t.test('an input need not have bytes, and those it has may be none', async t => 
     await insertJob(tx, queuedJob('plain'))
     await insertInput(tx, 'plain', { ...plain, raw: null })
   })
-  t.same(inputs.find('plain'), { ...plain, raw: null })
+  t.same(await inputs.find('plain'), { ...plain, raw: null })
   const raw = await upload('empty', [])
   await take('j', raw)
   t.same(await read(inputs.read(raw)), '')

@@ -10,7 +10,7 @@ t.test('an end that is a number is passed over, and holds up none that is a time
   const foreign = openForeign(t, path)
   foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES
     ('seconds', 'Failed', 1577836800), ('milliseconds', 'Failed', 1577836800000), ('text', 'Failed', '2020-01-01T00:00:00Z')`)
-  const { removed, next } = await pruneRecords(transact, 'foreign', Date.UTC(2026, 0, 1), 10, null)
+  const { removed, next } = await transact(tx => pruneRecords(tx, 'foreign', Date.UTC(2026, 0, 1), 10, null))
   t.equal(removed, 1)
   t.equal(next, null)
   t.same(foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY jobId').pluck().all(), ['milliseconds', 'seconds'])

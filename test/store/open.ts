@@ -16,7 +16,7 @@ export const openStore = async (t: Test, path = join(t.testdir(), 'jobs.db')): P
   t.teardown(database.close)
   await migrate(database.writer)
   const transact = createTransact({ database, now: () => performance.now() })
-  return { path, database, transact, store: createJobReader({ database }), changeLog: createChangeLog({ database, transact }) }
+  return { path, database, transact, store: createJobReader({ database }), changeLog: createChangeLog({ database }) }
 }
 
 /** A connection that has nothing of the service in it, closed when the test ends. */

@@ -64,7 +64,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
   const { watched, transact, foreign, plansOf } = await openWatched(t)
   foreign.exec(rows)
   const look = createRetentionReader({ database: watched })
-  const changeLog = createChangeLog({ database: watched, transact })
+  const changeLog = createChangeLog({ database: watched })
   const at = Date.now() + 86_400_000
   const after = { ended: '2019-01-01', row: 1 }
   const orphan = (holder: string, id: string) => { foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`) }
@@ -80,33 +80,33 @@ t.test('every look and every batch of the pruner uses its index', async t => {
     ['old keys', () => look.hasOldIdempotencyKeys(at), ['SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)']],
 
     ['results', () => transact(tx => findDueResults(tx, at, 10)), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
-    ['records of ours', () => pruneRecords(transact, 'ours', at, 10, null), [
+    ['records of ours', () => transact(tx => pruneRecords(tx, 'ours', at, 10, null)), [
       `${record} INDEX JobExecutionLog_ended (<expr><?)`, `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
-    ['records of others, further on', () => pruneRecords(transact, 'foreign', at, 10, after), [
+    ['records of others, further on', () => transact(tx => pruneRecords(tx, 'foreign', at, 10, after)), [
       `${record} INDEX JobExecutionLog_endedElsewhere (<expr>=? AND rowid>?)`,
       `${record} INDEX JobExecutionLog_endedElsewhere (<expr>>? AND <expr><?)`,
       `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
-    ['tombstones', () => pruneTombstones(transact, at, 10), [
+    ['tombstones', () => transact(tx => pruneTombstones(tx, at, 10)), [
       'SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)', 'SEARCH JobTombstone USING INDEX sqlite_autoindex_JobTombstone_1 (jobId=?)'
     ]],
-    ['result bytes', () => { orphan('JobResultChunk', 's'); return pruneOrphans(transact, at, 10) }, [
+    ['result bytes', () => { orphan('JobResultChunk', 's'); return transact(tx => pruneOrphans(tx, at, 10)) }, [
       'SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)',
       'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)',
       'LIST SUBQUERY', 'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=?)',
       'SEARCH OrphanedBytes USING PRIMARY KEY (holder=? AND id=?)'
     ]],
-    ['input bytes', () => { orphan('JobInputChunk', 'i'); return pruneOrphans(transact, at, 10) }, [
+    ['input bytes', () => { orphan('JobInputChunk', 'i'); return transact(tx => pruneOrphans(tx, at, 10)) }, [
       'SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)',
       'SEARCH JobInputChunk USING COVERING INDEX sqlite_autoindex_JobInputChunk_1 (inputId=? AND startOffset=?)',
       'LIST SUBQUERY', 'SEARCH JobInputChunk USING COVERING INDEX sqlite_autoindex_JobInputChunk_1 (inputId=?)',
       'SEARCH OrphanedBytes USING PRIMARY KEY (holder=? AND id=?)'
     ]],
-    ['changes', () => changeLog.prune(at, 10), [
+    ['changes', () => transact(tx => changeLog.prune(tx, at, 10)), [
       'SEARCH JobChange USING INTEGER PRIMARY KEY (rowid=?)', 'LIST SUBQUERY', 'CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest'
     ]],
-    ['keys', () => pruneIdempotencyKeys(transact, at, 10), [
+    ['keys', () => transact(tx => pruneIdempotencyKeys(tx, at, 10)), [
       'SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)', 'SEARCH IdempotencyKey USING PRIMARY KEY (tenant=? AND key=?)'
     ]]
   ]

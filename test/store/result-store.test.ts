@@ -139,19 +139,19 @@ t.test('a result ends with its record, and its bytes are left to the pruner', as
 
 t.test('only a job that runs, and is held, has a part of a result', async t => {
   const { path, results, append } = await openResults(t)
-  t.equal(results.findPartial('j'), undefined, 'nobody of ours runs it')
+  t.equal(await results.findPartial('j'), undefined, 'nobody of ours runs it')
   await sqlite3(path, "INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt) VALUES ('j', 'x', 1, 0, 'l', 1)")
-  t.same(results.findPartial('j'), { attempt: 1, sizeBytes: 0, contentType: null, fileName: null })
+  t.same(await results.findPartial('j'), { attempt: 1, sizeBytes: 0, contentType: null, fileName: null })
   await append(0, 'abc')
   await append(3, 'de')
   await append(0, 'longer', 'other')
   await sqlite3(path, "UPDATE JobQueue SET resultContentType = 'text/csv', resultFileName = 'a.csv'")
-  t.same(results.findPartial('j'), { attempt: 1, sizeBytes: 5, contentType: 'text/csv', fileName: 'a.csv' })
+  t.same(await results.findPartial('j'), { attempt: 1, sizeBytes: 5, contentType: 'text/csv', fileName: 'a.csv' })
   await sqlite3(path, 'UPDATE JobQueue SET leaseToken = NULL, leaseExpiresAt = NULL')
-  t.equal(results.findPartial('j'), undefined)
+  t.equal(await results.findPartial('j'), undefined)
   await sqlite3(path, "UPDATE JobQueue SET leaseToken = 'l', leaseExpiresAt = 1; UPDATE JobExecutionLog SET status = 'Succeeded'")
-  t.equal(results.findPartial('j'), undefined)
-  t.equal(results.findPartial('nobody'), undefined)
+  t.equal(await results.findPartial('j'), undefined)
+  t.equal(await results.findPartial('nobody'), undefined)
 })
 
 t.test('a reader holds one chunk at a time, and no lock', async t => {

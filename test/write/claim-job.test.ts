@@ -72,14 +72,14 @@ t.test('what an earlier run has left of a large result is swept away in portions
   await runJob.fail(first, { code: 'E', message: 'no luck' }, true)
   t.match(await job(jobId), { state: 'queued' })
   t.equal(count('JobResultChunk'), 70, 'at its end a run has no time for it')
-  t.equal(results.findPartial(jobId), undefined, 'but nobody sees them')
+  t.equal(await results.findPartial(jobId), undefined, 'but nobody sees them')
   clock.ms += 1000
   const second = await claim()
   t.equal(count('JobResultChunk'), 0)
   t.match(await job(jobId), { hasPartialResult: false })
-  t.match(results.findPartial(jobId), { attempt: 2, sizeBytes: 0, contentType: null })
+  t.match(await results.findPartial(jobId), { attempt: 2, sizeBytes: 0, contentType: null })
   await runJob.append(second, 0, Buffer.from('new'), csv)
-  t.match(results.findPartial(jobId), { sizeBytes: 3, contentType: 'text/csv' })
+  t.match(await results.findPartial(jobId), { sizeBytes: 3, contentType: 'text/csv' })
   t.match(await job(jobId), { hasPartialResult: true })
 })
 

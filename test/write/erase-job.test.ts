@@ -27,7 +27,7 @@ t.test('a finished job goes with its result, its input and what was counted', as
   t.ok(entry.version > version)
   t.match(await readStatus(jobId, 0), { state: 'expired' }, 'the cache does not know better')
   t.match(await store.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
-  while (await pruneOrphans(transact, clock.ms, 32) > 0);
+  while (await transact(tx => pruneOrphans(tx, clock.ms, 32)) > 0);
   t.same(tables.map(count), [0, 0, 0, 0, 0, 0, 0])
   t.equal((await eraseJob(jobId, ofAcme)).outcome, 'hidden', 'a second time there is nothing')
 })

@@ -89,7 +89,7 @@ t.test('a result past its time goes, the record stays and tells of it', async t 
   t.same(transitions.at(-1), ['expire', 'succeeded'])
   await t.rejects(results.read({ jobId: short, sha256: 'c2hh' }, 0, 7).next(), { name: 'ResultTorn' }, 'at once, though its bytes go later')
   t.equal(count('OrphanedBytes'), 1)
-  while (await pruneOrphans(transact, clock.ms, 10) > 0);
+  while (await transact(tx => pruneOrphans(tx, clock.ms, 10)) > 0);
   t.equal(count('JobResultChunk'), 1)
 
   clock.ms += resultRetentionMs

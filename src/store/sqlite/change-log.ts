@@ -1,8 +1,8 @@
-import type { Change, ChangeLog, Transact } from '../store.ts'
+import type { Change, ChangeLog } from '../store.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
 
-export const createChangeLog = ({ database, transact }: { database: Database, transact: Transact }): ChangeLog => {
+export const createChangeLog = ({ database }: { database: Database }): ChangeLog => {
   const { reader, writer } = database
   // The sequence itself, not the log's last row: the log is pruned.
   const head = reader.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
@@ -18,12 +18,12 @@ export const createChangeLog = ({ database, transact }: { database: Database, tr
     oldest: () => guardRead(() => oldest.get(1) as number | undefined),
     after: (version, limit) => guardRead(() => after.all(version, limit)),
     dataVersion: () => guardRead(() => Number(dataVersion.get())),
-    prune: (at, limit) => transact(async tx => {
-      // In the order of the versions, or it would look through all that are young.
+    prune: async (tx, before, limit) => {
+      // In the order of the versions: a search by time would read every younger change.
       const oldest = tx.selectFrom('JobChange').select(['version', 'at']).orderBy('version').limit(limit)
-      const old = tx.selectFrom(oldest.as('oldest')).select('version').where('at', '<', at)
+      const old = tx.selectFrom(oldest.as('oldest')).select('version').where('at', '<', before)
       const { numDeletedRows } = await tx.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()
       return Number(numDeletedRows)
-    })
+    }
   }
 }

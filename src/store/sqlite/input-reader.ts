@@ -10,7 +10,7 @@ export const createInputReader = ({ database: { reader, writer } }: { database: 
     writer.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0).compile().sql
   )
   return {
-    find: jobId => {
+    find: async jobId => {
       const found = guardRead(() => row.get(jobId))
       return found === undefined ? undefined : toInput(found)
     },

@@ -120,5 +120,5 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
     })
     return { lookups, next }
   })
-  return (filter, after, limit) => guardRead(() => read(filter, after, limit))
+  return async (filter, after, limit) => guardRead(() => read(filter, after, limit))
 }

@@ -40,6 +40,6 @@ export const createResultReader = ({ database: { reader } }: { database: Databas
         yield bytes
       }
     },
-    findPartial: jobId => guardRead(() => partial.get(jobId))
+    findPartial: async jobId => guardRead(() => partial.get(jobId))
   }
 }

@@ -5,7 +5,7 @@ import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
 
 export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
-  const finds = (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): boolean => {
+  const finds = async (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): Promise<boolean> => {
     const { sql, parameters } = query.compile()
     return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
   }

@@ -1,4 +1,4 @@
-import type { Transact, Tx } from '../store.ts'
+import type { Tx } from '../store.ts'
 
 /** What a key was used for. */
 export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt: number }
@@ -20,14 +20,13 @@ export const saveIdempotencyKey = async (
   await tx.replaceInto('IdempotencyKey').values({ tenant, key, ...record }).execute()
 }
 
-/** Forgets keys first used before `at` (ms since 1970), at most `limit`; returns how many. */
-export const pruneIdempotencyKeys = (transact: Transact, at: number, limit: number): Promise<number> =>
-  transact(async tx => {
-    const old = await tx
-      .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', at).orderBy('createdAt').limit(limit)
-      .execute()
-    for (const { tenant, key } of old) {
-      await tx.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()
-    }
-    return old.length
-  })
+/** Removes keys first used before `before` (ms since 1970), at most `limit`. Returns how many. */
+export const pruneIdempotencyKeys = async (tx: Tx, before: number, limit: number): Promise<number> => {
+  const old = await tx
+    .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', before).orderBy('createdAt').limit(limit)
+    .execute()
+  for (const { tenant, key } of old) {
+    await tx.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()
+  }
+  return old.length
+}

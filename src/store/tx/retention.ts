@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import { toEpochMs, toIso } from '../../job/time.ts'
-import type { Origin, Transact, Tx } from '../store.ts'
+import type { Origin, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
 /*
@@ -69,47 +69,48 @@ const toTime = (ended: unknown): number => (typeof ended === 'string' ? toEpochM
 export type PrunedRecords = { examined: number, removed: number, next: RecordCursor | null }
 
 /**
- * Removes records that ended before `before` (ms since 1970), of at most `limit` that it looks at; tombstones stay.
+ * Removes records that ended before `before` (ms since 1970); examines at most `limit` and leaves their tombstones.
  *
- * Other programs write times in any form. The index sorts them as text, so that one in another form than ours can come
- * up late, a day for one with an offset; one that comes up early is passed over, for what it says is what counts.
+ * Other programs write times in any form. The index sorts them as text, so a time in another form than ours can come up
+ * late, one with an offset by up to a day. A time that comes up early is passed over: the time it means decides.
  */
-export const pruneRecords = (
-  transact: Transact, origin: Origin, before: number, limit: number, after: RecordCursor | null
-): Promise<PrunedRecords> => transact(async tx => {
+export const pruneRecords = async (
+  tx: Tx, origin: Origin, before: number, limit: number, after: RecordCursor | null
+): Promise<PrunedRecords> => {
   const rows = await nextRecords(tx, origin, toIso(before), after, limit)
   const due = rows.filter(({ ended }) => toTime(ended) < before).map(({ jobId }) => jobId)
   if (due.length > 0) await tx.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
   const last = rows.at(-1)
   const next = last === undefined || rows.length < limit ? null : { ended: last.ended, row: last.row }
   return { examined: rows.length, removed: due.length, next }
-})
+}
 
 /**
- * Forgets tombstones made before `before`. What then becomes of the id is a change like any other: it stands in the
- * change log, so that no cache goes on telling of it. Returns how many.
+ * Removes tombstones made before `before` (ms since 1970), at most `limit`, and writes a change for each: a cache must
+ * stop answering from the tombstone. Returns how many.
  */
-export const pruneTombstones = (transact: Transact, before: number, limit: number): Promise<number> =>
-  transact(async tx => {
-    const jobIds = (await dueTombstones(tx, toIso(before), limit).execute()).map(({ jobId }) => jobId)
-    if (jobIds.length === 0) return 0
-    await tx.deleteFrom('JobTombstone').where('jobId', 'in', jobIds).execute()
-    await tx.insertInto('JobChange').values(jobIds.map(jobId => ({ jobId }))).execute()
-    return jobIds.length
-  })
+export const pruneTombstones = async (tx: Tx, before: number, limit: number): Promise<number> => {
+  const jobIds = (await dueTombstones(tx, toIso(before), limit).execute()).map(({ jobId }) => jobId)
+  if (jobIds.length === 0) return 0
+  await tx.deleteFrom('JobTombstone').where('jobId', 'in', jobIds).execute()
+  await tx.insertInto('JobChange').values(jobIds.map(jobId => ({ jobId }))).execute()
+  return jobIds.length
+}
 
-/** Removes bytes that nobody refers to, at most `limit` chunks. Returns how many, and one for each that is done with. */
-export const pruneOrphans = (transact: Transact, at: number, limit: number): Promise<number> =>
-  transact(async tx => {
-    const orphan = await dueOrphans(tx, at).executeTakeFirst()
-    if (orphan === undefined) return 0
-    const { holder, id } = orphan
-    const key = sql.ref(holder === 'JobInputChunk' ? 'inputId' : 'jobId')
-    const { numAffectedRows } = await sql`
-      DELETE FROM ${sql.table(holder)} WHERE ${key} = ${id} AND startOffset IN (
-        SELECT startOffset FROM ${sql.table(holder)} WHERE ${key} = ${id} LIMIT ${limit})`.execute(tx)
-    const removed = Number(numAffectedRows ?? 0n)
-    if (removed === limit) return removed
-    await tx.deleteFrom('OrphanedBytes').where('holder', '=', holder).where('id', '=', id).execute()
-    return removed + 1
-  })
+/**
+ * Removes bytes that no job refers to and that are due at `at` (ms since 1970), at most `limit` chunks. Returns how
+ * many, and one more once a result or an input is gone entirely: 0 means that nothing is left.
+ */
+export const pruneOrphans = async (tx: Tx, at: number, limit: number): Promise<number> => {
+  const orphan = await dueOrphans(tx, at).executeTakeFirst()
+  if (orphan === undefined) return 0
+  const { holder, id } = orphan
+  const key = sql.ref(holder === 'JobInputChunk' ? 'inputId' : 'jobId')
+  const { numAffectedRows } = await sql`
+    DELETE FROM ${sql.table(holder)} WHERE ${key} = ${id} AND startOffset IN (
+      SELECT startOffset FROM ${sql.table(holder)} WHERE ${key} = ${id} LIMIT ${limit})`.execute(tx)
+  const removed = Number(numAffectedRows ?? 0n)
+  if (removed === limit) return removed
+  await tx.deleteFrom('OrphanedBytes').where('holder', '=', holder).where('id', '=', id).execute()
+  return removed + 1
+}

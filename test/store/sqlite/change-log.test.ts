@@ -38,11 +38,11 @@ t.test('old changes are forgotten, the sequence is not', async t => {
   const { changeLog, transact, store, path } = await openStore(t)
   for (const jobId of ['a', 'b', 'c', 'd']) await transact(tx => insertJob(tx, queuedJob(jobId)))
   await sqlite3(path, 'UPDATE JobChange SET at = version * 100')
-  t.equal(await changeLog.prune(100, 10), 0)
-  t.equal(await changeLog.prune(301, 2), 2, 'no more than asked')
+  t.equal(await transact(tx => changeLog.prune(tx, 100, 10)), 0)
+  t.equal(await transact(tx => changeLog.prune(tx, 301, 2)), 2, 'no more than asked')
   t.equal(changeLog.oldest(), 3)
-  t.equal(await changeLog.prune(301, 2), 1)
-  t.equal(await changeLog.prune(Infinity, 10), 1)
+  t.equal(await transact(tx => changeLog.prune(tx, 301, 2)), 1)
+  t.equal(await transact(tx => changeLog.prune(tx, Infinity, 10)), 1)
   t.equal(changeLog.oldest(), undefined)
   t.equal(changeLog.head(), 4)
   await sqlite3(path, "UPDATE JobExecutionLog SET status = 'Running', version = 1 WHERE jobId = 'a'")
@@ -56,7 +56,7 @@ t.test('changes carry the time at which they were made', async t => {
   await transact(tx => insertJob(tx, queuedJob('a')))
   const at = Number(await sqlite3(path, 'SELECT at FROM JobChange'))
   t.ok(at >= before && at <= Date.now())
-  t.equal(await changeLog.prune(before, 10), 0)
+  t.equal(await transact(tx => changeLog.prune(tx, before, 10)), 0)
 })
 
 t.test('an idempotency key is remembered per tenant, and forgotten by age', async t => {
@@ -74,10 +74,10 @@ t.test('an idempotency key is remembered per tenant, and forgotten by age', asyn
   t.same(await find('acme', 'k'), { requestHash: 'h', jobId: 'j2', createdAt: 1200 }, 'in place of the older')
 
   const now = 1500 + dayMs
-  t.equal(await pruneIdempotencyKeys(transact, now - dayMs, 10), 1)
+  t.equal(await transact(tx => pruneIdempotencyKeys(tx, now - dayMs, 10)), 1)
   t.equal(await find('acme', 'k'), undefined)
   t.ok(await find('other', 'k'), 'exactly of this age')
-  t.equal(await pruneIdempotencyKeys(transact, Infinity, 1), 1, 'no more than asked')
+  t.equal(await transact(tx => pruneIdempotencyKeys(tx, Infinity, 1)), 1, 'no more than asked')
   t.equal(await find('other', 'k'), undefined, 'the oldest first')
   t.ok(await find('acme', 'young'))
 })

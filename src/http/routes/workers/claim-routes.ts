@@ -133,7 +133,7 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAcc
   }, async (request, reply) => {
     const found = await withLease(statusAccess, request, async lease => {
       await runJob.heartbeat(lease)
-      const found = inputs.find(lease.jobId)
+      const found = await inputs.find(lease.jobId)
       if (found === undefined) throw new LeaseLost(lease.jobId)
       return found
     })
