@@ -57,18 +57,18 @@ export const brokenRule = (field: string, rule: string, message: string): Servic
 /** What a route says of bodies that it does not take. */
 export type BodyHints = { tooLarge?: string, accepts?: string, bytesMax?: number }
 
-const refusedBody = (code: string, { tooLarge, accepts = 'application/json', bytesMax }: BodyHints): ServiceFailure | undefined => {
+const bodyFailure = (code: string, { tooLarge, accepts = 'application/json', bytesMax }: BodyHints): ServiceFailure | undefined => {
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', `Send the body as ${accepts}.`)
   if (code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
   return new ServiceFailure('PAYLOAD_TOO_LARGE', tooLarge ?? `The body is larger than this route accepts: at most ${bytesMax} bytes.`)
 }
 
 /** Whatever was thrown, as the client may hear of it. */
-export const toServiceFailure = (error: unknown, hints: BodyHints = {}): ServiceFailure => {
+export const toClientFailure = (error: unknown, hints: BodyHints = {}): ServiceFailure => {
   if (error instanceof ServiceFailure) return error
   const { code = '', statusCode = 500, validation } = error as { code?: string, statusCode?: number, validation?: unknown }
   if (validation !== undefined) return validationFailure(toFieldErrors(error as { validation: unknown }))
-  const refused = refusedBody(code, hints)
+  const refused = bodyFailure(code, hints)
   if (refused !== undefined) return refused
   if (statusCode >= 400 && statusCode < 500) {
     if (error instanceof SyntaxError || code.startsWith('FST_ERR_CTP_')) {
@@ -80,7 +80,7 @@ export const toServiceFailure = (error: unknown, hints: BodyHints = {}): Service
   return new ServiceFailure('INTERNAL', 'The request could not be answered; the log has the reason.', {}, { cause: error })
 }
 
-type Asked = {
+type FailedRequest = {
   /** As the client wrote it. */
   path: string
   accept: string | undefined
@@ -100,8 +100,8 @@ const toProblem = (path: string, { code, message, facts }: ServiceFailure): Prob
 }
 
 /** A failure in the shape that a path promises: the status code, the headers and the body. */
-export const toFailureAnswer = (
-  { path, accept, route }: Asked, failure: ServiceFailure
+export const toFailureResponse = (
+  { path, accept, route }: FailedRequest, failure: ServiceFailure
 ): { status: number, headers: Record<string, string>, body: string } => {
   const { code, facts: { retryAfterSeconds } } = failure
   const isEnvelope = envelopePaths.test(route)
@@ -117,7 +117,7 @@ export const toFailureAnswer = (
 export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failure: ServiceFailure) => {
   const path = pathOf(request.originalUrl)
   const { url: route = path } = request.routeOptions
-  const { status, headers, body } = toFailureAnswer({ path, accept: request.headers.accept, route }, failure)
+  const { status, headers, body } = toFailureResponse({ path, accept: request.headers.accept, route }, failure)
   // For whoever asks us what the log says of it.
   if (status >= 500) reply.header('x-request-id', request.id)
   return reply.code(status).headers(headers).send(body)

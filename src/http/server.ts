@@ -25,7 +25,7 @@ import { rejectMalformed, rejectAmbiguous } from './limits/malformed-requests.ts
 import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
-import { type BodyHints, pathOf, sendFailure, toServiceFailure } from './problem.ts'
+import { type BodyHints, pathOf, sendFailure, toClientFailure } from './problem.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
 import { listRoutes } from './routes/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
@@ -195,7 +195,7 @@ const registerFailures = (app: FastifyInstance, { log, monotonicNow }: ServerNee
     if (shouldLog(`${message} ${reasonOf(cause)}`)) log.warn({ err: cause }, message)
   }
   app.setErrorHandler((error, request, reply) => {
-    const failure = toServiceFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
+    const failure = toClientFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
     request.isLogThrottled = sharedCodes.includes(failure.code)
     // What fails because the client has left is no failure of ours.
     if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')

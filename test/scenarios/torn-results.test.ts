@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
-import { sendFailure, toServiceFailure } from '../../src/http/problem.ts'
+import { sendFailure, toClientFailure } from '../../src/http/problem.ts'
 import { resultRoutes } from '../../src/http/routes/results/result-routes.ts'
 import { createStatusAccess } from '../../src/http/status-access.ts'
 import { namedSchemas } from '../../src/http/openapi/schemas.ts'
@@ -102,7 +102,7 @@ const openRoute = async (t: Test, change = '') => {
   server.addHook('onRequest', async request => {
     request.principal = { subject: 'a', tenant: 'a', scopes: [], allTenants: true }
   })
-  server.setErrorHandler((error, request, reply) => sendFailure(request, reply, toServiceFailure(error)))
+  server.setErrorHandler((error, request, reply) => sendFailure(request, reply, toClientFailure(error)))
   await server.register(resultRoutes, {
     statusAccess: createStatusAccess({ readStatus, incarnation: 'a1', representation: 1, publicUrl: null }),
     readResult: async jobId => {

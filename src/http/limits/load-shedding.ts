@@ -4,7 +4,7 @@ import type { Logger } from 'pino'
 import { ServiceFailure } from '../../errors.ts'
 import type { Metrics } from '../../metrics.ts'
 import { createLogThrottle } from '../../log-throttle.ts'
-import { pathOf, toFailureAnswer } from '../problem.ts'
+import { pathOf, toFailureResponse } from '../problem.ts'
 import { createSustained } from './standing.ts'
 import { createAdmissionControl, type AdmissionControl, type AdmissionNeeds } from './admission.ts'
 import { isAmbiguous } from './malformed-requests.ts'
@@ -68,7 +68,7 @@ const tooMuch = new ServiceFailure('OVERLOADED', 'There is more to do than the s
 // Before the framework sees it, or a no would cost nearly as much as an answer.
 const refuse = ({ url = '/', headers: { accept } }: IncomingMessage, response: ServerResponse, isLast: boolean): void => {
   const path = pathOf(url)
-  const { status, headers, body } = toFailureAnswer({ path, accept, route: path }, tooMuch)
+  const { status, headers, body } = toFailureResponse({ path, accept, route: path }, tooMuch)
   response
     .writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body), ...(isLast ? { connection: 'close' } : {}) })
     .end(body)

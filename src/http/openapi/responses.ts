@@ -60,7 +60,7 @@ const failureHeaders = (codes: readonly FailureCode[]) => ({
   ...(codes.some(code => [429, 503].includes(catalogue[code].status)) ? { 'Retry-After': headers.retryAfter } : {})
 })
 
-const failureAnswer = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+const failureResponse = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const content = { schema: Type.Ref(shape) }
   return {
     description: codes.map(code => `\`${code}\`: ${catalogue[code].title}.`).join(' '),
@@ -72,15 +72,15 @@ const failureAnswer = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskEr
 }
 
 // What every route that asks for a token may answer: the limits are looked at beside the token.
-const withExcess = (codes: readonly FailureCode[]): readonly FailureCode[] =>
+const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] =>
   codes.includes('UNAUTHORIZED') ? [...new Set<FailureCode>([...codes, 'RATE_LIMITED', 'OVERLOADED'])] : codes
 
 /** The documented failures of a route, grouped by status code. */
 export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const byStatus = new Map<number, FailureCode[]>()
-  for (const code of withExcess(codes)) {
+  for (const code of withLimits(codes)) {
     const { status } = catalogue[code]
     byStatus.set(status, [...byStatus.get(status) ?? [], code])
   }
-  return Object.fromEntries([...byStatus].map(([status, group]) => [status, failureAnswer(group, shape)]))
+  return Object.fromEntries([...byStatus].map(([status, group]) => [status, failureResponse(group, shape)]))
 }

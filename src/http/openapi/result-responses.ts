@@ -8,7 +8,7 @@ import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from './
 
 const text = (description: string) => Type.String({ description })
 
-const kindHeaders = {
+const contentHeaders = {
   'Content-Disposition': text('The name of the file; `attachment` for whatever a browser would run.'),
   'Content-Security-Policy': text('Nothing in the bytes is run.'),
   'Cache-Control': text('`private, max-age=…, immutable`, never past the time of removal; `private, no-store` with `partial`.'),
@@ -25,7 +25,7 @@ const validators = {
 
 const { 'Job-State': jobState, 'Job-Progress': jobProgress, 'Retry-After': retryAfter, 'retry-after-ms': retryAfterMs } = statusHeaders
 
-const soFarHeaders = {
+const partialHeaders = {
   'Job-Result': text('With `partial` only. `partial`: there may be more to come; `complete`: that was the last of it.'),
   'Job-Result-Offset': Type.Integer({ minimum: 0, description: 'With `partial` only: the `offset` to go on from.' }),
   'Job-Attempt': Type.Integer({ minimum: 0, description: 'With `partial` only: the attempt that made the bytes. Another attempt begins anew: throw away what you have, and start again at 0.' }),
@@ -44,11 +44,11 @@ const failureCodes: readonly FailureCode[] = [
   'RESULT_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'RANGE_NOT_SATISFIABLE', 'INTERNAL', 'STORE_UNAVAILABLE'
 ]
 
-const failureAnswers = (more: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+const resultFailureResponses = (more: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const answers = failureResponses([...failureCodes, ...more], shape)
   const notSatisfiable = answers[416]
   if (notSatisfiable === undefined) return answers
-  const headers = { ...notSatisfiable.headers, ...soFarHeaders, 'Content-Range': contentRange }
+  const headers = { ...notSatisfiable.headers, ...partialHeaders, 'Content-Range': contentRange }
   return { ...answers, 416: { ...notSatisfiable, headers } }
 }
 
@@ -56,18 +56,18 @@ const failureAnswers = (more: readonly FailureCode[], shape: 'Problem' | 'TaskEr
 export const resultResponses = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
   200: {
     description: 'The bytes as stored; with `partial` those that are there from `offset` on.',
-    headers: { ...kindHeaders, ...validators, ...soFarHeaders, 'Content-Length': Type.Integer() },
+    headers: { ...contentHeaders, ...validators, ...partialHeaders, 'Content-Length': Type.Integer() },
     content: bytes
   },
   202: jsonResponse('Not finished: the status instead.', Type.Ref(statusSchema), { headers: statusHeaders }),
   206: {
     description: 'The bytes of one range.',
-    headers: { ...kindHeaders, ...validators, 'Content-Length': Type.Integer(), 'Content-Range': contentRange },
+    headers: { ...contentHeaders, ...validators, 'Content-Length': Type.Integer(), 'Content-Range': contentRange },
     content: bytes
   },
   303: emptyResponse('The result is elsewhere.', { Location: Type.String({ format: 'uri' }), 'Cache-Control': text('private, no-cache') }),
-  304: emptyResponse('The client has these bytes already.', { ...kindHeaders, ...validators }),
-  ...(statusSchema === 'JobStatus' ? failureAnswers([], 'Problem') : failureAnswers(['INVALID_TASK_ID'], 'TaskError'))
+  304: emptyResponse('The client has these bytes already.', { ...contentHeaders, ...validators }),
+  ...(statusSchema === 'JobStatus' ? resultFailureResponses([], 'Problem') : resultFailureResponses(['INVALID_TASK_ID'], 'TaskError'))
 })
 
 /** What the routes say in words. */

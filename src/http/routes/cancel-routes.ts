@@ -82,7 +82,7 @@ const cancelDescription = 'A queued job is cancelled at once. Of a running one t
 
 type Examples = Record<'running' | 'cancelled', { summary: string, value: unknown }>
 
-const cancelAnswers = (schema: 'JobStatus' | 'TaskStatus', { running, cancelled }: Examples) => ({
+const cancelResponses = (schema: 'JobStatus' | 'TaskStatus', { running, cancelled }: Examples) => ({
   200: jsonResponse('Cancelled, now or earlier.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
   202: jsonResponse('Running, and told to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
 })
@@ -106,7 +106,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       tags: ['Jobs'],
       params: Type.Object({ jobId: Type.String() }),
       response: {
-        ...cancelAnswers('JobStatus', { running: runningJob, cancelled: cancelledJob }),
+        ...cancelResponses('JobStatus', { running: runningJob, cancelled: cancelledJob }),
         ...failureResponses(cancelCodes, 'Problem')
       }
     }
@@ -121,7 +121,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       tags: ['Tasks'],
       params: Type.Object({ taskId: Type.String() }),
       response: {
-        ...cancelAnswers('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
+        ...cancelResponses('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
         ...failureResponses([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
       }
     }

@@ -66,7 +66,7 @@ const parseIds = (text: string): string[] => {
 }
 
 // Every id that was asked for is in exactly one of the three.
-const sortByKnowledge = (ids: readonly string[], entries: readonly StatusEntry[], principal: Principal) => {
+const groupByVisibility = (ids: readonly string[], entries: readonly StatusEntry[], principal: Principal) => {
   const entryOf = new Map(entries.map(entry => [entry.jobId, entry]))
   const found: StatusEntry[] = []
   const notFound: string[] = []
@@ -83,7 +83,7 @@ const sortByKnowledge = (ids: readonly string[], entries: readonly StatusEntry[]
 const createSendByIds = ({ readMany }: ListRouteNeeds) => async (reply: FastifyReply, text: string, principal: Principal) => {
   const ids = parseIds(text)
   const entries = await readMany(ids.filter(isJobId))
-  const { found, notFound, expired } = sortByKnowledge(ids, entries, principal)
+  const { found, notFound, expired } = groupByVisibility(ids, entries, principal)
   return send(reply, found, { notFound, expired })
 }
 

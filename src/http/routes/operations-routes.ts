@@ -7,7 +7,7 @@ import type { PartHealth } from '../../status/health.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 
 // No route reads a body that is encoded, so none takes the header.
-const refused = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
+const rejected = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
 
 export type OperationsNeeds = {
   metrics: Metrics
@@ -46,7 +46,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Whether the process is alive',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonResponse('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...refused }
+      response: { 200: jsonResponse('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...rejected }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 
@@ -60,7 +60,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       response: {
         200: jsonResponse('Ready; `degraded` where the store answers without the cache.', Type.Ref('Readiness')),
         503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
-        ...refused
+        ...rejected
       }
     }
   }, async (request, reply) => {
@@ -79,7 +79,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Numbers in the format of Prometheus',
       tags: ['Operations'],
       security: [],
-      response: { 200: { description: 'Text.', content: { 'text/plain': { schema: Type.String() } } }, ...refused }
+      response: { 200: { description: 'Text.', content: { 'text/plain': { schema: Type.String() } } }, ...rejected }
     }
   }, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
   return Promise.resolve()

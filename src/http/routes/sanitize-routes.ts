@@ -27,11 +27,11 @@ export type SanitizeRouteNeeds = {
 }
 
 const asyncPath = '/api/sanitize/async'
-const bytesAtOnceMax = 1024 * 1024
+const syncBytesMax = 1024 * 1024
 // Parsing holds the event loop; what is larger comes as raw bytes, which are not parsed here.
 const jsonBytesMax = 4 * 1024 * 1024
 
-const SanitizedAnswer = Type.Object({
+const SanitizedResponse = Type.Object({
   success: Type.Literal(true),
   data: Type.Object({
     sanitized: Type.String(),
@@ -54,14 +54,14 @@ const AcceptedTask = Type.Object({
 const commonCodes: readonly FailureCode[] =
   ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL']
 
-const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow }) => {
+const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow }) => {
   app.post('/api/sanitize', {
     config: {
       scope: 'jobs:write',
       writesNothing: true,
       tooLarge: `The body is larger than this route accepts: send it to ${asyncPath}.`
     },
-    bodyLimit: bytesAtOnceMax,
+    bodyLimit: syncBytesMax,
     schema: {
       operationId: 'sanitize',
       summary: 'Sanitize a content at once',
@@ -69,7 +69,7 @@ const sanitizeAtOnce: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sa
       tags: ['Sanitize'],
       body: SanitizeInput,
       response: {
-        200: jsonResponse('The sanitized content, and what was taken out of it.', SanitizedAnswer, {
+        200: jsonResponse('The sanitized content, and what was taken out of it.', SanitizedResponse, {
           headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }
         }),
         ...failureResponses([...commonCodes, 'OVERLOADED'], 'TaskError')
@@ -101,7 +101,7 @@ const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, ent
     .send(JSON.stringify({ success: true, data: { taskId: jobId, status: state, statusUrl, resultUrl, cancelUrl } }))
 }
 
-const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
+const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
   const { submitJob, storeInput, jobTypes, publicUrl } = needs
   takeRawBodies(app, [...rawContentTypes])
   const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
@@ -156,6 +156,6 @@ const sanitizeLater: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs
 
 /** The sanitization API: at once, and as a job. */
 export const sanitizeRoutes: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = async (app, needs) => {
-  await app.register(sanitizeAtOnce, needs)
-  await app.register(sanitizeLater, needs)
+  await app.register(syncRoute, needs)
+  await app.register(asyncRoute, needs)
 }

@@ -59,7 +59,7 @@ const toReadyMade = (shown: Representation): ReadyMade => {
  * Answers a poll: 304 where the client has this very version, else the ready-made body. Past Fastify, which has nothing
  * to add: setting nine headers one by one costs a seventh of such an answer. Returns the status code.
  */
-export const answerPoll = (reply: FastifyReply, { representation, condition }: VisibleStatus): 200 | 304 => {
+export const sendPoll = (reply: FastifyReply, { representation, condition }: VisibleStatus): 200 | 304 => {
   const { ok, notModified } = toReadyMade(representation)
   const status = matches(condition, representation.eTag) ? 304 : 200
   const response = reply.raw.writeHead(status, status === 304 ? notModified : ok)

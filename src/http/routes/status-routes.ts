@@ -9,7 +9,7 @@ import { createBatchPerTick } from './end-of-turn.ts'
 import { principalOf } from '../auth/principal.ts'
 import type { StatusAccess, VisibleStatus } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
-import { answerPoll } from './send-status.ts'
+import { sendPoll } from './send-status.ts'
 
 const failureCodes: readonly FailureCode[] =
   ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
@@ -25,7 +25,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, {
 
   const answer = (request: FastifyRequest, reply: FastifyReply, revealed: VisibleStatus): void => {
     if (isDraining()) reply.raw.shouldKeepAlive = false
-    logResponse(request, answerPoll(reply, revealed))
+    logResponse(request, sendPoll(reply, revealed))
   }
 
   const poll = (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string): void => {

@@ -61,7 +61,7 @@ const requireAcceptable = (submission: JobSubmission, principal: Principal, need
   if (errors.length > 0) throw validationFailure(errors)
 }
 
-const refuseUnsupported = (body: unknown): void => {
+const rejectUnsupported = (body: unknown): void => {
   if (typeof body !== 'object' || body === null) return
   const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
     field, rule: 'notSupported', message: `${field} is not supported by this version yet; leave it out`
@@ -88,7 +88,7 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
   app.post('/api/v1/jobs', {
     config: { scope: 'jobs:write' },
     preValidation: (request, _reply, done) => {
-      refuseUnsupported(request.body)
+      rejectUnsupported(request.body)
       done()
     },
     schema: {

@@ -1,6 +1,6 @@
 import fastify from 'fastify'
 import t from 'tap'
-import { answerPoll } from '../../../src/http/routes/send-status.ts'
+import { sendPoll } from '../../../src/http/routes/send-status.ts'
 import { entryAt } from '../../cache/conformance.ts'
 
 const entry = entryAt(1)
@@ -11,7 +11,7 @@ t.test('what Node does not take as a header is still answered', async t => {
   t.teardown(() => app.close())
   app.get<{ Params: { link: string } }>('/:link', ({ params: { link } }, reply) => {
     try {
-      answerPoll(reply, { representation: { ...shown, link: link === 'broken' ? 'a\nb' : shown.link }, condition: undefined })
+      sendPoll(reply, { representation: { ...shown, link: link === 'broken' ? 'a\nb' : shown.link }, condition: undefined })
     } catch (error) {
       reply.send(error)
     }

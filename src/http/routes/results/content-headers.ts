@@ -24,7 +24,7 @@ const isPassive = (mediaType: string): boolean =>
 const nameLengthMax = 150
 
 // A name in no folder, without what cannot be seen: control characters, line ends, and marks that turn text around.
-const toFileName = (fileName: string): string => {
+const toSafeFileName = (fileName: string): string => {
   const visible = fileName.toWellFormed().replace(/^.*[/\\]/su, '').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '').trim()
   // The end has the extension.
   const name = Array.from(visible).slice(-nameLengthMax).join('')
@@ -35,7 +35,7 @@ const percentEncode = (character: string): string => `%${character.charCodeAt(0)
 
 /** `Content-Disposition` (RFC 6266): a name that is more than plain ASCII comes twice, in the words of RFC 8187 too. */
 export const toDisposition = (mediaType: string, fileName: string | null): string => {
-  const name = toFileName(fileName ?? '')
+  const name = toSafeFileName(fileName ?? '')
   const plain = name.replace(/[^A-Za-z0-9._-]/gu, '_')
   const disposition = `${isPassive(mediaType) ? 'inline' : 'attachment'}; filename="${plain}"`
   if (plain === name) return disposition

@@ -9,14 +9,14 @@ import { resultResponses, resultDescription, ResultQuery, resultRequestHeaders }
 import type { StatusAccess } from '../../status-access.ts'
 import type { ViewName } from '../../paths.ts'
 import { sendStatus } from '../send-status.ts'
-import { noBytesFailure, sendSoFar, sendStored } from './send-result.ts'
+import { noBytesFailure, sendPartial, sendStored } from './send-result.ts'
 
 export type ResultRouteNeeds = { statusAccess: StatusAccess, readResult: ReadResult }
 
-type Asked = { view: ViewName, id: string, query: Static<typeof ResultQuery> }
-type ResultRequest = Asked & { request: FastifyRequest, reply: FastifyReply, principal: Principal }
+type ResultSelection = { view: ViewName, id: string, query: Static<typeof ResultQuery> }
+type ResultRequest = ResultSelection & { request: FastifyRequest, reply: FastifyReply, principal: Principal }
 
-const requireMeaning = ({ partial = false, offset }: Asked['query']): void => {
+const requirePartialForOffset = ({ partial = false, offset }: ResultSelection['query']): void => {
   if (partial || offset === undefined) return
   throw brokenRule('offset', 'dependencies', 'goes with partial=true; use Range for a part of a finished result')
 }
@@ -28,15 +28,15 @@ const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
     const { partial = false, offset = 0 } = query
     const exchange = { request, reply }
     if (result.kind === 'external') return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
-    if (partial && (result.kind === 'partial' || result.kind === 'stored')) return await sendSoFar(exchange, result, offset)
+    if (partial && (result.kind === 'partial' || result.kind === 'stored')) return await sendPartial(exchange, result, offset)
     if (result.kind === 'stored') return await sendStored(exchange, result)
     const { state } = result.entry
     if (state === 'queued' || state === 'running') return sendStatus(reply, shown, 202)
     throw noBytesFailure(result)
   }
 
-  return async (request: FastifyRequest, reply: FastifyReply, { view, id, query }: Asked) => {
-    requireMeaning(query)
+  return async (request: FastifyRequest, reply: FastifyReply, { view, id, query }: ResultSelection) => {
+    requirePartialForOffset(query)
     const principal = principalOf(request)
     const { representation } = await statusAccess.readVisible(view, id, principal, undefined)
     const { entry } = representation

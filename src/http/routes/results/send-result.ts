@@ -1,8 +1,8 @@
+import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../../errors.ts'
 import { toIso } from '../../../job/time.ts'
 import type { OpenedResult, ReadBytes } from '../../../status/read-result.ts'
-import { openChunkStream } from './chunk-stream.ts'
 import { matches, parseIfNoneMatch } from '../../conditional.ts'
 import { toRange } from './ranges.ts'
 import { toDisposition, toMediaType } from './content-headers.ts'
@@ -12,17 +12,39 @@ import { setStateHeaders } from '../send-status.ts'
 const maxAgeSecondsMax = 3600
 
 type StoredResult = Extract<OpenedResult, { kind: 'stored' }>
-type ResultSoFar = StoredResult | Extract<OpenedResult, { kind: 'partial' }>
+type PartialResult = StoredResult | Extract<OpenedResult, { kind: 'partial' }>
 
 type Exchange = { request: FastifyRequest, reply: FastifyReply }
 
+/**
+ * The chunks as a stream. The first chunk is read before the headers are set: a read that fails until then is sent as an
+ * error, without the headers of a result. Each further chunk is read after the last one has left for the socket, so that a
+ * slow client holds one chunk in memory.
+ */
+export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, void>): Promise<Readable> => {
+  let first: IteratorResult<Uint8Array, void> | undefined = await chunks.next()
+  const next = async () => {
+    const result = first ?? await chunks.next()
+    first = undefined
+    return result
+  }
+  return new Readable({
+    highWaterMark: 0,
+    read () {
+      next().then(result => { this.push(result.done === true ? null : result.value) }, (error: Error) => { this.destroy(error) })
+    },
+    destroy (error, done) {
+      chunks.return().then(() => { done(error) }, done)
+    }
+  })
+}
+
 const noBytes = async function * () {}
 
-// The headers come after the first bytes: until these are there the answer may become a failure, which must not have them.
 const openBytes = ({ request }: Exchange, read: ReadBytes, start: number, end: number) =>
   openChunkStream(request.method === 'HEAD' ? noBytes() : read(start, end))
 
-const setKindHeaders = (reply: FastifyReply, contentType: string | null, fileName: string | null) => {
+const setContentHeaders = (reply: FastifyReply, contentType: string | null, fileName: string | null) => {
   const mediaType = toMediaType(contentType)
   reply.type(mediaType).headers({
     vary: 'Authorization, Accept',
@@ -53,7 +75,7 @@ export const sendStored = async (exchange: Exchange, result: StoredResult): Prom
   const { sizeBytes } = facts
   const eTag = `"${Buffer.from(facts.sha256, 'base64').toString('base64url')}"`
   if (matches(parseIfNoneMatch(request.headers['if-none-match']), eTag)) {
-    setKindHeaders(reply, facts.contentType, facts.fileName)
+    setContentHeaders(reply, facts.contentType, facts.fileName)
     setValidators(reply, result, eTag)
     return reply.code(304).send()
   }
@@ -64,7 +86,7 @@ export const sendStored = async (exchange: Exchange, result: StoredResult): Prom
   }
   const { start, end } = range.kind === 'part' ? range : { start: 0, end: sizeBytes }
   const stream = await openBytes(exchange, read, start, end)
-  setKindHeaders(reply, facts.contentType, facts.fileName)
+  setContentHeaders(reply, facts.contentType, facts.fileName)
   setValidators(reply, result, eTag)
   if (range.kind === 'part') reply.code(206).header('content-range', `bytes ${start}-${end - 1}/${sizeBytes}`)
   // A stream keeps the content-length as it is set, also one that is read for its headers alone.
@@ -75,7 +97,7 @@ export const sendStored = async (exchange: Exchange, result: StoredResult): Prom
  * Answers with what is there from `offset` on, of a job that runs or has succeeded. It is no part of the final result
  * in the words of HTTP: it has none of its validators, and is never stored.
  */
-export const sendSoFar = async (exchange: Exchange, result: ResultSoFar, offset: number): Promise<FastifyReply> => {
+export const sendPartial = async (exchange: Exchange, result: PartialResult, offset: number): Promise<FastifyReply> => {
   const { reply } = exchange
   const { entry, facts, read } = result
   const attempt = result.kind === 'partial' ? result.facts.attempt : result.attempt
@@ -88,7 +110,7 @@ export const sendSoFar = async (exchange: Exchange, result: ResultSoFar, offset:
     throw notSatisfiable(message, result.kind === 'partial' ? 'Running' : 'Succeeded', sizeBytes)
   }
   const stream = await openBytes(exchange, read, offset, sizeBytes)
-  setKindHeaders(reply, facts.contentType, facts.fileName)
+  setContentHeaders(reply, facts.contentType, facts.fileName)
   setStateHeaders(reply, entry)
   reply.headers({ ...marks, 'cache-control': 'private, no-store', 'content-length': sizeBytes - offset })
   return reply.send(stream)

@@ -113,7 +113,7 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollC
   return Promise.resolve()
 }
 
-const inputAnswer = {
+const inputResponse = {
   description: 'The input: JSON, or the bytes as they were sent.',
   headers: { 'Cache-Control': Type.String({ description: 'no-store' }), 'X-Content-Type-Options': Type.String({ description: 'nosniff' }) },
   content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
@@ -128,7 +128,7 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAcc
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
-      response: { 200: inputAnswer, ...failureResponses(leaseFailureCodes, 'Problem') }
+      response: { 200: inputResponse, ...failureResponses(leaseFailureCodes, 'Problem') }
     }
   }, async (request, reply) => {
     const found = await withLease(statusAccess, request, async lease => {

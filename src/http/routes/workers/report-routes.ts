@@ -28,7 +28,7 @@ const ProgressReport = Type.Object({
   message: Type.Optional(Type.String({ maxLength: 1000 }))
 }, { additionalProperties: false })
 
-const LeaseAnswer = Type.Object({
+const LeaseResponse = Type.Object({
   leaseExpiresAt: Type.String({ format: 'date-time' }),
   cancelRequested: Type.Boolean({ description: 'Stop now, and report a failure: the job is then cancelled.' })
 }, { additionalProperties: false })
@@ -50,7 +50,7 @@ const FailureReport = Type.Object({
 
 const bodyCodes: readonly FailureCode[] = [...leaseFailureCodes, 'PAYLOAD_TOO_LARGE']
 
-const endAnswer = jsonResponse('The job as it is now.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
+const endResponse = jsonResponse('The job as it is now.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
 
 const toGivenResult = (value: unknown): RunOutcome => {
   const contentType = 'application/json'
@@ -88,7 +88,7 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: ProgressReport,
-      response: { 200: jsonResponse('The lease as it is now.', LeaseAnswer), ...failureResponses(bodyCodes, 'Problem') }
+      response: { 200: jsonResponse('The lease as it is now.', LeaseResponse), ...failureResponses(bodyCodes, 'Problem') }
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body } = request
@@ -110,7 +110,7 @@ const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: Completion,
-      response: { 200: endAnswer, ...failureResponses([...bodyCodes, 'OFFSET_MISMATCH'], 'Problem') }
+      response: { 200: endResponse, ...failureResponses([...bodyCodes, 'OFFSET_MISMATCH'], 'Problem') }
     }
   }, async (request, reply) => {
     const outcome = toRunOutcome(request.body)
@@ -129,7 +129,7 @@ const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: FailureReport,
-      response: { 200: endAnswer, ...failureResponses(bodyCodes, 'Problem') }
+      response: { 200: endResponse, ...failureResponses(bodyCodes, 'Problem') }
     }
   }, async (request, reply) => {
     const { error, retryable = true } = request.body

@@ -17,7 +17,7 @@ const Query = Type.Object({
   offset: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Where these bytes begin in the result. Default 0.' }))
 }, { additionalProperties: false })
 
-const UploadAnswer = Type.Object({
+const UploadResponse = Type.Object({
   offset: Type.Integer({ minimum: 0, description: 'How many bytes are stored; the next ones begin here.' })
 }, { additionalProperties: false })
 
@@ -34,7 +34,7 @@ const extensions: Record<string, string> = {
   'text/plain': '.txt'
 }
 
-const attempt = (decode: () => string): string | undefined => {
+const orUndefined = (decode: () => string): string | undefined => {
   try {
     return decode()
   } catch {
@@ -43,28 +43,28 @@ const attempt = (decode: () => string): string | undefined => {
 }
 
 // Node takes the bytes of a header for Latin-1; most clients send UTF-8.
-const toText = (header: string): string =>
-  attempt(() => new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(header, 'latin1'))) ?? header
+const decodeHeader = (header: string): string =>
+  orUndefined(() => new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(header, 'latin1'))) ?? header
 
 // The last step of the path alone: no client is to be told where to put a file.
-const toFileName = (header: string): string | undefined => {
-  const disposition = toText(header)
+const parseFileName = (header: string): string | undefined => {
+  const disposition = decodeHeader(header)
   const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]
   const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1]?.replace(/\\(.)/g, '$1')
   const plain = /;\s*filename\s*=\s*([^\s;"]+)/i.exec(disposition)?.[1]
-  const given = (extended === undefined ? undefined : attempt(() => decodeURIComponent(extended))) ?? quoted ?? plain
+  const given = (extended === undefined ? undefined : orUndefined(() => decodeURIComponent(extended))) ?? quoted ?? plain
   const name = given?.split(/[/\\]/).at(-1)?.slice(0, fileNameLengthMax) ?? ''
   return /^\.*$/.test(name) ? undefined : name
 }
 
-const toResultKind = (contentType: string, disposition: string): { contentType: string, fileName: string } => {
+const toContentInfo = (contentType: string, disposition: string): { contentType: string, fileName: string } => {
   if (contentType.length > contentTypeLengthMax) {
     throw brokenRule('content-type', 'maxLength', `must have at most ${contentTypeLengthMax} characters`)
   }
   const mediaType = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
   // What curl and many libraries say of bytes that nobody has named.
-  if (mediaType === 'application/x-www-form-urlencoded') return toResultKind('application/octet-stream', disposition)
-  return { contentType, fileName: toFileName(disposition) ?? `result${extensions[mediaType] ?? ''}` }
+  if (mediaType === 'application/x-www-form-urlencoded') return toContentInfo('application/octet-stream', disposition)
+  return { contentType, fileName: parseFileName(disposition) ?? `result${extensions[mediaType] ?? ''}` }
 }
 
 const contentHeaders = {
@@ -86,11 +86,11 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
       querystring: Query,
       headers: Type.Object(contentHeaders),
       body: { content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } } },
-      response: { 200: jsonResponse('Stored.', UploadAnswer), ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem') }
+      response: { 200: jsonResponse('Stored.', UploadResponse), ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem') }
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body, headers } = request as { body: unknown, headers: typeof request.headers }
-    const kind = toResultKind(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
+    const kind = toContentInfo(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
     const chunks = chunksOf(body instanceof Readable ? body : Readable.from([]))
     return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, kind) }
   }))

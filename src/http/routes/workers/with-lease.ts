@@ -25,7 +25,7 @@ export const leaseFailureCodes: readonly FailureCode[] = [
 
 type Leased = Pick<FastifyRequest, 'principal'> & { params: { jobId: string }, headers: { 'lease-token': string } }
 
-const toFailure = (error: unknown): unknown => {
+const toLeaseFailure = (error: unknown): unknown => {
   if (error instanceof LeaseLost) {
     return new ServiceFailure('LEASE_LOST', 'The lease ran out, or the run is over: stop working on this job. Nothing of this request was kept.')
   }
@@ -44,6 +44,6 @@ export const withLease = async <Value>(statusAccess: StatusAccess, request: Leas
   try {
     return await work({ jobId, leaseToken: request.headers['lease-token'] })
   } catch (error) {
-    throw toFailure(error)
+    throw toLeaseFailure(error)
   }
 }
