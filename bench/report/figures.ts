@@ -1,6 +1,6 @@
 import { type LoadMode, type Measurement, type ScenarioResult, type SuiteResult, type Verdict } from '../result.ts'
 
-/** What the reports say of one target in one scenario; null is not measured. Times in microseconds. */
+/** The figures of one target in one scenario, for the reports. Null: not measured. Times are in microseconds. */
 export type Figures = {
   scenario: string
   title: string
@@ -14,20 +14,24 @@ export type Figures = {
   p99: number | null
   p999: number | null
   cpuPerRequest: number | null
-  /** CPU per request as a multiple of the bare route's under the same load: of the same scenario where it ran there. */
+  /** CPU per request as a multiple of the bare route's under the same load, in the same scenario if it ran there. */
   ratioToBare: number | null
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
-  /** Base64, V2, of the latencies at the fixed rate; empty where there were none. */
+  /** Latencies at the fixed rate as a histogram, V2, base64; empty if they were not measured. */
   histogram: string
 }
 
-const median = (numbers: number[]): number | null => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? null
+const median = (numbers: number[]): number | null =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? null
 
 const readBareCpu = ({ measurements }: ScenarioResult, mode: LoadMode) =>
   measurements.find(each => each.target === 'bare' && each.mode === mode)?.serverCpuPerRequest ?? null
 
-/** CPU of a target and of the bare route under one load: a server at its limit answers several requests a turn, and is cheaper for it. */
+/**
+ * CPU of a target and of the bare route under the same load: at its limit a server handles several requests per
+ * iteration of its event loop, which lowers the cost of each.
+ */
 const toCosts = (result: SuiteResult, scenario: ScenarioResult, measurements: Measurement[]) => {
   const costed = measurements.flatMap(({ mode, serverCpuPerRequest: cpu }) =>
     cpu === null ? [] : [{ mode, cpu, bare: readBareCpu(scenario, mode) }])
@@ -37,7 +41,7 @@ const toCosts = (result: SuiteResult, scenario: ScenarioResult, measurements: Me
   return { cpuPerRequest: cost.cpu, ratioToBare: bare === null || bare === 0 ? null : cost.cpu / bare }
 }
 
-/** One entry for each scenario and target, in the order of the result. */
+/** Returns one entry for each scenario and target, in the order of the result. */
 export const toFigures = (result: SuiteResult): Figures[] => result.scenarios.flatMap(scenario =>
   [...Map.groupBy(scenario.measurements, ({ target }) => target)].map(([target, measurements]) => {
     const capacity = measurements.find(({ mode }) => mode === 'capacity')
@@ -62,25 +66,26 @@ export const toFigures = (result: SuiteResult): Figures[] => result.scenarios.fl
     }
   }))
 
-/** Controls, peers and other setups of the service, each with what it did in every scenario it ran in. */
+/** Groups the controls, the peers and the other setups of the service, each with its figures of all scenarios. */
 export const groupOthers = (figures: Figures[]): { name: string, each: Figures[] }[] =>
   [...Map.groupBy(figures.filter(({ isService }) => !isService), ({ target }) => target)].map(([target, each]) => {
-    // Only the service counts its reads. `healthy` or `10 k rows` says little without the scenario it belongs to.
-    const ofService = each.find(({ storeReadsPer1000, redisCommandsPerRequest }) => storeReadsPer1000 !== null || redisCommandsPerRequest !== null)
+    // Only the service counts its reads. Names such as `healthy` or `10 k rows` need the title of their scenario.
+    const ofService = each.find(({ storeReadsPer1000, redisCommandsPerRequest }) =>
+      storeReadsPer1000 !== null || redisCommandsPerRequest !== null)
     return { name: ofService ? `${target} (${ofService.title})` : target, each }
   })
 
-/** What the other targets cost, as medians over their scenarios; the cheapest first. */
+/** CPU of the other targets as multiples of the bare route's: medians over their scenarios, the lowest first. */
 export const toOtherRatios = (figures: Figures[]): { name: string, ratio: number }[] =>
   groupOthers(figures).flatMap(({ name, each }) => {
     const ratio = median(each.map(({ ratioToBare }) => ratioToBare).filter(ratio => ratio !== null))
     return ratio === null ? [] : [{ name, ratio }]
   }).toSorted((a, b) => a.ratio - b.ratio)
 
-/** The budget of a scenario's CPU per request as ratio to the bare route, where it has one. */
+/** The budget for a scenario's CPU per request as a ratio to the bare route, if it has one. */
 export const findRatioBudget = ({ verdicts }: SuiteResult, scenario: string): Verdict | undefined =>
   verdicts.find(verdict => verdict.scenario === scenario && /cpu.*ratio to bare/i.test(verdict.rule))
 
-/** Whether a verdict says anything: one on a scenario whose run is not valid does not. */
+/** Whether a verdict counts: those on an invalid scenario do not. */
 export const isMeaningful = ({ scenarios }: SuiteResult, { scenario }: Verdict): boolean =>
   !scenarios.some(({ name, invalid }) => name === scenario && invalid.length > 0)

@@ -7,7 +7,7 @@ const orAbsent = (format: (value: number) => string) => (value: number | null) =
 
 export const toCount = orAbsent(count => count.toLocaleString('en', { maximumFractionDigits: 0 }))
 
-/** Microseconds as milliseconds, three digits that count. */
+/** Formats microseconds as milliseconds with three significant digits. */
 export const toMs = orAbsent(us => (us / 1000).toLocaleString('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 }))
 
 const toNumber = orAbsent(value => value.toLocaleString('en', { maximumFractionDigits: Math.abs(value) < 10 ? 3 : 1 }))
@@ -30,7 +30,7 @@ export const toDuration = (seconds: number): string => {
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
 }
 
-/** The columns of figures that each report shows after the scenario and its target. */
+/** The columns that each report shows after the scenario and its target. */
 export const figureColumns: { head: string, toText: (figures: Figures) => string }[] = [
   { head: 'Requests/s', toText: toRate },
   { head: 'p50 ms', toText: ({ p50 }) => toMs(p50) },
@@ -43,25 +43,26 @@ export const figureColumns: { head: string, toText: (figures: Figures) => string
   { head: 'Redis cmds/req', toText: ({ redisCommandsPerRequest }) => toNumber(redisCommandsPerRequest) }
 ]
 
-/** What those columns count, in one sentence. */
-export const figuresNote = 'Requests/s as fast as the connections allow (≥: the server was not yet at its limit); latencies at the ' +
-  'fixed rate, corrected for coordinated omission; CPU of the server process per request, and as a multiple of the bare route’s.'
+/** Explains these columns. */
+export const figuresNote = 'Requests/s: as fast as the connections allow (≥: the server was not at its limit). ' +
+  'Latencies: at the fixed rate, corrected for coordinated omission. ' +
+  'CPU: of the server process per request, and as a multiple of the bare route’s.'
 
 export const toVerdictOutcome = (result: SuiteResult, verdict: Verdict): string =>
   isMeaningful(result, verdict) ? verdict.outcome : 'not valid'
 
-/** The title of a scenario; its name where the result has no such scenario. */
+/** The title of a scenario, or its name if the result does not contain the scenario. */
 export const toTitle = ({ scenarios }: SuiteResult, name: string): string =>
   scenarios.find(scenario => scenario.name === name)?.title ?? name
 
-/** Why the run is not green, one a line; empty when it passed. */
+/** Reasons why the run did not pass, one per line; empty if it passed. */
 export const toReasons = (result: SuiteResult): string[] => [
   ...result.scenarios.flatMap(({ title, invalid }) => invalid.map(why => `${title}: the run is not valid: ${why}`)),
   ...result.verdicts.filter(verdict => verdict.outcome === 'broken' && isMeaningful(result, verdict)).map(verdict =>
     `${toTitle(result, verdict.scenario)}: ${verdict.rule}: ${toActual(verdict)}, budget ${toBound(verdict)}`)
 ]
 
-/** The run in one line: how many budgets and scenarios held. */
+/** One line about the run: its numbers of kept budgets and valid scenarios. */
 export const toTally = (result: SuiteResult): string => {
   const gating = result.verdicts.filter(({ outcome }) => outcome !== 'reported')
   const kept = gating.filter(verdict => verdict.outcome === 'kept' && isMeaningful(result, verdict))
@@ -70,11 +71,11 @@ export const toTally = (result: SuiteResult): string => {
     `${result.mode} run of ${toDuration(result.seconds)}`
 }
 
-/** What was left out, and why, one a line. */
+/** What was not measured, with the reason, one per line. */
 export const toAbsences = ({ scenarios }: SuiteResult): string[] =>
   scenarios.flatMap(({ title, absent = [] }) => absent.map(why => `${title}: not measured: ${why}`))
 
-/** Twelve digits of the commit, and what follows them (`-dirty`). */
+/** The first twelve digits of the commit, followed by `-dirty` if the working tree had changes. */
 export const toCommit = ({ commit }: SuiteResult): string => commit?.replace(/^([0-9a-f]{12})[0-9a-f]*/, '$1') ?? 'unknown'
 
 export const toMachine = ({ machine }: SuiteResult): string =>

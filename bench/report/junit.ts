@@ -2,9 +2,11 @@ import { type ScenarioResult, type SuiteResult, type Verdict } from '../result.t
 import { isMeaningful } from './figures.ts'
 import { toActual, toBound } from './format.ts'
 
-const references: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\n': '&#10;', '\r': '&#13;', '\t': '&#9;' }
+const references: Record<string, string> = {
+  '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', '\n': '&#10;', '\r': '&#13;', '\t': '&#9;'
+}
 
-// XML 1.0 has no way to write most control characters or half a surrogate pair; a parser refuses the whole file for one.
+// XML 1.0 cannot represent most control characters or a lone surrogate; a parser rejects a file that contains one.
 const unwritable = /[^\t\n\r\u{20}-\u{d7ff}\u{e000}-\u{fffd}\u{10000}-\u{10ffff}]/gu
 
 const escape = (text: string) =>
@@ -19,7 +21,8 @@ const toCase = (suite: string, { name, failure, skipped }: Case) => {
   const head = `    <testcase${toAttributes({ classname: suite, name })}`
   if (failure) {
     const { type, lines } = failure
-    return `${head}>\n      <failure${toAttributes({ type, message: lines.join('; ') })}>${escape(lines.join('\n'))}</failure>\n    </testcase>`
+    const attributes = toAttributes({ type, message: lines.join('; ') })
+    return `${head}>\n      <failure${attributes}>${escape(lines.join('\n'))}</failure>\n    </testcase>`
   }
   return skipped === undefined ? `${head}/>` : `${head}>\n      <skipped${toAttributes({ message: skipped })}/>\n    </testcase>`
 }
@@ -31,8 +34,8 @@ const toVerdictCase = (result: SuiteResult, verdict: Verdict): Case => {
   return { name, failure: { type: 'breach', lines: [`${verdict.rule}: ${toActual(verdict)}, budget ${toBound(verdict)}`] } }
 }
 
-const toCases = (result: SuiteResult, name: string, scenario?: ScenarioResult): Case[] => [
-  ...scenario ? [{ name: 'valid run', ...scenario.invalid.length > 0 && { failure: { type: 'invalid', lines: scenario.invalid } } }] : [],
+const toCases = (result: SuiteResult, { name, invalid }: ScenarioResult): Case[] => [
+  { name: 'valid run', ...invalid.length > 0 && { failure: { type: 'invalid', lines: invalid } } },
   ...result.verdicts.filter(verdict => verdict.scenario === name && verdict.outcome !== 'reported')
     .map(verdict => toVerdictCase(result, verdict))
 ]
@@ -44,15 +47,14 @@ const toCounts = (cases: Case[]) => ({
   skipped: cases.filter(({ skipped }) => skipped !== undefined).length
 })
 
-/** JUnit XML: a suite for each scenario, a case for each budget that gates and one for the run being valid. */
+/** Returns JUnit XML: a suite for each scenario, with a case for each enforced budget and one for the valid run. */
 export const toJunit = (result: SuiteResult): string => {
-  const names = new Set([...result.scenarios, ...result.verdicts.map(({ scenario }) => ({ name: scenario }))].map(({ name }) => name))
-  const suites = [...names].map(name => ({ name, cases: toCases(result, name, result.scenarios.find(scenario => scenario.name === name)) }))
-    .filter(({ cases }) => cases.length > 0)
+  const suites = result.scenarios.map(scenario => ({ name: scenario.name, cases: toCases(result, scenario) }))
   const timestamp = result.startedAt
+  const total = toCounts(suites.flatMap(({ cases }) => cases))
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
-    `<testsuites${toAttributes({ name: 'bench', ...toCounts(suites.flatMap(({ cases }) => cases)), time: result.seconds, timestamp })}>`,
+    `<testsuites${toAttributes({ name: 'bench', ...total, time: result.seconds, timestamp })}>`,
     ...suites.flatMap(({ name, cases }) => [
       `  <testsuite${toAttributes({ name, ...toCounts(cases), timestamp })}>`,
       ...cases.map(each => toCase(name, each)),

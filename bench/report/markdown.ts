@@ -1,14 +1,16 @@
 import { type SuiteResult } from '../result.ts'
 import { toFigures } from './figures.ts'
-import { figureColumns, figuresNote, toAbsences, toActual, toBound, toMachine, toReasons, toTally, toTitle, toVerdictOutcome } from './format.ts'
+import {
+  figureColumns, figuresNote, toAbsences, toActual, toBound, toMachine, toReasons, toTally, toTitle, toVerdictOutcome
+} from './format.ts'
 
 type Column = { head: string, isNumber?: boolean }
 
-/** Text that Markdown shows as it is: no cell ends early, no tag, link or image begins. */
+/** Escapes text so that it ends no cell and starts no tag, link or image. */
 export const escapeMarkdown = (text: string): string =>
   text.replace(/\s+/g, ' ').replace(/[\\|*[\]]|<(?=[a-z/!?])|&(?=#?\w+;)/gi, character => `\\${character}`)
 
-/** A table whose columns also stand under one another in plain text; cells are taken as they are. */
+/** Returns a table whose columns are aligned in plain text too. Cells must be escaped already. */
 export const toMarkdownTable = (columns: Column[], rows: string[][]): string => {
   const widths = columns.map(({ head }, at) => Math.max(head.length, 3, ...rows.map(row => row[at]?.length ?? 0)))
   const toLine = (cells: string[]) => `| ${cells.join(' | ')} |`
@@ -16,7 +18,8 @@ export const toMarkdownTable = (columns: Column[], rows: string[][]): string => 
     columns[at]?.isNumber ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0))
   return [
     toLine(pad(columns.map(({ head }) => head))),
-    toLine(columns.map(({ isNumber }, at) => isNumber ? `${'-'.repeat((widths[at] ?? 0) - 1)}:` : '-'.repeat(widths[at] ?? 0))),
+    toLine(columns.map(({ isNumber }, at) =>
+      isNumber ? `${'-'.repeat((widths[at] ?? 0) - 1)}:` : '-'.repeat(widths[at] ?? 0))),
     ...rows.map(row => toLine(pad(row)))
   ].join('\n')
 }
@@ -30,7 +33,10 @@ const toScenarios = (result: SuiteResult) => toMarkdownTable(
   ]))
 
 const toBudgets = (result: SuiteResult) => toMarkdownTable(
-  [{ head: 'Scenario' }, { head: 'Budget' }, { head: 'Bound', isNumber: true }, { head: 'Actual', isNumber: true }, { head: 'Outcome' }],
+  [
+    { head: 'Scenario' }, { head: 'Budget' },
+    { head: 'Bound', isNumber: true }, { head: 'Actual', isNumber: true }, { head: 'Outcome' }
+  ],
   result.verdicts.map(verdict => {
     const outcome = toVerdictOutcome(result, verdict)
     return [
@@ -41,10 +47,10 @@ const toBudgets = (result: SuiteResult) => toMarkdownTable(
 
 const toAgain = ({ scenarios }: SuiteResult) => {
   const titles = scenarios.filter(({ confirmed }) => confirmed).map(({ title }) => escapeMarkdown(title))
-  return titles.length === 0 ? [] : [`Run again after a breach, shown as of the second run: ${titles.join(', ')}.`]
+  return titles.length === 0 ? [] : [`Run again after a breach, with the figures of the second run: ${titles.join(', ')}.`]
 }
 
-/** The result for the summary of a CI step, which can be read in a terminal as well. */
+/** Returns the result as Markdown for the summary of a CI step; it is also readable in a terminal. */
 export const toMarkdown = (result: SuiteResult): string => {
   const reasons = [...toReasons(result), ...toAbsences(result)].map(reason => `- ${escapeMarkdown(reason)}`).join('\n')
   const versions = Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')

@@ -1,7 +1,8 @@
 /* global document, uPlot, devicePixelRatio, getComputedStyle, matchMedia, ResizeObserver */
 /* eslint new-cap: [error, { newIsCapExceptions: [uPlot] }] */
 
-// Runs in the page of the report, after uPlot; what it draws stands in the page as JSON (CurveData in curves.ts).
+// Script of the report's page, loaded after uPlot. It draws the curves that the page contains as JSON (CurveData in
+// curves.ts).
 {
   const { decades, curves, limit } = JSON.parse(document.getElementById('curves').textContent)
   const [chart, legend, at] = ['chart', 'legend', 'at'].map(id => document.getElementById(id))
@@ -76,7 +77,7 @@
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false }, y: { distr: 3, log: 10, range: toRange } },
     axes: [
-      toAxis({ label: 'answers within this time', labelFont: '12px system-ui, sans-serif', labelSize: 20, size: 30, splits: () => [0, 1, 2, 3, 4], values: (_chart, marks) => marks.map(mark => `${toPercentile(mark).slice(1)} %`) }),
+      toAxis({ label: 'responses within this time', labelFont: '12px system-ui, sans-serif', labelSize: 20, size: 30, splits: () => [0, 1, 2, 3, 4], values: (_chart, marks) => marks.map(mark => `${toPercentile(mark).slice(1)} %`) }),
       toAxis({ size: 64, splits: (_chart, _axis, min, max) => steps(min, max).filter(step => step >= min && step <= max), filter: (_chart, marks) => marks, values: (_chart, marks) => marks.map(toTime) })
     ],
     series: [{}, ...curves.map(({ name }, at) => ({ label: name, show: shown[at], stroke: colour(at), width: 2, dash: dash(at), points: { show: false } }))],

@@ -9,8 +9,8 @@ const toClock = (ms: number) => {
 }
 
 /**
- * Shows how far a run of `total` steps is: one line that is written anew on a terminal, else a line for each step. A
- * scenario that is run again makes more steps than were announced; the total grows with them.
+ * Shows the progress of a run of `total` steps. On a terminal it rewrites one line; elsewhere it prints a line for
+ * each step. A scenario that is run again adds steps, and the total grows with them.
  */
 export const createProgress = ({ stream, total, now = () => performance.now() }: { stream: Output, total: number, now?: () => number }) => {
   const isLive = stream.isTTY === true
@@ -21,29 +21,29 @@ export const createProgress = ({ stream, total, now = () => performance.now() }:
   const toLine = () => {
     const done = Math.round(barWidth * Math.max(0, begun - 1) / Math.max(begun, total, 1))
     const line = `${'█'.repeat(done)}${'░'.repeat(barWidth - done)}  ${toCounter()}  ${label}`
-    // A line that wraps cannot be written anew.
+    // A line that wraps cannot be rewritten.
     return Array.from(line).slice(0, Math.max(0, (stream.columns ?? 80) - 1)).join('')
   }
   const draw = () => stream.write(clearLine + toLine())
   const timer = isLive ? setInterval(draw, 1000).unref() : undefined
 
   return {
-    /** The step that begins now. */
+    /** Starts the next step. */
     step: (name: string): void => {
       begun += 1
       label = name.replace(/\s+/g, ' ')
       if (isLive) draw()
       else stream.write(`${toCounter()}  ${label}\n`)
     },
-    /** Something worth keeping on the screen: a breach, a repetition. */
+    /** Prints a line that stays on the screen, such as a breach or a repetition. */
     note: (line: string): void => {
       stream.write(`${isLive ? clearLine : ''}${line}\n`)
       if (isLive) draw()
     },
-    /** Leaves the terminal as it was; the last step stays in sight. */
+    /** Stops rewriting the line. The number of the last step stays visible. */
     stop: (): void => {
       clearInterval(timer)
-      if (isLive) stream.write(`${clearLine}${toCounter()}  ended\n`)
+      if (isLive) stream.write(`${clearLine}${toCounter()}  done\n`)
     }
   }
 }

@@ -5,7 +5,7 @@ import { escapeHtml } from './html-text.ts'
 
 type Bar = { name: string, ratio: number, isService: boolean, isValid: boolean, budget?: { bound: number, isBroken: boolean } }
 
-// One bulk read of a hundred jobs would make every other bar a stub; what is longer is cut off, and says so.
+// A bulk read of 100 jobs would make all other bars too short, so longer bars are cut off and marked.
 const longestScale = 16
 
 const toScaleEnd = (bars: Bar[]) => {
@@ -17,7 +17,8 @@ const toBars = (result: SuiteResult, figures: Figures[]): Bar[] => [
   ...figures.filter(({ isService }) => isService).flatMap(({ scenario, title, ratioToBare, isValid }) => {
     if (ratioToBare === null) return []
     const verdict = findRatioBudget(result, scenario)
-    const budget = verdict && { bound: verdict.bound, isBroken: verdict.outcome === 'broken' && isMeaningful(result, verdict) }
+    const isBroken = verdict?.outcome === 'broken' && isMeaningful(result, verdict)
+    const budget = verdict && { bound: verdict.bound, isBroken }
     return [{ name: title, ratio: ratioToBare, isService: true, isValid, ...budget && { budget } }]
   }),
   ...toOtherRatios(figures).map(other => ({ ...other, isService: false, isValid: true }))
@@ -25,10 +26,15 @@ const toBars = (result: SuiteResult, figures: Figures[]): Bar[] => [
 
 const toItem = ({ name, ratio, isService, isValid, budget }: Bar, scale: number) => {
   const toPercent = (value: number) => `${(Math.min(value / scale, 1) * 100).toFixed(2)}%`
-  const kinds = [isService ? 'of-service' : 'of-other', budget?.isBroken && 'over', ratio > scale && 'beyond'].filter(Boolean).join(' ')
-  const tick = budget && budget.bound <= scale ? `<span class="budget" style="left:${toPercent(budget.bound)}"></span>` : ''
+  const kinds = [isService ? 'of-service' : 'of-other', budget?.isBroken && 'over', ratio > scale && 'beyond']
+    .filter(Boolean).join(' ')
+  const tick = budget && budget.bound <= scale
+    ? `<span class="budget" style="left:${toPercent(budget.bound)}"></span>`
+    : ''
   const words = [
-    budget && `${budget.isBroken ? 'over ' : ''}budget ${toRatio(budget.bound)}`, ratio > scale && 'longer than shown', !isValid && 'not valid'
+    budget && `${budget.isBroken ? 'over ' : ''}budget ${toRatio(budget.bound)}`,
+    ratio > scale && 'longer than shown',
+    !isValid && 'not valid'
   ].filter(Boolean).join(', ')
   return `<li class="${kinds}"><span class="name">${escapeHtml(name)}</span>` +
     `<span class="track" aria-hidden="true"><span class="bar" style="width:${toPercent(ratio)}"></span>${tick}</span>` +
@@ -42,7 +48,10 @@ const toScale = (scale: number, step: number) => {
     '</span></li>'
 }
 
-/** CPU per request of each scenario, control and peer as a multiple of the bare route's, with the budgets as ticks. */
+/**
+ * Bars for the CPU per request of each scenario, control and peer as a multiple of the bare route's, with the budgets
+ * as ticks.
+ */
 export const toRatioBars = (result: SuiteResult, figures: Figures[]): string => {
   const bars = toBars(result, figures)
   if (bars.length === 0) return '<p class="note">The CPU of the server was not measured in this run.</p>'
@@ -50,10 +59,14 @@ export const toRatioBars = (result: SuiteResult, figures: Figures[]): string => 
   const step = scale > 12 ? 2 : 1
   const toList = (heading: string, isService: boolean) => {
     const items = bars.filter(bar => bar.isService === isService).map(bar => toItem(bar, scale))
-    return items.length === 0 ? '' : `<h3>${heading}</h3>\n<ul class="bars" role="list">\n${items.join('\n')}\n${toScale(scale, step)}\n</ul>`
+    if (items.length === 0) return ''
+    return `<h3>${heading}</h3>\n<ul class="bars" role="list">\n${items.join('\n')}\n${toScale(scale, step)}\n</ul>`
   }
   return `<div style="--step:${(step / scale * 100).toFixed(3)}%">
-<div class="key" aria-hidden="true"><span><i class="service"></i>the service</span><span><i class="bad"></i>over its budget</span><span><i></i>others</span><span><i class="mark"></i>budget</span></div>
+<div class="key" aria-hidden="true">
+<span><i class="service"></i>the service</span><span><i class="bad"></i>over its budget</span>
+<span><i></i>others</span><span><i class="mark"></i>budget</span>
+</div>
 ${toList('The service', true)}
 ${toList('Controls, peers and other setups', false)}
 </div>`

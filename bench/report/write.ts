@@ -6,14 +6,17 @@ import { toJunit } from './junit.ts'
 import { toMarkdown } from './markdown.ts'
 
 const reports: Record<string, (result: SuiteResult) => string | Promise<string>> = {
-  // First: the others can be made from it again.
+  // The JSON is first: all other reports can be made from it again.
   json: result => JSON.stringify(result, undefined, 2) + '\n',
   md: toMarkdown,
   'junit.xml': toJunit,
   html: toHtml
 }
 
-/** Writes every report of a run into the directory, which is made, named by when the run began; returns their paths. */
+/**
+ * Writes all reports of a run to a folder, named by the start of the run, and returns their paths. Creates the folder
+ * if needed.
+ */
 export const writeReports = async (result: SuiteResult, directory: string): Promise<string[]> => {
   await mkdir(directory, { recursive: true })
   const stamp = new Date(result.startedAt).toISOString().replaceAll(':', '-')

@@ -16,17 +16,17 @@ const parse = async (result: SuiteResult) => {
   return { html, all, byClass, text, curves }
 }
 
-t.test('the page loads nothing: no address in any element, no import in any style', async t => {
+t.test('loads no resources: no element has a URL, no style an import', async t => {
   const { all, html } = await parse(createSampleResult())
   const loading = ['src', 'href', 'srcset', 'action', 'data', 'poster', 'background']
   t.strictSame(all('*').flatMap(({ name, attribs }) => loading.filter(each => each in attribs).map(each => `${name} ${each}`)), [])
   t.equal(all('link').length, 0)
   t.notMatch(html.replace(/<script[\s\S]*?<\/script>/g, ''), /url\(|@import|https?:/)
   t.match(all('meta').map(({ attribs }) => attribs.content), [undefined, /width=device-width/, /^default-src 'none'/])
-  t.match(html, 'var uPlot=', 'the chart library is in it')
+  t.match(html, 'var uPlot=', 'the page contains the chart library')
 })
 
-t.test('nothing that comes from the result becomes an element or ends a script', async t => {
+t.test('escapes texts of the result that would create an element or end a script', async t => {
   const plain = await parse(createSampleResult())
   const hostile = '</script><script>alert(1)</script><img src=x onerror=alert(1)>"\'&<!--'
   const result = createSampleResult()
@@ -45,12 +45,12 @@ t.test('nothing that comes from the result becomes an element or ends a script',
   delete result.scenarios[0]?.absent
   t.strictSame((await parse(result)).all('*').map(({ name, attribs }) => [name, attribs.class, attribs.onerror]),
     plain.all('*').map(({ name, attribs }) => [name, attribs.class, attribs.onerror]))
-  t.equal(page.curves().curves[0]?.name, hostile, 'the script of the page gets it as it was')
+  t.equal(page.curves().curves[0]?.name, hostile, 'the script of the page receives the text unchanged')
   result.scenarios[0]?.invalid.push(hostile)
   t.equal(page.all('script').length, (await parse(result)).all('script').length)
 })
 
-t.test('the head says how it went, where and with what', async t => {
+t.test('shows outcome, machine and versions in the header', async t => {
   const result = createSampleResult()
   const { all, text, byClass } = await parse(result)
   const head = text(all('header'))
@@ -61,11 +61,11 @@ t.test('the head says how it went, where and with what', async t => {
   result.outcome = 'breach'
   Object.assign(result.verdicts[0] ?? {}, { actual: 61.2, outcome: 'broken' })
   const breach = await parse(result)
-  t.match(breach.text(breach.all('header')), 'A budget is broken')
+  t.match(breach.text(breach.all('header')), 'Budget broken')
   t.equal(breach.text(breach.byClass('reasons')), 'cached read, v1: P95 at the fixed rate: 61.2 ms, budget ≤ 50 ms')
 })
 
-t.test('the bars: each scenario and each other target once, as long as its ratio, the budget as a tick', async t => {
+t.test('draws a bar for each scenario and each other target, as long as its ratio, with the budget as a tick', async t => {
   const result = createSampleResult()
   for (const verdict of result.verdicts) {
     if (verdict.scenario === 'tokens' && verdict.rule.startsWith('CPU')) Object.assign(verdict, { bound: 1.4, outcome: 'broken' })
@@ -82,10 +82,10 @@ t.test('the bars: each scenario and each other target once, as long as its ratio
   t.strictSame(find('200 distinct tokens'), { words: '200 distinct tokens1.55 ×over budget 1.40', kind: 'of-service over', bar: 'width:15.53%', tick: 'left:14.00%' })
   t.strictSame(find('bulk'), { words: 'bulk of 100 ids21.99 ×longer than shown', kind: 'of-service beyond', bar: 'width:100.00%', tick: '' })
   t.strictSame(items.slice(-6).map(({ kind, bar }) => [kind, bar]),
-    ['10.00', '15.46', '17.45', '58.44', '83.83', '97.09'].map(width => ['of-other', `width:${width}%`]), 'in order of their cost')
+    ['10.00', '15.46', '17.45', '58.44', '83.83', '97.09'].map(width => ['of-other', `width:${width}%`]), 'in the order of their ratios')
 })
 
-t.test('the curves: latencies of the fixed rate by percentile, as far as the samples tell', async t => {
+t.test('draws latencies of the fixed rate by percentile, up to the percentile that the samples allow', async t => {
   const result = createSampleResult()
   const { curves: read } = await parse(result)
   const { decades, curves, limit } = read()
@@ -103,7 +103,7 @@ t.test('the curves: latencies of the fixed rate by percentile, as far as the sam
   t.match(limit, { us: 50_000, decade: Math.log10(20) })
 })
 
-t.test('a run against a deployed service: no ratios, no bars, still a page', async t => {
+t.test('shows the run on a deployed service without ratios and bars', async t => {
   const result = createSampleResult()
   result.mode = 'remote'
   result.commit = null

@@ -4,12 +4,12 @@ import { createProgress } from '../report/progress.ts'
 
 const createTerminal = (isTTY: boolean, columns = 80) => {
   const written: string[] = []
-  // What a terminal shows: a line that is cleared is gone.
+  // The visible text of the terminal: cleared lines are removed.
   const screen = () => written.join('').split('\n').map(line => line.split('\r\x1b[2K').at(-1) ?? '')
   return { written, screen, stream: { isTTY, columns, write: (text: string) => written.push(text) } }
 }
 
-t.test('on a terminal one line is written anew, and notes stay above it', async t => {
+t.test('rewrites one line on a terminal, and leaves notes above it', async t => {
   const { stream, screen } = createTerminal(true)
   let ms = 0
   const progress = createProgress({ stream, total: 4, now: () => ms })
@@ -19,14 +19,14 @@ t.test('on a terminal one line is written anew, and notes stay above it', async 
   progress.step('cached read, round 2')
   progress.step('bare,\nround 1')
   t.strictSame(screen(), ['█'.repeat(12) + '░'.repeat(12) + '  3/4  1:05  bare, round 1'])
-  progress.note('cached read is over its budget: it is run again')
+  progress.note('cached read: breach, run again')
   progress.step('cached read, again')
-  progress.step('one more than was announced')
+  progress.step('an additional step')
   progress.stop()
-  t.strictSame(screen(), ['cached read is over its budget: it is run again', '5/5  1:05  ended', ''])
+  t.strictSame(screen(), ['cached read: breach, run again', '5/5  1:05  done', ''])
 })
 
-t.test('a line never wraps, for then it could not be written anew', async t => {
+t.test('cuts a line to the width of the terminal, because a wrapped line cannot be rewritten', async t => {
   const { stream, screen } = createTerminal(true, 40)
   const progress = createProgress({ stream, total: 1 })
   progress.step('x'.repeat(100))
@@ -34,7 +34,7 @@ t.test('a line never wraps, for then it could not be written anew', async t => {
   progress.stop()
 })
 
-t.test('elsewhere: plain lines, one a step', async t => {
+t.test('prints one line per step if the output is no terminal', async t => {
   const { stream, written } = createTerminal(false)
   const progress = createProgress({ stream, total: 12, now: () => 0 })
   progress.step('cached read')
@@ -44,7 +44,7 @@ t.test('elsewhere: plain lines, one a step', async t => {
   t.equal(written.join(''), ' 1/12  0:00  cached read\na note\n 2/12  0:00  bare\n')
 })
 
-t.test('on a terminal the time goes on between two steps, and stops with it', async t => {
+t.test('updates the time between two steps on a terminal, until it is stopped', async t => {
   const { stream, written } = createTerminal(true)
   mock.timers.enable({ apis: ['setInterval', 'Date'] })
   t.teardown(() => mock.timers.reset())

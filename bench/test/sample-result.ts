@@ -7,22 +7,24 @@ type Shape = {
   cpu: number | null
   /** Median latency in microseconds. */
   latency: number
-  /** Share of answers that wait for something much slower, and how many times slower. */
+  /** Share of the slow responses, and how many times slower they are. */
   slow?: [share: number, times: number]
   reads?: number
   commands?: number
   samples?: number
 }
 
-/** Latencies as a server has them: log-normal with a tail, and some answers that waited for something. */
+/** Realistic latencies: log-normal with a tail, and some responses that are many times slower. */
 const measure = (shape: Shape, seed: number): Measurement[] => {
-  const { target = 'service', cpu, latency, slow: [share, times] = [0.002, 6], reads = 0, commands = 1, samples = 20_000 } = shape
+  const { target = 'service', cpu, latency, reads = 0, commands = 1, samples = 20_000 } = shape
+  const [share, times] = shape.slow ?? [0.002, 6]
   const isService = target === 'service' || target === 'healthy'
   const random = createNumbers(seed)
   const histogram = build({ numberOfSignificantValueDigits: 3 })
   for (let at = 0; at < samples; at++) {
     const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
-    histogram.recordValue(Math.round(latency * Math.exp(0.28 * normal) * (random() < share ? times * (0.5 + random()) : 1)))
+    const slowdown = random() < share ? times * (0.5 + random()) : 1
+    histogram.recordValue(Math.round(latency * Math.exp(0.28 * normal) * slowdown))
   }
   const common = {
     target,
@@ -101,7 +103,9 @@ const toScenario = ([name, title, shape]: typeof scenarios[number], at: number):
   confirmed: false
 })
 
-const toVerdicts = ([scenario, , { cpu }, ratioBudget]: typeof scenarios[number], { measurements }: ScenarioResult): Verdict[] => {
+const toVerdicts = (
+  [scenario, , { cpu }, ratioBudget]: typeof scenarios[number], { measurements }: ScenarioResult
+): Verdict[] => {
   const latency = measurements.find(({ target, mode }) => target === 'service' && mode === 'latency')
   const keep = (verdict: Omit<Verdict, 'scenario' | 'outcome'>): Verdict => ({
     scenario,
@@ -136,5 +140,10 @@ const makeResult = (): SuiteResult => {
 
 const sample = makeResult()
 
-/** A green run of every scenario, with real histograms; a new object each time, for a test to break. */
+/** A passed run of all scenarios, with real histograms. Each call returns a new object, which a test may change. */
 export const createSampleResult = (): SuiteResult => structuredClone(sample)
+
+/** The cells of the first row of a Markdown table that starts with these cells. */
+export const findRow = (markdown: string, ...first: string[]): string[] | undefined =>
+  markdown.split('\n').map(line => line.split(/(?<!\\)\|/).slice(1, -1).map(cell => cell.trim()))
+    .find(cells => first.every((cell, at) => cells[at] === cell))

@@ -4,7 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { authorization, printTable, startService, toMiB } from './service.ts'
 
 /*
- * Raw inputs of 100 MiB: how much memory the service takes to store one, and to sanitize it. Aim: under 200 MiB.
+ * Raw inputs of 100 MiB: measures the memory that the service needs to store one and to sanitize it. The goal is less
+ * than 200 MiB.
  */
 
 const sizeBytes = 100 * 1024 * 1024
@@ -17,7 +18,9 @@ const lines: Record<string, string> = {
 const upload = async (url: string, contentType: string): Promise<string> => {
   const line = lines[contentType] ?? ''
   const piece = Buffer.from(line.repeat(1000))
-  const post = request(`${url}/api/sanitize/async`, { method: 'POST', headers: { authorization, 'content-type': contentType } })
+  const post = request(`${url}/api/sanitize/async`, {
+    method: 'POST', headers: { authorization, 'content-type': contentType }
+  })
   for (let sent = 0; sent + piece.length <= sizeBytes; sent += piece.length) {
     if (!post.write(piece)) await once(post, 'drain')
   }
@@ -31,7 +34,8 @@ const upload = async (url: string, contentType: string): Promise<string> => {
 
 const finish = async (url: string): Promise<void> => {
   for (;;) {
-    const { data } = await (await fetch(url, { headers: { authorization } })).json() as { data: { status: string, isTerminal: boolean } }
+    const answer = await fetch(url, { headers: { authorization } })
+    const { data } = await answer.json() as { data: { status: string, isTerminal: boolean } }
     if (data.isTerminal && data.status !== 'succeeded') throw new Error(`the job ended as ${data.status}`)
     if (data.isTerminal) return
     await delay(200)
@@ -47,7 +51,8 @@ try {
     rows[`${contentType}: memory to store`] = toMiB(await growthWhile(async () => { statusUrl = await upload(url, contentType) }))
     const stored = performance.now()
     rows[`${contentType}: memory to sanitize`] = toMiB(await growthWhile(() => finish(url + statusUrl)))
-    rows[`${contentType}: time`] = `${((stored - began) / 1000).toFixed(1)} s to store, ${((performance.now() - stored) / 1000).toFixed(1)} s to sanitize`
+    const [toStore, toSanitize] = [stored - began, performance.now() - stored].map(ms => (ms / 1000).toFixed(1))
+    rows[`${contentType}: time`] = `${toStore} s to store, ${toSanitize} s to sanitize`
   }
   printTable(rows)
 } finally {

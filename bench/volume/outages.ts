@@ -7,22 +7,22 @@ import { createHistogram, recordMs } from '../statistics.ts'
 import { authorization, printTable, startService } from './service.ts'
 
 /*
- * Polls at 500/s while Redis is well, dead, so slow that each command takes seconds, or comes and goes: how long they
- * take, and whether all are answered. First one process, then two on one database.
+ * Polls at 500/s while Redis is healthy, down, so slow that a command takes seconds, or repeatedly restarted.
+ * Measures the latencies, and whether all polls are answered. First with one process, then with two on one database.
  */
 
 const rate = 500
 const connections = 100
 const seconds = 15
-// Of one process, which waits for nobody.
+// Bound for one process, which waits for no other process.
 const p99MsMax = 50
 
 const redis = await startRedis()
 const client = new Redis(redis.url, { retryStrategy: () => 20, maxRetriesPerRequest: 0 })
 client.on('error', () => {})
 
-/** Harms Redis for as long as it is let. */
-type Harm = (isOver: () => boolean) => Promise<void>
+/** Injects a fault into Redis until `isOver` returns true. */
+type Fault = (isOver: () => boolean) => Promise<void>
 
 const untilOver = async (isOver: () => boolean, everyMs: number, work: () => Promise<unknown>): Promise<void> => {
   for (let due = performance.now(); !isOver(); due += everyMs) {
@@ -31,14 +31,14 @@ const untilOver = async (isOver: () => boolean, everyMs: number, work: () => Pro
   }
 }
 
-const harms: Record<string, Harm> = {
-  well: () => Promise.resolve(),
-  dead: async isOver => {
+const faults: Record<string, Fault> = {
+  healthy: () => Promise.resolve(),
+  down: async isOver => {
     await redis.kill()
     await untilOver(isOver, 100, () => Promise.resolve())
     await redis.restart()
   },
-  // Nobody is answered for 5 s, again and again.
+  // Redis answers no client for 5 s, again and again.
   slow: isOver => untilOver(isOver, 4900, () => client.call('CLIENT', 'PAUSE', '5000', 'ALL')),
   flapping: isOver => untilOver(isOver, 1000, async () => {
     await redis.kill()
@@ -57,10 +57,12 @@ const submit = async ({ url }: Service): Promise<string> => {
 }
 
 const untilCached = async (services: readonly Service[]): Promise<void> => {
-  for (const { metric } of services) while (await metric('job_status_cache_on') !== 1) await delay(100)
+  for (const { metric } of services) {
+    while (await metric('job_status_cache_on') !== 1) await delay(100)
+  }
 }
 
-const measure = async (services: readonly Service[], jobIds: readonly string[], harm: Harm) => {
+const measure = async (services: readonly Service[], jobIds: readonly string[], fault: Fault) => {
   const histogram = createHistogram()
   const tripsBefore = await Promise.all(services.map(({ metric }) => metric('job_status_cache_trips_total')))
   let isOver = false
@@ -76,14 +78,16 @@ const measure = async (services: readonly Service[], jobIds: readonly string[], 
       onAnswer: (_status, ms) => { recordMs(histogram, ms) }
     })
   })
-  const harming = harm(() => isOver)
+  const injected = fault(() => isOver)
   await delay(seconds * 1000)
   isOver = true
   await Promise.all(loads.map(({ stop }) => stop()))
-  await harming
+  await injected
   const failures = loads.map(({ failures }) => failures())
-  const trips = await Promise.all(services.map(async ({ metric }, index) => await metric('job_status_cache_trips_total') - (tripsBefore[index] ?? 0)))
-  return { histogram, bad: failures.reduce((sum, { errors, unexpected }) => sum + errors + unexpected, 0), trips }
+  const trips = await Promise.all(services.map(async ({ metric }, index) =>
+    await metric('job_status_cache_trips_total') - (tripsBefore[index] ?? 0)))
+  const bad = failures.reduce((sum, { errors, unexpected }) => sum + errors + unexpected, 0)
+  return { histogram, bad, trips }
 }
 
 const ms = (micros: number): string => `${(micros / 1000).toFixed(1)} ms`
@@ -92,15 +96,16 @@ const runAll = async (services: readonly Service[]): Promise<void> => {
   const [first] = services
   if (first === undefined) return
   const jobIds = await Promise.all(Array.from({ length: 100 }, () => submit(first)))
-  for (const [name, harm] of Object.entries(harms)) {
+  for (const [name, fault] of Object.entries(faults)) {
     await untilCached(services)
-    const { histogram, bad, trips } = await measure(services, jobIds, harm)
+    const { histogram, bad, trips } = await measure(services, jobIds, fault)
+    const what = `${services.length} process(es), Redis ${name}`
     printTable({
-      [`${services.length} process(es), Redis ${name}: p50, p99, longest`]:
+      [`${what}: p50, p99, max`]:
         [50, 99, 100].map(percentile => ms(histogram.getValueAtPercentile(percentile))).join(', '),
-      [`${services.length} process(es), Redis ${name}: answers, of them not 200, cache left`]: `${histogram.totalCount}, ${bad}, ${trips.join(' and ')} times`
+      [`${what}: responses, failures, cache trips`]: `${histogram.totalCount}, ${bad}, ${trips.join(' and ')}`
     })
-    // Several may have to wait for each other once, for up to a lease.
+    // Several processes may have to wait for each other once, for up to a lease.
     const isSlow = services.length === 1 && histogram.getValueAtPercentile(99) > p99MsMax * 1000
     if (bad > 0 || isSlow) process.exitCode = 1
   }

@@ -8,25 +8,26 @@ import type { Answers, Probe } from './prober.ts'
 import { authorization, printTable, startService, toMiB } from './service.ts'
 
 /*
- * More than the service can do: what it still answers, how soon, what it refuses, and whether its memory comes back.
+ * More load than the service can serve. Measures how many requests it still accepts, how fast, how many it rejects,
+ * and whether its memory use goes back to the level before.
  *
- * For each kind of request first its capacity (a closed loop), then four times that at a fixed rate. Of polls no generator
- * on the same machine can send so many; they come from 10,000 connections instead, each as often as it is answered.
- * Times are those of a second, small load beside it.
+ * For each kind of request the capacity is measured first (closed loop), then four times that rate is sent. A
+ * generator on the same machine cannot send that many polls; those come from 10,000 connections in a closed loop
+ * instead. Latencies are those of a second, small load.
  */
 
 const manyConnections = 10_000
-// Each has to send its first request before the service takes it for one that never will.
+// Each connection must send its first request before the service closes it because of its time-out.
 const manyRate = 3000
 const capacityConnections = 50
 const pressedConnections = 300
 const pressure = 4
 const seconds = 10
-// The service takes on one connection each time it asks for what is ready, so thousands of them take a while.
+// The service accepts one connection per iteration of its event loop, so thousands of them take some seconds.
 const rampSeconds = 10
 const restSeconds = 20
 const acceptedStatuses = [200, 202, 204]
-// Where it is the service that is pressed, and not a generator that fills every core.
+// Bound for the cases in which the service is overloaded, and not a generator that uses all cores.
 const acceptedP99MsMax = 250
 
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info' })
@@ -49,12 +50,12 @@ const requests = {
   'reads of 100 jobs': get(`/api/v1/jobs?ids=${submitted.slice(0, 100).join(',')}`),
   lists: get('/api/v1/jobs?limit=200'),
   submissions: toRequest('POST', url, '/api/v1/jobs', { ...json, 'content-length': String(submission.length) }, submission),
-  'claims in vain': toRequest('POST', url, '/api/v1/worker/claim', { ...json, 'content-length': String(claim.length) }, claim)
+  'claims without a job': toRequest('POST', url, '/api/v1/worker/claim', { ...json, 'content-length': String(claim.length) }, claim)
 }
 
-type Outcome = { accepted: number, refused: number, other: number, lost: number, answers: Answers }
+type Outcome = { accepted: number, rejected: number, other: number, lost: number, answers: Answers }
 
-// Many connections, so that none has to wait for its own.
+// Many connections, so that no request waits for the previous response.
 const probing = { connections: 100, rate: 50 }
 
 const startProber = (request: Buffer): { begin: () => void, end: () => Promise<Answers> } => {
@@ -72,7 +73,7 @@ const startProber = (request: Buffer): { begin: () => void, end: () => Promise<A
 }
 
 const press = async (request: Buffer, connections: number, rate: number | null): Promise<Outcome> => {
-  const outcome: Outcome = { accepted: 0, refused: 0, other: 0, lost: 0, answers: [] }
+  const outcome: Outcome = { accepted: 0, rejected: 0, other: 0, lost: 0, answers: [] }
   let isCounting = false
   const prober = startProber(request)
   const load = startLoad({
@@ -84,7 +85,7 @@ const press = async (request: Buffer, connections: number, rate: number | null):
     onAnswer: status => {
       if (!isCounting) return
       if (acceptedStatuses.includes(status)) outcome.accepted++
-      else if (status === 503) outcome.refused++
+      else if (status === 503) outcome.rejected++
       else outcome.other++
     }
   })
@@ -99,8 +100,8 @@ const press = async (request: Buffer, connections: number, rate: number | null):
   return outcome
 }
 
-const timesOf = (answers: Answers, isMeant: (status: number) => boolean): number[] =>
-  answers.filter(([status]) => isMeant(status)).map(([, ms]) => ms).sort((a, b) => a - b)
+const timesOf = (answers: Answers, isIncluded: (status: number) => boolean): number[] =>
+  answers.filter(([status]) => isIncluded(status)).map(([, ms]) => ms).sort((a, b) => a - b)
 
 const percentile = (times: readonly number[], share: number): number => times[Math.ceil(share * times.length) - 1] ?? 0
 
@@ -108,36 +109,41 @@ const toText = (times: readonly number[]): string => times.length === 0
   ? '-'
   : `${percentile(times, 0.5).toFixed(1)} ms, ${percentile(times, 0.99).toFixed(1)} ms of ${times.length}`
 
-const tell = (what: string, { accepted, refused, other, lost, answers }: Outcome, { isJudged = true } = {}): void => {
+const report = (what: string, outcome: Outcome, { isJudged = true } = {}): void => {
+  const { accepted, rejected, other, lost, answers } = outcome
   const acceptedTimes = timesOf(answers, status => acceptedStatuses.includes(status))
   const isSlow = percentile(acceptedTimes, 0.99) > acceptedP99MsMax
-  // Thousands of connections at once are not all taken on in time while every turn is a long one.
+  // With long event-loop iterations, the service cannot accept thousands of connections in time.
   if (other > 0 || acceptedTimes.length === 0 || (isJudged && (isSlow || lost > 0))) process.exitCode = 1
   printTable({
-    [`${what}, accepted and refused per second`]: `${(accepted / seconds).toFixed(0)}, ${(refused / seconds).toFixed(0)}`,
-    [`${what}, otherwise answered, not answered`]: `${other}, ${lost}`,
+    [`${what}, accepted and rejected per second`]: `${(accepted / seconds).toFixed(0)}, ${(rejected / seconds).toFixed(0)}`,
+    [`${what}, other responses, no response`]: `${other}, ${lost}`,
     [`${what}, accepted p50, p99`]: toText(acceptedTimes),
-    [`${what}, refused p50, p99`]: toText(timesOf(answers, status => status === 503))
+    [`${what}, rejected p50, p99`]: toText(timesOf(answers, status => status === 503))
   })
 }
 
 try {
   await press(requests.polls, capacityConnections, null)
   const before = await memory()
-  tell(`polls at ${manyRate}/s over ${manyConnections} connections`, await press(requests.polls, manyConnections, manyRate))
-  tell(`polls in a closed loop over ${manyConnections} connections`, await press(requests.polls, manyConnections, null), { isJudged: false })
+  const paced = await press(requests.polls, manyConnections, manyRate)
+  report(`polls at ${manyRate}/s over ${manyConnections} connections`, paced)
+  const unpaced = await press(requests.polls, manyConnections, null)
+  report(`polls in a closed loop over ${manyConnections} connections`, unpaced, { isJudged: false })
   const pressed = await memory()
   await delay(restSeconds * 1000)
   const rested = await memory()
   for (const [what, request] of Object.entries(requests).slice(1)) {
     const capacity = (await press(request, capacityConnections, null)).accepted / seconds
     printTable({ [`${what}, capacity per second`]: capacity.toFixed(0) })
-    tell(`${what} at ${pressure} times that`, await press(request, pressedConnections, pressure * capacity))
+    report(`${what} at ${pressure} times that rate`, await press(request, pressedConnections, pressure * capacity))
   }
   await press(requests.polls, capacityConnections, null)
+  const countRejected = (queue: string) => metric('http_requests_refused_total', `{queue="${queue}"}`)
   printTable({
-    'memory before, after 10,000 connections, after a rest, after all else': [before, pressed, rested, await memory()].join('; '),
-    'refused in all': await metric('http_requests_refused_total', '{queue="requests"}') + await metric('http_requests_refused_total', '{queue="writes"}')
+    'memory before, after 10,000 connections, after a pause, at the end':
+      [before, pressed, rested, await memory()].join('; '),
+    'rejected in total': await countRejected('requests') + await countRejected('writes')
   })
 } finally {
   await stop()

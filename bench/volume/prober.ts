@@ -1,21 +1,26 @@
 import { startLoad } from '../load.ts'
 
 /*
- * A few requests from a process of its own, so that their times are the service's, and not those of a generator that is
- * as busy as it. Runs until it is told to end, then sends what it was answered.
+ * Sends a few requests from a separate process, so that their latencies are those of the service and not of a busy
+ * generator. On the message `end` it stops and sends the responses that it received.
  */
 
-/** What it is told first. `request` in base64. */
+/** The first message that it receives. `request` is in base64. */
 export type Probe = { url: string, request: string, connections: number, rate: number }
 
-/** What it sends at its end: status code and ms of each answer. */
+/** The message that it sends at the end: status code and latency in ms of each response. */
 export type Answers = Array<[status: number, ms: number]>
 
 const start = ({ url, request, connections, rate }: Probe) => {
   const bytes = Buffer.from(request, 'base64')
   let answers: Answers = []
   const load = startLoad({
-    url, connections, rate, nextRequest: () => bytes, expectedStatus: 200, onAnswer: (status, ms) => { answers.push([status, ms]) }
+    url,
+    connections,
+    rate,
+    nextRequest: () => bytes,
+    expectedStatus: 200,
+    onAnswer: (status, ms) => { answers.push([status, ms]) }
   })
   return {
     begin: () => { answers = [] },

@@ -4,12 +4,12 @@ import SqliteDatabase from 'better-sqlite3'
 import { build } from 'hdr-histogram-js'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { authorization, databasePath, printTable, startService } from './service.ts'
+import { authorization, databasePath, median, printTable, startService } from './service.ts'
 
 /*
- * What it costs a service to prune: a database full of finished records that are past their time, and then one large
- * result that nobody refers to, while a client polls a running job at a steady rate. The event loop is meant to be held
- * for less than 10 ms at a time. `PRUNED_RECORDS` and `PRUNED_MIB` make it smaller.
+ * The cost of pruning: first a database with many expired records, then one large result to which no record refers,
+ * while a client polls a running job at a steady rate. The goal is to block the event loop for less than 10 ms at a
+ * time. `PRUNED_RECORDS` and `PRUNED_MIB` reduce the amount.
  */
 
 const records = Number(process.env.PRUNED_RECORDS ?? 1_000_000)
@@ -17,12 +17,12 @@ const chunkBytes = 256 * 1024
 const chunks = Math.ceil(Number(process.env.PRUNED_MIB ?? 1024) * 1024 * 1024 / chunkBytes)
 const pollEveryMs = 10
 const sampleEveryMs = 1000
-// The service's monitor looks this often, and counts the wait for its look.
+// Resolution of the service's event-loop monitor, which is part of each delay that it measures.
 const monitorMs = 10
 const ended = new Date(Date.now() - 86_400_000).toISOString()
 
-// What was written for the bench must not be what the service waits for.
-const settle = (database: SqliteDatabase.Database): void => {
+// Flushes the written data to the disk, so that the service does not have to wait for it.
+const flush = (database: SqliteDatabase.Database): void => {
   database.pragma('wal_checkpoint(TRUNCATE)')
   const file = openSync(databasePath, 'r+')
   fsyncSync(file)
@@ -37,15 +37,17 @@ const prepare = async (): Promise<SqliteDatabase.Database> => {
   writer.pragma('synchronous = OFF')
   const insert = writer.prepare(`
     WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-    INSERT INTO JobExecutionLog (jobId, type, status, tenant, submittedBy, createdAt, startTime, endTime, attempt, progressPercent)
-    SELECT 'record-' || i, 'report', CASE i % 4 WHEN 0 THEN 'Failed' ELSE 'Succeeded' END, 'bench', 'bench', '${ended}', '${ended}', '${ended}', 1, 100 FROM n`)
+    INSERT INTO JobExecutionLog
+      (jobId, type, status, tenant, submittedBy, createdAt, startTime, endTime, attempt, progressPercent)
+    SELECT 'record-' || i, 'report', CASE i % 4 WHEN 0 THEN 'Failed' ELSE 'Succeeded' END, 'bench', 'bench',
+      '${ended}', '${ended}', '${ended}', 1, 100 FROM n`)
   for (let i = 1; i <= records; i += 50_000) insert.run(i, Math.min(records, i + 49_999))
   writer.exec("INSERT INTO JobExecutionLog (jobId, status, progressPercent) VALUES ('running', 'Running', 40)")
-  settle(writer)
+  flush(writer)
   return writer
 }
 
-/** Polls without pause until it is stopped; the times in microseconds. */
+/** Polls at a fixed rate. The returned function stops it and returns the latencies. */
 const startPolling = (url: string) => {
   const times = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 })
   let failures = 0
@@ -60,23 +62,29 @@ const startPolling = (url: string) => {
   const toMs = (us: number) => (us / 1000).toFixed(1)
   return () => {
     clearInterval(timer)
-    return { count: times.totalCount, failures, p50: toMs(times.getValueAtPercentile(50)), p99: toMs(times.getValueAtPercentile(99)), max: toMs(times.maxValue) }
+    const [p50, p99] = [50, 99].map(percentile => toMs(times.getValueAtPercentile(percentile)))
+    return { count: times.totalCount, failures, p50, p99, max: toMs(times.maxValue) }
   }
 }
 
 type Service = Awaited<ReturnType<typeof startService>>
 
-// Each look at the metrics ends what the monitor counts, and begins it anew.
+// Each read of /metrics resets the monitor.
 const lag = async (url: string): Promise<{ p99: number, max: number }> => {
   const text = await (await fetch(`${url}/metrics`)).text()
-  const heldMs = (name: string) => Number(new RegExp(`^nodejs_eventloop_lag_${name}_seconds ([0-9.e+-]+)$`, 'm').exec(text)?.[1]) * 1000 - monitorMs
-  return { p99: heldMs('p99'), max: heldMs('max') }
+  const blockedMs = (name: string) => {
+    const seconds = new RegExp(`^nodejs_eventloop_lag_${name}_seconds ([0-9.e+-]+)$`, 'm').exec(text)?.[1]
+    return Number(seconds) * 1000 - monitorMs
+  }
+  return { p99: blockedMs('p99'), max: blockedMs('max') }
 }
 
-const highest = (numbers: number[]): string => Math.max(0, ...numbers).toFixed(1)
-const middle = (numbers: number[]): string => (numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0).toFixed(1)
+const toMedianAndMax = (numbers: number[]): string =>
+  `${median(numbers).toFixed(1)}, ${Math.max(0, ...numbers).toFixed(1)}`
 
-/** What goes on until `isDone`; the first sample is left out, for it covers what was before. */
+/**
+ * Measures the service until `isDone` returns true. The first sample is discarded, because it covers the time before.
+ */
 const watch = async (service: Service, what: string, count: number, isDone: () => boolean): Promise<void> => {
   await lag(service.url)
   const stopPolling = startPolling(service.url)
@@ -91,10 +99,10 @@ const watch = async (service: Service, what: string, count: number, isDone: () =
   printTable({
     [what]: count,
     seconds: seconds.toFixed(1),
-    'a second': Math.round(count / seconds),
-    'event loop held, p99 of each second: median, highest (ms)': `${middle(samples.map(({ p99 }) => p99))}, ${highest(samples.map(({ p99 }) => p99))}`,
-    'event loop held, longest of each second: median, highest (ms)': `${middle(samples.map(({ max }) => max))}, ${highest(samples.map(({ max }) => max))}`,
-    'polls meanwhile': `${polls.count} (${polls.failures} failed)`,
+    'per second': Math.round(count / seconds),
+    'event loop blocked, p99 of each second: median, max (ms)': toMedianAndMax(samples.map(({ p99 }) => p99)),
+    'event loop blocked, max of each second: median, max (ms)': toMedianAndMax(samples.map(({ max }) => max)),
+    polls: `${polls.count} (${polls.failures} failed)`,
     'polls p50, p99, max (ms)': `${polls.p50}, ${polls.p99}, ${polls.max}`
   })
   process.stdout.write('\n')
@@ -103,11 +111,12 @@ const watch = async (service: Service, what: string, count: number, isDone: () =
 const database = await prepare()
 const service = await startService({ RECORD_RETENTION_SECONDS: '1', PRUNE_INTERVAL_SECONDS: '1' })
 try {
-  const left = (query: string) => {
+  const isPruned = (query: string) => {
     const statement = database.prepare(query)
     return () => statement.get() === undefined
   }
-  await watch(service, 'records', records, left("SELECT 1 FROM JobExecutionLog WHERE status IN ('Succeeded', 'Failed') AND submittedBy IS NOT NULL LIMIT 1"))
+  await watch(service, 'records', records, isPruned(`
+    SELECT 1 FROM JobExecutionLog WHERE status IN ('Succeeded', 'Failed') AND submittedBy IS NOT NULL LIMIT 1`))
 
   const start = performance.now()
   await watch(service, 'nothing to prune: seconds idle', 10, () => performance.now() - start > 10_000)
@@ -116,9 +125,9 @@ try {
     WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)
     INSERT INTO JobResultChunk (jobId, startOffset, bytes) SELECT 'large', i * ${chunkBytes}, randomblob(${chunkBytes}) FROM n`)
   for (let i = 0; i < chunks; i += 64) insert.run(i, Math.min(chunks, i + 64) - 1)
-  settle(database)
+  flush(database)
   database.exec("INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'large', 0)")
-  await watch(service, `chunks of ${chunkBytes / 1024} KiB`, chunks, left('SELECT 1 FROM OrphanedBytes LIMIT 1'))
+  await watch(service, `chunks of ${chunkBytes / 1024} KiB`, chunks, isPruned('SELECT 1 FROM OrphanedBytes LIMIT 1'))
 } finally {
   await service.stop()
   database.close()

@@ -10,9 +10,9 @@ import { createSigner } from 'fast-jwt'
 import { runningJob } from './running-job.ts'
 
 /*
- * What a large result costs: a gibibyte is put in place through the store's own append path, and downloaded from a
- * service process of its own: whole, by ranges from the middle, and by clients that read slowly. The service's memory
- * (VmRSS) is sampled all the while; its growth is meant to stay below 100 MiB.
+ * The cost of a large result. 1 GiB is written with the append function of the store, and then downloaded from a
+ * service: as a whole, by ranges from the middle, and by slow clients. The memory of the service (VmRSS) is sampled
+ * meanwhile. The goal is a growth of less than 100 MiB.
  */
 
 const mebibyte = 1024 * 1024
@@ -24,7 +24,7 @@ const slowClients = 20
 const slowSeconds = 5
 const slowBytesPerSecond = 1024
 const sampleEveryMs = 20
-const secret = 'a-secret-of-the-bench-that-nobody-else-knows'
+const secret = 'the-secret-of-the-bench-and-of-its-servers'
 
 const directory = mkdtempSync(join(tmpdir(), 'bench-'))
 const databasePath = join(directory, 'jobs.db')
@@ -63,7 +63,7 @@ const downloadWhole = async (url: string, headers: Record<string, string>): Prom
     hash.update(bytes)
     received += bytes.byteLength
   }
-  if (answer.headers['repr-digest'] !== `sha-256=:${hash.digest('base64')}:`) throw new Error('the bytes are not those that were stored')
+  if (answer.headers['repr-digest'] !== `sha-256=:${hash.digest('base64')}:`) throw new Error('the response differs from the stored result')
   return received
 }
 
@@ -101,7 +101,7 @@ const startService = async () => {
   throw new Error('the service did not start')
 }
 
-const putInPlace = async (): Promise<{ jobId: string, seconds: number }> => {
+const storeResult = async (): Promise<{ jobId: string, seconds: number }> => {
   const job = await runningJob(databasePath)
   const start = performance.now()
   const hash = createHash('sha256')
@@ -129,7 +129,7 @@ const toLine = ({ name, mebibytes, seconds, before, peak, after }: Row): string 
 ].join('')
 
 try {
-  const { jobId, seconds } = await putInPlace()
+  const { jobId, seconds } = await storeResult()
   process.stdout.write(`appended ${sizeBytes / mebibyte} MiB in ${sizeBytes / chunkBytes} transactions: ${(sizeBytes / mebibyte / seconds).toFixed(0)} MiB/s\n`)
   const { service, url, pid } = await startService()
   try {
@@ -139,7 +139,7 @@ try {
     await (await fetch(`${url}/api/v1/jobs/${jobId}`, { headers })).text()
     const idle = rssMiB(pid)
     const rows = [
-      // First, while the process has no freed memory to give them.
+      // The slow clients come first, while the process has no free memory of earlier downloads.
       await measure(pid, `${slowClients} clients at ${slowBytesPerSecond} bytes/s`, async () => {
         const received = await Promise.all(Array.from({ length: slowClients }, () => readSlowly(result, headers)))
         return received.reduce((sum, bytes) => sum + bytes, 0)

@@ -10,7 +10,7 @@ import { createSubmitJob } from '../../src/write/submit-job.ts'
 const kind = { contentType: 'application/octet-stream', fileName: 'result.bin' }
 const dayMs = 24 * 3600 * 1000
 
-/** A job under way in a database of its own, before a service opens it; `complete` closes the database. */
+/** Creates a running job in a new database, before a service opens it. `complete` closes the database. */
 export const runningJob = async (databasePath: string) => {
   const database = openDatabase(databasePath)
   await migrate(database.writer)

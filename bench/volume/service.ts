@@ -6,14 +6,14 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { createSigner } from 'fast-jwt'
 
-const secret = 'a-secret-of-the-bench-that-nobody-else-knows'
+const secret = 'the-secret-of-the-bench-and-of-its-servers'
 
 const directory = mkdtempSync(join(tmpdir(), 'bench-'))
 
-/** The database of this run; removed at its end. */
+/** Path of the database of this run, which is removed at the end. */
 export const databasePath = join(directory, 'jobs.db')
 
-/** The header of one who may do all of it. */
+/** Authorization header with all scopes that the programs need. */
 export const authorization = `Bearer ${createSigner({ key: secret, algorithm: 'HS256', expiresIn: 3_600_000 })({
   sub: 'bench', scope: 'jobs:read jobs:write jobs:work'
 })}`
@@ -26,7 +26,7 @@ const findAddress = async (lines: AsyncIterable<string>): Promise<string> => {
   throw new Error('the service did not start')
 }
 
-/** The service in a process of its own, with a look at its memory and its metrics. */
+/** Starts the service as a process, with access to its memory use and its metrics. */
 export const startService = async (env: Record<string, string> = {}) => {
   const child = spawn(process.execPath, ['src/main.ts'], {
     env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env },
@@ -40,13 +40,13 @@ export const startService = async (env: Record<string, string> = {}) => {
   return {
     url,
     rssBytes,
-    /** One number of /metrics; `labels` as they stand there. */
+    /** Reads one value of /metrics; `labels` as in its text. */
     metric: async (name: string, labels = ''): Promise<number> => {
       const text = await (await fetch(`${url}/metrics`)).text()
       const line = text.split('\n').find(line => line.startsWith(`${name}${labels} `))
       return Number(line?.split(' ').at(-1) ?? 0)
     },
-    /** How far the resident memory rises above where it is now, in bytes, while some work is done. */
+    /** Growth of the resident memory, in bytes, while `work` runs. */
     growthWhile: async (work: () => Promise<unknown>): Promise<number> => {
       const before = rssBytes()
       let highest = before
@@ -63,7 +63,7 @@ export const startService = async (env: Record<string, string> = {}) => {
   }
 }
 
-/** What was measured, one a line. */
+/** Prints the figures, one per line. */
 export const printTable = (rows: Record<string, string | number>): void => {
   const width = Math.max(...Object.keys(rows).map(({ length }) => length))
   for (const [name, value] of Object.entries(rows)) process.stdout.write(`${name.padEnd(width)}   ${value}\n`)

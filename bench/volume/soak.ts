@@ -6,7 +6,7 @@ import { createHistogram, recordMs } from '../statistics.ts'
 import { authorization, median, printTable, startService, toMiB } from './service.ts'
 
 /*
- * Half of what it can, for ten minutes (SOAK_MINUTES): what grows with time, and what does not.
+ * Half of the capacity, for ten minutes (SOAK_MINUTES): measures whether memory, handles or latencies grow with time.
  */
 
 const minutes = Number(process.env.SOAK_MINUTES ?? 10)
@@ -14,7 +14,8 @@ const connections = 50
 const submissionsPerSecond = 20
 const capacitySeconds = 5
 const slices = 10
-// The heap of a minute is that of its last collection, so it differs by as much as is thrown away between two.
+// The size of the heap depends on the time since the last garbage collection, so it varies by the garbage of one
+// cycle.
 const growthMax = 1.3
 const handlesMax = 20
 const latencyGrowthMax = 1.5
@@ -30,7 +31,8 @@ const submit = async (): Promise<string> => {
   return (await answer.json() as { jobId: string }).jobId
 }
 
-const polls = (await Promise.all(Array.from({ length: 500 }, submit))).map(jobId => toRequest('GET', url, `/api/v1/jobs/${jobId}`, { authorization }))
+const jobIds = await Promise.all(Array.from({ length: 500 }, submit))
+const polls = jobIds.map(jobId => toRequest('GET', url, `/api/v1/jobs/${jobId}`, { authorization }))
 let next = 0
 const nextPoll: NextRequest = () => polls[next++ % polls.length] as Buffer
 
@@ -72,14 +74,16 @@ const takeSlices = async (rate: number): Promise<{ taken: Slice[], failures: num
 try {
   const capacity = await measureCapacity()
   const { taken, failures } = await takeSlices(capacity / 2)
-  // The first part is still filling caches that are meant to be filled.
+  // The first slice is left out, because caches are still filling.
   const early = taken.slice(1, slices / 2)
   const late = taken.slice(slices / 2)
   const of = (part: Slice[], figure: keyof Slice) => median(part.map(slice => slice[figure]))
-  const both = (figure: keyof Slice, show: (value: number) => string) => `${show(of(early, figure))}, ${show(of(late, figure))}`
+  const both = (figure: keyof Slice, toText: (value: number) => string) =>
+    `${toText(of(early, figure))}, ${toText(of(late, figure))}`
   printTable({
-    'requests per second, of a capacity of': `${(capacity / 2).toFixed(0)}, ${capacity.toFixed(0)}, and ${submissionsPerSecond} submissions, for ${minutes} min`,
-    'answers missing or not as expected': failures,
+    'reads per second, capacity': `${(capacity / 2).toFixed(0)}, ${capacity.toFixed(0)}`,
+    'submissions per second, minutes': `${submissionsPerSecond}, ${minutes}`,
+    'missing or unexpected responses': failures,
     'resident memory, first and second half': both('rss', toMiB),
     'heap in use': both('heap', toMiB),
     'handles and timers': both('handles', String),
@@ -87,7 +91,7 @@ try {
   })
   const grows = (['rss', 'heap'] as const).some(figure => of(late, figure) > growthMax * of(early, figure)) ||
     of(late, 'handles') > of(early, 'handles') + handlesMax ||
-    // Times are noisy where they are short.
+    // Short latencies are noisy, so they are compared with a minimum.
     of(late, 'p99') > Math.max(p99MsMin, latencyGrowthMax * of(early, 'p99'))
   if (failures > 0 || grows) process.exitCode = 1
 } finally {

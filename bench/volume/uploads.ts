@@ -4,8 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { authorization, printTable, startService, toMiB } from './service.ts'
 
 /*
- * A result of 1 GiB in one request, and its completion, which reads it back for its hash: megabytes per second, growth of
- * the service's memory (aim: under 100 MiB), and how long others wait meanwhile, told by /livez.
+ * A result of 1 GiB in one request, and the completion, which reads it to compute its hash. Measures megabytes per
+ * second, the growth of the service's memory (the goal is less than 100 MiB) and the latency of /livez meanwhile.
  */
 
 const sizeBytes = 1024 ** 3
@@ -26,7 +26,10 @@ const post = async <Answer>(path: string, body: unknown, headers: Record<string,
 
 const upload = async ({ jobId, leaseToken }: Claimed): Promise<void> => {
   const put = request(`${url}/api/v1/worker/jobs/${jobId}/result?offset=0`, {
-    method: 'PUT', headers: { authorization, 'lease-token': leaseToken, 'content-type': 'application/x-bench', 'content-length': sizeBytes }
+    method: 'PUT',
+    headers: {
+      authorization, 'lease-token': leaseToken, 'content-type': 'application/x-bench', 'content-length': sizeBytes
+    }
   })
   const answered = once(put, 'response') as Promise<[AsyncIterable<Buffer> & { statusCode: number }]>
   for (let sent = 0; sent < sizeBytes; sent += piece.length) {
@@ -39,15 +42,15 @@ const upload = async ({ jobId, leaseToken }: Claimed): Promise<void> => {
   if (text !== `{"offset":${sizeBytes}}`) throw new Error(`the upload: ${answer.statusCode} ${text}`)
 }
 
-/** How long, in ms, a probe waits that is sent every now and then while some work is done. */
-const waitsWhile = async (work: () => Promise<unknown>): Promise<number[]> => {
-  const waits: number[] = []
+/** Latencies of /livez in ms, sorted, while `work` runs. */
+const latenciesWhile = async (work: () => Promise<unknown>): Promise<number[]> => {
+  const latencies: number[] = []
   let isDone = false
   const probe = async () => {
     while (!isDone) {
       const began = performance.now()
       await (await fetch(`${url}/livez`)).arrayBuffer()
-      waits.push(performance.now() - began)
+      latencies.push(performance.now() - began)
       await delay(probePauseMs)
     }
   }
@@ -55,21 +58,21 @@ const waitsWhile = async (work: () => Promise<unknown>): Promise<number[]> => {
   await work()
   isDone = true
   await probing
-  return waits.toSorted((a, b) => a - b)
+  return latencies.toSorted((a, b) => a - b)
 }
 
 const at = (sorted: number[], share: number): string => `${(sorted[Math.floor((sorted.length - 1) * share)] ?? 0).toFixed(1)} ms`
 
 const measure = async (what: string, work: () => Promise<unknown>): Promise<Record<string, string>> => {
-  let waits: number[] = []
+  let latencies: number[] = []
   const began = performance.now()
-  const growth = await growthWhile(async () => { waits = await waitsWhile(work) })
+  const growth = await growthWhile(async () => { latencies = await latenciesWhile(work) })
   const seconds = (performance.now() - began) / 1000
   return {
     [`${what}: time`]: `${seconds.toFixed(1)} s`,
     [`${what}: rate`]: `${(sizeBytes / 1e6 / seconds).toFixed(0)} MB/s`,
     [`${what}: memory`]: toMiB(growth),
-    [`${what}: /livez p50, p99, longest`]: [0.5, 0.99, 1].map(share => at(waits, share)).join(', ')
+    [`${what}: /livez p50, p99, max`]: [0.5, 0.99, 1].map(share => at(latencies, share)).join(', ')
   }
 }
 
