@@ -163,14 +163,14 @@ t.test('HTML: one page, every text escaped', async t => {
   t.match(text, '50.0 %')
 })
 
-t.test('reads 100,000 rows page by page', async t => {
+t.test('reads 20,000 rows page by page', async t => {
   const path = await createJobs(t, (function * () {
-    for (let at = 0; at < 100_000; at++) yield lasted(at % 1000, { type: `t${at % 7}`, tenant: at % 2 === 0 ? 'a' : 'b' })
+    for (let at = 0; at < 20_000; at++) yield lasted(at % 1000, { type: `t${at % 7}`, tenant: at % 2 === 0 ? 'a' : 'b' })
   })())
   const progress: ProgressReport[] = []
   const result = await figures(path, {}, { tenant: 'a', allTenants: false }, report => { progress.push(report) })
-  t.match(result, { total: 50_000, durationMs: { count: 50_000, min: 0, p50: 498, max: 998 } })
-  t.equal(progress.length, 52)
-  t.strictSame(progress.at(-2), { done: 50_000, total: 50_000 })
+  t.match(result, { total: 10_000, durationMs: { count: 10_000, min: 0, p50: 498, max: 998 } })
+  t.equal(progress.length, 12)
+  t.strictSame(progress.at(-2), { done: 10_000, total: 10_000 })
   for (let at = 1; at < progress.length; at++) t.ok(progress[at]!.done! >= progress[at - 1]!.done!)
 })
