@@ -21,7 +21,6 @@ import { createViews } from './views/views.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { reportCacheMode, reportStoreHealth, recordTransition, reportWorkerError } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
-import { createSanitizeNow } from './processors/sanitize/sanitize-now.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import { createCoherence } from './status/coherence.ts'
 import { openCache } from './status/epoch/open-cache.ts'
@@ -228,7 +227,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   let draining = false
   const server = await createServer({
     status: { statusAccess, readMany, listStatuses, readResult, inputs },
-    commands: { ...commands, sanitizeNow: createSanitizeNow(sanitizePool) },
+    commands: { ...commands, sanitizeNow: sanitizePool.sanitizeNow },
     submissions: toSubmissionRules(config),
     limits: toLimits(config, transact.waiting),
     auth: { tokens: config, now },

@@ -1,6 +1,6 @@
 import type { TSchema } from '@sinclair/typebox'
 import type { Access } from '../job/access.ts'
-import type { RecordPages } from '../store/read-only-store.ts'
+import type { RecordPages } from '../store/store.ts'
 
 export type { Access } from '../job/access.ts'
 

@@ -1,7 +1,7 @@
 import { type RecordStatus, recordStatuses } from '../../job/job.ts'
 import { toEpochMs, toIso } from '../../job/time.ts'
 import { collectDurations, type DurationFigures } from './durations.ts'
-import type { RecordRow } from '../../store/read-only-store.ts'
+import type { RecordRow } from '../../store/store.ts'
 
 /** Failure codes that are listed; what the rest have in common is the code OTHER. */
 const codesMax = 100

@@ -1,5 +1,19 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { StringEnum } from '../../job/job.ts'
 import type { Processor } from '../processor.ts'
-import { ReportInput } from './input.ts'
+
+const isoTime =
+  '^\\d{4}-\\d{2}-\\d{2}([Tt ]\\d{2}:\\d{2}(:\\d{2}([.,]\\d{1,9})?)?([Zz]|[+-]\\d{2}(:?\\d{2})?)?)?$'
+
+const from = 'ISO 8601 date or date-time, UTC unless it says otherwise; jobs created then or later'
+
+/** Which jobs a report covers: an empty object means every job that the submitter may read. */
+const ReportInput = Type.Object({
+  from: Type.Optional(Type.String({ pattern: isoTime, description: from })),
+  to: Type.Optional(Type.String({ pattern: isoTime, description: 'the same; jobs created before' })),
+  type: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: 'jobs of this type only' })),
+  format: Type.Optional(StringEnum(['json', 'csv', 'html'], { description: 'json by default' }))
+}, { additionalProperties: false })
 
 /** How the jobs of a tenant went: counts, durations and failures, as JSON, CSV or a page. */
 export const reportProcessor: Processor = {
@@ -8,6 +22,6 @@ export const reportProcessor: Processor = {
   needsScopes: ['jobs:read'],
   async run (input, context) {
     const { report } = await import('./report.ts')
-    return report(input as ReportInput, context)
+    return report(input as Static<typeof ReportInput>, context)
   }
 }

@@ -1,12 +1,18 @@
 import { toEpochMs, toIso } from '../../job/time.ts'
 import { type ProcessorContext, ProcessorError, type ProcessorOutput } from '../processor.ts'
 import { collectFigures, type Report } from './figures.ts'
-import type { ReportInput } from './input.ts'
 import { toCsv } from './to-csv.ts'
 import { toHtml } from './to-html.ts'
-import { toJson } from './to-json.ts'
 
-const renderings: Record<NonNullable<ReportInput['format']>, { contentType: string, render: (report: Report) => string }> = {
+type Format = 'json' | 'csv' | 'html'
+
+/** `from` and `to` are ISO 8601; jobs created from `from` on and before `to` count, of one type or of all. */
+export type ReportRequest = { from?: string, to?: string, type?: string, format?: Format }
+
+// The type Report documents the JSON format.
+const toJson = (report: Report): string => `${JSON.stringify(report, null, 2)}\n`
+
+const renderings: Record<Format, { contentType: string, render: (report: Report) => string }> = {
   json: { contentType: 'application/json; charset=utf-8', render: toJson },
   csv: { contentType: 'text/csv; charset=utf-8; header=present', render: toCsv },
   html: { contentType: 'text/html; charset=utf-8', render: toHtml }
@@ -20,12 +26,12 @@ const toLimit = (field: 'from' | 'to', text: string | undefined): number | undef
 }
 
 /**
- * A report over the rows that `context.access` may read. Each row counts as it was when its page was read: rows that
- * appear meanwhile are left to the next report.
+ * A report over the records that the submitter may read. Each counts as it was when its page was read; records that are
+ * written later are not in the report.
  *
- * Throws ProcessorError INVALID_INPUT where a limit is no date or the limits are the wrong way round.
+ * Throws ProcessorError INVALID_INPUT if a limit is not a date, or `from` is later than `to`.
  */
-export const report = async (input: ReportInput, context: ProcessorContext): Promise<ProcessorOutput> => {
+export const report = async (input: ReportRequest, context: ProcessorContext): Promise<ProcessorOutput> => {
   const from = toLimit('from', input.from)
   const to = toLimit('to', input.to)
   if (from !== undefined && to !== undefined && from > to) {

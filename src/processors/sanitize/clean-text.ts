@@ -13,6 +13,18 @@ export type RemovedKind =
 
 export type Count = (kind: RemovedKind, times?: number) => void
 
+/** How often each kind was met, without those that were not. */
+export type Removed = Partial<Record<RemovedKind, number>>
+
+/** Counts what is removed; `removed` is what was counted up to now, in the order of the names. */
+export const createTally = (): { count: Count, removed: () => Removed } => {
+  const counts = new Map<RemovedKind, number>()
+  return {
+    count: (kind, times = 1) => { counts.set(kind, (counts.get(kind) ?? 0) + times) },
+    removed: () => Object.fromEntries([...counts].sort(([a], [b]) => a < b ? -1 : 1))
+  }
+}
+
 // Everything below is for texts with one of these; most have none.
 const suspicious =
   /[\p{Cc}--[\n\t]]|[\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}\p{Surrogate}\u2028\u2029\uFFF9-\uFFFB]/v

@@ -1,70 +1,84 @@
 import type { Piscina } from 'piscina'
-import { openThreads } from '../threads/open-threads.ts'
-import { crashed, type ThreadResult, toOutput } from '../threads/thread-result.ts'
-import { ProcessorError } from '../processor.ts'
-import type { Sanitized } from './sanitize.ts'
+import { ServiceFailure } from '../../errors.ts'
 import type { SanitizeInput } from '../../job/sanitize-input.ts'
-
-/** Nothing is wrong with the content: there is no room for it now, or it took too long. */
-export class SanitizeOverloaded extends Error {
-  override readonly name = 'SanitizeOverloaded'
-}
+import { ProcessorError } from '../processor.ts'
+import { openThreads } from '../threads/pool.ts'
+import { crashed, type ThreadResult, toOutput } from '../threads/thread-result.ts'
+import type { Sanitized } from './sanitize.ts'
 
 export type SanitizePool = {
   /**
-   * Sanitizes in a thread. Rejects with the ProcessorError of `sanitize`, with a retryable PROCESSOR_CRASHED if the thread
-   * died, with SanitizeOverloaded, or with the reason of an aborted `signal`. A thread whose work nobody waits for any
-   * more is ended.
+   * Sanitizes for a client that waits. Throws VALIDATION_FAILED for content that cannot be sanitized, OVERLOADED, INTERNAL,
+   * and the reason of an aborted signal, which ends the thread that works on the content.
    */
-  sanitize: (input: SanitizeInput, signal?: AbortSignal) => Promise<Sanitized>
-  /** Ends every thread; what is under way rejects with PROCESSOR_CRASHED, as does what comes later. */
+  sanitizeNow: (input: SanitizeInput, signal: AbortSignal) => Promise<Sanitized>
+  /** Ends every thread; calls under way and later ones fail with INTERNAL. */
   close: () => Promise<void>
 }
 
 export type SanitizePoolNeeds = {
   /** Contents at once. */
   threads: number
-  /** Contents that may wait for a thread; more are refused. */
+  /** Contents that may wait for a thread, at least one; further ones are rejected. */
   waitingMax: number
-  /** From the call to its answer, waiting included. */
+  /** From the call to its end, waiting included. */
   timeoutMs: number
   /** The module that exports `runSanitize`. */
   entry?: URL
 }
 
+// The rule that a content breaks, by the error that sanitizing it gives.
+const rules: Record<string, string> = {
+  INVALID_JSON: 'json',
+  JSON_TOO_DEEP: 'maxDepth',
+  JSON_TOO_WIDE: 'maxNames',
+  HTML_TOO_DEEP: 'maxDepth',
+  TOO_MANY_MARKS: 'maxMarks',
+  INPUT_TOO_LARGE: 'maxSize'
+}
+
+const toSanitizeFailure = (cause: ProcessorError): ServiceFailure => {
+  const { code, message } = cause
+  const rule = rules[code]
+  return rule === undefined
+    ? new ServiceFailure('INTERNAL', 'The content could not be sanitized; the log has the reason.', {}, { cause })
+    : new ServiceFailure('VALIDATION_FAILED', message, { errors: [{ field: 'content', rule, message }] })
+}
+
+const overloaded = (reason: string) => new ServiceFailure('OVERLOADED', 'Too many contents are being sanitized.',
+  { retryAfterSeconds: 1 }, { cause: new Error(reason) })
+
 /**
- * Threads of their own for contents that someone waits for: behind long jobs they would wait as long, and on the event loop
- * a hostile one would hold up everybody. The threads start with the first content and stay.
+ * Threads of their own for content that a client waits for: queued behind jobs it would wait for minutes, and on the event
+ * loop a hostile content would hold up every client. The threads start with the first content and stay.
  */
 export const createSanitizePool = ({
   threads, waitingMax, timeoutMs, entry = new URL('../threads/sanitize-thread.ts', import.meta.url)
 }: SanitizePoolNeeds): SanitizePool => {
   let piscina: Piscina | undefined
   let isClosed = false
-  let underWay = 0
 
-  const run = async (input: SanitizeInput, given: AbortSignal | undefined): Promise<Sanitized> => {
-    const late = new AbortController()
-    const signal = given === undefined ? late.signal : AbortSignal.any([given, late.signal])
-    const timer = setTimeout(() => { late.abort(new SanitizeOverloaded(`Sanitizing took more than ${timeoutMs} ms.`)) }, timeoutMs)
+  const run = async (pool: Piscina, input: SanitizeInput, signal: AbortSignal): Promise<ThreadResult<Sanitized>> => {
     try {
-      piscina ??= openThreads(entry, threads)
-      return toOutput(await piscina.run(input, { name: 'runSanitize', signal }) as ThreadResult<Sanitized>)
+      return await pool.run(input, { name: 'runSanitize', signal }) as ThreadResult<Sanitized>
     } catch (error) {
-      if (error instanceof ProcessorError) throw error
-      if (signal.aborted) throw signal.reason
-      throw crashed(error instanceof Error ? error.name : 'unknown')
-    } finally {
-      clearTimeout(timer)
+      throw signal.aborted ? signal.reason : crashed(error instanceof Error ? error.name : 'unknown')
     }
   }
 
   return {
-    sanitize: async (input, signal) => {
-      if (isClosed) throw crashed('closed')
-      if (underWay >= threads + waitingMax) throw new SanitizeOverloaded(`${underWay} contents are being sanitized.`)
-      underWay++
-      return await run(input, signal).finally(() => { underWay-- })
+    sanitizeNow: async (input, signal) => {
+      const late = AbortSignal.timeout(timeoutMs)
+      try {
+        if (isClosed) throw crashed('closed')
+        piscina ??= openThreads(entry, threads)
+        // Piscina's own limit, maxQueue, rejects with an error that only its message tells from others.
+        if (piscina.queueSize >= waitingMax) throw overloaded(`${waitingMax} contents wait for a thread`)
+        return toOutput(await run(piscina, input, AbortSignal.any([signal, late])))
+      } catch (error) {
+        if (late.aborted && error === late.reason) throw overloaded(`sanitizing took more than ${timeoutMs} ms`)
+        throw error instanceof ProcessorError ? toSanitizeFailure(error) : error
+      }
     },
     close: async () => {
       isClosed = true

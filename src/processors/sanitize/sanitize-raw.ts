@@ -2,9 +2,8 @@ import type { ProgressReport, RawInput } from '../processor.ts'
 import { refuseLargeHtml, sanitize } from './sanitize.ts'
 import { cleanNdjson } from './clean-ndjson.ts'
 import { cleanTextStream } from './clean-text-stream.ts'
-import { cleanText, type Count } from './clean-text.ts'
+import { cleanText, type Count, createTally, type Removed } from './clean-text.ts'
 import type { SanitizeRawInput } from '../../job/sanitize-input.ts'
-import { createTally, type Removed } from './removed.ts'
 import { decodeUtf8 } from './utf8.ts'
 
 /** The sanitized text in pieces; `removed` is complete once the last has been taken. */

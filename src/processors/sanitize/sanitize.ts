@@ -1,9 +1,8 @@
 import { ProcessorError } from '../processor.ts'
 import { cleanHtml } from './clean-html.ts'
 import { cleanJson } from './clean-json.ts'
-import { cleanText } from './clean-text.ts'
+import { cleanText, createTally, type Removed } from './clean-text.ts'
 import type { SanitizeInput } from '../../job/sanitize-input.ts'
-import { createTally, type Removed } from './removed.ts'
 
 /** Bytes of HTML, as UTF-8. A parse tree costs many times its text, and it is held in one piece. */
 const htmlBytesMax = 4 * 1024 * 1024

@@ -1,5 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
-import type { StoredBytes } from '../../store/read-only-store.ts'
+import type { StoredBytes } from '../../store/store.ts'
 import type { Access, ProgressReport } from '../processor.ts'
 
 /** Bytes of every chunk but the last. */

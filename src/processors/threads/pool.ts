@@ -1,6 +1,7 @@
+import { fileURLToPath } from 'node:url'
 import { MessageChannel } from 'node:worker_threads'
+import { Piscina } from 'piscina'
 import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask } from './messages.ts'
-import { openThreads } from './open-threads.ts'
 import { crashed, type ThreadResult, toOutput } from './thread-result.ts'
 import type { ProgressReport } from '../processor.ts'
 
@@ -33,6 +34,22 @@ export type ProcessorPoolNeeds = {
   threads: number
   /** The module that exports `processors`. */
   registry?: URL
+}
+
+/** Threads that run what the module at `entry` exports. They start at once and stay; one that dies is replaced. */
+export const openThreads = (entry: URL, threads: number): Piscina => {
+  const piscina = new Piscina({
+    filename: fileURLToPath(entry),
+    // With fewer threads kept than allowed, tasks that wait for one that dies would wait for ever.
+    minThreads: threads,
+    maxThreads: threads,
+    // Otherwise an idle thread blocks its own event loop, and with it whatever a task left to close.
+    atomics: 'disabled',
+    recordTiming: false
+  })
+  // Without a listener a thread that dies between two tasks would end the process.
+  piscina.on('error', () => {})
+  return piscina
 }
 
 /** Deals with a thread's messages one after the other; `stop` waits for the one under way and ignores the rest. */

@@ -1,6 +1,6 @@
 import SqliteDatabase from 'better-sqlite3'
 import type { Access } from '../../job/access.ts'
-import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../read-only-store.ts'
+import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../store.ts'
 
 /** Rows read in one transaction for one page. */
 const pageRows = 2000

@@ -1,23 +1,29 @@
 import { randomUUID } from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t, { type Test } from 'tap'
-import { ProcessorError } from '../../../src/processors/registry.ts'
-import { createSanitizePool, SanitizeOverloaded, type SanitizePoolNeeds } from '../../../src/processors/sanitize/sanitize-pool.ts'
+import { ServiceFailure } from '../../../src/errors.ts'
+import type { SanitizeInput } from '../../../src/job/sanitize-input.ts'
+import { createSanitizePool, type SanitizePoolNeeds } from '../../../src/processors/sanitize/sanitize-pool.ts'
 
 const sample = new URL('../sample-sanitize-thread.ts', import.meta.url)
 
 const open = (t: Test, needs: Partial<SanitizePoolNeeds> = {}) => {
   const pool = createSanitizePool({ threads: 1, waitingMax: 10, timeoutMs: 60_000, entry: sample, ...needs })
   t.teardown(() => pool.close())
-  return pool
+  return { ...pool, sanitize: (input: SanitizeInput, signal = new AbortController().signal) => pool.sanitizeNow(input, signal) }
 }
 
 const plain = (content: string) => ({ content, contentType: 'text/plain' as const })
-const crash = { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true }
+const crash = {
+  name: 'ServiceFailure',
+  code: 'INTERNAL',
+  message: 'The content could not be sanitized; the log has the reason.',
+  cause: { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true }
+}
+const overload = { name: 'ServiceFailure', code: 'OVERLOADED', facts: { retryAfterSeconds: 1 } }
 
-t.test('the real thread', async t => {
-  const { sanitize, close } = createSanitizePool({ threads: 2, waitingMax: 10, timeoutMs: 60_000 })
-  t.teardown(close)
+t.test('sanitizes in the thread of the service, and names the rule that a content breaks', async t => {
+  const { sanitize } = open(t, { threads: 2, entry: new URL('../../../src/processors/threads/sanitize-thread.ts', import.meta.url) })
   const [html, text] = await Promise.all([
     sanitize({ content: '<p onclick=x>é<script>x</script></p>', contentType: 'text/html' }),
     sanitize({ content: 'ﬁ\u200B', contentType: 'text/plain', options: { normalization: 'NFKC' } })
@@ -25,12 +31,13 @@ t.test('the real thread', async t => {
   t.strictSame(html, { sanitized: '<p>é</p>', contentType: 'text/html', removed: { attribute: 1, element: 1 } })
   t.strictSame(text, { sanitized: 'fi', contentType: 'text/plain', removed: { invisible: 1, normalized: 1 } })
   const error: unknown = await sanitize({ content: '{', contentType: 'application/json' }).catch((error: unknown) => error)
-  t.ok(error instanceof ProcessorError)
-  t.match(error, { code: 'INVALID_JSON', message: 'The content is not valid JSON.', retryable: false })
+  t.ok(error instanceof ServiceFailure)
+  const message = 'The content is not valid JSON.'
+  t.match(error, { code: 'VALIDATION_FAILED', message, facts: { errors: [{ field: 'content', rule: 'json', message }] } })
   t.equal((await sanitize(plain('x'.repeat(1024 * 1024)))).sanitized.length, 1024 * 1024)
 })
 
-t.test('a content that takes long does not hold the event loop', async t => {
+t.test('a content that takes long does not block the event loop', async t => {
   const { sanitize } = open(t)
   const stop = new AbortController()
   const running = sanitize(plain('spin'), stop.signal)
@@ -39,13 +46,12 @@ t.test('a content that takes long does not hold the event loop', async t => {
   await t.rejects(running, { message: 'enough' })
 })
 
-t.test('no more wait than may', async t => {
+t.test('rejects a content when the queue for a thread is full', async t => {
   const { sanitize } = open(t, { threads: 2, waitingMax: 1 })
   const stop = new AbortController()
   const reason = new Error('enough')
   const full = [0, 1, 2].map(() => sanitize(plain('spin'), stop.signal))
-  const error: unknown = await sanitize(plain('x')).catch((error: unknown) => error)
-  t.ok(error instanceof SanitizeOverloaded)
+  await t.rejects(sanitize(plain('x')), { ...overload, cause: { message: '1 contents wait for a thread' } })
   const ends = full.map(run => t.rejects(run, reason))
   stop.abort(reason)
   await Promise.all(ends)
@@ -53,18 +59,17 @@ t.test('no more wait than may', async t => {
   for (const { sanitized } of await Promise.all(again)) t.equal(sanitized, 'x', 'there is room again')
 })
 
-t.test('too long a run ends its thread, and whoever waited too long leaves', async t => {
+t.test('a time-out ends the thread that works on the content, and counts the wait for it', async t => {
   const { sanitize } = open(t, { timeoutMs: 3000 })
   const [spinning, waiting] = [sanitize(plain('spin')), sanitize(plain('spin'))]
   const startedAt = performance.now()
   const errors: unknown[] = await Promise.all([spinning, waiting].map(run => run.catch((error: unknown) => error)))
-  for (const error of errors) t.ok(error instanceof SanitizeOverloaded)
-  t.match(errors[0], { message: 'Sanitizing took more than 3000 ms.' })
+  for (const error of errors) t.match(error, { ...overload, cause: { message: 'sanitizing took more than 3000 ms' } })
   t.ok(performance.now() - startedAt < 5900, 'waiting counts')
   t.equal((await sanitize(plain('x'))).sanitized, 'x', 'the next one finds a thread')
 })
 
-t.test('who gives up is not sanitized for', async t => {
+t.test('an aborted signal ends the call, whether its content waits or is being sanitized', async t => {
   const { sanitize } = open(t)
   const reason = new Error('gone')
   await t.rejects(sanitize(plain('x'), AbortSignal.abort(reason)), reason)
@@ -80,20 +85,21 @@ t.test('who gives up is not sanitized for', async t => {
 })
 
 for (const content of ['exit', 'throw', 'die']) {
-  t.test(`a thread in which a content makes it ${content} is a retryable failure without a word of the content`, async t => {
+  t.test(`a thread in which a content makes it ${content} is INTERNAL without a word of the content`, async t => {
     const { sanitize } = open(t)
     const secret = content === 'exit' ? '' : randomUUID()
     const crashing = sanitize(plain(content + secret)).catch((error: unknown) => error)
     const following = sanitize(plain('x'))
     const error = await crashing
-    t.ok(error instanceof ProcessorError)
+    t.ok(error instanceof ServiceFailure)
     t.match(error, crash)
-    if (secret !== '') t.notMatch(JSON.stringify([error, (error as Error).message, (error as Error).cause]), secret)
+    const { message, cause } = error as ServiceFailure & { cause: Error }
+    if (secret !== '') t.notMatch(JSON.stringify([error, message, cause, cause.message, cause.cause]), secret)
     t.equal((await following).sanitized, 'x', 'the one that waited is sanitized')
   })
 }
 
-t.test('a thread that dies when it has nothing to do is replaced', async t => {
+t.test('a thread that dies while idle is replaced', async t => {
   const { sanitize } = open(t)
   const replaced = new Promise<void>(resolve => {
     let started = 0

@@ -5,11 +5,10 @@ import { sanitizeRaw } from '../../../src/processors/sanitize/sanitize-raw.ts'
 import { sanitize } from '../../../src/processors/sanitize/sanitize.ts'
 import { cleanNdjson } from '../../../src/processors/sanitize/clean-ndjson.ts'
 import { cleanTextStream } from '../../../src/processors/sanitize/clean-text-stream.ts'
-import { cleanText } from '../../../src/processors/sanitize/clean-text.ts'
+import { cleanText, createTally } from '../../../src/processors/sanitize/clean-text.ts'
 import { findCut } from '../../../src/processors/sanitize/safe-split.ts'
 import type { Normalization, SanitizeRawInput } from '../../../src/job/sanitize-input.ts'
 import { hasTooManyMarks } from '../../../src/processors/sanitize/combining-marks.ts'
-import { createTally } from '../../../src/processors/sanitize/removed.ts'
 import { hostileJson, hostileText, stackedText } from '../hostile.ts'
 
 type ContentType = SanitizeRawInput['contentType']
