@@ -46,6 +46,16 @@ export default [
     }
   },
   {
+    // A transaction begins in commit.ts alone, which then exposes what it changed.
+    files: ['src/write/**/*.ts'],
+    ignores: ['src/write/commit.ts'],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': ['error', {
+        patterns: [{ group: ['**/store/**'], importNames: ['Transact'], message: 'A command needs `commit`, which exposes what the transaction changed.' }]
+      }]
+    }
+  },
+  {
     files: ['src/config.ts'],
     rules: { 'no-restricted-syntax': ['error', noDefaultExport] }
   },

@@ -42,12 +42,12 @@ import { createQueueReader } from './store/sqlite/queue-reader.ts'
 import { createResultReader } from './store/sqlite/result-reader.ts'
 import { createTransact } from './store/sqlite/transact.ts'
 import { createLongPollClaim } from './write/long-poll-claim.ts'
-import { createCancelJob } from './write/cancel-job.ts'
+import { createCancelJob, createEraseJob } from './write/cancel-and-erase.ts'
 import { createClaimJob } from './write/claim-job.ts'
-import { createEraseJob } from './write/erase-job.ts'
+import { type CommandNeeds, createCommit } from './write/commit.ts'
 import { createExpireResults } from './write/expire-results.ts'
 import { createRescueJobs } from './write/rescue-jobs.ts'
-import { createRunJob, type RunJobNeeds } from './write/run-job.ts'
+import { createRunJob } from './write/run-job.ts'
 import { createStoreInput } from './write/store-input.ts'
 import { createSubmitJob, idempotencyKeyKeptMs } from './write/submit-job.ts'
 import { createUploads } from './write/uploads.ts'
@@ -74,11 +74,12 @@ export type Parts = {
   createTransact: typeof createTransact
   createRedisCache: typeof createRedisCache
   createCoherence: typeof createCoherence
+  createCommit: typeof createCommit
   createRunJob: typeof createRunJob
   createRelay: typeof createRelay
 }
 
-const realParts: Parts = { createTransact, createRedisCache, createCoherence, createRunJob, createRelay }
+const realParts: Parts = { createTransact, createRedisCache, createCoherence, createCommit, createRunJob, createRelay }
 
 type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobReader, results: ResultReader, metrics: Metrics, log: Logger }
 
@@ -144,12 +145,12 @@ export type App = {
 /** `logStream` takes the log's lines in place of standard output. */
 export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
 
-type CommandNeeds = Omit<RunJobNeeds, 'resultRetentionMs' | 'graceMs'> &
+type CommandsNeeds = CommandNeeds &
   { parts: Parts, config: Config, opened: OpenedForProcess, node: string, results: ResultReader, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
-const createCommands = ({ parts, config, opened: { database, stale }, node, results, log, metrics, ...needs }: CommandNeeds) => {
-  const { transact, expose } = needs
+const createCommands = ({ parts, config, opened: { database, stale }, node, results, log, metrics, commit, now }: CommandsNeeds) => {
+  const needs = { commit, now }
   const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId }
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = parts.createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
@@ -177,10 +178,10 @@ const createCommands = ({ parts, config, opened: { database, stale }, node, resu
     longPollClaim,
     uploads: createUploads({ runJob, monotonicNow, read: results.read }),
     worker,
-    submitJob: createSubmitJob({ transact, expose, randomUuid: randomUUID, now, onQueued }),
-    storeInput: createStoreInput({ transact, randomId, now, bytesMax: config.inputBytesMax }),
+    submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued }),
+    storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
     cancelJob: createCancelJob({ ...needs, graceMs: config.cancelGraceMs, onAsked: worker.cancel }),
-    eraseJob: createEraseJob({ transact, expose }),
+    eraseJob: createEraseJob(needs),
     expireResults: createExpireResults(needs)
   }
 }
@@ -218,8 +219,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const results = createResultReader({ database })
   const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
   const { openedCache, expose, invalidate, statusAccess, readMany, listStatuses, readResult, inputs } = status
-  const onTransition = recordTransition(metrics, log)
-  const commands = createCommands({ parts, config, opened, node, results, log, metrics, transact, expose, now, onTransition })
+  const commit = parts.createCommit({ transact, expose, onTransition: recordTransition(metrics, log) })
+  const commands = createCommands({ parts, config, opened, node, results, log, metrics, commit, now })
   const { worker, rescueJobs, longPollClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 

@@ -4,7 +4,7 @@ import type { Metrics } from './metrics.ts'
 import { createLogThrottle } from './log-throttle.ts'
 import type { EpochStatus } from './status/epoch/epoch.ts'
 import type { PartHealth } from './status/health.ts'
-import type { ClaimJobNeeds } from './write/claim-job.ts'
+import type { OnTransition } from './write/commit.ts'
 
 /*
  * What an operator is told of the service's own state, by numbers and by lines: of every change, and of nothing else.
@@ -28,7 +28,7 @@ export const reportStoreHealth = (metrics: Metrics, log: Logger) => ({ ok, reaso
 }
 
 /** Of every change of a job's state. */
-export const recordTransition = (metrics: Metrics, log: Logger): ClaimJobNeeds['onTransition'] =>
+export const recordTransition = (metrics: Metrics, log: Logger): OnTransition =>
   ({ jobId, type, state, attempt }, event) => {
     metrics.jobTransitions.inc({ event, state })
     log.info({ jobId, type, attempt, event, state }, `job ${state}`)

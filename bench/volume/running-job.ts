@@ -4,6 +4,7 @@ import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 import { createSubmitJob } from '../../src/write/submit-job.ts'
 
@@ -17,8 +18,8 @@ export const runningJob = async (databasePath: string) => {
   const transact = createTransact({ database, now: () => performance.now() })
   const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
   let ids = 0
-  const expose = async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup)
-  const needs = { transact, expose, now: () => Date.now(), onTransition: () => {} }
+  const commit = createCommit({ transact, expose: async lookup => toEntry(lookup), onTransition: () => {} })
+  const needs = { commit, now: () => Date.now() }
   const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${++ids}`, onQueued: () => {} })
   const runJob = createRunJob({ ...needs, graceMs: dayMs, resultRetentionMs: dayMs })
   const claimJob = createClaimJob({ ...needs, release: runJob.release, queue: createQueueReader({ database }), randomId: () => `lease-${++ids}` })

@@ -3,12 +3,13 @@ import { isUnavailable } from '../errors.ts'
 import { type Access, ProcessorError } from '../processors/processor.ts'
 import type { ProcessorPool } from '../processors/threads/pool.ts'
 import type { Failure } from '../job/job.ts'
+import { LeaseLost, type LeaseState, OffsetMismatch } from '../job/lease.ts'
 import { jobCancelled, timedOut } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { Claim, ClaimJob } from '../write/claim-job.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createResultDigest } from '../write/result-digest.ts'
-import { LeaseLost, offsetToldBy, type LeaseState, type RunJob } from '../write/run-job.ts'
+import type { RunJob } from '../write/run-job.ts'
 
 const claimIntervalMs = 1000
 const retryPauseMs = 200
@@ -110,7 +111,7 @@ const runClaim = async ({ runJob, pool, leaseMs, onError }: RunNeeds, claim: Cla
         const sizeAfter = tally.size() + bytes.byteLength
         await insist(() => runJob.append(claim, tally.size(), bytes, kind).catch((error: unknown) => {
           // A trial before this one was stored, and failed only then.
-          if (offsetToldBy(error) !== sizeAfter) throw error
+          if (!(error instanceof OffsetMismatch) || error.offset !== sizeAfter) throw error
         }))
         tally.add(bytes)
       }

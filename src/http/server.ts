@@ -3,14 +3,14 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, type FastifyRequest, LogController, type RawRequestDefaultExpression } from 'fastify'
 import type { Logger } from 'pino'
 import { type FailureCode, reasonOf, ServiceFailure } from '../errors.ts'
+import type { InputReader } from '../job/input.ts'
 import { createLogThrottle } from '../log-throttle.ts'
 import type { ListStatuses } from '../status/list-jobs.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ReadMany } from '../status/read-status.ts'
-import type { CancelJob } from '../write/cancel-job.ts'
-import type { EraseJob } from '../write/erase-job.ts'
+import type { CancelJob, EraseJob } from '../write/cancel-and-erase.ts'
 import type { LongPollClaim } from '../write/long-poll-claim.ts'
-import type { InputReads, RunJob } from '../write/run-job.ts'
+import type { RunJob } from '../write/run-job.ts'
 import type { StoreInput } from '../write/store-input.ts'
 import type { SubmitJob } from '../write/submit-job.ts'
 import type { Uploads } from '../write/uploads.ts'
@@ -66,7 +66,7 @@ const paramLengthMax = 64 * 1024
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
 /** What routes read. */
-type StatusNeeds = { statusAccess: StatusAccess, readMany: ReadMany, listStatuses: ListStatuses, readResult: ReadResult, inputs: InputReads }
+type StatusNeeds = { statusAccess: StatusAccess, readMany: ReadMany, listStatuses: ListStatuses, readResult: ReadResult, inputs: InputReader }
 
 /** What routes change, and the work that they do for a client at once. */
 type CommandNeeds = {

@@ -1,2 +1,32 @@
-/** The right to report on one run of a job: void as soon as another run could begin. */
+/** The right to report on one run of a job. It is void as soon as another run could begin. */
 export type LeaseHeld = { jobId: string, leaseToken: string }
+
+/** The state of a lease, returned with every report. `leaseExpiresAt` in ms since 1970. */
+export type LeaseState = { leaseExpiresAt: number, cancelRequested: boolean }
+
+/** The lease expired or another run holds the job: nothing that came with the report was kept. */
+export class LeaseLost extends Error {
+  constructor (jobId: string) {
+    super(`the lease on job ${jobId} is lost`)
+    this.name = 'LeaseLost'
+  }
+}
+
+/** Result bytes do not begin where the stored ones end: a result never has a hole. `offset`: where the stored ones end. */
+export class OffsetMismatch extends Error {
+  readonly offset: number
+
+  constructor (offset: number) {
+    super(`the result goes on at offset ${offset}`)
+    this.name = 'OffsetMismatch'
+    this.offset = offset
+  }
+}
+
+/** A run that has appended bytes completed with another result: one of the two would be lost. */
+export class ResultBegun extends Error {
+  constructor (jobId: string) {
+    super(`bytes of a result of job ${jobId} were appended already`)
+    this.name = 'ResultBegun'
+  }
+}

@@ -1,14 +1,3 @@
-/** Bytes that arrive out of place are refused, so that a result never has a hole. */
-export class OffsetMismatch extends Error {
-  readonly offset: number
-
-  constructor (offset: number) {
-    super(`the result goes on at offset ${offset}`)
-    this.name = 'OffsetMismatch'
-    this.offset = offset
-  }
-}
-
 // A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
 export class ResultTorn extends Error {
   constructor (jobId: string) {

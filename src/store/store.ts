@@ -1,5 +1,6 @@
 import type { Selectable, Transaction } from 'kysely'
 import type { Access } from '../job/access.ts'
+import type { RawInput } from '../job/input.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
 import type { Tables } from './tables.ts'
@@ -53,19 +54,6 @@ export type ResultReader = {
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
   /** What a running job has sent so far; undefined unless it runs. */
   findPartial: (jobId: string) => Promise<PartialResult | undefined>
-}
-
-/** Bytes that came along with an input, stored apart from it. */
-export type RawInput = { inputId: string, sizeBytes: number, contentType: string }
-
-/** What a job is to work on, and on whose behalf: both JSON text; and bytes, where it was sent any. */
-export type JobInput = { input: string, access: string, raw: RawInput | null }
-
-/** Reads of inputs, past the writer. */
-export type InputReader = {
-  find: (jobId: string) => Promise<JobInput | undefined>
-  /** The bytes in order, one chunk in memory at a time. Throws STORE_UNAVAILABLE, and InputTorn where they end early. */
-  read: (raw: RawInput) => AsyncGenerator<Uint8Array, void, void>
 }
 
 /** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */

@@ -1,39 +1,41 @@
 import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
 import { type JobEvent, transition } from '../job/lifecycle.ts'
+import type { QueueItem, Tx } from '../store/store.ts'
 import { findJob, updateJob } from '../store/tx/jobs.ts'
 import { clearLease, dequeue } from '../store/tx/queue.ts'
-import type { QueueItem, Tx } from '../store/store.ts'
 import { orphanResult } from '../store/tx/results.ts'
+import type { ChangedJob } from './commit.ts'
 
-/** The job, if it is one of ours: others' rows are shown, and never touched. */
+/** The job, if the service created it: rows of other programs are shown and never changed. */
 export const toOwnJob = (lookup: JobLookup): Job | undefined =>
   lookup.kind === 'job' && lookup.job.submittedBy !== null ? lookup.job : undefined
 
 /**
- * Applies an event to a job of the queue, and keeps the queue in step. Returns the job as it then is; undefined: the
- * event cannot happen. `now` in ms since 1970.
+ * Applies an event to a queued or running job and updates the queue with it. Returns the change, for `commit`;
+ * undefined if the event cannot happen in the job's state. `now` in ms since 1970.
  */
 export const applyEvent = async (
   tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number
-): Promise<JobLookup | undefined> => {
+): Promise<ChangedJob | undefined> => {
   const job = toOwnJob(await findJob(tx, jobId))
   const next = job === undefined ? undefined : transition(job, event)
   if (next?.accepted !== true || !await updateJob(tx, next.job)) return undefined
   if (isTerminal(next.job)) {
     await dequeue(tx, jobId)
-    // What a run without a result has sent of it is of no more use, nor is a result past its retention.
+    // Bytes of a run that ended without a result, or of a result past its retention, are of no more use.
     if (next.job.state !== 'succeeded' || next.job.resultExpiredAt !== null) await orphanResult(tx, jobId)
   } else if (next.job.state === 'queued') {
     await clearLease(tx, jobId, now + (next.retryAfterMs ?? 0))
   }
-  return await findJob(tx, jobId)
+  return { lookup: await findJob(tx, jobId), event: event.type }
 }
 
 const recheckMs = 60_000
 
 /**
- * Another program changed a record of ours. If it queued the job again, the job is to be had again; while it runs the
- * job itself, it may still give it back; if it finished or replaced it, there is nothing left to run.
+ * Brings the queue in line with a record of ours that another program changed. If that program queued the job again, it
+ * becomes claimable; if it runs the job itself, the queue is checked again in a minute, for it may still give the job
+ * back; if it finished or replaced the record, the queue item goes.
  */
 export const reconcileForeignChange = async (tx: Tx, jobId: string, now: number): Promise<void> => {
   const state = toOwnJob(await findJob(tx, jobId))?.state
@@ -41,7 +43,7 @@ export const reconcileForeignChange = async (tx: Tx, jobId: string, now: number)
   else if (state === 'running') await clearLease(tx, jobId, now + recheckMs)
   else {
     await dequeue(tx, jobId)
-    // Its bytes are nobody's result: facts of one are written with the end of a run of ours alone.
+    // These bytes belong to no result: only the end of a run of ours records one.
     await orphanResult(tx, jobId)
   }
 }

@@ -1,17 +1,18 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { JobLookup } from '../job/job.ts'
 import { type JobEvent, timedOut } from '../job/lifecycle.ts'
+import type { QueueItem, QueueReader, StuckBy, Tx } from '../store/store.ts'
 import { findJob } from '../store/tx/jobs.ts'
-import type { StuckBy, QueueItem, Tx } from '../store/store.ts'
 import { clearCancelDue, findStuck } from '../store/tx/queue.ts'
 import { applyEvent, reconcileForeignChange, toOwnJob } from './apply-event.ts'
-import type { ClaimJobNeeds } from './claim-job.ts'
+import type { ChangedJob, CommandNeeds } from './commit.ts'
 
 /**
- * Ends the runs that nobody ends: those whose lease ran out (or, with `holder`, that one left behind), that took longer
- * than they may, or that did not stop when told to. Returns how many. Throws STORE_UNAVAILABLE.
+ * Ends the runs that their workers did not end: those whose lease ran out (or, with `holder`, those of that holder), that
+ * exceeded their timeout, or that did not stop after a cancellation. Returns how many. Throws STORE_UNAVAILABLE.
  */
 export type RescueJobs = (holder?: string) => Promise<number>
+
+export type RescueJobsNeeds = CommandNeeds & { queue: QueueReader }
 
 const rescuedAtOnceMax = 10
 
@@ -20,38 +21,35 @@ const toEvent = (by: StuckBy, { maxAttempts }: QueueItem, at: number): JobEvent 
   return 'cancelDueAt' in by ? { type: 'cancel-forced', at } : { type: 'rescue', at, maxAttempts }
 }
 
-// Another program took back the wish to cancel: the run goes on under its lease.
+// Another program withdrew the cancellation: the run goes on under its lease.
 const isRunning = async (tx: Tx, { jobId }: QueueItem): Promise<boolean> =>
   toOwnJob(await findJob(tx, jobId))?.state === 'running'
 
-export const createRescueJobs = ({ transact, queue, expose, now, onTransition }: Omit<ClaimJobNeeds, 'randomId' | 'release'>): RescueJobs => {
+export const createRescueJobs = ({ commit, now, queue }: RescueJobsNeeds): RescueJobs => {
   const rescueSome = async (by: StuckBy): Promise<number> => {
-    const rescued = await transact(async tx => {
-      const rescued: Array<{ lookup: JobLookup, event: JobEvent }> = []
+    const { entries } = await commit(async tx => {
+      const changes: ChangedJob[] = []
       for (const item of await findStuck(tx, by, rescuedAtOnceMax)) {
-        const event = toEvent(by, item, now())
-        const lookup = await applyEvent(tx, item, event, now())
-        if (lookup !== undefined) rescued.push({ lookup, event })
+        const change = await applyEvent(tx, item, toEvent(by, item, now()), now())
+        if (change !== undefined) changes.push(change)
         else if ('cancelDueAt' in by && await isRunning(tx, item)) await clearCancelDue(tx, item.jobId)
         else await reconcileForeignChange(tx, item.jobId, now())
       }
-      return rescued
+      return { changes, value: undefined }
     })
-    await Promise.all(rescued.map(({ lookup }) => expose(lookup)))
-    for (const { lookup, event } of rescued) if (lookup.kind === 'job') onTransition(lookup.job, event.type)
-    return rescued.length
+    return entries.length
   }
   return async holder => {
     const at = now()
     const causes: StuckBy[] = holder === undefined
-      // Cancellations first: what was told to stop is not queued again.
+      // Cancellations first: a job that was asked to stop is not queued again.
       ? [{ cancelDueAt: at }, { leaseExpiredAt: at }, { deadlineAt: at }]
       : [{ holder }]
     let total = 0
     for (const by of causes) {
       while (await queue.hasStuck(by)) {
         total += await rescueSome(by)
-        // Without a turn for the event loop nothing else would happen until all are rescued.
+        // The event loop gets a turn between two transactions, or requests would wait until all are rescued.
         await nextTurn()
       }
     }

@@ -1,25 +1,21 @@
-import type { ContentInfo } from '../job/content-info.ts'
-import type { LeaseHeld } from '../job/lease.ts'
-import type { Failure, JobLookup, ResultFacts } from '../job/job.ts'
 import { storedChunkBytes } from '../job/chunks.ts'
+import type { ContentInfo } from '../job/content-info.ts'
+import type { Failure, JobLookup, ResultFacts } from '../job/job.ts'
+import { type LeaseHeld, LeaseLost, type LeaseState, ResultBegun } from '../job/lease.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
-import type { Expose } from '../status/expose.ts'
-import type { InputReader, QueueItem, Tx } from '../store/store.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import type { QueueItem, Tx } from '../store/store.ts'
 import { findJob } from '../store/tx/jobs.ts'
 import { extendLease, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
 import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
-import { OffsetMismatch } from '../store/errors.ts'
 import { insertSanitizationEvents } from '../store/tx/sanitization-events.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
-import type { ClaimJobNeeds } from './claim-job.ts'
-
-/** What the holder of a lease is told in every answer. `leaseExpiresAt` in ms since 1970. */
-export type LeaseState = { leaseExpiresAt: number, cancelRequested: boolean }
+import type { ChangedJob, CommandNeeds, WorkResult } from './commit.ts'
 
 /**
- * How a run ended well: with the bytes that were appended, with bytes given now (to a run that appended none), with a
- * result that is elsewhere, or with none. `counts`: what was removed, by kind, where that was the work.
+ * How a run ended well: with the bytes that it appended, with bytes given now (if it appended none), with a result
+ * elsewhere, or with none. `counts`: what a sanitization removed, by kind.
  */
 export type RunOutcome = { message?: string, counts?: Readonly<Record<string, number>> } & (
   | { kind: 'appended', facts: ResultFacts }
@@ -28,54 +24,33 @@ export type RunOutcome = { message?: string, counts?: Readonly<Record<string, nu
   | { kind: 'none' }
 )
 
-/** Where the result goes on, if bytes out of place are why a command failed; else undefined. */
-export const offsetToldBy = (error: unknown): number | undefined => error instanceof OffsetMismatch ? error.offset : undefined
-
-/** The lease ran out or went to another: nothing of what came with it is kept. */
-export class LeaseLost extends Error {
-  constructor (jobId: string) {
-    super(`the lease on job ${jobId} is lost`)
-    this.name = 'LeaseLost'
-  }
-}
-
-/** A result was given to a run that has appended bytes: one of the two would be lost. */
-export class ResultBegun extends Error {
-  constructor (jobId: string) {
-    super(`bytes of a result of job ${jobId} were appended already`)
-    this.name = 'ResultBegun'
-  }
-}
-
-type Entry = Awaited<ReturnType<Expose>>
-
 /**
- * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the nothing that an
- * empty result consists of.
+ * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the zero bytes of an
+ * empty result.
  */
 export type Appended = ContentInfo & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
 
-/** The commands of whoever runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three prolong the lease. */
+/**
+ * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three extend the
+ * lease.
+ */
 export type RunJob = {
   heartbeat: (lease: LeaseHeld) => Promise<LeaseState>
   progress: (lease: LeaseHeld, update: ProgressUpdate) => Promise<LeaseState>
-  /** Appends result bytes at an offset; `kind` counts at offset 0. Returns the new size. Throws OffsetMismatch. */
-  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, kind: ContentInfo) => Promise<number>
+  /** Appends result bytes at an offset; `content` counts at offset 0. Returns the new size. Throws OffsetMismatch. */
+  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, content: ContentInfo) => Promise<number>
   appended: (lease: LeaseHeld) => Promise<Appended>
   /** Returns the job as it then is. Throws OffsetMismatch, ResultBegun. */
-  complete: (lease: LeaseHeld, outcome: RunOutcome) => Promise<Entry>
-  fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<Entry>
+  complete: (lease: LeaseHeld, outcome: RunOutcome) => Promise<StatusEntry>
+  fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<StatusEntry>
   /** Gives the job back unfinished, to be run again at once. */
-  release: (lease: LeaseHeld) => Promise<Entry>
+  release: (lease: LeaseHeld) => Promise<StatusEntry>
 }
 
-/** Reads of what a run works on, past the writer. */
-export type InputReads = Pick<InputReader, 'find' | 'read'>
-
-export type RunJobNeeds = Omit<ClaimJobNeeds, 'queue' | 'randomId' | 'release'> & {
+export type RunJobNeeds = CommandNeeds & {
   /** How long stored results are kept unless the submitter asked for less; ms. */
   resultRetentionMs: number
-  /** How long a worker has to notice that its job was cancelled, in ms; then that is done without it. */
+  /** How long a worker has to notice that its job was cancelled, in ms; then the service cancels it without the worker. */
   graceMs: number
 }
 
@@ -93,7 +68,7 @@ const extend = async (tx: Tx, { jobId, leaseMs }: QueueItem, now: number): Promi
   return leaseExpiresAt
 }
 
-// What the record says, for another program may have asked too; the grace then begins when the worker is told.
+// The record decides, for another program may have asked too; the grace time then begins with this report.
 const isCancelRequested = async (tx: Tx, lookup: JobLookup, dueAt: number): Promise<boolean> => {
   const job = toOwnJob(lookup)
   if (job?.state !== 'running' || job.cancelRequestedAt === null) return false
@@ -101,7 +76,7 @@ const isCancelRequested = async (tx: Tx, lookup: JobLookup, dueAt: number): Prom
   return true
 }
 
-const kindOf = ({ resultContentType, resultFileName }: QueueItem): ContentInfo =>
+const toContentInfo = ({ resultContentType, resultFileName }: QueueItem): ContentInfo =>
   ({ contentType: resultContentType ?? 'application/octet-stream', fileName: resultFileName ?? 'result' })
 
 const storeResult = async (tx: Tx, jobId: string, outcome: RunOutcome): Promise<void> => {
@@ -125,76 +100,74 @@ const toCompletion = (jobId: string, outcome: RunOutcome, at: number, retentionM
   return { type: 'complete', at, resultUrl, result: null, expiresAt: null, ...message }
 }
 
-/** One event of a run, in the transaction that checks its lease, and exposed before it is acknowledged. */
-const createReport = ({ transact, expose, now, graceMs, onTransition }: RunJobNeeds) => async (
+/** Applies one event to a run, in the transaction that checks its lease. `alongside` writes in the same transaction. */
+const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
   lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>
-): Promise<{ entry: Entry, state: LeaseState }> => {
-  const { lookup, event, state } = await transact(async tx => {
+): Promise<{ entry: StatusEntry, state: LeaseState }> => {
+  const { entries: [entry], value: state } = await commit(async tx => {
     const item = await requireLease(tx, lease, now())
     await alongside?.(tx)
     const event = toEvent(item)
     const leaseExpiresAt = await extend(tx, item, now())
-    const lookup: JobLookup | undefined = await applyEvent(tx, item, event, now())
-    // Another program changed the record under the lease: what it wrote stands.
-    if (lookup === undefined) throw new LeaseLost(lease.jobId)
-    const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
-    return { lookup, event, state: { leaseExpiresAt, cancelRequested } }
+    const change = await applyEvent(tx, item, event, now())
+    // Another program changed the record under the lease: its change stands.
+    if (change === undefined) throw new LeaseLost(lease.jobId)
+    const cancelRequested = await isCancelRequested(tx, change.lookup, now() + graceMs)
+    return { changes: [change], value: { leaseExpiresAt, cancelRequested } }
   })
-  const entry = await expose(lookup)
-  if (lookup.kind === 'job' && event.type !== 'progress') onTransition(lookup.job, event.type)
   return { entry, state }
 }
 
+const createHeartbeat = ({ commit, now, graceMs }: RunJobNeeds): RunJob['heartbeat'] => async lease => {
+  const { value: state } = await commit(async tx => {
+    const item = await requireLease(tx, lease, now())
+    const lookup = await findJob(tx, lease.jobId)
+    // If another program ended the run, the worker need not finish it.
+    if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
+    const leaseExpiresAt = await extend(tx, item, now())
+    const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
+    // The command that requested the cancellation may not have exposed it yet, and this answer reveals it.
+    return { changes: cancelRequested ? [{ lookup }] : [], value: { leaseExpiresAt, cancelRequested } }
+  })
+  return state
+}
+
+const createAppend = ({ commit, now }: RunJobNeeds): RunJob['append'] => async (lease, offset, bytes, content) => {
+  const { value: size } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], number>> => {
+    const item = await requireLease(tx, lease, now())
+    const size = await appendChunk(tx, lease.jobId, offset, bytes)
+    await extend(tx, item, now())
+    if (offset > 0) return { changes: [], value: size }
+    await setContentInfo(tx, lease.jobId, content)
+    if (size === 0) return { changes: [], value: size }
+    const change = await applyEvent(tx, item, { type: 'append' }, now())
+    if (change === undefined) throw new LeaseLost(lease.jobId)
+    return { changes: [change], value: size }
+  })
+  return size
+}
+
+const createAppended = ({ commit, now }: RunJobNeeds): RunJob['appended'] => async lease => {
+  const { value } = await commit(async tx => {
+    const item = await requireLease(tx, lease, now())
+    const attempt = toOwnJob(await findJob(tx, lease.jobId))?.attempt ?? 0
+    await extend(tx, item, now())
+    const { leaseMs, resultContentType } = item
+    const sizeBytes = await resultSize(tx, lease.jobId)
+    const value = { ...toContentInfo(item), attempt, sizeBytes, isBegun: resultContentType !== null, leaseMs: leaseMs ?? leaseMsDefault }
+    return { changes: [], value }
+  })
+  return value
+}
+
 export const createRunJob = (needs: RunJobNeeds): RunJob => {
-  const { transact, expose, now, resultRetentionMs, graceMs } = needs
+  const { now, resultRetentionMs } = needs
   const report = createReport(needs)
-
-  const append: RunJob['append'] = async (lease, offset, bytes, kind) => {
-    const { size, lookup } = await transact(async tx => {
-      const item = await requireLease(tx, lease, now())
-      const size = await appendChunk(tx, lease.jobId, offset, bytes)
-      await extend(tx, item, now())
-      if (offset > 0) return { size, lookup: undefined }
-      await setContentInfo(tx, lease.jobId, kind)
-      if (size === 0) return { size, lookup: undefined }
-      const lookup = await applyEvent(tx, item, { type: 'append' }, now())
-      if (lookup === undefined) throw new LeaseLost(lease.jobId)
-      return { size, lookup }
-    })
-    if (lookup !== undefined) await expose(lookup)
-    return size
-  }
-
   return {
-    heartbeat: async lease => {
-      const { lookup, state } = await transact(async tx => {
-        const item = await requireLease(tx, lease, now())
-        const lookup = await findJob(tx, lease.jobId)
-        // A run that another program has ended need not go on to its own end.
-        if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
-        const leaseExpiresAt = await extend(tx, item, now())
-        const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
-        return { lookup, state: { leaseExpiresAt, cancelRequested } }
-      })
-      // Whoever asked for the cancellation may not have come to reveal it yet.
-      if (state.cancelRequested) await expose(lookup)
-      return state
-    },
+    heartbeat: createHeartbeat(needs),
     progress: async (lease, update) => (await report(lease, () => ({ type: 'progress', at: now(), update }))).state,
-    append,
-    appended: lease => transact(async tx => {
-      const item = await requireLease(tx, lease, now())
-      const attempt = toOwnJob(await findJob(tx, lease.jobId))?.attempt ?? 0
-      await extend(tx, item, now())
-      const { leaseMs, resultContentType } = item
-      return {
-        ...kindOf(item),
-        attempt,
-        sizeBytes: await resultSize(tx, lease.jobId),
-        isBegun: resultContentType !== null,
-        leaseMs: leaseMs ?? leaseMsDefault
-      }
-    }),
+    append: createAppend(needs),
+    appended: createAppended(needs),
     complete: async (lease, outcome) => (await report(
       lease,
       item => toCompletion(lease.jobId, outcome, now(), Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)),

@@ -3,28 +3,22 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ServiceFailure } from '../errors.ts'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import { appendInputChunk } from '../store/tx/inputs.ts'
-import type { Transact } from '../store/store.ts'
+import type { CommandNeeds } from './commit.ts'
 import type { StoredInput } from './submit-job.ts'
 
-/** How long bytes are kept after the last of them came, unless a job takes them. */
+/** How long stored bytes are kept after the last of them arrived, unless a job takes them. */
 const keptMs = 3_600_000
 
 /**
- * Stores bytes as they come, before there is a job that they belong to; at most one chunk is in memory. Throws
- * PAYLOAD_TOO_LARGE beyond `bytesMax` (or where so many are announced), STORE_UNAVAILABLE, and what `bytes` throws; what
- * was stored is then forgotten in time.
+ * Stores bytes as they arrive, before the job that they belong to exists; at most one chunk is in memory. Throws
+ * PAYLOAD_TOO_LARGE if there are more than `bytesMax` or `announcedBytes` exceeds it, STORE_UNAVAILABLE, and what
+ * `bytes` throws; the pruner then removes what was stored.
  */
 export type StoreInput = (bytes: AsyncIterable<Uint8Array>, contentType: string, announcedBytes: number) => Promise<StoredInput>
 
-export type StoreInputNeeds = {
-  transact: Transact
-  randomId: () => string
-  /** ms since 1970. */
-  now: () => number
-  bytesMax: number
-}
+export type StoreInputNeeds = CommandNeeds & { randomId: () => string, bytesMax: number }
 
-export const createStoreInput = ({ transact, randomId, now, bytesMax }: StoreInputNeeds): StoreInput =>
+export const createStoreInput = ({ commit, now, randomId, bytesMax }: StoreInputNeeds): StoreInput =>
   async (bytes, contentType, announcedBytes) => {
     const requireFitting = (sizeBytes: number) => {
       if (sizeBytes > bytesMax) throw new ServiceFailure('PAYLOAD_TOO_LARGE', `The body is larger than ${bytesMax} bytes.`)
@@ -38,8 +32,11 @@ export const createStoreInput = ({ transact, randomId, now, bytesMax }: StoreInp
       sizeBytes += chunk.byteLength
       requireFitting(sizeBytes)
       hash.update(chunk)
-      await transact(tx => appendInputChunk(tx, inputId, startOffset, chunk, now() + keptMs))
-      // Several pieces arrive at once, and each waits for the disk: others have their turn in between.
+      await commit(async tx => {
+        await appendInputChunk(tx, inputId, startOffset, chunk, now() + keptMs)
+        return { changes: [], value: undefined }
+      })
+      // Several chunks may have arrived at once, and each waits for the disk: the event loop gets a turn in between.
       await nextTurn()
     }
     return { inputId, sizeBytes, contentType, sha256: hash.digest('base64') }

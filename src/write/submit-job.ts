@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto'
 import { stringify } from 'safe-stable-stringify'
 import { ServiceFailure } from '../errors.ts'
-import type { Job, JobLookup } from '../job/job.ts'
+import type { RawInput } from '../job/input.ts'
+import type { Job } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
-import type { Expose } from '../status/expose.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import type { Tx } from '../store/store.ts'
 import { findIdempotencyKey, saveIdempotencyKey } from '../store/tx/idempotency.ts'
 import { findJob, insertJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
-import type { RawInput, Transact, Tx } from '../store/store.ts'
 import { enqueue } from '../store/tx/queue.ts'
+import type { CommandNeeds } from './commit.ts'
 
 export const idempotencyKeyKeptMs = 24 * 3600 * 1000
 
@@ -29,19 +31,15 @@ export type Submission = {
 export type StoredInput = RawInput & { sha256: string }
 
 /** The job as it is now; `replayed`: an earlier submission under the same key made it. */
-export type Submitted = { jobId: string, entry: Awaited<ReturnType<Expose>>, replayed: boolean }
+export type Submitted = { jobId: string, entry: StatusEntry, replayed: boolean }
 
 export type SubmitJob = (
   submitter: Submitter, submission: Submission, idempotencyKey: string | null, raw?: StoredInput
 ) => Promise<Submitted>
 
-export type SubmitJobNeeds = {
-  transact: Transact
-  expose: Expose
+export type SubmitJobNeeds = CommandNeeds & {
   randomUuid: () => string
-  /** ms since 1970. */
-  now: () => number
-  /** Told after the commit, so that a worker need not wait for its next look. */
+  /** Called for each new job after the commit, so that a worker need not wait until it polls again. */
   onQueued: (type: string, tenant: string) => void
 }
 
@@ -73,7 +71,7 @@ type Insert<Made> = (tx: Tx, submitter: Submitter, submission: Submission, raw: 
 const toMs = (seconds: number | undefined): number | null => seconds === undefined ? null : seconds * 1000
 
 /** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
-export const createSubmitJob = ({ transact, expose, randomUuid, now, onQueued }: SubmitJobNeeds): SubmitJob => {
+export const createSubmitJob = ({ commit, now, randomUuid, onQueued }: SubmitJobNeeds): SubmitJob => {
   const insert: Insert<string> = async (tx, submitter, submission, raw) => {
     const at = now()
     const jobId = randomUuid()
@@ -101,14 +99,12 @@ export const createSubmitJob = ({ transact, expose, randomUuid, now, onQueued }:
   }
 
   return async (submitter, submission, idempotencyKey, raw) => {
-    const { jobId, replayed, lookup } = await transact(async tx => {
-      const made = idempotencyKey === null
+    const { entries: [entry], value: { jobId, replayed } } = await commit(async tx => {
+      const value = idempotencyKey === null
         ? { jobId: await insert(tx, submitter, submission, raw), replayed: false }
         : await insertOnce(idempotencyKey, tx, submitter, submission, raw)
-      const lookup: JobLookup = await findJob(tx, made.jobId)
-      return { ...made, lookup }
+      return { changes: [{ lookup: await findJob(tx, value.jobId) }], value }
     })
-    const entry = await expose(lookup)
     if (!replayed) onQueued(submission.type, submitter.tenant)
     return { jobId, entry, replayed }
   }

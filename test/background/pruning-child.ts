@@ -5,6 +5,7 @@ import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 
 /*
@@ -16,11 +17,12 @@ const database = openDatabase(process.argv[2] ?? '')
 const transact = createTransact({ database, now: () => performance.now() })
 const now = () => Date.now()
 const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-const prunables = createPruneTasks({
+const commit = createCommit({ transact, expose: async lookup => toEntry(lookup), onTransition: () => {} })
+const tasks = createPruneTasks({
   transact,
   changes: createChangeLog({ database }),
   retention: createRetentionReader({ database }),
-  expireResults: createExpireResults({ transact, expose: lookup => Promise.resolve(toEntry(lookup)), now, onTransition: () => {} }),
+  expireResults: createExpireResults({ commit, now }),
   now,
   idempotencyKeyKeptMs: 1e12,
   recordRetentionMs: 1000,
@@ -28,10 +30,10 @@ const prunables = createPruneTasks({
   pruneForeignRows: false
 })
 await createPruner({
-  tasks: prunables.map(prunable => ({
-    ...prunable,
+  tasks: tasks.map(task => ({
+    ...task,
     prune: async () => {
-      const pruned = await prunable.prune(1)
+      const pruned = await task.prune(1)
       process.stdout.write('.')
       return pruned
     }

@@ -4,8 +4,9 @@ import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool } from '../../src/processors/threads/pool.ts'
 import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
-import { createCancelJob } from '../../src/write/cancel-job.ts'
+import { createCancelJob } from '../../src/write/cancel-and-erase.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 import { createStoreInput } from '../../src/write/store-input.ts'
@@ -22,7 +23,8 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
   const { transact, expose, databasePath } = parts
   let ids = 0
   const now = () => Date.now()
-  const needs = { transact, expose, now, onTransition: () => {} }
+  const commit = createCommit({ transact, expose, onTransition: () => {} })
+  const needs = { commit, now }
   const queueNeeds = { ...needs, queue: createQueueReader(parts), randomId: () => `lease-${ids++}` }
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = createRunJob({ ...needs, resultRetentionMs: 3_600_000, graceMs })
@@ -38,10 +40,10 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
     await pool.close()
   })
   const submitter = { subject: 'me', tenant: 'acme', allTenants: false }
-  const submitJob = createSubmitJob({ transact, expose, randomUuid: () => `job-${ids++}`, now, onQueued: worker.wake })
+  const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${ids++}`, onQueued: worker.wake })
   const submit = async (type: string, input: unknown, more: { maxAttempts?: number, timeoutSeconds?: number } = {}, raw?: StoredInput) =>
     (await submitJob(submitter, { type, input, ...more }, null, raw)).jobId
-  const storeInput = createStoreInput({ transact, randomId: () => `input-${ids++}`, now, bytesMax: 10_000_000 })
+  const storeInput = createStoreInput({ ...needs, randomId: () => `input-${ids++}`, bytesMax: 10_000_000 })
   const cancelJob = createCancelJob({ ...needs, graceMs, onAsked: worker.cancel })
   const cancel = async (jobId: string) => (await cancelJob(jobId, () => true)).outcome
   const read = async (jobId: string) => {
@@ -52,7 +54,7 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
     const data = await read(jobId)
     return data.status === status ? data : undefined
   }, `${jobId} ${status}`)
-  return { ...parts, claimJob, rescueJobs, runJob, pool, worker, errors, open, submit, storeInput, cancelJob, cancel, read, reaches }
+  return { ...parts, commit, claimJob, rescueJobs, runJob, pool, worker, errors, open, submit, storeInput, cancelJob, cancel, read, reaches }
 }
 
 t.test('runs a job to its end: progress, bytes in order, an inline JSON result, the last message', async t => {
@@ -241,19 +243,19 @@ t.test('a run that is cancelled stops at once, and its slot is free', async t =>
 })
 
 t.test('a cancellation that another process took in reaches the run with its next heartbeat', async t => {
-  const { worker, submit, reaches, transact, expose } = await setUp(t, { leaseMs: 300 })
+  const { worker, submit, reaches, commit } = await setUp(t, { leaseMs: 300 })
   worker.start()
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
-  const elsewhere = createCancelJob({ transact, expose, now: () => Date.now(), onTransition: () => {}, graceMs: 3_600_000, onAsked: () => {} })
+  const elsewhere = createCancelJob({ commit, now: () => Date.now(), graceMs: 3_600_000, onAsked: () => {} })
   await elsewhere(jobId, () => true)
   t.match(await reaches(jobId, 'cancelled'), { attempt: 1 })
 })
 
 t.test('or with its next progress', async t => {
-  const { open, worker: idle, runJob, submit, reaches, transact, expose } = await setUp(t, { leaseMs: 3_600_000 })
+  const { open, worker: idle, runJob, submit, reaches, commit } = await setUp(t, { leaseMs: 3_600_000 })
   await idle.stop(0)
-  const elsewhere = createCancelJob({ transact, expose, now: () => Date.now(), onTransition: () => {}, graceMs: 3_600_000, onAsked: () => {} })
+  const elsewhere = createCancelJob({ commit, now: () => Date.now(), graceMs: 3_600_000, onAsked: () => {} })
   const worker = open({
     runJob: {
       ...runJob,

@@ -1,5 +1,6 @@
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 
 /*
@@ -9,15 +10,13 @@ import { createRunJob } from '../../src/write/run-job.ts'
 
 const [, , path = '', jobId = '', leaseToken = ''] = process.argv
 const database = openDatabase(path)
-const { progress } = createRunJob({
+const commit = createCommit({
   transact: createTransact({ database, now: () => performance.now() }),
   expose: () => {
     process.kill(process.pid, 'SIGKILL')
     return new Promise(() => {})
   },
-  resultRetentionMs: 1000,
-  graceMs: 1000,
-  now: () => Date.now(),
   onTransition: () => {}
 })
+const { progress } = createRunJob({ commit, now: () => Date.now(), resultRetentionMs: 1000, graceMs: 1000 })
 await progress({ jobId, leaseToken }, { percent: 77 })

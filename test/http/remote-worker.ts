@@ -7,6 +7,7 @@ import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 import { createRunJob, type RunOutcome } from '../../src/write/run-job.ts'
 import type { Service } from '../helpers/service.ts'
@@ -25,9 +26,8 @@ export const openRemoteWorker = (t: Test, service: Service) => {
   const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
   let leases = 0
   const retentionMs = 100_000
-  const needs = {
-    transact, expose: async (lookup: Parameters<typeof toEntry>[0]) => toEntry(lookup), now: () => Date.now(), onTransition: () => {}
-  }
+  const commit = createCommit({ transact, expose: async lookup => toEntry(lookup), onTransition: () => {} })
+  const needs = { commit, now: () => Date.now() }
   const runJob = createRunJob({ ...needs, resultRetentionMs: retentionMs, graceMs: 60_000 })
   const claimJob = createClaimJob({ ...needs, queue: createQueueReader({ database }), randomId: () => `lease-${++leases}`, release: runJob.release })
   const claim = async (type: string) => {

@@ -228,7 +228,7 @@ const cancel = step('cancel', fc.record({ at: pick, by: anyTenant }), async (wor
   const row = world.model.rows.get(jobId)
   const isAllowed = by === null || row === undefined || !row.isOurs || row.tenant === by
   const { outcome } = await world.service().cancelJob(jobId, tenant => by === null || tenant === by)
-  agree(`cancel of ${jobId}`, outcome, isAllowed ? expected.cancel(world.model, jobId) : 'hidden')
+  agree(`cancel of ${jobId}`, outcome, isAllowed ? expected.cancel(world.model, jobId) : 'forbidden')
 })
 
 const erase = step('erase', fc.record({ at: pick, by: anyTenant }), async (world, { at, by }) => {
@@ -237,7 +237,7 @@ const erase = step('erase', fc.record({ at: pick, by: anyTenant }), async (world
   const row = world.model.rows.get(jobId)
   const { outcome } = await world.service().eraseJob(jobId, tenant => by === null || tenant === by)
   const isHidden = row === undefined || (by !== null && row.tenant !== by)
-  agree(`erasure of ${jobId}`, outcome, isHidden ? 'hidden' : expected.isFinal(row.status) ? 'erased' : 'active')
+  agree(`erasure of ${jobId}`, outcome, isHidden ? 'forbidden' : expected.isFinal(row.status) ? 'erased' : 'active')
   if (outcome === 'erased') expected.remove(world.model, jobId)
 })
 

@@ -211,7 +211,7 @@ export const release = (model: Model, jobId: string, row: Row) => {
 
 export const cancel = (model: Model, jobId: string): string => {
   const row = model.rows.get(jobId)
-  if (row === undefined) return 'hidden'
+  if (row === undefined) return 'forbidden'
   if (!row.isOurs) return 'not-ours'
   if (row.status === 'Failed' && row.isCancelled) return 'cancelled'
   if (isFinal(row.status)) return 'finished'

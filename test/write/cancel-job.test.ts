@@ -148,12 +148,12 @@ t.test('whom it is not permitted to learns nothing, and what is not there is not
   const commands = await openCommands(t)
   const { submit, sql } = commands
   const jobId = await submit()
-  await changesNothing(t, commands, jobId, 'hidden', tenant => tenant !== 'acme')
-  await changesNothing(t, commands, 'nobody', 'hidden')
+  await changesNothing(t, commands, jobId, 'forbidden', tenant => tenant !== 'acme')
+  await changesNothing(t, commands, 'nobody', 'forbidden')
   sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
-  await changesNothing(t, commands, jobId, 'hidden')
+  await changesNothing(t, commands, jobId, 'forbidden')
   sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('damaged', 'Paused')")
-  await changesNothing(t, commands, 'damaged', 'hidden')
+  await changesNothing(t, commands, 'damaged', 'forbidden')
 })
 
 t.test('a job of ours that another program runs is cancelled all the same when the grace is over', async t => {

@@ -3,6 +3,7 @@ import t from 'tap'
 import { ServiceFailure } from '../../src/errors.ts'
 import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { until } from '../helpers/until.ts'
 import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports } from './commands.ts'
 
@@ -50,13 +51,15 @@ t.test('a claim that cannot be revealed goes back at once: its lease would be no
   const { submit, claimJob, runJob: { release }, transact, database, clock, job } = await openCommands(t)
   const away = new ServiceFailure('STORE_UNAVAILABLE', 'away')
   const claimInVain = createClaimJob({
-    transact,
-    release,
-    queue: createQueueReader({ database }),
-    expose: () => Promise.reject(away),
-    randomId: () => 'lost',
+    commit: createCommit({
+      transact,
+      expose: () => Promise.reject(away),
+      onTransition: () => { t.fail('the claim is not reported') }
+    }),
     now: () => clock.ms,
-    onTransition: () => { t.fail('nobody was told of the claim') }
+    queue: createQueueReader({ database }),
+    randomId: () => 'lost',
+    release
   })
   const jobId = await submit({ maxAttempts: 1 })
   await t.rejects(claimInVain(reports, 'w', leaseMs), away)

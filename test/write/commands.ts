@@ -15,9 +15,9 @@ import { createInputReader } from '../../src/store/sqlite/input-reader.ts'
 import type { JobReader, ClaimFilter, Transact } from '../../src/store/store.ts'
 import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
-import { createCancelJob, type CanModify } from '../../src/write/cancel-job.ts'
+import { createCancelJob, createEraseJob, type CanModify } from '../../src/write/cancel-and-erase.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
-import { createEraseJob } from '../../src/write/erase-job.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
 import { createRunJob, type RunOutcome } from '../../src/write/run-job.ts'
@@ -59,19 +59,20 @@ export const createCommands = (parts: CommandNeeds) => {
   const { nextJobId = () => `job-${nextId()}` } = parts
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
   const expose = aroundExpose(createExpose({ cache, epoch, views }))
-  const needs = { transact, expose, now, onTransition }
+  const commit = createCommit({ transact, expose, onTransition })
+  const needs = { commit, now }
   const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   return {
     expose,
     toEntry: views.toEntry,
-    submitJob: createSubmitJob({ transact, expose, randomUuid: nextJobId, now, onQueued }),
-    storeInput: createStoreInput({ transact, randomId: () => `input-${nextId()}`, now, bytesMax: 1_000_000 }),
+    submitJob: createSubmitJob({ ...needs, randomUuid: nextJobId, onQueued }),
+    storeInput: createStoreInput({ ...needs, randomId: () => `input-${nextId()}`, bytesMax: 1_000_000 }),
     claimJob: createClaimJob({ ...queueNeeds, release: runJob.release }),
     rescueJobs: createRescueJobs(queueNeeds),
     runJob,
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
-    eraseJob: createEraseJob({ transact, expose }),
+    eraseJob: createEraseJob(needs),
     expireResults: createExpireResults(needs),
     ...createReadStatus({
       cache,

@@ -29,7 +29,7 @@ t.test('a finished job goes with its result, its input and what was counted', as
   t.match(await store.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   while (await transact(tx => pruneOrphans(tx, clock.ms, 32)) > 0);
   t.same(tables.map(count), [0, 0, 0, 0, 0, 0, 0])
-  t.equal((await eraseJob(jobId, ofAcme)).outcome, 'hidden', 'a second time there is nothing')
+  t.equal((await eraseJob(jobId, ofAcme)).outcome, 'forbidden', 'a second time there is nothing')
 })
 
 t.test('one that failed or was cancelled can be erased, one that is not finished cannot', async t => {
@@ -60,7 +60,7 @@ t.test('what may not be touched, or is not there, stays', async t => {
   for (const [id, permits] of [[jobId, (tenant: string | null) => tenant === 'globex'], ['nobodys', ofAcme], ['nobody', always]] as const) {
     const before = [await store.find(id), changeLog.head()]
     const count = exposed.length
-    t.equal((await eraseJob(id, permits)).outcome, 'hidden')
+    t.equal((await eraseJob(id, permits)).outcome, 'forbidden')
     t.same([await store.find(id), changeLog.head()], before)
     t.equal(exposed.length, count + 1, 'what the answer reveals is exposed all the same')
   }
@@ -79,7 +79,7 @@ t.test('many at once erase it once', async t => {
   const commands = await openCommands(t)
   const jobId = await finish(commands)
   const outcomes = await Promise.all(Array.from({ length: 10 }, async () => (await commands.eraseJob(jobId, ofAcme)).outcome))
-  t.same(outcomes.toSorted(), ['erased', ...Array.from({ length: 9 }, () => 'hidden')])
+  t.same(outcomes.toSorted(), ['erased', ...Array.from({ length: 9 }, () => 'forbidden')])
 })
 
 t.test('whoever still reads the result of an erased job is not given the half of it for the whole', async t => {

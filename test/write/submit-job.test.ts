@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
 import { createSubmitJob, idempotencyKeyKeptMs } from '../../src/write/submit-job.ts'
+import { createCommit } from '../../src/write/commit.ts'
 import { isJobId } from '../../src/job/job.ts'
 import { alice, appended, openCommands } from './commands.ts'
 
@@ -109,9 +110,8 @@ t.test('a replay of a job that is gone says so', async t => {
 t.test('an id that is taken already leaves nothing of the submission', async t => {
   const { transact, count, sql } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('taken', 'Running')")
-  const submitJob = createSubmitJob({
-    transact, expose: () => Promise.reject(new Error('not reached')), randomUuid: () => 'taken', now: () => 0, onQueued: () => {}
-  })
+  const commit = createCommit({ transact, expose: () => Promise.reject(new Error('not reached')), onTransition: () => {} })
+  const submitJob = createSubmitJob({ commit, randomUuid: () => 'taken', now: () => 0, onQueued: () => {} })
   await t.rejects(submitJob(alice, submission, 'key'), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
   t.same([count('JobExecutionLog'), count('JobQueue'), count('JobInput'), count('IdempotencyKey')], [1, 0, 0, 0])
   t.ok(isJobId(randomUUID()), 'which a UUID never is')

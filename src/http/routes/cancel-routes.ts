@@ -4,8 +4,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import { type JobState, toRecordStatus } from '../../job/job.ts'
-import type { CancelJob, CanModify } from '../../write/cancel-job.ts'
-import type { EraseJob } from '../../write/erase-job.ts'
+import type { CancelJob, CanModify, EraseJob } from '../../write/cancel-and-erase.ts'
 import { type Principal, principalOf } from '../auth/principal.ts'
 import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
@@ -52,7 +51,7 @@ const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
       case 'asked': return sendStatus(reply, shown, 202)
       case 'finished': throw new ServiceFailure('JOB_FINISHED', 'The job is finished, so it cannot be cancelled any more.', { jobStatus: jobStatusOf(entry) })
       case 'not-ours': throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
-      case 'hidden': throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; to cancel it a token needs the scope jobs:admin.')
+      case 'forbidden': throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; to cancel it a token needs the scope jobs:admin.')
     }
   }
 

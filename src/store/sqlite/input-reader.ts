@@ -1,5 +1,5 @@
 import { InputTorn } from '../errors.ts'
-import type { InputReader } from '../store.ts'
+import type { InputReader } from '../../job/input.ts'
 import { inputColumns, type InputRow, toInput } from '../tx/inputs.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'

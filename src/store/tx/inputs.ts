@@ -1,5 +1,6 @@
 import { InputTorn } from '../errors.ts'
-import type { JobInput, Tx } from '../store.ts'
+import type { JobInput } from '../../job/input.ts'
+import type { Tx } from '../store.ts'
 
 /** Throws InputTorn where the bytes were forgotten before. */
 export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {

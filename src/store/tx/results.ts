@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { ResultFacts } from '../../job/job.ts'
-import { OffsetMismatch } from '../errors.ts'
+import { OffsetMismatch } from '../../job/lease.ts'
 import type { Tx } from '../store.ts'
 
 /** How many bytes of a result have been written so far. */
@@ -15,7 +15,7 @@ export const resultSize = async (tx: Tx, jobId: string): Promise<number> => {
   return last === undefined ? 0 : last.startOffset + last.sizeBytes
 }
 
-/** Adds bytes at the end. Throws an OffsetMismatch that tells where the end is. Returns the new size. */
+/** Adds bytes at the end and returns the new size. Throws OffsetMismatch, which says where the end is. */
 export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
   const size = await resultSize(tx, jobId)
   if (offset !== size) throw new OffsetMismatch(size)

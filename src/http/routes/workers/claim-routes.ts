@@ -2,11 +2,13 @@ import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../../errors.ts'
+import type { InputReader } from '../../../job/input.ts'
 import { jobTypePattern } from '../../../job/job.ts'
+import { LeaseLost } from '../../../job/lease.ts'
 import { toIso } from '../../../job/time.ts'
 import type { LongPollClaim } from '../../../write/long-poll-claim.ts'
 import type { Claim } from '../../../write/claim-job.ts'
-import { type InputReads, LeaseLost, type RunJob } from '../../../write/run-job.ts'
+import type { RunJob } from '../../../write/run-job.ts'
 import { emptyResponse, failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
 import { principalOf } from '../../auth/principal.ts'
@@ -57,7 +59,7 @@ export type ClaimRouteNeeds = {
   statusAccess: StatusAccess
   longPollClaim: LongPollClaim
   runJob: RunJob
-  inputs: InputReads
+  inputs: InputReader
   /** How long a lease lasts unless the worker says otherwise. */
   leaseMs: number
   publicUrl: string | null

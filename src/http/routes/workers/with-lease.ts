@@ -1,8 +1,7 @@
-import type { LeaseHeld } from '../../../job/lease.ts'
+import { type LeaseHeld, LeaseLost, OffsetMismatch, ResultBegun } from '../../../job/lease.ts'
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../../../errors.ts'
-import { LeaseLost, offsetToldBy, ResultBegun } from '../../../write/run-job.ts'
 import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
@@ -29,8 +28,9 @@ const toLeaseFailure = (error: unknown): unknown => {
   if (error instanceof LeaseLost) {
     return new ServiceFailure('LEASE_LOST', 'The lease ran out, or the run is over: stop working on this job. Nothing of this request was kept.')
   }
-  const offset = offsetToldBy(error)
-  if (offset !== undefined) return new ServiceFailure('OFFSET_MISMATCH', `The result goes on at offset ${offset}.`, { offset })
+  if (error instanceof OffsetMismatch) {
+    return new ServiceFailure('OFFSET_MISMATCH', `The result goes on at offset ${error.offset}.`, { offset: error.offset })
+  }
   if (error instanceof ResultBegun) {
     return brokenRule('body', 'resultBegun', 'must be empty: this run has uploaded bytes, and they are its result')
   }

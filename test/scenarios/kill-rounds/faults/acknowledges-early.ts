@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { runService } from '../../../../src/lifecycle.ts'
 import type { Transact } from '../../../../src/store/store.ts'
+import { type Commit, createCommit } from '../../../../src/write/commit.ts'
 import { createRunJob } from '../../../../src/write/run-job.ts'
 
 /*
- * A service that answers what a worker reports a little before it commits it.
+ * A service that answers a worker's reports a little before it commits them.
  */
 
 const acknowledgeEarly = (transact: Transact): Transact => work => new Promise((resolve, reject) => {
@@ -14,4 +15,17 @@ const acknowledgeEarly = (transact: Transact): Transact => work => new Promise((
   }).catch(reject)
 })
 
-await runService({ parts: { createRunJob: needs => createRunJob({ ...needs, transact: acknowledgeEarly(needs.transact) }) } })
+let earlyCommit: Commit | undefined
+
+await runService({
+  parts: {
+    createCommit: needs => {
+      earlyCommit = createCommit({ ...needs, transact: acknowledgeEarly(needs.transact) })
+      return createCommit(needs)
+    },
+    createRunJob: needs => {
+      if (earlyCommit === undefined) throw new Error('the commit is created before the commands')
+      return createRunJob({ ...needs, commit: earlyCommit })
+    }
+  }
+})
