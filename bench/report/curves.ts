@@ -20,7 +20,8 @@ const toPoints = (base64: string) => {
   const histogram = decodeFromCompressedBase64(base64)
   const deepest = Math.log10(histogram.totalCount)
   // A logarithmic axis cannot show 0.
-  return decades.map(decade => decade > deepest ? null : Math.max(1, histogram.getValueAtPercentile(100 - 10 ** (2 - decade))))
+  return decades.map(decade =>
+    decade > deepest ? null : Math.max(1, histogram.getValueAtPercentile(100 - 10 ** (2 - decade))))
 }
 
 // The chart shows one line for the P95 budget of all scenarios: the strictest one if they differ.

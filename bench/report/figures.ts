@@ -37,7 +37,8 @@ const toCosts = (result: SuiteResult, scenario: ScenarioResult, measurements: Me
     cpu === null ? [] : [{ mode, cpu, bare: readBareCpu(scenario, mode) }])
   const [cost] = [...costed.filter(({ bare }) => bare !== null), ...costed]
   if (cost === undefined) return { cpuPerRequest: null, ratioToBare: null }
-  const bare = cost.bare ?? median(result.scenarios.map(each => readBareCpu(each, cost.mode)).filter(cpu => cpu !== null))
+  const all = result.scenarios.map(each => readBareCpu(each, cost.mode)).filter(cpu => cpu !== null)
+  const bare = cost.bare ?? median(all)
   return { cpuPerRequest: cost.cpu, ratioToBare: bare === null || bare === 0 ? null : cost.cpu / bare }
 }
 

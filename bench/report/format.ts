@@ -3,18 +3,21 @@ import { type SuiteResult, type Verdict } from '../result.ts'
 
 const absent = '–'
 
-const orAbsent = (format: (value: number) => string) => (value: number | null) => value === null ? absent : format(value)
+const orAbsent = (format: (value: number) => string) => (value: number | null) =>
+  value === null ? absent : format(value)
 
 export const toCount = orAbsent(count => count.toLocaleString('en', { maximumFractionDigits: 0 }))
 
 /** Formats microseconds as milliseconds with three significant digits. */
-export const toMs = orAbsent(us => (us / 1000).toLocaleString('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 }))
+export const toMs = orAbsent(us =>
+  (us / 1000).toLocaleString('en', { minimumSignificantDigits: 3, maximumSignificantDigits: 3 }))
 
 const toNumber = orAbsent(value => value.toLocaleString('en', { maximumFractionDigits: Math.abs(value) < 10 ? 3 : 1 }))
 
 export const toRatio = orAbsent(ratio => ratio.toFixed(2))
 
-export const toOneDecimal = orAbsent(value => value.toLocaleString('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 }))
+export const toOneDecimal = orAbsent(value =>
+  value.toLocaleString('en', { minimumFractionDigits: 1, maximumFractionDigits: 1 }))
 
 export const toRate = ({ requestsPerSecond, isLowerBound }: Figures): string =>
   `${isLowerBound ? '≥ ' : ''}${toCount(requestsPerSecond)}`
@@ -67,7 +70,8 @@ export const toTally = (result: SuiteResult): string => {
   const gating = result.verdicts.filter(({ outcome }) => outcome !== 'reported')
   const kept = gating.filter(verdict => verdict.outcome === 'kept' && isMeaningful(result, verdict))
   const valid = result.scenarios.filter(({ invalid }) => invalid.length === 0)
-  return `${kept.length} of ${gating.length} budgets kept, ${valid.length} of ${result.scenarios.length} scenarios valid, ` +
+  return `${kept.length} of ${gating.length} budgets kept, ` +
+    `${valid.length} of ${result.scenarios.length} scenarios valid, ` +
     `${result.mode} run of ${toDuration(result.seconds)}`
 }
 
@@ -76,7 +80,8 @@ export const toAbsences = ({ scenarios }: SuiteResult): string[] =>
   scenarios.flatMap(({ title, absent = [] }) => absent.map(why => `${title}: not measured: ${why}`))
 
 /** The first twelve digits of the commit, followed by `-dirty` if the working tree had changes. */
-export const toCommit = ({ commit }: SuiteResult): string => commit?.replace(/^([0-9a-f]{12})[0-9a-f]*/, '$1') ?? 'unknown'
+export const toCommit = ({ commit }: SuiteResult): string =>
+  commit?.replace(/^([0-9a-f]{12})[0-9a-f]*/, '$1') ?? 'unknown'
 
 export const toMachine = ({ machine }: SuiteResult): string =>
   `${machine.cpu}, ${machine.cores} cores, ${toNumber(machine.memoryGiB)} GiB, ${machine.platform}`

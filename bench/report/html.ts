@@ -3,7 +3,8 @@ import { type SuiteResult } from '../result.ts'
 import { toCurveData, type CurveData } from './curves.ts'
 import { toFigures, type Figures } from './figures.ts'
 import {
-  figureColumns, figuresNote, toAbsences, toActual, toBound, toCommit, toMachine, toReasons, toTally, toTitle, toVerdictOutcome
+  figureColumns, figuresNote, toAbsences, toActual, toBound, toCommit, toMachine, toReasons, toTally, toTitle,
+  toVerdictOutcome
 } from './format.ts'
 import { escapeHtml, toScriptJson } from './html-text.ts'
 import { toRatioBars } from './ratio-bars.ts'
@@ -87,10 +88,13 @@ const toBudgets = (result: SuiteResult) => toTable('budgets',
 
 const toCurves = ({ curves }: CurveData) => curves.length === 0
   ? '<p class="note">No latencies were measured in this run.</p>'
-  : `<p class="note">The percentage of responses that arrived within a time, at the fixed rate, corrected for coordinated
-omission. Both axes are logarithmic. The table below contains the same figures.</p>
+  : `<p class="note">The percentage of responses that arrived within a time, at the fixed rate, corrected for
+coordinated omission. Both axes are logarithmic. The table below contains the same figures.</p>
 <div id="chart" role="img" aria-label="Latency by percentile, one curve for each scenario"></div>
-<div class="at"><span id="at"></span><span><button type="button" id="all">Show all</button><button type="button" id="none">Hide all</button></span></div>
+<div class="at">
+<span id="at"></span>
+<span><button type="button" id="all">Show all</button><button type="button" id="none">Hide all</button></span>
+</div>
 <ul class="legend" id="legend" role="list" aria-label="Curves shown"></ul>
 <noscript><p class="note">The curves need JavaScript.</p></noscript>`
 
@@ -118,8 +122,8 @@ ${await readAsset('page.css')}</style>
 <main>
 ${toHeader(result)}
 <section><h2>CPU per request, as a multiple of a bare Fastify route</h2>
-<p class="note">User and system time of the server process per response, divided by that of a Fastify route with a static
-body in the same run. 1 is the lower limit; shorter is better.</p>
+<p class="note">User and system time of the server process per response, divided by that of a Fastify route with a
+static body in the same run. 1 is the lower limit; shorter is better.</p>
 ${toRatioBars(result, figures)}
 </section>
 <section><h2>Latency by percentile</h2>

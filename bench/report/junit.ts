@@ -24,14 +24,16 @@ const toCase = (suite: string, { name, failure, skipped }: Case) => {
     const attributes = toAttributes({ type, message: lines.join('; ') })
     return `${head}>\n      <failure${attributes}>${escape(lines.join('\n'))}</failure>\n    </testcase>`
   }
-  return skipped === undefined ? `${head}/>` : `${head}>\n      <skipped${toAttributes({ message: skipped })}/>\n    </testcase>`
+  if (skipped === undefined) return `${head}/>`
+  return `${head}>\n      <skipped${toAttributes({ message: skipped })}/>\n    </testcase>`
 }
 
 const toVerdictCase = (result: SuiteResult, verdict: Verdict): Case => {
   const name = `${verdict.rule} ${toBound(verdict)}`
   if (!isMeaningful(result, verdict)) return { name, skipped: 'the run is not valid' }
   if (verdict.outcome === 'kept') return { name }
-  return { name, failure: { type: 'breach', lines: [`${verdict.rule}: ${toActual(verdict)}, budget ${toBound(verdict)}`] } }
+  const line = `${verdict.rule}: ${toActual(verdict)}, budget ${toBound(verdict)}`
+  return { name, failure: { type: 'breach', lines: [line] } }
 }
 
 const toCases = (result: SuiteResult, { name, invalid }: ScenarioResult): Case[] => [

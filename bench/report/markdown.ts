@@ -47,12 +47,14 @@ const toBudgets = (result: SuiteResult) => toMarkdownTable(
 
 const toAgain = ({ scenarios }: SuiteResult) => {
   const titles = scenarios.filter(({ confirmed }) => confirmed).map(({ title }) => escapeMarkdown(title))
-  return titles.length === 0 ? [] : [`Run again after a breach, with the figures of the second run: ${titles.join(', ')}.`]
+  if (titles.length === 0) return []
+  return [`Run again after a breach, with the figures of the second run: ${titles.join(', ')}.`]
 }
 
 /** Returns the result as Markdown for the summary of a CI step; it is also readable in a terminal. */
 export const toMarkdown = (result: SuiteResult): string => {
   const reasons = [...toReasons(result), ...toAbsences(result)].map(reason => `- ${escapeMarkdown(reason)}`).join('\n')
+  const { commit, startedAt } = result
   const versions = Object.entries(result.versions).map(([name, version]) => `${name} ${version}`).join(', ')
   return [
     `# Bench: ${result.outcome}`,
@@ -64,6 +66,6 @@ export const toMarkdown = (result: SuiteResult): string => {
     figuresNote,
     '## Budgets',
     toBudgets(result),
-    escapeMarkdown(`${toMachine(result)}; ${versions}; commit ${result.commit ?? 'unknown'}; started ${result.startedAt}.`)
+    escapeMarkdown(`${toMachine(result)}; ${versions}; commit ${commit ?? 'unknown'}; started ${startedAt}.`)
   ].join('\n\n') + '\n'
 }

@@ -15,7 +15,11 @@
   const colour = at => style(`--curve-${at % colours}`)
   const dash = at => dashes[Math.floor(at / colours) % dashes.length]
   const digits = number => number.toLocaleString('en', { maximumSignificantDigits: 3 })
-  const toTime = us => us == null ? '–' : us < 1000 ? `${digits(us)} µs` : us < 1e6 ? `${digits(us / 1000)} ms` : `${digits(us / 1e6)} s`
+  const toTime = us => {
+    if (us == null) return '–'
+    if (us < 1000) return `${digits(us)} µs`
+    return us < 1e6 ? `${digits(us / 1000)} ms` : `${digits(us / 1e6)} s`
+  }
   const toPercentile = decade => `p${Number((100 - 10 ** (2 - decade)).toFixed(Math.max(0, Math.ceil(decade) - 1)))}`
 
   const steps = (min, max) => {
@@ -77,10 +81,24 @@
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 } },
     scales: { x: { time: false }, y: { distr: 3, log: 10, range: toRange } },
     axes: [
-      toAxis({ label: 'responses within this time', labelFont: '12px system-ui, sans-serif', labelSize: 20, size: 30, splits: () => [0, 1, 2, 3, 4], values: (_chart, marks) => marks.map(mark => `${toPercentile(mark).slice(1)} %`) }),
-      toAxis({ size: 64, splits: (_chart, _axis, min, max) => steps(min, max).filter(step => step >= min && step <= max), filter: (_chart, marks) => marks, values: (_chart, marks) => marks.map(toTime) })
+      toAxis({
+        label: 'responses within this time',
+        labelFont: '12px system-ui, sans-serif',
+        labelSize: 20,
+        size: 30,
+        splits: () => [0, 1, 2, 3, 4],
+        values: (_chart, marks) => marks.map(mark => `${toPercentile(mark).slice(1)} %`)
+      }),
+      toAxis({
+        size: 64,
+        splits: (_chart, _axis, min, max) => steps(min, max).filter(step => step >= min && step <= max),
+        filter: (_chart, marks) => marks,
+        values: (_chart, marks) => marks.map(toTime)
+      })
     ],
-    series: [{}, ...curves.map(({ name }, at) => ({ label: name, show: shown[at], stroke: colour(at), width: 2, dash: dash(at), points: { show: false } }))],
+    series: [{}, ...curves.map(({ name }, at) => ({
+      label: name, show: shown[at], stroke: colour(at), width: 2, dash: dash(at), points: { show: false }
+    }))],
     hooks: { draw: [drawLimit], setCursor: [({ cursor: { idx } }) => showValues(idx ?? restingIndex)] }
   }, [decades, ...curves.map(({ us }) => us)], chart)
 
@@ -94,15 +112,19 @@
 
   curves.forEach(({ name }, at) => {
     const item = document.createElement('li')
-    item.innerHTML = '<button type="button"><svg width="24" height="10" aria-hidden="true"><line x1="0" y1="5" x2="24" y2="5" stroke-width="2.5"/></svg><span class="name"></span><span class="value"></span></button>'
+    item.innerHTML = '<button type="button"><svg width="24" height="10" aria-hidden="true">' +
+      '<line x1="0" y1="5" x2="24" y2="5" stroke-width="2.5"/></svg>' +
+      '<span class="name"></span><span class="value"></span></button>'
     const [button, line] = [item.firstChild, item.querySelector('line')]
     button.setAttribute('aria-pressed', String(shown[at]))
     line.style.stroke = `var(--curve-${at % colours})`
     line.style.strokeDasharray = dash(at).join(' ')
     item.querySelector('.name').textContent = name
     button.addEventListener('click', () => show(at, !shown[at]))
-    for (const event of ['mouseenter', 'focus']) button.addEventListener(event, () => { if (shown[at]) plot.setSeries(at + 1, { focus: true }) })
-    for (const event of ['mouseleave', 'blur']) button.addEventListener(event, () => plot.setSeries(null, { focus: true }))
+    const focus = () => { if (shown[at]) plot.setSeries(at + 1, { focus: true }) }
+    const unfocus = () => plot.setSeries(null, { focus: true })
+    for (const event of ['mouseenter', 'focus']) button.addEventListener(event, focus)
+    for (const event of ['mouseleave', 'blur']) button.addEventListener(event, unfocus)
     legend.append(item)
   })
   showValues(restingIndex)

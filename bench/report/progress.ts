@@ -1,5 +1,7 @@
 type Output = { write(text: string): unknown, isTTY?: boolean, columns?: number }
 
+type ProgressNeeds = { stream: Output, total: number, now?: () => number }
+
 const barWidth = 24
 const clearLine = '\r\x1b[2K'
 
@@ -12,12 +14,15 @@ const toClock = (ms: number) => {
  * Shows the progress of a run of `total` steps. On a terminal it rewrites one line; elsewhere it prints a line for
  * each step. A scenario that is run again adds steps, and the total grows with them.
  */
-export const createProgress = ({ stream, total, now = () => performance.now() }: { stream: Output, total: number, now?: () => number }) => {
+export const createProgress = ({ stream, total, now = () => performance.now() }: ProgressNeeds) => {
   const isLive = stream.isTTY === true
   const startedAt = now()
   let [begun, label] = [0, '']
 
-  const toCounter = () => `${String(begun).padStart(String(total).length)}/${Math.max(begun, total)}  ${toClock(now() - startedAt)}`
+  const toCounter = () => {
+    const step = String(begun).padStart(String(total).length)
+    return `${step}/${Math.max(begun, total)}  ${toClock(now() - startedAt)}`
+  }
   const toLine = () => {
     const done = Math.round(barWidth * Math.max(0, begun - 1) / Math.max(begun, total, 1))
     const line = `${'█'.repeat(done)}${'░'.repeat(barWidth - done)}  ${toCounter()}  ${label}`

@@ -3,7 +3,13 @@ import { findRatioBudget, isMeaningful, toOtherRatios, type Figures } from './fi
 import { toRatio } from './format.ts'
 import { escapeHtml } from './html-text.ts'
 
-type Bar = { name: string, ratio: number, isService: boolean, isValid: boolean, budget?: { bound: number, isBroken: boolean } }
+type Bar = {
+  name: string
+  ratio: number
+  isService: boolean
+  isValid: boolean
+  budget?: { bound: number, isBroken: boolean }
+}
 
 // A bulk read of 100 jobs would make all other bars too short, so longer bars are cut off and marked.
 const longestScale = 16

@@ -27,7 +27,8 @@ t.test('sends each request once, waits for all responses and counts only after b
   await until(() => load.answeredSoFar() >= 300)
   const counts = load.end()
   await load.stop()
-  t.same(paths.toSorted((a, b) => Number(a.slice(1)) - Number(b.slice(1))), Array.from({ length: sent }, (_, n) => `/${n}`))
+  const inOrder = paths.toSorted((a, b) => Number(a.slice(1)) - Number(b.slice(1)))
+  t.same(inOrder, Array.from({ length: sent }, (_, n) => `/${n}`))
   t.equal(load.answeredSoFar(), sent, 'it waited for the pending responses')
   t.equal(counts.histogram.totalCount, counts.answered)
   t.ok(counts.answered <= sent - 100)
@@ -70,7 +71,8 @@ t.test('counts delayed requests, with a latency from the time at which they were
   await until(() => load.answeredSoFar() >= answeredBefore + 20)
   const { histogram } = load.end()
   await load.stop()
-  t.ok(histogram.getValueAtPercentile(75) > heldMicros / 2, 'a quarter of the requests were late by more than half of the pause')
+  t.ok(histogram.getValueAtPercentile(75) > heldMicros / 2,
+    'a quarter of the requests were late by more than half of the pause')
 })
 
 t.test('reports broken connections and unexpected status codes', async t => {

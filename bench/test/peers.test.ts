@@ -78,7 +78,9 @@ t.test('the packages of the peers', async t => {
   const named = { ...manifest.dependencies, ...manifest.devDependencies }
 
   t.test('are pinned to the locked version', async t => {
-    for (const [name, version] of Object.entries(named)) t.equal(packages[`node_modules/${name}`]?.version, version, name)
+    for (const [name, version] of Object.entries(named)) {
+      t.equal(packages[`node_modules/${name}`]?.version, version, name)
+    }
     t.same({ ...packages['']?.dependencies, ...packages['']?.devDependencies }, named)
   })
 

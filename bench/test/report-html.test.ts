@@ -9,9 +9,12 @@ const parse = async (result: SuiteResult) => {
   const document = parseDocument(html)
   const all = (name: string) => DomUtils.getElementsByTagName(name, document)
   const byClass = (name: string) => all('*').filter(({ attribs }) => attribs.class?.split(' ').includes(name))
-  const text = (element: Parameters<typeof DomUtils.textContent>[0]) => DomUtils.textContent(element).replace(/\s+/g, ' ').trim()
+  const text = (element: Parameters<typeof DomUtils.textContent>[0]) =>
+    DomUtils.textContent(element).replace(/\s+/g, ' ').trim()
   const curves = () => JSON.parse(text(DomUtils.getElementById('curves', document) ?? [])) as {
-    decades: number[], curves: { name: string, isService: boolean, us: (number | null)[] }[], limit: { us: number, decade: number } | null
+    decades: number[]
+    curves: { name: string, isService: boolean, us: (number | null)[] }[]
+    limit: { us: number, decade: number } | null
   }
   return { html, all, byClass, text, curves }
 }
@@ -19,7 +22,8 @@ const parse = async (result: SuiteResult) => {
 t.test('loads no resources: no element has a URL, no style an import', async t => {
   const { all, html } = await parse(createSampleResult())
   const loading = ['src', 'href', 'srcset', 'action', 'data', 'poster', 'background']
-  t.strictSame(all('*').flatMap(({ name, attribs }) => loading.filter(each => each in attribs).map(each => `${name} ${each}`)), [])
+  t.strictSame(all('*').flatMap(({ name, attribs }) =>
+    loading.filter(each => each in attribs).map(each => `${name} ${each}`)), [])
   t.equal(all('link').length, 0)
   t.notMatch(html.replace(/<script[\s\S]*?<\/script>/g, ''), /url\(|@import|https?:/)
   t.match(all('meta').map(({ attribs }) => attribs.content), [undefined, /width=device-width/, /^default-src 'none'/])
@@ -54,7 +58,8 @@ t.test('shows outcome, machine and versions in the header', async t => {
   const result = createSampleResult()
   const { all, text, byClass } = await parse(result)
   const head = text(all('header'))
-  for (const words of ['Passed', '33 of 33 budgets kept', result.machine.cpu, 'redis 7.0.15', 'c422c85b898f']) t.match(head, words)
+  const expected = ['Passed', '33 of 33 budgets kept', result.machine.cpu, 'redis 7.0.15', 'c422c85b898f']
+  for (const words of expected) t.match(head, words)
   t.match(await toHtml({ ...result, commit: `${result.commit}-dirty` }), '<dd>c422c85b898f-dirty</dd>')
   t.equal(byClass('reasons').length, 0)
   t.equal(byClass('passed').length, 1)
@@ -65,24 +70,36 @@ t.test('shows outcome, machine and versions in the header', async t => {
   t.equal(breach.text(breach.byClass('reasons')), 'cached read, v1: P95 at the fixed rate: 61.2 ms, budget ≤ 50 ms')
 })
 
-t.test('draws a bar for each scenario and each other target, as long as its ratio, with the budget as a tick', async t => {
+t.test('draws a bar for each scenario and other target, as long as its ratio, with the budget as a tick', async t => {
   const result = createSampleResult()
   for (const verdict of result.verdicts) {
-    if (verdict.scenario === 'tokens' && verdict.rule.startsWith('CPU')) Object.assign(verdict, { bound: 1.4, outcome: 'broken' })
+    if (verdict.scenario !== 'tokens' || !verdict.rule.startsWith('CPU')) continue
+    Object.assign(verdict, { bound: 1.4, outcome: 'broken' })
   }
   const { byClass, text } = await parse(result)
   const items = byClass('track').map(track => {
-    const style = (name: string) => DomUtils.getElementsByClassName(name, track).map(({ attribs }) => attribs.style).join()
+    const style = (name: string) =>
+      DomUtils.getElementsByClassName(name, track).map(({ attribs }) => attribs.style).join()
     const item = track.parent && 'attribs' in track.parent ? track.parent : undefined
     return { words: text(item ?? []), kind: item?.attribs.class, bar: style('bar'), tick: style('budget') }
   })
   t.equal(items.length, result.scenarios.length + 6)
   const find = (name: string) => items.find(({ words }) => words.startsWith(name))
-  t.strictSame(find('cached read, v1'), { words: 'cached read, v11.53 ×budget 1.60', kind: 'of-service', bar: 'width:15.32%', tick: 'left:16.00%' })
-  t.strictSame(find('200 distinct tokens'), { words: '200 distinct tokens1.55 ×over budget 1.40', kind: 'of-service over', bar: 'width:15.53%', tick: 'left:14.00%' })
-  t.strictSame(find('bulk'), { words: 'bulk of 100 ids21.99 ×longer than shown', kind: 'of-service beyond', bar: 'width:100.00%', tick: '' })
+  t.strictSame(find('cached read, v1'), {
+    words: 'cached read, v11.53 ×budget 1.60', kind: 'of-service', bar: 'width:15.32%', tick: 'left:16.00%'
+  })
+  t.strictSame(find('200 distinct tokens'), {
+    words: '200 distinct tokens1.55 ×over budget 1.40',
+    kind: 'of-service over',
+    bar: 'width:15.53%',
+    tick: 'left:14.00%'
+  })
+  t.strictSame(find('bulk'), {
+    words: 'bulk of 100 ids21.99 ×longer than shown', kind: 'of-service beyond', bar: 'width:100.00%', tick: ''
+  })
   t.strictSame(items.slice(-6).map(({ kind, bar }) => [kind, bar]),
-    ['10.00', '15.46', '17.45', '58.44', '83.83', '97.09'].map(width => ['of-other', `width:${width}%`]), 'in the order of their ratios')
+    ['10.00', '15.46', '17.45', '58.44', '83.83', '97.09'].map(width => ['of-other', `width:${width}%`]),
+    'in the order of their ratios')
 })
 
 t.test('draws latencies of the fixed rate by percentile, up to the percentile that the samples allow', async t => {
@@ -95,7 +112,8 @@ t.test('draws latencies of the fixed rate by percentile, up to the percentile th
   const at = (decade: number) => curves[0]?.us[decades.indexOf(decade)]
   t.strictSame([at(2), at(3)], [measurement?.p99, measurement?.p999])
   const bulk = curves.find(({ name }) => name.startsWith('bulk'))
-  t.strictSame(decades.filter((_, at) => bulk?.us[at] != null).at(-1), 3.6, '4,000 answers end at the 99.975th percentile')
+  const last = decades.filter((_, at) => bulk?.us[at] != null).at(-1)
+  t.equal(last, 3.6, '4,000 responses end at the 99.975th percentile')
   for (const { us } of curves) {
     const known = us.filter(value => value !== null)
     t.strictSame(known, known.toSorted((a, b) => a - b))
@@ -109,7 +127,8 @@ t.test('shows the run on a deployed service without ratios and bars', async t =>
   result.commit = null
   result.scenarios = result.scenarios.slice(0, 2)
   for (const scenario of result.scenarios) {
-    scenario.measurements = scenario.measurements.filter(({ target, mode }) => target === 'service' && mode === 'latency')
+    scenario.measurements = scenario.measurements
+      .filter(({ target, mode }) => target === 'service' && mode === 'latency')
     for (const measurement of scenario.measurements) measurement.serverCpuPerRequest = null
   }
   result.verdicts = []

@@ -15,7 +15,9 @@ const { url, metric, stop } = await startService({ LOG_LEVEL: 'info' })
 
 const post = async (path: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> => {
   const answer = await fetch(url + path, {
-    method: 'POST', headers: { authorization, 'content-type': 'application/json', ...headers }, body: JSON.stringify(body)
+    method: 'POST',
+    headers: { authorization, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body)
   })
   if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`)
   return answer
@@ -50,7 +52,7 @@ try {
   await Promise.all(Array.from({ length: workerCount }, work))
   const seconds = (performance.now() - began) / 1000
   const succeeded = await metric('job_transitions_total', '{event="complete",state="succeeded"}')
-  if (succeeded !== jobCount) throw new Error(`only ${succeeded} of ${jobCount} jobs succeeded, so the run is not valid`)
+  if (succeeded !== jobCount) throw new Error(`only ${succeeded} of ${jobCount} jobs succeeded: the run is not valid`)
   printTable({
     'jobs submitted per second': (jobCount * 1000 / (began - submitBegan)).toFixed(0),
     'jobs claimed and completed': claimed.length,

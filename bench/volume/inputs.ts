@@ -48,7 +48,8 @@ try {
   for (const contentType of Object.keys(lines)) {
     let statusUrl = ''
     const began = performance.now()
-    rows[`${contentType}: memory to store`] = toMiB(await growthWhile(async () => { statusUrl = await upload(url, contentType) }))
+    const growth = await growthWhile(async () => { statusUrl = await upload(url, contentType) })
+    rows[`${contentType}: memory to store`] = toMiB(growth)
     const stored = performance.now()
     rows[`${contentType}: memory to sanitize`] = toMiB(await growthWhile(() => finish(url + statusUrl)))
     const [toStore, toSanitize] = [stored - began, performance.now() - stored].map(ms => (ms / 1000).toFixed(1))

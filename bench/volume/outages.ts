@@ -51,7 +51,9 @@ type Service = Awaited<ReturnType<typeof startService>>
 
 const submit = async ({ url }: Service): Promise<string> => {
   const answer = await fetch(`${url}/api/v1/jobs`, {
-    method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: '{"type":"bench","input":null}'
+    method: 'POST',
+    headers: { authorization, 'content-type': 'application/json' },
+    body: '{"type":"bench","input":null}'
   })
   return (await answer.json() as { jobId: string }).jobId
 }

@@ -32,7 +32,8 @@ const acceptedP99MsMax = 250
 
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info' })
 
-const memory = async (): Promise<string> => `${toMiB(rssBytes())} (heap in use ${toMiB(await metric('nodejs_heap_size_used_bytes'))})`
+const memory = async (): Promise<string> =>
+  `${toMiB(rssBytes())} (heap in use ${toMiB(await metric('nodejs_heap_size_used_bytes'))})`
 
 const json = { authorization, 'content-type': 'application/json' }
 const submission = '{"type":"bench","input":null}'
@@ -45,12 +46,14 @@ for (let i = 0; i < 200; i++) {
 }
 
 const get = (path: string): Buffer => toRequest('GET', url, path, { authorization })
+const post = (path: string, body: string): Buffer =>
+  toRequest('POST', url, path, { ...json, 'content-length': String(body.length) }, body)
 const requests = {
   polls: get(`/api/v1/jobs/${submitted[0]}`),
   'reads of 100 jobs': get(`/api/v1/jobs?ids=${submitted.slice(0, 100).join(',')}`),
   lists: get('/api/v1/jobs?limit=200'),
-  submissions: toRequest('POST', url, '/api/v1/jobs', { ...json, 'content-length': String(submission.length) }, submission),
-  'claims without a job': toRequest('POST', url, '/api/v1/worker/claim', { ...json, 'content-length': String(claim.length) }, claim)
+  submissions: post('/api/v1/jobs', submission),
+  'claims without a job': post('/api/v1/worker/claim', claim)
 }
 
 type Outcome = { accepted: number, rejected: number, other: number, lost: number, answers: Answers }
@@ -116,7 +119,8 @@ const report = (what: string, outcome: Outcome, { isJudged = true } = {}): void 
   // With long event-loop iterations, the service cannot accept thousands of connections in time.
   if (other > 0 || acceptedTimes.length === 0 || (isJudged && (isSlow || lost > 0))) process.exitCode = 1
   printTable({
-    [`${what}, accepted and rejected per second`]: `${(accepted / seconds).toFixed(0)}, ${(rejected / seconds).toFixed(0)}`,
+    [`${what}, accepted and rejected per second`]:
+      `${(accepted / seconds).toFixed(0)}, ${(rejected / seconds).toFixed(0)}`,
     [`${what}, other responses, no response`]: `${other}, ${lost}`,
     [`${what}, accepted p50, p99`]: toText(acceptedTimes),
     [`${what}, rejected p50, p99`]: toText(timesOf(answers, status => status === 503))

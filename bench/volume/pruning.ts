@@ -1,9 +1,9 @@
 import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
-import { build } from 'hdr-histogram-js'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
+import { createHistogram, recordMs } from '../statistics.ts'
 import { authorization, databasePath, median, printTable, startService } from './service.ts'
 
 /*
@@ -49,14 +49,14 @@ const prepare = async (): Promise<SqliteDatabase.Database> => {
 
 /** Polls at a fixed rate. The returned function stops it and returns the latencies. */
 const startPolling = (url: string) => {
-  const times = build({ lowestDiscernibleValue: 1, highestTrackableValue: 60_000_000, numberOfSignificantValueDigits: 3 })
+  const times = createHistogram()
   let failures = 0
   const poll = async () => {
     const start = performance.now()
     const answer = await fetch(`${url}/api/v1/jobs/running`, { headers: { authorization } })
     await answer.arrayBuffer()
     if (answer.status !== 200) failures++
-    times.recordValue(Math.max(1, Math.round((performance.now() - start) * 1000)))
+    recordMs(times, performance.now() - start)
   }
   const timer = setInterval(() => { poll().catch(() => { failures++ }) }, pollEveryMs)
   const toMs = (us: number) => (us / 1000).toFixed(1)
@@ -123,7 +123,8 @@ try {
 
   const insert = database.prepare(`
     WITH RECURSIVE n(i) AS (SELECT ? UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-    INSERT INTO JobResultChunk (jobId, startOffset, bytes) SELECT 'large', i * ${chunkBytes}, randomblob(${chunkBytes}) FROM n`)
+    INSERT INTO JobResultChunk (jobId, startOffset, bytes)
+    SELECT 'large', i * ${chunkBytes}, randomblob(${chunkBytes}) FROM n`)
   for (let i = 0; i < chunks; i += 64) insert.run(i, Math.min(chunks, i + 64) - 1)
   flush(database)
   database.exec("INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'large', 0)")

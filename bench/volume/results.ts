@@ -63,7 +63,8 @@ const downloadWhole = async (url: string, headers: Record<string, string>): Prom
     hash.update(bytes)
     received += bytes.byteLength
   }
-  if (answer.headers['repr-digest'] !== `sha-256=:${hash.digest('base64')}:`) throw new Error('the response differs from the stored result')
+  const isStored = answer.headers['repr-digest'] === `sha-256=:${hash.digest('base64')}:`
+  if (!isStored) throw new Error('the response differs from the stored result')
   return received
 }
 
@@ -91,7 +92,14 @@ const readSlowly = async (url: string, headers: Record<string, string>): Promise
 
 const startService = async () => {
   const service = spawn(process.execPath, ['src/main.ts'], {
-    env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', LOG_LEVEL: 'info' },
+    env: {
+      ...process.env,
+      DATABASE_URL: `sqlite:${databasePath}`,
+      JWT_SECRET: secret,
+      PORT: '0',
+      WORKERS: '0',
+      LOG_LEVEL: 'info'
+    },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   for await (const line of createInterface({ input: service.stdout })) {
@@ -130,11 +138,14 @@ const toLine = ({ name, mebibytes, seconds, before, peak, after }: Row): string 
 
 try {
   const { jobId, seconds } = await storeResult()
-  process.stdout.write(`appended ${sizeBytes / mebibyte} MiB in ${sizeBytes / chunkBytes} transactions: ${(sizeBytes / mebibyte / seconds).toFixed(0)} MiB/s\n`)
+  const rate = (sizeBytes / mebibyte / seconds).toFixed(0)
+  const transactions = sizeBytes / chunkBytes
+  process.stdout.write(`appended ${sizeBytes / mebibyte} MiB in ${transactions} transactions: ${rate} MiB/s\n`)
   const { service, url, pid } = await startService()
   try {
     service.stdout.resume()
-    const headers = { authorization: `Bearer ${createSigner({ key: secret, algorithm: 'HS256', expiresIn: 600_000 })({ sub: 'bench' })}` }
+    const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: 600_000 })
+    const headers = { authorization: `Bearer ${sign({ sub: 'bench' })}` }
     const result = `${url}/api/v1/jobs/${jobId}/result`
     await (await fetch(`${url}/api/v1/jobs/${jobId}`, { headers })).text()
     const idle = rssMiB(pid)
@@ -149,9 +160,14 @@ try {
       await measure(pid, 'whole, again', () => downloadWhole(result, headers))
     ]
     const peak = Math.max(...rows.map(row => row.peak))
-    const head = ['', 'MiB', 's', 'MiB/s', 'before', 'peak', 'after', 'growth'].map((title, index) => index === 0 ? title.padEnd(34) : title.padStart(8)).join('')
+    const head = ['', 'MiB', 's', 'MiB/s', 'before', 'peak', 'after', 'growth']
+      .map((title, index) => index === 0 ? title.padEnd(34) : title.padStart(8)).join('')
     process.stdout.write(`${[
-      head, ...rows.map(toLine), '', `memory of the idle service          ${idle.toFixed(0)} MiB`, `growth at its peak                  ${(peak - idle).toFixed(0)} MiB (aim: below 100)`
+      head,
+      ...rows.map(toLine),
+      '',
+      `memory of the idle service          ${idle.toFixed(0)} MiB`,
+      `growth at the peak                  ${(peak - idle).toFixed(0)} MiB (goal: less than 100)`
     ].join('\n')}\n`)
   } finally {
     service.kill('SIGTERM')

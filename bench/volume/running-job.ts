@@ -22,8 +22,14 @@ export const runningJob = async (databasePath: string) => {
   const needs = { commit, now: () => Date.now() }
   const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${++ids}`, onQueued: () => {} })
   const runJob = createRunJob({ ...needs, graceMs: dayMs, resultRetentionMs: dayMs })
-  const claimJob = createClaimJob({ ...needs, release: runJob.release, queue: createQueueReader({ database }), randomId: () => `lease-${++ids}` })
-  const { jobId } = await submitJob({ subject: 'bench', tenant: 'bench', allTenants: false }, { type: 'bench', input: null }, null)
+  const claimJob = createClaimJob({
+    ...needs,
+    release: runJob.release,
+    queue: createQueueReader({ database }),
+    randomId: () => `lease-${++ids}`
+  })
+  const requester = { subject: 'bench', tenant: 'bench', allTenants: false }
+  const { jobId } = await submitJob(requester, { type: 'bench', input: null }, null)
   const lease = await claimJob({ types: ['bench'], tenant: null }, 'bench', dayMs)
   if (lease === null) throw new Error('the job could not be claimed')
   return {

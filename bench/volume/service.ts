@@ -29,7 +29,9 @@ const findAddress = async (lines: AsyncIterable<string>): Promise<string> => {
 /** Starts the service as a process, with access to its memory use and its metrics. */
 export const startService = async (env: Record<string, string> = {}) => {
   const child = spawn(process.execPath, ['src/main.ts'], {
-    env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env },
+    env: {
+      ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env
+    },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const exit = once(child, 'exit')
@@ -71,4 +73,5 @@ export const printTable = (rows: Record<string, string | number>): void => {
 
 export const toMiB = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`
 
-export const median = (numbers: number[]): number => numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0
+export const median = (numbers: number[]): number =>
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0

@@ -24,7 +24,8 @@ const p99MsMin = 10
 const redis = await startRedis()
 const { url, rssBytes, metric, stop } = await startService({ LOG_LEVEL: 'info', REDIS_URL: redis.url, WORKERS: '1' })
 const json = { authorization, 'content-type': 'application/json' }
-const submission = JSON.stringify({ type: 'sanitize', input: { content: '<p onclick="x()">some text</p>', contentType: 'text/html' } })
+const input = { content: '<p onclick="x()">some text</p>', contentType: 'text/html' }
+const submission = JSON.stringify({ type: 'sanitize', input })
 
 const submit = async (): Promise<string> => {
   const answer = await fetch(`${url}/api/v1/jobs`, { method: 'POST', headers: json, body: submission })
@@ -52,8 +53,11 @@ const takeSlices = async (rate: number): Promise<{ taken: Slice[], failures: num
   let histogram = createHistogram()
   const onAnswer = (_status: number, ms: number) => { recordMs(histogram, ms) }
   const reads = startLoad({ url, connections, rate, nextRequest: nextPoll, expectedStatus: 200, onAnswer })
-  const request = toRequest('POST', url, '/api/v1/jobs', { ...json, 'content-length': String(submission.length) }, submission)
-  const writes = startLoad({ url, connections: 5, rate: submissionsPerSecond, nextRequest: () => request, expectedStatus: 202 })
+  const headers = { ...json, 'content-length': String(submission.length) }
+  const request = toRequest('POST', url, '/api/v1/jobs', headers, submission)
+  const writes = startLoad({
+    url, connections: 5, rate: submissionsPerSecond, nextRequest: () => request, expectedStatus: 202
+  })
   const taken: Slice[] = []
   for (let slice = 0; slice < slices; slice++) {
     histogram = createHistogram()

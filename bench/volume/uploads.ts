@@ -18,7 +18,9 @@ const { url, growthWhile, stop } = await startService({})
 
 const post = async <Answer>(path: string, body: unknown, headers: Record<string, string> = {}): Promise<Answer> => {
   const answer = await fetch(url + path, {
-    method: 'POST', headers: { authorization, 'content-type': 'application/json', ...headers }, body: JSON.stringify(body)
+    method: 'POST',
+    headers: { authorization, 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body)
   })
   if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`)
   return await answer.json() as Answer
@@ -61,7 +63,8 @@ const latenciesWhile = async (work: () => Promise<unknown>): Promise<number[]> =
   return latencies.toSorted((a, b) => a - b)
 }
 
-const at = (sorted: number[], share: number): string => `${(sorted[Math.floor((sorted.length - 1) * share)] ?? 0).toFixed(1)} ms`
+const at = (sorted: number[], share: number): string =>
+  `${(sorted[Math.floor((sorted.length - 1) * share)] ?? 0).toFixed(1)} ms`
 
 const measure = async (what: string, work: () => Promise<unknown>): Promise<Record<string, string>> => {
   let latencies: number[] = []
