@@ -2,31 +2,31 @@
 export const toETag = (incarnation: string, version: number, representation: number): string =>
   `"${incarnation}.${version}.${representation}"`
 
-/** What a client's `If-None-Match` asks: anything, or none of these tags (weak and strong alike). */
+/** A parsed `If-None-Match`: `*`, or a list of tags, of which weak ones have lost their `W/`. */
 export type IfNoneMatch = { any: true } | { any: false, tags: readonly string[] }
 
 const oneTag = /^"[\x21\x23-\x7e]*"$/
 const tagExpression = /(?:W\/)?("[\x21\x23-\x7e\x80-\xff]*")/g
 
-/** Reads the header; undefined when there is none, or none that can be read. */
+/** Parses the header. Returns undefined if it is missing or has no valid tag. */
 export const parseIfNoneMatch = (header: string | undefined): IfNoneMatch | undefined => {
   if (header === undefined) return undefined
-  // What nearly every poller sends: one tag, as it was given.
+  // The common case first: pollers send back the one tag that they got.
   if (oneTag.test(header)) return { any: false, tags: [header] }
   if (header.trim() === '*') return { any: true }
   const tags = Array.from(header.matchAll(tagExpression), match => match[1] ?? '')
   return tags.length === 0 ? undefined : { any: false, tags }
 }
 
-/** Whether the answer would be one the client has (RFC 9110, 13.1.2, weak comparison). */
+/** Whether the client already has this representation (RFC 9110, 13.1.2, weak comparison). */
 export const matches = (condition: IfNoneMatch | undefined, eTag: string): boolean =>
   condition !== undefined && (condition.any || condition.tags.includes(eTag))
 
 const versionExpression = /^"([0-9a-f]+)\.(\d{1,15})\.\d+"$/
 
 /**
- * The newest version that the client shows to have seen, or 0. Tags of another incarnation (a restored database) and
- * of anything else say nothing about this one.
+ * The floor of a read: the newest version among the client's tags, or 0. Tags of another incarnation (the database was
+ * restored) and tags of other forms are ignored.
  */
 export const toFloor = (condition: IfNoneMatch | undefined, incarnation: string): number => {
   if (condition === undefined || condition.any) return 0

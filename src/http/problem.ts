@@ -16,14 +16,14 @@ const qualityOf = (accept: string, mediaType: string): number => {
   return best.quality
 }
 
-// Whether the client wants problem+json at least as much as plain JSON; low-code clients mostly do not.
+// Whether `Accept` ranks application/problem+json at least as high as application/json; low-code clients mostly do not.
 const prefersProblemJson = (accept: string | undefined): boolean => {
   if (accept === undefined) return true
   const quality = qualityOf(accept, 'application/problem+json')
   return quality > 0 && quality >= qualityOf(accept, 'application/json')
 }
 
-/** The path of a target, as the client wrote it, without the query, and without the origin that a target may begin with. */
+/** The path of a request target (RFC 9112, 3.2) as the client wrote it: without the query and without an origin. */
 export const pathOf = (url: string): string =>
   url.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0] ?? ''
 
@@ -34,7 +34,7 @@ const toFieldErrors = (error: { validation?: unknown, validationContext?: string
   return violations.slice(0, violationsReportedMax).map(violation => toFieldError(violation, error.validationContext ?? 'body'))
 }
 
-/** Names the field by its path, like `input.format`; the whole is called by `whole`. */
+/** Names the field by its path, like `input.format`; `whole` names the value that was validated, like `body`. */
 export const toFieldError = ({ instancePath, keyword, message, params }: Violation, whole: string): FieldError => {
   const missing = params.missingProperty ?? params.additionalProperty
   const path = instancePath.split('/').slice(1).map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
@@ -46,45 +46,48 @@ export const toFieldError = ({ instancePath, keyword, message, params }: Violati
   return { field, rule: keyword, message: `${field} ${message ?? 'is not valid'}${allowed}` }
 }
 
-/** A failure of validation that names every broken rule. */
+/** VALIDATION_FAILED with every broken rule. */
 export const validationFailure = (errors: FieldError[]): ServiceFailure =>
   new ServiceFailure('VALIDATION_FAILED', errors.map(error => error.message).join('; ').slice(0, 1000), { errors })
 
-/** A failure of validation by one rule; `message` goes on after the name of the field. */
+/** VALIDATION_FAILED with one broken rule. `message` continues a sentence that begins with the name of the field. */
 export const brokenRule = (field: string, rule: string, message: string): ServiceFailure =>
   validationFailure([{ field, rule, message: `${field} ${message}` }])
 
-/** What a route says of bodies that it does not take. */
+/** The texts of a route's 413 and 415 errors. */
 export type BodyHints = { tooLarge?: string, accepts?: string, bytesMax?: number }
 
 const bodyFailure = (code: string, { tooLarge, accepts = 'application/json', bytesMax }: BodyHints): ServiceFailure | undefined => {
   if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', `Send the body as ${accepts}.`)
   if (code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
-  return new ServiceFailure('PAYLOAD_TOO_LARGE', tooLarge ?? `The body is larger than this route accepts: at most ${bytesMax} bytes.`)
+  return new ServiceFailure('PAYLOAD_TOO_LARGE', tooLarge ?? `The body exceeds the limit of this route: ${bytesMax} bytes.`)
 }
 
-/** Whatever was thrown, as the client may hear of it. */
+export const noSuchRoute = (): ServiceFailure => new ServiceFailure('NOT_FOUND', 'No route matches this path.')
+
+/** The failure that the client gets for a thrown error. An unknown error becomes INTERNAL, with itself as the cause. */
 export const toClientFailure = (error: unknown, hints: BodyHints = {}): ServiceFailure => {
   if (error instanceof ServiceFailure) return error
   const { code = '', statusCode = 500, validation } = error as { code?: string, statusCode?: number, validation?: unknown }
   if (validation !== undefined) return validationFailure(toFieldErrors(error as { validation: unknown }))
-  const refused = bodyFailure(code, hints)
-  if (refused !== undefined) return refused
+  const ofBody = bodyFailure(code, hints)
+  if (ofBody !== undefined) return ofBody
   if (statusCode >= 400 && statusCode < 500) {
     if (error instanceof SyntaxError || code.startsWith('FST_ERR_CTP_')) {
       return brokenRule('body', 'json', 'must be well-formed JSON, without __proto__')
     }
-    // The files of the documentation refuse paths that lead out of their folder, and the like.
-    return new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')
+    // @fastify/static, which serves /docs, throws such errors for paths outside its folder.
+    return noSuchRoute()
   }
-  return new ServiceFailure('INTERNAL', 'The request could not be answered; the log has the reason.', {}, { cause: error })
+  const detail = 'The service failed to process the request; see the log for the reason.'
+  return new ServiceFailure('INTERNAL', detail, {}, { cause: error })
 }
 
 type FailedRequest = {
-  /** As the client wrote it. */
+  /** The path as the client wrote it. */
   path: string
   accept: string | undefined
-  /** The path, or the pattern of its route. */
+  /** The pattern of the matched route; the path if none matched. */
   route: string
 }
 
@@ -99,7 +102,7 @@ const toProblem = (path: string, { code, message, facts }: ServiceFailure): Prob
   return { type: 'about:blank', title, status, detail: message, instance: path, code, ...members }
 }
 
-/** A failure in the shape that a path promises: the status code, the headers and the body. */
+/** Status code, headers and body of a failure: an envelope under /api/jobs and /api/sanitize, RFC 9457 elsewhere. */
 export const toFailureResponse = (
   { path, accept, route }: FailedRequest, failure: ServiceFailure
 ): { status: number, headers: Record<string, string>, body: string } => {
@@ -113,12 +116,12 @@ export const toFailureResponse = (
   return { status: catalogue[code].status, headers, body }
 }
 
-/** Answers with a failure. */
+/** Sends a failure as the response. */
 export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failure: ServiceFailure) => {
   const path = pathOf(request.originalUrl)
   const { url: route = path } = request.routeOptions
   const { status, headers, body } = toFailureResponse({ path, accept: request.headers.accept, route }, failure)
-  // For whoever asks us what the log says of it.
+  // A user who reports the error can quote the id that is in the log.
   if (status >= 500) reply.header('x-request-id', request.id)
   return reply.code(status).headers(headers).send(body)
 }

@@ -25,7 +25,7 @@ import { rejectMalformed, rejectAmbiguous } from './limits/malformed-requests.ts
 import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
-import { type BodyHints, pathOf, sendFailure, toClientFailure } from './problem.ts'
+import { type BodyHints, noSuchRoute, pathOf, sendFailure, toClientFailure } from './problem.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
 import { listRoutes } from './routes/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
@@ -153,8 +153,6 @@ const createFastify = ({ bodyBytesMax }: LimitNeeds): FastifyInstance => fastify
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
 
-const nothingHere = () => new ServiceFailure('NOT_FOUND', 'There is nothing at this path.')
-
 // With callbacks: a poll whose token is known waits for nothing here, not even for a microtask.
 const registerAccess = (app: FastifyInstance, { cached, verify }: Authentication, rateLimit: RateLimit | null): void => {
   const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {
@@ -180,7 +178,7 @@ const registerAccess = (app: FastifyInstance, { cached, verify }: Authentication
   })
   app.addHook('onRequest', (request, _reply, done) => {
     // Whatever body it has is not looked at.
-    if (request.is404) return done(nothingHere())
+    if (request.is404) return done(noSuchRoute())
     done(request.headers['content-encoding'] === undefined
       ? undefined
       : new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.'))
@@ -204,7 +202,7 @@ const registerFailures = (app: FastifyInstance, { log, monotonicNow }: ServerNee
     if (failure.code === 'UNAUTHORIZED') logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'the token was refused')
     return sendFailure(request, reply, failure)
   })
-  app.setNotFoundHandler(() => { throw nothingHere() })
+  app.setNotFoundHandler(() => { throw noSuchRoute() })
 }
 
 const toRateLimit = ({ limits: { rateLimitPerMinute }, monotonicNow, log }: ServerNeeds): RateLimit | null => rateLimitPerMinute === null

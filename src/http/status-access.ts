@@ -13,15 +13,18 @@ export const isVisible = (entry: StatusEntry, principal: Principal): boolean =>
   entry.state !== 'absent' && maySee(principal, entry.tenant)
 
 /**
- * Returns the entry if the principal may see it and it has a status. Throws JOB_NOT_FOUND, JOB_EXPIRED, and INTERNAL for
- * a record that breaks BR-001. Every entry passes this check before any part of it is sent; the tenant is compared first.
+ * Returns the entry if the principal may see it and it has a status. Throws JOB_NOT_FOUND, JOB_EXPIRED, and INTERNAL
+ * for a record that breaks BR-001. Every entry passes this check before any part of it is sent, the tenant first.
  */
 export const requireVisible = (entry: StatusEntry, principal: Principal): StatusEntry => {
   if (!isVisible(entry, principal)) throw jobNotFound()
   if (entry.state === 'expired') {
-    throw new ServiceFailure('JOB_EXPIRED', 'The record of this job has been removed.', { expiredAt: toIso(entry.expiredAt) })
+    const expiredAt = toIso(entry.expiredAt)
+    throw new ServiceFailure('JOB_EXPIRED', 'The record of this job has been removed.', { expiredAt })
   }
-  if (entry.state === 'invalid') throw new ServiceFailure('INTERNAL', 'The record of this job is damaged; see the log for the reason.')
+  if (entry.state === 'invalid') {
+    throw new ServiceFailure('INTERNAL', 'The record of this job is damaged; see the log for the reason.')
+  }
   return entry
 }
 
@@ -30,7 +33,7 @@ export type VisibleStatus = { representation: Representation, condition: IfNoneM
 
 /** The status of jobs, for clients that may see them. Both functions throw what `requireVisible` throws. */
 export type StatusAccess = {
-  /** Also throws INVALID_TASK_ID and STORE_UNAVAILABLE. Returns at once, without a promise, if the entry is in memory. */
+  /** Also throws INVALID_TASK_ID and STORE_UNAVAILABLE. Returns without a promise if the entry is in memory. */
   readVisible: (
     view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined
   ) => VisibleStatus | Promise<VisibleStatus>

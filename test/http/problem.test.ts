@@ -73,7 +73,7 @@ t.test('a problem has the members of RFC 9457 and a code', async t => {
   t.equal(answer.status, 404)
   t.equal(answer.headers.get('cache-control'), 'no-store')
   t.same(await answer.json(), {
-    type: 'about:blank', title: 'No such route', status: 404, detail: 'There is nothing at this path.', instance: '/nothing', code: 'NOT_FOUND'
+    type: 'about:blank', title: 'No such route', status: 404, detail: 'No route matches this path.', instance: '/nothing', code: 'NOT_FOUND'
   })
 })
 

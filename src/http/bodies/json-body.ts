@@ -46,13 +46,14 @@ export const registerJsonBodies = (app: FastifyInstance): void => {
 }
 
 /**
- * Reads an empty body as `{}`, whatever its media type. Call it in an encapsulated plugin: it replaces the parser of all
- * routes registered there.
+ * Reads an empty body as `{}`, whatever its media type. Call it in an encapsulated plugin: it replaces the parser of
+ * all routes registered there.
  */
 export const takeEmptyBodies = (app: FastifyInstance): void => {
   app.addHook('onRequest', ({ raw: { headers } }, _reply, done) => {
     // `curl -d ''` sends an empty body as a form: without its media type it is accepted like any other empty body.
-    if (headers['transfer-encoding'] === undefined && ['0', undefined].includes(headers['content-length'])) delete headers['content-type']
+    const isEmpty = headers['transfer-encoding'] === undefined && ['0', undefined].includes(headers['content-length'])
+    if (isEmpty) delete headers['content-type']
     done()
   })
   app.removeContentTypeParser('application/json')

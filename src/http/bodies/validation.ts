@@ -3,8 +3,8 @@ import type { FastifySchemaCompiler } from 'fastify'
 import { createAjv } from '../../schema-check.ts'
 
 /**
- * Validates bodies without type coercion: coercion turns null into 0 and [5] into 5. Paths, queries and headers arrive as
- * text, so there it is on.
+ * Validates bodies without type coercion: coercion turns null into 0 and [5] into 5. Paths, queries and headers arrive
+ * as text, so there it is on.
  */
 export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   const ajvOf = { body: createAjv(false), text: createAjv(true) }

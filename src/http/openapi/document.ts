@@ -2,14 +2,14 @@ import fastifySwagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swag
 import fastifySwaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 
-const description = `How is my asynchronous job doing, and where is its result?
+const description = `The status and the results of asynchronous jobs.
 
-Submit a job, then ask for its status no sooner than \`Retry-After\` says, with the last \`ETag\` in \`If-None-Match\`.
-What it tells of a job never goes backward: a newer version is never followed by an older one.`
+Submit a job, then poll its status: wait for \`Retry-After\`, and send the last \`ETag\` in \`If-None-Match\`.
+Reads never go backward: once any client has seen a version of a job, no later response is older.`
 
 type SwaggerDocument = Parameters<NonNullable<FastifyDynamicSwaggerOptions['transformObject']>>[0]
 
-// The plugin calls every body required, also one of which every member may be left out, and so the whole.
+// The plugin marks every body as required. A body whose members are all optional can be left out.
 const toOptionalBodies: NonNullable<FastifyDynamicSwaggerOptions['transformObject']> = (document: SwaggerDocument) => {
   if (!('openapiObject' in document)) return document.swaggerObject
   const { openapiObject } = document
@@ -21,7 +21,7 @@ const toOptionalBodies: NonNullable<FastifyDynamicSwaggerOptions['transformObjec
   return openapiObject
 }
 
-/** Registers the OpenAPI document, made from the schemas that validate and serialize, at /openapi.json and /docs. */
+/** Serves the OpenAPI document at /openapi.json and /docs. The schemas that validate and serialize generate it. */
 export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | null): Promise<void> => {
   await app.register(fastifySwagger, {
     openapi: {
@@ -35,9 +35,9 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
       servers: [{ url: publicUrl ?? '/' }],
       tags: [
         { name: 'Jobs', description: 'The v1 view.' },
-        { name: 'Tasks', description: 'The same jobs in an envelope.' },
-        { name: 'Sanitize', description: 'Contents made harmless, at once or as a job.' },
-        { name: 'Workers', description: 'For whoever runs jobs.' },
+        { name: 'Tasks', description: 'The task view: the same jobs in an envelope.' },
+        { name: 'Sanitize', description: 'Removes active and invisible content, at once or as a job.' },
+        { name: 'Workers', description: 'For programs that run jobs.' },
         { name: 'Operations', description: 'For operators.' }
       ],
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
@@ -52,7 +52,7 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
   app.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, () => app.swagger())
   await app.register(fastifySwaggerUi, {
     routePrefix: '/docs',
-    // The plugin's own policy would let in other hosts, and have browsers fetch the page's parts by https alone.
+    // The plugin's own policy allows other hosts, and makes browsers load the page's files over https only.
     staticCSP: "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data:; object-src 'none'",
     uiConfig: { url: '/openapi.json', deepLinking: true, persistAuthorization: false }
   })

@@ -1,6 +1,9 @@
 import { jobCancelled } from '../../job/lifecycle.ts'
 
-/** One example for each state of a job, in both views; the OpenAPI document shows them. */
+/*
+ * Examples for the OpenAPI document: one for each state of a job, in both views.
+ */
+
 const jobId = '3f8f9a52-7a1c-4d0e-9b7e-0c2f3a1d5e66'
 const resultUrl = `/api/v1/jobs/${jobId}/result`
 const createdAt = '2026-03-01T09:00:00.000Z'
@@ -8,15 +11,16 @@ const startedAt = '2026-03-01T09:00:00.120Z'
 const finishedAt = '2026-03-01T09:00:02.480Z'
 const failure = { code: 'INVALID_JSON', message: 'The content is not valid JSON.' }
 
+const finishedTimes = { startTime: startedAt, endTime: finishedAt }
 const v1 = { jobId, endTime: null, resultUrl: null, errorDetails: null }
 
-/** v1 view. */
+/** Examples of the v1 view. */
 export const jobStatusExamples = {
   queued: { summary: 'Queued', value: { ...v1, status: 'Queued', startTime: createdAt } },
   running: { summary: 'Running', value: { ...v1, status: 'Running', startTime: startedAt } },
-  succeeded: { summary: 'Succeeded', value: { ...v1, status: 'Succeeded', startTime: startedAt, endTime: finishedAt, resultUrl } },
-  failed: { summary: 'Failed', value: { ...v1, status: 'Failed', startTime: startedAt, endTime: finishedAt, errorDetails: failure } },
-  cancelled: { summary: 'Cancelled', value: { ...v1, status: 'Failed', startTime: startedAt, endTime: finishedAt, errorDetails: jobCancelled } }
+  succeeded: { summary: 'Succeeded', value: { ...v1, ...finishedTimes, status: 'Succeeded', resultUrl } },
+  failed: { summary: 'Failed', value: { ...v1, ...finishedTimes, status: 'Failed', errorDetails: failure } },
+  cancelled: { summary: 'Cancelled', value: { ...v1, ...finishedTimes, status: 'Failed', errorDetails: jobCancelled } }
 }
 
 const noProgress = { percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null }
@@ -57,7 +61,7 @@ const ended = { ...running, isTerminal: true, finishedAt, pollAfterMs: null, ver
 
 const envelope = (summary: string, data: object) => ({ summary, value: { success: true, data } })
 
-/** Task view. */
+/** Examples of the task view. */
 export const taskStatusExamples = {
   queued: envelope('Queued', task),
   running: envelope('Running', running),

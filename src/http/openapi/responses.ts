@@ -2,23 +2,23 @@ import { type TSchema, Type } from '@sinclair/typebox'
 import { type FailureCode, catalogue } from '../../errors.ts'
 
 /*
- * Pieces of route schemas that say in the OpenAPI document what the code does.
+ * Parts of route schemas: the documented headers and responses.
  */
 
 const text = (description: string) => Type.String({ description })
 
 const headers = {
-  etag: text('Database incarnation, version and representation: send it back in If-None-Match.'),
-  cacheControl: text('Always revalidate; never shared.'),
+  etag: text('Incarnation of the database, version of the job, format of the body. Send it back in If-None-Match.'),
+  cacheControl: text('private, no-cache'),
   vary: text('Authorization, Accept'),
-  retryAfter: Type.Integer({ minimum: 1, description: 'Whole seconds after which asking again is worth it; absent once the job is terminal.' }),
-  retryAfterMs: Type.Integer({ minimum: 1, description: 'The same in milliseconds.' }),
+  retryAfter: Type.Integer({ minimum: 1, description: 'Poll again after this many seconds; absent once the job has finished.' }),
+  retryAfterMs: Type.Integer({ minimum: 1, description: 'The same time in milliseconds.' }),
   jobState: text('queued, running, succeeded, failed or cancelled.'),
   jobProgress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percent.' }),
-  link: text('The routes of this job: rel="status"; rel="result" where there is one, or may be one yet; rel="cancel" while it can be cancelled here.')
+  link: text('rel="status"; rel="result" unless the job can have none; rel="cancel" while this service can cancel it.')
 }
 
-/** The headers of every status answer. */
+/** The headers of every status response. */
 export const statusHeaders = {
   ETag: headers.etag,
   'Cache-Control': headers.cacheControl,
@@ -30,34 +30,39 @@ export const statusHeaders = {
   Link: headers.link
 }
 
-/** The headers with which a client sends an entity tag back. */
+/** The request header of a conditional request. */
 export const conditionalHeaders = Type.Object({
-  'if-none-match': Type.Optional(Type.String({ description: 'Entity tags the client has; a match is answered 304.' }))
+  'if-none-match': Type.Optional(text('Entity tags that the client has; the response to a match is 304.'))
 })
 
 type Example = { summary: string, value: unknown }
 
-/** One documented answer with a JSON body. */
+/** A documented response with a JSON body. */
 export const jsonResponse = (
-  description: string, schema: TSchema, more: { headers?: Record<string, TSchema>, examples?: Record<string, Example> } = {}
+  description: string,
+  schema: TSchema,
+  more: { headers?: Record<string, TSchema>, examples?: Record<string, Example> } = {}
 ) => ({
   description,
   ...(more.headers === undefined ? {} : { headers: more.headers }),
   content: { 'application/json': { schema, ...(more.examples === undefined ? {} : { examples: more.examples }) } }
 })
 
-/** One documented answer without a body. */
-export const emptyResponse = (description: string, answerHeaders?: Record<string, TSchema>) => ({
+/** A documented response without a body. */
+export const emptyResponse = (description: string, responseHeaders?: Record<string, TSchema>) => ({
   description,
   type: 'null' as const,
-  ...(answerHeaders === undefined ? {} : { headers: answerHeaders })
+  ...(responseHeaders === undefined ? {} : { headers: responseHeaders })
 })
+
+const hasStatus = (codes: readonly FailureCode[], isOne: (status: number) => boolean) =>
+  codes.some(code => isOne(catalogue[code].status))
 
 const failureHeaders = (codes: readonly FailureCode[]) => ({
   'Cache-Control': text('no-store'),
   ...(codes.includes('UNAUTHORIZED') ? { 'WWW-Authenticate': text('Bearer') } : {}),
-  ...(codes.some(code => catalogue[code].status >= 500) ? { 'x-request-id': text('What the log calls this request.') } : {}),
-  ...(codes.some(code => [429, 503].includes(catalogue[code].status)) ? { 'Retry-After': headers.retryAfter } : {})
+  ...(hasStatus(codes, status => status >= 500) ? { 'x-request-id': text('The id of this request in the log.') } : {}),
+  ...(hasStatus(codes, status => status === 429 || status === 503) ? { 'Retry-After': headers.retryAfter } : {})
 })
 
 const failureResponse = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
@@ -71,7 +76,7 @@ const failureResponse = (codes: readonly FailureCode[], shape: 'Problem' | 'Task
   }
 }
 
-// What every route that asks for a token may answer: the limits are looked at beside the token.
+// Every route that needs a token is subject to the rate limit and to load shedding.
 const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] =>
   codes.includes('UNAUTHORIZED') ? [...new Set<FailureCode>([...codes, 'RATE_LIMITED', 'OVERLOADED'])] : codes
 

@@ -3,7 +3,7 @@ import { Nullable } from '../../job/job.ts'
 import { JobStatus, TaskStatus } from '../../views/schemas.ts'
 
 /*
- * The named schemas of the OpenAPI document: both views, the pages that hold many jobs, and errors.
+ * The named schemas of the OpenAPI document: both views, lists of jobs, and errors.
  */
 
 const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
@@ -12,22 +12,22 @@ const items = Type.Array(Type.Unsafe<JobStatus>(Type.Ref('JobStatus')))
 
 const JobPage = Type.Object({
   items,
-  nextCursor: Nullable(Type.String({ description: 'Where the list goes on; null: here it ends.' }))
+  nextCursor: Nullable(Type.String({ description: 'The cursor of the next page; null on the last page.' }))
 }, { $id: 'JobPage', additionalProperties: false })
 
 const JobsById = Type.Object({
   items,
-  notFound: Type.Array(Type.String(), { description: 'Ids that no job known to you has.' }),
+  notFound: Type.Array(Type.String(), { description: 'Ids of no job that is visible to this token.' }),
   expired: Type.Array(Type.String(), { description: 'Ids of jobs whose record has been removed.' })
 }, { $id: 'JobsById', additionalProperties: false })
 
 const FieldErrorSchema = Type.Object({
-  field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole.' }),
+  field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole body.' }),
   rule: Type.String(),
   message: Type.String()
 }, { $id: 'FieldError' })
 
-/** Errors of the v1 view and of the service itself: RFC 9457. */
+/** An error outside `/api/jobs` and `/api/sanitize` (RFC 9457). */
 export const Problem = Type.Object({
   type: Type.String(),
   title: Type.String(),
@@ -37,12 +37,12 @@ export const Problem = Type.Object({
   code: Type.String(),
   jobStatus: Type.Optional(Type.String()),
   expiredAt: Type.Optional(Time),
-  offset: Type.Optional(Type.Integer({ description: 'Where the result goes on.' })),
+  offset: Type.Optional(Type.Integer({ description: 'The offset of the next bytes of the result.' })),
   errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
 }, { $id: 'Problem' })
 export type Problem = Static<typeof Problem>
 
-/** Errors under `/api/jobs`. */
+/** An error under `/api/jobs` and `/api/sanitize`. */
 export const TaskError = Type.Object({
   success: Type.Literal(false),
   error: Type.Object({
@@ -51,11 +51,12 @@ export const TaskError = Type.Object({
     details: Type.Optional(Type.Object({
       jobStatus: Type.Optional(Type.String()),
       expiredAt: Type.Optional(Time),
-      offset: Type.Optional(Type.Integer({ description: 'Where the result goes on.' })),
+      offset: Type.Optional(Type.Integer({ description: 'The offset of the next bytes of the result.' })),
       errors: Type.Optional(Type.Array(Type.Unsafe<Static<typeof FieldErrorSchema>>(Type.Ref('FieldError'))))
     }))
   })
 }, { $id: 'TaskError' })
 export type TaskError = Static<typeof TaskError>
 
+/** The schemas that routes refer to by name. */
 export const namedSchemas = [JobStatus, TaskStatus, JobPage, JobsById, FieldErrorSchema, Problem, TaskError]

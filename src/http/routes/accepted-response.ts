@@ -4,34 +4,36 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { retryAfterSeconds } from '../../job/pacing.ts'
 import { brokenRule } from '../problem.ts'
 
-/** The headers of a submission's answer, as the OpenAPI document has them. */
+/** The documented headers of the response to a submission. */
 export const acceptedHeaders = {
   Location: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),
-  'Operation-Location': Type.String({ format: 'uri', description: 'The same.' }),
+  'Operation-Location': Type.String({ format: 'uri', description: 'The same URL.' }),
   'Retry-After': Type.Integer({ minimum: 1 }),
   'Cache-Control': Type.String({ description: 'no-store' }),
-  'Idempotency-Replayed': Type.String({ description: 'true: an earlier request with this key made the job.' })
+  'Idempotency-Replayed': Type.String({ description: 'true if an earlier request with this key created the job.' })
 }
 
-/** The header under which a repeated submission is the same one. */
+/** The request header that identifies a repeated submission. */
 export const idempotencyHeader = Type.Object({
   'idempotency-key': Type.Optional(Type.String({
-    minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$', description: 'Kept for 24 hours, per tenant.'
+    minLength: 1, maxLength: 255, pattern: '^[\\x21-\\x7e]+$', description: 'Stored for 24 hours, per tenant.'
   }))
 })
 
-/** Throws VALIDATION_FAILED for a type that JOB_TYPES leaves out; null: any is accepted. */
+/** Throws VALIDATION_FAILED if `jobTypes` (JOB_TYPES) lists other types only; null accepts every type. */
 export const requireAcceptedType = (type: string, jobTypes: readonly string[] | null): void => {
   if (jobTypes?.includes(type) === false) throw brokenRule('type', 'enum', `must be one of: ${jobTypes.join(', ')}`)
 }
 
-// A request of HTTP/1.0 may come without a host.
+// A request of HTTP/1.0 may have no Host header.
 const originOf = ({ protocol, host, socket }: FastifyRequest): string =>
   `${protocol}://${host === '' ? `${socket.localAddress}:${socket.localPort}` : host}`
 
-/** Where an accepted job can be asked for, and how soon; `path` of its status. */
+export type AcceptedJob = { entry: StatusEntry, replayed: boolean, path: string, publicUrl: string | null }
+
+/** Sets the URL of the status and the time of the first poll. `path` is that of the status. */
 export const setAcceptedHeaders = (
-  request: FastifyRequest, reply: FastifyReply, { entry, replayed, path, publicUrl }: { entry: StatusEntry, replayed: boolean, path: string, publicUrl: string | null }
+  request: FastifyRequest, reply: FastifyReply, { entry, replayed, path, publicUrl }: AcceptedJob
 ): void => {
   const location = (publicUrl ?? originOf(request)) + path
   const pause = retryAfterSeconds(entry.pollAfterMs)

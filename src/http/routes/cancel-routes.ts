@@ -16,7 +16,7 @@ import { sendStatus } from './send-status.ts'
 
 export type CancelRouteNeeds = { statusAccess: StatusAccess, cancelJob: CancelJob, eraseJob: EraseJob }
 
-// A row without a tenant is for everyone to read, and for nobody but an admin to change.
+// Every principal can read a row without a tenant, but only an admin can change it.
 const mayChange = ({ tenant: own, allTenants }: Principal): CanModify => tenant => allTenants || tenant === own
 
 const isEmptyObject = (text: string): boolean => {
@@ -28,8 +28,8 @@ const isEmptyObject = (text: string): boolean => {
   }
 }
 
-// Clients that always send a body, or always name its type, are let through; one that says something is not ignored.
-const takeNoBody = (app: FastifyInstance): void => {
+// Some clients always send a body or a Content-Type, so an empty body is accepted. A body with members is an error.
+const takeEmptyBodiesOnly = (app: FastifyInstance): void => {
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body: string, done) => {
     if (body === '' || isEmptyObject(body)) return done(null)
@@ -37,21 +37,24 @@ const takeNoBody = (app: FastifyInstance): void => {
   })
 }
 
-// Of an entry that was found visible, and so is a job.
-const jobStatusOf = ({ state }: StatusEntry) => toRecordStatus(state as JobState)
+// The entry has passed `requireVisible`, so its state is that of a job.
+const statusFact = ({ state }: StatusEntry) => ({ jobStatus: toRecordStatus(state as JobState) })
 
 const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
   async (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string) => {
     const principal = principalOf(request)
     requireJobId(view, id)
     const { outcome, entry } = await cancelJob(id, mayChange(principal))
-    const shown = statusAccess.toRepresentation(view, entry, principal)
+    const representation = statusAccess.toRepresentation(view, entry, principal)
     switch (outcome) {
-      case 'cancelled': return sendStatus(reply, shown)
-      case 'asked': return sendStatus(reply, shown, 202)
-      case 'finished': throw new ServiceFailure('JOB_FINISHED', 'The job is finished, so it cannot be cancelled any more.', { jobStatus: jobStatusOf(entry) })
-      case 'not-ours': throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
-      case 'forbidden': throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; to cancel it a token needs the scope jobs:admin.')
+      case 'cancelled': return sendStatus(reply, representation)
+      case 'asked': return sendStatus(reply, representation, 202)
+      case 'finished':
+        throw new ServiceFailure('JOB_FINISHED', 'The job has finished and can no longer be cancelled.', statusFact(entry))
+      case 'not-ours':
+        throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
+      case 'forbidden':
+        throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; cancelling it needs the scope jobs:admin.')
     }
   }
 
@@ -66,9 +69,9 @@ const createSendErased = ({ eraseJob }: CancelRouteNeeds) =>
     }
     requireVisible(entry, principal)
     if (outcome === 'active') {
-      throw new ServiceFailure('JOB_ACTIVE', 'The job is not finished: cancel it, or wait, then erase it.', { jobStatus: jobStatusOf(entry) })
+      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: cancel it or wait, then erase it.', statusFact(entry))
     }
-    throw new ServiceFailure('FORBIDDEN', 'The job belongs to no tenant; to erase it a token needs the scope jobs:admin.')
+    throw new ServiceFailure('FORBIDDEN', 'The job belongs to no tenant; erasing it needs the scope jobs:admin.')
   }
 
 const commonCodes: readonly FailureCode[] = [
@@ -77,22 +80,24 @@ const commonCodes: readonly FailureCode[] = [
 ]
 const cancelCodes: readonly FailureCode[] = [...commonCodes, 'JOB_FINISHED', 'JOB_NOT_OURS']
 
-const cancelDescription = 'A queued job is cancelled at once. Of a running one the worker is told with its next report, and after CANCEL_GRACE_SECONDS it is cancelled without the worker. To ask again changes nothing. Send no body, or `{}`.'
+const cancelDescription = `A queued job is cancelled at once. The worker of a running job gets the request with its next
+report; after CANCEL_GRACE_SECONDS the service cancels the job itself. Repeating the request has no effect. Send no body,
+or \`{}\`.`
 
 type Examples = Record<'running' | 'cancelled', { summary: string, value: unknown }>
 
 const cancelResponses = (schema: 'JobStatus' | 'TaskStatus', { running, cancelled }: Examples) => ({
-  200: jsonResponse('Cancelled, now or earlier.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
-  202: jsonResponse('Running, and told to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
+  200: jsonResponse('Cancelled, now or before.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
+  202: jsonResponse('Running; the worker will be asked to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
 })
 
 const { running: runningTask, cancelled: cancelledTask } = taskStatusExamples
 const { running: runningJob, cancelled: cancelledJob } = jobStatusExamples
 const stoppingTask = { ...runningTask, value: { ...runningTask.value, data: { ...runningTask.value.data, cancelRequested: true } } }
 
-/** Where jobs are cancelled and erased. */
+/** Cancels and erases jobs. */
 export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, needs) => {
-  takeNoBody(app)
+  takeEmptyBodiesOnly(app)
   const sendCancelled = createSendCancelled(needs)
   const sendErased = createSendErased(needs)
 
@@ -131,7 +136,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
     schema: {
       operationId: 'eraseJob',
       summary: 'Erase a finished job',
-      description: 'With its result, its input and what was recorded of it. From then on the job is answered 410 JOB_EXPIRED.',
+      description: 'Erases the record, the result and the input. From then on the response for this job is 410 JOB_EXPIRED.',
       tags: ['Jobs'],
       params: Type.Object({ jobId: Type.String() }),
       response: {

@@ -20,14 +20,20 @@ const idsMax = 100
 const limitMax = 200
 const limitDefault = 50
 
-// No defaults in here: what was asked and what was not has to be told apart.
+// No schema defaults: a default would look like a parameter that the client sent beside `ids`.
 const Query = Type.Object({
-  ids: Type.Optional(Type.String({ minLength: 1, description: `Up to ${idsMax} ids, separated by commas: these jobs. Goes with no other parameter.` })),
-  status: Type.Optional(StringEnum(recordStatuses, { description: 'Only jobs of this status; cancelled ones are Failed.' })),
+  ids: Type.Optional(Type.String({
+    minLength: 1, description: `Up to ${idsMax} ids, separated by commas. Not allowed with other parameters.`
+  })),
+  status: Type.Optional(StringEnum(recordStatuses, { description: 'Only jobs of this status; cancelled jobs are Failed.' })),
   type: Type.Optional(Type.String({ description: 'Only jobs of this type.' })),
-  createdAfter: Type.Optional(Type.String({ description: 'Only jobs accepted after this time, ISO 8601; UTC where it names no offset.' })),
-  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: limitMax, description: `How many at most; ${limitDefault} unless told.` })),
-  cursor: Type.Optional(Type.String({ description: 'The nextCursor of the page before.' }))
+  createdAfter: Type.Optional(Type.String({
+    description: 'Only jobs accepted after this time, ISO 8601; UTC unless it has an offset.'
+  })),
+  limit: Type.Optional(Type.Integer({
+    minimum: 1, maximum: limitMax, description: `The most jobs on a page. Default: ${limitDefault}.`
+  })),
+  cursor: Type.Optional(Type.String({ description: 'The nextCursor of the previous page.' }))
 }, { additionalProperties: false })
 type Query = Static<typeof Query>
 
@@ -43,11 +49,11 @@ const parseCursor = (cursor: string): ListPosition => {
 
 const parseTime = (text: string): number => {
   const ms = toEpochMs(text)
-  if (ms === null) throw brokenRule('createdAfter', 'format', 'must be an ISO 8601 date or date-time; in a URL, + is written %2B')
+  if (ms === null) throw brokenRule('createdAfter', 'format', 'must be an ISO 8601 date or date-time; encode + as %2B in a URL')
   return ms
 }
 
-// The bodies are JSON already.
+// Each entry holds its body as JSON text.
 const send = (reply: FastifyReply, entries: readonly StatusEntry[], rest: object) => {
   reply.headers({ 'cache-control': 'private, no-store', vary: 'Authorization, Accept' })
   const json = `{"items":[${entries.map(({ v1Body }) => v1Body).join(',')}],${JSON.stringify(rest).slice(1)}`
@@ -56,7 +62,8 @@ const send = (reply: FastifyReply, entries: readonly StatusEntry[], rest: object
 
 const requireAlone = (query: Query): void => {
   const others = Object.keys(query).filter(name => name !== 'ids')
-  if (others.length > 0) throw brokenRule('ids', 'alone', `goes with no other parameter: leave out ${others.join(', ')}`)
+  if (others.length === 0) return
+  throw brokenRule('ids', 'alone', `cannot be combined with other parameters: leave out ${others.join(', ')}`)
 }
 
 const parseIds = (text: string): string[] => {
@@ -65,7 +72,7 @@ const parseIds = (text: string): string[] => {
   return [...new Set(ids)]
 }
 
-// Every id that was asked for is in exactly one of the three.
+// Puts every requested id into exactly one of three lists.
 const groupByVisibility = (ids: readonly string[], entries: readonly StatusEntry[], principal: Principal) => {
   const entryOf = new Map(entries.map(entry => [entry.jobId, entry]))
   const found: StatusEntry[] = []
@@ -110,7 +117,10 @@ const examples = {
   byIds: { summary: 'Asked for by ids', value: { items: exampleItems, notFound: ['no-such-job'], expired: [] } }
 }
 
-/** Many jobs at once: by their ids, or newest first. */
+const description = `With \`ids\`: these jobs, in the order of the ids. Without: one page of the list, newest first. A page can be
+short or empty and still have a nextCursor. Jobs that are accepted between two pages neither shift nor repeat others.`
+
+/** Returns many jobs at once: by their ids, or newest first. */
 export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs) => {
   const sendByIds = createSendByIds(needs)
   const sendPage = createSendPage(needs)
@@ -119,8 +129,8 @@ export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs
     config: { scope: 'jobs:read' },
     schema: {
       operationId: 'listJobs',
-      summary: 'Many jobs: by their ids, or newest first',
-      description: 'With `ids`: these jobs, in the order asked. Else a page of the list, newest first; a page may be short, or empty, and yet have a nextCursor. Jobs accepted while you page neither move nor repeat others.',
+      summary: 'List jobs: by their ids, or newest first',
+      description,
       tags: ['Jobs'],
       querystring: Query,
       response: {

@@ -6,7 +6,7 @@ import type { Metrics } from '../../metrics.ts'
 import type { PartHealth } from '../../status/health.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 
-// No route reads a body that is encoded, so none takes the header.
+// Every route rejects requests with a Content-Encoding.
 const rejected = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
 
 export type OperationsNeeds = {
@@ -33,7 +33,7 @@ const Readiness = Type.Object({
 const toPart = ({ kind, ok, since, reason, mode }: PartHealth, unless: 'degraded' | 'down') =>
   ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason, mode })
 
-/** For operators: alive, ready, numbers. No token needed, and nothing of a job to see. */
+/** Liveness, readiness and metrics for operators. They need no token and show no job. */
 export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app, needs) => {
   const { metrics, checkStore, checkCache, isDraining } = needs
   app.addSchema(Part)
@@ -46,7 +46,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Whether the process is alive',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonResponse('It is.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...rejected }
+      response: { 200: jsonResponse('The process is alive.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...rejected }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 
@@ -54,11 +54,11 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
     config: { public: true },
     schema: {
       operationId: 'getReadiness',
-      summary: 'Whether requests can be answered, and what is degraded since when',
+      summary: 'Whether the service can answer requests, and since when a part has been degraded',
       tags: ['Operations'],
       security: [],
       response: {
-        200: jsonResponse('Ready; `degraded` where the store answers without the cache.', Type.Ref('Readiness')),
+        200: jsonResponse('Ready; `degraded` while the cache is disabled and the store serves all reads.', Type.Ref('Readiness')),
         503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
         ...rejected
       }
@@ -76,10 +76,10 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
     config: { public: true },
     schema: {
       operationId: 'getMetrics',
-      summary: 'Numbers in the format of Prometheus',
+      summary: 'Metrics in the Prometheus text format',
       tags: ['Operations'],
       security: [],
-      response: { 200: { description: 'Text.', content: { 'text/plain': { schema: Type.String() } } }, ...rejected }
+      response: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String() } } }, ...rejected }
     }
   }, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
   return Promise.resolve()

@@ -19,16 +19,18 @@ import { chunksOf, takeRawBodies } from '../bodies/raw-body.ts'
 export type SanitizeRouteNeeds = {
   submitJob: SubmitJob
   storeInput: StoreInput
-  /** Throws VALIDATION_FAILED for what cannot be sanitized, and OVERLOADED. */
-  sanitizeNow: (content: SanitizeInput, signal: AbortSignal) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
-  /** The only types of jobs accepted; null: any. */
+  /** Throws VALIDATION_FAILED if the content cannot be sanitized, and OVERLOADED. */
+  sanitizeNow: (
+    content: SanitizeInput, signal: AbortSignal
+  ) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
+  /** The only job types accepted; null: any. */
   jobTypes: readonly string[] | null
   publicUrl: string | null
 }
 
 const asyncPath = '/api/sanitize/async'
 const syncBytesMax = 1024 * 1024
-// Parsing holds the event loop; what is larger comes as raw bytes, which are not parsed here.
+// Parsing JSON blocks the event loop. Larger contents are sent as raw bytes, which this process does not parse.
 const jsonBytesMax = 4 * 1024 * 1024
 
 const SanitizedResponse = Type.Object({
@@ -36,7 +38,9 @@ const SanitizedResponse = Type.Object({
   data: Type.Object({
     sanitized: Type.String(),
     contentType: Type.String(),
-    removed: Type.Record(Type.String(), Type.Integer({ minimum: 1 }), { description: 'How much of what was taken out; kinds that were not met are absent.' })
+    removed: Type.Record(Type.String(), Type.Integer({ minimum: 1 }), {
+      description: 'Counts of what was removed, by kind; kinds with count 0 are absent.'
+    })
   })
 }, { additionalProperties: false })
 
@@ -59,26 +63,26 @@ const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitiz
     config: {
       scope: 'jobs:write',
       writesNothing: true,
-      tooLarge: `The body is larger than this route accepts: send it to ${asyncPath}.`
+      tooLarge: `The body exceeds the limit of this route: send it to ${asyncPath}.`
     },
     bodyLimit: syncBytesMax,
     schema: {
       operationId: 'sanitize',
       summary: 'Sanitize a content at once',
-      description: `For contents of up to 1 MiB; larger ones go to ${asyncPath}. This answer never changes its shape or meaning.`,
+      description: `For contents of up to 1 MiB; send larger ones to ${asyncPath}. The response keeps its shape and meaning.`,
       tags: ['Sanitize'],
       body: SanitizeInput,
       response: {
-        200: jsonResponse('The sanitized content, and what was taken out of it.', SanitizedResponse, {
+        200: jsonResponse('The sanitized content, and counts of what was removed.', SanitizedResponse, {
           headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }
         }),
         ...failureResponses([...commonCodes, 'OVERLOADED'], 'TaskError')
       }
     }
   }, async (request, reply) => {
-    const gone = new AbortController()
-    reply.raw.once('close', () => { gone.abort() })
-    const { sanitized, contentType, removed } = await sanitizeNow(request.body, gone.signal)
+    const disconnected = new AbortController()
+    reply.raw.once('close', () => { disconnected.abort() })
+    const { sanitized, contentType, removed } = await sanitizeNow(request.body, disconnected.signal)
     return reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
       .send(JSON.stringify({ success: true, data: { sanitized, contentType, removed } }))
   })
@@ -89,9 +93,11 @@ const Query = Type.Object({
   normalization: Type.Optional(StringEnum(normalizations, { description: 'Of a raw body. Default: NFC.' }))
 }, { additionalProperties: false })
 
-const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content itself, in UTF-8.' }) }
+const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content as raw bytes, in UTF-8.' }) }
 
-const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, entry, replayed }: Submitted, publicUrl: string | null) => {
+const sendAccepted = (
+  request: FastifyRequest, reply: FastifyReply, { jobId, entry, replayed }: Submitted, publicUrl: string | null
+) => {
   const { state } = requireVisible(entry, principalOf(request))
   request.log.info({ jobId, type: 'sanitize', replayed }, 'submitted')
   setAcceptedHeaders(request, reply, { entry, replayed, path: statusPath('task', jobId), publicUrl })
@@ -101,6 +107,10 @@ const sendAccepted = (request: FastifyRequest, reply: FastifyReply, { jobId, ent
     .send(JSON.stringify({ success: true, data: { taskId: jobId, status: state, statusUrl, resultUrl, cancelUrl } }))
 }
 
+const asyncDescription = `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are stored as
+they arrive. The result is the sanitized content; the counts of what was removed are in the status and in the table
+SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.`
+
 const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
   const { submitJob, storeInput, jobTypes, publicUrl } = needs
   takeRawBodies(app, [...rawContentTypes])
@@ -109,7 +119,9 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input: request.body }, key)
   }
 
-  const submitBytes = async (request: FastifyRequest, bytes: Readable, normalization: string | undefined, key: string | null): Promise<Submitted> => {
+  const submitBytes = async (
+    request: FastifyRequest, bytes: Readable, normalization: string | undefined, key: string | null
+  ): Promise<Submitted> => {
     const header = request.headers['content-type']
     requireUtf8(header)
     const contentType = (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
@@ -124,19 +136,19 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
       scope: 'jobs:write',
       isStreamed: true,
       accepts: ['application/json', ...rawContentTypes].join(', '),
-      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content itself, as ${rawContentTypes.join(', ')}.`
+      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content as raw bytes, as ${rawContentTypes.join(', ')}.`
     },
     bodyLimit: jsonBytesMax,
     schema: {
       operationId: 'sanitizeAsync',
       summary: 'Sanitize a content as a job',
-      description: 'The same JSON as for `/api/sanitize`, or the content itself, of up to INPUT_BYTES_MAX, which is stored as it arrives. The result is the sanitized content alone; what was taken out is in the status, and in the table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.',
+      description: asyncDescription,
       tags: ['Sanitize'],
       headers: idempotencyHeader,
       querystring: Query,
       body: { content: { 'application/json': { schema: SanitizeInput }, ...Object.fromEntries(rawContentTypes.map(type => [type, rawBody])) } },
       response: {
-        202: jsonResponse('Accepted; where to ask, and where the result will be.', AcceptedTask, { headers: acceptedHeaders }),
+        202: jsonResponse('Accepted: the URLs of the status, the result and the cancellation.', AcceptedTask, { headers: acceptedHeaders }),
         ...failureResponses([...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE'], 'TaskError')
       }
     }
@@ -146,7 +158,7 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     const { normalization } = request.query
     requireAcceptedType('sanitize', jobTypes)
     if (normalization !== undefined && !(body instanceof Readable)) {
-      throw brokenRule('normalization', 'rawBody', 'in the query is for raw bodies: send it in options')
+      throw brokenRule('normalization', 'rawBody', 'in the query applies to raw bodies: send it in options')
     }
     const submitted = body instanceof Readable ? submitBytes(request, body, normalization, key) : submitContent(request, key)
     return sendAccepted(request, reply, await submitted, publicUrl)
@@ -154,7 +166,7 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
   return Promise.resolve()
 }
 
-/** The sanitization API: at once, and as a job. */
+/** Sanitizes a content at once, or as a job. */
 export const sanitizeRoutes: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = async (app, needs) => {
   await app.register(syncRoute, needs)
   await app.register(asyncRoute, needs)

@@ -18,33 +18,41 @@ const timeoutSecondsMax = 86_400
 const maxAttemptsMax = 100
 
 const createSubmissionSchema = (retentionSecondsMax: number) => Type.Object({
-  type: Type.String({ pattern: jobTypePattern, description: 'What kind of job: report, sanitize, or one that a worker of yours claims.' }),
-  input: Type.Unknown({ description: 'Any JSON value; what it must be depends on the type.' }),
-  maxAttempts: Type.Optional(Type.Integer({ minimum: 1, maximum: maxAttemptsMax, description: 'Runs before the job fails for good. Default 3.' })),
-  timeoutSeconds: Type.Optional(Type.Integer({ minimum: 1, maximum: timeoutSecondsMax, description: 'How long one run may take. Default: no limit.' })),
+  type: Type.String({
+    pattern: jobTypePattern, description: 'The type of job: report, sanitize, or a type that your own workers claim.'
+  }),
+  input: Type.Unknown({ description: 'Any JSON value; the type determines its shape.' }),
+  maxAttempts: Type.Optional(Type.Integer({
+    minimum: 1, maximum: maxAttemptsMax, description: 'The most attempts before the job fails. Default: 3.'
+  })),
+  timeoutSeconds: Type.Optional(Type.Integer({
+    minimum: 1, maximum: timeoutSecondsMax, description: 'The time limit of one attempt. Default: no limit.'
+  })),
   retentionSeconds: Type.Optional(Type.Integer({
-    minimum: 1, maximum: retentionSecondsMax, description: 'How long the stored result is kept. Default, and at most: as long as the service keeps results.'
+    minimum: 1,
+    maximum: retentionSecondsMax,
+    description: 'How long the stored result is kept. Default and maximum: the retention time of the service.'
   }))
 }, { additionalProperties: false })
 type JobSubmission = Static<ReturnType<typeof createSubmissionSchema>>
 
-// Fields of later releases: refused with a line of their own, never accepted and forgotten.
+// Fields of later releases. They are rejected with a text of their own; ignoring them would lose a callback silently.
 const notYetSupported = ['callbackUrl']
 
 const SubmittedJob = Type.Object({
   ...JobStatus.properties,
-  statusUrl: Type.String({ description: 'Where to ask how the job is doing.' })
+  statusUrl: Type.String({ description: 'The URL of the status.' })
 }, { additionalProperties: false })
 
-/** What the process itself can run: checked when a job is submitted, not when it fails an hour later. */
+/** A type that this process can run. Its input is validated on submission, not when the job fails an hour later. */
 export type KnownType = { needsScopes: readonly Scope[], validateInput: (input: unknown) => Violation[] }
 
 export type SubmitRouteNeeds = {
   submitJob: SubmitJob
   knownTypes: ReadonlyMap<string, KnownType>
-  /** The longest that a submission may ask its result to be kept. */
+  /** The longest retention time of a result that a submission may request. */
   retentionSecondsMax: number
-  /** The only types accepted; null: any. */
+  /** The only job types accepted; null: any. */
   jobTypes: readonly string[] | null
   publicUrl: string | null
 }
@@ -64,7 +72,7 @@ const requireAcceptable = (submission: JobSubmission, principal: Principal, need
 const rejectUnsupported = (body: unknown): void => {
   if (typeof body !== 'object' || body === null) return
   const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
-    field, rule: 'notSupported', message: `${field} is not supported by this version yet; leave it out`
+    field, rule: 'notSupported', message: `${field} is not supported by this version; leave it out`
   }))
   if (errors.length > 0) throw validationFailure(errors)
 }
@@ -82,7 +90,10 @@ const submittedExample = {
 
 const inputExamples = (type: string, input: object) => ({ summary: type, value: { type, input } })
 
-/** Where jobs come in. */
+const description = `The response is always 202: poll Location after Retry-After. A repeated request with the same
+Idempotency-Key returns the same job.`
+
+/** Accepts jobs. */
 export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {
   const { submitJob, publicUrl, retentionSecondsMax } = needs
   app.post('/api/v1/jobs', {
@@ -94,10 +105,10 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
     schema: {
       operationId: 'submitJob',
       summary: 'Submit a job',
-      description: 'Always 202: ask at Location, no sooner than Retry-After says. With an Idempotency-Key a repeated request returns the same job.',
+      description,
       tags: ['Jobs'],
       headers: idempotencyHeader,
-      // An OpenAPI 3.0 schema has no room for several examples: under this name they are put beside it.
+      // An OpenAPI 3.0 schema cannot hold several examples; @fastify/swagger moves `x-examples` beside it.
       body: Type.Unsafe<JobSubmission>({
         ...createSubmissionSchema(retentionSecondsMax),
         'x-examples': {
@@ -106,7 +117,7 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
         }
       }),
       response: {
-        202: jsonResponse('Accepted; the six fields of the status, and where to ask.', SubmittedJob, {
+        202: jsonResponse('Accepted: the six fields of the status, and its URL.', SubmittedJob, {
           headers: acceptedHeaders, examples: { accepted: submittedExample }
         }),
         ...failureResponses(failureCodes, 'Problem')

@@ -1,6 +1,6 @@
 /*
- * Whoever runs a job chooses what its result is called and what type it has, so nothing of either gets into a header
- * as it is.
+ * The worker that runs a job chooses the file name and the media type of the result. Neither is trusted: both are
+ * validated or rewritten before they become headers.
  */
 
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -9,13 +9,14 @@ const mediaTypeExpression = new RegExp(`^(${token}/${token})(?:[ \\t]*;[ \\t]*${
 const mediaTypeLengthMax = 200
 const unknownType = 'application/octet-stream'
 
-/** The media type, if it is one (RFC 9110, 8.3.1). */
+/** The media type if it is valid (RFC 9110, 8.3.1), else application/octet-stream. */
 export const toMediaType = (contentType: string | null): string => {
   const mediaType = (contentType ?? unknownType).trim()
   return mediaType.length <= mediaTypeLengthMax && mediaTypeExpression.test(mediaType) ? mediaType : unknownType
 }
 
-// What a browser would run is handed over as a file, never shown in the service's own origin.
+// Types without active content are shown inline. A browser saves all others as files, so that no script in them runs in
+// the origin of the service.
 const passiveTypes: ReadonlySet<string> = new Set(['text/plain', 'text/csv', 'application/json', 'application/x-ndjson'])
 
 const isPassive = (mediaType: string): boolean =>
@@ -23,17 +24,17 @@ const isPassive = (mediaType: string): boolean =>
 
 const nameLengthMax = 150
 
-// A name in no folder, without what cannot be seen: control characters, line ends, and marks that turn text around.
+// A name without folders and invisible characters: controls, format characters (bidirectional marks too), line ends.
 const toSafeFileName = (fileName: string): string => {
   const visible = fileName.toWellFormed().replace(/^.*[/\\]/su, '').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '').trim()
-  // The end has the extension.
+  // Cut at the front: the end has the extension.
   const name = Array.from(visible).slice(-nameLengthMax).join('')
   return /^\.*$/.test(name) ? 'result' : name
 }
 
 const percentEncode = (character: string): string => `%${character.charCodeAt(0).toString(16).toUpperCase()}`
 
-/** `Content-Disposition` (RFC 6266): a name that is more than plain ASCII comes twice, in the words of RFC 8187 too. */
+/** `Content-Disposition` (RFC 6266). A name with other than plain ASCII characters is also sent in RFC 8187 encoding. */
 export const toDisposition = (mediaType: string, fileName: string | null): string => {
   const name = toSafeFileName(fileName ?? '')
   const plain = name.replace(/[^A-Za-z0-9._-]/gu, '_')

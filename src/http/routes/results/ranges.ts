@@ -1,15 +1,15 @@
-/** The bytes that a client asks for: those from `start` to before `end`, some that are not there, or all of them. */
+/** The bytes to send. `part`: from `start` up to but excluding `end`; `unsatisfiable`: the range is beyond the end. */
 export type RequestedRange = { kind: 'part', start: number, end: number } | { kind: 'unsatisfiable' } | { kind: 'whole' }
 
-/** The headers `Range` and `If-Range`, as they came. */
+/** The request headers `Range` and `If-Range`. */
 export type RangeHeaders = { range?: string | undefined, 'if-range'?: string | undefined }
 
 const oneRange = /^bytes=(\d*)-(\d*)$/i
 
 /**
- * Reads the headers (RFC 9110, 13.1.5 and 14.2) against a representation with a strong ETag. What cannot be read and a
- * list of several ranges are answered with all bytes, which a server may do; so is an `If-Range` that is not this very
- * ETag. A date never is: results do not tell when they were made.
+ * Parses the headers (RFC 9110, 13.1.5 and 14.2) for a representation with a strong ETag. An invalid range and several
+ * ranges select the whole, as the RFC allows; so does an `If-Range` with another ETag or a date, since results have no
+ * Last-Modified.
  */
 export const toRange = (headers: RangeHeaders, eTag: string, sizeBytes: number): RequestedRange => {
   const { range, 'if-range': ifRange = eTag } = headers
@@ -18,7 +18,7 @@ export const toRange = (headers: RangeHeaders, eTag: string, sizeBytes: number):
   if (first === '') {
     const suffixBytes = Number(last)
     if (suffixBytes === 0) return { kind: 'unsatisfiable' }
-    // Of no bytes the last ones are all there are, and Content-Range has no words for them.
+    // The last bytes of an empty result are the whole of it, which Content-Range cannot express.
     return sizeBytes === 0 ? { kind: 'whole' } : { kind: 'part', start: Math.max(0, sizeBytes - suffixBytes), end: sizeBytes }
   }
   const start = Number(first)

@@ -18,20 +18,20 @@ type ResultRequest = ResultSelection & { request: FastifyRequest, reply: Fastify
 
 const requirePartialForOffset = ({ partial = false, offset }: ResultSelection['query']): void => {
   if (partial || offset === undefined) return
-  throw brokenRule('offset', 'dependencies', 'goes with partial=true; use Range for a part of a finished result')
+  throw brokenRule('offset', 'dependencies', 'needs partial=true; use Range for a part of a finished result')
 }
 
 const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
   const send = async ({ request, reply, principal, view, query }: ResultRequest, result: OpenedResult) => {
-    // Whatever happened since the first look, a record erased or made again by another, is met here.
-    const shown = statusAccess.toRepresentation(view, result.entry, principal)
+    // The record may have been erased or replaced since the first read, so visibility is checked again.
+    const representation = statusAccess.toRepresentation(view, result.entry, principal)
     const { partial = false, offset = 0 } = query
     const exchange = { request, reply }
     if (result.kind === 'external') return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
     if (partial && (result.kind === 'partial' || result.kind === 'stored')) return await sendPartial(exchange, result, offset)
     if (result.kind === 'stored') return await sendStored(exchange, result)
     const { state } = result.entry
-    if (state === 'queued' || state === 'running') return sendStatus(reply, shown, 202)
+    if (state === 'queued' || state === 'running') return sendStatus(reply, representation, 202)
     throw noBytesFailure(result)
   }
 
@@ -42,19 +42,19 @@ const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
     const { entry } = representation
     if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, representation, 202)
     if (entry.state === 'failed' || entry.state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
-    const look = { request, reply, principal, view, id, query }
+    const resultRequest = { request, reply, principal, view, id, query }
     try {
-      return await send(look, await readResult(id))
+      return await send(resultRequest, await readResult(id))
     } catch (error) {
       if (error instanceof ServiceFailure) throw error
-      // Between the look and the first byte a result can be removed, or made anew by another attempt: a second look
-      // tells. One that is damaged stays so.
-      return await send(look, await readResult(id))
+      // Between the read of the record and that of the first byte the result can be removed, or produced again by
+      // another attempt: then a second read succeeds. A damaged result fails again.
+      return await send(resultRequest, await readResult(id))
     }
   }
 }
 
-/** Where the result is. */
+/** Sends results. */
 export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, needs) => {
   const sendResult = createSendResult(needs)
 

@@ -8,7 +8,7 @@ import { toRange } from './ranges.ts'
 import { toDisposition, toMediaType } from './content-headers.ts'
 import { setStateHeaders } from '../send-status.ts'
 
-// A job can be erased before its result is due to be removed.
+// A job can be erased before its result expires, so caches keep a result for an hour at most.
 const maxAgeSecondsMax = 3600
 
 type StoredResult = Extract<OpenedResult, { kind: 'stored' }>
@@ -17,9 +17,9 @@ type PartialResult = StoredResult | Extract<OpenedResult, { kind: 'partial' }>
 type Exchange = { request: FastifyRequest, reply: FastifyReply }
 
 /**
- * The chunks as a stream. The first chunk is read before the headers are set: a read that fails until then is sent as an
- * error, without the headers of a result. Each further chunk is read after the last one has left for the socket, so that a
- * slow client holds one chunk in memory.
+ * The chunks as a stream. The first chunk is read before the headers are set, so that a read that fails until then is
+ * sent as an error without the headers of a result. Each further chunk is read once the previous one has left for the
+ * socket: a slow client costs the memory of one chunk.
  */
 export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, void>): Promise<Readable> => {
   let first: IteratorResult<Uint8Array, void> | undefined = await chunks.next()
@@ -68,7 +68,7 @@ const setValidators = (reply: FastifyReply, { facts, expiry }: StoredResult, eTa
 const notSatisfiable = (message: string, jobStatus: string, offset: number) =>
   new ServiceFailure('RANGE_NOT_SATISFIABLE', message, { jobStatus, offset })
 
-/** Answers with a finished result: all its bytes, or those that `Range` names. */
+/** Sends a finished result: all bytes, or the range of `Range`. */
 export const sendStored = async (exchange: Exchange, result: StoredResult): Promise<FastifyReply> => {
   const { request, reply } = exchange
   const { facts, read } = result
@@ -82,48 +82,52 @@ export const sendStored = async (exchange: Exchange, result: StoredResult): Prom
   const range = request.method === 'HEAD' ? { kind: 'whole' } as const : toRange(request.headers, eTag, sizeBytes)
   if (range.kind === 'unsatisfiable') {
     reply.header('content-range', `bytes */${sizeBytes}`)
-    throw notSatisfiable(`The result has ${sizeBytes} bytes; ask for some of these.`, 'Succeeded', sizeBytes)
+    throw notSatisfiable(`The result has ${sizeBytes} bytes; request a range within them.`, 'Succeeded', sizeBytes)
   }
   const { start, end } = range.kind === 'part' ? range : { start: 0, end: sizeBytes }
   const stream = await openBytes(exchange, read, start, end)
   setContentHeaders(reply, facts.contentType, facts.fileName)
   setValidators(reply, result, eTag)
   if (range.kind === 'part') reply.code(206).header('content-range', `bytes ${start}-${end - 1}/${sizeBytes}`)
-  // A stream keeps the content-length as it is set, also one that is read for its headers alone.
+  // Fastify sets no content-length on a stream, and HEAD, whose stream is empty, needs that of the whole result.
   return reply.header('content-length', end - start).send(stream)
 }
 
 /**
- * Answers with what is there from `offset` on, of a job that runs or has succeeded. It is no part of the final result
- * in the words of HTTP: it has none of its validators, and is never stored.
+ * Sends the bytes from `offset` on of a job that runs or has succeeded. In terms of HTTP they are not a range of the
+ * final result: the response has no validators and must not be stored.
  */
 export const sendPartial = async (exchange: Exchange, result: PartialResult, offset: number): Promise<FastifyReply> => {
   const { reply } = exchange
   const { entry, facts, read } = result
   const attempt = result.kind === 'partial' ? result.facts.attempt : result.attempt
   const { sizeBytes } = facts
-  const marks = { 'job-result': result.kind === 'partial' ? 'partial' : 'complete', 'job-result-offset': sizeBytes, 'job-attempt': attempt }
+  const partialHeaders = {
+    'job-result': result.kind === 'partial' ? 'partial' : 'complete',
+    'job-result-offset': sizeBytes,
+    'job-attempt': attempt
+  }
   if (offset > sizeBytes) {
     setStateHeaders(reply, entry)
-    reply.headers(marks)
-    const message = `Attempt ${attempt} has ${sizeBytes} bytes of the result; bytes of an earlier attempt do not belong to it.`
+    reply.headers(partialHeaders)
+    const message = `Attempt ${attempt} has produced ${sizeBytes} bytes; discard the bytes of an earlier attempt.`
     throw notSatisfiable(message, result.kind === 'partial' ? 'Running' : 'Succeeded', sizeBytes)
   }
   const stream = await openBytes(exchange, read, offset, sizeBytes)
   setContentHeaders(reply, facts.contentType, facts.fileName)
   setStateHeaders(reply, entry)
-  reply.headers({ ...marks, 'cache-control': 'private, no-store', 'content-length': sizeBytes - offset })
+  reply.headers({ ...partialHeaders, 'cache-control': 'private, no-store', 'content-length': sizeBytes - offset })
   return reply.send(stream)
 }
 
-/** Why there are no bytes, of a job that has ended. */
+/** The failure for a finished job that has no bytes to send. */
 export const noBytesFailure = (result: OpenedResult): ServiceFailure => {
   const { entry: { state }, kind } = result
   if (state === 'failed') return new ServiceFailure('JOB_FAILED', 'The job failed, so it has no result.', { jobStatus: 'Failed' })
   if (state === 'cancelled') return new ServiceFailure('JOB_CANCELLED', 'The job was cancelled, so it has no result.', { jobStatus: 'Failed' })
   if (kind === 'expired') {
     const facts = { jobStatus: 'Succeeded', expiredAt: toIso(result.expiredAt) }
-    return new ServiceFailure('RESULT_EXPIRED', 'The result was kept for its time, and has been removed.', facts)
+    return new ServiceFailure('RESULT_EXPIRED', 'The result was removed after its retention time.', facts)
   }
-  return new ServiceFailure('NO_RESULT', 'The job succeeded without a result that could be fetched here.', { jobStatus: 'Succeeded' })
+  return new ServiceFailure('NO_RESULT', 'The job has no result that this service can send.', { jobStatus: 'Succeeded' })
 }

@@ -19,28 +19,34 @@ import { uploadRoutes, type UploadRouteNeeds } from './upload-routes.ts'
 const waitSecondsMax = 55
 const leaseSecondsMax = 3600
 const typesMax = 100
-// A larger input is fetched apart: whoever claims need not have room for it at once.
+// A worker fetches a larger input separately, as a stream, so that a claim never needs the memory for it.
 const inputBytesInClaimMax = 256 * 1024
 
 const ClaimRequest = Type.Object({
   types: Type.Array(Type.String({ pattern: jobTypePattern }), {
-    minItems: 1, maxItems: typesMax, uniqueItems: true, description: 'What the worker can run.'
+    minItems: 1, maxItems: typesMax, uniqueItems: true, description: 'The job types that the worker can run.'
   }),
   leaseSeconds: Type.Optional(Type.Integer({
-    minimum: 1, maximum: leaseSecondsMax, description: 'How long the worker may be silent before the job is given to another. Default: LEASE_SECONDS.'
+    minimum: 1,
+    maximum: leaseSecondsMax,
+    description: 'Seconds without a report after which the job goes to another worker. Default: LEASE_SECONDS.'
   })),
-  wait: Type.Optional(Type.Number({ minimum: 0, maximum: waitSecondsMax, description: 'Seconds to wait for a job while there is none. Default 0.' }))
+  wait: Type.Optional(Type.Number({
+    minimum: 0, maximum: waitSecondsMax, description: 'Seconds to wait while no job is available. Default: 0.'
+  }))
 }, { additionalProperties: false })
 
 const ClaimedJob = Type.Object({
   jobId: Type.String(),
   type: Type.String(),
-  input: Type.Optional(Type.Unknown({ description: 'The input, unless it is at inputUrl.' })),
-  inputUrl: Type.Optional(Type.String({ description: 'Where the input is, if it is large or was sent as bytes; with the header Lease-Token.' })),
-  inputContentType: Type.Optional(Type.String({ description: 'Of what is at inputUrl.' })),
-  attempt: Type.Integer({ minimum: 1, description: 'Which run of the job this is.' }),
-  leaseToken: Type.String({ description: 'For the header Lease-Token of all that concerns this run.' }),
-  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Every report before then prolongs the lease.' })
+  input: Type.Optional(Type.Unknown({ description: 'The input, unless there is an inputUrl.' })),
+  inputUrl: Type.Optional(Type.String({
+    description: 'The URL of an input that is large or was sent as raw bytes. It needs the header Lease-Token.'
+  })),
+  inputContentType: Type.Optional(Type.String({ description: 'The media type of the input at inputUrl.' })),
+  attempt: Type.Integer({ minimum: 1, description: 'The number of this attempt.' }),
+  leaseToken: Type.String({ description: 'The value of the header Lease-Token in all requests of this run.' }),
+  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time extends the lease.' })
 }, { additionalProperties: false })
 
 const claimExample = {
@@ -60,53 +66,56 @@ export type ClaimRouteNeeds = {
   longPollClaim: LongPollClaim
   runJob: RunJob
   inputs: InputReader
-  /** How long a lease lasts unless the worker says otherwise. */
+  /** The duration of a lease unless the worker requests another one. */
   leaseMs: number
   publicUrl: string | null
 }
 
 export type WorkerRouteNeeds = ClaimRouteNeeds & ReportRouteNeeds & UploadRouteNeeds
 
-// Put together as text: the input is JSON already.
+// The body is built as text, since the input is JSON text already.
 const toClaimBody = ({ jobId, type, input, raw, attempt, leaseToken, leaseExpiresAt }: Claim, publicUrl: string | null): string => {
-  const isApart = raw !== null || Buffer.byteLength(input) > inputBytesInClaimMax
+  const isSeparate = raw !== null || Buffer.byteLength(input) > inputBytesInClaimMax
   const inputUrl = `${publicUrl ?? ''}/api/v1/worker/jobs/${jobId}/input`
-  const place = isApart ? { inputUrl, inputContentType: raw?.contentType ?? 'application/json' } : {}
+  const place = isSeparate ? { inputUrl, inputContentType: raw?.contentType ?? 'application/json' } : {}
   const facts = JSON.stringify({ jobId, type, ...place, attempt, leaseToken, leaseExpiresAt: toIso(leaseExpiresAt) })
-  return isApart ? facts : `${facts.slice(0, -1)},"input":${input}}`
+  return isSeparate ? facts : `${facts.slice(0, -1)},"input":${input}}`
 }
+
+const claimDescription = `Returns the job that has waited longest among the types, or 204. With \`wait\` the response is held until a job
+is available. Two workers never hold the same job.`
 
 const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollClaim, leaseMs, publicUrl }) => {
   app.post('/api/v1/worker/claim', {
     config: { scope: 'jobs:work' },
     schema: {
       operationId: 'claimJob',
-      summary: 'Take a job to run',
-      description: 'The job that has waited longest among the types, or 204. With `wait` the answer is held until there is one. No two workers hold one job.',
+      summary: 'Claim a job',
+      description: claimDescription,
       tags: ['Workers'],
       body: ClaimRequest,
       response: {
-        200: jsonResponse('The job, and the lease on it.', ClaimedJob, {
+        200: jsonResponse('The job and its lease.', ClaimedJob, {
           headers: { 'Cache-Control': Type.String({ description: 'no-store' }) },
           examples: { claimed: { summary: 'A small input', value: claimExample } }
         }),
-        204: emptyResponse('There is nothing to do.'),
+        204: emptyResponse('No job is available.'),
         ...failureResponses(claimCodes, 'Problem')
       }
     }
   }, async (request, reply) => {
     const { subject, tenant, allTenants } = principalOf(request)
     const { types, leaseSeconds, wait = 0 } = request.body
-    const gone = new AbortController()
-    reply.raw.once('close', () => { gone.abort() })
-    if (reply.raw.destroyed) gone.abort()
+    const disconnected = new AbortController()
+    reply.raw.once('close', () => { disconnected.abort() })
+    if (reply.raw.destroyed) disconnected.abort()
     const claim = await longPollClaim.claim(
       { types, tenant: allTenants ? null : tenant },
-      // Whatever a subject is called, it is none of this process's own.
+      // The prefix keeps any subject apart from the holders of the embedded worker.
       `http:${subject}`,
       leaseSeconds === undefined ? leaseMs : leaseSeconds * 1000,
       wait * 1000,
-      gone.signal
+      disconnected.signal
     )
     if (claim === null) return reply.code(204).send()
     request.log.info({ jobId: claim.jobId, type: claim.type, attempt: claim.attempt, subject }, 'claimed')
@@ -116,8 +125,11 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollC
 }
 
 const inputResponse = {
-  description: 'The input: JSON, or the bytes as they were sent.',
-  headers: { 'Cache-Control': Type.String({ description: 'no-store' }), 'X-Content-Type-Options': Type.String({ description: 'nosniff' }) },
+  description: 'The input: JSON, or the raw bytes as the client sent them.',
+  headers: {
+    'Cache-Control': Type.String({ description: 'no-store' }),
+    'X-Content-Type-Options': Type.String({ description: 'nosniff' })
+  },
   content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
 }
 
@@ -148,7 +160,7 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAcc
   return Promise.resolve()
 }
 
-/** Where workers come for jobs, and report on them. */
+/** Everything that workers need: claims, inputs, reports and uploads. */
 export const workerRoutes: FastifyPluginAsyncTypebox<WorkerRouteNeeds> = async (app, needs) => {
   await app.register(claimRoute, needs)
   await app.register(inputRoute, needs)

@@ -21,7 +21,11 @@ const detailsBytesMax = 16 * 1024
 export type ReportRouteNeeds = { statusAccess: StatusAccess, runJob: RunJob, uploads: Uploads }
 
 const ProgressReport = Type.Object({
-  percent: Type.Optional(Type.Number({ minimum: 0, maximum: 100, description: 'A lower one than before is accepted and ignored; until the end at most 99 is shown.' })),
+  percent: Type.Optional(Type.Number({
+    minimum: 0,
+    maximum: 100,
+    description: 'A lower value than before is accepted and ignored; clients see at most 99 until the job is complete.'
+  })),
   done: Type.Optional(Type.Number({ minimum: 0 })),
   total: Type.Optional(Type.Number({ minimum: 0 })),
   stage: Type.Optional(Type.String({ maxLength: 100 })),
@@ -30,12 +34,12 @@ const ProgressReport = Type.Object({
 
 const LeaseResponse = Type.Object({
   leaseExpiresAt: Type.String({ format: 'date-time' }),
-  cancelRequested: Type.Boolean({ description: 'Stop now, and report a failure: the job is then cancelled.' })
+  cancelRequested: Type.Boolean({ description: 'If true, stop and report a failure; the job is then cancelled.' })
 }, { additionalProperties: false })
 
 const Completion = Type.Object({
-  result: Type.Optional(Type.Unknown({ description: 'The result itself: any JSON value, null too.' })),
-  resultUrl: Type.Optional(Type.String({ maxLength: urlLengthMax, description: 'Where the result is, http or https.' }))
+  result: Type.Optional(Type.Unknown({ description: 'The result: any JSON value, including null.' })),
+  resultUrl: Type.Optional(Type.String({ maxLength: urlLengthMax, description: 'The URL of a result stored elsewhere, http or https.' }))
 }, { additionalProperties: false })
 type Completion = Static<typeof Completion>
 
@@ -45,29 +49,29 @@ const FailureReport = Type.Object({
     message: Type.String({ maxLength: 2000 }),
     details: Type.Optional(Type.Unknown({ description: 'Any JSON value of at most 16 KiB.' }))
   }, { additionalProperties: false }),
-  retryable: Type.Optional(Type.Boolean({ description: 'Whether another attempt may go better. Default true.' }))
+  retryable: Type.Optional(Type.Boolean({ description: 'Whether another attempt may succeed. Default: true.' }))
 }, { additionalProperties: false })
 
 const bodyCodes: readonly FailureCode[] = [...leaseFailureCodes, 'PAYLOAD_TOO_LARGE']
 
-const endResponse = jsonResponse('The job as it is now.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
+const endResponse = jsonResponse('The status of the job.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
 
 const toGivenResult = (value: unknown): RunOutcome => {
   const contentType = 'application/json'
   const bytes = Buffer.from(JSON.stringify(value))
-  const tally = createResultDigest()
-  tally.add(bytes)
-  return { kind: 'given', bytes, facts: { contentType, fileName: 'result.json', ...tally.facts(contentType) } }
+  const digest = createResultDigest()
+  digest.add(bytes)
+  return { kind: 'given', bytes, facts: { contentType, fileName: 'result.json', ...digest.facts(contentType) } }
 }
 
-// Undefined: what was uploaded is the result.
+// Returns undefined if the uploaded bytes are the result.
 const toRunOutcome = (completion: Completion): RunOutcome | undefined => {
   const { result, resultUrl } = completion
   const hasResult = Object.hasOwn(completion, 'result')
   if (resultUrl === undefined) return hasResult ? toGivenResult(result) : undefined
   if (hasResult) throw brokenRule('body', 'oneOf', 'must have result or resultUrl, not both')
   if (!isWebUrl(resultUrl)) {
-    throw brokenRule('resultUrl', 'format', 'must be a URL that begins with http:// or https://')
+    throw brokenRule('resultUrl', 'format', 'must be an http:// or https:// URL')
   }
   return { kind: 'external', url: new URL(resultUrl).href }
 }
@@ -82,13 +86,13 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
     config: { scope: 'jobs:work' },
     schema: {
       operationId: 'reportProgress',
-      summary: 'Tell how far a run has come, and keep its lease',
-      description: 'Empty, or `{}`, it is a heartbeat: the lease is prolonged, and clients see no change.',
+      summary: 'Report progress and extend the lease',
+      description: 'An empty body, or `{}`, is a heartbeat: it extends the lease, and clients see no change.',
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: ProgressReport,
-      response: { 200: jsonResponse('The lease as it is now.', LeaseResponse), ...failureResponses(bodyCodes, 'Problem') }
+      response: { 200: jsonResponse('The state of the lease.', LeaseResponse), ...failureResponses(bodyCodes, 'Problem') }
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body } = request
@@ -99,13 +103,22 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
   return Promise.resolve()
 }
 
+const completeDescription = `With an empty body, or \`{}\`, the uploaded bytes are the result; without an upload the job has none.
+Otherwise the body holds the result as JSON, or its URL.`
+
+const failDescription = `The job is queued again after 1 s, 2 s, 4 s … 60 s. It fails if the failure is not retryable or no attempt is
+left, and is cancelled if cancellation was requested.`
+
 const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob, uploads }) => {
   app.post('/api/v1/worker/jobs/:jobId/complete', {
-    config: { scope: 'jobs:work', tooLarge: 'The result is too large to be given here: upload it with PUT, then complete with an empty body.' },
+    config: {
+      scope: 'jobs:work',
+      tooLarge: 'The result is too large for this route: upload it with PUT, then complete with an empty body.'
+    },
     schema: {
       operationId: 'completeJob',
-      summary: 'A run ended well',
-      description: 'Empty, or `{}`: with the bytes that were uploaded, or without a result if none were. Else with a JSON value, or with the URL of a result elsewhere.',
+      summary: 'Complete a run',
+      description: completeDescription,
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
@@ -123,8 +136,8 @@ const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
     config: { scope: 'jobs:work' },
     schema: {
       operationId: 'failJob',
-      summary: 'A run ended badly',
-      description: 'The job is queued again (after 1 s, 2 s, 4 s … 60 s), fails if it is not retryable or has no attempt left, and is cancelled if that was asked for.',
+      summary: 'Fail a run',
+      description: failDescription,
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
@@ -140,7 +153,7 @@ const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
   return Promise.resolve()
 }
 
-/** Where workers report on the jobs that they hold. */
+/** Accepts the reports of workers on the jobs that they hold. */
 export const reportRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = async (app, needs) => {
   takeEmptyBodies(app)
   await app.register(progressRoute, needs)

@@ -14,11 +14,13 @@ const fileNameLengthMax = 200
 export type UploadRouteNeeds = { statusAccess: StatusAccess, uploads: Uploads }
 
 const Query = Type.Object({
-  offset: Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Where these bytes begin in the result. Default 0.' }))
+  offset: Type.Optional(Type.Integer({
+    minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'The offset of these bytes in the result. Default: 0.'
+  }))
 }, { additionalProperties: false })
 
 const UploadResponse = Type.Object({
-  offset: Type.Integer({ minimum: 0, description: 'How many bytes are stored; the next ones begin here.' })
+  offset: Type.Integer({ minimum: 0, description: 'The number of stored bytes, which is the offset of the next ones.' })
 }, { additionalProperties: false })
 
 const extensions: Record<string, string> = {
@@ -42,11 +44,11 @@ const orUndefined = (decode: () => string): string | undefined => {
   }
 }
 
-// Node takes the bytes of a header for Latin-1; most clients send UTF-8.
+// Node decodes headers as Latin-1, but most clients send UTF-8.
 const decodeHeader = (header: string): string =>
   orUndefined(() => new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(header, 'latin1'))) ?? header
 
-// The last step of the path alone: no client is to be told where to put a file.
+// Keeps only the last part of a path: a file name must not choose a folder on the client's disk.
 const parseFileName = (header: string): string | undefined => {
   const disposition = decodeHeader(header)
   const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]
@@ -62,25 +64,30 @@ const toContentInfo = (contentType: string, disposition: string): { contentType:
     throw brokenRule('content-type', 'maxLength', `must have at most ${contentTypeLengthMax} characters`)
   }
   const mediaType = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
-  // What curl and many libraries say of bytes that nobody has named.
+  // The default of curl and many libraries for bytes without a declared type.
   if (mediaType === 'application/x-www-form-urlencoded') return toContentInfo('application/octet-stream', disposition)
   return { contentType, fileName: parseFileName(disposition) ?? `result${extensions[mediaType] ?? ''}` }
 }
 
 const contentHeaders = {
   ...leaseHeaders,
-  'content-disposition': Type.Optional(Type.String({ description: 'attachment; filename="…": what the result is to be called. Counts at offset 0, as Content-Type does.' }))
+  'content-disposition': Type.Optional(Type.String({
+    description: 'The file name of the result: attachment; filename="…". Used at offset 0 only, like Content-Type.'
+  }))
 }
 
-/** Where the bytes of results come in. */
+const description = `The service stores the bytes as they arrive, and clients can read them at once with \`?partial=true\`. Resume
+an interrupted upload at the offset that 409 OFFSET_MISMATCH returns.`
+
+/** Accepts the bytes of results. */
 export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, { statusAccess, uploads }) => {
   takeRawBodies(app, '*')
   app.put('/api/v1/worker/jobs/:jobId/result', {
     config: { scope: 'jobs:work', isStreamed: true },
     schema: {
       operationId: 'uploadResult',
-      summary: 'Bytes of the result, in as many requests as it takes',
-      description: 'They are stored as they arrive, and can be read by clients at once with `?partial=true`. What breaks off goes on at the offset that 409 OFFSET_MISMATCH tells.',
+      summary: 'Upload the result, in one or more requests',
+      description,
       tags: ['Workers'],
       params: JobParams,
       querystring: Query,
@@ -90,9 +97,9 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body, headers } = request as { body: unknown, headers: typeof request.headers }
-    const kind = toContentInfo(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
+    const contentInfo = toContentInfo(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
     const chunks = chunksOf(body instanceof Readable ? body : Readable.from([]))
-    return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, kind) }
+    return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, contentInfo) }
   }))
   return Promise.resolve()
 }

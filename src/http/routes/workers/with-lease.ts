@@ -7,38 +7,44 @@ import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
 
 /*
- * What the routes have in common that only the holder of a lease may use.
+ * The common parts of the routes that need a lease on the job.
  */
 
-export const JobParams = Type.Object({ jobId: Type.String({ description: 'As the claim told it.' }) })
+export const JobParams = Type.Object({ jobId: Type.String({ description: 'The jobId of the claim.' }) })
 
 export const leaseHeaders = {
-  'lease-token': Type.String({ minLength: 1, maxLength: 200, description: 'As the claim told it.' })
+  'lease-token': Type.String({ minLength: 1, maxLength: 200, description: 'The leaseToken of the claim.' })
 }
 
-/** What all of them can fail with. */
+/** The failures that all of them share. */
 export const leaseFailureCodes: readonly FailureCode[] = [
   'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'LEASE_LOST', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
   'STORE_UNAVAILABLE'
 ]
 
-type Leased = Pick<FastifyRequest, 'principal'> & { params: { jobId: string }, headers: { 'lease-token': string } }
+type LeasedRequest = Pick<FastifyRequest, 'principal'> & { params: { jobId: string }, headers: { 'lease-token': string } }
 
 const toLeaseFailure = (error: unknown): unknown => {
   if (error instanceof LeaseLost) {
-    return new ServiceFailure('LEASE_LOST', 'The lease ran out, or the run is over: stop working on this job. Nothing of this request was kept.')
+    const detail = 'The lease expired or the run has ended: stop working on this job. The service kept nothing of this request.'
+    return new ServiceFailure('LEASE_LOST', detail)
   }
   if (error instanceof OffsetMismatch) {
-    return new ServiceFailure('OFFSET_MISMATCH', `The result goes on at offset ${error.offset}.`, { offset: error.offset })
+    return new ServiceFailure('OFFSET_MISMATCH', `The result continues at offset ${error.offset}.`, { offset: error.offset })
   }
   if (error instanceof ResultBegun) {
-    return brokenRule('body', 'resultBegun', 'must be empty: this run has uploaded bytes, and they are its result')
+    return brokenRule('body', 'resultBegun', 'must be empty: the uploaded bytes of this run are its result')
   }
   return error
 }
 
-/** Does what the holder of a lease asks for. Throws JOB_NOT_FOUND, JOB_EXPIRED, and the commands' failures as the client may hear of them. */
-export const withLease = async <Value>(statusAccess: StatusAccess, request: Leased, work: (lease: LeaseHeld) => Promise<Value>): Promise<Value> => {
+/**
+ * Runs a command with the lease of the request. Throws JOB_NOT_FOUND, JOB_EXPIRED, and the failures of the command as
+ * failures for the client.
+ */
+export const withLease = async <Value>(
+  statusAccess: StatusAccess, request: LeasedRequest, work: (lease: LeaseHeld) => Promise<Value>
+): Promise<Value> => {
   const { jobId } = request.params
   await statusAccess.readVisible('v1', jobId, principalOf(request), undefined)
   try {
