@@ -157,6 +157,15 @@ t.test('what comes behind a request is not answered in its place', async t => {
   t.same(await statusesOf(`${post(['Content-Length: 1'], '{')}GARBAGE\r\n\r\n`), [400], 'noise after a body')
 })
 
+t.test('nothing behind a rejected request is handled, also while a response before it is not ready', async t => {
+  const slow = get([], '/api/v1/jobs?limit=1')
+  const ambiguous = 'GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n'
+  t.same(await statusesOf(slow + ambiguous + hidden), [200])
+  t.same(await statusesOf(slow + get([]) + ambiguous + hidden), [200, 404], 'each request before it has its response')
+  t.same(await statusesOf(`${slow}${get([])}GARBAGE\r\n\r\n`), [200, 404], 'before noise, too')
+  t.equal(await jobsOf('hidden'), '0')
+})
+
 t.test('noise behind a download does not get into it', async t => {
   // More than the buffers of a connection hold.
   const bytes = Buffer.alloc(30_000_000, 'x')

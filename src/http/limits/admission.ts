@@ -1,23 +1,28 @@
-import { createSustained } from './standing.ts'
-
 /*
- * What is admitted in a turn of the event loop is paid for until the end of the next one, so each turn may admit as many
- * as the last ones show to be affordable, in time on the processor: to wait for the disk, or for a core, is no work, and
- * refusing ends neither. What refusals take is not counted, or with enough of them nothing else would be done. And where
- * requests are hardly dearer than their refusal, refusing would serve few and be no faster: then all are accepted.
+ * Admission control for the requests of one event loop.
+ *
+ * A queue that is empty again soon is a burst and no overload; only a delay that persists is (CoDel: K. Nichols and
+ * V. Jacobson, Controlling Queue Delay, ACM Queue 10/5, 2012). While it persists, each iteration of the loop admits as
+ * many requests as it can afford and rejects the rest before any work is done for them (load shedding: Site Reliability
+ * Engineering, O'Reilly 2016, chapters 21 and 22).
+ *
+ * The cost of a request is time on the processor: rejecting requests shortens neither a wait for the disk nor one for a
+ * core. What rejections cost is left out of it, or a flood of them would leave nothing for the others. Where requests
+ * cost little more than their rejection, shedding would serve fewer and no faster: then all are admitted.
  */
 
-const graceMs = 2000
-const turnMsMax = 40
+/** How long a delay persists before it counts as overload. */
+export const graceMs = 2000
+const iterationMsMax = 40
 const admittedMin = 8
-// By how much a turn may admit more than the one before.
+// By how much an iteration may admit more than the one before.
 const growth = 1.5
-// What Node does to read a request and to end its answer takes as long again as the refusal itself.
-const aroundRefusal = 2
-// On average. A refusal takes a third of that, and a poll half.
+// Node spends as much again on reading a rejected request and on ending its response as the rejection itself takes.
+const aroundRejection = 2
+// Of an average request. A rejection takes a third of that, and a poll half.
 const cheapMs = 0.1
-// So many are no limit.
-const admittedMax = 100_000
+// A quota above this is no limit.
+const quotaMax = 100_000
 
 export type AdmissionNeeds = {
   /** ms of a clock that only goes forward. */
@@ -28,91 +33,97 @@ export type AdmissionNeeds = {
   random: () => number
 }
 
-/** What to do with something that was asked for, whichever it comes to; both must not throw. */
+/** A request that waits for the decision: one of the two is called, once; neither may throw. */
 export type PendingRequest = { admit: () => void, reject: () => void }
 
 export type AdmissionControl = {
-  /** Whether what has just come can be done at once, as nearly always; then it is to be done. */
+  /** Whether a request that has just arrived can be handled at once, as nearly always. If so, it counts as admitted. */
   tryAdmit: () => boolean
-  /** Decides at the end of the turn. */
-  defer: (offer: PendingRequest) => void
+  /** Decides at the end of this iteration of the event loop. */
+  defer: (request: PendingRequest) => void
 }
 
-// Any of them, not the first: those who were answered first are back first, and the others would never have their turn.
-const drawFirst = <Value>(values: Value[], count: number, random: () => number): void => {
-  for (let at = 0; at < count; at++) {
-    const drawn = at + Math.floor(random() * (values.length - at))
-    const value = values[at] as Value
-    values[at] = values[drawn] as Value
-    values[drawn] = value
+/**
+ * Returns whether a condition has held at every check for `graceMs`. `forMs`: how long it has held already when a check
+ * finds it for the first time.
+ */
+export const createSustained = (now: () => number, graceMs: number): ((holds: boolean, forMs?: number) => boolean) => {
+  let since: number | null = null
+  return (holds, forMs = 0) => {
+    since = holds ? since ?? now() - forMs : null
+    return since !== null && now() - since >= graceMs
   }
 }
 
-/** Accepts so many of these, and refuses the others; how many ms of work refusing took. */
-const settle = (offers: PendingRequest[], accepted: number, { busyMs, random }: AdmissionNeeds): number => {
-  drawFirst(offers, accepted, random)
-  for (const { admit } of offers.slice(0, accepted)) admit()
-  if (offers.length === accepted) return 0
+/** Admits so many of the requests, drawn at random, and rejects the others. Returns how many ms of work rejecting took. */
+const settle = (requests: PendingRequest[], admitted: number, { busyMs, random }: AdmissionNeeds): number => {
+  const rejected: PendingRequest[] = []
+  let left = admitted
+  // At random, not the first: clients that are served first also return first, and would starve the rest.
+  for (const [at, request] of requests.entries()) {
+    if (random() * (requests.length - at) >= left) rejected.push(request)
+    else {
+      left--
+      request.admit()
+    }
+  }
+  if (rejected.length === 0) return 0
   const before = busyMs()
-  for (const { reject } of offers.slice(accepted)) reject()
-  return aroundRefusal * (busyMs() - before)
+  for (const { reject } of rejected) reject()
+  return aroundRejection * (busyMs() - before)
 }
 
-/** Bounds what is done in a turn, once turns have been too long for a while. */
+/** Limits how many requests an iteration of the event loop admits, once iterations have been too long for a while. */
 export const createAdmissionControl = (needs: AdmissionNeeds): AdmissionControl => {
   const { monotonicNow: now, busyMs } = needs
   const isSustained = createSustained(now, graceMs)
   let quota = Infinity
-  let held: PendingRequest[] = []
-  // Since these, everything counts: what was accepted at the end of a turn does part of its work later.
-  let [admitted, refusalsMs, busyBefore] = [0, 0, 0]
-  let state: 'resting' | 'between turns' | 'in a turn' = 'resting'
-  let restingSince = now()
+  let pending: PendingRequest[] = []
+  // All work since `busyBefore` is set against `admitted`: a request does part of its work after its own iteration.
+  let [admitted, rejectionMs, busyBefore] = [0, 0, 0]
+  let [isWatching, hasRequests] = [false, false]
+  let idleSince = now()
 
-  const nextQuota = (): number => {
-    // The first turn whose requests were held tells nothing.
+  const nextQuota = (spentMs: number): number => {
+    // The first iteration whose requests were deferred has admitted none, and shows no cost.
     if (admitted === 0) return quota
-    const costMs = busyMs() - busyBefore
-    const workMs = Math.max(1, costMs - refusalsMs)
-    if (isSustained(costMs > turnMsMax / 2, costMs)) {
-      return workMs < admitted * cheapMs ? Infinity : Math.max(admittedMin, Math.min(admitted * turnMsMax / workMs, quota * growth))
-    }
-    // What was too much is let in again step by step.
-    return quota > admittedMax ? Infinity : quota * growth
+    if (!isSustained(spentMs > iterationMsMax / 2, spentMs)) return quota > quotaMax ? Infinity : quota * growth
+    const workMs = Math.max(1, spentMs - rejectionMs)
+    return workMs < admitted * cheapMs ? Infinity : Math.max(admittedMin, Math.min(admitted * iterationMsMax / workMs, quota * growth))
   }
-  const endTurn = () => {
-    quota = nextQuota()
+
+  const endIteration = () => {
+    if (!hasRequests) {
+      // An iteration without requests: there is room, and the work until the next request is not done for requests.
+      [isWatching, idleSince] = [false, now()]
+      isSustained(false)
+      return
+    }
+    hasRequests = false
+    quota = nextQuota(busyMs() - busyBefore)
     busyBefore = busyMs()
-    // Answered within the turn, a connection could bring its next request within this very turn, and so without end.
-    const offers = held
-    held = []
-    admitted = Math.min(offers.length, Math.floor(quota))
-    refusalsMs = settle(offers, admitted, needs)
-    state = 'between turns'
-    setImmediate(rest)
+    // A connection that is answered now may bring its next request at once: that one belongs to the next iteration.
+    const requests = pending
+    pending = []
+    admitted = Math.min(requests.length, Math.floor(quota))
+    rejectionMs = settle(requests, admitted, needs)
+    setImmediate(endIteration)
   }
-  // A turn in which nobody asked: there is room, and what is done until somebody asks is not done for requests.
-  const rest = () => {
-    if (state === 'in a turn') return
-    state = 'resting'
-    restingSince = now()
-    isSustained(false)
+
+  const beginWatching = () => {
+    if (now() - idleSince >= graceMs) quota = Infinity;
+    [admitted, rejectionMs, busyBefore, isWatching] = [0, 0, busyMs(), true]
+    setImmediate(endIteration)
   }
-  const beginTurn = () => {
-    if (state === 'resting') {
-      [admitted, refusalsMs, busyBefore] = [0, 0, busyMs()]
-      if (now() - restingSince >= graceMs) quota = Infinity
-    }
-    state = 'in a turn'
-    setImmediate(endTurn)
-  }
+
   return {
     tryAdmit: () => {
-      if (state !== 'in a turn') beginTurn()
+      if (!isWatching) beginWatching()
+      hasRequests = true
       if (quota < Infinity) return false
       admitted++
       return true
     },
-    defer: offer => { held.push(offer) }
+    defer: request => { pending.push(request) }
   }
 }

@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -5,20 +6,27 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler }
 import { rejectMalformed } from './malformed-requests.ts'
 
 /*
- * How long a body may take. Node's own limit is one for every route, and an upload of a gigabyte takes longer than a
- * small JSON body ever may: so bodies that are read as a whole have a limit in all, and streamed ones a limit between
- * two of their pieces. Both hold for refused requests too, or one without a token could keep its connection for ever.
+ * How long a body may take. Node has one limit for all routes, and an upload of a gigabyte takes longer than a small JSON
+ * body ever may: so there is a limit in all for a body that is read as a whole, and one between two chunks for a streamed
+ * body. Both hold for rejected requests too, or a client without a token could keep its connection for ever.
  *
- * A streamed body that was answered before it was all there is read no further than it takes the client to see the
- * answer: closing at once would reset the connection, and the answer be lost with it.
+ * If a streamed body gets its response before it has arrived, the rest is read and discarded only as long as the client
+ * needs to see the response: closing at once would reset the connection, and the response could be lost with it.
  */
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route reads its body as a stream, however long that takes: a Readable, see `takeRawBodies`. */
+    isStreamed?: boolean
+  }
+}
 
 export type BodyTimeouts = {
   /** For a body that is read as a whole. */
   wholeMs: number
-  /** Between two pieces of a streamed one. */
+  /** Between two chunks of a streamed one. */
   silenceMs: number
-  /** For a client to stop sending once it is answered. */
+  /** For a client to stop sending once it has its response. */
   answeredMs: number
 }
 
@@ -32,17 +40,17 @@ const isStreamed = (request: FastifyRequest): boolean => request.routeOptions.co
 const late = (): Error => Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
 
 const reject = (socket: Socket, reply: FastifyReply): void => {
-  // Whoever is answered already would take a second answer for that of the next request.
+  // The client would take a second response for that of its next request.
   if (!reply.raw.headersSent) rejectMalformed(late(), socket)
   socket.destroySoon()
 }
 
 const watch = (request: FastifyRequest, reply: FastifyReply, { wholeMs, silenceMs }: BodyTimeouts): void => {
-  // A request whose body was given up has no socket any more.
+  // Kept here: a request whose body was destroyed has no socket.
   const { raw, raw: { socket } } = request
   let { bytesRead } = socket
   const checkProgress = () => {
-    // Bytes that are there and not taken are waiting for us, not we for the client.
+    // Bytes that have arrived and are not read yet: it is the route that is slow, not the client.
     if (socket.bytesRead === bytesRead && raw.readableLength === 0) reject(socket, reply)
     bytesRead = socket.bytesRead
   }
@@ -53,20 +61,25 @@ const watch = (request: FastifyRequest, reply: FastifyReply, { wholeMs, silenceM
     socket.off('close', stop)
   }
   raw.on('end', stop)
-  // A request that was answered is not told when its connection goes.
+  // A request that has its response emits no event when its connection closes.
   socket.on('close', stop)
 }
 
-// With its length told, the client has the answer before its stream ends.
-const answerThenDiscard = async function * ({ raw }: FastifyRequest, answer: Buffer, answeredMs: number) {
-  yield answer
+/** Reads and discards the rest of a body, for at most so long. */
+export const discardBody = async (raw: IncomingMessage, msMax: number): Promise<void> => {
   const sent = new AbortController()
   for (const event of ['end', 'close']) raw.once(event, () => { sent.abort() })
   raw.resume()
-  if (!raw.complete && !raw.destroyed) await delay(answeredMs, undefined, { signal: sent.signal }).catch(() => {})
+  if (!raw.complete && !raw.destroyed) await delay(msMax, undefined, { signal: sent.signal }).catch(() => {})
 }
 
-/** Ends requests whose body does not arrive in time, with 408 on the bare connection. */
+// The client knows the length of the response, and has it before this stream ends.
+const answerThenDiscard = async function * ({ raw }: FastifyRequest, answer: Buffer, answeredMs: number) {
+  yield answer
+  await discardBody(raw, answeredMs)
+}
+
+/** Ends requests whose body does not arrive in time, with 408 on the bare socket. */
 export const registerBodyTimeouts = (app: FastifyInstance, limits: Partial<BodyTimeouts> = {}): void => {
   const all = { ...defaults, ...limits }
   app.addHook('onRequest', (request, reply, done) => {

@@ -1,22 +1,27 @@
-import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { ServiceFailure } from '../../errors.ts'
-import type { Metrics } from '../../metrics.ts'
 import { createLogThrottle } from '../../log-throttle.ts'
+import type { Metrics } from '../../metrics.ts'
 import { pathOf, toFailureResponse } from '../problem.ts'
-import { createSustained } from './standing.ts'
-import { createAdmissionControl, type AdmissionControl, type AdmissionNeeds } from './admission.ts'
-import { isAmbiguous } from './malformed-requests.ts'
+import { type AdmissionControl, type AdmissionNeeds, createAdmissionControl, createSustained, graceMs } from './admission.ts'
+import { discardBody } from './body-timeouts.ts'
 
 /*
- * Two queues stand before the work: the requests that one turn of the event loop has found, and the writes that wait
- * for the disk. Where one has been too long for a while, what is too much is refused at once, for a client that must ask
- * again anyway is served better by a quick no.
+ * Two queues stand before the work: the requests that one iteration of the event loop finds, and the writes that wait for
+ * the disk. While one of them has been too long for a while, part of it is rejected with 503 and Retry-After. Why and how
+ * many requests: admission.ts.
  */
 
-const graceMs = 2000
-// From so many on that wait, some are refused, and beyond so many all: the more, the likelier, whoever comes when.
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route writes nothing, though its method suggests it. */
+    writesNothing?: boolean
+  }
+}
+
+// Between writesMin and writesMax queued writes the probability of a rejection grows linearly; above, all are rejected.
 const writesMin = 128
 const writesMax = 384
 
@@ -27,89 +32,83 @@ export type LoadSheddingNeeds = AdmissionNeeds & {
   writesWaiting: () => number
 }
 
-type Queue = 'requests' | 'writes'
-
 export type LoadShedding = AdmissionControl & {
-  /** To be told of each request that was refused for that. */
-  onRejected: () => void
-  /** Requests that were not accepted, and that the framework is to refuse. */
-  rejected: WeakSet<IncomingMessage>
-  /** Whether a write that has just come is too much. */
+  /** Whether a write that has just arrived must be rejected. If so, it is counted. */
   rejectsWrite: () => boolean
-}
-
-const createOverloadReport = ({ metrics, log, monotonicNow }: LoadSheddingNeeds) => {
-  const shouldLog = createLogThrottle(monotonicNow)
-  return (queue: Queue): void => {
-    metrics.requestsRefused.inc({ queue })
-    if (shouldLog(queue)) log.warn({ queue }, 'overloaded: what is too much is refused until there is less of it')
-  }
+  /** Counts a request that was rejected. */
+  recordRejection: () => void
 }
 
 export const createLoadShedding = (needs: LoadSheddingNeeds): LoadShedding => {
-  const { monotonicNow, writesWaiting, random } = needs
-  const tell = createOverloadReport(needs)
+  const { metrics, log, monotonicNow, writesWaiting, random } = needs
   const isSustained = createSustained(monotonicNow, graceMs)
+  const shouldLog = createLogThrottle(monotonicNow)
+  const record = (queue: 'requests' | 'writes') => {
+    metrics.requestsRefused.inc({ queue })
+    if (shouldLog(queue)) log.warn({ queue }, 'overloaded: rejecting part of the load')
+  }
   return {
     ...createAdmissionControl(needs),
-    onRejected: () => { tell('requests') },
-    rejected: new WeakSet(),
+    recordRejection: () => { record('requests') },
     rejectsWrite: () => {
       const waiting = writesWaiting()
-      const refuses = isSustained(waiting > writesMin) && random() * (writesMax - writesMin) < waiting - writesMin
-      if (refuses) tell('writes')
-      return refuses
+      const rejects = isSustained(waiting > writesMin) && random() * (writesMax - writesMin) < waiting - writesMin
+      if (rejects) record('writes')
+      return rejects
     }
   }
 }
 
-const tooMuch = new ServiceFailure('OVERLOADED', 'There is more to do than the service can take on. Ask again a little later.', { retryAfterSeconds: 1 })
+const overloaded = new ServiceFailure('OVERLOADED', 'The service is overloaded. Retry later.', { retryAfterSeconds: 1 })
 
-// Before the framework sees it, or a no would cost nearly as much as an answer.
-const refuse = ({ url = '/', headers: { accept } }: IncomingMessage, response: ServerResponse, isLast: boolean): void => {
+const sendOverloaded = (request: IncomingMessage, response: ServerResponse, isLast: boolean, discardMs: number): void => {
+  const { url = '/', headers: { accept }, complete: isWhole } = request
   const path = pathOf(url)
-  const { status, headers, body } = toFailureResponse({ path, accept, route: path }, tooMuch)
-  response
-    .writeHead(status, { ...headers, 'content-length': Buffer.byteLength(body), ...(isLast ? { connection: 'close' } : {}) })
-    .end(body)
+  const { status, headers, body } = toFailureResponse({ path, accept, route: path }, overloaded)
+  const connection = isLast || !isWhole ? { connection: 'close' } : {}
+  response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) })
+  if (isWhole) {
+    // Node discards a body that has arrived.
+    response.end(body)
+    return
+  }
+  response.write(body)
+  void discardBody(request, discardMs).then(() => { response.end() })
 }
 
 const operatorPaths: readonly (string | undefined)[] = ['/livez', '/readyz', '/metrics']
 
-// What else would be refused, or has a body that somebody has to take, is the framework's to refuse.
-const isPlain = (request: IncomingMessage): boolean =>
-  request.headers.authorization !== undefined && request.headers['transfer-encoding'] === undefined &&
-  request.headers['content-length'] === undefined && !isAmbiguous(request)
+// The response to it is 401 in any case, and costs no more than a rejection.
+const isAnonymous = ({ headers: { authorization }, url = '' }: IncomingMessage): boolean =>
+  authorization === undefined && url.startsWith('/api/')
 
-/** Refuses requests that are too much for a turn, unless they are an operator's. To be called once, before the server listens. */
-export const gateRequests = (server: Server, { tryAdmit, defer, onRejected, rejected }: LoadShedding, isDraining: () => boolean): void => {
-  const [handle] = server.listeners('request') as RequestListener[]
-  if (handle === undefined) throw new Error('there is nothing behind the gate')
-  server.removeAllListeners('request')
-  server.on('request', (request, response) => {
+/** What a gate needs beside load shedding; `discardMs`: how long a rejected client may go on sending its body. */
+export type GateNeeds = { loadShedding: LoadShedding, isDraining: () => boolean, discardMs?: number }
+
+/**
+ * Handles a request or rejects it, before the framework sees it: there, a rejection would cost nearly as much as a
+ * response. Operators' requests are always handled.
+ */
+export const gateRequests = (handle: RequestListener, { loadShedding, isDraining, discardMs = 5000 }: GateNeeds): RequestListener => {
+  const { tryAdmit, defer, recordRejection } = loadShedding
+  return (request, response) => {
     if (operatorPaths.includes(request.url) || tryAdmit()) return handle(request, response)
-    defer({
-      admit: () => { handle(request, response) },
-      reject: () => {
-        if (isPlain(request)) {
-          onRejected()
-          return refuse(request, response, isDraining())
-        }
-        rejected.add(request)
-        handle(request, response)
-      }
-    })
-  })
+    const admit = () => {
+      // The client may have gone, or sent bytes after it that closed the connection.
+      if (request.socket.writable) handle(request, response)
+    }
+    const reject = () => {
+      recordRejection()
+      sendOverloaded(request, response, isDraining(), discardMs)
+    }
+    defer({ admit, reject: isAnonymous(request) ? admit : reject })
+  }
 }
 
-/** Refuses what was not accepted, and writes while too many wait; to be registered behind what tells who asks. */
-export const registerLoadShedding = (app: FastifyInstance, { rejectsWrite, onRejected, rejected }: LoadShedding): void => {
-  app.addHook('onRequest', ({ raw, method, routeOptions: { config } }, _reply, done) => {
-    if (rejected.has(raw)) {
-      onRejected()
-      return done(tooMuch)
-    }
+/** Rejects writes while too many wait. To be registered behind authentication: only there is it known which route it is for. */
+export const registerWriteShedding = (app: FastifyInstance, { rejectsWrite }: LoadShedding): void => {
+  app.addHook('onRequest', ({ method, routeOptions: { config } }, _reply, done) => {
     const isWrite = method !== 'GET' && method !== 'HEAD' && config.writesNothing !== true
-    done(isWrite && rejectsWrite() ? tooMuch : undefined)
+    done(isWrite && rejectsWrite() ? overloaded : undefined)
   })
 }

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import { type FailureCode, catalogue } from '../../errors.ts'
 
 /*
- * Requests that Node's parser refuses never become a request: they are answered on the bare socket. So are those that
- * the parser lets pass, and another reader on the way may have taken for something else.
+ * Node's parser rejects some bytes before they become a request: their response is written to the bare socket. So is the
+ * response to requests that the parser accepts, and that another reader on their way may have taken for something else
+ * (request smuggling: RFC 9112, 11.2).
  */
 
 const reasons: Record<string, { status: string, code: FailureCode, detail: string }> = {
@@ -22,24 +22,41 @@ const malformed = { status: '400 Bad Request', code: 'VALIDATION_FAILED', detail
 // How long the client has to close its half of the connection.
 const closingMs = 1000
 
-// The answer that the connection is waiting for, of a request that was read whole, or that has begun to be answered.
-const answerUnderWay = (socket: Socket): ServerResponse | undefined => {
-  const { _httpMessage: response } = socket as Socket & { _httpMessage?: ServerResponse | null }
-  return response?.headersSent === true || response?.req.complete === true ? response : undefined
+type Connection = {
+  /** In the order of their requests. Finished ones are dropped when the next request arrives. */
+  responses: ServerResponse[]
+  /** The connection is about to close: no request that arrives now is handled. */
+  isRejected: boolean
 }
 
-/** Answers what could not be read as a request, in the shape of every other failure, and closes the connection. */
+const connections = new WeakMap<Socket, Connection>()
+
+const connectionOf = (socket: Socket): Connection => {
+  const known = connections.get(socket)
+  if (known !== undefined) return known
+  const connection: Connection = { responses: [], isRejected: false }
+  connections.set(socket, connection)
+  return connection
+}
+
+// The last response that the client still waits for, of a request that was read whole or whose response has begun.
+const findUnfinished = ({ responses }: Connection): ServerResponse | undefined =>
+  responses.findLast(({ writableFinished, headersSent, req }) => !writableFinished && (headersSent || req.complete))
+
+/** Sends a failure in the shape of every other for bytes that are no proper request, and closes the connection. */
 export const rejectMalformed = (error: Error & { code?: string }, socket: Socket): void => {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
   }
-  // The client was told, or asked itself, to send nothing more; its last answer closes the connection.
+  // The last response, which the client asked or was asked to send nothing after, closes the connection.
   if (error.code === 'HPE_CLOSED_CONNECTION') return
-  const response = answerUnderWay(socket)
-  if (response !== undefined) {
-    // What is written now would be taken for that answer, or for a part of it.
-    response.once('close', () => { socket.destroySoon() })
+  const connection = connectionOf(socket)
+  connection.isRejected = true
+  const unfinished = findUnfinished(connection)
+  if (unfinished !== undefined) {
+    // The client would take what is written now for that response, or for a part of it.
+    unfinished.once('close', () => { socket.destroySoon() })
     return
   }
   const { status, code, detail } = reasons[error.code ?? ''] ?? malformed
@@ -62,20 +79,27 @@ const hostsIn = (rawHeaders: readonly string[]): number => {
   return count
 }
 
-/** RFC 9112: 2.3 (another major version), 3.2 (one host), 6.1 (chunks alone; what else the bytes went through is unknown). */
-export const isAmbiguous = ({ headers, httpVersion, rawHeaders }: IncomingMessage): boolean => {
+// RFC 9112: 2.3 (another major version), 3.2 (one host), 6.1 (chunked alone: other codings were added on the way).
+const isAmbiguous = ({ headers, httpVersion, rawHeaders }: IncomingMessage): boolean => {
   const hosts = hostsIn(rawHeaders)
   if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) return true
   return !httpVersion.startsWith('1.') || !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked')
 }
 
-/** Refuses requests that readers take differently, and does nothing that stands behind a refused one on its connection. */
-export const rejectAmbiguous = (app: FastifyInstance): void => {
-  app.addHook('onRequest', (request, reply, done) => {
-    const { socket } = request.raw
-    const isRefused = !socket.writable
-    if (!isRefused && !isAmbiguous(request.raw)) return done()
-    reply.hijack()
-    if (!isRefused) rejectMalformed(new Error('the request is ambiguous'), socket)
-  })
+/**
+ * Whether a request may be handled; its response is remembered then. Rejects one that readers take differently; nothing
+ * behind a rejected one on its connection is handled.
+ */
+export const acceptRequest = (request: IncomingMessage, response: ServerResponse): boolean => {
+  const { socket } = request
+  const connection = connectionOf(socket)
+  if (connection.isRejected || !socket.writable) return false
+  if (isAmbiguous(request)) {
+    rejectMalformed(new Error('the request is ambiguous'), socket)
+    return false
+  }
+  const { responses } = connection
+  while (responses[0]?.writableFinished === true) responses.shift()
+  responses.push(response)
+  return true
 }

@@ -63,11 +63,10 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
         ...rejected
       }
     }
-  }, async (request, reply) => {
+  }, async (_request, reply) => {
     const store = await checkStore()
     const cache = checkCache()
     const status = isDraining() ? 'draining' : !store.ok ? 'unavailable' : cache.ok ? 'ready' : 'degraded'
-    request.isLogThrottled = true
     reply.code(status === 'ready' || status === 'degraded' ? 200 : 503)
     return reply.send({ status, store: toPart(store, 'down'), cache: toPart(cache, 'degraded') })
   })

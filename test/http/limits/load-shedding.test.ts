@@ -1,11 +1,14 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextIteration } from 'node:timers/promises'
 import fastify from 'fastify'
 import pino from 'pino'
 import t, { type Test } from 'tap'
-import { createLoadShedding, gateRequests, type LoadShedding, registerLoadShedding } from '../../../src/http/limits/load-shedding.ts'
+import type { PendingRequest } from '../../../src/http/limits/admission.ts'
+import { createLoadShedding, gateRequests, type LoadShedding } from '../../../src/http/limits/load-shedding.ts'
+import { rejectMalformed } from '../../../src/http/limits/malformed-requests.ts'
+import { createNodeServer } from '../../../src/http/limits/node-server.ts'
 import { createMetrics } from '../../../src/metrics.ts'
 import { createNumbers } from '../../helpers/random.ts'
 import { type Json, spawnService } from '../../helpers/service.ts'
@@ -19,7 +22,7 @@ const open = () => {
   const writes = { waiting: 0 }
   const lines: Json[] = []
   const metrics = createMetrics()
-  const overload = createLoadShedding({
+  const loadShedding = createLoadShedding({
     metrics,
     log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
     monotonicNow: () => clock.ms,
@@ -27,8 +30,8 @@ const open = () => {
     random: createNumbers(1),
     writesWaiting: () => writes.waiting
   })
-  const refused = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
-  return { clock, writes, overload, lines, refused }
+  const rejections = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
+  return { clock, writes, loadShedding, lines, rejections }
 }
 
 type Opened = ReturnType<typeof open>
@@ -38,162 +41,165 @@ const work = ({ clock }: Opened, ms: number) => {
   clock.busyMs += ms
 }
 
-/** A turn that finds requests, which cost so much when they are accepted, at once or a little later; the numbers of those accepted. */
-const turnOf = async (opened: Opened, requests: number, eachMs: number, { isLater = false } = {}): Promise<number[]> => {
-  const accepted: number[] = []
+/**
+ * An iteration of the event loop that finds requests, each of which costs so much when it is admitted, at once or a little
+ * later. Returns the numbers of those admitted.
+ */
+const iterate = async (opened: Opened, requests: number, eachMs: number, { isLater = false } = {}): Promise<number[]> => {
+  const admitted: number[] = []
   for (let request = 0; request < requests; request++) {
-    const accept = () => {
-      accepted.push(request)
+    const admit = () => {
+      admitted.push(request)
       if (isLater) void Promise.resolve().then(() => { work(opened, eachMs) })
       else work(opened, eachMs)
     }
-    if (opened.overload.tryAdmit()) accept()
-    else {
-      opened.overload.defer({
-        admit: accept,
-        reject: opened.overload.onRejected
-      })
-    }
+    if (opened.loadShedding.tryAdmit()) admit()
+    else opened.loadShedding.defer({ admit, reject: opened.loadShedding.recordRejection })
   }
-  await nextTurn()
-  return accepted
+  await nextIteration()
+  return admitted
 }
 
-const turn = async (...given: Parameters<typeof turnOf>): Promise<number> => (await turnOf(...given)).length
+const iteration = async (...given: Parameters<typeof iterate>): Promise<number> => (await iterate(...given)).length
 
-/** Turns in which nobody asks. */
+/** Iterations without requests. */
 const rest = async ({ clock }: Opened, ms: number) => {
-  for (let i = 0; i < 3; i++) await nextTurn()
+  for (let i = 0; i < 3; i++) await nextIteration()
   clock.ms += ms
 }
 
-t.test('a long turn now and then, and what follows it within two seconds, refuses nothing', async t => {
+t.test('a long iteration now and then, and those within two seconds after it, reject nothing', async t => {
   const opened = open()
   for (let burst = 0; burst < 20; burst++) {
-    t.equal(await turn(opened, 400, 1), 400)
-    await turn(opened, 20, 1)
+    t.equal(await iteration(opened, 400, 1), 400)
+    await iteration(opened, 20, 1)
   }
   t.same(opened.lines, [])
 })
 
-t.test('turn after turn too long: each admits what can be done in time, until they are short again', async t => {
+t.test('after two seconds of long iterations each admits 40 ms of work, until they are short again', async t => {
   const opened = open()
-  for (let passed = 0; passed < 2000; passed += 100) t.equal(await turn(opened, 100, 1), 100)
+  for (let passed = 0; passed < 2000; passed += 100) t.equal(await iteration(opened, 100, 1), 100)
   const admitted: number[] = []
-  for (let i = 0; i < 20; i++) admitted.push(await turn(opened, 1000, 1))
-  t.ok(admitted.slice(10).every(count => count >= 35 && count <= 45), `40 ms of each turn: ${admitted.join(', ')}`)
-  t.equal(await opened.refused('requests'), admitted.reduce((sum, count) => sum + 1000 - count, 0))
-  t.match(opened.lines, [{ level: 40, queue: 'requests', msg: /overloaded/ }], 'told once')
-  for (let i = 0; i < 25; i++) t.equal(await turn(opened, 15, 1), 15)
-  t.equal(await turn(opened, 1000, 1), 1000, 'a burst again')
+  for (let i = 0; i < 20; i++) admitted.push(await iteration(opened, 1000, 1))
+  t.ok(admitted.slice(10).every(count => count >= 35 && count <= 45), `40 ms an iteration: ${admitted.join(', ')}`)
+  t.equal(await opened.rejections('requests'), admitted.reduce((sum, count) => sum + 1000 - count, 0))
+  t.match(opened.lines, [{ level: 40, queue: 'requests', msg: /overloaded/ }], 'logged once')
+  for (let i = 0; i < 25; i++) t.equal(await iteration(opened, 15, 1), 15)
+  t.equal(await iteration(opened, 1000, 1), 1000, 'a burst again')
 })
 
-t.test('what is done while nobody asks is not held against those who ask', async t => {
+t.test('work between requests does not count against the next requests', async t => {
   const opened = open()
   work(opened, 5000)
   for (let i = 0; i < 10; i++) {
-    await turn(opened, 1, 1)
+    await iteration(opened, 1, 1)
     await rest(opened, 5000)
     work(opened, 50)
   }
-  t.equal(await turn(opened, 400, 1), 400)
+  t.equal(await iteration(opened, 400, 1), 400)
 })
 
-t.test('a break ends it', async t => {
+t.test('two seconds without requests end the limit', async t => {
   const opened = open()
-  for (let i = 0; i < 30; i++) await turn(opened, 100, 1)
-  t.ok(await turn(opened, 100, 1) < 100)
+  for (let i = 0; i < 30; i++) await iteration(opened, 100, 1)
+  t.ok(await iteration(opened, 100, 1) < 100)
   await rest(opened, 2000)
-  t.equal(await turn(opened, 400, 1), 400)
+  t.equal(await iteration(opened, 400, 1), 400)
 })
 
-t.test('whoever comes last in a turn is accepted as often as the first', async t => {
+t.test('the last requests of an iteration are admitted as often as the first', async t => {
   const opened = open()
-  for (let i = 0; i < 40; i++) await turn(opened, 1000, 1)
+  for (let i = 0; i < 40; i++) await iteration(opened, 1000, 1)
   let [early, late] = [0, 0]
   for (let i = 0; i < 100; i++) {
-    const accepted = await turnOf(opened, 1000, 1)
-    early += accepted.filter(request => request < 500).length
-    late += accepted.filter(request => request >= 500).length
+    const admitted = await iterate(opened, 1000, 1)
+    early += admitted.filter(request => request < 500).length
+    late += admitted.filter(request => request >= 500).length
   }
   t.ok(early > 1700 && late > 1700, `${early} of the first half, ${late} of the second`)
 })
 
-t.test('what is hardly dearer than its refusal is all accepted', async t => {
+t.test('requests that cost little more than a rejection are all admitted', async t => {
   const opened = open()
-  for (let i = 0; i < 40; i++) await turn(opened, 1000, 0.4)
-  t.ok(await turn(opened, 1000, 0.4) < 200)
+  for (let i = 0; i < 40; i++) await iteration(opened, 1000, 0.4)
+  t.ok(await iteration(opened, 1000, 0.4) < 200)
   await rest(opened, 2000)
-  for (let i = 0; i < 40; i++) await turn(opened, 10_000, 0.05)
-  t.equal(await turn(opened, 10_000, 0.05), 10_000)
+  for (let i = 0; i < 40; i++) await iteration(opened, 10_000, 0.05)
+  t.equal(await iteration(opened, 10_000, 0.05), 10_000)
 })
 
-t.test('work that is done after the turn counts for what caused it', async t => {
+t.test('work after the iteration counts for the requests that caused it', async t => {
   const opened = open()
-  const accepted: number[] = []
-  for (let i = 0; i < 60; i++) accepted.push(await turn(opened, 100, 2, { isLater: true }))
-  t.ok(accepted.slice(40).every(count => count >= 18 && count <= 22), `40 ms of each turn: ${accepted.join(', ')}`)
+  const admitted: number[] = []
+  for (let i = 0; i < 60; i++) admitted.push(await iteration(opened, 100, 2, { isLater: true }))
+  t.ok(admitted.slice(40).every(count => count >= 18 && count <= 22), `40 ms an iteration: ${admitted.join(', ')}`)
 })
 
-t.test('however dear they are, some are admitted', async t => {
+t.test('some requests are admitted however expensive they are', async t => {
   const opened = open()
-  for (let i = 0; i < 20; i++) await turn(opened, 100, 100)
-  t.equal(await turn(opened, 100, 100), 8)
+  for (let i = 0; i < 20; i++) await iteration(opened, 100, 100)
+  t.equal(await iteration(opened, 100, 100), 8)
 })
 
-t.test('too many waiting writes are refused once they have waited for a while, until there are few', async t => {
-  const { writes, clock, overload, lines, refused } = open()
+t.test('rejects writes once too many have waited for two seconds, until few wait', async t => {
+  const { writes, clock, loadShedding: { rejectsWrite }, lines, rejections } = open()
   writes.waiting = 10_000
-  t.notOk(overload.rejectsWrite(), 'a burst')
+  t.notOk(rejectsWrite(), 'a burst')
   clock.ms += 1999
-  t.notOk(overload.rejectsWrite())
+  t.notOk(rejectsWrite())
   clock.ms += 1
-  t.ok(overload.rejectsWrite())
-  const refusedOf = (waiting: number, looks: number) => {
+  t.ok(rejectsWrite())
+  const rejectedAt = (waiting: number, count: number) => {
     writes.waiting = waiting
-    return Array.from({ length: looks }, () => overload.rejectsWrite()).filter(Boolean).length
+    return Array.from({ length: count }, () => rejectsWrite()).filter(Boolean).length
   }
-  const half = refusedOf(256, 1000)
-  t.ok(half > 450 && half < 550, `${half} of a thousand, half way between few and too many`)
-  t.equal(refusedOf(384, 100), 100, 'all beyond')
-  t.equal(refusedOf(128, 100), 0)
-  t.equal(refusedOf(10_000, 100), 0, 'another burst')
-  t.equal(await refused('writes'), 1 + half + 100)
-  t.match(lines, [{ level: 40, queue: 'writes', msg: /overloaded/ }], 'told once')
+  const half = rejectedAt(256, 1000)
+  t.ok(half > 450 && half < 550, `${half} of a thousand, half way between writesMin and writesMax`)
+  t.equal(rejectedAt(384, 100), 100, 'all beyond')
+  t.equal(rejectedAt(128, 100), 0)
+  t.equal(rejectedAt(10_000, 100), 0, 'another burst')
+  t.equal(await rejections('writes'), 1 + half + 100)
+  t.match(lines, [{ level: 40, queue: 'writes', msg: /overloaded/ }], 'logged once')
 })
 
 /**
- * A gate that lets in so many requests, and a service behind it. `send` sends requests on one connection, in one piece,
- * and reads all the answers.
+ * A gate that admits so many requests and defers the others, and a service behind it. `send` sends requests on one
+ * connection, in one piece, and reads all the responses.
  */
-const serve = async (t: Test, { isDraining = false } = {}) => {
+const serve = async (t: Test, { isDraining = false, decision = 'reject' }: { isDraining?: boolean, decision?: keyof PendingRequest } = {}) => {
   let left = 0
-  let refused = 0
-  const app = fastify()
-  const overload: LoadShedding = {
+  let rejected = 0
+  const loadShedding: LoadShedding = {
     tryAdmit: () => left > 0 && left-- > 0,
-    defer: ({ reject }) => { setImmediate(reject) },
-    onRejected: () => { refused++ },
-    rejectsWrite: () => false,
-    rejected: new WeakSet()
+    defer: request => { setImmediate(request[decision]) },
+    recordRejection: () => { rejected++ },
+    rejectsWrite: () => false
   }
+  const app = fastify({
+    forceCloseConnections: true,
+    clientErrorHandler: rejectMalformed,
+    serverFactory: handle => createNodeServer(gateRequests(handle, { loadShedding, isDraining: () => isDraining, discardMs: 300 }))
+  })
   app.addHook('onRequest', ({ headers: { authorization } }, reply, done) => {
     if (authorization === undefined) reply.code(401).send()
     else done()
   })
-  registerLoadShedding(app, overload)
-  app.setErrorHandler((_failure, _request, reply) => reply.code(503).send())
   app.all('/*', (_request, reply) => reply.code(418).send())
-  gateRequests(app.server, overload, () => isDraining)
   t.teardown(() => app.close())
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const port = (app.server.address() as { port: number }).port
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const port = Number(new URL(url).port)
+  const open = async () => {
+    const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
+    await once(socket, 'connect')
+    return socket
+  }
   return {
-    refused: () => refused,
+    rejected: () => rejected,
+    open,
     send: async (admitted: number, ...requests: string[]): Promise<string[]> => {
       left = admitted
-      const socket = connect(port, '127.0.0.1')
-      await once(socket, 'connect')
+      const socket = await open()
       socket.end(requests.join(''))
       return (await text(socket)).split(/(?=HTTP\/1\.1 \d{3} )/)
     }
@@ -205,10 +211,11 @@ const get = (path: string, ...headers: string[]): string => line(`GET ${path}`, 
 const statuses = (answers: string[]): string[] => answers.map(answer => answer.slice(9, 12))
 const bodyOf = (answer = ''): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
 
-t.test('a refusal has the shape of its path, and says when to ask again', async t => {
-  const { send, refused } = await serve(t)
-  const [answered, problem, plain, envelope] = await send(1, get('/api/v1/jobs/a'), get('/api/v1/jobs/b?x=1'), get('/api/v1/jobs/b', 'Accept: application/json'), get('/api/jobs/b/status'))
-  t.match(answered, /^HTTP\/1\.1 418 /)
+t.test('a rejection has the shape of its path, and says when to retry', async t => {
+  const { send, rejected } = await serve(t)
+  const [handled, problem, plain, envelope] =
+    await send(1, get('/api/v1/jobs/a'), get('/api/v1/jobs/b?x=1'), get('/api/v1/jobs/b', 'Accept: application/json'), get('/api/jobs/b/status'))
+  t.match(handled, /^HTTP\/1\.1 418 /)
   t.match(problem, /^HTTP\/1\.1 503 /)
   t.match(problem, /^content-type: application\/problem\+json; charset=utf-8\r$/m)
   t.match(problem, /^retry-after: 1\r$/m)
@@ -218,41 +225,82 @@ t.test('a refusal has the shape of its path, and says when to ask again', async 
   t.match(plain, /^content-type: application\/json; charset=utf-8\r$/m)
   t.match(envelope, /^content-type: application\/json; charset=utf-8\r$/m)
   t.match(bodyOf(envelope), { success: false, error: { code: 'OVERLOADED' } })
-  t.equal(refused(), 3)
+  t.equal(rejected(), 3)
 })
 
-t.test('a head is refused without a body, and its connection goes on', async t => {
+t.test('rejects a HEAD without a body, and keeps its connection', async t => {
   const { send } = await serve(t)
   t.same(statuses(await send(0, get('/api/v1/jobs/a').replace('GET', 'HEAD'), get('/api/v1/jobs/b'))), ['503', '503'])
 })
 
-t.test('operators are answered in any case', async t => {
-  const { send, refused } = await serve(t)
+t.test('always handles requests of operators, and those that get 401 anyway', async t => {
+  const { send, rejected } = await serve(t)
   t.same(statuses(await send(0, get('/livez'), get('/readyz'), get('/metrics'))), ['418', '418', '418'])
-  t.equal(refused(), 0)
+  t.equal(statuses(await send(0, line('GET /api/v1/jobs/a', 'Host: x')))[0], '401')
+  t.equal(statuses(await send(0, line('POST /api/v1/jobs', 'Host: x', 'Content-Length: 2') + '{}'))[0], '401')
+  t.equal(rejected(), 0)
+  t.equal(statuses(await send(0, line('GET /docs', 'Host: x')))[0], '503', 'a public page')
 })
 
-t.test('what has a body, or would be refused anyway, is the framework\'s to refuse, once it is known who asks', async t => {
-  const { send, refused } = await serve(t)
+t.test('discards the body of a rejected request, and takes no byte of it for the next request', async t => {
+  const { send, rejected } = await serve(t)
+  const hidden = get('/api/v1/jobs/hidden')
   const requests = [
     get('/api/v1/jobs', 'Content-Length: 2') + '{}',
-    get('/api/v1/jobs', 'Transfer-Encoding: chunked') + '0\r\n\r\n',
-    get('/api/v1/jobs/a', 'Host: y'),
-    line('GET /api/v1/jobs/a', 'Host: x')
+    get('/api/v1/jobs', 'Transfer-Encoding: chunked') + `${hidden.length.toString(16)}\r\n${hidden}\r\n0\r\n\r\n`,
+    get('/api/v1/jobs', `Content-Length: ${hidden.length}`) + hidden,
+    get('/api/v1/jobs/b')
   ]
-  t.same(statuses(await send(0, ...requests)), ['503', '503', '503', '401'])
-  t.equal(refused(), 3)
-  t.same(statuses(await send(4, ...requests)), ['418', '418', '418', '401'])
+  t.same(statuses(await send(0, ...requests)), ['503', '503', '503', '503'])
+  t.equal(rejected(), 4)
+  t.same(statuses(await send(4, ...requests)), ['418', '418', '418', '418'])
 })
 
-t.test('while the service drains, a refused connection ends', async t => {
+t.test('a client that still sends its body sees the rejection, and its connection ends with the body', async t => {
+  const { open } = await serve(t)
+  const socket = await open()
+  const received = text(socket)
+  socket.write(get('/api/v1/jobs', 'Content-Length: 30000000').replace('GET', 'PUT'))
+  await once(socket, 'readable')
+  socket.write(Buffer.alloc(30_000_000))
+  const answers = (await received).split(/(?=HTTP\/1\.1 \d{3} )/)
+  t.same(statuses(answers), ['503'])
+  t.match(answers[0], /^connection: close\r$/mi)
+  t.match(bodyOf(answers[0]), { code: 'OVERLOADED' })
+  socket.end()
+})
+
+t.test('a rejected client that never sends its body loses its connection', async t => {
+  const { open } = await serve(t)
+  const socket = await open()
+  socket.write(get('/api/v1/jobs', 'Content-Length: 30000000').replace('GET', 'PUT'))
+  t.same(statuses([await text(socket)]), ['503'])
+  socket.end()
+})
+
+t.test('an ambiguous request is 400 and closes its connection, admitted or not', async t => {
+  const ambiguous = get('/api/v1/jobs/a', 'Host: y')
+  for (const decision of ['admit', 'reject'] as const) {
+    const { send } = await serve(t, { decision })
+    const [ok] = decision === 'admit' ? ['418'] : ['503']
+    t.same(statuses(await send(0, ambiguous, get('/api/v1/jobs/b'))), ['400'], decision)
+    t.same(statuses(await send(0, get('/api/v1/jobs/a'), ambiguous, get('/api/v1/jobs/b'))), [ok], `${decision}, behind another`)
+  }
+})
+
+t.test('a request whose connection closes before the decision is not handled', async t => {
+  const { send } = await serve(t, { decision: 'admit' })
+  t.same(statuses(await send(0, get('/api/v1/jobs', 'Transfer-Encoding: chunked') + 'no size\r\n')), ['400'])
+})
+
+t.test('while the service drains, a rejection ends its connection', async t => {
   const { send } = await serve(t, { isDraining: true })
   const answers = await send(0, get('/api/v1/jobs/a'), get('/api/v1/jobs/b'))
   t.same(statuses(answers), ['503'])
   t.match(answers[0], /^connection: close\r$/mi)
 })
 
-/** Asks again and again, so many at once, until told to stop; what came back, by status code. */
+/** Sends requests again and again, so many at once, until `stop`. Counts the responses by status code. */
 const press = (clients: number, ask: () => Promise<Response>) => {
   const counts: Record<number, number> = {}
   let isOver = false
@@ -267,13 +315,13 @@ const press = (clients: number, ask: () => Promise<Response>) => {
   return { counts, stop: async () => { isOver = true; await clientsDone } }
 }
 
-const refusals = async ({ ask }: { ask: (path: string) => Promise<Response> }): Promise<number> =>
+const rejections = async ({ ask }: { ask: (path: string) => Promise<Response> }): Promise<number> =>
   Array.from((await (await ask('/metrics')).text()).matchAll(/^http_requests_refused_total\{.*\} (\d+)$/gm), ([, count]) => Number(count))
     .reduce((sum, count) => sum + count, 0)
 
 const submission = { method: 'POST', body: { type: 'remote', input: {} } }
 
-t.test('a service with far more to do than it can: some is refused, the rest is answered, and nothing in between', async t => {
+t.test('under overload some requests are rejected completely, and the others are done completely', async t => {
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
   const headers = bearer()
   // Each some milliseconds of work.
@@ -282,39 +330,39 @@ t.test('a service with far more to do than it can: some is refused, the rest is 
   const readers = press(64, () => service.ask('/api/v1/jobs?limit=200', { headers }))
   const claimers = press(16, () => service.ask('/api/v1/worker/claim', { method: 'POST', claims: workerClaims, body: { types: ['nothing'] } }))
   for (const { counts } of [readers, claimers]) {
-    await until(() => (counts[503] ?? 0) > 20 && (counts[200] ?? 0) + (counts[204] ?? 0) > 20, 'refused and accepted', 60_000)
+    await until(() => (counts[503] ?? 0) > 20 && (counts[200] ?? 0) + (counts[204] ?? 0) > 20, 'rejections and responses', 60_000)
   }
   t.equal((await service.ask('/readyz')).status, 200)
   await readers.stop()
   await claimers.stop()
   t.same(Object.keys(readers.counts), ['200', '503'])
   t.same(Object.keys(claimers.counts), ['204', '503'], 'with a body or without')
-  t.equal(await refusals(service), (readers.counts[503] ?? 0) + (claimers.counts[503] ?? 0))
-  t.equal((await service.ask('/api/v1/jobs', submission)).status, 202, 'afterwards all is well')
-  const told = service.lines.filter(line => line.includes('overloaded')).map(line => (JSON.parse(line) as { queue: string }).queue)
-  t.same(told, ['requests'], 'told once')
+  t.equal(await rejections(service), (readers.counts[503] ?? 0) + (claimers.counts[503] ?? 0))
+  t.equal((await service.ask('/api/v1/jobs', submission)).status, 202, 'afterwards the service accepts submissions')
+  const logged = service.lines.filter(line => line.includes('overloaded')).map(line => (JSON.parse(line) as { queue: string }).queue)
+  t.same(logged, ['requests'], 'logged once')
 })
 
-t.test('writes that pile up behind a lock: more of them are refused, and reads go on', async t => {
+t.test('writes that pile up behind a lock: later ones are rejected, and reads go on', async t => {
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
   const foreign = openForeign(t, service.databasePath)
   foreign.exec('BEGIN IMMEDIATE')
   const waiting = Array.from({ length: 300 }, () => service.ask('/api/v1/jobs', submission).then(({ status }) => status))
-  let refused: Response | undefined
+  let rejected: Response | undefined
   const more: Promise<number>[] = []
   await until(() => {
     more.push(service.ask('/api/v1/jobs', submission).then(async answer => {
       const { code }: Json = await answer.clone().json()
-      if (code === 'OVERLOADED') refused ??= answer
+      if (code === 'OVERLOADED') rejected ??= answer
       return answer.status
     }))
-    return refused !== undefined
-  }, 'a refusal')
-  t.match(await refused?.json(), { code: 'OVERLOADED' })
-  t.equal(refused?.headers.get('retry-after'), '1')
-  t.equal((await service.ask('/api/v1/jobs/nobody')).status, 404)
+    return rejected !== undefined
+  }, 'a rejection')
+  t.match(await rejected?.json(), { code: 'OVERLOADED' })
+  t.equal(rejected?.headers.get('retry-after'), '1')
+  t.equal((await service.ask('/api/v1/jobs/no-such-job')).status, 404)
   foreign.exec('COMMIT')
   const accepted = (await Promise.all([...waiting, ...more])).filter(status => status === 202).length
-  t.ok(accepted > 128, `${accepted} of those who waited were served`)
-  t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), accepted, 'they, and nobody else')
+  t.ok(accepted > 128, `${accepted} of those that waited were served`)
+  t.equal(Number(await service.sql('SELECT count(*) FROM JobExecutionLog')), accepted, 'they, and no other')
 })
