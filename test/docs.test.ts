@@ -21,11 +21,15 @@ const section = (file: string, heading: string): string => {
   return text.split('\n## ', 1)[0] ?? ''
 }
 
-/** The rows of all tables in a text, cell by cell, without their heads. */
-const tableIn = (text: string): string[][] => Array.from(text.matchAll(/^\|.*\n\|[-|]+\|\n((?:\|.*\n?)*)/gm), ([, body = '']) =>
-  body.trimEnd().split('\n').map(line => line.slice(1, -1).split(/\s\|(?=\s)/).map(cell => cell.trim()))).flat()
+/** What the first group of an expression matches, each time. */
+const allIn = (text: string, expression: RegExp): string[] =>
+  Array.from(text.matchAll(expression), ([, found = '']) => found)
 
-const codeIn = (text: string): string[] => Array.from(text.matchAll(/`([^`]+)`/g), ([, code = '']) => code)
+/** The rows of all tables in a text, cell by cell, without their heads. */
+const tableIn = (text: string): string[][] => allIn(text, /^\|.*\n\|[-|]+\|\n((?:\|.*\n?)*)/gm).flatMap(body =>
+  body.trimEnd().split('\n').map(line => line.slice(1, -1).split(/\s\|(?=\s)/).map(cell => cell.trim())))
+
+const codeIn = (text: string): string[] => allIn(text, /`([^`]+)`/g)
 
 const withoutCode = (text: string): string => text.replace(/^```.*?^```$/gms, '')
 
@@ -119,8 +123,9 @@ t.test('the route table of docs/api.md names the scope that each route requires'
   for (const [route = '', scope = ''] of tableIn(section('docs/api.md', 'Routes'))) {
     const [method = '', path = ''] = codeIn(route)[0]?.split(' ') ?? []
     if (scope === 'none') continue
+    const body = method === 'POST' ? { body: {} } : {}
     const ask = async (claims: { scope: string }) =>
-      await service.ask(path.replace(/\{\w+\}/, 'no-such-job'), { method, claims, ...(method === 'POST' ? { body: {} } : {}) })
+      await service.ask(path.replace(/\{\w+\}/, 'no-such-job'), { method, claims, ...body })
     const needed = codeIn(scope)[0] ?? ''
     const others = ['jobs:read', 'jobs:write', 'jobs:work', 'jobs:admin'].filter(other => other !== needed).join(' ')
     t.equal((await ask({ scope: others })).status, 403, `${route} without ${needed}`)
@@ -129,14 +134,15 @@ t.test('the route table of docs/api.md names the scope that each route requires'
 })
 
 t.test('the route table of the README agrees with that of docs/api.md', t => {
-  const scopes = new Map(tableIn(section('docs/api.md', 'Routes')).map(([route = '', scope = '']) => [codeIn(route)[0] ?? '', scope]))
+  const inApi = tableIn(section('docs/api.md', 'Routes'))
+  const scopes = new Map(inApi.map(([route = '', scope = '']) => [codeIn(route)[0] ?? '', scope]))
   const listed = tableIn(section('README.md', 'API')).flatMap(([routes = '', scope = '']) => {
     const [first = '', ...others] = codeIn(routes)
     const method = first.split(' ')[0] ?? ''
     return [first, ...others.map(path => `${method} ${path}`)].map(route => ({ route, scope }))
   })
   const workers = '/api/v1/worker/…'
-  for (const { route, scope } of listed.filter(({ route }) => route !== workers)) t.equal(scopes.get(route), scope, route)
+  for (const { route, scope } of listed) if (route !== workers) t.equal(scopes.get(route), scope, route)
   t.same(listed.find(({ route }) => route === workers)?.scope, '`jobs:work`')
   const isMissing = (route: string) =>
     !undescribed.includes(route) && !route.includes('/api/v1/worker/') && !listed.some(row => row.route === route)
@@ -145,7 +151,8 @@ t.test('the route table of the README agrees with that of docs/api.md', t => {
 })
 
 t.test('docs/api.md lists every error code with its status', t => {
-  const listed = tableIn(section('docs/api.md', 'Errors')).map(([code = '', status = '']) => [codeIn(code)[0], Number(status)])
+  const listed = tableIn(section('docs/api.md', 'Errors'))
+    .map(([code = '', status = '']) => [codeIn(code)[0], Number(status)])
   t.same(listed.sort(), Object.entries(catalogue).map(([code, { status }]) => [code, status]).sort())
   t.end()
 })
@@ -170,7 +177,8 @@ t.test('docs/configuration.md lists every variable of the service with its defau
   const toDefault = (definition: string): string => {
     const text = /default: (?:'([^']*)'|(true|false)|([\d* ]+))/.exec(definition)
     if (text === null) return 'unset'
-    return text[1] ?? text[2] ?? String((text[3] ?? '').split('*').reduce((product, factor) => product * Number(factor), 1))
+    const product = (text[3] ?? '').split('*').reduce((product, factor) => product * Number(factor), 1)
+    return text[1] ?? text[2] ?? String(product)
   }
   const inCode = body.split(/^ {2}(?=[A-Z])/m).slice(1)
     .map(definition => [definition.split(':', 1)[0] ?? '', toDefault(definition)])
@@ -187,10 +195,12 @@ t.test('docs/configuration.md lists every variable that tests, benches and scrip
   const listed = tableIn(textOf('docs/configuration.md')).flatMap(([names = '']) => codeIn(names))
   // Those of the system and of CI, and those that bootstrap.test.ts sets for the npm that it fakes.
   const others = ['PATH', 'HOME', 'CI', 'NODE_V8_COVERAGE', 'NPM_CALLS', 'NPM_FAILS']
-  const files = globSync(['{src,scripts,bench}/**/*.{ts,mjs}', 'test/**/*.test.ts'], { exclude: ['**/node_modules/**'] })
-  const reading = /\benv\.([A-Z][A-Z0-9_]+)|^const \{(.*)\} = process\.env$/gm
-  const read = new Set(files.flatMap(file => Array.from(textOf(file).matchAll(reading), ([, name, names = '']) =>
-    name === undefined ? Array.from(names.matchAll(/\b([A-Z][A-Z0-9_]+):/g), ([, each = '']) => each) : [name]).flat()))
+  const exclude = ['**/node_modules/**']
+  const files = globSync(['{src,scripts,bench}/**/*.{ts,mjs}', 'test/**/*.test.ts'], { exclude })
+  const read = new Set(files.map(textOf).flatMap(source => [
+    ...allIn(source, /\benv\.([A-Z][A-Z0-9_]+)/g),
+    ...allIn(source, /^const \{(.*)\} = process\.env$/gm).flatMap(names => allIn(names, /\b([A-Z][A-Z0-9_]+):/g))
+  ]))
   t.ok(read.size > 20, 'the sources were read')
   t.same([...read].filter(name => !listed.includes(name) && !others.includes(name)), [])
   t.end()
@@ -215,14 +225,14 @@ t.test('every test named in docs/guarantees.md exists', t => {
 
 /** The anchors that a rendered document has: one for each heading, as GitHub makes them. */
 const anchorsOf = (file: string): string[] =>
-  Array.from(withoutCode(textOf(file)).matchAll(/^#+ (.+)$/gm), ([, heading = '']) =>
+  allIn(withoutCode(textOf(file)), /^#+ (.+)$/gm).map(heading =>
     heading.toLowerCase().replace(/[^\p{L}\p{N} _-]/gu, '').replaceAll(' ', '-'))
 
 t.test('every relative link of README and docs leads to a file, and to a heading of it', t => {
   t.ok(documents.length > 10, 'the documents were found')
   let count = 0
   for (const document of documents) {
-    const targets = Array.from(withoutCode(textOf(document)).matchAll(/\]\(([^)\s]+)\)/g), ([, target = '']) => target)
+    const targets = allIn(withoutCode(textOf(document)), /\]\(([^)\s]+)\)/g)
     for (const target of targets.filter(target => !/^https?:/.test(target))) {
       count++
       const [path = '', anchor] = target.split('#')
@@ -232,14 +242,23 @@ t.test('every relative link of README and docs leads to a file, and to a heading
     }
   }
   t.ok(count > 50, 'the links were read')
-  const linked = Array.from(textOf('README.md').matchAll(/\]\((docs\/[\w-]+\.md)/g), ([, path = '']) => path)
+  const linked = allIn(textOf('README.md'), /\]\((docs\/[\w-]+\.md)/g)
   t.same(documents.slice(1).filter(file => !linked.includes(file)), [], 'the README leads to every document')
+  t.end()
+})
+
+t.test('every file and folder of the repository that README and docs mention exists', t => {
+  const written = new Set(documents.flatMap(file => allIn(textOf(file), /`((?:src|test|bench|scripts)\/[^`\s]*)`/g)))
+  t.ok(written.size > 30, 'the documents mention files')
+  // The bench makes this folder when it runs.
+  t.same([...written].filter(path => path !== 'bench/results/' && !existsSync(path)), [])
   t.end()
 })
 
 t.test('docs/coherence.md measures each step of a poll by a scenario that exists', t => {
   const steps = tableIn(section('docs/coherence.md', 'The path of a poll'))
-  const names = [...scenarios.map(({ name }) => name), ...globSync('bench/volume/*.ts').map(path => basename(path, '.ts'))]
+  const volumes = globSync('bench/volume/*.ts').map(path => basename(path, '.ts'))
+  const names = [...scenarios.map(({ name }) => name), ...volumes]
   t.ok(steps.length > 10, 'the table was read')
   for (const [step = '', , , measuredBy = ''] of steps) {
     const named = codeIn(measuredBy)
@@ -251,7 +270,8 @@ t.test('docs/coherence.md measures each step of a poll by a scenario that exists
 
 t.test('docs/contributing.md describes every folder of src', t => {
   const listed = tableIn(section('docs/contributing.md', 'Folders')).flatMap(([names = '']) => codeIn(names))
-  const folders = readdirSync('src', { withFileTypes: true }).filter(entry => entry.isDirectory()).map(({ name }) => `src/${name}`)
+  const entries = readdirSync('src', { withFileTypes: true })
+  const folders = entries.filter(entry => entry.isDirectory()).map(({ name }) => `src/${name}`)
   t.same(folders.filter(folder => !listed.includes(folder)), [])
   t.end()
 })
