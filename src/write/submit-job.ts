@@ -6,7 +6,7 @@ import type { Job } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
-import { findIdempotencyKey, saveIdempotencyKey } from '../store/tx/idempotency.ts'
+import { reserveIdempotencyKey } from '../store/tx/idempotency.ts'
 import { findJob, insertJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
 import { enqueue } from '../store/tx/queue.ts'
@@ -17,20 +17,20 @@ export const idempotencyKeyKeptMs = 24 * 3600 * 1000
 /** On whose behalf a job runs, and whose rows it may read. */
 export type Submitter = { subject: string, tenant: string, allTenants: boolean }
 
-/** What is to be done. `input` is any JSON value. */
+/** The request for a job. `input` is any JSON value. */
 export type Submission = {
   type: string
   input: unknown
   maxAttempts?: number
   timeoutSeconds?: number
-  /** Of the result; what is longer than the service keeps results has no effect. */
+  /** How long the result is kept; the service's own retention is the upper limit. */
   retentionSeconds?: number
 }
 
-/** Bytes that were stored beforehand, to belong to the job. `sha256` tells them from others under one idempotency key. */
+/** Bytes that were stored before the job exists. `sha256` distinguishes them from others under one idempotency key. */
 export type StoredInput = RawInput & { sha256: string }
 
-/** The job as it is now; `replayed`: an earlier submission under the same key made it. */
+/** The job as it is now. `replayed`: an earlier submission under the same key created it. */
 export type Submitted = { jobId: string, entry: StatusEntry, replayed: boolean }
 
 export type SubmitJob = (
@@ -45,9 +45,8 @@ export type SubmitJobNeeds = CommandNeeds & {
 
 const maxAttemptsDefault = 3
 
-// Two requests mean the same when their canonical JSON is the same. Not quite that of RFC 8785, which refuses half a
-// surrogate pair: a text to be sanitized may well have one.
-// A request that may read every tenant's rows is not the same as one that may not.
+// Two requests are the same if their canonical JSON is. It is not quite that of RFC 8785, which rejects half a surrogate
+// pair: a text to be sanitized may contain one. A request that may read every tenant's rows differs from one that may not.
 const hashOf = (submission: Submission, { allTenants }: Submitter, raw: StoredInput | undefined): string => {
   const request = { ...submission, allTenants, ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] }) }
   return createHash('sha256').update(stringify(request) ?? '').digest('base64url')
@@ -66,44 +65,39 @@ const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: numb
   state: 'queued'
 })
 
-type Insert<Made> = (tx: Tx, submitter: Submitter, submission: Submission, raw: StoredInput | undefined) => Promise<Made>
-
 const toMs = (seconds: number | undefined): number | null => seconds === undefined ? null : seconds * 1000
 
 /** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
 export const createSubmitJob = ({ commit, now, randomUuid, onQueued }: SubmitJobNeeds): SubmitJob => {
-  const insert: Insert<string> = async (tx, submitter, submission, raw) => {
+  const insert = async (tx: Tx, jobId: string, submitter: Submitter, submission: Submission, raw: StoredInput | undefined): Promise<void> => {
     const at = now()
-    const jobId = randomUuid()
     const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
     const { tenant, allTenants } = submitter
     const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
     await insertJob(tx, toQueuedJob(jobId, submitter, type, at))
     await enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
     await insertInput(tx, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw: raw ?? null })
-    return jobId
   }
 
-  const insertOnce = async (key: string, ...[tx, submitter, submission, raw]: Parameters<Insert<string>>) => {
-    const requestHash = hashOf(submission, submitter, raw)
-    const known = await findIdempotencyKey(tx, submitter.tenant, key)
-    if (known !== undefined && known.createdAt > now() - idempotencyKeyKeptMs) {
-      if (known.requestHash !== requestHash) {
-        throw new ServiceFailure('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; use a new one.')
-      }
-      return { jobId: known.jobId, replayed: true }
+  // Reserves the key for a new job. Returns the job of an earlier submission of the same request, if there is one.
+  const reserve = async (tx: Tx, tenant: string, key: string, requestHash: string, jobId: string): Promise<string | undefined> => {
+    const at = now()
+    const earlier = await reserveIdempotencyKey(tx, tenant, key, { requestHash, jobId, createdAt: at }, at - idempotencyKeyKeptMs)
+    if (earlier !== undefined && earlier.requestHash !== requestHash) {
+      throw new ServiceFailure('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; use a new one.')
     }
-    const jobId = await insert(tx, submitter, submission, raw)
-    await saveIdempotencyKey(tx, submitter.tenant, key, { requestHash, jobId, createdAt: now() })
-    return { jobId, replayed: false }
+    return earlier?.jobId
   }
 
   return async (submitter, submission, idempotencyKey, raw) => {
+    const requestHash = idempotencyKey === null ? '' : hashOf(submission, submitter, raw)
     const { entries: [entry], value: { jobId, replayed } } = await commit(async tx => {
-      const value = idempotencyKey === null
-        ? { jobId: await insert(tx, submitter, submission, raw), replayed: false }
-        : await insertOnce(idempotencyKey, tx, submitter, submission, raw)
-      return { changes: [{ lookup: await findJob(tx, value.jobId) }], value }
+      const newJobId = randomUuid()
+      // The key is reserved first and the job made then: the other way round, submissions at once would each make one.
+      const earlierJobId = idempotencyKey === null ? undefined : await reserve(tx, submitter.tenant, idempotencyKey, requestHash, newJobId)
+      if (earlierJobId === undefined) await insert(tx, newJobId, submitter, submission, raw)
+      const jobId = earlierJobId ?? newJobId
+      return { changes: [{ lookup: await findJob(tx, jobId) }], value: { jobId, replayed: earlierJobId !== undefined } }
     })
     if (!replayed) onQueued(submission.type, submitter.tenant)
     return { jobId, entry, replayed }

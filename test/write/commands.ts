@@ -65,6 +65,7 @@ export const createCommands = (parts: CommandNeeds) => {
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   return {
     expose,
+    commit,
     toEntry: views.toEntry,
     submitJob: createSubmitJob({ ...needs, randomUuid: nextJobId, onQueued }),
     storeInput: createStoreInput({ ...needs, randomId: () => `input-${nextId()}`, bytesMax: 1_000_000 }),

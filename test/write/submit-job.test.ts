@@ -91,13 +91,35 @@ t.test('a key is kept a day from its first use, however often it is used', async
   t.equal(idempotencyKeyKeptMs, 86_400_000)
 })
 
-t.test('one key used by many at once makes one job', async t => {
+t.test('one key used by many submissions at once, in two processes, makes one job', async t => {
   const path = join(t.testdir(), 'jobs.db')
-  const one = await openCommands(t, path)
-  const answers = await Promise.all(Array.from({ length: 8 }, () => one.submitJob(alice, submission, 'key')))
-  t.equal(new Set(answers.map(({ jobId }) => jobId)).size, 1)
-  t.equal(answers.filter(({ replayed }) => !replayed).length, 1)
-  t.equal(one.count('JobExecutionLog'), 1)
+  const sides = [await openCommands(t, path), await openCommands(t, path)]
+  const keys = Array.from({ length: 4 }, (_, index) => `key-${index}`)
+  const submitted = await Promise.all(sides.flatMap(({ transact, expose }, side) => keys.flatMap(key => {
+    const commit = createCommit({ transact, expose, onTransition: () => {} })
+    const submitJob = createSubmitJob({ commit, now: () => 0, randomUuid: () => `${side}-${randomUUID()}`, onQueued: () => {} })
+    return Array.from({ length: 10 }, async () => ({ key, ...await submitJob(alice, submission, key) }))
+  })))
+  for (const key of keys) {
+    const ofKey = submitted.filter(answer => answer.key === key)
+    t.equal(ofKey.length, 20)
+    t.equal(new Set(ofKey.map(({ jobId }) => jobId)).size, 1)
+    t.equal(ofKey.filter(({ replayed }) => !replayed).length, 1)
+  }
+  t.equal(sides[0]?.count('JobExecutionLog'), keys.length)
+})
+
+t.test('a submission that fails passes its key on to the next', async t => {
+  const { commit, submitJob, job, sql, count } = await openCommands(t)
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('taken', 'Running')")
+  const failing = createSubmitJob({ commit, now: () => 0, randomUuid: () => 'taken', onQueued: () => {} })
+  const [first, second, third] = await Promise.allSettled([
+    failing(alice, { ...submission, type: 'other' }, 'key'), submitJob(alice, submission, 'key'), submitJob(alice, submission, 'key')
+  ])
+  t.match(first, { status: 'rejected', reason: { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' } })
+  t.match([second, third], [{ value: { replayed: false } }, { value: { replayed: true } }])
+  t.match(await job(second.status === 'fulfilled' ? second.value.jobId : ''), { type: 'report' })
+  t.equal(count('IdempotencyKey'), 1)
 })
 
 t.test('a replay of a job that is gone says so', async t => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { findIdempotencyKey, pruneIdempotencyKeys, saveIdempotencyKey } from '../../../src/store/tx/idempotency.ts'
+import { pruneIdempotencyKeys, reserveIdempotencyKey } from '../../../src/store/tx/idempotency.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { queuedJob } from '../jobs.ts'
@@ -59,25 +59,22 @@ t.test('changes carry the time at which they were made', async t => {
   t.equal(await transact(tx => changeLog.prune(tx, before, 10)), 0)
 })
 
-t.test('an idempotency key is remembered per tenant, and forgotten by age', async t => {
-  const { transact } = await openStore(t)
-  const find = (tenant: string, key: string) => transact(tx => findIdempotencyKey(tx, tenant, key))
-  const save = (tenant: string, key: string, createdAt: number, jobId = 'j') =>
-    transact(tx => saveIdempotencyKey(tx, tenant, key, { requestHash: 'h', jobId, createdAt }))
-  await save('acme', 'k', 1000)
-  await save('acme', 'young', 2000)
-  await save('other', 'k', 1500, 'theirs')
-  t.same(await find('acme', 'k'), { requestHash: 'h', jobId: 'j', createdAt: 1000 })
-  t.equal((await find('other', 'k'))?.jobId, 'theirs')
-  t.equal(await find('third', 'k'), undefined)
-  await save('acme', 'k', 1200, 'j2')
-  t.same(await find('acme', 'k'), { requestHash: 'h', jobId: 'j2', createdAt: 1200 }, 'in place of the older')
+t.test('an idempotency key is reserved per tenant while it is kept, and pruned by age', async t => {
+  const { transact, database } = await openStore(t)
+  const reserve = (tenant: string, key: string, createdAt: number, jobId = 'j', keptSince = 0) =>
+    transact(tx => reserveIdempotencyKey(tx, tenant, key, { requestHash: 'h', jobId, createdAt }, keptSince))
+  const keys = () => database.reader.prepare("SELECT tenant || '/' || key FROM IdempotencyKey ORDER BY 1").pluck().all()
+  t.equal(await reserve('acme', 'k', 1000), undefined)
+  t.equal(await reserve('acme', 'young', 2000), undefined)
+  t.equal(await reserve('other', 'k', 1500, 'theirs'), undefined)
+  t.same(await reserve('acme', 'k', 1200, 'j2', 999), { requestHash: 'h', jobId: 'j', createdAt: 1000 }, 'the first use stands')
+  t.equal((await reserve('other', 'k', 1600))?.jobId, 'theirs')
+  t.equal(await reserve('acme', 'k', 1200, 'j2', 1000), undefined, 'once it is too old, the key is free again')
+  t.same(await reserve('acme', 'k', 1300, 'j3', 1199), { requestHash: 'h', jobId: 'j2', createdAt: 1200 })
 
   const now = 1500 + dayMs
   t.equal(await transact(tx => pruneIdempotencyKeys(tx, now - dayMs, 10)), 1)
-  t.equal(await find('acme', 'k'), undefined)
-  t.ok(await find('other', 'k'), 'exactly of this age')
-  t.equal(await transact(tx => pruneIdempotencyKeys(tx, Infinity, 1)), 1, 'no more than asked')
-  t.equal(await find('other', 'k'), undefined, 'the oldest first')
-  t.ok(await find('acme', 'young'))
+  t.same(keys(), ['acme/young', 'other/k'], 'a key of exactly this age stays')
+  t.equal(await transact(tx => pruneIdempotencyKeys(tx, Infinity, 1)), 1, 'no more than the limit')
+  t.same(keys(), ['acme/young'], 'the oldest first')
 })
