@@ -3,13 +3,12 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
-import { createEmbeddedWorker } from './background/embedded-worker.ts'
+import { createEmbeddedWorker, type Worker } from './background/worker.ts'
 import type { Loop } from './background/loop.ts'
 import { createLoops } from './background/loops.ts'
 import { createPruneTasks, type PruneTasksNeeds } from './background/prune-tasks.ts'
 import { createPruner } from './background/pruner.ts'
 import { createRelay } from './background/relay.ts'
-import type { Worker } from './background/worker.ts'
 import { createRedisCache } from './cache/redis-cache.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
@@ -164,6 +163,7 @@ const createCommands = ({ parts, config, opened: { database, stale }, node, resu
     holder: `${embeddedHolder}:${node}`,
     staleHolders: stale.holders,
     leaseMs: config.leaseMs,
+    monotonicNow,
     onError: reportWorkerError(log, monotonicNow)
   })
   const onQueued = (type: string, tenant: string) => {

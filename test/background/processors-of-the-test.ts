@@ -3,9 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { type Processor, ProcessorError } from '../../src/processors/registry.ts'
 
-/*
- * Real processors, in real threads, that do what a test needs.
- */
+// Processors that run in real threads and fail, stall or report as a test needs it.
 
 const any = { inputSchema: Type.Unknown(), needsScopes: [] }
 let flakes = 0

@@ -1,9 +1,16 @@
+import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { createWorker, type Worker, type WorkerNeeds } from '../../src/background/worker.ts'
 import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool } from '../../src/processors/threads/pool.ts'
+import { createInputReader } from '../../src/store/sqlite/input-reader.ts'
 import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
+import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
+import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
+import { findQueueItem, setLease } from '../../src/store/tx/queue.ts'
+import { resultSize } from '../../src/store/tx/results.ts'
+import { pruneOrphans } from '../../src/store/tx/retention.ts'
 import { createCancelJob } from '../../src/write/cancel-and-erase.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
@@ -17,7 +24,7 @@ import { until } from '../helpers/until.ts'
 const registry = new URL('./processors-of-the-test.ts', import.meta.url)
 const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break', 'slow', 'measure', 'half', 'report-and-stall']
 
-/** A worker on a real database and real threads, whose processors do what the test needs. */
+/** A worker on a real database and real threads, with the processors of processors-of-the-test.ts. */
 const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } = {}) => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => performance.now(), random: () => 0 }) })
   const { transact, expose, databasePath } = parts
@@ -32,7 +39,18 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
   const pool = createProcessorPool({ databasePath, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
-    claimJob, rescueJobs, runJob, pool, types, slots, holder: 'embedded:new', staleHolders: ['embedded:old'], leaseMs, onError: error => { errors.push(error) }, ...overrides
+    claimJob,
+    rescueJobs,
+    runJob,
+    pool,
+    types,
+    slots,
+    holder: 'embedded:new',
+    staleHolders: ['embedded:old'],
+    leaseMs,
+    monotonicNow: () => performance.now(),
+    onError: error => { errors.push(error) },
+    ...overrides
   })
   const worker = open()
   t.teardown(async () => {
@@ -54,20 +72,26 @@ const setUp = async (t: Test, { leaseMs = 30_000, slots = 1, graceMs = 60_000 } 
     const data = await read(jobId)
     return data.status === status ? data : undefined
   }, `${jobId} ${status}`)
-  return { ...parts, commit, claimJob, rescueJobs, runJob, pool, worker, errors, open, submit, storeInput, cancelJob, cancel, read, reaches }
+  const findItem = (jobId: string) => transact(tx => findQueueItem(tx, jobId))
+  const retention = createRetentionReader(parts)
+  const prune = async () => { while (await transact(tx => pruneOrphans(tx, 0, 100)) > 0); }
+  return { ...parts, findItem, retention, prune, commit, claimJob, rescueJobs, runJob, pool, worker, errors, open, submit, storeInput, cancelJob, cancel, read, reaches }
 }
 
 t.test('runs a job to its end: progress, bytes in order, an inline JSON result, the last message', async t => {
-  const { worker, submit, reaches, database } = await setUp(t)
+  const { worker, submit, reaches, database, findItem } = await setUp(t)
   worker.start()
   const jobId = await submit('echo', { text: '{"a":1.0}' })
   const data = await reaches(jobId, 'succeeded')
   t.match(data, { attempt: 1, result: { a: 1 }, progress: { percent: 100, message: 'echoed' }, resultAvailable: true })
-  const large = await submit('echo', { text: 'x'.repeat(200_000) })
+  const text = Array.from({ length: 40_000 }, (_, at) => String(10_000 + at)).join('')
+  const large = await submit('echo', { text })
   t.match(await reaches(large, 'succeeded'), { result: null })
-  const chunks = database.reader.prepare('SELECT startOffset, length(bytes) AS size FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').all(large)
-  t.same(chunks, [0, 1, 2, 3].map(i => ({ startOffset: i * 65_536, size: i < 3 ? 65_536 : 200_000 - 3 * 65_536 })))
-  t.equal(database.reader.prepare('SELECT count(*) FROM JobQueue').pluck().get(), 0, 'the queue holds what is not finished')
+  const sha256 = createHash('sha256').update(text).digest('base64')
+  const chunks = await Array.fromAsync(createResultReader({ database }).read({ jobId: large, sha256 }, 0, 200_000))
+  t.same(chunks.map(({ byteLength }) => byteLength), [65_536, 65_536, 65_536, 200_000 - 3 * 65_536])
+  t.ok(Buffer.concat(chunks).equals(Buffer.from(text)))
+  t.same([await findItem(jobId), await findItem(large)], [undefined, undefined], 'finished jobs leave the queue')
 })
 
 t.test('a failure of the processor is the failure of the job', async t => {
@@ -77,15 +101,18 @@ t.test('a failure of the processor is the failure of the job', async t => {
   t.match(await reaches(await submit('crash', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'PROCESSOR_CRASHED' }, attempt: 1 })
 })
 
-t.test('what a failed run has written is not kept', async t => {
-  const { worker, submit, reaches, database } = await setUp(t)
+t.test('the bytes of a failed run are not kept', async t => {
+  const { worker, submit, reaches, transact, retention, prune } = await setUp(t)
   worker.start()
   const jobId = await submit('break', {}, { maxAttempts: 1 })
   t.match(await reaches(jobId, 'failed'), { partialResultAvailable: false, resultAvailable: false })
-  t.same(database.reader.prepare('SELECT holder, id, forgetAt FROM OrphanedBytes').all(), [{ holder: 'JobResultChunk', id: jobId, forgetAt: 0 }])
+  const sizeOf = () => transact(tx => resultSize(tx, jobId))
+  t.same([await retention.hasOrphans(0), await sizeOf()], [true, 196_608])
+  await prune()
+  t.same([await retention.hasOrphans(0), await sizeOf()], [false, 0])
 })
 
-t.test('what failed by accident is tried again, after a while', async t => {
+t.test('a retryable failure is retried after a while', async t => {
   const { worker, submit, reaches, read } = await setUp(t)
   worker.start()
   const jobId = await submit('flaky', {}, { maxAttempts: 2 })
@@ -93,57 +120,57 @@ t.test('what failed by accident is tried again, after a while', async t => {
   t.match(await read(jobId), { failure: null })
 })
 
-t.test('a run that takes too long is ended', async t => {
+t.test('a run ends at its time-out', async t => {
   const { worker, submit, reaches } = await setUp(t)
   worker.start()
   t.match(await reaches(await submit('stall', {}, { maxAttempts: 1, timeoutSeconds: 1 }), 'failed'), { failure: { code: 'TIMEOUT' } })
 })
 
-t.test('a run outlives its first lease by heartbeats, which are no change', async t => {
-  const { worker, submit, reaches, read, database } = await setUp(t, { leaseMs: 300 })
+t.test('heartbeats extend the lease of a run without a new version', async t => {
+  const { worker, submit, reaches, read, findItem } = await setUp(t, { leaseMs: 300 })
   worker.start()
   const jobId = await submit('stall', {})
   const { version } = await reaches(jobId, 'running')
-  const leaseEnd = () => Number(database.reader.prepare('SELECT leaseExpiresAt FROM JobQueue').pluck().get())
-  const first = leaseEnd()
-  await until(() => leaseEnd() > first + 600, 'three leases')
+  const leaseEnd = async () => (await findItem(jobId))?.leaseExpiresAt ?? 0
+  const first = await leaseEnd()
+  await until(async () => await leaseEnd() > first + 600, 'three leases')
   t.match(await read(jobId), { status: 'running', version })
 })
 
-t.test('a store that is away for a while costs no attempt: the run goes on, and reports when it can', async t => {
+t.test('a store that is unavailable for a while costs no attempt: the run goes on and retries its reports', async t => {
   const { open, runJob, submit, reaches, errors, worker: idle } = await setUp(t, { leaseMs: 600 })
   await idle.stop(0)
-  const away = new ServiceFailure('STORE_UNAVAILABLE', 'away')
-  let refusals = { heartbeat: 1, append: 2, complete: 2, fail: 2 }
-  const refusing = <Args extends unknown[], Value>(name: keyof typeof refusals, command: (...args: Args) => Promise<Value>) =>
+  const unavailable = new ServiceFailure('STORE_UNAVAILABLE', 'unavailable')
+  let failuresLeft = { heartbeat: 1, append: 2, complete: 2, fail: 2 }
+  const failing = <Args extends unknown[], Value>(name: keyof typeof failuresLeft, command: (...args: Args) => Promise<Value>) =>
     async (...args: Args): Promise<Value> => {
-      if (refusals[name] > 0) {
-        refusals = { ...refusals, [name]: refusals[name] - 1 }
-        throw away
+      if (failuresLeft[name] > 0) {
+        failuresLeft = { ...failuresLeft, [name]: failuresLeft[name] - 1 }
+        throw unavailable
       }
       return await command(...args)
     }
   const worker = open({
     runJob: {
       ...runJob,
-      heartbeat: refusing('heartbeat', runJob.heartbeat),
-      append: refusing('append', runJob.append),
-      complete: refusing('complete', runJob.complete),
-      fail: refusing('fail', runJob.fail)
+      heartbeat: failing('heartbeat', runJob.heartbeat),
+      append: failing('append', runJob.append),
+      complete: failing('complete', runJob.complete),
+      fail: failing('fail', runJob.fail)
     }
   })
   t.teardown(() => worker.stop(0))
   worker.start()
   t.match(await reaches(await submit('slow', { ms: 500 }, { maxAttempts: 1 }), 'succeeded'), { attempt: 1 })
   t.match(await reaches(await submit('refuse', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'REFUSED' } })
-  t.same(refusals, { heartbeat: 0, append: 0, complete: 0, fail: 0 })
-  t.equal(errors.length, 3, 'each is told of once')
+  t.same(failuresLeft, { heartbeat: 0, append: 0, complete: 0, fail: 0 })
+  t.equal(errors.length, 3, 'each report that was retried is logged once')
 })
 
-t.test('a report that was stored and not answered is not made twice', async t => {
+t.test('a report whose answer was lost is not stored twice', async t => {
   const { open, runJob, submit, reaches, worker: idle } = await setUp(t)
   await idle.stop(0)
-  const away = new ServiceFailure('STORE_UNAVAILABLE', 'stored, and not revealed')
+  const unavailable = new ServiceFailure('STORE_UNAVAILABLE', 'stored, and not exposed')
   let appends = 0
   const worker = open({
     runJob: {
@@ -151,12 +178,12 @@ t.test('a report that was stored and not answered is not made twice', async t =>
       append: async (...args) => {
         const isFirst = appends++ === 0
         const size = await runJob.append(...args)
-        if (isFirst) throw away
+        if (isFirst) throw unavailable
         return size
       },
       complete: async (...args) => {
         await runJob.complete(...args)
-        throw away
+        throw unavailable
       }
     }
   })
@@ -166,7 +193,7 @@ t.test('a report that was stored and not answered is not made twice', async t =>
   t.ok(appends > 1)
 })
 
-t.test('a store that never takes a report holds the run for a lease, not for ever', async t => {
+t.test('reports are retried for the time of a lease, not for ever', async t => {
   const { open, runJob, submit, reaches, worker: idle } = await setUp(t, { leaseMs: 300 })
   await idle.stop(0)
   const worker = open({ runJob: { ...runJob, append: () => Promise.reject(new ServiceFailure('STORE_UNAVAILABLE', 'full')) } })
@@ -175,18 +202,19 @@ t.test('a store that never takes a report holds the run for a lease, not for eve
   t.match(await reaches(await submit('slow', { ms: 1 }, { maxAttempts: 1 }), 'failed'), { failure: { code: 'PROCESSOR_FAILED' } })
 })
 
-t.test('a run whose lease is lost is ended, and tells nothing', async t => {
-  const { worker, submit, reaches, sql, database } = await setUp(t, { leaseMs: 150 })
+t.test('a run that lost its lease ends and reports nothing', async t => {
+  const { worker, submit, reaches, transact, findItem } = await setUp(t, { leaseMs: 150 })
   worker.start()
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
-  sql("UPDATE JobQueue SET leaseToken = 'another'")
+  const another = { leaseToken: 'another', leaseHolder: 'another', leaseMs: 60_000, leaseExpiresAt: Date.now() + 60_000, deadlineAt: null }
+  await transact(tx => setLease(tx, jobId, another))
   // With one slot, another job runs only once the first run has ended.
   await reaches(await submit('echo', { text: '1' }), 'succeeded')
-  t.equal(database.reader.prepare('SELECT leaseToken FROM JobQueue WHERE jobId = ?').pluck().get(jobId), 'another')
+  t.match(await findItem(jobId), another)
 })
 
-t.test('stopping gives a run that does not end back to the queue, at once and for free', async t => {
+t.test('a worker that stops returns its runs to the queue at once, and no attempt is lost', async t => {
   const { worker, submit, reaches, read, open } = await setUp(t)
   worker.start()
   const jobId = await submit('stall', {}, { maxAttempts: 1 })
@@ -199,7 +227,7 @@ t.test('stopping gives a run that does not end back to the queue, at once and fo
   await next.stop(0)
 })
 
-t.test('as many jobs at once as there are slots', async t => {
+t.test('runs as many jobs at once as there are slots', async t => {
   const { worker, submit, reaches, read } = await setUp(t, { slots: 2 })
   worker.start()
   const jobs = [await submit('stall', {}), await submit('stall', {}), await submit('stall', {})]
@@ -207,7 +235,7 @@ t.test('as many jobs at once as there are slots', async t => {
   t.match(await read(jobs[2] ?? ''), { status: 'queued' })
 })
 
-t.test('a claim that fails is reported, and tried again', async t => {
+t.test('a failed claim is reported and retried', async t => {
   const { open, claimJob, submit, reaches, errors } = await setUp(t)
   let failures = 1
   const worker = open({ claimJob: (...args) => failures-- > 0 ? Promise.reject(new Error('busy')) : claimJob(...args) })
@@ -218,31 +246,31 @@ t.test('a claim that fails is reported, and tried again', async t => {
   t.match(errors, [{ message: 'busy' }])
 })
 
-t.test('what a dead worker held is taken up again, and what another holds is left to it', async t => {
+t.test('rescues the jobs of a worker that has ended, and leaves those of others alone', async t => {
   const { claimJob, rescueJobs, worker, submit, reaches, read } = await setUp(t)
   const held = await submit('echo', { text: '1' })
   t.match(await claimJob({ types, tenant: null }, 'embedded:other', 60_000), { jobId: held })
   const jobId = await submit('echo', { text: '1' })
   t.match(await claimJob({ types, tenant: null }, 'embedded:old', 60_000), { jobId })
-  t.equal(await rescueJobs(), 0, 'its lease has not run out')
+  t.equal(await rescueJobs(), 0, 'its lease has not expired')
   worker.start()
   t.match(await reaches(jobId, 'succeeded'), { attempt: 2 })
   t.match(await read(held), { status: 'running', attempt: 1 })
 })
 
-t.test('a run that is cancelled stops at once, and its slot is free', async t => {
-  const { worker, submit, reaches, cancel, database, errors } = await setUp(t, { leaseMs: 3_600_000 })
+t.test('a cancelled run stops at once and frees its slot', async t => {
+  const { worker, submit, reaches, cancel, findItem, errors } = await setUp(t, { leaseMs: 3_600_000 })
   worker.start()
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
   t.equal(await cancel(jobId), 'asked')
   t.match(await reaches(jobId, 'cancelled'), { failure: { code: 'JOB_CANCELLED' }, isTerminal: true, isSuccess: false, cancelRequested: true, attempt: 1 })
   await reaches(await submit('echo', { text: '1' }), 'succeeded')
-  t.equal(database.reader.prepare('SELECT count(*) FROM JobQueue').pluck().get(), 0)
-  t.same(errors, [], 'which is no failure of the worker')
+  t.equal(await findItem(jobId), undefined)
+  t.same(errors, [], 'a cancellation is not an error of the worker')
 })
 
-t.test('a cancellation that another process took in reaches the run with its next heartbeat', async t => {
+t.test('a cancellation that another process accepted reaches the run with its next heartbeat', async t => {
   const { worker, submit, reaches, commit } = await setUp(t, { leaseMs: 300 })
   worker.start()
   const jobId = await submit('stall', {})
@@ -252,7 +280,7 @@ t.test('a cancellation that another process took in reaches the run with its nex
   t.match(await reaches(jobId, 'cancelled'), { attempt: 1 })
 })
 
-t.test('or with its next progress', async t => {
+t.test('a cancellation that another process accepted reaches the run with its next progress report', async t => {
   const { open, worker: idle, runJob, submit, reaches, commit } = await setUp(t, { leaseMs: 3_600_000 })
   await idle.stop(0)
   const elsewhere = createCancelJob({ commit, now: () => Date.now(), graceMs: 3_600_000, onAsked: () => {} })
@@ -270,7 +298,7 @@ t.test('or with its next progress', async t => {
   t.match(await reaches(await submit('report-and-stall', {}), 'cancelled'), { attempt: 1, progress: { percent: 10 } })
 })
 
-t.test('a queued job that is cancelled is never run', async t => {
+t.test('a cancelled queued job never runs', async t => {
   const { worker, submit, reaches, cancel, read } = await setUp(t)
   const jobId = await submit('echo', { text: '1' })
   t.equal(await cancel(jobId), 'cancelled')
@@ -279,7 +307,7 @@ t.test('a queued job that is cancelled is never run', async t => {
   t.match(await read(jobId), { status: 'cancelled', attempt: 0, startedAt: null })
 })
 
-t.test('a job that has ended before the notice stays as it ended', async t => {
+t.test('a job that ended before its cancellation keeps its state', async t => {
   const { worker, submit, reaches, cancel, read } = await setUp(t)
   worker.start()
   const jobId = await submit('echo', { text: '1' })
@@ -289,34 +317,38 @@ t.test('a job that has ended before the notice stays as it ended', async t => {
   t.match(await read(jobId), { status: 'succeeded' })
 })
 
-t.test('raw bytes reach the processor, in order and whole, and what it counted is recorded', async t => {
-  const { worker, submit, storeInput, reaches, database } = await setUp(t)
+t.test('raw bytes reach the processor whole and in order, and its counts are recorded', async t => {
+  const { worker, submit, storeInput, reaches, database, transact, prune } = await setUp(t)
   const bytes = Buffer.from('0123456789'.repeat(60_000))
   const raw = await storeInput((async function * () { yield bytes })(), 'text/plain', bytes.length)
   const jobId = await submit('measure', { unit: 'byte' }, {}, raw)
   worker.start()
   const data = await reaches(jobId, 'succeeded')
   t.match(data, { result: { unit: 'byte', sizeBytes: 600_000, sha256: raw.sha256 }, progress: { message: 'measured 600000' } })
-  const events = database.reader.prepare<[], { at: string }>('SELECT * FROM SanitizationEvent').all()
+  const events = await transact(tx => tx.selectFrom('SanitizationEvent').selectAll().execute())
   t.match(events, [{ jobId, kind: 'byte', count: 600_000 }])
   t.ok(Number.isInteger(Date.parse(events[0]?.at ?? '')))
-  t.match(database.reader.prepare('SELECT holder, id FROM OrphanedBytes').all(), [{ holder: 'JobInputChunk', id: raw.inputId }], 'then they are of no more use')
+  const input = createInputReader({ database })
+  t.equal((await Array.fromAsync(input.read(raw))).length, 3)
+  await prune()
+  await t.rejects(Array.fromAsync(input.read(raw)), { name: 'InputTorn' }, 'a finished job needs its input no more')
 })
 
-t.test('raw bytes for a processor that takes none are a failure that is told', async t => {
+t.test('a job with raw bytes fails with INVALID_INPUT if its processor takes none', async t => {
   const { worker, submit, storeInput, reaches } = await setUp(t)
   const raw = await storeInput((async function * () { yield Buffer.from('x') })(), 'text/plain', 1)
   worker.start()
   t.match(await reaches(await submit('echo', { text: '1' }, {}, raw), 'failed'), { failure: { code: 'INVALID_INPUT' }, attempt: 1 })
 })
 
-t.test('what a run has sent can be seen while it runs', async t => {
+t.test('a partial result is visible while its run goes on', async t => {
   const { worker, submit, reaches, database, cancel, read } = await setUp(t)
+  const results = createResultReader({ database })
   worker.start()
   const jobId = await submit('half', {})
   await until(async () => (await read(jobId)).partialResultAvailable === true, 'the first bytes')
   t.match(await read(jobId), { status: 'running', resultAvailable: false })
-  t.match(database.reader.prepare('SELECT resultContentType, resultFileName FROM JobQueue').get(), { resultContentType: 'text/csv', resultFileName: 'half.csv' })
+  t.same(await results.findPartial(jobId), { attempt: 1, sizeBytes: 65_536, contentType: 'text/csv', fileName: 'half.csv' })
   await cancel(jobId)
   t.match(await reaches(jobId, 'cancelled'), { partialResultAvailable: false })
 })
