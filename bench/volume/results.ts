@@ -91,7 +91,7 @@ const readSlowly = async (url: string, headers: Record<string, string>): Promise
 }
 
 const startService = async () => {
-  const service = spawn(process.execPath, ['src/main.ts'], {
+  const service = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, 'src/main.ts'], {
     env: {
       ...process.env,
       DATABASE_URL: `sqlite:${databasePath}`,

@@ -28,7 +28,8 @@ const findAddress = async (lines: AsyncIterable<string>): Promise<string> => {
 
 /** Starts the service as a process, with access to its memory use and its metrics. */
 export const startService = async (env: Record<string, string> = {}) => {
-  const child = spawn(process.execPath, ['src/main.ts'], {
+  // The service must not outlive a bench that is killed.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, 'src/main.ts'], {
     env: {
       ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env
     },
