@@ -12,7 +12,7 @@ export const toOwnJob = (lookup: JobLookup): Job | undefined =>
 
 /**
  * Applies an event to a queued or running job and updates the queue with it. Returns the change, for `commit`;
- * undefined if the event cannot happen in the job's state. `now` in ms since 1970.
+ * undefined if the event cannot happen in the job's state. The caller has locked the record. `now` in ms since 1970.
  */
 export const applyEvent = async (
   tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number

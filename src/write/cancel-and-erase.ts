@@ -1,7 +1,7 @@
 import { isTerminal, type JobLookup } from '../job/job.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
-import { deleteJob, findJob } from '../store/tx/jobs.ts'
+import { deleteJob, findJob, lockJob } from '../store/tx/jobs.ts'
 import { setCancelDue } from '../store/tx/queue.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, Commit } from './commit.ts'
@@ -40,6 +40,7 @@ type Decide<Outcome> = (tx: Tx, lookup: JobLookup) => Promise<{ outcome: Outcome
 // Each answer reveals the job's state, also the answer that nothing was changed, so each is exposed.
 const modify = async <Outcome>(commit: Commit, jobId: string, decide: Decide<Outcome>): Promise<{ outcome: Outcome, entry: StatusEntry }> => {
   const { entries: [entry], value: outcome } = await commit(async tx => {
+    await lockJob(tx, jobId)
     const { outcome, change } = await decide(tx, await findJob(tx, jobId))
     return { changes: [change], value: outcome }
   })

@@ -80,6 +80,7 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
 
   const claimNext = async (tx: Tx, filter: ClaimFilter, holder: string, leaseMs: number): Promise<Claimed> => {
     for (let reconciled = 0; reconciled < reconciledAtOnceMax; reconciled++) {
+      // A claim begins at the queue, so nextAvailable takes the record's lock as well.
       const item = await nextAvailable(tx, filter, now())
       if (item === undefined) return noJob
       // Result bytes of an earlier attempt are removed first; many of them take more than one transaction.

@@ -1,3 +1,4 @@
+import { lockJob } from '../store/tx/jobs.ts'
 import { clearExpiry, findDueResults } from '../store/tx/retention.ts'
 import { applyEvent } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds } from './commit.ts'
@@ -10,6 +11,7 @@ export const createExpireResults = ({ commit, now }: CommandNeeds): ExpireResult
     const changes: ChangedJob[] = []
     const due = await findDueResults(tx, now(), limit)
     for (const jobId of due) {
+      await lockJob(tx, jobId)
       const change = await applyEvent(tx, { jobId }, { type: 'expire', at: now() }, now())
       // Another program wrote a text there that is no time.
       if (change === undefined) await clearExpiry(tx, jobId)

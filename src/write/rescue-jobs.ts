@@ -29,6 +29,7 @@ export const createRescueJobs = ({ commit, now, queue }: RescueJobsNeeds): Rescu
   const rescueSome = async (by: StuckBy): Promise<number> => {
     const { entries } = await commit(async tx => {
       const changes: ChangedJob[] = []
+      // A rescue begins at the queue, so findStuck takes the records' locks as well.
       for (const item of await findStuck(tx, by, rescuedAtOnceMax)) {
         const change = await applyEvent(tx, item, toEvent(by, item, now()), now())
         if (change !== undefined) changes.push(change)

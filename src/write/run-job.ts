@@ -6,7 +6,7 @@ import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
-import { findJob } from '../store/tx/jobs.ts'
+import { findJob, lockJob } from '../store/tx/jobs.ts'
 import { extendLease, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
 import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
 import { insertSanitizationEvents } from '../store/tx/sanitization-events.ts'
@@ -56,7 +56,9 @@ export type RunJobNeeds = CommandNeeds & {
 
 const leaseMsDefault = 30_000
 
+// The first step of each report.
 const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
+  await lockJob(tx, jobId)
   const item = await findQueueItem(tx, jobId)
   if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now) throw new LeaseLost(jobId)
   return item

@@ -54,6 +54,14 @@ export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
   return toLookup(jobId, row, tombstone)
 }
 
+/**
+ * Locks a record until the transaction ends. A command that reads a record, decides and writes it calls this first, so
+ * that no other transaction changes the record between the read and the write; all lock the record before its queue item,
+ * so that none waits for another in a circle. On SQLite there is nothing to do: only one transaction writes at a time,
+ * from its beginning on. A database with concurrent writers locks the row (FOR NO KEY UPDATE on Postgres).
+ */
+export const lockJob = async (_tx: Tx, _jobId: string): Promise<void> => {}
+
 /** A new record of ours. */
 export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
   const { jobId, type, tenant, submittedBy, createdAt } = job

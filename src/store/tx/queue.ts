@@ -54,7 +54,11 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   return leased.where('leaseExpiresAt', '<=', by.leaseExpiredAt).orderBy('leaseExpiresAt')
 }
 
-/** The job within reach that has been available longest and that nobody holds; no type waits for another. */
+/**
+ * The job that matches the filter, is not leased and has been available longest; no type waits for another. On a database
+ * with concurrent writers it comes with its record locked, and a job that is locked elsewhere is skipped (SKIP LOCKED):
+ * who begins at the queue must not wait for a record.
+ */
 export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now: number): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { row: number } | undefined
   for (const type of types) {
@@ -67,7 +71,7 @@ export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now:
   return oldest
 }
 
-/** Jobs whose run is over; at most `limit`. */
+/** Jobs whose run has to be ended; at most `limit`. Locks and skips as nextAvailable does. */
 export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> =>
   await stuckQuery(tx, by).limit(limit).execute()
 
