@@ -217,7 +217,7 @@ t.test('every test named in docs/guarantees.md exists', t => {
       // In a title `…` stands for what the source fills in.
       const title = name.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&').replaceAll('…', '\\$\\{[^}]+\\}')
       const source = existsSync(path) ? textOf(path) : ''
-      t.match(source, new RegExp(`\\btest\\((['"\`])${title}\\1`), `${path}: ${name}`)
+      t.ok(new RegExp(`\\btest\\((['"\`])${title}\\1`).test(source), `${path} has a test "${name}"`)
     }
   }
   t.end()
