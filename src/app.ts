@@ -18,7 +18,7 @@ import { createServer } from './http/server.ts'
 import type { KnownType } from './http/routes/submit-routes.ts'
 import { createViews } from './views/views.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { reportCacheMode, reportStoreHealth, recordTransition, reportWorkerError } from './telemetry.ts'
+import { reportCacheMode, reportStoreHealth, recordTransition, reportOverload, reportRateLimit, reportWorkerError } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import { createCoherence } from './status/coherence.ts'
@@ -202,8 +202,15 @@ const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: P
 const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
   ({ jobTypes, knownTypes: toKnownTypes(), retentionSecondsMax: resultRetentionMs / 1000 })
 
-const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: () => number) =>
-  ({ bodyBytesMax, rateLimitPerMinute, writesWaiting, busyMs, random: Math.random })
+const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: () => number, metrics: Metrics, log: Logger) => ({
+  bodyBytesMax,
+  rateLimitPerMinute,
+  writesWaiting,
+  busyMs,
+  random: Math.random,
+  onOverload: reportOverload(metrics, log, monotonicNow),
+  onRateLimited: reportRateLimit(log)
+})
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
@@ -230,7 +237,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     status: { statusAccess, readMany, listStatuses, readResult, inputs },
     commands: { ...commands, sanitizeNow: sanitizePool.sanitizeNow },
     submissions: toSubmissionRules(config),
-    limits: toLimits(config, transact.waiting),
+    limits: toLimits(config, transact.waiting, metrics, log),
     auth: { tokens: config, now },
     operations: {
       metrics,

@@ -43,3 +43,17 @@ export const reportWorkerError = (log: Logger, now: () => number) => {
     if (shouldLog(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot go on, and tries again')
   }
 }
+
+/** Of requests that were rejected because a queue is too long. `now` in ms of a clock that only goes forward. */
+export const reportOverload = (metrics: Metrics, log: Logger, now: () => number) => {
+  const shouldLog = createLogThrottle(now)
+  return (queue: 'requests' | 'writes'): void => {
+    metrics.requestsRefused.inc({ queue })
+    if (shouldLog(queue)) log.warn({ queue }, 'overloaded: rejecting part of the load')
+  }
+}
+
+/** Of a subject whose requests begin to be rejected. */
+export const reportRateLimit = (log: Logger) => ({ tenant, subject }: { tenant: string, subject: string }): void => {
+  log.warn({ tenant, subject }, 'rate limit exceeded: rejecting requests of this subject over RATE_LIMIT_PER_MINUTE')
+}

@@ -16,14 +16,16 @@ import type { Uploads } from '../write/uploads.ts'
 import { createLogResponse, type LogResponse, registerAccessLog } from './access-log.ts'
 import { registerAccess } from './auth/access.ts'
 import { registerAuth, type TokenSettings } from './auth/authenticate.ts'
+import type { Principal } from './auth/principal.ts'
 import { registerJsonBodies } from './bodies/json-body.ts'
 import { createValidatorCompiler } from './bodies/validation.ts'
 import { registerErrorHandler } from './error-handler.ts'
+import { createAdmissionControl } from './limits/admission.ts'
 import { registerBodyTimeouts } from './limits/body-timeouts.ts'
-import { createLoadShedding, gateRequests, registerWriteShedding } from './limits/load-shedding.ts'
+import { createWriteShedding, gateRequests, type OverloadedQueue, registerWriteShedding } from './limits/load-shedding.ts'
 import { rejectMalformed } from './limits/malformed-requests.ts'
 import { createNodeServer } from './limits/node-server.ts'
-import { createRateLimit, type RateLimit } from './limits/rate-limit.ts'
+import { createRateLimit } from './limits/rate-limit.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
@@ -75,6 +77,8 @@ type LimitNeeds = {
   busyMs: () => number
   /** In [0, 1). */
   random: () => number
+  onOverload: (queue: OverloadedQueue) => void
+  onRateLimited: (principal: Principal) => void
 }
 
 export type ServerNeeds = {
@@ -128,14 +132,6 @@ const createFastify = ({ bodyBytesMax }: LimitNeeds, gate: (handle: RequestListe
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
 
-const toRateLimit = ({ limits: { rateLimitPerMinute }, monotonicNow, log }: ServerNeeds): RateLimit | null => rateLimitPerMinute === null
-  ? null
-  : createRateLimit({
-    perMinute: rateLimitPerMinute,
-    now: monotonicNow,
-    onLimited: ({ tenant, subject }) => { log.warn({ tenant, subject }, 'rate limit exceeded: rejecting requests of this subject over RATE_LIMIT_PER_MINUTE') }
-  })
-
 const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logResponse: LogResponse): Promise<void> => {
   const { status: { statusAccess, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
   const { submitJob, storeInput, cancelJob, eraseJob, longPollClaim, runJob, uploads, sanitizeNow } = commands
@@ -154,8 +150,9 @@ const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logRespo
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
   const { limits, auth, operations: { metrics, isDraining }, log, monotonicNow } = needs
-  const loadShedding = createLoadShedding({ ...limits, metrics, log, monotonicNow })
-  const app = createFastify(limits, handle => gateRequests(handle, { loadShedding, isDraining }))
+  const { rateLimitPerMinute: perMinute, onOverload: onRejected, onRateLimited: onLimited } = limits
+  const submit = createAdmissionControl({ ...limits, monotonicNow })
+  const app = createFastify(limits, handle => gateRequests(handle, { submit, onRejected, isDraining }))
   app.log = log
   const accessLog = { metrics, log, monotonicNow, isDraining }
   const logResponse = createLogResponse(accessLog)
@@ -164,8 +161,9 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   registerJsonBodies(app)
   registerBodyTimeouts(app)
   registerErrorHandler(app, { log, monotonicNow })
-  registerAccess(app, await registerAuth(app, auth.tokens, auth.now), toRateLimit(needs))
-  registerWriteShedding(app, loadShedding)
+  const rateLimit = perMinute === null ? null : createRateLimit({ perMinute, now: monotonicNow, onLimited })
+  registerAccess(app, await registerAuth(app, auth.tokens, auth.now), rateLimit)
+  registerWriteShedding(app, createWriteShedding({ ...limits, onRejected, monotonicNow }))
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
   await registerRoutes(app, needs, logResponse)

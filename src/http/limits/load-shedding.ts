@@ -1,17 +1,13 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import type { Logger } from 'pino'
 import { ServiceFailure } from '../../errors.ts'
-import { createLogThrottle } from '../../log-throttle.ts'
-import type { Metrics } from '../../metrics.ts'
 import { pathOf, toFailureResponse } from '../problem.ts'
-import { type AdmissionControl, type AdmissionNeeds, createAdmissionControl, createSustained, graceMs } from './admission.ts'
+import { createSustained, type PendingRequest } from './admission.ts'
 import { discardBody } from './body-timeouts.ts'
 
 /*
  * Two queues stand before the work: the requests that one iteration of the event loop finds, and the writes that wait for
- * the disk. While one of them has been too long for a while, part of it is rejected with 503 and Retry-After. Why and how
- * many requests: admission.ts.
+ * the disk. While one of them has been too long for a while, part of it is rejected with 503 and Retry-After.
  */
 
 declare module 'fastify' {
@@ -21,43 +17,7 @@ declare module 'fastify' {
   }
 }
 
-// Between writesMin and writesMax queued writes the probability of a rejection grows linearly; above, all are rejected.
-const writesMin = 128
-const writesMax = 384
-
-export type LoadSheddingNeeds = AdmissionNeeds & {
-  metrics: Metrics
-  log: Logger
-  /** How many writes wait to be committed. */
-  writesWaiting: () => number
-}
-
-export type LoadShedding = AdmissionControl & {
-  /** Whether a write that has just arrived must be rejected. If so, it is counted. */
-  rejectsWrite: () => boolean
-  /** Counts a request that was rejected. */
-  recordRejection: () => void
-}
-
-export const createLoadShedding = (needs: LoadSheddingNeeds): LoadShedding => {
-  const { metrics, log, monotonicNow, writesWaiting, random } = needs
-  const isSustained = createSustained(monotonicNow, graceMs)
-  const shouldLog = createLogThrottle(monotonicNow)
-  const record = (queue: 'requests' | 'writes') => {
-    metrics.requestsRefused.inc({ queue })
-    if (shouldLog(queue)) log.warn({ queue }, 'overloaded: rejecting part of the load')
-  }
-  return {
-    ...createAdmissionControl(needs),
-    recordRejection: () => { record('requests') },
-    rejectsWrite: () => {
-      const waiting = writesWaiting()
-      const rejects = isSustained(waiting > writesMin) && random() * (writesMax - writesMin) < waiting - writesMin
-      if (rejects) record('writes')
-      return rejects
-    }
-  }
-}
+export type OverloadedQueue = 'requests' | 'writes'
 
 const overloaded = new ServiceFailure('OVERLOADED', 'The service is overloaded. Retry later.', { retryAfterSeconds: 1 })
 
@@ -82,31 +42,60 @@ const operatorPaths: readonly (string | undefined)[] = ['/livez', '/readyz', '/m
 const isAnonymous = ({ headers: { authorization }, url = '' }: IncomingMessage): boolean =>
   authorization === undefined && url.startsWith('/api/')
 
-/** What a gate needs beside load shedding; `discardMs`: how long a rejected client may go on sending its body. */
-export type GateNeeds = { loadShedding: LoadShedding, isDraining: () => boolean, discardMs?: number }
+export type GateNeeds = {
+  /** Decides about a request: see createAdmissionControl. */
+  submit: (request: PendingRequest) => void
+  onRejected: (queue: OverloadedQueue) => void
+  isDraining: () => boolean
+  /** How long a rejected client may go on sending its body. */
+  discardMs?: number
+}
 
 /**
  * Handles a request or rejects it, before the framework sees it: there, a rejection would cost nearly as much as a
  * response. Operators' requests are always handled.
  */
-export const gateRequests = (handle: RequestListener, { loadShedding, isDraining, discardMs = 5000 }: GateNeeds): RequestListener => {
-  const { tryAdmit, defer, recordRejection } = loadShedding
-  return (request, response) => {
-    if (operatorPaths.includes(request.url) || tryAdmit()) return handle(request, response)
+export const gateRequests = (handle: RequestListener, { submit, onRejected, isDraining, discardMs = 5000 }: GateNeeds): RequestListener =>
+  (request, response) => {
     const admit = () => {
-      // The client may have gone, or sent bytes after it that closed the connection.
+      // The client may have gone meanwhile, or its connection is about to close.
       if (request.socket.writable) handle(request, response)
     }
     const reject = () => {
-      recordRejection()
+      onRejected('requests')
       sendOverloaded(request, response, isDraining(), discardMs)
     }
-    defer({ admit, reject: isAnonymous(request) ? admit : reject })
+    if (operatorPaths.includes(request.url)) admit()
+    else submit({ admit, reject: isAnonymous(request) ? admit : reject })
+  }
+
+// Between writesMin and writesMax queued writes the probability of a rejection grows linearly; above, all are rejected.
+const writesMin = 128
+const writesMax = 384
+
+export type WriteSheddingNeeds = {
+  /** How many writes wait to be committed. */
+  writesWaiting: () => number
+  onRejected: (queue: OverloadedQueue) => void
+  /** ms of a clock that only goes forward. */
+  monotonicNow: () => number
+  /** In [0, 1). */
+  random: () => number
+}
+
+/** Returns whether a write that has just arrived must be rejected. */
+export const createWriteShedding = ({ writesWaiting, onRejected, monotonicNow, random }: WriteSheddingNeeds): (() => boolean) => {
+  const isSustained = createSustained(monotonicNow)
+  return () => {
+    const waiting = writesWaiting()
+    const rejects = isSustained(waiting > writesMin) && random() * (writesMax - writesMin) < waiting - writesMin
+    if (rejects) onRejected('writes')
+    return rejects
   }
 }
 
-/** Rejects writes while too many wait. To be registered behind authentication: only there is it known which route it is for. */
-export const registerWriteShedding = (app: FastifyInstance, { rejectsWrite }: LoadShedding): void => {
+/** Rejects writes while too many wait. To be registered after authentication, which knows the route. */
+export const registerWriteShedding = (app: FastifyInstance, rejectsWrite: () => boolean): void => {
   app.addHook('onRequest', ({ method, routeOptions: { config } }, _reply, done) => {
     const isWrite = method !== 'GET' && method !== 'HEAD' && config.writesNothing !== true
     done(isWrite && rejectsWrite() ? overloaded : undefined)

@@ -5,11 +5,12 @@ import { setImmediate as nextIteration } from 'node:timers/promises'
 import fastify from 'fastify'
 import pino from 'pino'
 import t, { type Test } from 'tap'
-import type { PendingRequest } from '../../../src/http/limits/admission.ts'
-import { createLoadShedding, gateRequests, type LoadShedding } from '../../../src/http/limits/load-shedding.ts'
+import { createAdmissionControl, type PendingRequest } from '../../../src/http/limits/admission.ts'
+import { createWriteShedding, type GateNeeds, gateRequests } from '../../../src/http/limits/load-shedding.ts'
 import { rejectMalformed } from '../../../src/http/limits/malformed-requests.ts'
 import { createNodeServer } from '../../../src/http/limits/node-server.ts'
 import { createMetrics } from '../../../src/metrics.ts'
+import { reportOverload } from '../../../src/telemetry.ts'
 import { createNumbers } from '../../helpers/random.ts'
 import { type Json, spawnService } from '../../helpers/service.ts'
 import { bearer } from '../../helpers/tokens.ts'
@@ -22,16 +23,14 @@ const open = () => {
   const writes = { waiting: 0 }
   const lines: Json[] = []
   const metrics = createMetrics()
-  const loadShedding = createLoadShedding({
-    metrics,
-    log: pino({}, { write: line => { lines.push(JSON.parse(line)) } }),
-    monotonicNow: () => clock.ms,
-    busyMs: () => clock.busyMs,
-    random: createNumbers(1),
-    writesWaiting: () => writes.waiting
-  })
+  const log = pino({}, { write: line => { lines.push(JSON.parse(line)) } })
+  const monotonicNow = () => clock.ms
+  const random = createNumbers(1)
+  const onRejected = reportOverload(metrics, log, monotonicNow)
+  const submit = createAdmissionControl({ monotonicNow, busyMs: () => clock.busyMs, random })
+  const rejectsWrite = createWriteShedding({ writesWaiting: () => writes.waiting, onRejected, monotonicNow, random })
   const rejections = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
-  return { clock, writes, loadShedding, lines, rejections }
+  return { clock, writes, submit, onRejected, rejectsWrite, lines, rejections }
 }
 
 type Opened = ReturnType<typeof open>
@@ -53,8 +52,7 @@ const iterate = async (opened: Opened, requests: number, eachMs: number, { isLat
       if (isLater) void Promise.resolve().then(() => { work(opened, eachMs) })
       else work(opened, eachMs)
     }
-    if (opened.loadShedding.tryAdmit()) admit()
-    else opened.loadShedding.defer({ admit, reject: opened.loadShedding.recordRejection })
+    opened.submit({ admit, reject: () => { opened.onRejected('requests') } })
   }
   await nextIteration()
   return admitted
@@ -100,11 +98,11 @@ t.test('work between requests does not count against the next requests', async t
   t.equal(await iteration(opened, 400, 1), 400)
 })
 
-t.test('two seconds without requests end the limit', async t => {
+t.test('an iteration without requests ends the limit', async t => {
   const opened = open()
   for (let i = 0; i < 30; i++) await iteration(opened, 100, 1)
   t.ok(await iteration(opened, 100, 1) < 100)
-  await rest(opened, 2000)
+  await rest(opened, 0)
   t.equal(await iteration(opened, 400, 1), 400)
 })
 
@@ -143,7 +141,7 @@ t.test('some requests are admitted however expensive they are', async t => {
 })
 
 t.test('rejects writes once too many have waited for two seconds, until few wait', async t => {
-  const { writes, clock, loadShedding: { rejectsWrite }, lines, rejections } = open()
+  const { writes, clock, rejectsWrite, lines, rejections } = open()
   writes.waiting = 10_000
   t.notOk(rejectsWrite(), 'a burst')
   clock.ms += 1999
@@ -170,16 +168,19 @@ t.test('rejects writes once too many have waited for two seconds, until few wait
 const serve = async (t: Test, { isDraining = false, decision = 'reject' }: { isDraining?: boolean, decision?: keyof PendingRequest } = {}) => {
   let left = 0
   let rejected = 0
-  const loadShedding: LoadShedding = {
-    tryAdmit: () => left > 0 && left-- > 0,
-    defer: request => { setImmediate(request[decision]) },
-    recordRejection: () => { rejected++ },
-    rejectsWrite: () => false
+  const gate: GateNeeds = {
+    submit: request => {
+      if (left-- > 0) request.admit()
+      else setImmediate(request[decision])
+    },
+    onRejected: () => { rejected++ },
+    isDraining: () => isDraining,
+    discardMs: 300
   }
   const app = fastify({
     forceCloseConnections: true,
     clientErrorHandler: rejectMalformed,
-    serverFactory: handle => createNodeServer(gateRequests(handle, { loadShedding, isDraining: () => isDraining, discardMs: 300 }))
+    serverFactory: handle => createNodeServer(gateRequests(handle, gate))
   })
   app.addHook('onRequest', ({ headers: { authorization } }, reply, done) => {
     if (authorization === undefined) reply.code(401).send()
