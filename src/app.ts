@@ -1,4 +1,3 @@
-import { createCheck } from './schema-check.ts'
 import { randomBytes, randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import type { FastifyInstance } from 'fastify'
@@ -17,7 +16,9 @@ import { createStatusAccess } from './http/status-access.ts'
 import { createServer } from './http/server.ts'
 import type { KnownType } from './http/routes/submit-routes.ts'
 import { createViews } from './views/views.ts'
+import { embeddedHolder } from './job/lease.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
+import { createCheck } from './schema-check.ts'
 import { reportCacheMode, reportStoreHealth, recordTransition, reportOverload, reportRateLimit, reportWorkerError } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
@@ -27,19 +28,8 @@ import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { createListStatuses } from './status/list-jobs.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createSingleFlight } from './status/single-flight.ts'
-import { createEpochRowStore } from './store/tx/epoch-rows.ts'
-import { createReadEpochRows } from './store/sqlite/epoch-rows.ts'
-import { createChangeLog } from './store/sqlite/change-log.ts'
-import type { Database } from './store/sqlite/database.ts'
-import { createRetentionReader } from './store/sqlite/retention-reader.ts'
-import { createInputReader } from './store/sqlite/input-reader.ts'
-import { createListJobs } from './store/sqlite/job-list.ts'
-import { createJobReader } from './store/sqlite/job-reader.ts'
-import type { JobReader, ResultReader, Transact } from './store/store.ts'
-import { embeddedHolder, openForProcess, type OpenedForProcess } from './store/sqlite/open.ts'
-import { createQueueReader } from './store/sqlite/queue-reader.ts'
-import { createResultReader } from './store/sqlite/result-reader.ts'
-import { createTransact } from './store/sqlite/transact.ts'
+import { openStore } from './store/open-store.ts'
+import type { OpenedStore, Store } from './store/store.ts'
 import { createLongPollClaim } from './write/long-poll-claim.ts'
 import { createCancelJob, createEraseJob } from './write/cancel-and-erase.ts'
 import { createClaimJob } from './write/claim-job.ts'
@@ -70,7 +60,7 @@ const schedule = (work: () => void, ms: number) => {
  * a service. Production uses the real ones.
  */
 export type Parts = {
-  createTransact: typeof createTransact
+  openStore: typeof openStore
   createRedisCache: typeof createRedisCache
   createCoherence: typeof createCoherence
   createCommit: typeof createCommit
@@ -78,12 +68,13 @@ export type Parts = {
   createRelay: typeof createRelay
 }
 
-const realParts: Parts = { createTransact, createRedisCache, createCoherence, createCommit, createRunJob, createRelay }
+const realParts: Parts = { openStore, createRedisCache, createCoherence, createCommit, createRunJob, createRelay }
 
-type StatusNeeds = { parts: Parts, config: Config, opened: OpenedForProcess, node: string, transact: Transact, store: JobReader, results: ResultReader, metrics: Metrics, log: Logger }
+type StatusNeeds = { parts: Parts, config: Config, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
 
-const createStatusParts = ({ parts, config, opened: { database, stale }, node, transact, store, results, metrics, log }: StatusNeeds) => {
-  const coordination = { node, rows: createEpochRowStore({ read: createReadEpochRows(database), transact, now }), staleNodes: stale.nodes }
+const createStatusParts = ({ parts, config, opened: { store, stale }, node, metrics, log }: StatusNeeds) => {
+  const { incarnation, jobs, results } = store
+  const coordination = { node, rows: store.epoch, staleNodes: stale.nodes }
   const views = createViews({
     publicUrl: config.publicUrl,
     onInvalid: (jobId, error) => {
@@ -93,7 +84,7 @@ const createStatusParts = ({ parts, config, opened: { database, stale }, node, t
   })
   const openedCache = openCache(config.redisUrl, coordination, {
     createRedisCache: parts.createRedisCache,
-    incarnation: store.incarnation(),
+    incarnation,
     representation: views.representation,
     randomId,
     now,
@@ -105,7 +96,8 @@ const createStatusParts = ({ parts, config, opened: { database, stale }, node, t
   let tokens = 0
   const coherence = parts.createCoherence({
     ...openedCache,
-    ...store,
+    find: jobs.find,
+    findVersion: jobs.findVersion,
     createSingleFlight,
     views,
     uniqueId: () => `${node}-${++tokens}`,
@@ -116,10 +108,10 @@ const createStatusParts = ({ parts, config, opened: { database, stale }, node, t
   return {
     openedCache,
     ...coherence,
-    statusAccess: createStatusAccess({ readStatus, incarnation: store.incarnation(), representation, publicUrl: config.publicUrl }),
-    inputs: createInputReader({ database }),
-    readResult: createReadResult({ ...store, ...results, expose, now }),
-    listStatuses: createListStatuses({ list: createListJobs({ database }), exposeMany })
+    statusAccess: createStatusAccess({ readStatus, incarnation, representation, publicUrl: config.publicUrl }),
+    inputs: store.inputs,
+    readResult: createReadResult({ find: jobs.find, ...results, expose, now }),
+    listStatuses: createListStatuses({ list: jobs.list, exposeMany })
   }
 }
 
@@ -145,12 +137,12 @@ export type App = {
 export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
 
 type CommandsNeeds = CommandNeeds &
-  { parts: Parts, config: Config, opened: OpenedForProcess, node: string, results: ResultReader, log: Logger, metrics: Metrics }
+  { parts: Parts, config: Config, opened: OpenedStore, node: string, log: Logger, metrics: Metrics }
 
 // What changes jobs, and the worker of this process that stands on it.
-const createCommands = ({ parts, config, opened: { database, stale }, node, results, log, metrics, commit, now }: CommandsNeeds) => {
+const createCommands = ({ parts, config, opened: { store, stale }, node, log, metrics, commit, now }: CommandsNeeds) => {
   const needs = { commit, now }
-  const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId }
+  const queueNeeds = { ...needs, queue: store.queue, randomId }
   const rescueJobs = createRescueJobs(queueNeeds)
   const runJob = parts.createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
@@ -176,7 +168,7 @@ const createCommands = ({ parts, config, opened: { database, stale }, node, resu
     rescueJobs,
     runJob,
     longPollClaim,
-    uploads: createUploads({ runJob, monotonicNow, read: results.read }),
+    uploads: createUploads({ runJob, monotonicNow, read: store.results.read }),
     worker,
     submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued }),
     storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
@@ -186,18 +178,21 @@ const createCommands = ({ parts, config, opened: { database, stale }, node, resu
   }
 }
 
-type PruneNeeds = Pick<PruneTasksNeeds, 'transact' | 'changes' | 'expireResults'> &
-  { config: Config, database: Database, metrics: Metrics, log: Logger, isStopping: () => boolean }
+type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
+  { config: Config, store: Store, metrics: Metrics, log: Logger, isStopping: () => boolean }
 
-const createPrune = ({ config, database, metrics, log, isStopping, ...needs }: PruneNeeds) => createPruner({
-  tasks: createPruneTasks({ ...config, ...needs, retention: createRetentionReader({ database }), now, idempotencyKeyKeptMs }),
-  onPruned: (kind, count) => {
-    metrics.pruned.inc({ kind }, count)
-    log.info({ kind, count }, 'pruned')
-  },
-  isStopping,
-  monotonicNow
-})
+const createPrune = ({ config, store, expireResults, metrics, log, isStopping }: PruneNeeds) => {
+  const { transact, changes, retention } = store
+  return createPruner({
+    tasks: createPruneTasks({ ...config, transact, changes, retention, expireResults, now, idempotencyKeyKeptMs }),
+    onPruned: (kind, count) => {
+      metrics.pruned.inc({ kind }, count)
+      log.info({ kind, count }, 'pruned')
+    },
+    isStopping,
+    monotonicNow
+  })
+}
 
 const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
   ({ jobTypes, knownTypes: toKnownTypes(), retentionSecondsMax: resultRetentionMs / 1000 })
@@ -215,29 +210,26 @@ const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: (
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const opened = await openForProcess(config.databasePath, config.redisUrl !== null)
-  const { database, releaseLock } = opened
+  const { databasePath, redisUrl } = config
+  const opened = await parts.openStore({ databasePath, isCacheShared: redisUrl !== null, now, monotonicNow })
+  const { store } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
-  const transact = parts.createTransact({ database, now: monotonicNow })
-  const store = createJobReader({ database })
-  const changeLog = createChangeLog({ database })
-  const results = createResultReader({ database })
-  const status = createStatusParts({ parts, config, opened, node, transact, store, results, metrics, log })
+  const status = createStatusParts({ parts, config, opened, node, metrics, log })
   const { openedCache, expose, invalidate, statusAccess, readMany, listStatuses, readResult, inputs } = status
-  const commit = parts.createCommit({ transact, expose, onTransition: recordTransition(metrics, log) })
-  const commands = createCommands({ parts, config, opened, node, results, log, metrics, commit, now })
+  const commit = parts.createCommit({ transact: store.transact, expose, onTransition: recordTransition(metrics, log) })
+  const commands = createCommands({ parts, config, opened, node, log, metrics, commit, now })
   const { worker, rescueJobs, longPollClaim, expireResults } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
-  const checkStore = createStoreCheck({ ping: store.ping, now, onChange: reportStoreHealth(metrics, log) })
+  const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange: reportStoreHealth(metrics, log) })
   let draining = false
   const server = await createServer({
     status: { statusAccess, readMany, listStatuses, readResult, inputs },
     commands: { ...commands, sanitizeNow: sanitizePool.sanitizeNow },
     submissions: toSubmissionRules(config),
-    limits: toLimits(config, transact.waiting, metrics, log),
+    limits: toLimits(config, store.writesWaiting, metrics, log),
     auth: { tokens: config, now },
     operations: {
       metrics,
@@ -253,18 +245,17 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
 
   const { epoch } = openedCache
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
-  const relay = parts.createRelay({ changeLog, invalidate, onGap })
-  const prune = createPrune({ config, database, transact, changes: changeLog, expireResults, metrics, log, isStopping: () => draining })
+  const relay = parts.createRelay({ follower: await store.changes.follow(), invalidate, onGap })
+  const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log })
   await openedCache.start()
 
-  const facts = { store: `sqlite (${config.databasePath})`, cache: openedCache.kind, workers: config.workers }
+  const facts = { store: `${store.kind} (${databasePath})`, cache: openedCache.kind, workers: config.workers }
   const close = async () => {
     await openedCache.stop()
     await worker.close()
     await sanitizePool.close()
-    await database.close()
-    releaseLock()
+    await store.close()
   }
   const onDraining = () => {
     draining = true

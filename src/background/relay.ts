@@ -1,67 +1,45 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Invalidate } from '../status/expose.ts'
-import type { ChangeLog } from '../store/store.ts'
+import type { Follower } from '../store/store.ts'
 
 /*
- * Brings to the cache what no one else brings there: changes by other programs, and those of a process that was killed
- * between its commit and its expose. The database's triggers number every change whoever makes it; the relay reads on
- * from its own cursor. It is the bound of the one promise that is not immediate: such a change shows within a second,
- * usually a tenth.
+ * Invalidates the cells of jobs that changed without an expose: other programs changed them, or a process was killed
+ * between its commit and its expose. The database's triggers log every change no matter which program makes it, and the
+ * relay follows that log. It bounds the one guarantee that is not immediate: such a change is visible within a second,
+ * usually within 100 ms.
  *
- * It only outdates cells: most changed jobs have none, and reading each of them would make a bulk load by another
- * program a bulk load of ours.
+ * It invalidates and does not fill. Most changed jobs have no cell, and to read each of them would turn another
+ * program's bulk load into one of ours.
  */
 
 export const relayIntervalMs = 50
 const changesAtOnceMax = 500
-// A round ends now and then, so that the relay can be stopped while another program writes without pause.
-const batchesMax = 20
+// A round ends at this many pages, so that the relay can be stopped while another program writes without pause.
+const pagesMax = 20
 
 export type RelayNeeds = {
-  changeLog: ChangeLog
+  /** Begins after the newest change: an epoch that begins with the process has no older cells. */
+  follower: Follower
   invalidate: Invalidate
-  /** The log was pruned past the cursor: some changes will never be seen, so no cell can be believed. */
+  /** The log was pruned before the relay had read it. Changes are missed for good, so no cell is valid any more. */
   onGap: () => void
 }
 
-/** One round over the changes since the last one. Returns how many there were. */
+/** Runs one round over the changes since the last one. Returns how many there were. Throws STORE_UNAVAILABLE. */
 export type RelayOnce = () => Promise<number>
 
-/** Begins after the newest change: an epoch that begins with the process has no older cells. */
-export const createRelay = ({ changeLog, invalidate, onGap }: RelayNeeds): RelayOnce => {
-  let cursor = changeLog.head()
-  let seenDataVersion = -1
-
-  const relayBatch = async (): Promise<number> => {
-    const changes = changeLog.after(cursor, changesAtOnceMax)
-    const last = changes.at(-1)
-    if (last === undefined) return 0
-    const newest = new Map(changes.map(({ jobId, version }) => [jobId, version]))
+export const createRelay = ({ follower, invalidate, onGap }: RelayNeeds): RelayOnce => async () => {
+  let total = 0
+  for (let page = 0; page < pagesMax; page++) {
+    const { changes, isGap, isLast } = await follower.next(changesAtOnceMax)
+    if (isGap) onGap()
+    const newest = new Map<string, number>()
+    for (const { jobId, version } of changes) newest.set(jobId, Math.max(version, newest.get(jobId) ?? 0))
     await Promise.all([...newest].map(([jobId, version]) => invalidate(jobId, version)))
-    cursor = last.version
-    return changes.length
+    follower.accept()
+    total += changes.length
+    if (isLast) break
+    await nextTurn()
   }
-
-  return async () => {
-    // Read before the log: a commit in between is then seen again rather than missed.
-    const dataVersion = changeLog.dataVersion()
-    if (dataVersion === seenDataVersion) return 0
-    const head = changeLog.head()
-    const oldest = changeLog.oldest() ?? head + 1
-    if (oldest > cursor + 1) {
-      cursor = oldest - 1
-      onGap()
-    }
-    let total = 0
-    for (let batch = 0; batch < batchesMax; batch++) {
-      const count = await relayBatch()
-      total += count
-      if (count < changesAtOnceMax) {
-        seenDataVersion = dataVersion
-        break
-      }
-      await nextTurn()
-    }
-    return total
-  }
+  return total
 }

@@ -30,3 +30,6 @@ export class ResultBegun extends Error {
     this.name = 'ResultBegun'
   }
 }
+
+/** The name, or its beginning, under which the worker of a service process holds its leases. */
+export const embeddedHolder = 'embedded'

@@ -5,6 +5,7 @@ import type { EpochStatus, Mode } from './epoch/epoch.ts'
 export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null, mode?: Mode }
 
 export type StoreCheckNeeds = {
+  kind: string
   /** Throws unless the store answers. */
   ping: () => Promise<void>
   /** ms since 1970. */
@@ -14,13 +15,13 @@ export type StoreCheckNeeds = {
 }
 
 /** Asks the store whether it answers. */
-export const createStoreCheck = ({ ping, now, onChange }: StoreCheckNeeds): (() => Promise<PartHealth>) => {
-  let health: PartHealth = { kind: 'sqlite', ok: true, since: now(), reason: null }
+export const createStoreCheck = ({ kind, ping, now, onChange }: StoreCheckNeeds): (() => Promise<PartHealth>) => {
+  let health: PartHealth = { kind, ok: true, since: now(), reason: null }
   return async () => {
     const reason = await ping().then(() => null, (error: Error) => reasonOf(error.cause ?? error))
     const ok = reason === null
     if (ok !== health.ok) {
-      health = { kind: 'sqlite', ok, since: now(), reason }
+      health = { kind, ok, since: now(), reason }
       onChange(health)
     }
     return health

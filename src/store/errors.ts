@@ -1,3 +1,11 @@
+/** The text is no cursor that this database has handed out. */
+export class CursorMalformed extends Error {
+  constructor () {
+    super('the text is no cursor of the change log')
+    this.name = 'CursorMalformed'
+  }
+}
+
 // A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
 export class ResultTorn extends Error {
   constructor (jobId: string) {

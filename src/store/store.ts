@@ -1,6 +1,6 @@
 import type { Selectable, Transaction } from 'kysely'
 import type { Access } from '../job/access.ts'
-import type { RawInput } from '../job/input.ts'
+import type { InputReader, RawInput } from '../job/input.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
 import type { Tables } from './tables.ts'
@@ -12,19 +12,6 @@ export type Tx = Transaction<Tables>
  * when the database cannot take it. The work may be run again from its beginning.
  */
 export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
-
-/** Reads of the record. Throws STORE_UNAVAILABLE. */
-export type JobReader = {
-  find: (jobId: string) => Promise<JobLookup>
-  /** The version of a record, if there is one. */
-  findVersion: (jobId: string) => Promise<number | undefined>
-  /** Random value of this database, renewed when a backup is restored: versions of another one mean nothing here. */
-  incarnation: () => string
-  /** Throws unless the database answers. */
-  ping: () => Promise<void>
-  /** The SQL of `find`, for whoever wants to see its plan. */
-  findSql: string
-}
 
 /** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
 export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
@@ -38,6 +25,17 @@ export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
  * more. Throws STORE_UNAVAILABLE.
  */
 export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => Promise<ListPage>
+
+/** Reads of records. All throw STORE_UNAVAILABLE. */
+export type JobReader = {
+  /** The record as the newest committed transaction left it, or its tombstone. */
+  find: (jobId: string) => Promise<JobLookup>
+  /** The version of the record; undefined if there is no record. Cheaper than `find`. */
+  findVersion: (jobId: string) => Promise<number | undefined>
+  list: ListJobs
+  /** Resolves if the database answers a read. */
+  ping: () => Promise<void>
+}
 
 /** The bytes of a running attempt so far. `contentType` null: the worker has not said what they are. */
 export type PartialResult = { attempt: number, sizeBytes: number, contentType: string | null, fileName: string | null }
@@ -88,19 +86,39 @@ export type RetentionReader = {
   hasOldIdempotencyKeys: (before: number) => Promise<boolean>
 }
 
-/** One visible change of one job, in the order of the commits. */
-export type Change = { version: number, jobId: string }
+/** A place in the change log, opaque text of letters, digits and hyphens that any process can keep and go on from. */
+export type Cursor = string
 
-/** The database's own record of what changed, whoever wrote. */
+/** One visible change of one job, no matter which program made it. `cursor` is the place after it. */
+export type Change = { jobId: string, version: number, cursor: Cursor }
+
+/**
+ * Consecutive changes. `isGap`: changes before these were pruned before they were read, so the follower has missed some.
+ * `isLast`: there were no more at the time of the read.
+ */
+export type ChangePage = { changes: Change[], isGap: boolean, isLast: boolean }
+
+/** One reader of the change log. */
+export type Follower = {
+  /**
+   * Reads at most `limit` changes. Until they are accepted, the next call starts at the same change again. A change
+   * comes after it is committed, once, and none is left out; the order between jobs is that of no clock, and of one job
+   * the highest version counts. A call that finds nothing new is cheap enough to be made every 50 ms. Throws
+   * STORE_UNAVAILABLE.
+   */
+  next: (limit: number) => Promise<ChangePage>
+  /** Moves on to the end of the page that was read last. */
+  accept: () => void
+}
+
+/** The database's own record of what changed: its triggers write it, in the transaction of the change. */
 export type ChangeLog = {
-  /** The newest version drawn; 0 before the first. */
-  head: () => number
-  /** The oldest version still in the log; undefined when the log is empty. */
-  oldest: () => number | undefined
-  /** The changes after a version, at most `limit`. */
-  after: (version: number, limit: number) => Change[]
-  /** A number that moves when any program has committed since the last call; costs no read of the data. */
-  dataVersion: () => number
+  /**
+   * Follows the log from a place on, or from after its newest change. A place that was pruned, or that belongs to the
+   * time before a restore, is a gap in the first page. Throws CursorMalformed where `from` is no cursor of this log,
+   * and STORE_UNAVAILABLE.
+   */
+  follow: (from?: Cursor) => Promise<Follower>
   /** Removes changes made before `before` (ms since 1970), at most `limit` of them. Returns how many. */
   prune: (tx: Tx, before: number, limit: number) => Promise<number>
 }
@@ -163,3 +181,30 @@ export type ReadOnlyStore = {
   readInput: (stored: StoredBytes) => AsyncGenerator<Uint8Array, void, void>
   close: () => Promise<void>
 }
+
+/** The record of all jobs in one database. */
+export type Store = {
+  kind: 'sqlite'
+  /**
+   * Random text of this database, read once when it is opened. It changes when a backup is restored: versions of before
+   * mean nothing then.
+   */
+  incarnation: string
+  jobs: JobReader
+  results: ResultReader
+  inputs: InputReader
+  queue: QueueReader
+  retention: RetentionReader
+  changes: ChangeLog
+  epoch: EpochRowStore
+  transact: Transact
+  /** How many calls of `transact` wait for their commit. */
+  writesWaiting: () => number
+  /** Closes the connections and lets other processes have the database. Nothing may use the store afterwards. */
+  close: () => Promise<void>
+}
+
+/** What processes that have ended left behind: their entries, and the names under which their workers held leases. */
+export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
+
+export type OpenedStore = { store: Store, stale: StaleOwners }

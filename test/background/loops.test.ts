@@ -10,11 +10,11 @@ import { until } from '../helpers/until.ts'
 const newCache = () => createMemoryCache({ now: () => 1, random: () => 0 })
 
 t.test('a relay brings every change since it began, in order, once', async t => {
-  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  const { store, sql } = await openParts(t, { cache: newCache() })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('before', 'Queued')")
   const outdated: Array<[string, number]> = []
   const relay = createRelay({
-    changeLog,
+    follower: await store.changes.follow(),
     invalidate: async (jobId, version) => { outdated.push([jobId, version]) },
     onGap: () => { t.fail('no gap') }
   })
@@ -28,15 +28,15 @@ t.test('a relay brings every change since it began, in order, once', async t => 
 })
 
 t.test('a relay takes a bulk load in rounds', async t => {
-  const { changeLog, sql } = await openParts(t, { cache: newCache() })
-  const relay = createRelay({ changeLog, invalidate: () => Promise.resolve(), onGap: () => {} })
+  const { store, sql } = await openParts(t, { cache: newCache() })
+  const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {} })
   sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
   t.same([await relay(), await relay(), await relay()], [10_000, 2345, 0])
 })
 
 t.test('other work gets in between the batches of a bulk load', async t => {
-  const { changeLog, sql } = await openParts(t, { cache: newCache() })
-  const relay = createRelay({ changeLog, invalidate: () => Promise.resolve(), onGap: () => {} })
+  const { store, sql } = await openParts(t, { cache: newCache() })
+  const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {} })
   sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
   let turns = 0
   let isDone = false
@@ -51,10 +51,10 @@ t.test('other work gets in between the batches of a bulk load', async t => {
 })
 
 t.test('a round that fails is done again, from the same place', async t => {
-  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  const { store, sql } = await openParts(t, { cache: newCache() })
   let isBroken = true
   const relay = createRelay({
-    changeLog, invalidate: () => isBroken ? Promise.reject(new Error('no')) : Promise.resolve(), onGap: () => {}
+    follower: await store.changes.follow(), invalidate: () => isBroken ? Promise.reject(new Error('no')) : Promise.resolve(), onGap: () => {}
   })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')")
   await t.rejects(relay(), /no/)
@@ -63,9 +63,9 @@ t.test('a round that fails is done again, from the same place', async t => {
 })
 
 t.test('a log pruned past the cursor is told: no cell can be believed', async t => {
-  const { changeLog, sql } = await openParts(t, { cache: newCache() })
+  const { store, sql } = await openParts(t, { cache: newCache() })
   let gaps = 0
-  const relay = createRelay({ changeLog, invalidate: () => Promise.resolve(), onGap: () => { gaps++ } })
+  const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => { gaps++ } })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued'), ('c', 'Queued')")
   sql('DELETE FROM JobChange WHERE version <= 2')
   t.equal(await relay(), 1)
@@ -82,8 +82,8 @@ t.test('after a gap the cells of before are not believed, with a cache in memory
   let ids = 0
   const cache = newCache()
   const epoch = createFixedEpoch(() => `e${ids++}`)
-  const { changeLog, readStatus, sql, advance } = await openParts(t, { cache, epoch })
-  const relay = createRelay({ changeLog, invalidate: createInvalidate({ cache, epoch }), onGap: () => { epoch.trip(epoch.view(), 'gap') } })
+  const { store, readStatus, sql, advance } = await openParts(t, { cache, epoch })
+  const relay = createRelay({ follower: await store.changes.follow(), invalidate: createInvalidate({ cache, epoch }), onGap: () => { epoch.trip(epoch.view(), 'gap') } })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
   await readStatus('job-1', 0)
   const version = advance(50)

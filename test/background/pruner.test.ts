@@ -6,7 +6,6 @@ import { createPruneTasks, type PruneTasksNeeds } from '../../src/background/pru
 import { createPruner, type PruneTask, type Pruned } from '../../src/background/pruner.ts'
 import { createRelay } from '../../src/background/relay.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
-import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { always, csv, given, leaseMs, openCommands } from '../write/commands.ts'
 
@@ -23,8 +22,8 @@ const setUp = async (t: Test, more: Partial<PruneTasksNeeds> = {}) => {
   const watched = createPruneTasks({
     ...retention,
     ...commands,
-    changes: commands.changeLog,
-    retention: createRetentionReader(commands),
+    changes: commands.store.changes,
+    retention: commands.store.retention,
     now: () => commands.clock.ms,
     pruneForeignRows: false,
     ...more
@@ -70,17 +69,17 @@ t.test('a job goes by and by: its result, its record, its tombstone, and nothing
   t.same(pruned, { results: 1, bytes: 2 })
   clock.ms += 9 * day
   await prune()
-  t.equal((await store.find(jobId)).kind, 'job', 'not before its time')
+  t.equal((await store.jobs.find(jobId)).kind, 'job', 'not before its time')
   clock.ms += 1
   await prune()
   dateTombstones()
-  t.match(await store.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
+  t.match(await store.jobs.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   clock.ms += 5 * day
   await prune()
-  t.equal((await store.find(jobId)).kind, 'tombstone')
+  t.equal((await store.jobs.find(jobId)).kind, 'tombstone')
   clock.ms += 1
   await prune()
-  t.equal((await store.find(jobId)).kind, 'absent')
+  t.equal((await store.jobs.find(jobId)).kind, 'absent')
   t.same(pruned, { results: 1, bytes: 2, records: 1, tombstones: 1 })
   for (const table of ['JobExecutionLog', 'JobTombstone', 'JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'OrphanedBytes']) t.equal(count(table), 0, table)
 })
@@ -94,11 +93,11 @@ t.test('nothing that lives is touched, however old', async t => {
   await runJob.append(lease, 0, Buffer.from('half'), csv)
   const queued = await submit()
   sql("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('theirs', 'Running', '2020-01-01T00:00:00Z'), ('theirs-too', 'Queued', '2020-01-01')")
-  const before = await Promise.all([running, queued, 'theirs', 'theirs-too'].map(store.find))
+  const before = await Promise.all([running, queued, 'theirs', 'theirs-too'].map(store.jobs.find))
   clock.ms += 1000 * day
   await prune()
   t.same(Object.keys(pruned).filter(kind => kind !== 'changes'), [])
-  t.same(await Promise.all([running, queued, 'theirs', 'theirs-too'].map(store.find)), before)
+  t.same(await Promise.all([running, queued, 'theirs', 'theirs-too'].map(store.jobs.find)), before)
   t.match(await commands.results.findPartial(running), { sizeBytes: 4 })
   t.equal(String(Buffer.concat(await Array.fromAsync(inputs.read(raw)))), 'raw bytes')
 })
@@ -109,11 +108,11 @@ t.test('rows of other programs stay, unless they are to be pruned', async t => {
     sql("INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('old', 'Failed', '2020-01-01 00:00:00'), ('young', 'Failed', '2026-01-31T11:00:00+01:00'), ('odd', 'Failed', '')")
     clock.ms += 9 * day
     await prune()
-    t.same(await Promise.all(['old', 'young', 'odd'].map(async jobId => (await store.find(jobId)).kind)), [pruneForeignRows ? 'tombstone' : 'job', 'job', 'job'])
+    t.same(await Promise.all(['old', 'young', 'odd'].map(async jobId => (await store.jobs.find(jobId)).kind)), [pruneForeignRows ? 'tombstone' : 'job', 'job', 'job'])
     clock.ms += 2 * day
     await prune()
     await prune()
-    t.same(await Promise.all(['young', 'odd'].map(async jobId => (await store.find(jobId)).kind)), [pruneForeignRows ? 'tombstone' : 'job', 'job'])
+    t.same(await Promise.all(['young', 'odd'].map(async jobId => (await store.jobs.find(jobId)).kind)), [pruneForeignRows ? 'tombstone' : 'job', 'job'])
   }
 })
 
@@ -131,8 +130,8 @@ t.test('a round passes over what is not due once, and the next round begins anew
 })
 
 t.test('what is told of a tombstone that was forgotten does not outlive it', async t => {
-  const { finish, prune, clock, readStatus, dateTombstones, changeLog, cache, epoch, transitions } = await setUp(t)
-  const relay = createRelay({ changeLog, invalidate: createInvalidate({ cache, epoch }), onGap: () => { t.fail('no gap') } })
+  const { finish, prune, clock, readStatus, dateTombstones, store, cache, epoch, transitions } = await setUp(t)
+  const relay = createRelay({ follower: await store.changes.follow(), invalidate: createInvalidate({ cache, epoch }), onGap: () => { t.fail('no gap') } })
   const jobId = await finish()
   clock.ms += 10 * day + 1
   await prune()
@@ -303,5 +302,5 @@ t.test('a process that is killed between the steps leaves nothing that the next 
   await prune()
   t.same(['JobResult', 'JobResultChunk', 'JobQueue', 'JobInput', 'OrphanedBytes'].map(count), [0, 0, 0, 0, 0])
   t.same([count('JobExecutionLog'), count('JobTombstone')], [1, 20])
-  t.match(await store.find(stopped), { job: { state: 'cancelled' } })
+  t.match(await store.jobs.find(stopped), { job: { state: 'cancelled' } })
 })

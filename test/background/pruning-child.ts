@@ -1,11 +1,9 @@
 import { createPruneTasks } from '../../src/background/prune-tasks.ts'
 import { createPruner } from '../../src/background/pruner.ts'
 import { createViews } from '../../src/views/views.ts'
-import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
-import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createCommit } from '../../src/write/commit.ts'
+import { storeOn } from '../store/open.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
 
 /*
@@ -14,14 +12,14 @@ import { createExpireResults } from '../../src/write/expire-results.ts'
  */
 
 const database = openDatabase(process.argv[2] ?? '')
-const transact = createTransact({ database, now: () => performance.now() })
+const { transact, changes, retention } = storeOn(database)
 const now = () => Date.now()
 const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
 const commit = createCommit({ transact, expose: async lookup => toEntry(lookup), onTransition: () => {} })
 const tasks = createPruneTasks({
   transact,
-  changes: createChangeLog({ database }),
-  retention: createRetentionReader({ database }),
+  changes,
+  retention,
   expireResults: createExpireResults({ commit, now }),
   now,
   idempotencyKeyKeptMs: 1e12,

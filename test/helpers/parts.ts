@@ -11,11 +11,7 @@ import type { ReadSource } from '../../src/status/fill.ts'
 import { createEntryLoader } from '../../src/status/load-entry.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
 import { createSingleFlight } from '../../src/status/single-flight.ts'
-import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
-import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
-import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { createTransact } from '../../src/store/sqlite/transact.ts'
+import { openStore } from '../store/open.ts'
 
 /** The parts below HTTP on a real SQLite file, with what a test wants to put in their place. */
 export type PartsOptions = {
@@ -28,21 +24,16 @@ export type PartsOptions = {
 
 export const openParts = async (t: Test, { cache, epoch = createFixedEpoch(() => 'e1'), aroundFind, aroundExpose }: PartsOptions) => {
   const databasePath = join(t.testdir(), 'jobs.db')
-  const database = openDatabase(databasePath)
-  t.teardown(database.close)
-  await migrate(database.writer)
-  const transact = createTransact({ database, now: () => performance.now() })
-  const store = createJobReader({ database })
-  const changeLog = createChangeLog({ database })
+  const { database, store, transact, changeLog } = await openStore(t, databasePath)
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
   const reads: ReadSource[] = []
-  const find = aroundFind === undefined ? store.find : aroundFind(store.find)
+  const find = aroundFind === undefined ? store.jobs.find : aroundFind(store.jobs.find)
   const expose = createExpose({ cache, epoch, views })
   const exposeEntry = createExposeEntry({ cache, epoch })
   const { readStatus, readMany } = createReadStatus({
     cache,
     epoch,
-    loadEntry: createEntryLoader({ find, findVersion: store.findVersion, views }),
+    loadEntry: createEntryLoader({ find, findVersion: store.jobs.findVersion, views }),
     exposeEntry: aroundExpose === undefined ? exposeEntry : aroundExpose(exposeEntry),
     uniqueId: randomUUID,
     onRead: source => { reads.push(source) },

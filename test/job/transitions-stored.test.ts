@@ -45,10 +45,10 @@ t.test('every change that the table allows is taken', async t => {
   for (const { from, by, job, outcome } of cells) {
     if ('refusal' in outcome) continue
     await put(job)
-    const { version } = jobOf(await store.find('j'))
+    const { version } = jobOf(await store.jobs.find('j'))
     const next = results[outcome.result](job)
     update(next)
-    const found = jobOf(await store.find('j'))
+    const found = jobOf(await store.jobs.find('j'))
     t.match(found, asStored(next), `${by} of a job that is ${from}`)
     t.equal(found.state, next.state)
     const isVisible = JSON.stringify(toColumns(next)) !== JSON.stringify(toColumns(job))
@@ -60,12 +60,12 @@ t.test('no event that the table refuses in a terminal state could be written the
   const wouldBe = [...new Set(cells.flatMap(({ job, outcome }) => 'refusal' in outcome || isTerminal(job) ? [] : [results[outcome.result](job)]))]
   for (const [name, job] of Object.entries(jobs).filter(([, job]) => isTerminal(job))) {
     await put(job)
-    const before = await store.find('j')
+    const before = await store.jobs.find('j')
     for (const next of wouldBe) {
       if (toRecordStatus(next.state) === toRecordStatus(job.state)) continue
       t.throws(() => { update(next) }, { code: 'SQLITE_CONSTRAINT_TRIGGER', message: /BR-001/ }, `${name} to ${next.state}`)
     }
-    t.same(await store.find('j'), before, 'and nothing of it stays')
+    t.same(await store.jobs.find('j'), before, 'and nothing of it stays')
   }
 })
 
@@ -99,7 +99,7 @@ for (const recursive of ['OFF', 'ON']) {
           const mayBecome = !isTerminal(job) || toRecordStatus(job.state) === to
           if (mayBecome) t.doesNotThrow(run, `${name} to ${to} by ${way}`)
           else t.throws(run, { code: 'SQLITE_CONSTRAINT_TRIGGER' }, `${name} to ${to} by ${way}`)
-          const found = await store.find('j')
+          const found = await store.jobs.find('j')
           const status = found.kind === 'job' ? toRecordStatus(found.job.state) : found.kind
           if (mayBecome) t.equal(status, to)
           else t.ok([toRecordStatus(job.state), 'tombstone'].includes(status), `it is ${status}`)
@@ -112,13 +112,13 @@ for (const recursive of ['OFF', 'ON']) {
 t.test('there is no fifth status', async t => {
   for (const [name, job] of Object.entries(jobs)) {
     await put(job)
-    const before = await store.find('j')
+    const before = await store.jobs.find('j')
     for (const status of ["'Cancelled'", "'Expired'", "'queued'", "'FAILED'", "' Failed'", "''", "'Failed' || char(0)", 'NULL', '1', "X'4661696C6564'"]) {
       t.throws(() => { foreign.exec(`UPDATE JobExecutionLog SET status = ${status}`) }, { code: /^SQLITE_CONSTRAINT/ }, `${name} to ${status}`)
       t.throws(() => { foreign.exec(`REPLACE INTO JobExecutionLog (jobId, status) VALUES ('j', ${status})`) }, { code: /^SQLITE_CONSTRAINT/ })
       t.throws(() => { foreign.exec(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('k', ${status})`) }, { code: /^SQLITE_CONSTRAINT/ })
     }
-    t.same(await store.find('j'), before)
+    t.same(await store.jobs.find('j'), before)
   }
 })
 

@@ -30,7 +30,7 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
   isSlowReader = false
 
   const version = advance(50)
-  await expose(await store.find('job-1'))
+  await expose(await store.jobs.find('job-1'))
   const [key] = await client.keys('js:*:job-1')
   if (key !== undefined) await client.del(key)
 

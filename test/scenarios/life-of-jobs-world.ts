@@ -10,15 +10,12 @@ import type { StatusCache } from '../../src/cache/status-cache.ts'
 import type { JobLookup } from '../../src/job/job.ts'
 import { createFixedEpoch } from '../../src/status/epoch/epoch.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
-import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
-import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { createTransact } from '../../src/store/sqlite/transact.ts'
 import type { Claim } from '../../src/write/claim-job.ts'
+import { storeOn } from '../store/open.ts'
 import { createCommands } from '../write/commands.ts'
-import { type Model, retention, type Shown, shownOfModel, shownOfStore } from './life-of-jobs-model.ts'
+import { type Model, retention as retentionTimes, type Shown, shownOfModel, shownOfStore } from './life-of-jobs-model.ts'
 
 export const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -40,16 +37,15 @@ export type MakeCache = () => StatusCache
 const openProcess = async (path: string, cache: StatusCache, epochName: string, now: () => number, ids: { job: number, other: number }, pruneForeignRows: boolean, onTransition: (event: string) => void) => {
   const database = openDatabase(path)
   await sql.raw('PRAGMA synchronous = OFF').execute(database.writer)
-  const transact = createTransact({ database, now: () => performance.now() })
-  const store = createJobReader({ database })
-  const changeLog = createChangeLog({ database })
+  const store = storeOn(database)
+  const { transact, changes, retention } = store
   let gaps = 0
   const epoch = createFixedEpoch(() => `${epochName}-${gaps}`)
   const commands = createCommands({
-    database, store, transact, cache, epoch, now, nextId: () => ++ids.other, nextJobId: () => `job-${++ids.job}`, onTransition: (_job, event) => { onTransition(event) }
+    store, transact, cache, epoch, now, nextId: () => ++ids.other, nextJobId: () => `job-${++ids.job}`, onTransition: (_job, event) => { onTransition(event) }
   })
   const relay = createRelay({
-    changeLog,
+    follower: await changes.follow(),
     invalidate: createInvalidate({ cache, epoch }),
     onGap: () => {
       gaps++
@@ -59,13 +55,13 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   const prune = createPruner({
     tasks: createPruneTasks({
       transact,
-      changes: changeLog,
-      retention: createRetentionReader({ database }),
+      changes,
+      retention,
       expireResults: commands.expireResults,
       now,
       idempotencyKeyKeptMs: 86_400_000,
-      recordRetentionMs: retention.recordMs,
-      tombstoneRetentionMs: retention.tombstoneMs,
+      recordRetentionMs: retentionTimes.recordMs,
+      tombstoneRetentionMs: retentionTimes.tombstoneMs,
       pruneForeignRows
     }),
     onPruned: () => {},
@@ -123,7 +119,7 @@ export const openWorld = async (template: string, path: string, makeCache: MakeC
 
   // The record against the model, and its version against what was seen of it.
   const checkRecord = async (jobId: string, isForeign: boolean) => {
-    const lookup = await service.store.find(jobId)
+    const lookup = await service.store.jobs.find(jobId)
     const shown = shownOfStore(lookup)
     const expected = shownOfModel(model, jobId)
     if (!same(shown, expected)) fail(jobId, 'is not as expected', shown, expected)

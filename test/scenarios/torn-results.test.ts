@@ -85,7 +85,7 @@ for (const [what, { before, query, status, tear, ...more }] of Object.entries(te
 const openRoute = async (t: Test, change = '') => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => Date.now(), random: () => 0 }) })
   const { store, expose, readStatus, sql } = parts
-  const read = createReadResult({ find: store.find, expose, now: () => Date.now(), ...createResultReader(parts) })
+  const read = createReadResult({ find: store.jobs.find, expose, now: () => Date.now(), ...createResultReader(parts) })
   const seen = { looks: 0, begun: 0, ended: 0 }
   const counted = (bytes: ReadBytes): ReadBytes => async function * (start, end) {
     seen.begun++

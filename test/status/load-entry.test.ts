@@ -12,10 +12,10 @@ const open = async (t: Test) => {
   const found: string[] = []
   const find = async (jobId: string): Promise<JobLookup> => {
     found.push(jobId)
-    return await store.find(jobId)
+    return await store.jobs.find(jobId)
   }
-  const look = createEntryLoader({ find, findVersion: store.findVersion, views })
-  return { look, found, invalid, sql, advance, fresh: async (jobId: string) => views.toEntry(await store.find(jobId)) }
+  const look = createEntryLoader({ find, findVersion: store.jobs.findVersion, views })
+  return { look, found, invalid, sql, advance, fresh: async (jobId: string) => views.toEntry(await store.jobs.find(jobId)) }
 }
 
 t.test('a record that has not changed is not read again; the answer is the same', async t => {

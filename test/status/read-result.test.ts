@@ -12,7 +12,7 @@ const openReads = async (t: Test) => {
   const { store, expose } = parts
   const find = async (jobId: string) => {
     await gate.pass()
-    return await store.find(jobId)
+    return await store.jobs.find(jobId)
   }
   const readResult = createReadResult({ find, expose, now: () => noon, ...createResultReader(parts) })
   return { ...parts, gate, readResult, text: async (chunks: AsyncIterable<Uint8Array>) => Buffer.concat(await Array.fromAsync(chunks)).toString() }

@@ -72,7 +72,7 @@ for (const [kind, table] of Object.entries(tables)) {
     const { store, changeLog } = await openStore(t, path)
 
     t.equal(await sqlite3(path, kept), before, 'no value is lost')
-    const found = await Promise.all(['q', 'r', 's', 'f', 'many-1', 'many-3000'].map(async id => jobOf(await store.find(id))))
+    const found = await Promise.all(['q', 'r', 's', 'f', 'many-1', 'many-3000'].map(async id => jobOf(await store.jobs.find(id))))
     t.match(found, [
       { jobId: 'q', state: 'queued', startedAt: null, tenant: null, submittedBy: null, attempt: 0 },
       { state: 'running', startedAt: at, createdAt: kind.startsWith('every') ? Number : at, progress: { percent: 0 } },
@@ -88,7 +88,7 @@ for (const [kind, table] of Object.entries(tables)) {
     t.equal(await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog JOIN JobChange USING (jobId, version)'), String(versions.length))
 
     await sqlite3(path, "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = 'many-1'")
-    t.match(await store.find('many-1'), { job: { state: 'succeeded', version: versions.length + 1 } })
+    t.match(await store.jobs.find('many-1'), { job: { state: 'succeeded', version: versions.length + 1 } })
     await expectLaws(t, path)
   })
 
@@ -97,7 +97,7 @@ for (const [kind, table] of Object.entries(tables)) {
     for (const [number, make] of inEachState.entries()) {
       const job = make(`job-${number}`)
       await transact(tx => insertJob(tx, job))
-      t.same(jobOf(await store.find(job.jobId)), { ...job, version: number + 1 }, job.state)
+      t.same(jobOf(await store.jobs.find(job.jobId)), { ...job, version: number + 1 }, job.state)
     }
     t.equal(changeLog.head(), inEachState.length, 'one version each')
     t.same(await migrate(database.writer), [], 'nothing is left to do')
@@ -124,10 +124,10 @@ t.test('values of any kind are read for what they are', async t => {
       ('ms', 'Running', x'00ff', ${at}, NULL, x'00', NULL, NULL, -1.5),
       ('digits', 'Failed', 'a', '20260131', 0, NULL, '17', 1, 9e999),
       ('bytes', 'Failed', 'a', x'32303236', -1e300, NULL, x'7b7d', 0, 'soon')`))
-  t.match(await store.find('seconds'), { job: { type: '7', createdAt: at, startedAt: at, finishedAt: at + 500, resultUrl: '17', attempt: 2 } })
-  t.match(await store.find('ms'), { job: { type: null, createdAt: at, startedAt: at, attempt: 0, progress: { etaSeconds: null } } })
-  t.match(await store.find('digits'), { job: { startedAt: Date.UTC(2026, 0, 31), finishedAt: null, failure: { code: 'UNSPECIFIED', message: '17' } } })
-  t.match(await store.find('bytes'), { job: { startedAt: null, finishedAt: null, failure: { code: 'UNSPECIFIED' } } })
+  t.match(await store.jobs.find('seconds'), { job: { type: '7', createdAt: at, startedAt: at, finishedAt: at + 500, resultUrl: '17', attempt: 2 } })
+  t.match(await store.jobs.find('ms'), { job: { type: null, createdAt: at, startedAt: at, attempt: 0, progress: { etaSeconds: null } } })
+  t.match(await store.jobs.find('digits'), { job: { startedAt: Date.UTC(2026, 0, 31), finishedAt: null, failure: { code: 'UNSPECIFIED', message: '17' } } })
+  t.match(await store.jobs.find('bytes'), { job: { startedAt: null, finishedAt: null, failure: { code: 'UNSPECIFIED' } } })
   t.equal(await sqlite3(path, "SELECT createdMs FROM JobExecutionLog WHERE jobId IN ('seconds', 'ms')"), `${at}\n${at}`)
 })
 
@@ -142,7 +142,7 @@ t.test('the engine goes on with its own statements', async t => {
   t.equal(insert.run('b').lastInsertRowid, Number(first) + 1)
   update.run(first)
   t.match(all.all(), [{ jobid: 'a', STATUS: 'Succeeded', priority: 5, payload: Buffer.from([1]) }, { jobid: 'b', STATUS: 'Running' }])
-  t.match(await store.find('a'), { job: { jobId: 'a', state: 'succeeded', finishedAt: at, version: 3 } })
+  t.match(await store.jobs.find('a'), { job: { jobId: 'a', state: 'succeeded', finishedAt: at, version: 3 } })
 })
 
 t.test('a change of case is a change, whatever the column thinks of it', async t => {
@@ -150,7 +150,7 @@ t.test('a change of case is a change, whatever the column thinks of it', async t
     CREATE TABLE JobExecutionLog (jobId TEXT PRIMARY KEY, status TEXT COLLATE NOCASE, type TEXT COLLATE NOCASE);
     INSERT INTO JobExecutionLog VALUES ('a', 'Running', 'x')`))
   await sqlite3(path, "UPDATE JobExecutionLog SET type = 'X'")
-  t.match(await store.find('a'), { job: { type: 'X', version: 2 } })
+  t.match(await store.jobs.find('a'), { job: { type: 'X', version: 2 } })
   await t.rejects(sqlite3(path, "UPDATE JobExecutionLog SET status = 'running'"))
 })
 

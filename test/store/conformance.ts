@@ -1,135 +1,114 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Job } from '../../src/job/job.ts'
-import type { JobInput } from '../../src/job/input.ts'
-import type { ChangeLog, JobReader, StuckBy, Transact } from '../../src/store/store.ts'
+import type { StuckBy } from '../../src/store/store.ts'
 import { findJob, insertJob, updateJob } from '../../src/store/tx/jobs.ts'
 import { appendInputChunk, findInput, insertInput } from '../../src/store/tx/inputs.ts'
-import { clearLease, dequeue, enqueue, extendLease, findStuck, findQueueItem, type RunLease, nextAvailable, setCancelDue, setLease, setQueueTenant, setContentInfo } from '../../src/store/tx/queue.ts'
+import { clearLease, dequeue, enqueue, extendLease, findStuck, findQueueItem, nextAvailable, setCancelDue, setLease, setQueueTenant, setContentInfo } from '../../src/store/tx/queue.ts'
 import { insertResult } from '../../src/store/tx/results.ts'
+import { changesConformance } from './conformance/changes.ts'
+import { type OpenStoreUnderTest, input, item, lease, withoutVersion } from './conformance/store-under-test.ts'
 import { anyJob, failedJob, inEachState, jobOf, queuedJob, runningJob, succeededJob } from './jobs.ts'
-
-export type StoreUnderTest = {
-  store: JobReader
-  changeLog: ChangeLog
-  transact: Transact
-  /** Plain SQL of another program. */
-  sql: (statement: string) => Promise<unknown>
-  /** The same, past the CHECKs: what no writer can do, but a broken disk or an older schema might leave. */
-  sqlUnchecked: (statement: string) => Promise<unknown>
-}
-
-export type OpenStoreUnderTest = (t: Test) => Promise<StoreUnderTest>
 
 const noFacts = { contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha256: '47DEQpj8', inlineJson: null }
 
-const item = (jobId: string, availableAt = 0) =>
-  ({ jobId, type: 'report', tenant: 'acme', maxAttempts: 3, timeoutMs: null, resultRetentionMs: null, availableAt })
-
-const lease = (leaseToken: string, more: Partial<RunLease> = {}): RunLease =>
-  ({ leaseToken, leaseHolder: 'w', leaseMs: 30, leaseExpiresAt: 500, deadlineAt: null, ...more })
-
-const input: JobInput = { input: '{"a":[1]}', access: '{"tenant":"acme"}', raw: null }
-
-const withoutVersion = (job: Job) => ({ ...job, version: 0 })
-
 const findConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('finds a job in every state, as it was saved', async t => {
-    const { store, transact } = await open(t)
+    const { store, store: { transact } } = await open(t)
     for (const [number, make] of inEachState.entries()) {
       const job = make(`job-${number}`)
       await transact(tx => insertJob(tx, job))
-      t.same(withoutVersion(jobOf(await store.find(job.jobId))), job, job.state)
+      t.same(withoutVersion(jobOf(await store.jobs.find(job.jobId))), job, job.state)
     }
   })
 
   t.test('finds absent ids, tombstones and broken rows for what they are', async t => {
-    const { store, transact, sql, sqlUnchecked } = await open(t)
-    t.same(await store.find('nobody'), { kind: 'absent', jobId: 'nobody' })
-    t.same(await store.find(''), { kind: 'absent', jobId: '' })
+    const { store, store: { transact }, sql, sqlUnchecked } = await open(t)
+    t.same(await store.jobs.find('nobody'), { kind: 'absent', jobId: 'nobody' })
+    t.same(await store.jobs.find(''), { kind: 'absent', jobId: '' })
 
     await transact(tx => insertJob(tx, failedJob('gone')))
-    const { version } = jobOf(await store.find('gone'))
+    const { version } = jobOf(await store.jobs.find('gone'))
     const before = Date.now()
     await sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
-    const dead = await store.find('gone')
+    const dead = await store.jobs.find('gone')
     t.match(dead, { kind: 'tombstone', tombstone: { jobId: 'gone', tenant: 'acme', version: version + 1 } })
     t.ok(dead.kind === 'tombstone' && dead.tombstone.expiredAt >= before - 1 && dead.tombstone.expiredAt <= Date.now(), 'now')
 
     await sqlUnchecked("INSERT INTO JobExecutionLog (jobId, tenant, status) VALUES ('odd', 'acme', 'Paused')")
-    t.same(await store.find('odd'), { kind: 'invalid', jobId: 'odd', tenant: 'acme', version: version + 2 })
+    t.same(await store.jobs.find('odd'), { kind: 'invalid', jobId: 'odd', tenant: 'acme', version: version + 2 })
   })
 
   t.test('a transaction sees its own changes, a reader only committed ones', async t => {
-    const { store, transact, sql } = await open(t)
+    const { store, store: { transact }, sql } = await open(t)
     await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('old', 'Running'); DELETE FROM JobExecutionLog")
     await transact(async tx => {
       await insertJob(tx, queuedJob('new'))
       t.equal(jobOf(await findJob(tx, 'new')).state, 'queued')
       t.equal((await findJob(tx, 'old')).kind, 'tombstone')
       t.equal((await findJob(tx, 'never')).kind, 'absent')
-      t.equal((await store.find('new')).kind, 'absent')
+      t.equal((await store.jobs.find('new')).kind, 'absent')
     })
-    t.equal((await store.find('new')).kind, 'job')
+    t.equal((await store.jobs.find('new')).kind, 'job')
   })
 
   t.test('whatever job is saved, the same is found', async t => {
-    const { store, transact } = await open(t)
+    const { store, store: { transact } } = await open(t)
     await fc.assert(fc.asyncProperty(anyJob, async job => {
       await transact(tx => insertJob(tx, job))
-      t.strictSame(withoutVersion(jobOf(await store.find(job.jobId))), job)
+      t.strictSame(withoutVersion(jobOf(await store.jobs.find(job.jobId))), job)
     }), { numRuns: 300 })
   })
 }
 
 const writeConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('an update is written only over the version it was made from', async t => {
-    const { store, transact } = await open(t)
+    const { store, store: { transact } } = await open(t)
     await transact(tx => insertJob(tx, queuedJob('j')))
-    const { version } = jobOf(await store.find('j'))
+    const { version } = jobOf(await store.jobs.find('j'))
     t.equal(await transact(tx => updateJob(tx, runningJob('j', { version }))), true)
-    const running = await store.find('j')
+    const running = await store.jobs.find('j')
     t.equal(await transact(tx => updateJob(tx, succeededJob('j', { version }))), false, 'the version moved')
     t.equal(await transact(tx => updateJob(tx, succeededJob('j', { version: version + 99 }))), false)
     t.equal(await transact(tx => updateJob(tx, succeededJob('absent', { version }))), false)
-    t.same(await store.find('j'), running)
+    t.same(await store.jobs.find('j'), running)
     t.same(withoutVersion(jobOf(running)), runningJob('j'), 'every column of the new state')
   })
 
   t.test('the facts of a result come with the job', async t => {
-    const { store, transact } = await open(t)
+    const { store, store: { transact } } = await open(t)
     await transact(async tx => {
       await insertJob(tx, succeededJob('j'))
       await insertResult(tx, 'j', { ...noFacts, inlineJson: '{"a":1}' })
     })
-    t.match(await store.find('j'), { job: { result: { ...noFacts, inlineJson: '{"a":1}' } } })
+    t.match(await store.jobs.find('j'), { job: { result: { ...noFacts, inlineJson: '{"a":1}' } } })
   })
 
   t.test('a job id is taken once', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     await transact(tx => insertJob(tx, queuedJob('j')))
     await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))))
   })
 
   t.test('a transaction that throws leaves nothing', async t => {
-    const { store, changeLog, transact } = await open(t)
+    const { store, store: { transact }, logged } = await open(t)
     await transact(tx => insertJob(tx, queuedJob('j')))
-    const before = [await store.find('j'), changeLog.head()]
+    const before = [await store.jobs.find('j'), await logged()]
     await t.rejects(transact(async tx => {
       await updateJob(tx, runningJob('j', { version: 1 }))
       await insertJob(tx, queuedJob('k'))
       await enqueue(tx, item('k'))
       throw new Error('too late')
     }), { message: 'too late' })
-    t.same([await store.find('j'), changeLog.head()], before)
-    t.equal((await store.find('k')).kind, 'absent')
+    t.same([await store.jobs.find('j'), await logged()], before)
+    t.equal((await store.jobs.find('k')).kind, 'absent')
     t.equal(await transact(tx => findQueueItem(tx, 'k')), undefined)
   })
 }
 
 const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('the queue gives the job that waited longest, of these types, held by nobody', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     const next = (types: string[], now: number) =>
       transact(async tx => (await nextAvailable(tx, { types, tenant: null }, now))?.jobId)
     await transact(async tx => {
@@ -153,7 +132,7 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   })
 
   t.test('of jobs that wait as long, the one that was queued first comes first, whatever its type', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     await transact(async tx => {
       await enqueue(tx, { ...item('one'), type: 'sanitize' })
       await enqueue(tx, item('two'))
@@ -164,7 +143,7 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   })
 
   t.test('a tenant reaches its own jobs alone', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     const next = (tenant: string | null) =>
       transact(async tx => (await nextAvailable(tx, { types: ['report'], tenant }, 1000))?.jobId)
     await transact(async tx => {
@@ -179,7 +158,7 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   })
 
   t.test('abandoned jobs are found by the end of their lease, of their time or of their grace, or by their holder', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     await transact(async tx => {
       for (const [jobId, leaseHolder, leaseExpiresAt, deadlineAt] of [['a', 'w1', 300, 50], ['b', 'w2', 100, 40], ['c', 'w1', 200, null]] as const) {
         await enqueue(tx, item(jobId))
@@ -203,7 +182,7 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   })
 
   t.test('nothing of a run is left in the queue when it is over', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     await transact(async tx => {
       await enqueue(tx, item('j'))
       await setLease(tx, 'j', lease('a', { deadlineAt: 5 }))
@@ -223,7 +202,7 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
   })
 
   t.test('the input is kept with the queue item and leaves with it', async t => {
-    const { transact } = await open(t)
+    const { store: { transact } } = await open(t)
     const raw = { inputId: 'i', sizeBytes: 3, contentType: 'text/plain' }
     await transact(async tx => {
       await enqueue(tx, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
@@ -244,11 +223,11 @@ const queueConformance = (t: Test, open: OpenStoreUnderTest) => {
 
 const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
   t.test('every visible change of any job draws the next number of one sequence', async t => {
-    const { store, changeLog, transact, sql } = await open(t)
-    t.equal(changeLog.head(), 0)
+    const { store, store: { transact }, logged, sql } = await open(t)
+    t.same(await logged(), [])
     const seen: number[] = []
     const note = async (jobId: string) => {
-      const lookup = await store.find(jobId)
+      const lookup = await store.jobs.find(jobId)
       seen.push(lookup.kind === 'job' ? lookup.job.version : lookup.kind === 'tombstone' ? lookup.tombstone.version : NaN)
     }
     const update = (job: Job) => transact(tx => updateJob(tx, { ...job, version: seen.at(-1) ?? 0 }))
@@ -265,11 +244,11 @@ const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
     await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Running')")
     await note('a')
     t.same(seen, [1, 2, 3, 4, 5, 6])
-    t.same(changeLog.after(0, 10), seen.map((version, at) => ({ version, jobId: 'aabbaa'[at] })))
+    t.same(await logged(), seen.map((version, at) => ({ version, jobId: 'aabbaa'[at] })))
   })
 
   t.test('what no reader sees draws no version', async t => {
-    const { changeLog, transact } = await open(t)
+    const { store: { transact }, logged } = await open(t)
     await transact(async tx => {
       await insertJob(tx, runningJob('j'))
       await enqueue(tx, item('j'))
@@ -283,11 +262,11 @@ const versionConformance = (t: Test, open: OpenStoreUnderTest) => {
     await transact(tx => setQueueTenant(tx, 'j', 'other'))
     await transact(tx => clearLease(tx, 'j', 3))
     await transact(tx => updateJob(tx, runningJob('j', { version: 1 })))
-    t.equal(changeLog.head(), 1, 'nor does an update to the very same')
+    t.equal((await logged()).length, 1, 'nor does an update to the very same')
   })
 }
 
 /** What every system of record promises, whatever database it stands on. */
 export const storeConformance = (t: Test, open: OpenStoreUnderTest): void => {
-  for (const part of [findConformance, writeConformance, queueConformance, versionConformance]) part(t, open)
+  for (const part of [findConformance, writeConformance, queueConformance, versionConformance, changesConformance]) part(t, open)
 }

@@ -50,7 +50,7 @@ const check = async ({ store, changeLog, database }: OpenStore, known: Map<strin
   if (undead.length > 0) throw new Error('a job is alive and dead')
   for (const jobId of jobIds) {
     const before = known.get(jobId)
-    const found = await store.find(jobId)
+    const found = await store.jobs.find(jobId)
     const version = versionOf(found)
     const lastChange = changes.findLast(change => change.jobId === jobId)?.version
     if (lastChange === undefined && JSON.stringify(found) !== JSON.stringify(before?.found ?? { kind: 'absent', jobId })) {

@@ -40,7 +40,7 @@ for (const { kind, open } of kindsOfStore) {
     const between = openForeign(t, path)
 
     const statusOf = async (jobId: string): Promise<string> => {
-      const lookup = await store.find(jobId)
+      const lookup = await store.jobs.find(jobId)
       return lookup.kind === 'job' ? lookup.job.state : lookup.kind
     }
 
@@ -105,7 +105,7 @@ for (const { kind, open } of kindsOfStore) {
         t.ok(await isRefused(writer, "UPDATE JobExecutionLog SET status = 'Paused'"))
         t.ok(await isRefused(writer, "UPDATE JobExecutionLog SET version = NULL WHERE jobId = 'a'"))
         await writer.run("UPDATE OR IGNORE JobExecutionLog SET progressPercent = 101 WHERE jobId = 'a'").catch(() => {})
-        t.match(await store.find('a'), { job: { progress: { percent: 100 } } })
+        t.match(await store.jobs.find('a'), { job: { progress: { percent: 100 } } })
       })
     }
   })

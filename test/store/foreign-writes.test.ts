@@ -57,12 +57,12 @@ const writingVersions: Case[] = [
 ]
 
 const stateOf = async ({ store }: OpenStore, jobId: string): Promise<string> => {
-  const lookup = await store.find(jobId)
+  const lookup = await store.jobs.find(jobId)
   return lookup.kind === 'job' ? lookup.job.state : lookup.kind
 }
 
 const versionOf = async ({ store }: OpenStore, jobId: string): Promise<number> => {
-  const lookup = await store.find(jobId)
+  const lookup = await store.jobs.find(jobId)
   return lookup.kind === 'job' ? lookup.job.version : lookup.kind === 'tombstone' ? lookup.tombstone.version : 0
 }
 
@@ -115,16 +115,16 @@ for (const { kind, open } of kindsOfStore) {
         const before = Date.now() - 1
         await writer.run('DELETE FROM JobExecutionLog; DELETE FROM JobTombstone')
         await writer.run("INSERT INTO JobExecutionLog (jobId, status) VALUES ('bare', 'Running')")
-        const job = jobOf(await opened.store.find('bare'))
+        const job = jobOf(await opened.store.jobs.find('bare'))
         t.match(job, { tenant: null, submittedBy: null, type: null, startedAt: null, attempt: 0, progress: { percent: 0 } })
         t.ok(job.createdAt >= before && job.createdAt <= Date.now(), 'createdAt is filled')
 
         await writer.run("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('null', 'Running', NULL)")
-        t.ok(jobOf(await opened.store.find('null')).createdAt >= before, 'in place of NULL too')
+        t.ok(jobOf(await opened.store.jobs.find('null')).createdAt >= before, 'in place of NULL too')
         await writer.run("UPDATE JobExecutionLog SET createdAt = NULL WHERE jobId = 'null'")
-        t.ok(jobOf(await opened.store.find('null')).createdAt >= before, 'by UPDATE too')
+        t.ok(jobOf(await opened.store.jobs.find('null')).createdAt >= before, 'by UPDATE too')
         await writer.run("UPDATE JobExecutionLog SET createdAt = '2020-02-29 10:00:00+02:00', startTime = '20200229T080001Z', endTime = 'soon' WHERE jobId = 'null'")
-        t.match(await opened.store.find('null'), { job: { createdAt: Date.UTC(2020, 1, 29, 8), startedAt: Date.UTC(2020, 1, 29, 8, 0, 1) } })
+        t.match(await opened.store.jobs.find('null'), { job: { createdAt: Date.UTC(2020, 1, 29, 8), startedAt: Date.UTC(2020, 1, 29, 8, 0, 1) } })
       })
     }
   })

@@ -98,7 +98,7 @@ t.test('bytes that were forgotten make no job', async t => {
   const raw = await upload('i', [Buffer.from('abc')])
   await pruneAll(100)
   await t.rejects(take('j', raw), { name: 'InputTorn' })
-  t.equal((await store.find('j')).kind, 'absent', 'not even its record')
+  t.equal((await store.jobs.find('j')).kind, 'absent', 'not even its record')
 })
 
 t.test('a reader holds one chunk at a time, and takes no part for the whole', async t => {

@@ -31,7 +31,7 @@ for (const { kind, open } of kindsOfStore) {
       t.equal(changeLog.head(), head + 1)
       foreign.exec(`UPDATE JobExecutionLog SET createdAt = NULL WHERE jobId = '${mode}'`)
       t.equal(changeLog.head(), head + 2)
-      const job = jobOf(await store.find(mode))
+      const job = jobOf(await store.jobs.find(mode))
       t.equal(job.version, head + 2)
       t.ok(job.createdAt > Date.now() - 60_000)
     }

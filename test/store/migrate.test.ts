@@ -4,12 +4,11 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { sqlite3 } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 import { spawnChild } from './child.ts'
-import { openForeign } from './open.ts'
+import { openForeign, storeOn } from './open.ts'
 import { makeFirstRelease, schemaOf } from './releases.ts'
 
 const released = ['0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch']
@@ -24,13 +23,13 @@ t.test('a new database gets the schema once', async t => {
   const database = openUnmigrated(t)
   t.same(await migrate(database.writer), released)
   const schema = schemaOf(database.reader)
-  const incarnation = createJobReader({ database }).incarnation()
+  const incarnation = storeOn(database).incarnation
   await sqlite3(database.path, "INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Running')")
 
   t.same(await migrate(database.writer), [], 'the second time nothing is left to do')
   t.same(schemaOf(database.reader), schema)
-  t.equal(createJobReader({ database }).incarnation(), incarnation)
-  t.match(await createJobReader({ database }).find('j'), { kind: 'job', job: { version: 1 } })
+  t.equal(storeOn(database).incarnation, incarnation)
+  t.match(await storeOn(database).jobs.find('j'), { kind: 'job', job: { version: 1 } })
 })
 
 t.test('each database has an incarnation of its own', async t => {
@@ -38,7 +37,7 @@ t.test('each database has an incarnation of its own', async t => {
   const incarnations = await Promise.all(['a.db', 'b.db', 'c.db'].map(async name => {
     const database = openUnmigrated(t, join(directory, name))
     await migrate(database.writer)
-    return createJobReader({ database }).incarnation()
+    return storeOn(database).incarnation
   }))
   for (const incarnation of incarnations) t.match(incarnation, /^[0-9a-f]{16}$/)
   t.equal(new Set(incarnations).size, 3)
@@ -131,7 +130,7 @@ t.test('a row that breaks the rules does not keep the service from starting, and
   await sqlite3(path, "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('odd', 'Paused')")
   const database = openUnmigrated(t, path)
   t.same(await migrate(database.writer), released.slice(1))
-  t.match(await createJobReader({ database }).find('odd'), { kind: 'invalid', jobId: 'odd' })
+  t.match(await storeOn(database).jobs.find('odd'), { kind: 'invalid', jobId: 'odd' })
   const values = { jobId: 'j', status: 'Paused' }
   await t.rejects(database.writer.insertInto('JobExecutionLog').values(values).execute(), { code: 'SQLITE_CONSTRAINT_CHECK' })
 })

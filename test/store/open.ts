@@ -1,22 +1,38 @@
 import { join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import type { Test } from 'tap'
-import type { ChangeLog, JobReader } from '../../src/store/store.ts'
-import { createChangeLog } from '../../src/store/sqlite/change-log.ts'
 import { type Database, openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { createTransact } from '../../src/store/sqlite/transact.ts'
+import { createSqliteStore } from '../../src/store/sqlite/sqlite-store.ts'
+import type { Store, Transact } from '../../src/store/store.ts'
 
-export type OpenStore = { path: string, database: Database, transact: ReturnType<typeof createTransact>, store: JobReader, changeLog: ChangeLog }
+/** The table of the change log as it stands in the file. */
+export type LoggedChanges = {
+  /** The newest version drawn; 0 before the first. */
+  head: () => number
+  after: (version: number, limit: number) => Array<{ version: number, jobId: string }>
+}
+
+export type OpenStore = { path: string, database: Database, store: Store, transact: Transact, changeLog: LoggedChanges }
+
+const createLoggedChanges = ({ reader }: Database): LoggedChanges => {
+  const head = reader.prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
+  const after = reader.prepare<[number, number], { version: number, jobId: string }>(
+    'SELECT version, jobId FROM JobChange WHERE version > ? ORDER BY version LIMIT ?')
+  return { head: () => head.get() ?? 0, after: (version, limit) => after.all(version, limit) }
+}
+
+/** The store on an open and migrated database. */
+export const storeOn = (database: Database): Store =>
+  createSqliteStore({ database, now: () => Date.now(), monotonicNow: () => performance.now() })
 
 /** A store on a file of the test's own (or on this one), closed when the test ends. */
 export const openStore = async (t: Test, path = join(t.testdir(), 'jobs.db')): Promise<OpenStore> => {
   const database = openDatabase(path)
   t.teardown(database.close)
   await migrate(database.writer)
-  const transact = createTransact({ database, now: () => performance.now() })
-  return { path, database, transact, store: createJobReader({ database }), changeLog: createChangeLog({ database }) }
+  const store = storeOn(database)
+  return { path, database, store, transact: store.transact, changeLog: createLoggedChanges(database) }
 }
 
 /** A connection that has nothing of the service in it, closed when the test ends. */

@@ -64,7 +64,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
   const { watched, transact, foreign, plansOf } = await openWatched(t)
   foreign.exec(rows)
   const look = createRetentionReader({ database: watched })
-  const changeLog = createChangeLog({ database: watched })
+  const changes = createChangeLog({ database: watched, incarnation: 'i' })
   const at = Date.now() + 86_400_000
   const after = { ended: '2019-01-01', row: 1 }
   const orphan = (holder: string, id: string) => { foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`) }
@@ -103,7 +103,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
       'LIST SUBQUERY', 'SEARCH JobInputChunk USING COVERING INDEX sqlite_autoindex_JobInputChunk_1 (inputId=?)',
       'SEARCH OrphanedBytes USING PRIMARY KEY (holder=? AND id=?)'
     ]],
-    ['changes', () => transact(tx => changeLog.prune(tx, at, 10)), [
+    ['changes', () => transact(tx => changes.prune(tx, at, 10)), [
       'SEARCH JobChange USING INTEGER PRIMARY KEY (rowid=?)', 'LIST SUBQUERY', 'CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest'
     ]],
     ['keys', () => transact(tx => pruneIdempotencyKeys(tx, at, 10)), [

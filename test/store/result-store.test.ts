@@ -113,9 +113,9 @@ t.test('a result is the bytes that were written, all of them', async t => {
   for (const sizeBytes of [0, 2, 4]) {
     await t.rejects(transact(tx => insertResult(tx, 's', { ...facts(bytes), sizeBytes })), { name: 'OffsetMismatch', offset: 3 })
   }
-  t.match(await store.find('s'), { job: { result: null } })
+  t.match(await store.jobs.find('s'), { job: { result: null } })
   await transact(tx => insertResult(tx, 's', facts(bytes)))
-  t.match(await store.find('s'), { job: { result: facts(bytes) } })
+  t.match(await store.jobs.find('s'), { job: { result: facts(bytes) } })
 })
 
 t.test('a result ends with its record, and its bytes are left to the pruner', async t => {

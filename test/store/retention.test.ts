@@ -58,7 +58,7 @@ t.test('records of ours go when they ended before, and no others', async t => {
   t.match(await prunePass(store, 'ours', end, 2), { total: 1 })
   t.same(store.left(), ['exact', 'runs', 'theirs', 'young'])
   t.equal(await store.look.hasDueRecords('ours', end), false)
-  t.match(await store.store.find('old'), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
+  t.match(await store.store.jobs.find('old'), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
 })
 
 // What others write for one instant, and near it. `due`: it ended before.
@@ -143,11 +143,11 @@ t.test('a tombstone that is forgotten is a change, so that no cache tells of it 
   t.equal(await look.hasDueTombstones(end + 1), true)
   t.equal(await transact(tx => pruneTombstones(tx, end + 1, 10)), 1)
   t.same(changeLog.after(head, 10), [{ version: head + 1, jobId: 'a' }])
-  t.equal((await store.find('a')).kind, 'absent')
+  t.equal((await store.jobs.find('a')).kind, 'absent')
   t.equal(await transact(tx => pruneTombstones(tx, Date.now() + hour, 1)), 1, 'no more than asked')
   t.equal(count('JobTombstone'), 1)
   foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')")
-  t.match(await store.find('a'), { job: { state: 'queued', version: head + 3 } }, 'and the id is free, with a later version')
+  t.match(await store.jobs.find('a'), { job: { state: 'queued', version: head + 3 } }, 'and the id is free, with a later version')
 })
 
 t.test('bytes that nobody refers to go in portions, and then the note of them', async t => {
@@ -177,13 +177,13 @@ t.test('a portion that ends with the last chunk leaves a note that the next one 
 })
 
 t.test('old changes and keys are looked for before a lock is taken', async t => {
-  const { transact, look, foreign, changeLog } = await open(t)
+  const { transact, look, foreign, store } = await open(t)
   t.same([await look.hasOldChanges(Infinity), await look.hasOldIdempotencyKeys(Infinity)], [false, false])
   foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued'); UPDATE JobChange SET at = version * 100")
   foreign.exec("INSERT INTO IdempotencyKey (tenant, key, requestHash, jobId, createdAt) VALUES ('t', 'k', 'h', 'j', 100)")
   t.same([await look.hasOldChanges(100), await look.hasOldIdempotencyKeys(100)], [false, false])
   t.same([await look.hasOldChanges(101), await look.hasOldIdempotencyKeys(101)], [true, true])
-  t.equal(await transact(tx => changeLog.prune(tx, 101, 10)), 1)
+  t.equal(await transact(tx => store.changes.prune(tx, 101, 10)), 1)
   t.equal(await transact(tx => pruneIdempotencyKeys(tx, 101, 10)), 1)
   t.same([await look.hasOldChanges(101), await look.hasOldIdempotencyKeys(101)], [false, false])
 })

@@ -31,7 +31,7 @@ t.test('whatever another program recorded of a failure is shown', async t => {
   ]
   for (const [errorDetails, failure] of cases) {
     record.run(errorDetails)
-    const job = jobOf(await store.find('j'))
+    const job = jobOf(await store.jobs.find('j'))
     t.strictSame('failure' in job && job.failure, failure, errorDetails ?? 'NULL')
   }
 })
@@ -40,19 +40,19 @@ t.test('times of any ISO 8601 form are read, others are as good as none', async 
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', '20260131T120000Z')")
-  t.match(await store.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: at } })
+  t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: at } })
   for (const text of ['soon', '', '1769860800', '+010000-01-01T00:00:00Z', '-000001-12-31T23:59:59.999Z']) {
     await sqlite3(path, `UPDATE JobExecutionLog SET endTime = '${text}', createdAt = '${text}'`)
-    t.match(await store.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: null } }, text)
+    t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: null } }, text)
   }
   await sqlite3(path, "UPDATE JobExecutionLog SET startTime = 'never'")
-  t.match(await store.find('j'), { job: { createdAt: 0, startedAt: null } })
+  t.match(await store.jobs.find('j'), { job: { createdAt: 0, startedAt: null } })
 })
 
 t.test('a succeeded job is whole, whatever its last percent', async t => {
   const { store, path } = await openStore(t)
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, progressPercent, etaSeconds) VALUES ('j', 'Succeeded', 12.5, 9)")
-  t.match(await store.find('j'), { job: { progress: { percent: 100, etaSeconds: null }, resultUrl: null, result: null } })
+  t.match(await store.jobs.find('j'), { job: { progress: { percent: 100, etaSeconds: null }, resultUrl: null, result: null } })
 })
 
 t.test('a change of any column that readers see draws a version, once', async t => {
@@ -63,14 +63,14 @@ t.test('a change of any column that readers see draws a version, once', async t 
   const values: Record<string, string | number> = {
     status: 'Failed', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2, hasPartialResult: 1
   }
-  let { version } = jobOf(await store.find('j'))
+  let { version } = jobOf(await store.jobs.find('j'))
   for (const column of columns.filter(name => name !== 'jobId' && name !== 'version')) {
     const statement = foreign.prepare(`UPDATE JobExecutionLog SET ${column} = ?`)
     const value = values[column] ?? 7
     statement.run(value)
-    t.equal(jobOf(await store.find('j')).version, version + 1, column)
+    t.equal(jobOf(await store.jobs.find('j')).version, version + 1, column)
     statement.run(value)
-    t.equal(jobOf(await store.find('j')).version, version + 1, `${column}, the same again`)
+    t.equal(jobOf(await store.jobs.find('j')).version, version + 1, `${column}, the same again`)
     version += 1
   }
   t.ok(columns.length >= 23)
@@ -80,11 +80,11 @@ t.test('a failed job with a time of cancellation was cancelled, by whomever', as
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('j', 'Failed', '2026-01-31 12:00:00')")
-  t.match(await store.find('j'), { job: { state: 'cancelled', cancelledAt: at, finishedAt: at, failure: { code: 'JOB_CANCELLED' } } })
+  t.match(await store.jobs.find('j'), { job: { state: 'cancelled', cancelledAt: at, finishedAt: at, failure: { code: 'JOB_CANCELLED' } } })
   await sqlite3(path, "UPDATE JobExecutionLog SET endTime = '2026-01-31T12:00:01Z', errorDetails = '{\"code\":\"E_STOP\",\"message\":\"by hand\"}'")
-  t.match(await store.find('j'), { job: { state: 'cancelled', finishedAt: at + 1000, failure: { code: 'E_STOP', message: 'by hand' } } })
+  t.match(await store.jobs.find('j'), { job: { state: 'cancelled', finishedAt: at + 1000, failure: { code: 'E_STOP', message: 'by hand' } } })
   await sqlite3(path, "UPDATE JobExecutionLog SET cancelledAt = 'soon'")
-  t.match(await store.find('j'), { job: { state: 'failed', failure: { code: 'E_STOP' } } }, 'what is no time is as good as none')
+  t.match(await store.jobs.find('j'), { job: { state: 'failed', failure: { code: 'E_STOP' } } }, 'what is no time is as good as none')
 })
 
 t.test('what only some states have is not shown of others', async t => {
@@ -92,7 +92,7 @@ t.test('what only some states have is not shown of others', async t => {
   const set = "cancelRequestedAt = '2026-01-31T12:00:00Z', expiresAt = '2026-02-01T12:00:00Z', resultExpiredAt = '2026-02-01T12:00:01Z', hasPartialResult = 1"
   const at = Date.UTC(2026, 0, 31, 12)
   await sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status) VALUES ('q', 'Queued'), ('r', 'Running'), ('s', 'Succeeded'); UPDATE JobExecutionLog SET ${set}`)
-  t.same(Object.keys(jobOf(await store.find('q'))).filter(name => /cancel|xpire|partial/i.test(name)), [])
-  t.match(await store.find('r'), { job: { cancelRequestedAt: at, hasPartialResult: true } })
-  t.match(await store.find('s'), { job: { expiresAt: at + 86_400_000, resultExpiredAt: at + 86_401_000 } })
+  t.same(Object.keys(jobOf(await store.jobs.find('q'))).filter(name => /cancel|xpire|partial/i.test(name)), [])
+  t.match(await store.jobs.find('r'), { job: { cancelRequestedAt: at, hasPartialResult: true } })
+  t.match(await store.jobs.find('s'), { job: { expiresAt: at + 86_400_000, resultExpiredAt: at + 86_401_000 } })
 })

@@ -7,7 +7,7 @@ const isLost = { name: 'LeaseLost' }
 
 /** A cancellation that changes nothing: no version, no queue, no word to anybody. */
 const changesNothing = async (t: Test, { cancelJob, store, changeLog, transitions, count }: Commands, jobId: string, outcome: string, permits = always) => {
-  const state = async () => [await store.find(jobId), changeLog.head(), transitions.length, count('JobQueue'), count('JobQueue WHERE cancelDueAt IS NOT NULL')]
+  const state = async () => [await store.jobs.find(jobId), changeLog.head(), transitions.length, count('JobQueue'), count('JobQueue WHERE cancelDueAt IS NOT NULL')]
   const before = await state()
   t.equal((await cancelJob(jobId, permits)).outcome, outcome)
   t.same(await state(), before)
@@ -101,12 +101,12 @@ t.test('a worker that does not stop loses its job when the time of grace is over
   t.equal(await rescueJobs(), 1)
   t.match(await job(jobId), { state: 'cancelled', cancelledAt: clock.ms, failure: { code: 'JOB_CANCELLED' } })
   t.same(transitions.at(-1), ['cancel-forced', 'cancelled'])
-  const after = await store.find(jobId)
+  const after = await store.jobs.find(jobId)
   await t.rejects(runJob.heartbeat(lease), isLost)
   await t.rejects(runJob.append(lease, 4, Buffer.from('more'), csv), isLost)
   await t.rejects(runJob.complete(lease, appended(4)), isLost)
   await t.rejects(runJob.fail(lease, { code: 'E', message: 'm' }, true), isLost)
-  t.same(await store.find(jobId), after)
+  t.same(await store.jobs.find(jobId), after)
   t.same([count('JobQueue'), count('JobInput'), count('JobResult')], [0, 0, 0])
   t.equal(count("OrphanedBytes WHERE holder = 'JobResultChunk'"), 1, 'its bytes are left to the pruner')
 })

@@ -10,11 +10,7 @@ import { createExpose, createExposeEntry, type Expose } from '../../src/status/e
 import { createEntryLoader } from '../../src/status/load-entry.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
 import { createSingleFlight } from '../../src/status/single-flight.ts'
-import type { Database } from '../../src/store/sqlite/database.ts'
-import { createInputReader } from '../../src/store/sqlite/input-reader.ts'
-import type { JobReader, ClaimFilter, Transact } from '../../src/store/store.ts'
-import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
-import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
+import type { ClaimFilter, Store, Transact } from '../../src/store/store.ts'
 import { createCancelJob, createEraseJob, type CanModify } from '../../src/write/cancel-and-erase.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
@@ -37,8 +33,7 @@ export const reports: ClaimFilter = { types: ['report'], tenant: null }
 export const always: CanModify = () => true
 
 export type CommandNeeds = {
-  database: Database
-  store: JobReader
+  store: Store
   transact: Transact
   cache: StatusCache
   epoch: Epoch
@@ -54,14 +49,14 @@ export type CommandNeeds = {
 
 /** Every command and the reads, on this database and this cache. */
 export const createCommands = (parts: CommandNeeds) => {
-  const { database, store, transact, cache, epoch, now, nextId } = parts
+  const { store, transact, cache, epoch, now, nextId } = parts
   const { aroundExpose = expose => expose, onTransition = () => {}, onQueued = () => {}, onAsked = () => {} } = parts
   const { nextJobId = () => `job-${nextId()}` } = parts
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
   const expose = aroundExpose(createExpose({ cache, epoch, views }))
   const commit = createCommit({ transact, expose, onTransition })
   const needs = { commit, now }
-  const queueNeeds = { ...needs, queue: createQueueReader({ database }), randomId: () => `token-${nextId()}` }
+  const queueNeeds = { ...needs, queue: store.queue, randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   return {
     expose,
@@ -78,14 +73,14 @@ export const createCommands = (parts: CommandNeeds) => {
     ...createReadStatus({
       cache,
       epoch,
-      loadEntry: createEntryLoader({ ...store, views }),
+      loadEntry: createEntryLoader({ ...store.jobs, views }),
       exposeEntry: createExposeEntry({ cache, epoch }),
       uniqueId: () => `fill-${nextId()}`,
       onRead: () => {},
       createSingleFlight
     }),
-    results: createResultReader({ database }),
-    inputs: createInputReader({ database })
+    results: store.results,
+    inputs: store.inputs
   }
 }
 
@@ -116,7 +111,7 @@ export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db'))
     now,
     nextId: () => ++ids,
     aroundExpose: expose => async (lookup, fill) => {
-      exposed.push({ lookup, committed: await store.find(idOf(lookup)) })
+      exposed.push({ lookup, committed: await store.jobs.find(idOf(lookup)) })
       await held
       return await expose(lookup, fill)
     },
@@ -145,7 +140,7 @@ export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db'))
       if (claim === null) throw new Error('nothing to claim')
       return claim
     },
-    job: async (jobId: string) => jobOf(await store.find(jobId)),
+    job: async (jobId: string) => jobOf(await store.jobs.find(jobId)),
     /** From now on nothing gets past expose until it is let go. */
     holdExpose: () => {
       const { promise, resolve } = Promise.withResolvers<void>()

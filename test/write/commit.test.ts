@@ -20,7 +20,7 @@ const setUp = async (t: Test, expose: Expose = async lookup => toEntry(lookup)) 
   const commit = createCommit({
     transact,
     expose: async lookup => {
-      const seen = await store.find(idOf(lookup))
+      const seen = await store.jobs.find(idOf(lookup))
       steps.push(`expose ${idOf(lookup)}, which others see as ${seen.kind}`)
       return await expose(lookup)
     },
@@ -88,7 +88,7 @@ t.test('exposes nothing if the work fails, and nothing of it is kept', async t =
     await insert(tx, 'a')
     throw new Error('the work failed')
   }), { message: 'the work failed' })
-  t.match(await store.find('a'), { kind: 'absent' })
+  t.match(await store.jobs.find('a'), { kind: 'absent' })
   t.same(steps, [])
 })
 
@@ -99,5 +99,5 @@ t.test('fails if the exposure fails: the change stands, is not reported, and the
     changes: [{ lookup: await insert(tx, 'a'), event: 'claim' }], value: null, onExposeFailed: () => { steps.push('take back') }
   })), unavailable)
   t.same(steps, ['expose a, which others see as job', 'take back'])
-  t.match(await store.find('a'), { kind: 'job' })
+  t.match(await store.jobs.find('a'), { kind: 'job' })
 })

@@ -26,7 +26,7 @@ t.test('a finished job goes with its result, its input and what was counted', as
   t.match(entry, { state: 'expired', tenant: 'acme', v1Body: '', taskBody: '' })
   t.ok(entry.version > version)
   t.match(await readStatus(jobId, 0), { state: 'expired' }, 'the cache does not know better')
-  t.match(await store.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
+  t.match(await store.jobs.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   while (await transact(tx => pruneOrphans(tx, clock.ms, 32)) > 0);
   t.same(tables.map(count), [0, 0, 0, 0, 0, 0, 0])
   t.equal((await eraseJob(jobId, ofAcme)).outcome, 'forbidden', 'a second time there is nothing')
@@ -41,10 +41,10 @@ t.test('one that failed or was cancelled can be erased, one that is not finished
   const lease = await claim()
   const queued = await submit()
   for (const [jobId, state] of [[queued, 'queued'], [running, 'running']] as const) {
-    const before = await store.find(jobId)
+    const before = await store.jobs.find(jobId)
     const { outcome, entry } = await eraseJob(jobId, ofAcme)
     t.match({ outcome, entry }, { outcome: 'active', entry: { state } })
-    t.same(await store.find(jobId), before)
+    t.same(await store.jobs.find(jobId), before)
   }
   await cancelJob(queued, always)
   t.equal((await eraseJob(queued, ofAcme)).outcome, 'erased')
@@ -58,10 +58,10 @@ t.test('what may not be touched, or is not there, stays', async t => {
   const jobId = await finish(commands)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('nobodys', 'Succeeded')")
   for (const [id, permits] of [[jobId, (tenant: string | null) => tenant === 'globex'], ['nobodys', ofAcme], ['nobody', always]] as const) {
-    const before = [await store.find(id), changeLog.head()]
+    const before = [await store.jobs.find(id), changeLog.head()]
     const count = exposed.length
     t.equal((await eraseJob(id, permits)).outcome, 'forbidden')
-    t.same([await store.find(id), changeLog.head()], before)
+    t.same([await store.jobs.find(id), changeLog.head()], before)
     t.equal(exposed.length, count + 1, 'what the answer reveals is exposed all the same')
   }
   t.equal((await eraseJob('nobodys', always)).outcome, 'erased')
@@ -71,7 +71,7 @@ t.test('a finished row of another engine is erased like one of ours', async t =>
   const { eraseJob, sql, store } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('done', 'Failed', 'acme'), ('live', 'Running', 'acme')")
   t.equal((await eraseJob('done', ofAcme)).outcome, 'erased')
-  t.match(await store.find('done'), { kind: 'tombstone' })
+  t.match(await store.jobs.find('done'), { kind: 'tombstone' })
   t.equal((await eraseJob('live', ofAcme)).outcome, 'active')
 })
 

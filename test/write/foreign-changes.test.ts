@@ -14,7 +14,7 @@ const runAndThen = async (t: Test, sql: (jobId: string) => string) => {
 /** No report of the worker changes what stands in the record, nor does a rescue; and nothing is left to claim. */
 const recordStands = async (t: Test, commands: Commands, lease: { jobId: string, leaseToken: string }) => {
   const { store, claimJob, rescueJobs, runJob, clock, count, changeLog } = commands
-  const before = [await store.find(lease.jobId), changeLog.head()]
+  const before = [await store.jobs.find(lease.jobId), changeLog.head()]
   await t.rejects(runJob.heartbeat(lease), { name: 'LeaseLost' })
   await t.rejects(runJob.progress(lease, { percent: 99 }), { name: 'LeaseLost' })
   await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' })
@@ -24,7 +24,7 @@ const recordStands = async (t: Test, commands: Commands, lease: { jobId: string,
   t.equal(await rescueJobs(), 0)
   clock.ms += 3_600_000
   t.equal(await claimJob(reports, 'w', leaseMs), null)
-  t.same([await store.find(lease.jobId), changeLog.head()], before)
+  t.same([await store.jobs.find(lease.jobId), changeLog.head()], before)
   t.same([count('JobQueue'), count('JobInput'), count('JobResult')], [0, 0, 0])
 }
 
@@ -50,7 +50,7 @@ t.test('a running job of ours that another program replaced is theirs', async t 
 
 t.test('a running job of ours that another program deleted is gone', async t => {
   const { commands, lease, jobId, store, count } = await runAndThen(t, id => `DELETE FROM JobExecutionLog WHERE jobId = '${id}'`)
-  t.match(await store.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
+  t.match(await store.jobs.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   await recordStands(t, commands, lease)
   t.equal(count('JobResultChunk'), count("OrphanedBytes WHERE holder = 'JobResultChunk' AND forgetAt = 0"), 'the pruner finds what it had sent')
   await t.rejects(commands.runJob.append(lease, 4, Buffer.from('more'), csv), { name: 'LeaseLost' })
@@ -94,7 +94,7 @@ t.test('bytes of ours are not served for a row that another program put in the p
   await runJob.append(lease, 0, Buffer.from('ours'), csv)
   await runJob.complete(lease, appended(4))
   sql(`REPLACE INTO JobExecutionLog (jobId, status, resultUrl) VALUES ('${jobId}', 'Succeeded', 'https://x.example/r')`)
-  t.match(await store.find(jobId), { job: { state: 'succeeded', result: null, resultUrl: 'https://x.example/r' } })
+  t.match(await store.jobs.find(jobId), { job: { state: 'succeeded', result: null, resultUrl: 'https://x.example/r' } })
   t.same([count('JobResult'), count(`OrphanedBytes WHERE id = '${jobId}'`)], [0, 1])
 })
 
@@ -109,10 +109,10 @@ t.test('a queued job of ours that another program took is not run', async t => {
       run(sql)
       clock.ms += 1
       const next = await submit()
-      const before = await store.find(taken)
+      const before = await store.jobs.find(taken)
       t.equal((await claimJob(reports, 'w', leaseMs))?.jobId, next, 'the next one is')
       t.equal(await claimJob(reports, 'w', leaseMs), null)
-      t.same(await store.find(taken), before)
+      t.same(await store.jobs.find(taken), before)
     })
   }
 })
@@ -120,7 +120,7 @@ t.test('a queued job of ours that another program took is not run', async t => {
 t.test('rows of other programs are never claimed, rescued or changed', async t => {
   const { sql, rescueJobs, claimJob, runJob, store, clock, changeLog, exposed } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('q', 'report', 'Queued'), ('r', 'report', 'Running'), ('s', 'report', 'Succeeded')")
-  const rows = async () => [await store.find('q'), await store.find('r'), await store.find('s'), changeLog.head()]
+  const rows = async () => [await store.jobs.find('q'), await store.jobs.find('r'), await store.jobs.find('s'), changeLog.head()]
   const before = await rows()
   clock.ms += 365 * 86_400_000
   t.equal(await claimJob(reports, 'w', leaseMs), null)

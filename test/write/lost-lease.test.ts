@@ -17,7 +17,7 @@ const commandsOf = ({ runJob }: Commands): Record<string, (lease: LeaseHeld) => 
 /** Every command with this lease is refused, and none leaves a trace. */
 const refusesAll = async (t: Test, commands: Commands, lease: LeaseHeld) => {
   const traces = async () => [
-    await commands.store.find(lease.jobId), commands.changeLog.head(), commands.exposed.length,
+    await commands.store.jobs.find(lease.jobId), commands.changeLog.head(), commands.exposed.length,
     ...['JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'SanitizationEvent', 'OrphanedBytes'].map(commands.count)
   ]
   const before = await traces()

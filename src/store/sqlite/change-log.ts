@@ -1,23 +1,79 @@
-import type { Change, ChangeLog } from '../store.ts'
+import { CursorMalformed } from '../errors.ts'
+import type { ChangeLog, Cursor, Follower } from '../store.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
 
-export const createChangeLog = ({ database }: { database: Database }): ChangeLog => {
-  const { reader, writer } = database
-  // The sequence itself, not the log's last row: the log is pruned.
-  const head = reader.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
-  const oldest = reader.prepare(
+export type ChangeLogNeeds = { database: Database, incarnation: string }
+
+type Row = { version: number, jobId: string }
+
+/** What one look at the log finds: the changes after `start`, which is behind the place that was asked for after a gap. */
+type Found = { rows: Row[], start: number, isGap: boolean }
+
+// SQLite has one writer at a time and draws the version within its transaction, so versions rise in the order of the
+// commits: a follower that has read up to a version has missed none below it. A cursor is that version, and the
+// incarnation, since a restored backup draws the same versions again for other changes.
+const cursorForm = /^([0-9a-z]+)-(0|[1-9]\d{0,15})$/
+
+export const createChangeLog = ({ database: { reader, writer }, incarnation }: ChangeLogNeeds): ChangeLog => {
+  // The counter of the AUTOINCREMENT key: the newest row may have been pruned.
+  const newestStatement = reader.prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
+  const oldestStatement = reader.prepare<[number], number>(
     writer.selectFrom('JobChange').select('version').orderBy('version').limit(1).compile().sql
   ).pluck()
-  const after = reader.prepare<[number, number], Change>(
+  const afterStatement = reader.prepare<[number, number], Row>(
     writer.selectFrom('JobChange').select(['version', 'jobId']).where('version', '>', 0).orderBy('version').limit(0).compile().sql
   )
-  const dataVersion = reader.prepare('PRAGMA data_version').pluck()
+  // A number that moves when another connection has committed, the writer's included. It costs no read of the file.
+  const dataVersionStatement = reader.prepare<[], number>('PRAGMA data_version').pluck()
+
+  const readNewest = () => newestStatement.get() ?? 0
+  // One snapshot: a prune between two of these reads would be a gap that is not noticed.
+  const read = reader.transaction((position: number, limit: number): Found => {
+    const oldest = oldestStatement.get(1) ?? readNewest() + 1
+    const start = Math.max(position, oldest - 1)
+    return { rows: afterStatement.all(start, limit), start, isGap: start > position }
+  })
+
+  const toCursor = (version: number): Cursor => `${incarnation}-${version}`
+  const toPosition = (cursor: Cursor, newest: number): number => {
+    const [, of, digits] = cursorForm.exec(cursor) ?? []
+    if (of === undefined) throw new CursorMalformed()
+    // None of the changes of another incarnation is known here: every log begins after version -1.
+    if (of !== incarnation) return -1
+    const position = Number(digits)
+    if (position > newest) throw new CursorMalformed()
+    return position
+  }
+
+  const createFollower = (from: number): Follower => {
+    let position = from
+    let pageEnd = from
+    let seenDataVersion: number | undefined
+    let pageDataVersion: number | undefined
+    return {
+      next: async limit => guardRead(() => {
+        // Read before the log: a commit in between is then read again rather than missed.
+        const dataVersion = dataVersionStatement.get()
+        if (dataVersion === seenDataVersion) return { changes: [], isGap: false, isLast: true }
+        const { rows, start, isGap } = read(position, limit)
+        const isLast = rows.length < limit
+        pageEnd = rows.at(-1)?.version ?? start
+        pageDataVersion = isLast ? dataVersion : undefined
+        return { changes: rows.map(({ version, jobId }) => ({ jobId, version, cursor: toCursor(version) })), isGap, isLast }
+      }),
+      accept: () => {
+        position = pageEnd
+        seenDataVersion = pageDataVersion
+      }
+    }
+  }
+
   return {
-    head: () => guardRead(() => Number(head.get() ?? 0)),
-    oldest: () => guardRead(() => oldest.get(1) as number | undefined),
-    after: (version, limit) => guardRead(() => after.all(version, limit)),
-    dataVersion: () => guardRead(() => Number(dataVersion.get())),
+    follow: async from => guardRead(() => {
+      const newest = readNewest()
+      return createFollower(from === undefined ? newest : toPosition(from, newest))
+    }),
     prune: async (tx, before, limit) => {
       // In the order of the versions: a search by time would read every younger change.
       const oldest = tx.selectFrom('JobChange').select(['version', 'at']).orderBy('version').limit(limit)

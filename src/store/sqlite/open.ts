@@ -1,16 +1,12 @@
 import type SqliteDatabase from 'better-sqlite3'
+import { embeddedHolder } from '../../job/lease.ts'
 import { assertIntegrity, chooseCheck } from './integrity-check.ts'
+import type { StaleOwners } from '../store.ts'
 import { type Database, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { lockForProcess, shareAmongProcesses } from './process-lock.ts'
 
-/** What processes that have ended left behind: their entries, and the names under which their workers held leases. */
-export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
-
 export type OpenedForProcess = { database: Database, releaseLock: () => void, stale: StaleOwners }
-
-/** The name, or its beginning, under which the worker of a service process holds its leases. */
-export const embeddedHolder = 'embedded'
 
 const listIfThere = (reader: SqliteDatabase.Database, table: string, query: string): string[] => {
   const isThere = reader.prepare<[string]>("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(table) !== undefined

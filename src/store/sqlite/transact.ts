@@ -30,6 +30,9 @@ export const guardRead = <Value>(read: () => Value): Value => {
   }
 }
 
+/** `now` in ms of a clock that only goes forward. */
+export type TransactNeeds = { database: Database, now: () => number }
+
 type Waiting = {
   work: (tx: Tx) => Promise<unknown>
   deadline: number
@@ -56,13 +59,13 @@ const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promi
 }
 
 // The first of these works, at least one: what is left is for the next commit.
-const commitTogether = (database: Database, works: readonly Waiting[]): Promise<Settle[]> =>
+const commitTogether = ({ database, now }: TransactNeeds, works: readonly Waiting[]): Promise<Settle[]> =>
   database.writer.transaction().execute(async tx => {
     const settles: Settle[] = []
-    const began = performance.now()
+    const began = now()
     for (const work of works) {
       settles.push(await runInSavepoint(tx, work))
-      if (performance.now() - began > togetherMsMax) break
+      if (now() - began > togetherMsMax) break
     }
     return settles
   })
@@ -72,7 +75,8 @@ const commitTogether = (database: Database, works: readonly Waiting[]): Promise<
  * in it; between commits the loop turns. `now` in milliseconds, of a clock that only goes forward.
  * `waiting` tells how many works wait for their commit.
  */
-export const createTransact = ({ database, now }: { database: Database, now: () => number }): Transact & { waiting: () => number } => {
+export const createTransact = (needs: TransactNeeds): Transact & { waiting: () => number } => {
+  const { now } = needs
   let waiting: Waiting[] = []
   let isAtWork = false
   let pauseMs = busyPauseMsMin
@@ -103,7 +107,7 @@ export const createTransact = ({ database, now }: { database: Database, now: () 
       const works = waiting.splice(0, byThemselves > 0 ? 1 : togetherMax)
       byThemselves = Math.max(0, byThemselves - 1)
       try {
-        const settles = await commitTogether(database, works)
+        const settles = await commitTogether(needs, works)
         waiting.unshift(...works.slice(settles.length))
         for (const settle of settles) settle()
         pauseMs = busyPauseMsMin

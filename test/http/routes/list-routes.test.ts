@@ -225,7 +225,7 @@ t.test('a list that comes late brings back no past', async t => {
   const slow = listed()
   await listGate.reached()
   const version = advance(50)
-  await expose(await store.find('job-1'))
+  await expose(await store.jobs.find('job-1'))
   t.equal(await read(), version)
   const [key = ''] = await redisServer.client.keys('js:alistthatcomeslatebringsbacknopast:*:job-1')
   t.ok(await redisServer.client.exists(key))

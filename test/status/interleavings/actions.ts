@@ -55,7 +55,7 @@ const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jo
     case 'none': return 0
     case 'seen': return revealedOf(jobId)
     case 'committed': return record.versionOf(jobId)
-    case 'forged': return record.changeLog.head() + 1
+    case 'forged': return record.newest() + 1
   }
 }
 

@@ -3,7 +3,7 @@ import type fc from 'fast-check'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
 import type { Schedule } from '../../../src/status/epoch/cache-probe.ts'
-import type { ChangeLog } from '../../../src/store/store.ts'
+import type { Follower } from '../../../src/store/store.ts'
 import { absent, entryAt } from '../../cache/conformance.ts'
 
 /*
@@ -105,12 +105,17 @@ export const storeDown = new Error('the store is down')
 export const createRecord = () => {
   const log: Array<{ jobId: string, version: number }> = []
   const versionOf = (jobId: string): number => log.findLast(change => change.jobId === jobId)?.version ?? 0
-  const changeLog: ChangeLog = {
-    head: () => log.length,
-    oldest: () => log[0]?.version,
-    after: (version, limit) => log.slice(version, version + limit),
-    dataVersion: () => log.length,
-    prune: () => Promise.resolve(0)
+  const follow = (): Follower => {
+    let position = log.length
+    let pageEnd = position
+    return {
+      next: async limit => {
+        const changes = log.slice(position, position + limit).map(change => ({ ...change, cursor: String(change.version) }))
+        pageEnd = position + changes.length
+        return { changes, isGap: false, isLast: changes.length < limit }
+      },
+      accept: () => { position = pageEnd }
+    }
   }
   const lookUp = (jobId: string): JobLookup => {
     const version = versionOf(jobId)
@@ -119,7 +124,9 @@ export const createRecord = () => {
   return {
     versionOf,
     lookUp,
-    changeLog,
+    newest: () => log.length,
+    /** Follows the log from after its newest change. */
+    follow,
     commit: (jobId: string): JobLookup => {
       log.push({ jobId, version: log.length + 1 })
       return lookUp(jobId)

@@ -173,7 +173,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
   const jobIds = jobNames.map(idOf)
 
   const createRelaying = ({ invalidate }: Pick<Nodes['nodes'][0], 'invalidate'>) => {
-    const relay = createRelay({ changeLog: record.changeLog, invalidate, onGap: () => {} })
+    const relay = createRelay({ follower: record.follow(), invalidate, onGap: () => {} })
     const round = async () => {
       const committed = jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const)
       if (await relay() > 0) onEvent('relayed')

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { createChangeLog } from '../../../src/store/sqlite/change-log.ts'
 import { pruneIdempotencyKeys, reserveIdempotencyKey } from '../../../src/store/tx/idempotency.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { sqlite3 } from '../../helpers/service.ts'
@@ -7,56 +8,55 @@ import { openStore } from '../open.ts'
 
 const dayMs = 24 * 3600 * 1000
 
-t.test('the change log is read from any point, in order', async t => {
-  const { changeLog, transact } = await openStore(t)
-  t.equal(changeLog.head(), 0)
-  t.equal(changeLog.oldest(), undefined)
-  t.same(changeLog.after(0, 10), [])
-  for (const jobId of ['a', 'b', 'c']) await transact(tx => insertJob(tx, queuedJob(jobId)))
-  t.equal(changeLog.head(), 3)
-  t.equal(changeLog.oldest(), 1)
-  t.same(changeLog.after(0, 2), [{ version: 1, jobId: 'a' }, { version: 2, jobId: 'b' }])
-  t.same(changeLog.after(2, 2), [{ version: 3, jobId: 'c' }])
-  t.same(changeLog.after(3, 2), [])
-})
-
-t.test('the data version moves with every commit of any program, and with nothing else', async t => {
-  const { changeLog, transact, path } = await openStore(t)
-  const seen = [changeLog.dataVersion()]
-  t.equal(changeLog.dataVersion(), seen[0])
-  await transact(tx => insertJob(tx, queuedJob('a')))
-  seen.push(changeLog.dataVersion())
-  t.equal(changeLog.dataVersion(), seen[1])
-  await sqlite3(path, 'DELETE FROM JobExecutionLog')
-  seen.push(changeLog.dataVersion())
-  await sqlite3(path, 'SELECT * FROM JobExecutionLog')
-  t.equal(changeLog.dataVersion(), seen[2])
-  t.equal(new Set(seen).size, 3)
-})
-
-t.test('old changes are forgotten, the sequence is not', async t => {
-  const { changeLog, transact, store, path } = await openStore(t)
+t.test('changes are pruned by their age, oldest first, and the sequence goes on', async t => {
+  const { store: { jobs, changes }, changeLog, transact, path } = await openStore(t)
+  const versions = () => changeLog.after(0, 10).map(({ version }) => version)
   for (const jobId of ['a', 'b', 'c', 'd']) await transact(tx => insertJob(tx, queuedJob(jobId)))
   await sqlite3(path, 'UPDATE JobChange SET at = version * 100')
-  t.equal(await transact(tx => changeLog.prune(tx, 100, 10)), 0)
-  t.equal(await transact(tx => changeLog.prune(tx, 301, 2)), 2, 'no more than asked')
-  t.equal(changeLog.oldest(), 3)
-  t.equal(await transact(tx => changeLog.prune(tx, 301, 2)), 1)
-  t.equal(await transact(tx => changeLog.prune(tx, Infinity, 10)), 1)
-  t.equal(changeLog.oldest(), undefined)
-  t.equal(changeLog.head(), 4)
+  t.equal(await transact(tx => changes.prune(tx, 100, 10)), 0)
+  t.equal(await transact(tx => changes.prune(tx, 301, 2)), 2, 'no more than the limit')
+  t.same(versions(), [3, 4])
+  t.equal(await transact(tx => changes.prune(tx, 301, 2)), 1)
+  t.equal(await transact(tx => changes.prune(tx, Infinity, 10)), 1)
+  t.same(versions(), [])
   await sqlite3(path, "UPDATE JobExecutionLog SET status = 'Running', version = 1 WHERE jobId = 'a'")
-  t.match(await store.find('a'), { job: { version: 5 } })
-  t.same(changeLog.after(4, 10), [{ version: 5, jobId: 'a' }])
+  t.match(await jobs.find('a'), { job: { version: 5 } })
+  t.same(versions(), [5])
 })
 
 t.test('changes carry the time at which they were made', async t => {
-  const { changeLog, transact, path } = await openStore(t)
+  const { transact, path } = await openStore(t)
   const before = Date.now() - 1
   await transact(tx => insertJob(tx, queuedJob('a')))
   const at = Number(await sqlite3(path, 'SELECT at FROM JobChange'))
   t.ok(at >= before && at <= Date.now())
-  t.equal(await transact(tx => changeLog.prune(tx, before, 10)), 0)
+})
+
+t.test('a follower does not read the log while no connection has committed', async t => {
+  const { database, transact, path } = await openStore(t)
+  const { reader } = database
+  const prepare = reader.prepare.bind(reader)
+  let reads = 0
+  Reflect.set(reader, 'prepare', (text: string) => {
+    const statement = prepare(text)
+    const all = statement.all.bind(statement)
+    statement.all = (...values) => {
+      reads++
+      return all(...values)
+    }
+    return statement
+  })
+  const follower = await createChangeLog({ database, incarnation: 'i' }).follow()
+  const idsOfNext = async () => (await follower.next(10)).changes.map(({ jobId }) => jobId)
+  t.same([await idsOfNext(), reads], [[], 1])
+  follower.accept()
+  t.same([await idsOfNext(), await idsOfNext(), reads], [[], [], 1])
+  await transact(tx => insertJob(tx, queuedJob('a')))
+  t.same([await idsOfNext(), await idsOfNext(), reads], [['a'], ['a'], 3], 'it reads again what was not accepted')
+  follower.accept()
+  t.same([await idsOfNext(), reads], [[], 3])
+  await sqlite3(path, "UPDATE JobExecutionLog SET status = 'Running'")
+  t.same([await idsOfNext(), reads], [['a'], 4], 'another program has committed')
 })
 
 t.test('an idempotency key is reserved per tenant while it is kept, and pruned by age', async t => {

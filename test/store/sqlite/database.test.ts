@@ -3,9 +3,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openDatabase } from '../../../src/store/sqlite/database.ts'
-import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { createQueueReader } from '../../../src/store/sqlite/queue-reader.ts'
-import { createResultReader } from '../../../src/store/sqlite/result-reader.ts'
+import { insertJob, recordQuery } from '../../../src/store/tx/jobs.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { queuedJob } from '../jobs.ts'
 import { openForeign, openStore } from '../open.ts'
@@ -49,8 +47,9 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
 })
 
 t.test('the read of a job searches by the primary key', async t => {
-  const { database: { reader }, store } = await openStore(t)
-  const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${store.findSql}`).all('j').map(({ detail }) => detail)
+  const { database: { reader, writer } } = await openStore(t)
+  const { sql } = recordQuery(writer, '').compile()
+  const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all('j').map(({ detail }) => detail)
   const steps = plan.filter(step => step !== 'CORRELATED SCALAR SUBQUERY 1')
   t.ok(steps.length > 0)
   for (const step of steps) {
@@ -76,19 +75,17 @@ t.test('a path that cannot be a database is said to be so, by name', async t => 
 })
 
 t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async t => {
-  const { path, database, store, changeLog, transact } = await openStore(t)
-  const results = createResultReader({ database })
-  const queue = createQueueReader({ database })
+  const { path, store, store: { results, queue, changes, transact } } = await openStore(t)
+  const follower = await changes.follow()
   t.equal(await queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)
-  await t.resolves(store.ping())
+  await t.resolves(store.jobs.ping())
   const failure = { name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } }
   await sqlite3(path, ['JobExecutionLog', 'JobChange', 'JobQueue', 'JobResultChunk', 'ServiceState'].map(table => `DROP TABLE ${table}`).join(';'))
-  await t.rejects(store.find('j'), failure)
-  await t.rejects(store.ping(), failure)
+  await t.rejects(store.jobs.find('j'), failure)
+  await t.rejects(store.jobs.ping(), failure)
   await t.rejects(results.read({ jobId: 'j', sha256: 'x' }, 0, 1).next(), failure)
   await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), failure)
-  t.throws(() => changeLog.after(0, 1), failure)
-  t.throws(() => changeLog.oldest(), failure)
+  await t.rejects(follower.next(1), failure)
   await t.rejects(queue.hasAvailable({ types: ['report'], tenant: null }, 0), failure)
   await t.rejects(queue.hasStuck({ holder: 'w' }), failure)
 })

@@ -42,7 +42,7 @@ t.test('another process is refused, and its SQL is not', async t => {
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
   await transact(tx => insertJob(tx, queuedJob('ours')))
   t.equal(await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog'), '2')
-  t.equal((await store.find('theirs')).kind, 'job')
+  t.equal((await store.jobs.find('theirs')).kind, 'job')
   release()
   const child = spawnChild(t, 'sqlite/lock-holder.ts', path)
   t.equal(await child.line(), 'locked')

@@ -8,6 +8,8 @@ import type { Tx } from '../../../src/store/store.ts'
 import { queuedJob } from '../jobs.ts'
 import { openForeign, openStore } from '../open.ts'
 
+const insertRow = (jobId: string) => (tx: Tx) => insertJob(tx, queuedJob(jobId))
+
 // One look at the clock begins the wait, and one follows every trial that met a lock.
 const countedClock = (times: (look: number) => number) => {
   const looked = new EventEmitter()
@@ -33,11 +35,11 @@ t.test('a write waits for another program, without holding up the process', asyn
   const writing = transact(tx => insertJob(tx, queuedJob('ours')))
   // This very continuation can only run, and end the wait, if the loop is free between the trials.
   await thirdTrialMetLock
-  t.equal((await store.find('theirs')).kind, 'absent', 'and readers go on')
+  t.equal((await store.jobs.find('theirs')).kind, 'absent', 'and readers go on')
   foreign.exec('COMMIT')
   await writing
-  t.match(await store.find('theirs'), { job: { version: 1 } })
-  t.match(await store.find('ours'), { job: { version: 2 } })
+  t.match(await store.jobs.find('theirs'), { job: { version: 1 } })
+  t.match(await store.jobs.find('ours'), { job: { version: 2 } })
 })
 
 t.test('many waiting writes leave the event loop as free as one', async t => {
@@ -66,7 +68,7 @@ t.test('work that met a lock is begun anew, whole', async t => {
   })
   t.equal(answer, 'answer')
   t.equal(begun, 1, 'the lock is met before the work begins')
-  t.match(await store.find('j'), { job: { version: 1 } })
+  t.match(await store.jobs.find('j'), { job: { version: 1 } })
 })
 
 t.test('a lock held too long is told as STORE_UNAVAILABLE', async t => {
@@ -80,20 +82,23 @@ t.test('a lock held too long is told as STORE_UNAVAILABLE', async t => {
   })
   t.equal(clock.looks(), 3, 'one trial more within the bound, none after it')
   foreign.exec('ROLLBACK')
-  t.equal((await store.find('j')).kind, 'absent')
+  t.equal((await store.jobs.find('j')).kind, 'absent')
   await transact(tx => insertJob(tx, queuedJob('j')))
-  t.equal((await store.find('j')).kind, 'job', 'the next one is taken')
+  t.equal((await store.jobs.find('j')).kind, 'job', 'the next one is taken')
 })
 
 t.test('other failures are passed on at once, and as they are', async t => {
-  const { database } = await openStore(t)
-  const clock = countedClock(() => 0)
-  const transact = createTransact({ database, now: clock.now })
-  await transact(tx => insertJob(tx, queuedJob('j')))
-  await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
+  const { transact } = await openStore(t)
+  let begun = 0
+  const run = (work: (tx: Tx) => Promise<unknown>) => transact(async tx => {
+    begun++
+    return await work(tx)
+  })
+  await run(insertRow('j'))
+  await t.rejects(run(insertRow('j')), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
   const ours = new TypeError('ours')
-  await t.rejects(transact(() => Promise.reject(ours)), ours)
-  t.equal(clock.looks(), 3, 'none was tried again')
+  await t.rejects(run(() => Promise.reject(ours)), ours)
+  t.equal(begun, 3, 'none was tried again')
 })
 
 t.test('transactions of one process take turns', async t => {
@@ -105,13 +110,12 @@ t.test('transactions of one process take turns', async t => {
     order.push(`${jobId} ends`)
   })))
   t.same(order, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends'])
-  t.match(await store.find('c'), { job: { version: 3 } })
+  t.match(await store.jobs.find('c'), { job: { version: 3 } })
 })
 
-const insertRow = (jobId: string) => (tx: Tx) => insertJob(tx, queuedJob(jobId))
-
-t.test('what is asked for in one turn is committed together', async t => {
-  const { transact, path } = await openStore(t)
+t.test('commits together what is asked for in one turn of the event loop', async t => {
+  const { database, path } = await openStore(t)
+  const transact = createTransact({ database, now: () => 0 })
   const others = openForeign(t, path).prepare('SELECT count(*) FROM JobExecutionLog').pluck()
   let seenByOthers: unknown
   const first = transact(insertRow('a'))
@@ -122,6 +126,20 @@ t.test('what is asked for in one turn is committed together', async t => {
   await second
   t.equal(seenByOthers, 0, 'and nothing was before')
   t.equal(transact.waiting(), 0)
+})
+
+t.test('commits what has taken more than 8 ms, and the rest after it', async t => {
+  const { database, path } = await openStore(t)
+  let clockMs = 0
+  const transact = createTransact({ database, now: () => clockMs })
+  const others = openForeign(t, path).prepare('SELECT count(*) FROM JobExecutionLog').pluck()
+  const seenByOthers = await Promise.all(['a', 'b', 'c', 'd', 'e'].map(jobId => transact(async tx => {
+    const seen = others.get()
+    await insertRow(jobId)(tx)
+    clockMs += 5
+    return seen
+  })))
+  t.same(seenByOthers, [0, 0, 2, 2, 4])
 })
 
 t.test('one of them that fails takes nothing with it but its own', async t => {
@@ -136,7 +154,7 @@ t.test('one of them that fails takes nothing with it but its own', async t => {
     transact(insertRow('c'))
   ])
   t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: ours }, { status: 'fulfilled' }])
-  t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.find(jobId)).kind)), ['job', 'absent', 'job'])
+  t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.jobs.find(jobId)).kind)), ['job', 'absent', 'job'])
 })
 
 t.test('one of them that costs SQLite the transaction fails alone, and nothing that is lost is acknowledged', async t => {
@@ -152,9 +170,9 @@ t.test('one of them that costs SQLite the transaction fails alone, and nothing t
     transact(insertRow('c'))
   ])
   t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE', cause } }, { status: 'fulfilled' }])
-  t.same(await Promise.all(['a', 'c'].map(async jobId => (await store.find(jobId)).kind)), ['job', 'job'])
+  t.same(await Promise.all(['a', 'c'].map(async jobId => (await store.jobs.find(jobId)).kind)), ['job', 'job'])
   await transact(insertRow('d'))
-  t.equal((await store.find('d')).kind, 'job', 'the next one is taken')
+  t.equal((await store.jobs.find('d')).kind, 'job', 'the next one is taken')
 })
 
 t.test('others have their turn between commits', async t => {

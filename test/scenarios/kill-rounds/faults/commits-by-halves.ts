@@ -1,4 +1,6 @@
 import { runService } from '../../../../src/lifecycle.ts'
+import { openStore } from '../../../../src/store/open-store.ts'
+import { openDatabase } from '../../../../src/store/sqlite/database.ts'
 import type { Transact, Tx } from '../../../../src/store/store.ts'
 
 /*
@@ -7,9 +9,11 @@ import type { Transact, Tx } from '../../../../src/store/store.ts'
 
 await runService({
   parts: {
-    createTransact: ({ database }) => {
-      const transact: Transact = work => database.writer.connection().execute(connection => work(connection as Tx))
-      return Object.assign(transact, { waiting: () => 0 })
+    openStore: async needs => {
+      const { store, stale } = await openStore(needs)
+      const { writer } = openDatabase(needs.databasePath)
+      const transact: Transact = work => writer.connection().execute(connection => work(connection as Tx))
+      return { store: { ...store, transact }, stale }
     }
   }
 })

@@ -1,0 +1,14 @@
+import { openSqliteStore, type OpenSqliteStoreNeeds } from './sqlite/sqlite-store.ts'
+
+/*
+ * The only file that knows every database that the service can use.
+ */
+
+export type OpenStoreNeeds = OpenSqliteStoreNeeds
+
+/**
+ * Opens the store of a service process on a database that is migrated to this release. `isCacheShared`: processes that
+ * share a cache may share the database; any other has it alone. Throws DatabaseUnusable, DatabaseInUse, and what
+ * migration throws.
+ */
+export const openStore = openSqliteStore

@@ -1,0 +1,56 @@
+import type { OpenedStore, Store } from '../store.ts'
+import { createEpochRowStore } from '../tx/epoch-rows.ts'
+import { createChangeLog } from './change-log.ts'
+import type { Database } from './database.ts'
+import { createReadEpochRows } from './epoch-rows.ts'
+import { createInputReader } from './input-reader.ts'
+import { createListJobs } from './job-list.ts'
+import { createJobReader } from './job-reader.ts'
+import { openForProcess } from './open.ts'
+import { createQueueReader } from './queue-reader.ts'
+import { createResultReader } from './result-reader.ts'
+import { createRetentionReader } from './retention-reader.ts'
+import { createTransact } from './transact.ts'
+
+/** `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward. */
+export type SqliteStoreNeeds = { database: Database, now: () => number, monotonicNow: () => number }
+
+const readIncarnation = ({ reader }: Database): string => {
+  const incarnation = reader.prepare<[], string>("SELECT value FROM ServiceState WHERE name = 'incarnation'").pluck().get()
+  if (incarnation === undefined) throw new Error('ServiceState has no incarnation')
+  return incarnation
+}
+
+/** The store on a migrated SQLite database. `close` closes its connections. */
+export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNeeds): Store => {
+  const transact = createTransact({ database, now: monotonicNow })
+  const incarnation = readIncarnation(database)
+  return {
+    kind: 'sqlite',
+    incarnation,
+    jobs: { ...createJobReader({ database }), list: createListJobs({ database }) },
+    results: createResultReader({ database }),
+    inputs: createInputReader({ database }),
+    queue: createQueueReader({ database }),
+    retention: createRetentionReader({ database }),
+    changes: createChangeLog({ database, incarnation }),
+    epoch: createEpochRowStore({ read: createReadEpochRows(database), transact, now }),
+    transact,
+    writesWaiting: transact.waiting,
+    close: database.close
+  }
+}
+
+export type OpenSqliteStoreNeeds = Omit<SqliteStoreNeeds, 'database'> & { databasePath: string, isCacheShared: boolean }
+
+/** Opens the store of a service process. Throws DatabaseUnusable, DatabaseInUse, and what migration throws. */
+export const openSqliteStore = async (
+  { databasePath, isCacheShared, now, monotonicNow }: OpenSqliteStoreNeeds
+): Promise<OpenedStore> => {
+  const { database, releaseLock, stale } = await openForProcess(databasePath, isCacheShared)
+  const close = async () => {
+    await database.close()
+    releaseLock()
+  }
+  return { store: { ...createSqliteStore({ database, now, monotonicNow }), close }, stale }
+}
