@@ -1,14 +1,16 @@
-/** Inputs and results of any size are stored in pieces of so many bytes. */
+/** The size of the chunks in which inputs and results are stored. */
 export const storedChunkBytes = 256 * 1024
 
 /**
- * The same bytes in pieces of exactly `size`, the last one shorter; none if there are no bytes. Each piece has a buffer
- * of its own, which can be given to another thread.
+ * Splits bytes into chunks of exactly `size`, the last one shorter; none if there are no bytes. Each chunk has a
+ * buffer of its own, which can be transferred to another thread.
  */
-export async function * toChunks (body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, size: number): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+export async function * toChunks (
+  body: Iterable<Uint8Array> | AsyncIterable<Uint8Array>, size: number
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
   let chunk = new Uint8Array(size)
   let filled = 0
-  // Plain iterables are taken as well; of a union of both the compiler knows nothing.
+  // Plain iterables work too, but TypeScript has no type for the loop over a union of both.
   for await (const bytes of body as AsyncIterable<Uint8Array>) {
     let taken = 0
     while (taken < bytes.byteLength) {

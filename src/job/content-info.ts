@@ -1,2 +1,2 @@
-/** What the bytes are that a run begins to send. */
+/** The type and name of result bytes, as the worker declares them with the first. */
 export type ContentInfo = { contentType: string, fileName: string }

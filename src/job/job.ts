@@ -17,10 +17,10 @@ export const jobIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
 const jobIdExpression = new RegExp(jobIdPattern)
 export const isJobId = (text: string): boolean => text.length <= 128 && jobIdExpression.test(text)
 
-/** What kinds of jobs may be called. */
+/** The names of job types. */
 export const jobTypePattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
 
-/** Why a job failed, as the worker told it. */
+/** Why a job failed, as its worker reported it. */
 export const Failure = Type.Object({
   code: Type.String({ minLength: 1 }),
   message: Type.String(),
@@ -28,7 +28,7 @@ export const Failure = Type.Object({
 })
 export type Failure = Static<typeof Failure>
 
-/** How far the latest attempt has come. `etaSeconds` is an estimate made when the version was made. */
+/** The progress of the latest attempt. `etaSeconds` is an estimate made when the version was made. */
 export const Progress = Type.Object({
   percent: Type.Number({ minimum: 0, maximum: 100 }),
   done: Nullable(Type.Number()),
@@ -39,7 +39,7 @@ export const Progress = Type.Object({
 })
 export type Progress = Static<typeof Progress>
 
-/** Facts of a stored result; the bytes are read apart. */
+/** Facts about a stored result; its bytes are read separately. */
 export const ResultFacts = Type.Object({
   contentType: Type.String(),
   fileName: Type.String(),
@@ -99,14 +99,14 @@ export type SucceededJob = Static<typeof SucceededJob>
 export type FailedJob = Static<typeof FailedJob>
 export type CancelledJob = Static<typeof CancelledJob>
 
-/** A job is exactly one of these; what a state does not have, its type does not have. */
+/** A job is exactly one of these; a state's type has the fields of that state alone. */
 export type Job = QueuedJob | RunningJob | SucceededJob | FailedJob | CancelledJob
 export type JobState = Job['state']
 
-/** What stays of a record that was erased: enough to say "it existed, and is gone". */
+/** What remains of an erased record: enough to answer 410 in place of 404. */
 export type Tombstone = { jobId: string, version: number, tenant: string | null, expiredAt: number }
 
-/** What the system of record knows of an id. `invalid`: a row that breaks BR-001, so that nothing of it is shown. */
+/** What the store knows about an id. `invalid`: a row that violates BR-001, which no answer shows. */
 export type JobLookup =
   | { kind: 'job', job: Job }
   | { kind: 'tombstone', tombstone: Tombstone }
@@ -117,7 +117,7 @@ const statusOf = {
   queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Failed'
 } as const satisfies Record<JobState, RecordStatus>
 
-/** Whether a client can be sent there for the result; other engines record paths and URLs of every kind. */
+/** Whether a client can be redirected there for the result: other programs record paths and URLs of every kind. */
 export const isWebUrl = (url: string | null): url is string =>
   url !== null && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)
 

@@ -1,12 +1,12 @@
-/** Deeper JSON is refused: recursion in whatever handles it later must stay harmless. */
+/** JSON nested deeper is rejected, so that recursive code which handles it later cannot exhaust the stack. */
 export const jsonDepthMax = 64
 
-/** What keeps parsed JSON from being taken. `numberRange`: JSON.parse makes 1e999 Infinity, which cannot be written again. */
+/** Why parsed JSON is rejected. `numberRange`: JSON.parse turns 1e999 into Infinity, which JSON cannot express. */
 export type JsonFlaw = 'maxDepth' | 'numberRange' | 'propertyNames'
 
 /** The first flaw of parsed JSON; undefined: it has none. */
 export const findJsonFlaw = (value: unknown): JsonFlaw | undefined => {
-  // One list for values and one for their levels: an object for each would cost more than looking at them.
+  // One list for values and one for their levels: an object for each would cost more than the check itself.
   const values: unknown[] = [value]
   const levels: number[] = [0]
   while (values.length > 0) {

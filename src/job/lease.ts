@@ -12,7 +12,7 @@ export class LeaseLost extends Error {
   }
 }
 
-/** Result bytes do not begin where the stored ones end: a result never has a hole. `offset`: where the stored ones end. */
+/** Result bytes do not begin at `offset`, where the stored ones end: a result never has a hole. */
 export class OffsetMismatch extends Error {
   readonly offset: number
 

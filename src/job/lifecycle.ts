@@ -8,19 +8,21 @@ export type JobEvent =
   /** The first bytes of a result arrived. */
   | { type: 'append' }
   /** `expiresAt`: when a stored result is due to be removed; null: there is none. */
-  | { type: 'complete', at: number, resultUrl: string | null, result: ResultFacts | null, expiresAt: number | null, message?: string }
+  | {
+    type: 'complete', at: number, resultUrl: string | null, result: ResultFacts | null, expiresAt: number | null, message?: string
+  }
   | { type: 'fail', at: number, failure: Failure, retryable: boolean, maxAttempts: number }
   | { type: 'rescue', at: number, maxAttempts: number }
   | { type: 'release', at: number }
   | { type: 'cancel', at: number }
-  /** The worker had its time to notice that it was cancelled. */
+  /** The grace time in which the worker could notice the cancellation is over. */
   | { type: 'cancel-forced', at: number }
   /** The stored result is past its retention. */
   | { type: 'expire', at: number }
 
 export type JobEventType = JobEvent['type']
 
-/** The job after the event, or why it cannot happen. The version is the database's to draw. */
+/** The job after the event, or why the event cannot happen. The database assigns the version. */
 export type Transition =
   | { accepted: true, job: Job, retryAfterMs?: number }
   | { accepted: false, reason: 'not-queued' | 'not-running' | 'not-asked' | 'finished' | 'no-result' }
@@ -32,13 +34,13 @@ const retryDelayMsMax = 60_000
 export const retryDelayMs = (attempt: number): number =>
   Math.min(retryDelayMsMax, retryDelayMsMin * 2 ** Math.min(attempt - 1, 16))
 
-/** The failure of a job whose worker vanished in its last attempt. */
+/** The failure of a job whose worker stopped reporting in its last attempt. */
 export const leaseExpired: Failure = {
   code: 'LEASE_EXPIRED',
   message: 'The worker stopped reporting, and no attempt was left.'
 }
 
-/** The failure of a run that took longer than it may. */
+/** The failure of a run that exceeded its timeout. */
 export const timedOut: Failure = { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }
 
 /** The failure of a job that was cancelled. */
@@ -54,7 +56,7 @@ const claimed = (job: QueuedJob, at: number): RunningJob => ({
   hasPartialResult: false
 })
 
-/** What every state has, of a job that leaves the running state. */
+/** The fields that every state has, for a job that leaves the running state. */
 const toCommon = ({ cancelRequestedAt: _, hasPartialResult: __, ...common }: RunningJob) => common
 
 const requeued = (job: RunningJob): QueuedJob => ({ ...toCommon(job), state: 'queued' })
@@ -94,7 +96,8 @@ const retriedOrFailed = (job: RunningJob, at: number, failure: Failure, maxAttem
 
 type EndEvent = Extract<JobEvent, { type: 'fail' | 'rescue' | 'release' }>
 
-// A run that ends without a result. One whose cancellation was asked for is not run again, whatever it ended with.
+// A run that ends without a result. If its cancellation was requested, the job is cancelled and not run again,
+// whatever the run ended with.
 const ended = (job: RunningJob, event: EndEvent): Transition => {
   if (job.cancelRequestedAt !== null) return { accepted: true, job: cancelled(job, event.at) }
   switch (event.type) {
@@ -136,8 +139,8 @@ const expired = (job: Job, at: number): Transition =>
     : { accepted: false, reason: 'no-result' }
 
 /**
- * The one place that decides what an event does to a job. The schema's CHECKs and triggers
- * restate it, so that no writer can do what this function would refuse.
+ * The only place that decides what an event does to a job. The schema's CHECKs and triggers restate these rules, so
+ * that no writer can do what this function rejects.
  */
 export const transition = (job: Job, event: JobEvent): Transition => {
   if (event.type === 'expire') return expired(job, event.at)

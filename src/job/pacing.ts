@@ -5,9 +5,9 @@ const pollAfterMsRunning = 1000
 const pollAfterMsMax = 10_000
 
 /**
- * Milliseconds after which asking again is worth it; null when nothing will change.
- * A function of the version alone: with an estimate a quarter of the time left, so that
- * the last wait is short against the whole, and without one a second.
+ * Milliseconds after which a client should poll again; null if nothing will change. A function of the version alone: a
+ * quarter of the estimated time left, so that the last wait is short compared to the whole, or a second without an
+ * estimate.
  */
 export const pollAfterMs = (job: Job): number | null => {
   if (isTerminal(job)) return null

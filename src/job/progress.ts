@@ -1,6 +1,6 @@
 import type { Progress } from './job.ts'
 
-/** What a worker tells of its progress: `percent`, or `done` of `total`; everything optional. */
+/** What a worker reports about its progress: `percent`, or `done` of `total`; everything is optional. */
 export type ProgressUpdate = {
   percent?: number
   done?: number
@@ -13,7 +13,7 @@ export const noProgress: Progress = {
   percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null
 }
 
-// Only completion makes a job whole: a client that sees 100 may stop asking.
+// Only a completed job shows 100: a client that sees 100 may stop polling.
 const percentMaxWhileRunning = 99
 
 const toPercent = (update: ProgressUpdate, total: number | null): number | undefined => {
@@ -22,7 +22,7 @@ const toPercent = (update: ProgressUpdate, total: number | null): number | undef
   return undefined
 }
 
-/** Seconds left if the rest goes as the part before; null while there is nothing to judge by. */
+/** Seconds left at the pace so far; null while that is too little to estimate from. */
 const estimateSeconds = (percent: number, elapsedMs: number): number | null =>
   percent < 1 || elapsedMs < 1000 ? null : Math.ceil(elapsedMs * (100 - percent) / percent / 1000)
 

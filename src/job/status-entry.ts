@@ -1,10 +1,13 @@
-/** What a reader can be told of a job. `absent`: no such job; `invalid`: a row that breaks BR-001. */
-export const entryStates = ['queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'invalid', 'absent'] as const
+/** The states that an answer can have. `absent`: no such job; `invalid`: a row that violates BR-001. */
+export const entryStates = [
+  'queued', 'running', 'succeeded', 'failed', 'cancelled', 'expired', 'invalid', 'absent'
+] as const
 export type EntryState = typeof entryStates[number]
 
 /**
- * The answer, not the row: the ready-made bodies of both views beside what decides who may see them and when.
- * Everything in it is a function of the version; version 0 says that the id is known to be absent.
+ * What the cache holds of a job: the answer, not the row. The ready-made bodies of both views stand beside the fields
+ * that decide who may see them and when. Everything is a function of the version; version 0: the id is known to be
+ * absent.
  */
 export type StatusEntry = Readonly<{
   jobId: string
@@ -17,7 +20,7 @@ export type StatusEntry = Readonly<{
   pollAfterMs: number
   /** Milliseconds since 1970; 0 unless expired. */
   expiredAt: number
-  /** Whether a result can be had, now or later. */
+  /** Whether a result can be fetched, now or later. */
   hasResult: boolean
   /** Whether the job can still be cancelled. */
   canCancel: boolean

@@ -33,9 +33,9 @@ export const applyEvent = async (
 const recheckMs = 60_000
 
 /**
- * Brings the queue in line with a record of ours that another program changed. If that program queued the job again, it
- * becomes claimable; if it runs the job itself, the queue is checked again in a minute, for it may still give the job
- * back; if it finished or replaced the record, the queue item goes.
+ * Brings the queue in line with a record of ours that another program changed. If that program queued the job again,
+ * it becomes claimable; if it runs the job itself, the queue is checked again in a minute, for it may still give the
+ * job back; if it finished or replaced the record, the queue item goes.
  */
 export const reconcileForeignChange = async (tx: Tx, jobId: string, now: number): Promise<void> => {
   const state = toOwnJob(await findJob(tx, jobId))?.state

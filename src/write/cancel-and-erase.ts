@@ -9,27 +9,29 @@ import type { ChangedJob, CommandNeeds, Commit } from './commit.ts'
 /** Whether the caller may change jobs of this tenant. */
 export type CanModify = (tenant: string | null) => boolean
 
+type Modified<Outcome> = { outcome: Outcome, entry: StatusEntry }
+
 /**
- * What a cancellation did. `cancelled`: now, or earlier. `asked`: the job runs, and its worker learns of it with its next
- * report. `finished`: too late. `not-ours`: another program's row. `forbidden`: no such job, or the caller may not
- * change it.
+ * What a cancellation did. `cancelled`: now, or earlier. `asked`: the job runs, and its worker learns of it with its
+ * next report. `finished`: too late. `not-ours`: another program's row. `forbidden`: no such job, or the caller may
+ * not change it.
  */
 export type CancelOutcome = 'cancelled' | 'asked' | 'finished' | 'not-ours' | 'forbidden'
 
 /** Cancels a job. `entry` is the job as it then is. Throws STORE_UNAVAILABLE. */
-export type CancelJob = (jobId: string, canModify: CanModify) => Promise<{ outcome: CancelOutcome, entry: StatusEntry }>
+export type CancelJob = (jobId: string, canModify: CanModify) => Promise<Modified<CancelOutcome>>
 
-/** What an erasure did. `active`: the job is not finished yet. `forbidden`: no such job, or the caller may not change it. */
+/** What an erasure did. `active`: the job is not finished yet. `forbidden`: as for a cancellation. */
 export type EraseOutcome = 'erased' | 'active' | 'forbidden'
 
 /**
- * Removes a finished job with all that belongs to it; a tombstone stays. `entry` is the job, or its tombstone, as it then
- * is. Throws STORE_UNAVAILABLE.
+ * Removes a finished job with all that belongs to it; a tombstone stays. `entry` is the job, or its tombstone, as it
+ * then is. Throws STORE_UNAVAILABLE.
  */
-export type EraseJob = (jobId: string, canModify: CanModify) => Promise<{ outcome: EraseOutcome, entry: StatusEntry }>
+export type EraseJob = (jobId: string, canModify: CanModify) => Promise<Modified<EraseOutcome>>
 
 export type CancelJobNeeds = CommandNeeds & {
-  /** How long a worker has to notice that its job was cancelled, in ms; then the service cancels it without the worker. */
+  /** How long a worker has to notice a cancellation, in ms; then the job is cancelled without it. */
   graceMs: number
   /** Called for each cancellation of a running job, after the commit. */
   onAsked: (jobId: string) => void
@@ -38,7 +40,7 @@ export type CancelJobNeeds = CommandNeeds & {
 type Decide<Outcome> = (tx: Tx, lookup: JobLookup) => Promise<{ outcome: Outcome, change: ChangedJob }>
 
 // Each answer reveals the job's state, also the answer that nothing was changed, so each is exposed.
-const modify = async <Outcome>(commit: Commit, jobId: string, decide: Decide<Outcome>): Promise<{ outcome: Outcome, entry: StatusEntry }> => {
+const modify = async <Outcome>(commit: Commit, jobId: string, decide: Decide<Outcome>): Promise<Modified<Outcome>> => {
   const { entries: [entry], value: outcome } = await commit(async tx => {
     await lockJob(tx, jobId)
     const { outcome, change } = await decide(tx, await findJob(tx, jobId))
@@ -47,7 +49,8 @@ const modify = async <Outcome>(commit: Commit, jobId: string, decide: Decide<Out
   return { outcome, entry }
 }
 
-export const createCancelJob = ({ commit, now, graceMs, onAsked }: CancelJobNeeds): CancelJob => async (jobId, canModify) => {
+export const createCancelJob = (needs: CancelJobNeeds): CancelJob => async (jobId, canModify) => {
+  const { commit, now, graceMs, onAsked } = needs
   const cancelled = await modify<CancelOutcome>(commit, jobId, async (tx, lookup) => {
     const unchanged = (outcome: CancelOutcome) => ({ outcome, change: { lookup } })
     if (lookup.kind !== 'job') return unchanged('forbidden')

@@ -21,8 +21,8 @@ export type Claim = LeaseHeld & {
 }
 
 /**
- * Claims the job that has waited longest among those that match, for `holder`, under a lease of `leaseMs`. Returns null
- * if there is none. Throws STORE_UNAVAILABLE.
+ * Claims the job that has waited longest among those that match, for `holder`, under a lease of `leaseMs`. Returns
+ * null if there is none. Throws STORE_UNAVAILABLE.
  */
 export type ClaimJob = (filter: ClaimFilter, holder: string, leaseMs: number) => Promise<Claim | null>
 
@@ -52,7 +52,9 @@ const isOfTenant = async (tx: Tx, { jobId }: QueueItem, { tenant }: ClaimFilter)
 }
 
 export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJobNeeds): ClaimJob => {
-  const claimOne = async (tx: Tx, item: QueueItem, filter: ClaimFilter, holder: string, leaseMs: number): Promise<Claimed | undefined> => {
+  const claimOne = async (
+    tx: Tx, item: QueueItem, filter: ClaimFilter, holder: string, leaseMs: number
+  ): Promise<Claimed | undefined> => {
     const { jobId, type, timeoutMs } = item
     const input = await findInput(tx, jobId)
     if (input === undefined) {

@@ -42,9 +42,9 @@ const keepsState = (event: JobEventType): boolean => event === 'progress' || eve
  * commit, expose, report, acknowledge. An acknowledgement before the expose would let a later read find an older state
  * in the cache, and an expose before the commit would show a state that a crash takes back.
  */
-export const createCommit = ({ transact, expose, onTransition }: CommitNeeds): Commit => async <const Changes extends readonly ChangedJob[], Value>(
-  work: (tx: Tx) => Promise<WorkResult<Changes, Value>>
-) => {
+export const createCommit = ({ transact, expose, onTransition }: CommitNeeds): Commit => async <
+  const Changes extends readonly ChangedJob[], Value
+>(work: (tx: Tx) => Promise<WorkResult<Changes, Value>>) => {
   const { changes, value, onExposeFailed } = await transact(work)
   // Exposures that are asked for in the same turn share one round trip to Redis.
   const entries = await Promise.all(changes.map(({ lookup }) => expose(lookup))).catch((error: unknown) => {

@@ -3,7 +3,10 @@ import { clearExpiry, findDueResults } from '../store/tx/retention.ts'
 import { applyEvent } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds } from './commit.ts'
 
-/** Removes stored results that are past their retention, at most `limit`; returns how many were due. Throws STORE_UNAVAILABLE. */
+/**
+ * Removes stored results that are past their retention, at most `limit`; returns how many were due. Throws
+ * STORE_UNAVAILABLE.
+ */
 export type ExpireResults = (limit: number) => Promise<number>
 
 export const createExpireResults = ({ commit, now }: CommandNeeds): ExpireResults => async limit => {

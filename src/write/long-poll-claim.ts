@@ -3,18 +3,21 @@ import type { ClaimFilter } from '../store/store.ts'
 import type { RunJob } from './run-job.ts'
 
 /**
- * Claims for workers that would rather wait than ask again. Whoever has waited longest is told first of a new job; one
- * that nobody was told of (whose retry is due, or that another process took in) is found at the next look.
+ * Claims for workers that wait for a job in place of polling. A new job wakes the waiter that has waited longest.
+ * Waiters also check the queue every second, for jobs that wake no one: those whose retry is due, or that another
+ * process took in.
  */
 export type LongPollClaim = {
   /**
-   * As ClaimJob, but null only after `waitMs`, or once `signal` is aborted or the service drains. What was claimed for
-   * one who is gone by then goes back to the queue.
+   * As ClaimJob, but returns null only after `waitMs`, or once `signal` is aborted or the service drains. A job that
+   * was claimed for a worker that has gone meanwhile returns to the queue.
    */
-  claim: (reach: ClaimFilter, holder: string, leaseMs: number, waitMs: number, signal: AbortSignal) => Promise<Claim | null>
-  /** A job of this type and tenant can be had. */
+  claim: (
+    filter: ClaimFilter, holder: string, leaseMs: number, waitMs: number, signal: AbortSignal
+  ) => Promise<Claim | null>
+  /** A job of this type and tenant was queued. */
   wake: (type: string, tenant: string) => void
-  /** Lets everybody go who waits; nobody is given a job any more. */
+  /** Ends every wait; no claim succeeds from now on. */
   stop: () => void
 }
 
@@ -29,29 +32,29 @@ export type LongPollClaimNeeds = {
 
 const recheckMs = 1000
 
-/** `tenant` null: of whichever. */
+/** A job that was queued. `tenant` null: of any tenant. */
 type QueuedNotice = { type: string, tenant: string | null }
 
-/** `news`: a job that came in since the look that is under way, or the next one, began. */
-type Waiter = { reach: ClaimFilter, notice: QueuedNotice | null, resume: () => void }
+/** `notice`: a job that was queued since the waiter last checked the queue. */
+type Waiter = { filter: ClaimFilter, notice: QueuedNotice | null, resume: () => void }
 
-const concerns = ({ types, tenant }: ClaimFilter, notice: QueuedNotice): boolean =>
+const matches = ({ types, tenant }: ClaimFilter, notice: QueuedNotice): boolean =>
   types.includes(notice.type) && (tenant === null || notice.tenant === null || tenant === notice.tenant)
 
 export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: LongPollClaimNeeds): LongPollClaim => {
   const waiters = new Set<Waiter>()
   let stopped = false
 
-  // One job is for one of them: the first that was not told of another.
+  // One job wakes one waiter: the first that has no notice of another job yet.
   const notify = (notice: QueuedNotice): void => {
     for (const waiter of waiters) {
-      if (waiter.notice !== null || !concerns(waiter.reach, notice)) continue
+      if (waiter.notice !== null || !matches(waiter.filter, notice)) continue
       waiter.notice = notice
       return waiter.resume()
     }
   }
 
-  // Resolves when there is reason to look again.
+  // Resolves when the waiter has to check the queue again.
   const pause = (waiter: Waiter, ms: number, signal: AbortSignal): Promise<void> => new Promise(resolve => {
     if (waiter.notice !== null || signal.aborted || stopped) return resolve()
     const timer = schedule(() => { waiter.resume() }, ms)
@@ -69,16 +72,16 @@ export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: 
   }
 
   return {
-    claim: async (reach, holder, leaseMs, waitMs, signal) => {
+    claim: async (filter, holder, leaseMs, waitMs, signal) => {
       const deadline = monotonicNow() + waitMs
-      const waiter: Waiter = { reach, notice: null, resume: () => {} }
+      const waiter: Waiter = { filter, notice: null, resume: () => {} }
       if (waitMs > 0) waiters.add(waiter)
       try {
-        // Whoever is gone must not be given a job.
+        // A worker that has gone must not be given a job.
         while (!signal.aborted && !stopped) {
           waiter.notice = null
-          const claimed = await claim(reach, holder, leaseMs)
-          if (claimed !== null && signal.aborted) await giveBack(claimed, reach)
+          const claimed = await claim(filter, holder, leaseMs)
+          if (claimed !== null && signal.aborted) await giveBack(claimed, filter)
           else if (claimed !== null) return claimed
           const leftMs = deadline - monotonicNow()
           if (leftMs <= 0) return null
@@ -87,7 +90,7 @@ export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: 
         return null
       } finally {
         waiters.delete(waiter)
-        // What it was told of, and did not look for, is for another.
+        // A notice that the waiter did not act on is for another waiter.
         if (waiter.notice !== null) notify(waiter.notice)
       }
     },

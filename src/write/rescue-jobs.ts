@@ -7,8 +7,8 @@ import { applyEvent, reconcileForeignChange, toOwnJob } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds } from './commit.ts'
 
 /**
- * Ends the runs that their workers did not end: those whose lease ran out (or, with `holder`, those of that holder), that
- * exceeded their timeout, or that did not stop after a cancellation. Returns how many. Throws STORE_UNAVAILABLE.
+ * Ends the runs that their workers did not end: those whose lease ran out (or, with `holder`, those of that holder),
+ * that exceeded their timeout, or that did not stop after a cancellation. Returns how many. Throws STORE_UNAVAILABLE.
  */
 export type RescueJobs = (holder?: string) => Promise<number>
 

@@ -5,19 +5,19 @@ import { findJsonFlaw } from '../job/json-flaw.ts'
 /** The largest JSON result that travels in the status itself. */
 const inlineBytesMax = 16 * 1024
 
-/** What is told of a result, gathered while its bytes go by. */
+/** Computes the facts of a result while its bytes pass. */
 export type ResultDigest = {
   size: () => number
   add: (bytes: Uint8Array) => void
-  /** To be asked once, at the end. */
+  /** Call it once, after the last bytes. */
   facts: (contentType: string) => Pick<ResultFacts, 'sizeBytes' | 'sha256' | 'inlineJson'>
 }
 
-// What is not quite JSON in UTF-8 is no value that a status could hold: it is left to whoever fetches the bytes.
+// A status can hold valid JSON in UTF-8 only; anything else stays in the bytes that clients fetch.
 const toJsonText = (bytes: Uint8Array): string | null => {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    // Spliced into a status, what is nested too deeply would break its readers.
+    // It becomes part of a status, where deeply nested JSON would break the reader.
     return findJsonFlaw(JSON.parse(text)) === undefined ? text : null
   } catch {
     return null
@@ -27,7 +27,7 @@ const toJsonText = (bytes: Uint8Array): string | null => {
 export const createResultDigest = (): ResultDigest => {
   const hash = createHash('sha256')
   let sizeBytes = 0
-  // All of it, as long as it is small.
+  // The whole result while it is small enough for a status, else empty.
   let pieces: Uint8Array[] = []
   const inlineJson = (contentType: string): string | null =>
     sizeBytes === 0 || sizeBytes > inlineBytesMax || !/^application\/json\b/i.test(contentType)

@@ -25,14 +25,14 @@ export type RunOutcome = { message?: string, counts?: Readonly<Record<string, nu
 )
 
 /**
- * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the zero bytes of an
- * empty result.
+ * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the zero bytes of
+ * an empty result.
  */
 export type Appended = ContentInfo & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
 
 /**
- * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three extend the
- * lease.
+ * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three extend
+ * the lease.
  */
 export type RunJob = {
   heartbeat: (lease: LeaseHeld) => Promise<LeaseState>
@@ -50,7 +50,7 @@ export type RunJob = {
 export type RunJobNeeds = CommandNeeds & {
   /** How long stored results are kept unless the submitter asked for less; ms. */
   resultRetentionMs: number
-  /** How long a worker has to notice that its job was cancelled, in ms; then the service cancels it without the worker. */
+  /** How long a worker has to notice a cancellation, in ms; then the job is cancelled without it. */
   graceMs: number
 }
 
@@ -102,7 +102,9 @@ const toCompletion = (jobId: string, outcome: RunOutcome, at: number, retentionM
   return { type: 'complete', at, resultUrl, result: null, expiresAt: null, ...message }
 }
 
-/** Applies one event to a run, in the transaction that checks its lease. `alongside` writes in the same transaction. */
+/**
+ * Applies one event to a run, in the transaction that checks its lease. `alongside` writes in the same transaction.
+ */
 const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
   lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>
 ): Promise<{ entry: StatusEntry, state: LeaseState }> => {
@@ -154,9 +156,9 @@ const createAppended = ({ commit, now }: RunJobNeeds): RunJob['appended'] => asy
     const item = await requireLease(tx, lease, now())
     const attempt = toOwnJob(await findJob(tx, lease.jobId))?.attempt ?? 0
     await extend(tx, item, now())
-    const { leaseMs, resultContentType } = item
     const sizeBytes = await resultSize(tx, lease.jobId)
-    const value = { ...toContentInfo(item), attempt, sizeBytes, isBegun: resultContentType !== null, leaseMs: leaseMs ?? leaseMsDefault }
+    const isBegun = item.resultContentType !== null
+    const value = { ...toContentInfo(item), attempt, sizeBytes, isBegun, leaseMs: item.leaseMs ?? leaseMsDefault }
     return { changes: [], value }
   })
   return value
@@ -172,7 +174,10 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
     appended: createAppended(needs),
     complete: async (lease, outcome) => (await report(
       lease,
-      item => toCompletion(lease.jobId, outcome, now(), Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)),
+      item => {
+        const retentionMs = Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)
+        return toCompletion(lease.jobId, outcome, now(), retentionMs)
+      },
       async tx => {
         await storeResult(tx, lease.jobId, outcome)
         await insertSanitizationEvents(tx, lease.jobId, outcome.counts ?? {}, now())

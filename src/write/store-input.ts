@@ -14,14 +14,17 @@ const keptMs = 3_600_000
  * PAYLOAD_TOO_LARGE if there are more than `bytesMax` or `announcedBytes` exceeds it, STORE_UNAVAILABLE, and what
  * `bytes` throws; the pruner then removes what was stored.
  */
-export type StoreInput = (bytes: AsyncIterable<Uint8Array>, contentType: string, announcedBytes: number) => Promise<StoredInput>
+export type StoreInput = (
+  bytes: AsyncIterable<Uint8Array>, contentType: string, announcedBytes: number
+) => Promise<StoredInput>
 
 export type StoreInputNeeds = CommandNeeds & { randomId: () => string, bytesMax: number }
 
 export const createStoreInput = ({ commit, now, randomId, bytesMax }: StoreInputNeeds): StoreInput =>
   async (bytes, contentType, announcedBytes) => {
     const requireFitting = (sizeBytes: number) => {
-      if (sizeBytes > bytesMax) throw new ServiceFailure('PAYLOAD_TOO_LARGE', `The body is larger than ${bytesMax} bytes.`)
+      if (sizeBytes <= bytesMax) return
+      throw new ServiceFailure('PAYLOAD_TOO_LARGE', `The body is larger than ${bytesMax} bytes.`)
     }
     requireFitting(announcedBytes)
     const inputId = randomId()

@@ -6,7 +6,7 @@ import type { Job } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
-import { reserveIdempotencyKey } from '../store/tx/idempotency.ts'
+import { type IdempotencyRecord, reserveIdempotencyKey } from '../store/tx/idempotency.ts'
 import { findJob, insertJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
 import { enqueue } from '../store/tx/queue.ts'
@@ -45,8 +45,9 @@ export type SubmitJobNeeds = CommandNeeds & {
 
 const maxAttemptsDefault = 3
 
-// Two requests are the same if their canonical JSON is. It is not quite that of RFC 8785, which rejects half a surrogate
-// pair: a text to be sanitized may contain one. A request that may read every tenant's rows differs from one that may not.
+// Two requests are the same if their canonical JSON is. It is not quite that of RFC 8785, which rejects half a
+// surrogate pair: a text to be sanitized may contain one. A request that may read every tenant's rows differs from
+// one that may not.
 const hashOf = (submission: Submission, { allTenants }: Submitter, raw: StoredInput | undefined): string => {
   const request = { ...submission, allTenants, ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] }) }
   return createHash('sha256').update(stringify(request) ?? '').digest('base64url')
@@ -67,39 +68,45 @@ const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: numb
 
 const toMs = (seconds: number | undefined): number | null => seconds === undefined ? null : seconds * 1000
 
+type Request = { submitter: Submitter, submission: Submission, raw: StoredInput | undefined }
+
+const insert = async (tx: Tx, jobId: string, request: Request, at: number): Promise<void> => {
+  const { submitter, submission, raw = null } = request
+  const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
+  const { tenant, allTenants } = submitter
+  const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
+  await insertJob(tx, toQueuedJob(jobId, submitter, type, at))
+  await enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
+  await insertInput(tx, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw })
+}
+
+// Reserves the key for a new job. Returns the job of an earlier submission of the same request, if there is one.
+const reserve = async (
+  tx: Tx, tenant: string, key: string, record: IdempotencyRecord
+): Promise<string | undefined> => {
+  const earlier = await reserveIdempotencyKey(tx, tenant, key, record, record.createdAt - idempotencyKeyKeptMs)
+  if (earlier !== undefined && earlier.requestHash !== record.requestHash) {
+    const detail = 'This Idempotency-Key was used for another request; use a new one.'
+    throw new ServiceFailure('IDEMPOTENCY_KEY_REUSED', detail)
+  }
+  return earlier?.jobId
+}
+
 /** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
-export const createSubmitJob = ({ commit, now, randomUuid, onQueued }: SubmitJobNeeds): SubmitJob => {
-  const insert = async (tx: Tx, jobId: string, submitter: Submitter, submission: Submission, raw: StoredInput | undefined): Promise<void> => {
-    const at = now()
-    const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
-    const { tenant, allTenants } = submitter
-    const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
-    await insertJob(tx, toQueuedJob(jobId, submitter, type, at))
-    await enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
-    await insertInput(tx, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw: raw ?? null })
-  }
-
-  // Reserves the key for a new job. Returns the job of an earlier submission of the same request, if there is one.
-  const reserve = async (tx: Tx, tenant: string, key: string, requestHash: string, jobId: string): Promise<string | undefined> => {
-    const at = now()
-    const earlier = await reserveIdempotencyKey(tx, tenant, key, { requestHash, jobId, createdAt: at }, at - idempotencyKeyKeptMs)
-    if (earlier !== undefined && earlier.requestHash !== requestHash) {
-      throw new ServiceFailure('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used for another request; use a new one.')
-    }
-    return earlier?.jobId
-  }
-
-  return async (submitter, submission, idempotencyKey, raw) => {
+export const createSubmitJob = ({ commit, now, randomUuid, onQueued }: SubmitJobNeeds): SubmitJob =>
+  async (submitter, submission, idempotencyKey, raw) => {
+    const { tenant } = submitter
     const requestHash = idempotencyKey === null ? '' : hashOf(submission, submitter, raw)
     const { entries: [entry], value: { jobId, replayed } } = await commit(async tx => {
-      const newJobId = randomUuid()
+      const [newJobId, at] = [randomUuid(), now()]
       // The key is reserved first and the job made then: the other way round, submissions at once would each make one.
-      const earlierJobId = idempotencyKey === null ? undefined : await reserve(tx, submitter.tenant, idempotencyKey, requestHash, newJobId)
-      if (earlierJobId === undefined) await insert(tx, newJobId, submitter, submission, raw)
+      const earlierJobId = idempotencyKey === null
+        ? undefined
+        : await reserve(tx, tenant, idempotencyKey, { requestHash, jobId: newJobId, createdAt: at })
+      if (earlierJobId === undefined) await insert(tx, newJobId, { submitter, submission, raw }, at)
       const jobId = earlierJobId ?? newJobId
       return { changes: [{ lookup: await findJob(tx, jobId) }], value: { jobId, replayed: earlierJobId !== undefined } }
     })
-    if (!replayed) onQueued(submission.type, submitter.tenant)
+    if (!replayed) onQueued(submission.type, tenant)
     return { jobId, entry, replayed }
   }
-}

@@ -1,19 +1,22 @@
-import type { ContentInfo } from '../job/content-info.ts'
-import { type LeaseHeld, OffsetMismatch } from '../job/lease.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
+import type { ContentInfo } from '../job/content-info.ts'
+import { type LeaseHeld, OffsetMismatch } from '../job/lease.ts'
 import type { ResultReader } from '../store/store.ts'
 import { createResultDigest } from './result-digest.ts'
 import type { RunJob } from './run-job.ts'
 
-/** Results that arrive as bytes, in as many requests as it takes. Both throw LeaseLost, OffsetMismatch, STORE_UNAVAILABLE. */
+/**
+ * Results that a worker uploads as bytes, in one or more requests. Both throw LeaseLost, OffsetMismatch,
+ * STORE_UNAVAILABLE.
+ */
 export type Uploads = {
   /**
-   * Appends bytes as they come, at most one chunk of them in memory, and keeps the lease while they do. Returns the new
-   * size. Throws also what `bytes` throws; whole chunks that came before are kept.
+   * Appends bytes as they arrive, with at most one chunk in memory, and extends the lease meanwhile. Returns the new
+   * size. Throws also what `bytes` throws; the whole chunks that arrived before are kept.
    */
-  store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, kind: ContentInfo) => Promise<number>
-  /** Completes a run with what it has uploaded; without a result, if that is nothing. */
+  store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, content: ContentInfo) => Promise<number>
+  /** Completes a run with the bytes that it uploaded, or without a result if it uploaded none. */
   complete: (lease: LeaseHeld) => ReturnType<RunJob['complete']>
 }
 
@@ -25,50 +28,52 @@ export type UploadsNeeds = {
 }
 
 export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Uploads => {
-  // Work on the pieces may take longer than a lease: it is prolonged in time, as long as they come.
-  const holding = async function * (lease: LeaseHeld, leaseMs: number, pieces: AsyncIterable<Uint8Array>) {
-    let heldAt = monotonicNow()
-    for await (const piece of pieces) {
-      if (monotonicNow() - heldAt >= leaseMs / 3) {
+  // The bytes may take longer than a lease: while they arrive, the lease is extended every third of its length.
+  const extendingLease = async function * (lease: LeaseHeld, leaseMs: number, bytes: AsyncIterable<Uint8Array>) {
+    let extendedAt = monotonicNow()
+    for await (const piece of bytes) {
+      if (monotonicNow() - extendedAt >= leaseMs / 3) {
         await runJob.heartbeat(lease)
-        heldAt = monotonicNow()
+        extendedAt = monotonicNow()
       }
       yield piece
     }
   }
 
-  const digestAll = async (lease: LeaseHeld, leaseMs: number, pieces: AsyncIterable<Uint8Array>) => {
-    const tally = createResultDigest()
-    for await (const bytes of holding(lease, leaseMs, pieces)) {
-      tally.add(bytes)
-      // A gigabyte takes seconds, which others must not wait.
+  const digestAll = async (lease: LeaseHeld, leaseMs: number, bytes: AsyncIterable<Uint8Array>) => {
+    const digest = createResultDigest()
+    for await (const piece of extendingLease(lease, leaseMs, bytes)) {
+      digest.add(piece)
+      // A gigabyte takes seconds, during which other requests must be answered.
       await nextTurn()
     }
-    return tally
+    return digest
   }
 
   return {
-    store: async (lease, offset, bytes, kind) => {
+    store: async (lease, offset, bytes, content) => {
       const { sizeBytes, leaseMs } = await runJob.appended(lease)
-      // Said before the first byte is asked for.
+      // Rejected before the first byte is read.
       if (offset !== sizeBytes) throw new OffsetMismatch(sizeBytes)
       let size = offset
-      for await (const chunk of toChunks(holding(lease, leaseMs, bytes), storedChunkBytes)) {
-        size = await runJob.append(lease, size, chunk, kind)
-        // Many chunks may be there at once, and each waits for the disk.
+      for await (const chunk of toChunks(extendingLease(lease, leaseMs, bytes), storedChunkBytes)) {
+        size = await runJob.append(lease, size, chunk, content)
+        // Many chunks may have arrived at once, and each waits for the disk: the event loop gets a turn in between.
         await nextTurn()
       }
-      return size > 0 ? size : await runJob.append(lease, 0, new Uint8Array(0), kind)
+      return size > 0 ? size : await runJob.append(lease, 0, new Uint8Array(0), content)
     },
     complete: async lease => {
       const { attempt, sizeBytes, isBegun, leaseMs, contentType, fileName } = await runJob.appended(lease)
       if (!isBegun) return await runJob.complete(lease, { kind: 'none' })
-      const tally = await digestAll(lease, leaseMs, read({ jobId: lease.jobId, attempt }, 0, sizeBytes)).catch(async (error: unknown) => {
-        // The bytes of a run that is over may go while they are read.
+      const bytes = read({ jobId: lease.jobId, attempt }, 0, sizeBytes)
+      const digest = await digestAll(lease, leaseMs, bytes).catch(async (error: unknown) => {
+        // Once the run is over its bytes may be removed while they are read: then the cause is the lost lease.
         await runJob.heartbeat(lease)
         throw error
       })
-      return await runJob.complete(lease, { kind: 'appended', facts: { contentType, fileName, ...tally.facts(contentType) } })
+      const facts = { contentType, fileName, ...digest.facts(contentType) }
+      return await runJob.complete(lease, { kind: 'appended', facts })
     }
   }
 }
