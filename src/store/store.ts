@@ -140,7 +140,11 @@ export type Acknowledgement = Pick<NodeRow, 'epoch' | 'mode' | 'runId'>
 
 /** All but `read` write, and all throw STORE_UNAVAILABLE. */
 export type EpochRowStore = {
-  read: () => EpochRows
+  /**
+   * Both tables at one moment. Called ten times a second, and again 400 ms later if there is no answer: it should answer
+   * or fail within 500 ms, so that few are under way.
+   */
+  read: () => Promise<EpochRows>
   /** Enters a process, in an epoch that begins with it; `dead` are removed, for they are known to have ended. */
   join: (node: string, name: string, dead: readonly string[]) => Promise<void>
   /** Begins a new epoch, off, unless the one that was seen has ended already. */

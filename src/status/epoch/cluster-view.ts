@@ -1,30 +1,31 @@
-import type { EpochRow, EpochRowStore, NodeRow } from '../../store/store.ts'
+import type { EpochRow, EpochRows, NodeRow } from '../../store/store.ts'
 
 /*
- * What one process sees of the agreement, and for how long it may act on it.
+ * What one process sees of the agreement, and how long it may act on it.
  *
- * A look at the rows is a lease: for `viewLeaseMs` from its beginning a process may act on what it saw, by its own clock
- * and with nothing written. So whoever has seen a change knows without anybody's word that after `oldViewsGoneMs` nobody
- * acts on what was before it. Acknowledgements only shorten that wait; they count for those alone who are entered, and
- * a process that is not entered any more acts on nothing. Who is taken out has first been marked for longer than a
- * lease, so that no view of its own outlives its row.
+ * Reading the rows gives a lease: for `viewLeaseMs` from the beginning of the read a process may act on what it saw, by
+ * its own clock and with nothing written. So a process that has seen a change knows without a message from any other
+ * that after `oldLeasesOverMs` none acts on what was before. Acknowledgements only shorten that wait. They count for
+ * processes that are entered, and a process that is not entered any more acts on nothing. A process is removed only
+ * after it has been marked for longer than a lease, so that no view of its own outlives its row.
  */
 
 /** How long a process may act on what it read. */
 const viewLeaseMs = 1000
-/** How long after a change nobody acts on what was before: a lease, and something for clocks that differ in speed. */
+/** How long after a change no process acts on what was before: a lease, and a margin for clocks of different speed. */
 const oldLeasesOverMs = 1100
 
-// How long a process may be silent. While the cache is in use nobody waits for anybody, so it may be long.
+// How long a process may write nothing before the others suspect it. While the cache is in use no process waits for
+// another, so that it may be long.
 const suspectAfterMs = { on: 20_000, warm: 3000, off: 3000 }
 const heartbeatMs = { on: 5000, warm: 1000, off: 1000 }
 
 export type ClusterView = {
-  /** Reads the rows; false: they cannot be read now. */
-  refresh: () => boolean
-  /** Whether what was read may still be acted on. */
+  /** Takes over rows that a refresh has read; `beganAt`: when it began, by the monotonic clock. */
+  observe: (rows: EpochRows, beganAt: number) => void
+  /** Whether this process may still act on what it read. */
   isLeaseValid: () => boolean
-  /** From now on nothing may be acted on. */
+  /** From now on this process may act on nothing. */
   end: () => void
   isEnded: () => boolean
   epoch: () => EpochRow
@@ -32,11 +33,11 @@ export type ClusterView = {
   others: () => readonly NodeRow[]
   /** How long ago this process first saw this mode of this epoch, in ms. */
   modeAgeMs: () => number
-  /** Nobody acts on anything older than what is seen. */
+  /** Whether no process acts on anything older than what was read. */
   isAgreed: () => boolean
-  /** This process should write something, or others will take it for dead. */
+  /** Whether this process should write something, because others would suspect it otherwise. */
   isHeartbeatDue: () => boolean
-  /** Others that have been silent for too long. */
+  /** Others that have written nothing for too long. */
   suspected: () => NodeRow[]
   /** Others that have been marked for so long that they hold no view any more. */
   removable: () => NodeRow[]
@@ -44,30 +45,29 @@ export type ClusterView = {
 
 export type ClusterViewNeeds = {
   node: string
-  read: EpochRowStore['read']
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
 }
 
 const nothing: EpochRow = { name: '', mode: 'off', runId: null, reason: null, changedAt: 0, holdMs: 0, flaps: 0 }
 
-/** Since when others are as they are: `since` in ms of the monotonic clock. */
+/** Remembers since when each row is as it is, in ms of the monotonic clock. */
 const createHeartbeats = (monotonicNow: () => number) => {
-  let observed = new Map<string, { beat: number, isGone: number, since: number }>()
+  let lastHeartbeats = new Map<string, { beat: number, isGone: number, since: number }>()
   return {
     observe: (rows: readonly NodeRow[]) => {
       const at = monotonicNow()
-      observed = new Map(rows.map(({ node, beat, isGone }) => {
-        const known = observed.get(node)
+      lastHeartbeats = new Map(rows.map(({ node, beat, isGone }) => {
+        const known = lastHeartbeats.get(node)
         const isSame = known?.beat === beat && known.isGone === isGone
         return [node, isSame ? known : { beat, isGone, since: at }]
       }))
     },
-    since: (node: string): number => observed.get(node)?.since ?? monotonicNow()
+    since: (node: string): number => lastHeartbeats.get(node)?.since ?? monotonicNow()
   }
 }
 
-export const createClusterView = ({ node, read, monotonicNow }: ClusterViewNeeds): ClusterView => {
+export const createClusterView = ({ node, monotonicNow }: ClusterViewNeeds): ClusterView => {
   let epoch = nothing
   let own: NodeRow | undefined
   let others: readonly NodeRow[] = []
@@ -80,21 +80,13 @@ export const createClusterView = ({ node, read, monotonicNow }: ClusterViewNeeds
   const modeAgeMs = () => monotonicNow() - modeSeenAt
 
   return {
-    refresh: () => {
-      if (ended) return false
-      const began = monotonicNow()
-      try {
-        const rows = read()
-        if (rows.epoch.name !== epoch.name || rows.epoch.mode !== epoch.mode) modeSeenAt = monotonicNow()
-        epoch = rows.epoch
-        own = rows.nodes.find(row => row.node === node && row.isGone === 0)
-        others = rows.nodes.filter(row => row.node !== node)
-        heartbeats.observe(rows.nodes)
-        leaseUntil = own === undefined ? -Infinity : began + viewLeaseMs
-        return true
-      } catch {
-        return false
-      }
+    observe: (rows, beganAt) => {
+      if (rows.epoch.name !== epoch.name || rows.epoch.mode !== epoch.mode) modeSeenAt = monotonicNow()
+      epoch = rows.epoch
+      own = rows.nodes.find(row => row.node === node && row.isGone === 0)
+      others = rows.nodes.filter(row => row.node !== node)
+      heartbeats.observe(rows.nodes)
+      leaseUntil = own === undefined ? -Infinity : beganAt + viewLeaseMs
     },
     isLeaseValid: () => monotonicNow() < leaseUntil,
     end: () => {

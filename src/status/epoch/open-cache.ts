@@ -3,6 +3,7 @@ import type { RedisCache, RedisCacheNeeds } from '../../cache/redis-cache.ts'
 import type { StatusCache } from '../../cache/status-cache.ts'
 import type { EpochRowStore } from '../../store/store.ts'
 import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
+import { createRefresh } from './refresh.ts'
 import { createSharedEpoch } from './shared-epoch.ts'
 
 /** A cache together with the epoch that says when its cells may be believed. */
@@ -54,11 +55,12 @@ const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: OpenCacheNee
   }
 }
 
-const openRedisCache = (url: string, agreement: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
+const openRedisCache = (url: string, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
   const { createRedisCache, incarnation, representation, randomId, now, monotonicNow, onChange, onError } = needs
   const cache = createRedisCache({ url, incarnation, representation, random: Math.random, onError })
   const epoch = createSharedEpoch({
-    ...agreement,
+    ...coordination,
+    createRefresh,
     identify: cache.identify,
     randomId,
     now,
@@ -84,5 +86,5 @@ const openRedisCache = (url: string, agreement: EpochCoordination, needs: OpenCa
 }
 
 /** The cache in Redis where there is a URL for it, else in the memory of this process. */
-export const openCache = (redisUrl: string | null, agreement: EpochCoordination, needs: OpenCacheNeeds): OpenedCache =>
-  redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, agreement, needs)
+export const openCache = (redisUrl: string | null, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache =>
+  redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, coordination, needs)

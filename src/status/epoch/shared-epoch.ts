@@ -1,43 +1,46 @@
 import { ServiceFailure } from '../../errors.ts'
 import type { EpochRowStore } from '../../store/store.ts'
-import { type Step, nextStep } from './next-step.ts'
-import { createClusterView, type ClusterView } from './cluster-view.ts'
+import { type Schedule, createCacheProbe } from './cache-probe.ts'
+import { type ClusterView, createClusterView } from './cluster-view.ts'
 import type { Epoch, EpochStatus } from './epoch.ts'
 import { createLocalView, type LocalView } from './local-view.ts'
-import { createCacheProbe, type Schedule } from './cache-probe.ts'
+import { nextStep, type Step } from './next-step.ts'
+import type { Refresh, RefreshNeeds } from './refresh.ts'
 
 /*
  * The epoch of a cache that several processes share.
  *
- * They agree on it through rows of the database, which each looks at ten times a second and never for a request:
+ * They agree on it through rows of the database, which each process reads ten times a second and never for a request:
  *
- *   off    nobody uses the cache. Whoever met a failed command began this epoch, and with it new cells, all empty. Who
- *          reveals something waits until nobody can act on the epoch before; then the store answers alone.
- *   warm   every process can use this very Redis, and none acts on the old epoch: all expose what they reveal. Nobody
- *          reads or fills cells yet, for one who has not heard of it reveals without exposing.
- *   on     everybody exposes: the cache is used.
+ *   off    No process uses the cache. The process that met a failed command began this epoch, and with it new cells, all
+ *          empty. A process that reveals something waits until none can act on the epoch before; then the store answers
+ *          alone.
+ *   warm   Every process can use this very Redis, and none acts on the old epoch: all expose what they reveal. None
+ *          reads or fills cells yet, because a process that still sees `off` reveals without exposing.
+ *   on     Every process exposes, so the cache is used.
  *
- * How each knows what the others act on: epoch-sight.ts. Who writes what: epoch-deeds.ts. A process alone on its
- * database waits for nobody: off, then on. A process that starts begins an epoch too, for nobody has watched over the
- * cells since the last one ended; so does one whose Redis is not the one of the row, and since the others then hear of
- * what it can use, nobody uses a cache until all can use the same.
+ * refresh.ts: when an answer to a read may be acted on. cluster-view.ts: how a process knows what the others act on.
+ * next-step.ts: which process writes what. A process alone on its database waits for no other: off, then on. A process
+ * that starts begins an epoch too, because no process has watched over the cells since the last one ended. So does a
+ * process whose Redis is not the one of the row; the others then read in its row which Redis it can use, and none uses
+ * a cache until all can use the same one.
  *
- * The rules were model-checked: they hold under lost and late commands, empty and old restarts, partitions, pauses.
+ * The rules were model-checked: they hold under lost and late commands, empty and old restarts, partitions and pauses.
  */
 
 const refreshMs = 100
-// While requests wait for the others.
+// While requests wait for other processes.
 const refreshSoonMs = 20
 const patienceMs = 5000
 const stepsAtOnceMax = 5
 
 export type SharedEpoch = Epoch & {
   status: () => EpochStatus
-  /** The connection to the cache server was lost: whatever comes next has to show what it is. */
+  /** The connection to the cache server was lost: the next one has to show which server it leads to. */
   disconnect: (reason: string) => void
   /** Enters this process among those on the database. Resolves once it is known whether the cache can be used. */
   start: () => Promise<void>
-  /** No request may be under way any more. */
+  /** To be called when no request is under way any more. */
   stop: () => Promise<void>
 }
 
@@ -45,6 +48,7 @@ export type SharedEpochNeeds = {
   /** A name that no process has had. */
   node: string
   rows: EpochRowStore
+  createRefresh: (needs: RefreshNeeds) => Refresh
   /** Processes that are entered, and known to have ended. */
   staleNodes: readonly string[]
   /** Which cache server this is; rejects unless it can be used. */
@@ -58,7 +62,7 @@ export type SharedEpochNeeds = {
   onChange: (status: EpochStatus) => void
 }
 
-// Those who wait for the next look.
+/** Requests that wait for the end of the next refresh. */
 const createWaiters = () => {
   let waiting: Array<() => void> = []
   return {
@@ -72,45 +76,62 @@ const createWaiters = () => {
   }
 }
 
-const createRefresh = (cluster: ClusterView, view: LocalView, wake: () => void) => () => {
-  cluster.refresh()
-  view.update()
-  wake()
+const openRefresh = ({ createRefresh, rows, monotonicNow }: SharedEpochNeeds, cluster: ClusterView, view: LocalView, wake: () => void): Refresh => {
+  const update = () => {
+    view.update()
+    wake()
+  }
+  return createRefresh({
+    read: rows.read,
+    monotonicNow,
+    onRows: (rows, beganAt) => {
+      cluster.observe(rows, beganAt)
+      update()
+    },
+    onFailure: update
+  })
 }
 
-// Writes what there is to write, one thing after the other; whoever calls meanwhile waits for the same.
-const createStepper = (findStep: () => Step | null, refresh: () => void) => {
+/** Writes the steps that are due, one after the other. A call in the meantime waits for the same. */
+const createStepper = (findStep: () => Step | null, refresh: Refresh['begin']) => {
   let acting: Promise<void> | null = null
   const act = async (): Promise<void> => {
     for (let count = 0; count < stepsAtOnceMax; count++) {
       const step = findStep()
       if (step === null) return
       await step()
-      refresh()
+      // One that began before the step was written may not have seen it.
+      if (!await refresh()) return
     }
   }
   return (): Promise<void> => {
-    // What could not be written is tried again after the next look.
+    // A step that could not be written is tried again after the next refresh.
     acting ??= act().catch(() => {}).finally(() => { acting = null })
     return acting
   }
 }
 
-type OldLeasesNeeds = Pick<SharedEpochNeeds, 'monotonicNow'> &
-  { cluster: ClusterView, view: LocalView, waiters: ReturnType<typeof createWaiters>, refresh: () => void, refreshSoon: (ms: number) => void }
+type OldLeasesNeeds = {
+  monotonicNow: () => number
+  cluster: ClusterView
+  view: LocalView
+  waiters: ReturnType<typeof createWaiters>
+  refresh: Refresh
+  refreshSoon: (ms: number) => void
+}
 
-const createAwaitOldLeases = ({ cluster, view, waiters, refresh, refreshSoon, monotonicNow }: OldLeasesNeeds): Epoch['awaitOldLeases'] => {
+const createAwaitOldLeases = ({ monotonicNow, cluster, view, waiters, refresh, refreshSoon }: OldLeasesNeeds): Epoch['awaitOldLeases'] => {
   const areOldLeasesOver = (): boolean =>
     cluster.isLeaseValid() && (cluster.others().length === 0 || (cluster.epoch().mode === 'off' && cluster.isAgreed()))
   return async () => {
     const deadline = monotonicNow() + patienceMs
-    // Once: those who wait are woken by each look, and would go on waking each other.
-    if (!cluster.isLeaseValid()) refresh()
+    // Once: each refresh wakes all requests that wait, which would make each of them begin another one.
+    if (!cluster.isLeaseValid()) await refresh.share()
     for (;;) {
       if (view.current().mode !== 'off') return false
       if (areOldLeasesOver()) return true
       if (cluster.isEnded() || monotonicNow() >= deadline) {
-        throw new ServiceFailure('STORE_UNAVAILABLE', 'The processes of this service cannot agree right now.', { retryAfterSeconds: 1 })
+        throw new ServiceFailure('STORE_UNAVAILABLE', 'The service instances could not coordinate in time. Retry later.', { retryAfterSeconds: 1 })
       }
       const next = waiters.add()
       if (waiters.count() === 1) refreshSoon(refreshSoonMs)
@@ -119,12 +140,30 @@ const createAwaitOldLeases = ({ cluster, view, waiters, refresh, refreshSoon, mo
   }
 }
 
+/** Refreshes and steps at regular times, sooner on demand. */
+const createTimer = (schedule: Schedule, onTime: () => void, intervalMs: () => number) => {
+  let timer = { cancel: () => {} }
+  let stopped = false
+  const refreshSoon = (ms: number): void => {
+    timer.cancel()
+    if (stopped) return
+    timer = schedule(() => {
+      onTime()
+      refreshSoon(intervalMs())
+    }, ms)
+  }
+  const stop = () => {
+    stopped = true
+    timer.cancel()
+  }
+  return { refreshSoon, stop }
+}
+
 export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
   const { node, rows, identify, monotonicNow, schedule } = needs
-  const cluster = createClusterView({ node, read: rows.read, monotonicNow })
+  const cluster = createClusterView({ node, monotonicNow })
   const waiters = createWaiters()
   let isEntered = false
-  let timer = { cancel: () => {} }
 
   const probe = createCacheProbe({
     identify,
@@ -134,19 +173,14 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     onLost: reason => { trip(view.current(), reason) }
   })
   const view = createLocalView({ ...needs, cluster, server: probe.server })
-  const refresh = createRefresh(cluster, view, waiters.wake)
+  const refresh = openRefresh(needs, cluster, view, waiters.wake)
   const findStep = () => isEntered && !cluster.isEnded() ? nextStep({ ...needs, cluster, server: probe.server(), ended: view.ended() }) : null
-  const act = createStepper(findStep, refresh)
-
-  const refreshSoon = (ms: number) => {
-    timer.cancel()
-    if (cluster.isEnded()) return
-    timer = schedule(() => {
-      refresh()
-      void act()
-      refreshSoon(waiters.count() > 0 ? refreshSoonMs : refreshMs)
-    }, ms)
-  }
+  const act = createStepper(findStep, refresh.begin)
+  const { refreshSoon, stop: stopTimer } = createTimer(
+    schedule,
+    () => { void refresh.share().then(act) },
+    () => waiters.count() > 0 ? refreshSoonMs : refreshMs
+  )
 
   const trip: Epoch['trip'] = (seen, reason) => {
     if (!view.end(seen, reason)) return
@@ -154,7 +188,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     void act()
   }
 
-  const awaitOldLeases = createAwaitOldLeases({ cluster, view, waiters, refresh, refreshSoon, monotonicNow })
+  const awaitOldLeases = createAwaitOldLeases({ monotonicNow, cluster, view, waiters, refresh, refreshSoon })
 
   return {
     view: view.current,
@@ -168,16 +202,17 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     start: async () => {
       await rows.join(node, needs.randomId(), needs.staleNodes)
       isEntered = true
-      refresh()
       refreshSoon(refreshMs)
+      await refresh.begin()
       await probe.start()
       await act()
-      // Nobody's first request waits for what an earlier process may still do.
+      // So that the first request does not wait for what an earlier process may still do.
       await awaitOldLeases().catch(() => {})
     },
     stop: async () => {
       cluster.end()
-      timer.cancel()
+      refresh.end()
+      stopTimer()
       probe.stop()
       waiters.wake()
       await act()

@@ -11,15 +11,14 @@ type JoinedRow = EpochRow & {
   isGone: number
 }
 
-// One statement, so that both are of one moment.
-/** Reads what all have agreed on, and who they are. */
+/** Reads the epoch and the processes in one statement, so that both are of one moment. */
 export const createReadEpochRows = ({ reader, writer }: Database): EpochRowStore['read'] => {
   const { sql } = writer.selectFrom('CacheEpoch').leftJoin('CacheNode', join => join.onTrue()).select([
     'name', 'CacheEpoch.mode', 'CacheEpoch.runId', 'reason', 'changedAt', 'holdMs', 'flaps',
     'node', 'epoch as nodeEpoch', 'CacheNode.mode as nodeMode', 'CacheNode.runId as nodeRunId', 'beat', 'isGone'
   ]).compile()
   const statement = reader.prepare<[], JoinedRow>(sql)
-  return () => guardRead(() => {
+  return async () => guardRead(() => {
     const rows = statement.all()
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')

@@ -2,14 +2,21 @@ import { randomUUID } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import type { Schedule } from '../../../src/status/epoch/cache-probe.ts'
 import type { EpochStatus } from '../../../src/status/epoch/epoch.ts'
+import { createRefresh } from '../../../src/status/epoch/refresh.ts'
 import { createSharedEpoch, type SharedEpoch } from '../../../src/status/epoch/shared-epoch.ts'
 import { createReadEpochRows } from '../../../src/store/sqlite/epoch-rows.ts'
 import { createEpochRowStore } from '../../../src/store/tx/epoch-rows.ts'
-import type { EpochRows } from '../../../src/store/store.ts'
+import type { EpochRow, EpochRows, NodeRow } from '../../../src/store/store.ts'
 import { openDatabase } from '../../../src/store/sqlite/database.ts'
 import { migrate } from '../../../src/store/sqlite/migrations/migrate.ts'
 import { createTransact } from '../../../src/store/sqlite/transact.ts'
+
+/** A refresh that waits before it reads the rows, and before its answer arrives. */
+export type HeldRefresh = { read: () => void, answer: () => void }
+
+export type NodeOptions = { redis?: string | Error, staleNodes?: string[], createRefresh?: typeof createRefresh }
 
 /** A process of the world: the real epoch on connections of its own, before a Redis that the test plays. */
 export type Node = {
@@ -28,8 +35,14 @@ export type Node = {
   /** It ends without a word. */
   kill: () => void
   isDead: () => boolean
-  /** From now on its looks at the rows fail, or no longer do. */
+  /** From now on its refreshes fail, or no longer do. */
   blind: (isBlind: boolean) => void
+  /** From now on its refreshes wait, each until the test lets it go on, or no longer do. */
+  holdRefreshes: (isHeld: boolean) => void
+  /** Those that waited, in the order in which they began. */
+  held: HeldRefresh[]
+  /** From now on the answers to its refreshes arrive so many ms after the rows were read. */
+  answerAfter: (ms: number) => void
   /** From now on what it writes there is refused, or no longer is. */
   mute: (isMute: boolean) => void
   mode: () => string
@@ -66,7 +79,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     each()
   }
 
-  const enter = ({ redis = 'redis-1', staleNodes = [] }: { redis?: string | Error, staleNodes?: string[] } = {}): Node => {
+  const enter = ({ redis = 'redis-1', staleNodes = [], createRefresh: createItsRefresh = createRefresh }: NodeOptions = {}): Node => {
     const database = openDatabase(path)
     t.teardown(database.close)
     const name = `node-${nodes.length}`
@@ -78,17 +91,36 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     let answer: Promise<string> | null = null
     const changes: EpochStatus[] = []
     const trials: number[] = []
+    const schedule: Schedule = (work, ms) => {
+      const timer = { at: time + ms, work, isHeld: () => isPaused || isDead }
+      timers.push(timer)
+      return { cancel: () => { timers = timers.filter(other => other !== timer) } }
+    }
     const transact = createTransact({ database, now: () => performance.now() })
     const rows = createEpochRowStore({
       read: createReadEpochRows(database), transact: work => isMute ? Promise.reject(new Error('cannot write')) : transact(work), now: () => time
     })
-    const read = (): EpochRows => {
+    let isHeld = false
+    let answerMs = 0
+    const held: HeldRefresh[] = []
+    const hold = () => {
+      const [reads, answers] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      held.push({ read: reads.resolve, answer: () => { reads.resolve(); answers.resolve() } })
+      return { reads: reads.promise, answers: answers.promise }
+    }
+    const read = async (): Promise<EpochRows> => {
       if (isBlind) throw new Error('cannot read')
-      return rows.read()
+      const gate = isHeld ? hold() : undefined
+      await gate?.reads
+      const found = await rows.read()
+      await gate?.answers
+      if (answerMs > 0) await new Promise<void>(resolve => { schedule(resolve, answerMs) })
+      return found
     }
     const epoch = createSharedEpoch({
       node: name,
       rows: { ...rows, read },
+      createRefresh: createItsRefresh,
       staleNodes,
       identify: () => {
         trials.push(time)
@@ -98,11 +130,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
       randomId: randomUUID,
       now: () => time,
       monotonicNow: () => time,
-      schedule: (work, ms) => {
-        const timer = { at: time + ms, work, isHeld: () => isPaused || isDead }
-        timers.push(timer)
-        return { cancel: () => { timers = timers.filter(other => other !== timer) } }
-      },
+      schedule,
       onChange: status => { changes.push(status) }
     })
     const node: Node = {
@@ -124,6 +152,9 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
       kill: () => { isDead = true },
       isDead: () => isDead,
       blind: next => { isBlind = next },
+      holdRefreshes: next => { isHeld = next },
+      held,
+      answerAfter: ms => { answerMs = ms },
       mute: next => { isMute = next },
       mode: () => epoch.view().mode,
       isQuiet: async () => {
@@ -137,7 +168,7 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     return node
   }
 
-  const start = async (options: Parameters<typeof enter>[0] = {}): Promise<Node> => {
+  const start = async (options: NodeOptions = {}): Promise<Node> => {
     const node = enter(options)
     const started = node.epoch.start()
     await settle()
@@ -156,7 +187,10 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     settle,
     now: () => time,
     timers: () => timers,
-    rows: () => createReadEpochRows(opened)()
+    rows: () => ({
+      epoch: opened.reader.prepare('SELECT * FROM CacheEpoch').get() as EpochRow,
+      nodes: opened.reader.prepare('SELECT * FROM CacheNode').all() as NodeRow[]
+    })
   }
 }
 

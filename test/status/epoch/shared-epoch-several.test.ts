@@ -2,40 +2,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { otherRedis } from '../../../src/status/epoch/local-view.ts'
 import { createWorld, type Node, type World } from './epoch-world.ts'
-
-/** Several processes in use of one cache. */
-const together = async (t: Test, count = 2) => {
-  const world = await createWorld(t)
-  const nodes: Node[] = []
-  for (let i = 0; i < count; i++) nodes.push(await world.start())
-  await world.pass(1000)
-  const [a, b, c] = nodes
-  if (a === undefined || b === undefined) throw new Error('too few')
-  t.same(nodes.map(node => node.mode()), nodes.map(() => 'on'))
-  return { ...world, a, b, c: c ?? b, nodes }
-}
-
-/** Lets time pass until something is so, and tells how long it took. */
-const passUntil = async ({ pass }: Pick<World, 'pass'>, isSo: () => boolean, limitMs = 30_000): Promise<number> => {
-  let ms = 0
-  for (; !isSo(); ms += 10) {
-    if (ms > limitMs) throw new Error(`not within ${limitMs} ms`)
-    await pass(10)
-  }
-  return ms
-}
-
-/** How long one waits that would reveal something without exposing it; until the cache is told of it again at the latest. */
-const reveals = async (world: World, node: Node): Promise<number> => {
-  let isDone = false
-  let failure: Error | undefined
-  node.epoch.awaitOldLeases().then(() => { isDone = true }, (error: Error) => { failure = error })
-  await world.settle()
-  return await passUntil(world, () => {
-    if (failure !== undefined) throw failure
-    return isDone
-  })
-}
+import { passUntil, reveals, together } from './processes.ts'
 
 t.test('a process that joins begins an epoch, and all come to use it by way of warm', async t => {
   const world = await createWorld(t)
@@ -229,7 +196,7 @@ t.test('while the cache is in use hardly anything is written, and by one that is
 })
 
 type Step = { kind: 'pass', ms: number } | { kind: 'reveal' | 'trip' | 'disconnect' | 'pause' | 'resume' | 'kill' | 'stop' | 'blind' | 'see' | 'mute' | 'speak' | 'start', who: number } |
-  { kind: 'redis', who: number, is: string }
+  { kind: 'redis', who: number, is: string } | { kind: 'slow', who: number, ms: number }
 
 const who = fc.nat(3)
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -237,6 +204,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('reveal'), who }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('trip', 'disconnect', 'pause', 'resume'), who }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('kill', 'stop', 'blind', 'see', 'mute', 'speak', 'start'), who }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('slow'), who, ms: fc.constantFrom(0, 90, 390, 990, 1500) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('redis'), who, is: fc.constantFrom('redis-1', 'redis-1', 'redis-2', '') }) }
 )
 
@@ -279,6 +247,7 @@ const run = async (t: Test, steps: readonly Step[], directory: string, index: nu
       const node = nodes[step.who % nodes.length]
       if (node === undefined || node.isDead()) continue
       if (step.kind === 'redis') node.redis(step.is === '' ? new Error('away') : step.is)
+      else if (step.kind === 'slow') node.answerAfter(step.ms)
       else if (step.kind === 'reveal') reveal(node)
       else if (step.kind === 'trip') node.epoch.trip(node.epoch.view(), 'trip')
       else if (step.kind === 'disconnect') node.epoch.disconnect('connection lost')
@@ -297,6 +266,7 @@ const run = async (t: Test, steps: readonly Step[], directory: string, index: nu
   for (const node of nodes) {
     node.redis('redis-1')
     node.blind(false)
+    node.answerAfter(0)
     node.mute(false)
     node.resume()
   }

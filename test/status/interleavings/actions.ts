@@ -38,17 +38,28 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
 
 const anyFate = fc.constantFrom<Fate>('answered', 'answered', 'answered', 'answered', 'answered', ...fates)
 
-export type Script = { clients: Action[][], fates: Fate[], outages: boolean[], jumps: number[], lag: number, isWarm: boolean }
+export type Script = { clients: Action[][], fates: Fate[], outages: boolean[], jumps: number[], lag: number, answerLags: number[], isWarm: boolean }
 
-/** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `jumps`: of time, in ms; `lag`: of one node, in steps; `isWarm`: the job is in the cache before anything else happens. */
-export const anyScript: fc.Arbitrary<Script> = fc.record({
+/** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `jumps`: of time, in ms; `lag`: of one node's timers, in steps; `answerLags`: of the answers to its refreshes, in turn; `isWarm`: the job is in the cache before anything else happens. */
+const scriptWith = (change: { [Key in keyof Script]?: fc.Arbitrary<Script[Key]> }): fc.Arbitrary<Script> => fc.record({
   clients: fc.array(fc.array(anyAction, { minLength: 1, maxLength: 5, size: 'max' }), { minLength: 2, maxLength: 6, size: 'max' }),
   fates: fc.oneof(fc.constant<Fate[]>([]), fc.array(anyFate, { maxLength: 16, size: 'max' })),
   outages: fc.oneof({ weight: 3, arbitrary: fc.constant<boolean[]>([]) }, { weight: 1, arbitrary: fc.array(fc.boolean(), { maxLength: 6 }) }),
   jumps: fc.array(fc.constantFrom(0, 0, 0, 300, 1200), { maxLength: 30, size: 'max' }),
   lag: fc.constantFrom(0, 0, 30),
-  isWarm: fc.boolean()
+  answerLags: fc.constant([]),
+  isWarm: fc.boolean(),
+  ...change
 })
+
+/** One node learns late, and in another order, what the rows say, while leases run out. */
+export const slowScript = scriptWith({
+  jumps: fc.array(fc.constantFrom(0, 0, 300, 1200, 1200), { maxLength: 30, size: 'max' }),
+  answerLags: fc.constantFrom([60], [0, 60]),
+  isWarm: fc.constant(true)
+})
+
+export const anyScript = fc.oneof({ weight: 3, arbitrary: scriptWith({}) }, { weight: 1, arbitrary: slowScript })
 
 const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jobId: string): number => {
   switch (floor) {
@@ -106,13 +117,13 @@ const impatientTicks = 60
 // What a request may fail with: then nothing was revealed.
 const isRefusal = (error: unknown) => error === storeDown || error instanceof ServiceFailure
 
-export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'lag'> & { scheduler: fc.Scheduler, script: Script }
+export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'lag' | 'answerLags'> & { scheduler: fc.Scheduler, script: Script }
 
 /** Plays a script to its end, and asks every node once more. Returns what was wrong. */
 export const play = async ({ scheduler, script, ...needs }: Play): Promise<string[]> => {
   const hop = createHop(scheduler)
   const { onEvent } = needs
-  const world = openWorld({ ...needs, hop, fates: script.fates, outages: script.outages, lag: script.lag })
+  const world = openWorld({ ...needs, hop, fates: script.fates, outages: script.outages, lag: script.lag, answerLags: script.answerLags })
   const { wrongs, time } = world
   const jumps = [...script.jumps]
   let open = 0
@@ -148,6 +159,7 @@ export const play = async ({ scheduler, script, ...needs }: Play): Promise<strin
     void start({ do: 'read', node: 0, job: 'a', floor: 'none' }, 'first reader')
     await settle()
   }
+  world.slowDown()
   await world.save()
   for (const [index, actions] of script.clients.entries()) void follow(actions, index)
   await settle()

@@ -1,4 +1,4 @@
-import { createSharedEpoch, type SharedEpoch } from '../../../src/status/epoch/shared-epoch.ts'
+import { createSharedEpoch, type SharedEpoch, type SharedEpochNeeds } from '../../../src/status/epoch/shared-epoch.ts'
 import type { EpochRow, EpochRowStore, NodeRow } from '../../../src/store/store.ts'
 import type { Hop, Network, Time } from './surroundings.ts'
 
@@ -8,7 +8,7 @@ import type { Hop, Network, Time } from './surroundings.ts'
 
 const holdMs = 100
 
-/** Every write waits to be chosen, and once more until it is known. */
+/** Every read and write waits to be chosen, and once more until its answer is known. */
 export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
   let epoch: EpochRow = { name: 'before', mode: 'off', runId: null, reason: null, changedAt: 0, holdMs: 0, flaps: 0 }
   const nodes = new Map<string, NodeRow>()
@@ -23,7 +23,12 @@ export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
     if (row !== undefined) nodes.set(node, { ...row, ...what, beat: row.beat + 1 })
   }
   return {
-    read: () => ({ epoch, nodes: [...nodes.values()] }),
+    read: async () => {
+      await hop('a refresh begins')
+      const rows = { epoch, nodes: [...nodes.values()] }
+      await hop('a refresh is answered')
+      return rows
+    },
     join: (node, name) => write(`${node} joins`, () => {
       begin(name, 'a process has started', 0)
       nodes.set(node, { node, epoch: name, mode: 'off', runId: null, beat: (nodes.get(node)?.beat ?? 0) + 1, isGone: 0 })
@@ -56,6 +61,7 @@ export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
 export type AgreementNeeds = {
   node: string
   rows: EpochRowStore
+  createRefresh: SharedEpochNeeds['createRefresh']
   network: Network
   time: Time
   /** In which this node is always late. */
@@ -66,9 +72,10 @@ export type AgreementNeeds = {
   onEvent: (event: string) => void
 }
 
-export const openSharedEpoch = ({ node, rows, network, time, lag, randomId, server, onEvent }: AgreementNeeds): SharedEpoch => createSharedEpoch({
+export const openSharedEpoch = ({ node, rows, createRefresh, network, time, lag, randomId, server, onEvent }: AgreementNeeds): SharedEpoch => createSharedEpoch({
   node,
   rows,
+  createRefresh,
   staleNodes: [],
   identify: () => network.send('identify', () => Promise.resolve(server())),
   randomId,

@@ -1,4 +1,5 @@
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
+import { createRefresh } from '../../../src/status/epoch/refresh.ts'
 import { joinRunning } from '../join-running.ts'
 import { type Mutant, placements } from './world.ts'
 
@@ -86,5 +87,10 @@ export const mutants = {
   'from off to on without warm': {
     placements: ['shared'],
     rows: rows => ({ ...rows, advance: (seen, _mode, runId) => rows.advance(seen, 'on', runId) })
+  },
+  'a lease that runs from the answer to its refresh': {
+    placements: ['shared'],
+    needsSlowAnswers: true,
+    createRefresh: needs => createRefresh({ ...needs, onRows: rows => { needs.onRows(rows, needs.monotonicNow()) } })
   }
 } as const satisfies Record<string, Mutant>

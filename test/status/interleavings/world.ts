@@ -3,6 +3,7 @@ import { createMemoryCache } from '../../../src/cache/memory-cache.ts'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import { type CoherenceNeeds, createCoherence } from '../../../src/status/coherence.ts'
 import { createFixedEpoch, type Epoch } from '../../../src/status/epoch/epoch.ts'
+import { createRefresh } from '../../../src/status/epoch/refresh.ts'
 import type { ReadStatus } from '../../../src/status/read-status.ts'
 import { createSingleFlight } from '../../../src/status/single-flight.ts'
 import type { EpochRowStore } from '../../../src/store/store.ts'
@@ -30,6 +31,9 @@ export type Mutant = {
   readStatus?: (readStatus: ReadStatus) => ReadStatus
   epoch?: (epoch: Epoch) => Epoch
   rows?: (rows: EpochRowStore) => EpochRowStore
+  createRefresh?: typeof createRefresh
+  /** Shows only where answers to refreshes are slow, so that no other scripts are tried. */
+  needsSlowAnswers?: boolean
   epochId?: () => string
   isDeafToDisconnects?: boolean
 }
@@ -97,6 +101,8 @@ export type WorldNeeds = {
   outages: readonly boolean[]
   /** Of the second node's timers, in steps. */
   lag: number
+  /** Of the answers to the second node's refreshes, one after the other and over again, in steps; after slowDown. */
+  answerLags: readonly number[]
   placement: Placement
   mutant: Partial<Mutant>
   onEvent: (event: string) => void
@@ -135,7 +141,7 @@ const createIds = (mutant: Partial<Mutant>) => {
   }
 }
 
-export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, onEvent }: WorldNeeds) => {
+export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placement, mutant, onEvent }: WorldNeeds) => {
   const { record, find, findVersion } = createStore(hop, outages)
   const witness = createWitness(record.versionOf)
   const cells = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 50 })
@@ -145,8 +151,20 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
   const createWay = () => createNetwork({ hop, nextFate: () => fatesAhead.shift() ?? 'answered', onEvent })
   let servers = 0
 
-  const sharing = (network: ReturnType<typeof createWay>, node: string, lag: number): Sharing => {
-    const epoch = openSharedEpoch({ node, rows, network, time, lag, randomId: ids.epoch, server: () => `server-${servers}`, onEvent })
+  let isSlow = false
+  let refreshes = 0
+  const slowly = (rows: EpochRowStore): EpochRowStore => ({
+    ...rows,
+    read: async () => {
+      const answer = await rows.read()
+      const steps = isSlow ? answerLags[refreshes++ % answerLags.length] ?? 0 : 0
+      for (let step = 0; step < steps; step++) await hop('an answer to a refresh lags')
+      return answer
+    }
+  })
+
+  const sharing = (network: ReturnType<typeof createWay>, node: string, rows: EpochRowStore, lag: number): Sharing => {
+    const epoch = openSharedEpoch({ node, rows, createRefresh: mutant.createRefresh ?? createRefresh, network, time, lag, randomId: ids.epoch, server: () => `server-${servers}`, onEvent })
     return { epoch, start: epoch.start, disconnect: () => { epoch.disconnect('disconnected') } }
   }
   const together = (): Sharing => {
@@ -158,7 +176,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
   const soundRows = createRows(hop, time.now)
   const rows = mutant.rows?.(soundRows) ?? soundRows
   const one = together()
-  const sharings = placement === 'memory' ? [one, one] as const : [sharing(ways[0], 'A', 0), sharing(ways[1], 'B', lag)] as const
+  const sharings = placement === 'memory' ? [one, one] as const : [sharing(ways[0], 'A', rows, 0), sharing(ways[1], 'B', slowly(rows), lag)] as const
   const epochs = sharings.map(({ epoch }) => mutant.epoch?.(epoch) ?? epoch) as [Epoch, Epoch]
   const needsOf = (index: 0 | 1): NodeNeeds => ({
     cache: createDistantCache({ network: ways[index], hop, isAtHand: placement === 'memory' }, mutant.cache?.(cells) ?? cells),
@@ -204,6 +222,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, placement, mutant, 
     find,
     time,
     ...witness,
+    slowDown: () => { isSlow = true },
     start: async () => { await Promise.all(sharings.map(({ start }) => start())) },
     isOn: () => epochs.every(epoch => epoch.view().mode === 'on'),
     /** One round of a node after another; after each one it vouches for what had been committed. */
