@@ -16,7 +16,7 @@ await insertRows(service,
 const eTagOf = async (path: string) => (await ask(path)).headers.get('etag') ?? ''
 const condition = (eTag: string) => ({ headers: { 'if-none-match': eTag } })
 
-t.test('both views carry ETag, Cache-Control, Vary, Job-State, Job-Progress and Link', async t => {
+t.test('both views send ETag, Cache-Control, Vary, Job-State and Job-Progress', async t => {
   const expected = { queued: 0, running: 42, succeeded: 100, failed: 7, cancelled: 8 }
   for (const [id, percent] of Object.entries(expected)) {
     for (const path of both(id)) {
@@ -30,7 +30,7 @@ t.test('both views carry ETag, Cache-Control, Vary, Job-State, Job-Progress and 
   }
 })
 
-t.test('Retry-After and retry-after-ms are there until the job has ended', async t => {
+t.test('sends Retry-After and retry-after-ms until the job has finished', async t => {
   for (const path of [...both('queued'), ...both('running')]) {
     const { headers } = await ask(path)
     const seconds = Number(headers.get('retry-after'))
@@ -45,8 +45,8 @@ t.test('Retry-After and retry-after-ms are there until the job has ended', async
   }
 })
 
-t.test('Link names the routes of the job that exist, under the prefix that was asked', async t => {
-  const own = await service.submit('nobody-runs-this', null)
+t.test('Link lists the routes of the job that exist, in the same view', async t => {
+  const own = await service.submit('unclaimed', null)
   await insertRows(service, { jobId: 'elsewhere', status: 'Succeeded', resultUrl: 'https://example.org/a' })
   const expected = {
     [own]: ['status', 'result', 'cancel'],
@@ -70,7 +70,7 @@ t.test('Link names the routes of the job that exist, under the prefix that was a
   }
 })
 
-t.test('If-None-Match that matches is 304, without a body and without a read of the store', async t => {
+t.test('a matching If-None-Match is 304, without a body and without a store read', async t => {
   for (const path of both('running')) {
     const eTag = await eTagOf(path)
     const before = await storeReads(service)
@@ -81,21 +81,21 @@ t.test('If-None-Match that matches is 304, without a body and without a read of 
       t.equal(answer.headers.get('etag'), eTag)
       t.equal(answer.headers.get('cache-control'), 'private, no-cache')
       t.equal(answer.headers.get('vary'), 'Authorization, Accept')
-      t.ok(answer.headers.has('retry-after'), 'the wait goes on')
+      t.ok(answer.headers.has('retry-after'), 'the time of the next poll')
       t.notOk(answer.headers.has('content-type'))
     }
-    t.ok(await storeReads(service) - before <= 1, 'the cache answered, but for an entry that has just run out')
+    t.ok(await storeReads(service) - before <= 1, 'served from the cache, unless the entry has just expired')
   }
 })
 
-t.test('If-None-Match that does not match, or cannot be read, is 200', async t => {
+t.test('an If-None-Match that does not match or is invalid is 200', async t => {
   const eTag = await eTagOf('/api/v1/jobs/queued')
   for (const header of ['"other"', 'W/"other", "another"', eTag.slice(1, -1), eTag.toUpperCase().replace(/\d/, '9'), '', '"', ',,,', '**', 'null']) {
     t.equal((await ask('/api/v1/jobs/queued', condition(header))).status, 200, header)
   }
 })
 
-t.test('the tag changes with the job and not without a change', async t => {
+t.test('the ETag changes when the job changes, and only then', async t => {
   await insertRows(service, { jobId: 'changing', status: 'Queued' })
   const first = await eTagOf('/api/v1/jobs/changing')
   t.equal(await eTagOf('/api/v1/jobs/changing'), first)
@@ -104,21 +104,21 @@ t.test('the tag changes with the job and not without a change', async t => {
   const answer = await ask('/api/v1/jobs/changing', condition(`"${incarnation}.${Number(version) + 1}.0"`))
   t.equal(answer.status, 200)
   t.not(answer.headers.get('etag'), first)
-  t.equal((await ask('/api/v1/jobs/changing', condition(first))).status, 200, 'the old tag is no longer current')
+  t.equal((await ask('/api/v1/jobs/changing', condition(first))).status, 200, 'the old ETag no longer matches')
 })
 
-t.test('a tag newer than the cached entry sends the read to the store', async t => {
+t.test('an ETag newer than the cached entry makes the read bypass the cache', async t => {
   await insertRows(service, { jobId: 'ahead', status: 'Queued' })
   t.equal((await ask('/api/v1/jobs/ahead')).headers.get('job-state'), 'queued')
   await service.sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'ahead'")
   const version = await service.sql("SELECT version FROM JobExecutionLog WHERE jobId = 'ahead'")
   const incarnation = (await eTagOf('/api/v1/jobs/queued')).slice(1).split('.')[0]
-  // As a client has it that saw the change elsewhere; it comes before the relay does, or after, and must see it.
+  // A client that has seen the change elsewhere must see it here, whether or not the relay has invalidated the entry yet.
   const answer = await ask('/api/v1/jobs/ahead', condition(`"${incarnation}.${version}.0"`))
   t.equal(answer.headers.get('job-state'), 'running')
 })
 
-t.test('a forged tag, newer than anything, gets the truth and costs one read of the store', async t => {
+t.test('a forged ETag of a future version gets the current status and costs one store read', async t => {
   await insertRows(service, { jobId: 'forged', status: 'Succeeded' })
   const eTag = await eTagOf('/api/v1/jobs/forged')
   const [incarnation, , representation] = eTag.slice(1, -1).split('.')
@@ -134,7 +134,7 @@ t.test('a forged tag, newer than anything, gets the truth and costs one read of 
   t.equal(await storeReads(service) - before, 1)
 })
 
-t.test('a tag of another incarnation is ignored', async t => {
+t.test('ignores an ETag of another incarnation', async t => {
   const eTag = await eTagOf('/api/v1/jobs/forged')
   const before = await storeReads(service)
   for (const header of ['"0123456789abcdef.999999999.1"', `"f${eTag.slice(1)}`, '"999999999"', '"a.b.c"', `"${'9'.repeat(400)}.1.1"`]) {
@@ -143,14 +143,14 @@ t.test('a tag of another incarnation is ignored', async t => {
   t.equal(await storeReads(service), before)
 })
 
-t.test('a tag about an id that does not exist is 404', async t => {
+t.test('an ETag for an id that does not exist is 404', async t => {
   const eTag = await eTagOf('/api/v1/jobs/queued')
   for (const header of [eTag, '*', eTag.replace(/\.\d+\./, '.999999999.')]) {
     t.equal((await ask('/api/v1/jobs/not-there', condition(header))).status, 404, header)
   }
 })
 
-t.test('HEAD is GET without the body, content-length and all', async t => {
+t.test('HEAD equals GET without the body, content-length included', async t => {
   const paths = ['queued', 'running', 'succeeded', 'failed', 'not-there'].flatMap(both)
   for (const path of [...paths, '/api/jobs/a%20b/status', '/livez', '/api/nothing']) {
     const { body, ...get } = await whole(await ask(path))
@@ -163,7 +163,7 @@ t.test('HEAD is GET without the body, content-length and all', async t => {
   t.equal((await ask('/api/v1/jobs/queued', { method: 'HEAD', ...condition(eTag) })).status, 304)
 })
 
-t.test('a row that was deleted is 410 JOB_EXPIRED with the time, and 404 for another tenant', async t => {
+t.test('a deleted row is 410 JOB_EXPIRED with the time, and 404 for another tenant', async t => {
   await insertRows(service, { jobId: 'erased', status: 'Failed', tenant: 'tester' })
   await service.sql("DELETE FROM JobExecutionLog WHERE jobId = 'erased'")
   const expiredAt = await service.sql("SELECT expiredAt FROM JobTombstone WHERE jobId = 'erased'")
@@ -182,7 +182,7 @@ t.test('a row that was deleted is 410 JOB_EXPIRED with the time, and 404 for ano
   }
   for (const path of ['/api/jobs/erased/status', '/api/jobs/erased/result']) {
     const answer = await ask(path, condition('*'))
-    t.equal(answer.status, 410, 'also where any version would do')
+    t.equal(answer.status, 410, 'also with If-None-Match: *')
     t.match(await answer.json(), { success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt } } })
   }
   for (const path of both('erased')) t.equal((await ask(path, { claims: { tenant: 'other' } })).status, 404)

@@ -6,31 +6,49 @@ import { until } from '../helpers/until.ts'
 
 const service = await startService(t)
 
-/** Begins a request, and leaves when `isBegun` says so. */
-const leave = async (method: string, path: string, headers: Record<string, string>, body: string, isBegun: () => Promise<boolean>) => {
-  const client = request(service.url + path, { method, headers: { ...bearer({ scope: 'jobs:write jobs:work' }), ...headers } })
+type Sent = { path: string, headers: Record<string, string>, body: string }
+
+/** Sends a request and disconnects once `isBegun` is true. */
+const disconnect = async ({ path, headers, body }: Sent, isBegun: () => Promise<boolean>) => {
+  const claims = { scope: 'jobs:write jobs:work' }
+  const client = request(service.url + path, { method: 'POST', headers: { ...bearer(claims), ...headers } })
   client.on('error', () => {})
   client.write(body)
-  await until(isBegun, 'the request to be under way')
+  await until(isBegun, 'the request in progress')
   client.destroy()
 }
 
-t.test('a client that leaves is no failure of ours: while its content is sanitized, in the middle of its upload, or tired of waiting', async t => {
-  const body = JSON.stringify({ content: '<b title=x onclick=y></b>'.repeat(30_000), contentType: 'text/html' })
-  let looks = 0
-  await leave('POST', '/api/sanitize', { 'content-type': 'application/json', 'content-length': String(body.length) }, body,
-    async () => ++looks > 5)
-  t.equal((await service.ask('/api/sanitize', { method: 'POST', body: { content: 'a', contentType: 'text/plain' } })).status, 200)
+/** True once the server has answered this many other requests, each of which takes it a turn of its event loop. */
+const afterRequests = (count: number) => {
+  let answered = 0
+  return async () => {
+    await (await fetch(`${service.url}/livez`)).arrayBuffer()
+    return ++answered >= count
+  }
+}
 
-  await leave('POST', '/api/sanitize/async', { 'content-type': 'text/plain' }, 'a'.repeat(600 * 1024),
+const asJson = (value: unknown) => {
+  const body = JSON.stringify(value)
+  return { headers: { 'content-type': 'application/json', 'content-length': String(body.length) }, body }
+}
+
+t.test('a client that disconnects while its content is sanitized does not block the next one', async t => {
+  const content = '<b title=x onclick=y></b>'.repeat(30_000)
+  await disconnect({ path: '/api/sanitize', ...asJson({ content, contentType: 'text/html' }) }, afterRequests(5))
+  const next = { content: 'a', contentType: 'text/plain' }
+  t.equal((await service.ask('/api/sanitize', { method: 'POST', body: next })).status, 200)
+})
+
+t.test('a client that disconnects during its upload is logged', async () => {
+  const path = '/api/sanitize/async'
+  await disconnect({ path, headers: { 'content-type': 'text/plain' }, body: 'a'.repeat(600 * 1024) },
     async () => Number(await service.sql('SELECT count(*) FROM JobInputChunk')) >= 2)
+  await until(() => service.logs.some(({ msg, route }) => msg === 'the client went away' && route === path), 'the log line')
+})
 
-  const claim = JSON.stringify({ types: ['nothing-of-the-kind'], wait: 50 })
-  await leave('POST', '/api/v1/worker/claim', { 'content-type': 'application/json', 'content-length': String(claim.length) }, claim,
-    async () => ++looks > 25)
-
-  // A drain waits for all that is under way.
+t.test('a client that disconnects during a waiting claim does not delay the shutdown, and no disconnect is an error', async t => {
+  await disconnect({ path: '/api/v1/worker/claim', ...asJson({ types: ['no-such-type'], wait: 50 }) }, afterRequests(20))
+  // Stopping waits for all requests in progress.
   await service.stop()
-  t.ok(service.logs.some(({ msg, route }) => msg === 'the client went away' && route === '/api/sanitize/async'))
   t.same(service.logs.filter(({ level }) => level >= 50), [])
 })

@@ -30,19 +30,19 @@ const cases: Array<[accept: string, mediaType: string]> = [
 ]
 
 for (const [accept, mediaType] of cases) {
-  t.test(`a failure for Accept: ${accept} is ${mediaType.split(';')[0]}`, async t => {
-    const answer = await ask('/api/v1/jobs/nobody', { headers: { accept } })
+  t.test(`an error for Accept: ${accept} is ${mediaType.split(';')[0]}`, async t => {
+    const answer = await ask('/api/v1/jobs/no-such-job', { headers: { accept } })
     t.equal(answer.status, 404)
     t.equal(answer.headers.get('content-type'), mediaType)
     t.match(await answer.json(), { code: 'JOB_NOT_FOUND' })
   })
 }
 
-t.test('without Accept a failure is problem+json', async t => {
+t.test('an error without Accept is problem+json', async t => {
   // fetch always sends the header; Node's own client does not.
   const { get } = await import('node:http')
   const mediaType = await new Promise(resolve => {
-    get(`${url}/api/v1/jobs/nobody`, { agent: false }, answer => {
+    get(`${url}/api/v1/jobs/no-such-job`, { agent: false }, answer => {
       answer.resume()
       resolve(answer.headers['content-type'])
     })
@@ -50,7 +50,7 @@ t.test('without Accept a failure is problem+json', async t => {
   t.equal(mediaType, problem)
 })
 
-t.test('a status is application/json, whatever is accepted', async t => {
+t.test('a status is application/json for any Accept', async t => {
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-123', 'Queued')")
   for (const accept of ['text/html', 'application/problem+json', '*/*', 'image/png']) {
     const answer = await ask('/api/v1/jobs/job-123', { headers: { accept } })
@@ -59,8 +59,8 @@ t.test('a status is application/json, whatever is accepted', async t => {
   }
 })
 
-t.test('instance is the path of the request, as the client wrote it, without the query', async t => {
-  for (const path of ['/api/v1/jobs/nobody', '/api/v1/jobs/%ZZ', '/api/v1/jobs/a%20b', '/api/v1/nothing', '/api/v1/jobs/nobody/result']) {
+t.test('instance is the path as the client wrote it, without the query', async t => {
+  for (const path of ['/api/v1/jobs/no-such-job', '/api/v1/jobs/%ZZ', '/api/v1/jobs/a%20b', '/api/v1/nothing', '/api/v1/jobs/no-such-job/result']) {
     for (const query of ['', '?token=secret']) {
       const body: Json = await (await ask(path + query)).json()
       t.equal(body.instance, path)
@@ -77,13 +77,13 @@ t.test('a problem has the members of RFC 9457 and a code', async t => {
   })
 })
 
-t.test('the shape follows the path: the envelope under /api/jobs, a problem elsewhere', async t => {
-  for (const path of ['/api/jobs/nobody/status', '/api/jobs/nobody', '/api/jobs', '/api/sanitize', '/api/sanitize/async']) {
+t.test('errors are an envelope under /api/jobs and /api/sanitize, and a problem elsewhere', async t => {
+  for (const path of ['/api/jobs/no-such-job/status', '/api/jobs/no-such-job', '/api/jobs', '/api/sanitize', '/api/sanitize/async']) {
     const body: Json = await (await ask(path)).json()
     t.same(Object.keys(body), ['success', 'error'], path)
     t.equal(body.success, false)
   }
-  for (const path of ['/api/v1/jobs/nobody', '/api/jobsx', '/api/v2', '/nothing']) {
+  for (const path of ['/api/v1/jobs/no-such-job', '/api/jobsx', '/api/v2', '/nothing']) {
     const body: Json = await (await ask(path)).json()
     t.equal(body.instance, path)
     t.notOk(Object.hasOwn(body, 'error'), path)

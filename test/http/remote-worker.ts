@@ -50,7 +50,7 @@ export const openRemoteWorker = (t: Test, service: Service) => {
       const type = `remote-${++types}`
       const jobId = await service.submit(type, {})
       const lease = await claim(type)
-      await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running', 'news of the run')
+      await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running', 'the run')
       return { ...lease, type, jobId }
     },
     /** Ends a run with these bytes, of which the first may have been appended. */

@@ -11,7 +11,7 @@ await insertRows(service, { jobId: 'job-123', status: 'Queued' })
 
 const post = (body: string, headers: Record<string, string> = {}) => ask('/api/v1/jobs', { method: 'POST', body, headers })
 
-/** The answer names every broken field and rule, in the list and in words. */
+/** The response is a 400 that lists every broken field and rule, and repeats them in its detail. */
 const expectErrors = async (t: Test, answer: Response, expected: Array<[field: string, rule: string]>, what: string) => {
   t.equal(answer.status, 400, what)
   const { code, detail, errors }: Json = await answer.json()
@@ -19,11 +19,11 @@ const expectErrors = async (t: Test, answer: Response, expected: Array<[field: s
   t.same(errors.map(({ field, rule }: Json) => `${field} ${rule}`).sort(), expected.map(pair => pair.join(' ')).sort(), what)
   for (const { field, message } of errors) {
     t.ok(message.startsWith(field), `${message} begins with the field`)
-    t.ok(detail.includes(message), 'and stands in the detail')
+    t.ok(detail.includes(message), 'and is in the detail')
   }
 }
 
-t.test('a body that is no JSON is 400', async t => {
+t.test('a body that is not JSON is 400', async t => {
   const texts = {
     'not closed': '{"type":"x"',
     'cut in a string': '{"type":"x',
@@ -37,17 +37,17 @@ t.test('a body that is no JSON is 400', async t => {
     'a NUL': '\u0000'
   }
   for (const [what, text] of Object.entries(texts)) await expectErrors(t, await post(text), [['body', 'json']], what)
-  await expectErrors(t, await post(''), [['body', 'required']], 'nothing, said to be JSON')
-  await expectErrors(t, await ask('/api/v1/jobs', { method: 'POST' }), [['body', 'type']], 'nothing at all')
+  await expectErrors(t, await post(''), [['body', 'required']], 'empty, declared as JSON')
+  await expectErrors(t, await ask('/api/v1/jobs', { method: 'POST' }), [['body', 'type']], 'no body')
 })
 
-t.test('a body that is JSON but no object is 400', async t => {
+t.test('a JSON body that is not an object is 400', async t => {
   for (const text of ['null', '[]', '[{"type":"x","input":1}]', '"x"', '1', 'true']) {
     await expectErrors(t, await post(text), [['body', 'type']], text)
   }
 })
 
-t.test('every broken rule is named, with its field', async t => {
+t.test('reports every broken rule with its field', async t => {
   const cases: Array<[object, Array<[string, string]>]> = [
     [{}, [['type', 'required'], ['input', 'required']]],
     [{ type: 'x' }, [['input', 'required']]],
@@ -73,7 +73,7 @@ t.test('every broken rule is named, with its field', async t => {
   for (const [body, expected] of cases) await expectErrors(t, await post(JSON.stringify(body)), expected, JSON.stringify(body))
 })
 
-t.test('__proto__ is refused by its name', async t => {
+t.test('rejects members named __proto__', async t => {
   const texts = [
     '{"type":"x","input":{"__proto__":{"admin":true}}}',
     '{"__proto__":{"type":"x"},"input":1}',
@@ -83,19 +83,19 @@ t.test('__proto__ is refused by its name', async t => {
   t.equal(({} as { admin?: boolean }).admin, undefined)
 })
 
-t.test('a body nested 5,000 deep, or with numbers no double can hold, is 400', async t => {
+t.test('a body that is nested 5,000 deep or has numbers out of range is 400', async t => {
   const deep = (levels: number) => `{"type":"x","input":${'['.repeat(levels)}${']'.repeat(levels)}}`
   await expectErrors(t, await post(deep(5000)), [['body', 'maxDepth']], 'lists')
   await expectErrors(t, await post(`{"type":"x","input":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`), [['body', 'maxDepth']], 'objects')
-  await expectErrors(t, await post(deep(65)), [['body', 'maxDepth']], 'a little too deep')
+  await expectErrors(t, await post(deep(65)), [['body', 'maxDepth']], 'one level too deep')
   await expectErrors(t, await post('{"type":"x","input":[{"a":-1e999}]}'), [['body', 'numberRange']], 'out of range')
 })
 
-t.test('a body over BODY_BYTES_MAX is 413, whether its length is told or not', async t => {
+t.test('a body over BODY_BYTES_MAX is 413, with and without a Content-Length', async t => {
   const big = JSON.stringify({ type: 'x', input: 'a'.repeat(bodyBytesMax) })
-  const told = await post(big)
-  t.equal(told.status, 413)
-  t.match(await told.json(), { status: 413, code: 'PAYLOAD_TOO_LARGE' })
+  const sized = await post(big)
+  t.equal(sized.status, 413)
+  t.match(await sized.json(), { status: 413, code: 'PAYLOAD_TOO_LARGE' })
   const streamed = await fetch(`${service.url}/api/v1/jobs`, {
     method: 'POST',
     body: new Blob([big]).stream(),
@@ -114,12 +114,12 @@ t.test('another media type is 415', async t => {
   }
 })
 
-t.test('bytes that are not UTF-8 are refused, never changed', async t => {
+t.test('rejects bytes that are not UTF-8', async t => {
   const latin1 = Buffer.from('{"type":"x","input":"M\u00fcller"}', 'latin1')
   const send = async (type: string, body: Buffer) => await fetch(`${service.url}/api/v1/jobs`, {
     method: 'POST', body: new Uint8Array(body), headers: { ...bearer(), 'content-type': type }
   })
-  await expectErrors(t, await send('application/json', latin1), [['body', 'json']], 'no UTF-8')
+  await expectErrors(t, await send('application/json', latin1), [['body', 'json']], 'not UTF-8')
   for (const charset of ['iso-8859-1', '"utf-16le"', 'ascii; x=y']) {
     t.equal((await send(`application/json; charset=${charset}`, latin1)).status, 415, charset)
   }
@@ -146,7 +146,7 @@ t.test('any Content-Encoding is 415, on every route', async t => {
   }
 })
 
-t.test('an id that is not one is 404 on v1, however odd and however long', async t => {
+t.test('an invalid id is 404 in the v1 view', async t => {
   const ids = [
     '%00', 'a%00b', '%2F', 'a%2Fb', '..%2F..%2Fetc', '%2e%2e%2fx', '%ZZ', '%', '%E0%A4%A', 'a%20b', 'a%0d%0aset-cookie:x', '%F0%9F%92%A9', 'ü', 'a+b', 'a*', "a'--", 'a"b', 'a;b', 'a:b', 'a@b', '$where',
     'a'.repeat(129), 'a'.repeat(10_000), '%41'.repeat(3000), '-'.repeat(129)
@@ -160,23 +160,23 @@ t.test('an id that is not one is 404 on v1, however odd and however long', async
       t.equal(problem.code, 'JOB_NOT_FOUND', path.slice(0, 60))
     }
   }
-  t.equal((await ask('/api/v1/jobs/job%2D123')).status, 200, 'an escape that stands for a plain character is that character')
+  t.equal((await ask('/api/v1/jobs/job%2D123')).status, 200, 'a percent-encoded plain character is decoded')
 })
 
-t.test('an empty id, and a path with too many parts, is no route', async t => {
+t.test('no route matches an empty id or extra path segments', async t => {
   for (const path of ['/api/v1/jobs/', '/api/v1/jobs//result', '/api/v1/jobs/job-123/nothing', '/api/v1/jobs/job-123/', '/API/v1/jobs/job-123', '//api/v1/jobs/job-123', '/api/v1/jobs/a/b/c']) {
     t.equal((await ask(path)).status, 404, path)
   }
-  t.equal((await ask('/api/jobs//status')).status, 400, 'an empty task id is no task id')
+  t.equal((await ask('/api/jobs//status')).status, 400, 'an empty task id is invalid')
 })
 
-t.test('query strings on a status are no matter', async t => {
+t.test('a status ignores the query string', async t => {
   const expected = await whole(await ask('/api/v1/jobs/job-123'))
   const queries = ['?', '?a=1&a=2', '?a[b]=c&a=d', '?__proto__[x]=1', '?%00=%FF', '?=&&=', '?jobId=other', `?x=${'y'.repeat(8000)}`, '??', '?#']
   for (const query of queries) t.same(await whole(await ask(`/api/v1/jobs/job-123${query}`)), expected, query.slice(0, 40))
 })
 
-t.test('methods that a route does not have are 404 NOT_FOUND', async t => {
+t.test('unsupported methods are 404 NOT_FOUND', async t => {
   for (const [method, path] of [['PUT', '/api/v1/jobs/job-123'], ['DELETE', '/api/jobs/job-123/status'], ['PATCH', '/api/jobs/job-123/status'], ['POST', '/api/v1/jobs/job-123/result'], ['OPTIONS', '/api/v1/jobs'], ['POST', '/livez']] as const) {
     const answer = await ask(path, { method })
     t.equal(answer.status, 404, `${method} ${path}`)
@@ -184,10 +184,10 @@ t.test('methods that a route does not have are 404 NOT_FOUND', async t => {
   }
 })
 
-t.test('after all of it no row was written, and the service answers', async t => {
+t.test('invalid requests write no row, and the service still answers', async t => {
   for (const table of ['JobExecutionLog', 'JobQueue', 'JobInput', 'IdempotencyKey']) {
     t.equal(await service.sql(`SELECT count(*) FROM ${table}`), table === 'JobExecutionLog' ? '1' : '0', table)
   }
   t.equal((await ask('/api/v1/jobs/job-123')).status, 200)
-  t.same(service.logs.filter(line => line.level >= 50), [], 'and logged no error')
+  t.same(service.logs.filter(line => line.level >= 50), [], 'the log has no error')
 })

@@ -4,11 +4,11 @@ import { type Json, startService } from '../../helpers/service.ts'
 import { forceRow, insertRows } from '../rows.ts'
 
 /*
- * Every failure that the catalogue lists, met over HTTP as a client would meet it: the code, its status, and the shape
- * that the path promises. A code that is added has to be added here.
+ * Produces every failure of the catalogue over HTTP and checks its code, its status and the shape for the path. A new
+ * code needs an entry here.
  */
 
-// More a minute than all but the hasty one ask.
+// Enough for all tests but that of the rate limit.
 const perMinute = 400
 const service = await startService(t, { WORKERS: '0', RECORD_RETENTION_SECONDS: '3600', RATE_LIMIT_PER_MINUTE: String(perMinute) })
 const claims = { scope: 'jobs:read jobs:write jobs:work' }
@@ -21,7 +21,7 @@ const post = (path: string, body: unknown = {}, headers: Record<string, string> 
 const submit = async (type: string): Promise<string> =>
   (await (await ask(post('/api/v1/jobs', { type, input: {} }))).json() as Json).jobId
 
-/** A job that runs, and what its worker has to show. */
+/** Claims a job. Returns its id and the headers of its lease. */
 const claim = async (type: string) => {
   await submit(type)
   const { jobId, leaseToken } = await (await ask(post('/api/v1/worker/claim', { types: [type] }))).json() as Json
@@ -92,7 +92,7 @@ const occasions: Record<FailureCode, () => Promise<Request>> = {
   UNAUTHORIZED: async () => ({ path: '/api/v1/jobs/x', headers: { authorization: '' } }),
   FORBIDDEN: async () => ({ path: '/api/v1/jobs/x', claims: { scope: 'jobs:write' } }),
   NOT_FOUND: async () => ({ path: '/api/v1/nothing' }),
-  JOB_NOT_FOUND: async () => ({ path: v1('nobody') }),
+  JOB_NOT_FOUND: async () => ({ path: v1('no-such-job') }),
   NO_RESULT: async () => ({ path: v1(await succeed('nothing', {}), '/result') }),
   LEASE_LOST: async () => post(`/api/v1/worker/jobs/${(await claim('lost')).jobId}/progress`, {}, { 'lease-token': 'another' }),
   OFFSET_MISMATCH: upload,
@@ -118,13 +118,13 @@ const occasions: Record<FailureCode, () => Promise<Request>> = {
   OVERLOADED: overload,
   STORE_UNAVAILABLE: async () => {
     await service.sql('ALTER TABLE JobResult RENAME TO JobResultElsewhere')
-    return { path: v1('whoever') }
+    return { path: v1('not-in-the-cache') }
   }
 }
 
 for (const [code, occasion] of Object.entries(occasions)) {
   const { status, title } = catalogue[code as FailureCode]
-  t.test(`${code} is met over HTTP, with the status ${status}`, async t => {
+  t.test(`${code} occurs over HTTP, with the status ${status}`, async t => {
     const request = await occasion()
     const answer = await ask(request)
     t.equal(answer.status, status)

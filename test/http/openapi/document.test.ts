@@ -25,7 +25,7 @@ ajv.addSchema(document, 'openapi')
 const toPointer = (...steps: string[]) =>
   `openapi#/${steps.map(step => encodeURIComponent(step.replaceAll('~', '~0').replaceAll('/', '~1'))).join('/')}`
 
-/** What is wrong with a value by the schema at a place of the document; empty where nothing is. */
+/** Violations of the schema at a place of the document; empty for a valid value. */
 const findFaults = (value: unknown, ...steps: string[]) => {
   const check = ajv.getSchema(toPointer(...steps)) ?? ajv.compile({ $ref: toPointer(...steps) })
   return check(value) ? [] : check.errors ?? []
@@ -34,10 +34,10 @@ const findFaults = (value: unknown, ...steps: string[]) => {
 const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
   Object.entries<Json>(item).map(([method, operation]) => ({ path, method, operation })))
 
-// What HTTP itself brings, and needs no word.
+// Headers of HTTP itself, which need no documentation.
 const plainHeaders = ['date', 'connection', 'keep-alive', 'content-type', 'content-length', 'transfer-encoding', 'accept-ranges']
 
-/** Status, headers and body of a real answer, held against the operation that it belongs to. */
+/** Checks status, headers and body of a response against the documented operation. */
 const expectDocumented = async (t: Test, path: string, method: string, answer: Response) => {
   const what = `${method} ${path} ${answer.status}`
   const documented = document.paths[path][method].responses[answer.status]
@@ -64,20 +64,20 @@ t.test('the document is OpenAPI 3.0, with bearer security and unique operation i
   const ids = operations.map(({ operation }) => operation.operationId)
   t.equal(new Set(ids).size, ids.length)
   for (const { path, operation } of operations) {
-    t.equal(operation.security === undefined, path.startsWith('/api/'), `${path}: only what is for operators is open`)
+    t.equal(operation.security === undefined, path.startsWith('/api/'), `${path}: only routes for operators need no token`)
   }
 })
 
-t.test('every documented operation exists, and asks for a token where it says so', async t => {
+t.test('every documented operation exists and needs a token if documented', async t => {
   for (const { path, method } of operations) {
-    const answer = await fetch(service.url + path.replace(/\{\w+\}/, 'nobody'), { method })
+    const answer = await fetch(service.url + path.replace(/\{\w+\}/, 'no-such-job'), { method })
     t.notMatch(await answer.clone().text(), /"NOT_FOUND"/, `${method} ${path}`)
     t.equal(answer.status, path.startsWith('/api/') ? 401 : 200, `${method} ${path}`)
     await expectDocumented(t, path, method, answer)
   }
 })
 
-t.test('every example in the document is valid by the schema beside it', async t => {
+t.test('every example in the document matches its schema', async t => {
   let count = 0
   const hold = (content: Json, ...steps: string[]) => {
     for (const [mediaType, { examples = {} }] of Object.entries<Json>(content ?? {})) {
@@ -109,7 +109,7 @@ t.test('there is an example for each state of a job, in both views', async t => 
   }
 })
 
-t.test('the schemas refuse what they should, so that the checks here mean something', async t => {
+t.test('the schemas reject invalid values, so that these checks can fail', async t => {
   const schema = ['components', 'schemas', 'JobStatus']
   const good = document.paths['/api/v1/jobs/{jobId}'].get.responses['200'].content['application/json'].examples.queued.value
   t.same(findFaults(good, ...schema), [])
@@ -118,9 +118,9 @@ t.test('the schemas refuse what they should, so that the checks here mean someth
   }
 })
 
-t.test('answers of the routes that read are as documented, good and bad', async t => {
+t.test('responses of reading routes match the document, success and failure', async t => {
   for (const { path, method } of operations.filter(operation => operation.method === 'get' && operation.path.startsWith('/api/'))) {
-    for (const id of ['queued', 'running', 'failed', 'succeeded', 'elsewhere', stored, 'erased', 'damaged', 'nobody', 'a%20b']) {
+    for (const id of ['queued', 'running', 'failed', 'succeeded', 'elsewhere', stored, 'erased', 'damaged', 'no-such-job', 'a%20b']) {
       const target = path.replace(/\{\w+\}/, id)
       for (const accept of ['application/json', 'application/problem+json']) {
         await expectDocumented(t, path, method, await ask(target, { headers: { accept } }))
@@ -137,7 +137,7 @@ t.test('answers of the routes that read are as documented, good and bad', async 
   }
 })
 
-t.test('answers to submissions are as documented, good and bad', async t => {
+t.test('responses to submissions match the document, success and failure', async t => {
   const post = async (body: unknown, headers: Record<string, string> = {}, claims = {}) => {
     await expectDocumented(t, '/api/v1/jobs', 'post', await ask('/api/v1/jobs', { method: 'POST', body, headers, claims }))
   }
@@ -153,13 +153,13 @@ t.test('answers to submissions are as documented, good and bad', async t => {
   await post({ type: 'report', input: {} }, {}, { scope: 'jobs:write' })
 })
 
-t.test('answers about many jobs are as documented', async t => {
-  for (const query of ['', '?limit=2', '?limit=0', '?ids=queued,nobody,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01']) {
+t.test('responses to lists match the document', async t => {
+  for (const query of ['', '?limit=2', '?limit=0', '?ids=queued,no-such-job,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01']) {
     await expectDocumented(t, '/api/v1/jobs', 'get', await ask(`/api/v1/jobs${query}`))
   }
 })
 
-t.test('answers to sanitization are as documented, good and bad', async t => {
+t.test('responses to sanitization match the document, success and failure', async t => {
   for (const path of ['/api/sanitize', '/api/sanitize/async']) {
     const post = async (body: unknown, headers: Record<string, string> = {}) => {
       await expectDocumented(t, path, 'post', await ask(path, { method: 'POST', body, headers }))
@@ -174,7 +174,7 @@ t.test('answers to sanitization are as documented, good and bad', async t => {
   }
 })
 
-t.test('answers to commands and to workers are as documented, good and bad', async t => {
+t.test('responses to commands and workers match the document, success and failure', async t => {
   const claims = { scope: 'jobs:read jobs:write jobs:work' }
   const call = async (method: string, path: string, jobId: string, more: Json = {}) => {
     const answer = await ask(path.replace(/\{\w+\}/, jobId) + (more.query ?? ''), { method, claims, ...more })
@@ -209,13 +209,13 @@ t.test('answers to commands and to workers are as documented, good and bad', asy
   await call('POST', `${worker}/fail`, second.jobId, { headers: second.headers, body: { error: { code: 'X', message: 'x' } } })
   await call('POST', `${worker}/fail`, second.jobId, { headers: second.headers, body: {} })
   for (const path of ['/api/v1/jobs/{jobId}/cancel', '/api/jobs/{taskId}/cancel']) {
-    for (const id of [second.jobId, 'running', 'succeeded', 'nobody', 'erased', 'a%20b']) await call('POST', path, id)
+    for (const id of [second.jobId, 'running', 'succeeded', 'no-such-job', 'erased', 'a%20b']) await call('POST', path, id)
     await call('POST', path, second.jobId, { body: { more: 1 } })
   }
-  for (const id of ['nobody', 'erased', 'running', second.jobId, second.jobId]) await call('DELETE', '/api/v1/jobs/{jobId}', id)
+  for (const id of ['no-such-job', 'erased', 'running', second.jobId, second.jobId]) await call('DELETE', '/api/v1/jobs/{jobId}', id)
 })
 
-t.test('answers for operators are as documented', async t => {
+t.test('responses for operators match the document', async t => {
   for (const path of ['/livez', '/readyz', '/metrics']) {
     await expectDocumented(t, path, 'get', await ask(path))
     await expectDocumented(t, path, 'get', await ask(path, { headers: { 'content-encoding': 'gzip' } }))

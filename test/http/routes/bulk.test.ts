@@ -23,7 +23,7 @@ await insertRows(service,
   { jobId: 'gone-of-acme', status: 'Failed', tenant: 'acme' })
 await service.sql("DELETE FROM JobExecutionLog WHERE jobId LIKE 'gone%'")
 
-t.test('the jobs in the order asked, each as the single read gives it', async t => {
+t.test('returns the jobs in the order of the ids, each equal to its single read', async t => {
   const order = ['d', 'a', 'c', 'b']
   const answer = await ask(`/api/v1/jobs?ids=${order.join(',')}`)
   t.equal(answer.status, 200)
@@ -33,17 +33,17 @@ t.test('the jobs in the order asked, each as the single read gives it', async t 
   t.same(await answer.json(), { items: await Promise.all(order.map(id => askJson(`/api/v1/jobs/${id}`))), notFound: [], expired: [] })
 })
 
-t.test('every id that was asked for is in one of the three, and once', async t => {
+t.test('puts every requested id into exactly one of items, notFound and expired', async t => {
   const long = 'x'.repeat(129)
-  const { notFound, expired, ...rest } = await bulk(['b', 'nobody', 'gone', 'a', 'b', 'gone', 'nobody', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä', 'a'])
+  const { notFound, expired, ...rest } = await bulk(['b', 'no-such-job', 'gone', 'a', 'b', 'gone', 'no-such-job', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä', 'a'])
   t.same(idsOf(rest), ['b', 'a'])
-  t.same(notFound, ['nobody', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä'], "malformed ones, other tenants' and their tombstones too")
+  t.same(notFound, ['no-such-job', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä'], 'malformed ids, and jobs and tombstones of other tenants')
   t.same(expired, ['gone'])
-  t.same(await bulk(['nobody']), { items: [], notFound: ['nobody'], expired: [] })
+  t.same(await bulk(['no-such-job']), { items: [], notFound: ['no-such-job'], expired: [] })
   t.same(await bulk(['constructor', '__proto__', 'toString']), { items: [], notFound: ['constructor', '__proto__', 'toString'], expired: [] })
 })
 
-t.test('what a token may see', async t => {
+t.test('shows jobs of the own tenant and of no tenant; an admin sees all', async t => {
   const all = ['a', 'b', 'of-acme', 'gone', 'gone-of-acme']
   const cases: Array<[TokenClaims, string[], string[]]> = [
     [{ tenant: 'acme' }, ['a', 'of-acme'], ['gone-of-acme']],
@@ -59,7 +59,7 @@ t.test('what a token may see', async t => {
   t.equal((await ask('/api/v1/jobs?ids=a', { headers: { authorization: '' } })).status, 401)
 })
 
-t.test('a record that breaks BR-001 takes no other with it', async t => {
+t.test('a record that breaks BR-001 does not fail the others', async t => {
   await forceRow(service, { jobId: 'damaged', status: 'Paused', tenant: 'tester' })
   const answer = await bulk(['a', 'damaged', 'b'])
   t.same(idsOf(answer), ['a', 'b'])
@@ -67,7 +67,7 @@ t.test('a record that breaks BR-001 takes no other with it', async t => {
   t.ok(service.logs.some(line => line.level >= 50 && line.jobId === 'damaged' && /BR-001/.test(line.msg)))
 })
 
-t.test('100 ids are answered, more are 400, duplicates counted', async t => {
+t.test('accepts 100 ids and rejects more with 400, duplicates included', async t => {
   const many = Array.from({ length: 100 }, (_, at) => `${at}-`.padEnd(128, 'x'))
   t.same(await bulk(many), { items: [], notFound: many, expired: [] })
   for (const ids of [[...many.map((_, at) => String(at)), 'one-more'], Array.from({ length: 101 }, () => 'a'), Array.from({ length: 101 }, () => '')]) {
@@ -77,7 +77,7 @@ t.test('100 ids are answered, more are 400, duplicates counted', async t => {
   }
 })
 
-t.test('ids goes with nothing else, is said once, and is not empty', async t => {
+t.test('rejects ids that is empty, repeated or combined with other parameters', async t => {
   for (const other of ['status=Queued', 'type=x', 'createdAfter=2026-01-01', 'limit=5', 'cursor=x', 'limit=5&type=x']) {
     const answer = await ask(`/api/v1/jobs?ids=a&${other}`)
     t.equal(answer.status, 400, other)
@@ -91,7 +91,7 @@ t.test('ids goes with nothing else, is said once, and is not empty', async t => 
   }
 })
 
-/** How often Redis has run each command, by its own count; what watches the connection left out. */
+/** Call counts from Redis, by command, without the commands that monitor the connection. */
 const commandsOf = async (redis: Redis): Promise<Record<string, number>> => {
   const stats = (await redis.info('commandstats')).matchAll(/cmdstat_(\w+):calls=(\d+)/g)
   return Object.fromEntries(Array.from(stats, ([, name = '', calls]) => [name, Number(calls)] as const)
@@ -100,7 +100,7 @@ const commandsOf = async (redis: Redis): Promise<Record<string, number>> => {
 
 const readsOf = async (service: Service) => ({ cache: await cacheReads(service), store: await storeReads(service) })
 
-/** Asks until the cache alone answers: while the relay still tells of the rows, fills under way are dropped. */
+/** Reads until the cache alone serves: fills are dropped while the relay still invalidates the inserted rows. */
 const warm = async (service: Service, path: string): Promise<void> => {
   await until(async () => {
     const { store } = await readsOf(service)
@@ -109,7 +109,7 @@ const warm = async (service: Service, path: string): Promise<void> => {
   }, 'a warm cache')
 }
 
-t.test('what the cache holds costs one command of it, and no read of the store', async t => {
+t.test('reads all cached jobs with one Redis command and no store read', async t => {
   const redis = await startRedis(t)
   const cached = await startService(t, { WORKERS: '0', REDIS_URL: redis.url })
   const ids = Array.from({ length: 60 }, (_, at) => `warm-${at}`)
@@ -126,7 +126,7 @@ t.test('what the cache holds costs one command of it, and no read of the store',
   t.same(answer.items[59], single)
 })
 
-t.test('what the cache does not hold is read from the store, once for each job', async t => {
+t.test('reads each job that is not cached from the store once', async t => {
   const redis = await startRedis(t)
   const cached = await startService(t, { WORKERS: '0', REDIS_URL: redis.url })
   await insertRows(cached, ...['p', 'q', 'r', 's'].map(jobId => ({ jobId, status: 'Succeeded' })))
@@ -135,10 +135,10 @@ t.test('what the cache does not hold is read from the store, once for each job',
   t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=s,q,p,s')), ['s', 'q', 'p'])
   t.same(await readsOf(cached), { cache: before.cache + 1, store: before.store + 2 })
   await redis.kill()
-  t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=r,s,p')), ['r', 's', 'p'], 'without Redis the store answers alone')
+  t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=r,s,p')), ['r', 's', 'p'], 'without Redis the store serves all reads')
 })
 
-t.test('a bulk read is no older than what was shown before', async t => {
+t.test('is never older than an earlier response', async t => {
   const jobId = await submit('x', null)
   await Promise.all(Array.from({ length: 5 }, () => bulk([jobId])))
   await ask(`/api/v1/jobs/${jobId}/cancel`, { method: 'POST' })

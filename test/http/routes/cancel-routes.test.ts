@@ -18,30 +18,30 @@ const run = async (type: string) => {
   return await claimed(type)
 }
 
-const comeback: Array<[command: string, body: unknown]> =
+const laterReports: Array<[command: string, body: unknown]> =
   [['progress', {}], ['complete', { result: 1 }], ['fail', { error: { code: 'E', message: 'm' } }]]
 
-/** The code of a failure, and what it says of the job, in either shape. */
+/** Status code, failure code and job status of an error in either shape. */
 const failureOf = async (answer: Response) => {
   const body: Json = await answer.json()
   return { status: answer.status, code: body.code ?? body.error.code, jobStatus: body.jobStatus ?? body.error?.details?.jobStatus }
 }
 
-/** The answer is the status view of its prefix, as a read gives it. */
+/** The response equals that of a status read in the same view. */
 const expectStatusView = async (t: Test, answer: Response, statusPath: string, status: number) => {
   const got = await whole(answer)
   t.same(got, { ...await whole(await ask(statusPath)), status })
   return { headers: got.headers, body: JSON.parse(got.body) }
 }
 
-t.test('a queued job is cancelled now: 200 with the view of the prefix', async t => {
+t.test('cancels a queued job at once: 200 with its status', async t => {
   for (const at of [0, 1] as const) {
-    const jobId = await submit('nobody-runs-this', null)
+    const jobId = await submit('unclaimed', null)
     t.match((await ask(statusPaths(jobId)[at])).headers.get('link'), new RegExp(`<${paths(jobId)[at]}>; rel="cancel"`))
     const { headers, body } = await expectStatusView(t, await cancel(paths(jobId)[at]), statusPaths(jobId)[at], 200)
     t.equal(headers['job-state'], 'cancelled')
     t.equal(headers['retry-after'], undefined)
-    t.equal(headers.link, `<${statusPaths(jobId)[at]}>; rel="status"`, 'there is nothing to cancel any more, and no result')
+    t.equal(headers.link, `<${statusPaths(jobId)[at]}>; rel="status"`, 'no result, and no cancellation')
     if (at === 0) {
       t.match(body, { jobId, status: 'Failed', endTime: String, resultUrl: null, errorDetails: { code: 'JOB_CANCELLED' } })
     } else {
@@ -53,7 +53,7 @@ t.test('a queued job is cancelled now: 200 with the view of the prefix', async t
   }
 })
 
-t.test('of a running job the worker is told: 202 with the view of the prefix, and what it then says is the end', async t => {
+t.test('asks the worker of a running job to stop: 202 with its status, then cancelled once the worker fails the run', async t => {
   for (const at of [0, 1] as const) {
     const { jobId, leaseToken } = await run(`run-${at}`)
     const { headers } = await expectStatusView(t, await cancel(paths(jobId)[at]), statusPaths(jobId)[at], 202)
@@ -62,13 +62,13 @@ t.test('of a running job the worker is told: 202 with the view of the prefix, an
     t.match((await askJson(`/api/jobs/${jobId}/status`)).data, { status: 'running', isTerminal: false, cancelRequested: true })
     t.match(await jsonOf(report(jobId, 'progress', leaseToken)), { cancelRequested: true })
     t.equal((await cancel(paths(jobId)[at])).status, 202, 'again')
-    await report(jobId, 'fail', leaseToken, { error: { code: 'STOPPED', message: 'as told' } })
+    await report(jobId, 'fail', leaseToken, { error: { code: 'STOPPED', message: 'stopped' } })
     t.match((await askJson(`/api/jobs/${jobId}/status`)).data, { status: 'cancelled', failure: { code: 'JOB_CANCELLED' } })
     t.equal((await cancel(paths(jobId)[at])).status, 200)
   }
 })
 
-t.test('a job that was finished before its worker heard of it stays succeeded', async t => {
+t.test('a job that completes before its worker sees the request stays succeeded', async t => {
   const { jobId, leaseToken } = await run('quick')
   t.equal((await cancel(paths(jobId)[0])).status, 202)
   t.equal((await report(jobId, 'complete', leaseToken, { result: 1 })).status, 200)
@@ -76,7 +76,7 @@ t.test('a job that was finished before its worker heard of it stays succeeded', 
   t.same(await failureOf(await cancel(paths(jobId)[0])), { status: 409, code: 'JOB_FINISHED', jobStatus: 'Succeeded' })
 })
 
-t.test('a worker that does not stop is done without when the grace is over, and refused when it comes back', async t => {
+t.test('cancels a job after the grace period if its worker does not stop, and rejects the worker from then on', async t => {
   const hasty = await startService(t, { WORKERS: '0', CANCEL_GRACE_SECONDS: '1' })
   const worker = createWorkerClient(hasty)
   await hasty.submit('deaf', null)
@@ -84,20 +84,20 @@ t.test('a worker that does not stop is done without when the grace is over, and 
   t.equal((await hasty.ask(paths(jobId)[1], { method: 'POST' })).status, 202)
   const job = await hasty.finished(jobId)
   t.match(job, { status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' } })
-  for (const [command, body] of comeback) {
+  for (const [command, body] of laterReports) {
     t.match(await failureOf(await worker.report(jobId, command, leaseToken, body)), { status: 409, code: 'LEASE_LOST' }, command)
   }
   t.same(await hasty.askJson(`/api/v1/jobs/${jobId}`), job)
 })
 
-t.test('repeated and concurrent cancellations are harmless', async t => {
-  const jobId = await submit('nobody-runs-this', null)
+t.test('repeated and concurrent cancellations change the job once', async t => {
+  const jobId = await submit('unclaimed', null)
   const answers = await Promise.all(Array.from({ length: 20 }, (_, at) => cancel(paths(jobId)[at % 2] ?? '')))
   t.ok(answers.every(({ status }) => status === 200))
   t.equal(new Set(answers.map(({ headers }) => headers.get('etag'))).size, 1, 'one change')
 })
 
-t.test('a finished job is 409 JOB_FINISHED, with its status', async t => {
+t.test('cancelling a finished job is 409 JOB_FINISHED, with its status', async t => {
   const { jobId: failed, leaseToken } = await run('failing')
   await report(failed, 'fail', leaseToken, { error: { code: 'E', message: 'm' }, retryable: false })
   const before = await whole(await ask(`/api/v1/jobs/${failed}`))
@@ -105,26 +105,26 @@ t.test('a finished job is 409 JOB_FINISHED, with its status', async t => {
   t.same(await whole(await ask(`/api/v1/jobs/${failed}`)), before)
 })
 
-t.test("another engine's row is 409 JOB_NOT_OURS in any state, and so is what may be read but not changed", async t => {
+t.test('cancelling a row of another engine or of no tenant is 409 JOB_NOT_OURS in any state', async t => {
   const admin = { scope: 'jobs:write jobs:admin' }
   await insertRows(service,
     { jobId: 'theirs-queued', status: 'Queued', tenant: 'tester' },
     { jobId: 'theirs-running', status: 'Running', tenant: 'tester' },
     { jobId: 'theirs-done', status: 'Succeeded', tenant: 'tester' },
-    { jobId: 'nobodys', status: 'Running' })
-  for (const id of ['theirs-queued', 'theirs-running', 'theirs-done', 'nobodys']) {
+    { jobId: 'no-tenant', status: 'Running' })
+  for (const id of ['theirs-queued', 'theirs-running', 'theirs-done', 'no-tenant']) {
     for (const path of paths(id)) {
       for (const claims of [undefined, admin]) t.match(await failureOf(await cancel(path, claims)), { status: 409, code: 'JOB_NOT_OURS' }, path)
     }
     t.notMatch((await ask(`/api/v1/jobs/${id}`)).headers.get('link'), /cancel/)
   }
-  const jobId = await submit('nobody-runs-this', null)
+  const jobId = await submit('unclaimed', null)
   await sql(`UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = '${jobId}'`)
-  t.match(await failureOf(await cancel(paths(jobId)[0])), { status: 409, code: 'JOB_NOT_OURS' }, 'of no tenant, though ours')
+  t.match(await failureOf(await cancel(paths(jobId)[0])), { status: 409, code: 'JOB_NOT_OURS' }, 'of no tenant, but submitted here')
   t.equal((await cancel(paths(jobId)[0], admin)).status, 200)
 })
 
-t.test("another tenant's job answers byte for byte as the same id did when it was unknown", async t => {
+t.test('the response for a job of another tenant equals that for an unknown id, byte for byte', async t => {
   const stranger = { sub: 'bob', tenant: 'globex' }
   const states = {
     'secret-queued': { status: 'Queued', submittedBy: 'ann' },
@@ -148,8 +148,8 @@ t.test("another tenant's job answers byte for byte as the same id did when it wa
   t.equal(await sql("SELECT count(*) FROM JobExecutionLog WHERE jobId LIKE 'secret-%' AND (cancelledAt IS NOT NULL OR cancelRequestedAt IS NOT NULL)"), '0')
 })
 
-t.test('what the token must open, and what an id must be', async t => {
-  const jobId = await submit('nobody-runs-this', null)
+t.test('requires the scope jobs:write, and a valid id of an intact record', async t => {
+  const jobId = await submit('unclaimed', null)
   for (const path of paths(jobId)) {
     for (const scope of ['jobs:read', 'jobs:work', 'jobs:admin', 'jobs:read jobs:admin']) {
       t.match(await failureOf(await cancel(path, { scope })), { status: 403, code: 'FORBIDDEN' }, scope)
@@ -164,14 +164,14 @@ t.test('what the token must open, and what an id must be', async t => {
   t.equal((await cancel(paths(jobId)[1], { sub: 'root', scope: 'jobs:write jobs:admin' })).status, 200, "an admin cancels any tenant's")
 })
 
-t.test('the body is empty or {}, with a content type or without; anything else is 400', async t => {
+t.test('accepts an empty body or {} with any content type, and rejects all others with 400', async t => {
   const post = async (path: string, body: string | undefined, type: string | undefined) => await fetch(service.url + path, {
     method: 'POST',
     headers: { ...bearer(), ...(type === undefined ? {} : { 'content-type': type }) },
-    // As bytes, to which fetch adds no type of its own.
+    // fetch adds a Content-Type to a string, but not to bytes.
     ...(body === undefined ? {} : { body: Buffer.from(body) })
   })
-  const jobId = await submit('nobody-runs-this', null)
+  const jobId = await submit('unclaimed', null)
   for (const path of paths(jobId)) {
     for (const type of [undefined, 'application/json', 'application/json; charset=utf-8', 'text/plain', 'application/x-www-form-urlencoded']) {
       for (const body of ['[]', 'null', '0', '""', '{"reason":"x"}', '{"__proto__":{}}', '{', 'a=b', '  ']) {
@@ -190,14 +190,14 @@ t.test('the body is empty or {}, with a content type or without; anything else i
   }
 })
 
-t.test('the processors of this process stop early', async t => {
+t.test('stops a processor of the embedded worker early', async t => {
   const own = await startService(t, { WORKERS: '1', CANCEL_GRACE_SECONDS: '3600', LEASE_SECONDS: '3600', BODY_BYTES_MAX: String(8 * 1024 * 1024) })
-  // Seconds of work, without a report on the way in whose answer the worker could hear of it.
+  // Seconds of work without a progress report, whose response could carry the request to cancel.
   const content = '<p><a href="x" onclick=y>b</a></p>'.repeat(100_000)
   const jobId = await own.submit('sanitize', { content, contentType: 'text/html' })
   await until(async () => (await own.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running', 'the run')
   t.equal((await own.ask(`/api/jobs/${jobId}/cancel`, { method: 'POST' })).status, 202)
   t.match(await own.finished(jobId), { status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' } })
   t.match((await own.askJson(`/api/jobs/${jobId}/status`)).data, { status: 'cancelled', attempt: 1, resultAvailable: false })
-  t.match(await own.finished(await own.submit('report', {})), { status: 'Succeeded' }, 'and the place is free again')
+  t.match(await own.finished(await own.submit('report', {})), { status: 'Succeeded' }, 'and the slot is free again')
 })

@@ -20,9 +20,9 @@ const expectFailure = async (answer: Response, status: number, code: string, job
   t.equal(body.jobStatus, jobStatus)
 }
 
-t.test('a finished job is erased: 204, then 410 for its tenant and 404 for others', async t => {
+t.test('erases a finished job: 204, then 410 for its tenant and 404 for others', async t => {
   const { jobId } = await finished(await submit('report', {}))
-  for (const path of readPaths(jobId)) t.equal((await ask(path)).status, 200, 'so that every cache holds it')
+  for (const path of readPaths(jobId)) t.equal((await ask(path)).status, 200, 'fills every cache')
   const answer = await erase(jobId)
   t.equal(answer.status, 204)
   t.equal(await answer.text(), '')
@@ -38,7 +38,7 @@ t.test('a finished job is erased: 204, then 410 for its tenant and 404 for other
   t.equal((await ask(`${v1(jobId)}/cancel`, { method: 'POST' })).status, 410)
 })
 
-t.test('nothing of it stays but the tombstone: neither result, nor input, nor what was counted', async t => {
+t.test('removes record, result, input and sanitization events, and keeps a tombstone', async t => {
   const before = '<script>x</script>abc'
   const { data }: Json = await jsonOf(ask('/api/sanitize/async', { method: 'POST', headers: { 'content-type': 'text/html' }, body: before }))
   const jobId: string = data.taskId
@@ -49,12 +49,12 @@ t.test('nothing of it stays but the tombstone: neither result, nor input, nor wh
     (SELECT count(*) FROM JobInput WHERE jobId = '${jobId}'), (SELECT count(*) FROM JobTombstone WHERE jobId = '${jobId}')`)
   t.equal(await left(), '1|1|1|1|0|0')
   t.equal((await erase(jobId)).status, 204)
-  await until(async () => await left() === '0|0|0|0|0|1', 'the bytes to be swept')
+  await until(async () => await left() === '0|0|0|0|0|1', 'the bytes to be pruned')
   await until(async () => await sql('SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)') === '0', 'the input too')
   t.equal(await sql(`SELECT tenant, status FROM JobTombstone WHERE jobId = '${jobId}'`), 'tester|Succeeded')
 })
 
-t.test('a failed and a cancelled job are erased as well, one that is not finished is 409 JOB_ACTIVE', async t => {
+t.test('erases failed and cancelled jobs, and rejects unfinished ones with 409 JOB_ACTIVE', async t => {
   const queued = await submit('work', null)
   await expectFailure(await erase(queued), 409, 'JOB_ACTIVE', 'Queued')
   const { jobId, leaseToken } = await claimed('work')
@@ -68,26 +68,26 @@ t.test('a failed and a cancelled job are erased as well, one that is not finishe
   t.equal((await erase(cancelled)).status, 204)
 })
 
-t.test("another engine's finished row of the own tenant may be erased, a running one not, and one of no tenant by an admin alone", async t => {
+t.test('erases finished rows of other engines: those of the own tenant, and as an admin those of no tenant', async t => {
   const admin = { sub: 'root', scope: 'jobs:write jobs:admin' }
   await insertRows(service,
     { jobId: 'theirs', status: 'Succeeded', tenant: 'tester', resultUrl: 'https://example.org/a' },
     { jobId: 'theirs-live', status: 'Queued', tenant: 'tester' },
-    { jobId: 'nobodys', status: 'Failed' },
-    { jobId: 'nobodys-live', status: 'Running' },
+    { jobId: 'no-tenant', status: 'Failed' },
+    { jobId: 'no-tenant-live', status: 'Running' },
     { jobId: 'of-acme', status: 'Failed', tenant: 'acme' })
   t.equal((await erase('theirs')).status, 204)
   await expectFailure(await erase('theirs-live'), 409, 'JOB_ACTIVE', 'Queued')
-  await expectFailure(await erase('nobodys'), 403, 'FORBIDDEN')
-  await expectFailure(await erase('nobodys-live'), 403, 'FORBIDDEN')
-  t.equal((await ask(v1('nobodys'))).status, 200)
-  await expectFailure(await erase('nobodys-live', admin), 409, 'JOB_ACTIVE', 'Running')
-  t.equal((await erase('nobodys', admin)).status, 204)
+  await expectFailure(await erase('no-tenant'), 403, 'FORBIDDEN')
+  await expectFailure(await erase('no-tenant-live'), 403, 'FORBIDDEN')
+  t.equal((await ask(v1('no-tenant'))).status, 200)
+  await expectFailure(await erase('no-tenant-live', admin), 409, 'JOB_ACTIVE', 'Running')
+  t.equal((await erase('no-tenant', admin)).status, 204)
   t.equal((await erase('of-acme', admin)).status, 204)
-  t.equal((await ask(v1('nobodys'))).status, 410, 'it was for everyone to read, and so is what became of it')
+  t.equal((await ask(v1('no-tenant'))).status, 410, 'every tenant could read the row, so every tenant sees the tombstone')
 })
 
-t.test("another tenant's job answers byte for byte as the same id did when it was unknown, and stays", async t => {
+t.test('the response for a job of another tenant equals that for an unknown id, and the job stays', async t => {
   const stranger = { sub: 'bob', tenant: 'globex' }
   const unknown = await whole(await erase('secret', stranger))
   t.equal(unknown.status, 404)
@@ -99,7 +99,7 @@ t.test("another tenant's job answers byte for byte as the same id did when it wa
   t.same(await whole(await erase('secret', stranger)), unknown)
 })
 
-t.test('what the token must open, what an id must be, and a damaged record', async t => {
+t.test('requires the scope jobs:write, and a valid id of an intact record', async t => {
   await insertRows(service, { jobId: 'kept', status: 'Succeeded', tenant: 'tester' })
   for (const scope of ['jobs:read', 'jobs:work', 'jobs:read jobs:admin']) await expectFailure(await erase('kept', { scope }), 403, 'FORBIDDEN')
   t.equal((await ask(v1('kept'), { method: 'DELETE', headers: { authorization: '' } })).status, 401)
@@ -110,18 +110,18 @@ t.test('what the token must open, what an id must be, and a damaged record', asy
     await expectFailure(await ask(v1('kept'), { method: 'DELETE', body }), 400, 'VALIDATION_FAILED')
   }
   t.equal((await ask(v1('kept'))).status, 200)
-  // As clients send it that name a type on every request.
+  // Some clients send a Content-Type with every request.
   const answer = await fetch(service.url + v1('kept'), { method: 'DELETE', headers: { ...bearer(), 'content-type': 'application/json' } })
   t.equal(answer.status, 204)
 })
 
-t.test('many at once: one of them erases it', async t => {
+t.test('one of many concurrent requests erases the job', async t => {
   await insertRows(service, { jobId: 'contested', status: 'Succeeded', tenant: 'tester' })
   const statuses = await Promise.all(Array.from({ length: 10 }, async () => (await erase('contested')).status))
   t.same(statuses.toSorted(), [204, ...Array.from({ length: 9 }, () => 410)])
 })
 
-t.test('who repeats a submission after its job was erased is told so', async t => {
+t.test('a replayed submission of an erased job is 410', async t => {
   const post = () => ask('/api/v1/jobs', { method: 'POST', body: { type: 'report', input: {} }, headers: { 'idempotency-key': 'once' } })
   const { jobId } = await jsonOf(post())
   await finished(jobId)

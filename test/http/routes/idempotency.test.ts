@@ -8,14 +8,14 @@ const { ask } = service
 const post = (key: string, body: unknown, claims = {}) =>
   ask('/api/v1/jobs', { method: 'POST', body, headers: { 'idempotency-key': key }, claims })
 
-/** Status, id and whether it was replayed. */
+/** Submits, and returns status code, id and whether the response was a replay. */
 const submit = async (key: string, body: unknown, claims = {}) => {
   const answer = await post(key, body, claims)
   const job: Json = await answer.json()
   return { status: answer.status, jobId: job.jobId, code: job.code, replayed: answer.headers.get('idempotency-replayed') }
 }
 
-t.test('the same key and body are the same job, with Idempotency-Replayed', async t => {
+t.test('a repeated request returns the same job, with Idempotency-Replayed', async t => {
   const first = await post('key-1', { type: 'x', input: { a: 1 } })
   t.equal(first.status, 202)
   t.notOk(first.headers.has('idempotency-replayed'))
@@ -27,14 +27,14 @@ t.test('the same key and body are the same job, with Idempotency-Replayed', asyn
   t.same(await again.json(), await first.json())
 })
 
-t.test('what may be read is part of a request: a report over all tenants is not replayed to one who may not ask for it', async t => {
+t.test('a report over all tenants is not replayed to a client without jobs:admin', async t => {
   const body = { type: 'report', input: {} }
   const admin = { scope: 'jobs:read jobs:write jobs:admin' }
   t.equal((await submit('all-tenants', body, admin)).status, 202)
   t.match(await submit('all-tenants', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED' })
 })
 
-t.test('a replay shows the job as it is now', async t => {
+t.test('a replay shows the current state of the job', async t => {
   const body = { type: 'x', input: 'now' }
   const { jobId } = await submit('key-now', body)
   for (const status of ['Running', 'Failed']) {
@@ -50,7 +50,7 @@ t.test('a replay shows the job as it is now', async t => {
   t.match(await gone.json(), { code: 'JOB_EXPIRED' })
 })
 
-t.test('bodies that are the same JSON in other words are the same', async t => {
+t.test('bodies that are equal as JSON values are the same request', async t => {
   const texts = [
     '{"type":"x","input":{"b":[1,2.50,{"d":"\\u00fc"}],"a":null},"maxAttempts":2}',
     '{"maxAttempts":2,"input":{"a":null,"b":[1.0,25e-1,{"d":"ü"}]},"type":"x"}',
@@ -62,7 +62,7 @@ t.test('bodies that are the same JSON in other words are the same', async t => {
   t.equal(new Set(jobs.map(job => job.jobId)).size, 1)
 })
 
-t.test('the same key with another body is 422, and nothing is made', async t => {
+t.test('the same key with another body is 422 and creates no job', async t => {
   const { jobId } = await submit('key-other', { type: 'x', input: { list: [1, 2], text: 'a' } })
   const before = await service.sql('SELECT count(*) FROM JobExecutionLog')
   const others = [
@@ -75,10 +75,10 @@ t.test('the same key with another body is 422, and nothing is made', async t => 
   ]
   for (const body of others) t.match(await submit('key-other', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED', replayed: null }, JSON.stringify(body))
   t.equal(await service.sql('SELECT count(*) FROM JobExecutionLog'), before)
-  t.match(await submit('key-other', { type: 'x', input: { text: 'a', list: [1, 2] } }), { jobId, replayed: 'true' }, 'the first still stands')
+  t.match(await submit('key-other', { type: 'x', input: { text: 'a', list: [1, 2] } }), { jobId, replayed: 'true' }, 'the first request still replays')
 })
 
-t.test('a key belongs to a tenant', async t => {
+t.test('keys of different tenants are independent', async t => {
   const body = { type: 'x', input: 'tenants' }
   const ann = await submit('key-tenant', body, { sub: 'ann', tenant: 'acme' })
   const bob = await submit('key-tenant', body, { sub: 'bob', tenant: 'globex' })
@@ -89,21 +89,21 @@ t.test('a key belongs to a tenant', async t => {
   t.equal((await submit('key-tenant', { type: 'x', input: 'else' }, { sub: 'dora' })).status, 202)
 })
 
-t.test('requests with one key at the same moment make one job', async t => {
+t.test('concurrent requests with one key create one job', async t => {
   const key = randomUUID()
   const jobs = await Promise.all(Array.from({ length: 30 }, () => submit(key, { type: 'x', input: key })))
   t.same(new Set(jobs.map(job => job.status)), new Set([202]))
   t.equal(new Set(jobs.map(job => job.jobId)).size, 1)
-  t.equal(jobs.filter(job => job.replayed === null).length, 1, 'one of them made it')
+  t.equal(jobs.filter(job => job.replayed === null).length, 1, 'one of them created it')
   t.equal(await service.sql(`SELECT count(*) FROM JobInput WHERE input = '"${key}"'`), '1')
 })
 
-t.test('a request that was refused leaves its key free', async t => {
+t.test('a rejected request does not use up its key', async t => {
   t.equal((await submit('key-free', { type: 'report', input: { nope: 1 } })).status, 400)
   t.match(await submit('key-free', { type: 'report', input: {} }), { status: 202, replayed: null })
 })
 
-t.test('a key after 24 hours is free again', async t => {
+t.test('a key is free again after 24 hours', async t => {
   const body = { type: 'x', input: 'old' }
   const first = await submit('key-old', body)
   await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 86399000 WHERE key = 'key-old'")
@@ -112,17 +112,17 @@ t.test('a key after 24 hours is free again', async t => {
   const second = await submit('key-old', { type: 'x', input: 'new' })
   t.equal(second.status, 202)
   t.not(second.jobId, first.jobId)
-  t.equal((await submit('key-old', { type: 'x', input: 'new' })).jobId, second.jobId, 'and kept anew')
+  t.equal((await submit('key-old', { type: 'x', input: 'new' })).jobId, second.jobId, 'and the key is stored again')
 })
 
-t.test('a text with half a surrogate pair has its own hash', async t => {
+t.test('different lone surrogates are different requests', async t => {
   const first = await submit('key-half', '{"type":"x","input":"\\ud800"}')
   t.equal(first.status, 202)
   t.equal((await submit('key-half', '{"type":"x","input":"\\uD800"}')).jobId, first.jobId)
   t.equal((await submit('key-half', '{"type":"x","input":"\\ud801"}')).status, 422)
 })
 
-t.test('a key that is empty, too long or not of printable ASCII is 400', async t => {
+t.test('a key that is empty, too long or not printable ASCII is 400', async t => {
   for (const key of ['', 'a'.repeat(256), 'two words', 'ü', 'tab\tin']) {
     const answer = await post(key, { type: 'x', input: 1 })
     t.equal(answer.status, 400, key)

@@ -5,7 +5,7 @@ import { insertRows, metric } from '../rows.ts'
 const service = await startService(t, { WORKERS: '0' })
 const { url } = service
 
-t.test('what is for operators is answered without a token', async t => {
+t.test('the routes for operators need no token', async t => {
   for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/']) {
     for (const headers of [{}, { authorization: 'Bearer garbage' }]) {
       const answer = await fetch(url + path, { headers })
@@ -15,18 +15,18 @@ t.test('what is for operators is answered without a token', async t => {
   }
 })
 
-t.test('/livez says that the process is alive', async t => {
+t.test('/livez reports that the process is alive', async t => {
   t.same(await (await fetch(`${url}/livez`)).json(), { status: 'ok' })
 })
 
-t.test('/readyz says what store and cache there are, and since when they are as they are', async t => {
+t.test('/readyz reports store and cache, each with the time of its last change', async t => {
   const body: Json = await (await fetch(`${url}/readyz`)).json()
   const part = (kind: string) => ({ kind, status: 'ok', since: /^\d{4}-.*Z$/, reason: null })
   t.match(body, { status: 'ready', store: part('sqlite'), cache: part('memory') })
   t.same(Object.keys(body), ['status', 'store', 'cache'])
 })
 
-t.test('/metrics counts requests by route, never by path, and where reads came from', async t => {
+t.test('/metrics counts requests by route, never by path, and reads by source', async t => {
   await insertRows(service, { jobId: 'very-special-id', status: 'Succeeded' })
   for (const path of ['/api/v1/jobs/very-special-id', '/api/v1/jobs/very-special-id', '/api/jobs/very-special-id/status', '/very-special-path']) {
     await service.ask(path)
@@ -52,7 +52,7 @@ t.test('/metrics counts accepted jobs without replays, and damaged records', asy
   t.ok(await metric(service, 'job_records_invalid_total') >= 1)
 })
 
-t.test('the documentation page loads everything it needs from the service itself', async t => {
+t.test('the documentation page loads all its files from the service', async t => {
   for (const page of ['/docs', '/docs/']) {
     const html = await (await fetch(url + page)).text()
     const tags = [...html.matchAll(/<(?:script|link|img)\b[^>]*\b(?:src|href)="([^"]*)"/g)].map(match => match[1] ?? '')
@@ -67,17 +67,17 @@ t.test('the documentation page loads everything it needs from the service itself
   }
 })
 
-t.test('the page is told to load from nowhere else, and not to expect https', async t => {
+t.test('the Content-Security-Policy allows no other host and does not require https', async t => {
   for (const path of ['/docs', '/docs/static/swagger-ui-bundle.js']) {
     const policy = (await fetch(url + path, { method: 'HEAD' })).headers.get('content-security-policy') ?? ''
     t.match(policy, /default-src 'self'/)
     t.notMatch(policy, /https:|validator|upgrade-insecure-requests|unsafe/)
   }
   const script = await (await fetch(`${url}/docs/static/swagger-initializer.js`)).text()
-  t.match(script, /validatorUrl: null/, 'no validator elsewhere is asked')
+  t.match(script, /validatorUrl: null/, 'no external validator')
 })
 
-t.test('the page shows the document that is at /openapi.json', async t => {
+t.test('the page shows the document of /openapi.json', async t => {
   const [shown, published] = await Promise.all(['/docs/json', '/openapi.json'].map(async path => await (await fetch(url + path)).json()))
   t.same(shown, published)
 })

@@ -24,7 +24,7 @@ const resultOf = async (taskId: string) => {
 const events = async (taskId: string) =>
   (await sql(`SELECT kind || ' ' || count FROM SanitizationEvent WHERE jobId = '${taskId}' ORDER BY kind`)).split('\n').filter(Boolean)
 
-t.test('the same JSON as for the synchronous API is a job with the sanitized content alone as its result', async t => {
+t.test('runs the JSON of the synchronous API as a job whose result is the sanitized content', async t => {
   const body = { content: '<b onclick="x()">hi</b><script>x()</script>', contentType: 'text/html' }
   const answer = await post(body)
   t.equal(answer.status, 202)
@@ -44,14 +44,14 @@ t.test('the same JSON as for the synchronous API is a job with the sanitized con
   t.same(await resultOf(taskId), { status: 200, contentType: 'text/html; charset=utf-8', text: '<b>hi</b>' })
 
   const { data: { sanitized, removed } } = await askJson('/api/sanitize', { method: 'POST', body })
-  t.equal(sanitized, '<b>hi</b>', 'as the synchronous API has it')
+  t.equal(sanitized, '<b>hi</b>', 'as from the synchronous API')
   t.same(await events(taskId), Object.entries(removed).map(([kind, count]) => `${kind} ${String(count)}`), 'what was removed is recorded')
   const status = await askJson(`/api/jobs/${taskId}/status`)
   t.match(status.data, { type: 'sanitize', progress: { message: 'removed 1 attribute, 1 element' } })
   t.match(await sql(`SELECT at FROM SanitizationEvent WHERE jobId = '${taskId}'`), /^\d{4}-\d\d-\d\dT[\d:.]+Z/)
 })
 
-t.test('a raw body is the content itself', async t => {
+t.test('accepts the content as a raw body', async t => {
   for (const [contentType, content, clean, kinds] of [
     ['text/html', '<i onclick=x>ö</i>', '<i>ö</i>', ['attribute 1']],
     ['text/plain; charset=UTF-8', 'a\u202eb\r\nc', 'ab\nc', ['bidi 1', 'normalized 1']],
@@ -66,15 +66,15 @@ t.test('a raw body is the content itself', async t => {
   }
 })
 
-t.test('the normal form of a raw body is asked for in the query', async t => {
+t.test('the query selects the normalization of a raw body', async t => {
   const compatible = await ask(`${path}?normalization=NFKC`, { method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' } })
   t.equal((await resultOf((await compatible.json() as Json).data.taskId)).text, 'fi')
-  const refused = await ask(`${path}?normalization=NFD`, { method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' } })
-  t.equal(refused.status, 400)
-  t.match(await refused.json(), { error: { details: { errors: [{ field: 'normalization', rule: 'enum' }] } } })
+  const rejected = await ask(`${path}?normalization=NFD`, { method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' } })
+  t.equal(rejected.status, 400)
+  t.match(await rejected.json(), { error: { details: { errors: [{ field: 'normalization', rule: 'enum' }] } } })
 })
 
-t.test('a raw body is stored in pieces, and forgotten once the job is done', async t => {
+t.test('stores a raw body in chunks and removes them once the job has finished', async t => {
   const content = 'äöü\n'.repeat(100_000)
   const { taskId } = await accepted(content, 'text/plain')
   t.equal((await resultOf(taskId)).text, content)
@@ -82,14 +82,14 @@ t.test('a raw body is stored in pieces, and forgotten once the job is done', asy
   await until(async () => await sql('SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)') === '0', 'the bytes to be gone')
 })
 
-t.test('a body over INPUT_BYTES_MAX is 413, and no job', async t => {
+t.test('a body over INPUT_BYTES_MAX is 413 and creates no job', async t => {
   const before = await sql('SELECT count(*) FROM JobExecutionLog')
   const answer = await post('a'.repeat(3 * 1024 * 1024 + 1), 'text/plain')
   t.equal(answer.status, 413)
   t.equal(answer.headers.get('connection'), 'close')
   t.match(await answer.json(), { success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /3145728/ } })
   t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
-  t.equal(await sql('SELECT count(*) FROM JobInputChunk'), '0', 'one that says its length is not read')
+  t.equal(await sql('SELECT count(*) FROM JobInputChunk'), '0', 'a body with a Content-Length is not read')
   const endless = new ReadableStream({
     pull: async controller => {
       await nextTurn()
@@ -99,35 +99,35 @@ t.test('a body over INPUT_BYTES_MAX is 413, and no job', async t => {
   const cut = await fetch(service.url + path, {
     method: 'POST', headers: { ...bearer(), 'content-type': 'text/plain' }, body: endless, duplex: 'half'
   }).then(({ status }) => status, () => 'cut')
-  t.ok(cut === 413 || cut === 'cut', 'one without a length is cut where it is too large')
+  t.ok(cut === 413 || cut === 'cut', 'a body without a length is cut at the limit')
   t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
   const { taskId } = await accepted('a'.repeat(3 * 1024 * 1024), 'text/plain')
-  t.equal((await resultOf(taskId)).text.length, 3 * 1024 * 1024, 'one of just that size is taken')
+  t.equal((await resultOf(taskId)).text.length, 3 * 1024 * 1024, 'a body of exactly the limit is accepted')
 })
 
-t.test('a JSON body over 4 MiB is 413, and told of raw bodies', async t => {
+t.test('a JSON body over 4 MiB is 413, and the error names raw bodies', async t => {
   const answer = await post({ content: 'a'.repeat(4 * 1024 * 1024), contentType: 'text/plain' })
   t.equal(answer.status, 413)
   t.match((await answer.json() as Json).error.message, /text\/plain/)
   const { taskId } = await accepted({ content: 'a'.repeat(2 * 1024 * 1024), contentType: 'text/plain' })
-  t.equal((await resultOf(taskId)).text.length, 2 * 1024 * 1024, 'what is too large for the synchronous API is taken')
+  t.equal((await resultOf(taskId)).text.length, 2 * 1024 * 1024, 'a body too large for the synchronous API is accepted')
 })
 
-t.test('an upload that breaks off is no job, and its bytes are forgotten in their time', async t => {
+t.test('an aborted upload creates no job, and its bytes are removed later', async t => {
   const before = await sql('SELECT count(*) FROM JobExecutionLog')
   const upload = request(service.url + path, { method: 'POST', headers: { ...bearer(), 'content-type': 'text/plain' } })
   upload.on('error', () => {})
   upload.write('a'.repeat(600 * 1024))
-  await until(async () => Number(await sql('SELECT count(*) FROM JobInputChunk')) >= 2, 'the first pieces')
+  await until(async () => Number(await sql('SELECT count(*) FROM JobInputChunk')) >= 2, 'the first chunks')
   upload.destroy()
   await until(() => service.logs.some(({ route, msg }) => route === path && msg === 'the client went away'), 'the end of the request')
   t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
-  t.ok(Number(await sql('SELECT max(forgetAt) FROM OrphanedBytes')) > Date.now(), 'not at once: another upload looks the same')
+  t.ok(Number(await sql('SELECT max(forgetAt) FROM OrphanedBytes')) > Date.now(), 'not at once: an upload in progress has the same rows')
   await sql('UPDATE OrphanedBytes SET forgetAt = 1')
   await until(async () => await sql('SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)') === '0', 'the bytes to be gone')
 })
 
-t.test('one idempotency key makes one job, of JSON and of bytes', async t => {
+t.test('one idempotency key creates one job, from JSON and from raw bytes', async t => {
   for (const [body, contentType, other] of [
     [{ content: 'a', contentType: 'text/plain' }, 'application/json', { content: 'b', contentType: 'text/plain' }],
     ['some bytes', 'text/plain', 'other bytes']
@@ -143,10 +143,10 @@ t.test('one idempotency key makes one job, of JSON and of bytes', async t => {
     t.match(await reused.json(), { success: false, error: { code: 'IDEMPOTENCY_KEY_REUSED' } })
   }
   const asHtml = await post('some bytes', 'text/html', { headers: { 'idempotency-key': 'key-of-text/plain' } })
-  t.equal(asHtml.status, 422, 'the same bytes as something else are another request')
+  t.equal(asHtml.status, 422, 'the same bytes with another media type are another request')
 })
 
-t.test('what is wrong with the content is told by the job', async t => {
+t.test('a job reports invalid content', async t => {
   for (const [contentType, content, code] of [
     ['application/x-ndjson', '{"a":1}\n{"secret":\n', 'INVALID_JSON'],
     ['text/plain', Buffer.from([0x61, 0xff]), 'INVALID_INPUT'],
@@ -159,7 +159,7 @@ t.test('what is wrong with the content is told by the job', async t => {
   }
 })
 
-t.test('bad requests are refused in the envelope', async t => {
+t.test('rejects bad requests in the envelope', async t => {
   for (const [body, contentType, status, code] of [
     [{ content: 1 }, 'application/json', 400, 'VALIDATION_FAILED'],
     [{ content: 1 }, 'Application/JSON; charset=utf-8', 400, 'VALIDATION_FAILED'],
@@ -178,13 +178,13 @@ t.test('bad requests are refused in the envelope', async t => {
   t.equal((await post('a', 'text/plain', { headers: { authorization: '' } })).status, 401)
 })
 
-t.test('a query for raw bodies goes with them alone', async t => {
+t.test('rejects the query of raw bodies with a JSON body', async t => {
   const answer = await ask(`${path}?normalization=NFKC`, { method: 'POST', body: { content: 'a', contentType: 'text/plain' } })
   t.equal(answer.status, 400)
   t.match(await answer.json(), { error: { details: { errors: [{ field: 'normalization', rule: 'rawBody' }] } } })
 })
 
-t.test('JOB_TYPES holds for it too', async t => {
+t.test('JOB_TYPES applies to sanitizing, too', async t => {
   const other = await startService(t, { WORKERS: '0', JOB_TYPES: 'report,q' })
   for (const [body, contentType] of [[{ content: 'a', contentType: 'text/plain' }, 'application/json'], ['a', 'text/plain']] as const) {
     const answer = await other.ask(path, { method: 'POST', body, headers: { 'content-type': contentType } })
@@ -193,7 +193,7 @@ t.test('JOB_TYPES holds for it too', async t => {
   }
 })
 
-t.test('with PUBLIC_URL the URLs are absolute', async t => {
+t.test('the URLs are absolute with PUBLIC_URL', async t => {
   const named = await startService(t, { PUBLIC_URL: 'https://jobs.example/x', WORKERS: '0' })
   const answer = await named.ask(path, { method: 'POST', body: 'a', headers: { 'content-type': 'text/plain' } })
   const { data } = await answer.json() as Json

@@ -9,7 +9,7 @@ const path = '/api/sanitize'
 
 const send = (body: unknown, options: Json = {}) => ask(path, { method: 'POST', body, ...options })
 
-// Whatever happens on the asynchronous side, these answers stay what they are.
+// These responses never change, whatever the asynchronous API does.
 const folder = 'test/golden/sanitize'
 for (const name of readdirSync(folder).sort()) {
   t.test(`golden: ${name}`, async t => {
@@ -20,18 +20,18 @@ for (const name of readdirSync(folder).sort()) {
   })
 }
 
-t.test('an answer is JSON that nobody keeps', async t => {
+t.test('the response is JSON that must not be stored', async t => {
   const { headers } = await send({ content: 'a', contentType: 'text/plain' })
   t.equal(headers.get('content-type'), 'application/json; charset=utf-8')
   t.equal(headers.get('cache-control'), 'no-store')
 })
 
-t.test('nothing of it is stored', async t => {
+t.test('stores nothing', async t => {
   await send({ content: '<script>1</script>', contentType: 'text/html' })
   t.equal(await service.sql('SELECT (SELECT count(*) FROM JobExecutionLog) + (SELECT count(*) FROM SanitizationEvent)'), '0')
 })
 
-t.test('a content that cannot be sanitized is 400, and the rule is named without a word of the content', async t => {
+t.test('content that cannot be sanitized is 400, and the error names the rule without quoting the content', async t => {
   const cases: Array<[string, string, string]> = [
     ['application/json', '{"secret":', 'json'],
     ['application/json', '['.repeat(1001) + ']'.repeat(1001), 'maxDepth'],
@@ -46,7 +46,7 @@ t.test('a content that cannot be sanitized is 400, and the rule is named without
   }
 })
 
-t.test('broken rules of the body are named', async t => {
+t.test('names the broken rules of a body', async t => {
   for (const [body, field, rule] of [
     [{ contentType: 'text/html' }, 'content', 'required'],
     [{ content: 1, contentType: 'text/html' }, 'content', 'type'],
@@ -60,31 +60,31 @@ t.test('broken rules of the body are named', async t => {
   }
 })
 
-t.test('a body of 1 MiB is answered; a larger one is 413, and told where to go', async t => {
+t.test('accepts a body of 1 MiB and rejects a larger one with 413, naming the asynchronous route', async t => {
   const frame = JSON.stringify({ content: '', contentType: 'text/plain' }).length
   const most = { content: 'a'.repeat(1024 * 1024 - frame), contentType: 'text/plain' }
   const answer = await send(most)
   t.equal(answer.status, 200)
   t.equal((await answer.json() as Json).data.sanitized, most.content)
 
-  const refused = await send({ ...most, content: `${most.content}a` })
-  t.equal(refused.status, 413)
-  t.match(await refused.json(), { success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ } })
+  const rejected = await send({ ...most, content: `${most.content}a` })
+  t.equal(rejected.status, 413)
+  t.match(await rejected.json(), { success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ } })
 })
 
-t.test('a larger BODY_BYTES_MAX is for other routes', async t => {
+t.test('BODY_BYTES_MAX does not raise its limit', async t => {
   const other = await startService(t, { WORKERS: '0', BODY_BYTES_MAX: String(2 * 1024 * 1024) })
   const answer = await other.ask(path, { method: 'POST', body: { content: 'a'.repeat(1024 * 1024), contentType: 'text/plain' } })
   t.equal(answer.status, 413)
 })
 
-t.test('other kinds of bodies are 415', async t => {
+t.test('other media types are 415', async t => {
   const answer = await send('<b>', { headers: { 'content-type': 'text/html' } })
   t.equal(answer.status, 415)
   t.match(await answer.json(), { success: false, error: { code: 'UNSUPPORTED_MEDIA_TYPE', message: /application\/json/ } })
 })
 
-t.test('without the scope it is 403, without a token 401', async t => {
+t.test('needs the scope jobs:write (403) and a token (401)', async t => {
   const body = { content: 'a', contentType: 'text/plain' }
   const forbidden = await send(body, { claims: { scope: 'jobs:read jobs:work' } })
   t.equal(forbidden.status, 403)
@@ -94,13 +94,13 @@ t.test('without the scope it is 403, without a token 401', async t => {
   t.equal(unknown.headers.get('www-authenticate'), 'Bearer')
 })
 
-t.test('more than can wait is refused with 503 and Retry-After, and the rest is answered', async t => {
-  // Each of these takes its thread a while.
+t.test('rejects requests beyond its queue with 503 and Retry-After, and serves the rest', async t => {
+  // Each of these keeps its thread busy for a while.
   const body = JSON.stringify({ content: '<b title=x onclick=y></b>'.repeat(5000), contentType: 'text/html' })
   const answers = await Promise.all(Array.from({ length: 110 }, () => send(body)))
-  const refused = answers.filter(({ status }) => status === 503)
-  t.ok(refused.length > 0)
-  for (const answer of refused) {
+  const rejected = answers.filter(({ status }) => status === 503)
+  t.ok(rejected.length > 0)
+  for (const answer of rejected) {
     t.equal(answer.headers.get('retry-after'), '1')
     t.match(await answer.json(), { success: false, error: { code: 'OVERLOADED' } })
   }
@@ -112,7 +112,7 @@ t.test('more than can wait is refused with 503 and Retry-After, and the rest is 
   t.equal(after.status, 200)
 })
 
-t.test('a long job does not hold it up', async t => {
+t.test('a long job does not delay it', async t => {
   const { data } = await askJson('/api/sanitize/async', {
     method: 'POST', body: 'ä\u200dé '.repeat(2_000_000), headers: { 'content-type': 'text/plain' }
   })

@@ -85,7 +85,7 @@ t.test('the body has exactly six fields in every state', async t => {
   }
 })
 
-t.test('startTime is never null: the acceptance time stands in for it', async t => {
+t.test('startTime is never null: it defaults to the acceptance time', async t => {
   await insertRows(service,
     { jobId: 'start-1', status: 'Queued', createdAt: '2026-01-02T03:04:05+02:00' },
     { jobId: 'start-2', status: 'Running', startTime: 'soon', createdAt: '2026-01-02T03:04:05Z' },
@@ -93,11 +93,11 @@ t.test('startTime is never null: the acceptance time stands in for it', async t 
     { jobId: 'start-4', status: 'Running', createdAt: 'never', startTime: 'never' })
   t.equal((await v1('start-1')).startTime, '2026-01-02T01:04:05.000Z')
   t.equal((await v1('start-2')).startTime, '2026-01-02T03:04:05.000Z')
-  t.match((await v1('start-3')).startTime, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, 'the database notes the time of the insert')
-  t.equal((await v1('start-4')).startTime, '1970-01-01T00:00:00.000Z', 'where nothing is known it is still a time')
+  t.match((await v1('start-3')).startTime, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, 'the database sets the time of the insert')
+  t.equal((await v1('start-4')).startTime, '1970-01-01T00:00:00.000Z', 'without any readable time it is the epoch')
 })
 
-t.test('times in any ISO 8601 form are answered in one', async t => {
+t.test('converts every ISO 8601 form of a time to one', async t => {
   const forms = [
     ['2026-01-02T03:04:05Z', '2026-01-02T03:04:05.000Z'],
     ['2026-01-02 03:04:05', '2026-01-02T03:04:05.000Z'],
@@ -139,7 +139,7 @@ t.test('errorDetails of any shape become code, message and details', async t => 
   }
 })
 
-t.test('very long and very deep errorDetails are answered or refused, and nothing dies of them', async t => {
+t.test('very long and very deep errorDetails do not stop the service', async t => {
   await insertRows(service,
     { jobId: 'long', status: 'Failed', errorDetails: 'x'.repeat(50_000) },
     { jobId: 'deep', status: 'Failed', errorDetails: `${'['.repeat(20_000)}${']'.repeat(20_000)}` })
@@ -148,11 +148,11 @@ t.test('very long and very deep errorDetails are answered or refused, and nothin
   t.equal((await ask('/api/v1/jobs/long')).status, 200)
 })
 
-t.test('BR-001: the database refuses a fifth status', async t => {
+t.test('BR-001: the database rejects a fifth status', async t => {
   await t.rejects(insertRows(service, { jobId: 'fifth', status: 'Paused' }), /CHECK constraint failed/)
 })
 
-t.test('BR-001: a row with a fifth status is 500 in both views, says nothing of the value, and is logged as an error', async t => {
+t.test('BR-001: a row with a fifth status is 500 in both views, does not show the value, and is logged as an error', async t => {
   await forceRow(service, { jobId: 'paused', status: 'Paused', tenant: 'tester' })
   const before = { cache: await cacheReads(service), store: await storeReads(service) }
   for (const path of ['/api/v1/jobs/paused', '/api/jobs/paused/status', '/api/v1/jobs/paused', '/api/jobs/paused/result']) {
@@ -168,7 +168,7 @@ t.test('BR-001: a row with a fifth status is 500 in both views, says nothing of 
   t.ok(errors.length > 0, 'logged as an error')
 })
 
-t.test('BR-001: a record that would break the schema of a view is not sent either', async t => {
+t.test('BR-001: a record that breaks the schema of a view is not sent', async t => {
   await forceRow(service, { jobId: 'over', status: 'Running', progressPercent: 150.5 })
   const answer = await ask('/api/jobs/over/status')
   t.equal(answer.status, 500)
@@ -179,15 +179,15 @@ t.test('BR-001: a record that would break the schema of a view is not sent eithe
 })
 
 /*
- * Every row of the table that says what is shown of a job, for what happened to it: made to happen, then read in the
- * record and in both views.
+ * Every row of the table of job states in the documentation: each is produced through the API, then read in the record
+ * and in both views.
  */
 
-const happening = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'happening.db'))
-const worker = createWorkerClient(happening)
+const scenarioService = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'scenarios.db'))
+const worker = createWorkerClient(scenarioService)
 
 const submitted = (type: string, more: object = {}) =>
-  jsonOf(happening.ask('/api/v1/jobs', { method: 'POST', body: { type, input: null, ...more } })).then(({ jobId }: Json) => jobId as string)
+  jsonOf(scenarioService.ask('/api/v1/jobs', { method: 'POST', body: { type, input: null, ...more } })).then(({ jobId }: Json) => jobId as string)
 
 const begun = async (type: string, more: object = {}) => {
   await submitted(type, more)
@@ -201,7 +201,7 @@ const succeeded = async (type: string, more: object = {}) => {
 }
 
 const cancelled = async (jobId: string) => {
-  await happening.ask(`/api/jobs/${jobId}/cancel`, { method: 'POST' })
+  await scenarioService.ask(`/api/jobs/${jobId}/cancel`, { method: 'POST' })
   return jobId
 }
 
@@ -211,27 +211,27 @@ const failed = async (type: string, retryable: boolean) => {
   return jobId
 }
 
-const answers = (jobId: string, claims = {}) => Promise.all([happening.ask(`/api/v1/jobs/${jobId}`, { claims }), happening.ask(`/api/jobs/${jobId}/status`, { claims })])
+const answers = (jobId: string, claims = {}) => Promise.all([scenarioService.ask(`/api/v1/jobs/${jobId}`, { claims }), scenarioService.ask(`/api/jobs/${jobId}/status`, { claims })])
 const answered = (jobId: string, status: number) => until(async () => (await answers(jobId)).every(answer => answer.status === status), `${status} for ${jobId}`)
 
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 const jobCancelled = { code: 'JOB_CANCELLED', message: 'The job was cancelled.' }
 const live = { isTerminal: false, isSuccess: false, finishedAt: null, failure: null, result: null, resultUrl: null, resultAvailable: false, expiresAt: null, expiredAt: null, pollAfterMs: 1000 }
 const ended = { isTerminal: true, finishedAt: time, partialResultAvailable: false, pollAfterMs: null }
-const well = { ...ended, status: 'succeeded', isSuccess: true, failure: null, cancelRequested: false }
-const badly = { ...ended, isSuccess: false, result: null, resultUrl: null, resultAvailable: false, expiresAt: null, expiredAt: null }
+const success = { ...ended, status: 'succeeded', isSuccess: true, failure: null, cancelRequested: false }
+const failure = { ...ended, isSuccess: false, result: null, resultUrl: null, resultAvailable: false, expiresAt: null, expiredAt: null }
 
-type Happening = {
+type Scenario = {
   what: string
   make: () => Promise<string>
-  /** Status, and which of cancelRequestedAt, cancelledAt and resultExpiredAt are set, as the record has them. */
+  /** The record: its status, and whether cancelRequestedAt, cancelledAt and resultExpiredAt are set. */
   record: string
   v1: object
   task: object
   links: string[]
 }
 
-const happenings: Happening[] = [
+const scenarios: Scenario[] = [
   {
     what: 'accepted, not started',
     make: () => submitted('waiting'),
@@ -257,7 +257,7 @@ const happenings: Happening[] = [
     links: ['status', 'result', 'cancel']
   },
   {
-    what: 'running, and bytes of its result have come',
+    what: 'running, with bytes of its result uploaded',
     make: async () => {
       const { jobId, leaseToken } = await begun('uploading')
       await worker.upload(jobId, leaseToken, 0, 'half')
@@ -269,7 +269,7 @@ const happenings: Happening[] = [
     links: ['status', 'result', 'cancel']
   },
   {
-    what: 'running, cancel asked',
+    what: 'running, cancellation requested',
     make: async () => await cancelled((await begun('stopping')).jobId),
     record: 'Running|1|0|0',
     v1: { status: 'Running', endTime: null, resultUrl: null, errorDetails: null },
@@ -277,15 +277,15 @@ const happenings: Happening[] = [
     links: ['status', 'result', 'cancel']
   },
   {
-    what: 'finished well',
+    what: 'succeeded',
     make: () => succeeded('good'),
     record: 'Succeeded|0|0|0',
     v1: { status: 'Succeeded', startTime: time, endTime: time, resultUrl: /^\/api\/v1\/jobs\/.*\/result$/, errorDetails: null },
-    task: { ...well, resultAvailable: true, resultUrl: /^\/api\/jobs\/.*\/result$/, result: { rows: 3 }, expiresAt: time, expiredAt: null },
+    task: { ...success, resultAvailable: true, resultUrl: /^\/api\/jobs\/.*\/result$/, result: { rows: 3 }, expiresAt: time, expiredAt: null },
     links: ['status', 'result']
   },
   {
-    what: 'finished well, without a result',
+    what: 'succeeded without a result',
     make: async () => {
       const { jobId, leaseToken } = await begun('resultless')
       await worker.report(jobId, 'complete', leaseToken, {})
@@ -293,15 +293,15 @@ const happenings: Happening[] = [
     },
     record: 'Succeeded|0|0|0',
     v1: { status: 'Succeeded', endTime: time, resultUrl: null, errorDetails: null },
-    task: { ...well, resultAvailable: false, resultUrl: null, result: null, expiresAt: null, expiredAt: null },
+    task: { ...success, resultAvailable: false, resultUrl: null, result: null, expiresAt: null, expiredAt: null },
     links: ['status']
   },
   {
-    what: 'finished badly',
+    what: 'failed',
     make: () => failed('bad', false),
     record: 'Failed|0|0|0',
     v1: { status: 'Failed', endTime: time, resultUrl: null, errorDetails: { code: 'E', message: 'm' } },
-    task: { ...badly, status: 'failed', cancelRequested: false, failure: { code: 'E', message: 'm' } },
+    task: { ...failure, status: 'failed', cancelRequested: false, failure: { code: 'E', message: 'm' } },
     links: ['status']
   },
   {
@@ -309,27 +309,27 @@ const happenings: Happening[] = [
     make: async () => await cancelled(await submitted('unwanted')),
     record: 'Failed|0|1|0',
     v1: { status: 'Failed', endTime: time, resultUrl: null, errorDetails: jobCancelled },
-    task: { ...badly, status: 'cancelled', cancelRequested: true, failure: jobCancelled },
+    task: { ...failure, status: 'cancelled', cancelRequested: true, failure: jobCancelled },
     links: ['status']
   },
   {
-    what: 'its result is past its retention',
+    what: 'its result has expired',
     make: async () => {
       const jobId = await succeeded('brief', { retentionSeconds: 1 })
-      await until(async () => (await happening.askJson(`/api/jobs/${jobId}/status`)).data.expiredAt !== null, 'the end of its result')
+      await until(async () => (await scenarioService.askJson(`/api/jobs/${jobId}/status`)).data.expiredAt !== null, 'the removal of its result')
       return jobId
     },
     record: 'Succeeded|0|0|1',
     v1: { status: 'Succeeded', endTime: time, resultUrl: /result$/, errorDetails: null },
-    task: { ...well, resultAvailable: false, result: null, expiresAt: time, expiredAt: time },
+    task: { ...success, resultAvailable: false, result: null, expiresAt: time, expiredAt: time },
     links: ['status']
   }
 ]
 
-for (const { what, make, record, v1, task, links } of happenings) {
-  t.test(`what is shown of a job: ${what}`, async t => {
+for (const { what, make, record, v1, task, links } of scenarios) {
+  t.test(`both views of a job: ${what}`, async t => {
     const jobId = await make()
-    t.equal(await happening.sql(`SELECT status, cancelRequestedAt IS NOT NULL, cancelledAt IS NOT NULL, resultExpiredAt IS NOT NULL
+    t.equal(await scenarioService.sql(`SELECT status, cancelRequestedAt IS NOT NULL, cancelledAt IS NOT NULL, resultExpiredAt IS NOT NULL
       FROM JobExecutionLog WHERE jobId = '${jobId}'`), record)
     const [one, other] = await answers(jobId)
     t.match(await one.json(), v1)
@@ -344,28 +344,28 @@ for (const { what, make, record, v1, task, links } of happenings) {
   })
 }
 
-t.test('what is shown of a job: its record is past its retention, or erased', async t => {
+t.test('both views of a job: its record has expired or was erased', async t => {
   const erased = await succeeded('erased')
-  t.equal((await happening.ask(`/api/v1/jobs/${erased}`, { method: 'DELETE' })).status, 204)
+  t.equal((await scenarioService.ask(`/api/v1/jobs/${erased}`, { method: 'DELETE' })).status, 204)
   const old = await succeeded('old')
-  await happening.sql(`UPDATE JobExecutionLog SET endTime = '2020-01-01T00:00:00.000Z' WHERE jobId = '${old}'`)
+  await scenarioService.sql(`UPDATE JobExecutionLog SET endTime = '2020-01-01T00:00:00.000Z' WHERE jobId = '${old}'`)
   for (const jobId of [erased, old]) {
     await answered(jobId, 410)
     const [one, other] = await answers(jobId)
     t.match(await one.json(), { status: 410, code: 'JOB_EXPIRED', expiredAt: time })
     t.match(await other.json(), { success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt: time } } })
-    t.equal(await happening.sql(`SELECT tenant FROM JobTombstone WHERE jobId = '${jobId}'`), 'tester')
+    t.equal(await scenarioService.sql(`SELECT tenant FROM JobTombstone WHERE jobId = '${jobId}'`), 'tester')
   }
 })
 
-t.test('what is shown of a job: it never existed, is of another tenant, or its tombstone was purged', async t => {
+t.test('both views of a job: it never existed, belongs to another tenant, or its tombstone was purged', async t => {
   const claims = { tenant: 'globex' }
   const purged = await succeeded('purged')
-  await happening.ask(`/api/v1/jobs/${purged}`, { method: 'DELETE' })
+  await scenarioService.ask(`/api/v1/jobs/${purged}`, { method: 'DELETE' })
   await answered(purged, 410)
   for (const answer of await answers(purged, claims)) t.equal(answer.status, 404, "another tenant's tombstone")
-  await happening.sql(`UPDATE JobTombstone SET expiredAt = '2020-01-01T00:00:00.000Z' WHERE jobId = '${purged}'`)
+  await scenarioService.sql(`UPDATE JobTombstone SET expiredAt = '2020-01-01T00:00:00.000Z' WHERE jobId = '${purged}'`)
   await answered(purged, 404)
-  const others = await Promise.all([...await answers(purged), ...await answers('nobody'), ...await answers(await succeeded('theirs'), claims)].map(async answer => ({ status: answer.status, text: await answer.text() })))
+  const others = await Promise.all([...await answers(purged), ...await answers('no-such-job'), ...await answers(await succeeded('theirs'), claims)].map(async answer => ({ status: answer.status, text: await answer.text() })))
   t.ok(others.every(({ status, text }) => status === 404 && text.includes('JOB_NOT_FOUND')))
 })

@@ -23,21 +23,21 @@ t.test('a submission is 202 with the six fields, statusUrl, both locations and R
   t.match(answer.headers.get('retry-after'), /^[1-9]\d*$/)
   t.notOk(answer.headers.has('idempotency-replayed'))
   const { statusUrl: _, ...status } = job
-  t.same(await askJson(job.statusUrl), status, 'what is at statusUrl is what was said')
+  t.same(await askJson(job.statusUrl), status, 'statusUrl returns the same status')
 })
 
-t.test('Location follows the host that was asked', async t => {
+t.test('Location uses the Host header and ignores forwarded headers', async t => {
   const answer = await post({ type: 'x', input: null }, { 'x-forwarded-host': 'evil.example.org', 'x-forwarded-proto': 'https' })
-  t.ok(answer.headers.get('location')?.startsWith(`${url}/api/v1/jobs/`), 'not what a client claims that a proxy said')
+  t.ok(answer.headers.get('location')?.startsWith(`${url}/api/v1/jobs/`), 'forwarded headers are not trusted')
 })
 
-t.test('the id is a UUID v4, and no two are alike', async t => {
+t.test('the id is a unique UUID v4', async t => {
   const ids = await Promise.all(Array.from({ length: 20 }, () => service.submit('x', null)))
   for (const id of ids) t.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
   t.equal(new Set(ids).size, 20)
 })
 
-t.test('a type that nothing here runs is accepted and stays Queued', async t => {
+t.test('accepts a type that this process cannot run; the job stays Queued', async t => {
   for (const type of ['a', '0.b_c-d', 'x'.repeat(64), 'constructor', 'tostring']) {
     const jobId = await service.submit(type, { any: ['thing'] })
     t.match(await askJson(`/api/v1/jobs/${jobId}`), { status: 'Queued', endTime: null }, type)
@@ -45,26 +45,26 @@ t.test('a type that nothing here runs is accepted and stays Queued', async t => 
   }
 })
 
-t.test('the input may be any JSON value', async t => {
+t.test('accepts any JSON value as input', async t => {
   for (const input of [null, 0, false, '', [], {}, 'ü\u0000\ud800', [[[1e308, -0]]], { constructor: { prototype: 1 } }]) {
     t.equal((await post({ type: 'x', input })).status, 202, JSON.stringify(input))
   }
   t.equal((await post('\ufeff{"type":"x","input":1}')).status, 202, 'after a byte order mark')
 })
 
-t.test('maxAttempts and timeoutSeconds reach the queue', async t => {
+t.test('stores maxAttempts and timeoutSeconds in the queue', async t => {
   const { jobId }: Json = await (await post({ type: 'x', input: 1, maxAttempts: 7, timeoutSeconds: 60 })).json()
   t.equal(await service.sql(`SELECT maxAttempts, timeoutMs FROM JobQueue WHERE jobId = '${jobId}'`), '7|60000')
   const other = await service.submit('x', 1)
   t.equal(await service.sql(`SELECT maxAttempts, timeoutMs FROM JobQueue WHERE jobId = '${other}'`), '3|')
 })
 
-t.test('the row carries tenant, submitter and type', async t => {
+t.test('stores tenant, submitter and type in the record', async t => {
   const jobId = await service.submit('x', 1, { claims: { sub: 'ann', tenant: 'acme' } })
   t.equal(await service.sql(`SELECT tenant, submittedBy, type, status FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'acme|ann|x|Queued')
 })
 
-t.test('callbackUrl is refused with a line of its own, and nothing is made', async t => {
+t.test('rejects callbackUrl with an error of its own and creates no job', async t => {
   const before = await rowCount()
   const answer = await post({ type: 'x', input: 1, callbackUrl: 'https://example.org/', retentionSeconds: 0 })
   t.equal(answer.status, 400)
@@ -74,13 +74,13 @@ t.test('callbackUrl is refused with a line of its own, and nothing is made', asy
   t.equal(await rowCount(), before)
 })
 
-t.test('retentionSeconds shortens how long the result is kept, and only shortens it', async t => {
+t.test('retentionSeconds can shorten the retention of the result, not extend it', async t => {
   const before = await rowCount()
-  const refused: Array<[value: unknown, rule: string, message: RegExp]> = [
+  const invalid: Array<[value: unknown, rule: string, message: RegExp]> = [
     [0, 'minimum', /retentionSeconds .*1/], [-1, 'minimum', /1/], [86_401, 'maximum', /^retentionSeconds .*86400/],
     [1e12, 'maximum', /86400/], [1.5, 'type', /integer/], ['60', 'type', /integer/], [null, 'type', /integer/]
   ]
-  for (const [retentionSeconds, rule, message] of refused) {
+  for (const [retentionSeconds, rule, message] of invalid) {
     const answer = await post({ type: 'x', input: 1, retentionSeconds })
     t.equal(answer.status, 400, String(retentionSeconds))
     t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'retentionSeconds', rule, message }] })
@@ -98,7 +98,7 @@ t.test('retentionSeconds shortens how long the result is kept, and only shortens
   t.equal(await keptSeconds({}), 86_400)
 })
 
-t.test('the longest that a result is kept is what the service is told', async t => {
+t.test('RESULT_RETENTION_SECONDS limits retentionSeconds', async t => {
   const brief = await startService(t, { WORKERS: '0', RESULT_RETENTION_SECONDS: '100' })
   const submit = (retentionSeconds: number) => brief.ask('/api/v1/jobs', { method: 'POST', body: { type: 'x', input: 1, retentionSeconds } })
   t.equal((await submit(100)).status, 202)
@@ -112,7 +112,7 @@ t.test('the same key with another retentionSeconds is another request', async t 
   t.equal((await again(61)).status, 422)
 })
 
-t.test('an input that its processor would refuse is refused at once, with field and rule', async t => {
+t.test('rejects an input that its processor would reject, with field and rule', async t => {
   const before = await rowCount()
   const cases: Array<[string, unknown, object[]]> = [
     ['report', { format: 'pdf' }, [{ field: 'input.format', rule: 'enum', message: /json, csv, html/ }]],
@@ -137,7 +137,7 @@ t.test('an input that its processor would refuse is refused at once, with field 
   t.equal(await rowCount(), before)
 })
 
-t.test('with PUBLIC_URL the URLs are absolute and public, and JOB_TYPES restricts the types', async t => {
+t.test('PUBLIC_URL makes the URLs absolute, and JOB_TYPES restricts the types', async t => {
   const other = await startService(t, { WORKERS: '0', PUBLIC_URL: 'https://jobs.example.org/base/', JOB_TYPES: 'report, other' })
   const answer = await other.ask('/api/v1/jobs', { method: 'POST', body: { type: 'other', input: 1 } })
   const job: Json = await answer.json()
@@ -153,8 +153,8 @@ t.test('with PUBLIC_URL the URLs are absolute and public, and JOB_TYPES restrict
   t.equal((await other.askJson('/api/v1/jobs/elsewhere')).resultUrl, 'https://example.org/b')
   t.same((await other.askJson('/openapi.json')).servers, [{ url: 'https://jobs.example.org/base' }])
 
-  const refused = await other.ask('/api/v1/jobs', { method: 'POST', body: { type: 'sanitize', input: { content: '', contentType: 'text/html' } } })
-  t.equal(refused.status, 400)
-  t.match(await refused.json(), { errors: [{ field: 'type', rule: 'enum', message: 'type must be one of: report, other' }] })
+  const rejected = await other.ask('/api/v1/jobs', { method: 'POST', body: { type: 'sanitize', input: { content: '', contentType: 'text/html' } } })
+  t.equal(rejected.status, 400)
+  t.match(await rejected.json(), { errors: [{ field: 'type', rule: 'enum', message: 'type must be one of: report, other' }] })
   t.equal(await other.sql('SELECT count(*) FROM JobQueue'), '1')
 })

@@ -99,7 +99,7 @@ t.test('a succeeded task has every field', async t => {
   })
 })
 
-t.test('a failed task has every field, and the call is a success all the same', async t => {
+t.test('a failed task has every field, and success stays true', async t => {
   await insertRows(service, {
     jobId: 'failed', status: 'Failed', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, attempt: 3, progressPercent: 70, errorDetails: '{"code":"A","message":"b"}'
   })
@@ -144,7 +144,7 @@ t.test('a cancelled task has every field', async t => {
   })
 })
 
-t.test('a running task that is to stop, and one that has sent bytes already, say so', async t => {
+t.test('a running task shows a requested cancellation and uploaded bytes', async t => {
   await insertRows(service,
     { jobId: 'stopping', status: 'Running', cancelRequestedAt: startedAt },
     { jobId: 'sending', status: 'Running', hasPartialResult: 1 })
@@ -152,15 +152,15 @@ t.test('a running task that is to stop, and one that has sent bytes already, say
   t.match(await dataOf('sending'), { status: 'running', cancelRequested: false, partialResultAvailable: true, resultAvailable: false })
 })
 
-t.test('a row that another engine wrote with as little as it may has every field too', async t => {
+t.test('a minimal row of another engine has every field', async t => {
   await insertRows(service, { jobId: 'bare', status: 'Succeeded' })
   const data = await dataOf('bare')
   t.match(data, { type: null, startedAt: null, finishedAt: null, resultAvailable: false, resultUrl: null, attempt: 0 })
   t.match(data.createdAt, /^\d{4}-.*Z$/)
 })
 
-t.test('both prefixes show the same job, of the same version', async t => {
-  const jobId = await submit('nothing-runs-this', null)
+t.test('both views show the same version of a job', async t => {
+  const jobId = await submit('unclaimed', null)
   const [v1, task] = await Promise.all([ask(`/api/v1/jobs/${jobId}`), ask(`/api/jobs/${jobId}/status`)])
   t.equal(v1.headers.get('etag'), task.headers.get('etag'))
   const { data }: Json = await task.json()
@@ -173,7 +173,7 @@ t.test('the version rises with every visible change', async t => {
   let { version } = (await askJson('/api/jobs/rising/status')).data
   for (const change of ["status = 'Running'", 'progressPercent = 10', "status = 'Succeeded'"]) {
     await service.sql(`UPDATE JobExecutionLog SET ${change} WHERE jobId = 'rising'`)
-    // The tag of a version not made yet sends the read to the store.
+    // The ETag of a future version makes the read bypass the cache.
     const { headers } = await ask('/api/v1/jobs/rising')
     const [incarnation] = (headers.get('etag') ?? '').slice(1).split('.')
     const after = await askJson('/api/jobs/rising/status', { headers: { 'if-none-match': `"${incarnation}.${version + 1}.0"` } })
@@ -182,7 +182,7 @@ t.test('the version rises with every visible change', async t => {
   }
 })
 
-t.test('an id that is not one is 400 INVALID_TASK_ID, which names field and rule, and asks the store nothing', async t => {
+t.test('an invalid id is 400 INVALID_TASK_ID with field and rule, and reads nothing from the store', async t => {
   const before = await metric(service, 'job_status_reads_total{source="store"}')
   for (const id of ['a%20b', 'a%2Fb', '%00', 'ä', 'a'.repeat(129), 'a'.repeat(10_000), '%ZZ', 'a+b', 'a:b', "a'b", 'a,b', '*']) {
     for (const route of ['status', 'result']) {
@@ -199,7 +199,7 @@ t.test('an id that is not one is 400 INVALID_TASK_ID, which names field and rule
   t.equal(await metric(service, 'job_status_reads_total{source="store"}'), before)
 })
 
-t.test('an id of 128 characters, and one of every other sign, is served', async t => {
+t.test('accepts ids of 128 characters and of every allowed character', async t => {
   for (const jobId of ['a'.repeat(128), 'A.z_0~9-', '~', '0', '...']) {
     await insertRows(service, { jobId, status: 'Queued' })
     t.equal((await askJson(`/api/jobs/${jobId}/status`)).data.taskId, jobId)
@@ -207,16 +207,16 @@ t.test('an id of 128 characters, and one of every other sign, is served', async 
   }
 })
 
-t.test('failures are in the envelope, with a code and a message', async t => {
-  const answer = await ask('/api/jobs/nobody/status', { headers: { accept: 'application/problem+json' } })
+t.test('errors are in the envelope, with a code and a message', async t => {
+  const answer = await ask('/api/jobs/no-such-job/status', { headers: { accept: 'application/problem+json' } })
   t.equal(answer.status, 404)
-  t.match(answer.headers.get('content-type'), /^application\/json/, 'problem+json is of the other routes')
+  t.match(answer.headers.get('content-type'), /^application\/json/, 'problem+json is for the other routes')
   t.same(await answer.json(), { success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is visible to this token.' } })
 })
 
 /*
- * Low-code clients take a top-level `error` key for a failure, and send again. What follows holds for every operation in
- * the OpenAPI document, whichever there are.
+ * Low-code clients treat a top-level `error` key as a failure and send the request again. These tests cover every
+ * operation of the OpenAPI document.
  */
 
 const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
@@ -224,19 +224,19 @@ const methods = ['get', 'post', 'put', 'delete', 'patch']
 const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
   Object.entries<Json>(item).filter(([method]) => methods.includes(method)).map(([method, operation]) => ({ path, method, operation })))
 
-/** The schemas that a value may follow, references and alternatives resolved. */
+/** The alternatives of a schema, with references resolved. */
 const variantsOf = (schema: Json): Json[] => {
   if (schema.$ref !== undefined) return variantsOf(document.components.schemas[schema.$ref.split('/').pop()])
   const alternatives = schema.anyOf ?? schema.oneOf
   return alternatives === undefined ? [schema] : alternatives.flatMap(variantsOf)
 }
 
-t.test('no schema of a JSON answer with 2xx has, or allows, a top-level error key', async t => {
+t.test('no schema of a 2xx JSON response has or allows a top-level error key', async t => {
   let count = 0
   for (const { path, method, operation } of operations) {
     for (const [status, { content = {} }] of Object.entries<Json>(operation.responses)) {
       for (const [mediaType, { schema }] of Object.entries<Json>(content)) {
-        // `*/*`: the bytes of a result are the worker's own.
+        // `*/*`: the bytes of a result belong to the worker.
         if (!status.startsWith('2') || !/json/.test(mediaType)) continue
         for (const variant of variantsOf(schema)) {
           count++
@@ -251,8 +251,8 @@ t.test('no schema of a JSON answer with 2xx has, or allows, a top-level error ke
   t.ok(count > 10)
 })
 
-t.test('no 2xx answer has one, not even null', async t => {
-  const jobId = await submit('nothing-runs-this', null)
+t.test('no 2xx response has a top-level error key, not even null', async t => {
+  const jobId = await submit('unclaimed', null)
   const paths = ['/livez', '/readyz', '/openapi.json', '/api/v1/jobs', '/api/v1/jobs?ids=running,failed', ...[jobId, 'running', 'succeeded', 'failed', 'cancelled', 'stopping', 'bare']
     .flatMap(id => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`]), `/api/v1/jobs/${jobId}/result`, `/api/jobs/${jobId}/result`]
   for (const path of paths) {
@@ -267,7 +267,7 @@ t.test('no 2xx answer has one, not even null', async t => {
   }
 })
 
-// As n8n sends it, by the kind of answer that it is set to expect.
+// What n8n sends, by the response format that is configured.
 const acceptsOfN8n = [
   'application/json,text/*;q=0.99',
   'application/json,text/html,application/xhtml+xml,application/xml,text/*;q=0.9, image/*;q=0.8, */*;q=0.7'
@@ -276,24 +276,24 @@ const acceptsOfN8n = [
 const taskError = variantsOf({ $ref: '#/components/schemas/TaskError' })[0]
 const problem = variantsOf({ $ref: '#/components/schemas/Problem' })[0]
 
-/** What every route refuses, and what those with an id or a body do. Of a stream the rest is not sent. */
-const refusals = [
+/** Requests that every route rejects, and one that the routes with an id or a body reject. */
+const rejectedRequests = [
   { what: 'an encoded body', headers: { 'content-encoding': 'gzip' } },
   { what: 'no token', headers: { authorization: '' } },
-  { what: 'a token that opens nothing', claims: { scope: '' } },
-  { what: 'a body that is no JSON, an unknown id, a missing header', body: '{', claims: { scope: 'jobs:read jobs:write jobs:work' } }
+  { what: 'a token without scopes', claims: { scope: '' } },
+  { what: 'an invalid body, an unknown id, a missing header', body: '{', claims: { scope: 'jobs:read jobs:write jobs:work' } }
 ]
 
-t.test("errors of every route come as application/json for n8n's Accept, in the shape of the path", async t => {
+t.test('errors of every route are application/json for the Accept of n8n, in the shape of the path', async t => {
   let count = 0
   for (const { path, method } of operations) {
     for (const accept of acceptsOfN8n) {
-      for (const { what, body, headers = {}, ...more } of refusals) {
+      for (const { what, body, headers = {}, ...more } of rejectedRequests) {
         const target = path.replace(/\{\w+\}/, 'not-there')
         const answer = await ask(target, { method: method.toUpperCase(), ...(body === undefined || method === 'get' ? {} : { body }), headers: { accept, ...headers }, ...more })
         const text = await answer.text()
         if (answer.ok) {
-          t.ok(!path.startsWith('/api/') || path === '/api/v1/jobs', `${method} ${path}: there is nothing wrong with ${what}`)
+          t.ok(!path.startsWith('/api/') || path === '/api/v1/jobs', `${method} ${path} accepts ${what}`)
           continue
         }
         count++

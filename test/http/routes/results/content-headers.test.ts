@@ -4,7 +4,7 @@ import { toDisposition, toMediaType } from '../../../../src/http/routes/results/
 
 const unknown = 'application/octet-stream'
 
-t.test('a media type is sent as it is, anything else as bytes of no known type', async t => {
+t.test('keeps a valid media type and replaces any other with application/octet-stream', async t => {
   for (const good of ['text/html', 'TEXT/HTML', 'text/html; charset=utf-8', 'text/html;charset="utf-8"', 'application/vnd.api+json; a=b ; c="d\\"e"', 'x/y']) {
     t.equal(toMediaType(good), good)
     t.equal(toMediaType(` ${good}\n`), good)
@@ -16,7 +16,7 @@ t.test('a media type is sent as it is, anything else as bytes of no known type',
   for (const text of bad) t.equal(toMediaType(text), unknown, String(text))
 })
 
-t.test('what a browser would run is a file', async t => {
+t.test('active content is an attachment', async t => {
   for (const type of ['text/plain', 'TEXT/Plain; charset=utf-8', 'text/csv', 'application/json', 'application/x-ndjson']) {
     t.match(toDisposition(type, 'a'), /^inline;/, type)
   }
@@ -48,12 +48,12 @@ const names: Array<[string | null, string]> = [
 ]
 
 for (const [name, expected] of names) {
-  t.test(`the name ${encodeURI(name?.toWellFormed() ?? 'null').slice(0, 60)}`, async t => {
+  t.test(`encodes the name ${encodeURI(name?.toWellFormed() ?? 'null').slice(0, 60)}`, async t => {
     t.equal(toDisposition('text/csv', name), `inline; ${expected}`)
   })
 }
 
-t.test('whatever the name, the header is one of RFC 6266, of ASCII alone', async t => {
+t.test('any name gives a valid RFC 6266 header in ASCII', async t => {
   const header = /^attachment; filename="[A-Za-z0-9._-]+"(; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-F]{2})+)?$/
   fc.assert(fc.property(fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map(code => String.fromCharCode(code)) }), name => {
     t.match(toDisposition('text/html', name), header, JSON.stringify(name))

@@ -13,20 +13,20 @@ const both = (id: string) => [`/api/v1/jobs/${id}/result`, `/api/jobs/${id}/resu
 
 const digits = Buffer.from('0123456789')
 
-/** A job that has these bytes as its result, in chunks of four; its id. */
+/** Completes a job with these bytes, stored in chunks of four. Returns its id. */
 const finish = async (bytes: Buffer, kind = plain) => {
   const lease = await worker.run()
   for (let offset = 0; offset < bytes.byteLength; offset += 4) {
     await worker.append(lease, offset, bytes.subarray(offset, offset + 4).toString(), kind)
   }
   await worker.completeWith(lease, bytes, kind, bytes.byteLength)
-  await until(async () => (await askJson(`/api/v1/jobs/${lease.jobId}`)).status === 'Succeeded', 'news of the end')
+  await until(async () => (await askJson(`/api/v1/jobs/${lease.jobId}`)).status === 'Succeeded', 'the end of the job')
   return lease.jobId
 }
 
 const digest = (bytes: Buffer) => `sha-256=:${createHash('sha256').update(bytes).digest('base64')}:`
 
-t.test('a range is 206 with those bytes alone, and with the facts of the whole', async t => {
+t.test('a range is 206 with its bytes and the headers of the whole result', async t => {
   const id = await finish(digits)
   const ranges = { 'bytes=0-0': [0, 1], 'bytes=2-5': [2, 6], 'bytes=3-': [3, 10], 'bytes=-3': [7, 10], 'bytes=0-99': [0, 10], 'bytes=4-7': [4, 8] } as const
   for (const path of both(id)) {
@@ -45,7 +45,7 @@ t.test('a range is 206 with those bytes alone, and with the facts of the whole',
   }
 })
 
-t.test('what is no single range of bytes is answered with the whole', async t => {
+t.test('an invalid range and several ranges return the whole result', async t => {
   const [path = ''] = both(await finish(digits))
   for (const range of ['bytes=0-1,4-5', 'items=0-1', 'bytes=x', 'bytes=5-2']) {
     const answer = await whole(await ask(path, { headers: { range } }))
@@ -54,19 +54,19 @@ t.test('what is no single range of bytes is answered with the whole', async t =>
   }
 })
 
-t.test('a range out of reach is 416, with the size', async t => {
+t.test('a range beyond the end is 416, with the size', async t => {
   const [v1 = '', task = ''] = both(await finish(digits))
   const beyond = { headers: { range: 'bytes=10-' } }
   const answer = await whole(await ask(v1, beyond))
   t.match(answer, { status: 416, headers: { 'content-range': 'bytes */10', 'cache-control': 'no-store' } })
-  t.notOk('etag' in answer.headers, 'none of the headers of the bytes')
+  t.notOk('etag' in answer.headers, 'no headers of the result')
   t.match(JSON.parse(answer.body), { code: 'RANGE_NOT_SATISFIABLE', status: 416, jobStatus: 'Succeeded', offset: 10 })
   const inEnvelope = await ask(task, beyond)
   t.equal(inEnvelope.headers.get('content-range'), 'bytes */10')
   t.match(await inEnvelope.json(), { success: false, error: { code: 'RANGE_NOT_SATISFIABLE', details: { offset: 10 } } })
 })
 
-t.test('If-None-Match comes first, then If-Range, then Range', async t => {
+t.test('evaluates If-None-Match first, then If-Range, then Range', async t => {
   const [path = ''] = both(await finish(digits))
   const eTag = (await ask(path)).headers.get('etag') ?? ''
   const range = 'bytes=2-5'
@@ -80,7 +80,7 @@ t.test('If-None-Match comes first, then If-Range, then Range', async t => {
   t.equal((await of({ 'if-range': '"other"', range: 'bytes=99-' })).status, 200)
 })
 
-t.test('HEAD tells of the whole, whatever the range', async t => {
+t.test('HEAD ignores Range', async t => {
   const [path = ''] = both(await finish(digits))
   const get = await whole(await ask(path))
   for (const range of ['bytes=2-5', 'bytes=99-']) {
@@ -88,7 +88,7 @@ t.test('HEAD tells of the whole, whatever the range', async t => {
   }
 })
 
-t.test('a result without a byte is a result', async t => {
+t.test('serves an empty result', async t => {
   for (const path of both(await finish(Buffer.alloc(0)))) {
     t.match(await whole(await ask(path)), { status: 200, body: '', headers: { 'content-length': '0', 'repr-digest': digest(Buffer.alloc(0)), etag: String } })
     t.match(await whole(await ask(path, { headers: { range: 'bytes=0-' } })), { status: 416, headers: { 'content-range': 'bytes */0' } })
@@ -106,7 +106,7 @@ const expectHarmless = async (t: Test, kind: typeof plain, expected: Record<stri
   }
 }
 
-t.test('what a worker calls its result gets into no header as it is', async t => {
+t.test('never copies the file name or media type of a worker into a header unchecked', async t => {
   await expectHarmless(t, { contentType: 'text/html\r\nset-cookie: a=b', fileName: 'a"\r\nset-cookie: a=b' }, {
     'content-type': 'application/octet-stream',
     'content-disposition': 'attachment; filename="a_set-cookie__a_b"; filename*=UTF-8\'\'a%22set-cookie%3A%20a%3Db'
@@ -121,7 +121,7 @@ t.test('what a worker calls its result gets into no header as it is', async t =>
 
 const maxAgeOf = ({ headers }: Response) => Number(/^private, max-age=(\d+), immutable$/.exec(headers.get('cache-control') ?? '')?.[1])
 
-t.test('no cache keeps a result past its time', async t => {
+t.test('caches may not keep a result beyond its expiry', async t => {
   const id = await finish(digits)
   const { data: { expiresAt } } = await askJson(`/api/jobs/${id}/status`)
   for (const path of both(id)) {
@@ -135,19 +135,19 @@ t.test('no cache keeps a result past its time', async t => {
   await service.sql(`UPDATE JobExecutionLog SET expiresAt = '2026-01-31T12:00:00.500Z' WHERE jobId = '${id}'`)
   for (const path of both(id)) {
     const due = await ask(path)
-    t.equal(due.status, 200, 'it is there until it is removed')
+    t.equal(due.status, 200, 'served until it is removed')
     t.equal(maxAgeOf(due), 0)
     t.equal(due.headers.get('expires'), 'Sat, 31 Jan 2026 12:00:00 GMT')
   }
   await service.sql(`UPDATE JobExecutionLog SET expiresAt = '${toIso(Date.now() + 1e9)}' WHERE jobId = '${id}'`)
-  t.equal(maxAgeOf(await ask(both(id)[0] ?? '')), 3600, 'nor for so long that an erased one is kept for weeks')
+  t.equal(maxAgeOf(await ask(both(id)[0] ?? '')), 3600, 'at most an hour, since the job can be erased earlier')
   await service.sql(`UPDATE JobExecutionLog SET expiresAt = NULL WHERE jobId = '${id}'`)
   const kept = await ask(both(id)[0] ?? '')
   t.equal(maxAgeOf(kept), 3600)
   t.notOk(kept.headers.has('expires'))
 })
 
-t.test('a result past its retention is 410, with the facts', async t => {
+t.test('an expired result is 410, with the time of its removal', async t => {
   const id = await finish(digits)
   await worker.expireAll()
   const [v1 = '', task = ''] = both(id)
@@ -155,18 +155,18 @@ t.test('a result past its retention is 410, with the facts', async t => {
     const gone = await ask(v1 + query)
     t.equal(gone.status, 410)
     const { data: { expiredAt } } = await askJson(`/api/jobs/${id}/status`)
-    t.match(expiredAt, /Z$/, 'what a result has revealed, a status knows')
+    t.match(expiredAt, /Z$/, 'the status shows what the result response has shown')
     t.match(await gone.json(), { code: 'RESULT_EXPIRED', jobStatus: 'Succeeded', expiredAt })
     t.match(await askJson(task + query), { success: false, error: { code: 'RESULT_EXPIRED', details: { jobStatus: 'Succeeded', expiredAt } } })
   }
 })
 
-t.test('a job that succeeded with nothing has no result, nor a part of one', async t => {
+t.test('a job that succeeded without a result is 404 NO_RESULT, also for partial reads', async t => {
   const lease = await worker.run()
   await worker.complete(lease, { kind: 'none' })
   await insertRows(service, { jobId: 'foreign-without', status: 'Succeeded' })
   for (const path of [...both(lease.jobId), ...both('foreign-without')]) {
-    await until(async () => (await ask(path)).status === 404, 'news of the end')
+    await until(async () => (await ask(path)).status === 404, 'the end of the job')
     t.match(JSON.stringify(await askJson(`${path}?partial=true`)), /"NO_RESULT"/)
   }
 })

@@ -11,12 +11,12 @@ const both = (id: string) => [`/api/v1/jobs/${id}/result`, `/api/jobs/${id}/resu
 
 const finalHeaders = ['etag', 'repr-digest', 'accept-ranges', 'expires', 'content-range']
 
-t.test('the bytes of a job that runs can be had as they come, to the last', async t => {
+t.test('serves the bytes of a running job as they arrive, until the last', async t => {
   const lease = await worker.run()
   for (const path of both(lease.jobId)) {
     const none = await whole(await ask(`${path}?partial=true`))
     t.match(none, { status: 200, body: '', headers: { 'job-result': 'partial', 'job-result-offset': '0', 'job-attempt': '1', 'content-length': '0' } })
-    t.equal(none.headers['content-type'], 'application/octet-stream', 'nobody has said what they will be')
+    t.equal(none.headers['content-type'], 'application/octet-stream', 'no worker has declared a type yet')
   }
   await worker.append(lease, 0, 'one,')
   for (const path of both(lease.jobId)) {
@@ -41,13 +41,13 @@ t.test('the bytes of a job that runs can be had as they come, to the last', asyn
     for (const name of finalHeaders) t.notOk(name in headers, name)
     t.match(await whole(await ask(`${path}?partial=true`, { method: 'HEAD' })), { status, headers, body: '' })
     const asIfFinal = { range: 'bytes=0-0', 'if-none-match': '*' }
-    t.match(await whole(await ask(`${path}?partial=true`, { headers: asIfFinal })), { status: 200, body }, 'Range and If-None-Match are about the final result')
+    t.match(await whole(await ask(`${path}?partial=true`, { headers: asIfFinal })), { status: 200, body }, 'Range and If-None-Match apply to the final result')
   }
   await worker.append(lease, 4, 'two,')
   const [path = ''] = both(lease.jobId)
   const from = async (offset: number) => await whole(await ask(`${path}?offset=${offset}&partial=true`))
   t.match(await from(4), { status: 200, body: 'two,', headers: { 'job-result': 'partial', 'job-result-offset': '8', 'content-length': '4' } })
-  t.match(await from(5), { body: 'wo,' }, 'from within a chunk')
+  t.match(await from(5), { body: 'wo,' }, 'from the middle of a chunk')
   t.match(await from(8), { status: 200, body: '', headers: { 'job-result': 'partial', 'job-result-offset': '8' } }, 'nothing new yet')
 
   await worker.completeWith(lease, Buffer.from('one,two,three'), plain, 8)
@@ -56,12 +56,12 @@ t.test('the bytes of a job that runs can be had as they come, to the last', asyn
     t.match(last, { status: 200, body: rest, headers: { 'job-result': 'complete', 'job-result-offset': '13', 'job-attempt': '1', 'job-state': 'succeeded', 'job-progress': '100', 'cache-control': 'private, no-store' } })
     for (const name of [...finalHeaders, 'retry-after']) t.notOk(name in last.headers, name)
   }
-  t.equal((await askJson(`/api/v1/jobs/${lease.jobId}`)).status, 'Succeeded', 'what a result has revealed, a status knows')
+  t.equal((await askJson(`/api/v1/jobs/${lease.jobId}`)).status, 'Succeeded', 'the status shows what the result response has shown')
   t.equal((await whole(await ask(`${path}?partial=true`))).body, 'one,two,three')
   t.equal((await whole(await ask(`${path}?partial=false`))).headers['accept-ranges'], 'bytes')
 })
 
-t.test('an offset beyond the bytes is 416, with where they end', async t => {
+t.test('an offset beyond the end is 416, with the size', async t => {
   const lease = await worker.run()
   await worker.append(lease, 0, 'abc')
   const [v1 = '', task = ''] = both(lease.jobId)
@@ -76,7 +76,7 @@ t.test('an offset beyond the bytes is 416, with where they end', async t => {
   t.match(JSON.parse(finished.body), { offset: 3, jobStatus: 'Succeeded' })
 })
 
-t.test('another attempt begins anew, and says that it is another', async t => {
+t.test('another attempt starts at offset 0 with another Job-Attempt', async t => {
   const lease = await worker.run()
   await worker.append(lease, 0, 'of the first attempt')
   const [path = ''] = both(lease.jobId)
@@ -88,7 +88,7 @@ t.test('another attempt begins anew, and says that it is another', async t => {
   await service.sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${lease.jobId}'`)
   const second = await worker.claim(lease.type)
   const of = async (offset: number) => await whole(await ask(`${path}?partial=true&offset=${offset}`))
-  await until(async () => (await of(0)).status === 200, 'news of the second run')
+  await until(async () => (await of(0)).status === 200, 'the second run')
   t.match(await of(0), { body: '', headers: { 'job-attempt': '2', 'job-result-offset': '0' } })
   t.match(await of(20), { status: 416, headers: { 'job-attempt': '2', 'job-result-offset': '0' } })
   await worker.append(second, 0, 'of the second')
@@ -97,8 +97,8 @@ t.test('another attempt begins anew, and says that it is another', async t => {
   t.match(await of(0), { status: 409 })
 })
 
-t.test('where nothing can be had yet, partial or not, the answer is 202 with the status', async t => {
-  const queued = await submit('nothing-runs-this', null)
+t.test('is 202 with the status while no bytes are available', async t => {
+  const queued = await submit('unclaimed', null)
   await insertRows(service, { jobId: 'foreign-running', status: 'Running', progressPercent: 30 })
   for (const id of [queued, 'foreign-running']) {
     for (const path of both(id)) t.same(await whole(await ask(`${path}?partial=true&offset=7`)), await whole(await ask(path)), path)
@@ -107,11 +107,11 @@ t.test('where nothing can be had yet, partial or not, the answer is 202 with the
   const running = await worker.run()
   await worker.append(running, 0, 'abc')
   for (const path of both(running.jobId)) {
-    t.match(await whole(await ask(path)), { status: 202, headers: { 'content-type': /json/, 'job-state': 'running' } }, 'only who asks for a part gets one')
+    t.match(await whole(await ask(path)), { status: 202, headers: { 'content-type': /json/, 'job-state': 'running' } }, 'only partial=true returns a part')
   }
 })
 
-t.test('a query that cannot be meant is 400, and names the field', async t => {
+t.test('rejects an invalid query with 400, naming the field', async t => {
   const { jobId } = await worker.run()
   const bad = {
     'offset=0': 'offset',
@@ -135,7 +135,7 @@ t.test('a query that cannot be meant is 400, and names the field', async t => {
   }
 })
 
-t.test('a part is shown to nobody who may not see the job', async t => {
+t.test('needs access to the job', async t => {
   const lease = await worker.run()
   await worker.append(lease, 0, 'secret')
   for (const path of both(lease.jobId)) {

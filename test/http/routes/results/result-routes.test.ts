@@ -23,16 +23,16 @@ const kinds = {
   'sanitized text': {
     type: 'sanitize', input: { content: 'a\u202eb\u0000c', contentType: 'text/plain' }, mediaType: /^text\/plain/, disposition: /^inline; filename="sanitized\.txt"$/, content: /^abc$/
   },
-  'nothing at all': {
+  'an empty result': {
     type: 'sanitize', input: { content: '', contentType: 'text/plain' }, mediaType: /^text\/plain/, disposition: /^inline/, content: /^$/
   },
-  'more than a chunk': {
+  'several chunks': {
     type: 'sanitize', input: { content: 'ä'.repeat(200_000), contentType: 'text/plain' }, mediaType: /^text\/plain/, disposition: /^inline/, content: /^ä{200000}$/
   }
 }
 
 for (const [what, { type, input, mediaType, disposition, content }] of Object.entries(kinds)) {
-  t.test(`the result of a finished job is its bytes, with their facts: ${what}`, async t => {
+  t.test(`serves the bytes and headers of a result: ${what}`, async t => {
     const job = await finished(await submit(type, input))
     t.equal(job.status, 'Succeeded')
     t.equal(job.errorDetails, null)
@@ -56,8 +56,8 @@ for (const [what, { type, input, mediaType, disposition, content }] of Object.en
     for (const path of both(job.jobId)) {
       const head = await whole(await ask(path, { method: 'HEAD' }))
       const { body, ...get } = await whole(await ask(path))
-      t.equal(body, bytes.toString(), 'the same bytes under both prefixes')
-      t.same(head, { ...get, body: '' }, 'HEAD is GET without them')
+      t.equal(body, bytes.toString(), 'the same bytes in both views')
+      t.same(head, { ...get, body: '' }, 'HEAD equals GET without the bytes')
       for (const tag of [headers.get('etag') ?? '', '*', `"a", W/${headers.get('etag')}`]) {
         const unchanged = await ask(path, { headers: { 'if-none-match': tag } })
         t.equal(unchanged.status, 304, tag)
@@ -69,7 +69,7 @@ for (const [what, { type, input, mediaType, disposition, content }] of Object.en
   })
 }
 
-t.test('a small JSON result travels in the task view, a large one does not', async t => {
+t.test('the task view includes a small JSON result, not a large one', async t => {
   const sanitize = async (content: string) =>
     await finished(await submit('sanitize', { content, contentType: 'application/json' }))
   const small = await sanitize('{"a":[1,12345678901234567890],"error":null}')
@@ -81,8 +81,8 @@ t.test('a small JSON result travels in the task view, a large one does not', asy
   t.equal((await askJson(large.resultUrl)).length, 16 * 1024)
 })
 
-t.test('while a job is not finished its result is 202 with the status of the prefix', async t => {
-  const jobId = await submit('nothing-runs-this', null)
+t.test('the result of an unfinished job is 202 with its status', async t => {
+  const jobId = await submit('unclaimed', null)
   await insertRows(service, { jobId: 'foreign-running', status: 'Running', progressPercent: 30 })
   for (const id of [jobId, 'foreign-running']) {
     for (const [result, status] of [[`/api/v1/jobs/${id}/result`, `/api/v1/jobs/${id}`], [`/api/jobs/${id}/result`, `/api/jobs/${id}/status`]] as const) {
@@ -90,7 +90,7 @@ t.test('while a job is not finished its result is 202 with the status of the pre
       const expected = await whole(await ask(status))
       t.same(answer, { ...expected, status: 202 }, result)
       t.match(answer.headers['retry-after'], /^[1-9]/)
-      t.equal((await ask(result, { headers: { 'if-none-match': '*' } })).status, 202, 'a wait is no answer that a client could have')
+      t.equal((await ask(result, { headers: { 'if-none-match': '*' } })).status, 202, 'If-None-Match does not apply to a 202')
     }
   }
 })
@@ -119,7 +119,7 @@ t.test('a cancelled job has no result: 409 JOB_CANCELLED', async t => {
   }
 })
 
-t.test('a result elsewhere is 303 to it', async t => {
+t.test('a result at another URL is 303', async t => {
   const places = ['https://files.example.org/a%20b.csv?x=1#y', 'http://127.0.0.1:9/a', 'HTTPS://EXAMPLE.ORG/ü']
   await insertRows(service, ...places.map((resultUrl, at) => ({ jobId: `elsewhere-${at}`, status: 'Succeeded', resultUrl })))
   for (const [at, place] of places.entries()) {
@@ -134,7 +134,7 @@ t.test('a result elsewhere is 303 to it', async t => {
   }
 })
 
-t.test('a place that is not on the web, or none, is 404 NO_RESULT', async t => {
+t.test('a resultUrl that is missing or not http(s) is 404 NO_RESULT', async t => {
   const places = ['javascript:alert(1)', 'JavaScript:alert(1)//https://x', ' \tjavascript:alert(1)', 'data:text/html,<script>1</script>', 'file:///etc/passwd', 'ftp://example.org/a', '/relative', 'a b', 'https://', '', null]
   await insertRows(service, ...places.map((resultUrl, at) => ({ jobId: `nowhere-${at}`, status: 'Succeeded', resultUrl })))
   for (const [at, place] of places.entries()) {
@@ -146,7 +146,7 @@ t.test('a place that is not on the web, or none, is 404 NO_RESULT', async t => {
   }
 })
 
-t.test('a result that another program deleted with its row is 410', async t => {
+t.test('a result whose record another program deleted is 410', async t => {
   const { jobId } = await finished(await submit('report', {}))
   await service.sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   for (const path of both(jobId)) t.equal((await ask(path)).status, 410, path)

@@ -10,7 +10,7 @@ const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '40' })
 const { ask, askJson, submit, sql } = service
 const { claim, claimed, report, input } = createWorkerClient(service)
 
-t.test('a claim is all that a worker needs; with nothing to do it is 204', async t => {
+t.test('a claim returns all that a worker needs, and 204 if no job is available', async t => {
   const nothing = await claim({ types: ['thumbnail'] })
   t.equal(nothing.status, 204)
   t.equal(await nothing.text(), '')
@@ -23,21 +23,21 @@ t.test('a claim is all that a worker needs; with nothing to do it is 204', async
   const job = await jsonOf(answer)
   t.same(Object.keys(job).toSorted(), ['attempt', 'input', 'jobId', 'leaseExpiresAt', 'leaseToken', 'type'])
   t.match(job, { jobId, type: 'thumbnail', input: { width: 200 }, attempt: 1, leaseToken: /^\S{10,}$/ })
-  t.ok(Date.parse(job.leaseExpiresAt) >= before + 40_000, 'for as long as LEASE_SECONDS says')
+  t.ok(Date.parse(job.leaseExpiresAt) >= before + 40_000, 'LEASE_SECONDS by default')
   t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'running', attempt: 1 } })
-  t.equal((await claim({ types: ['thumbnail'] })).status, 204, 'nobody else is given it')
+  t.equal((await claim({ types: ['thumbnail'] })).status, 204, 'no other worker gets it')
 })
 
-t.test('a lease lasts as long as the worker asks', async t => {
+t.test('leaseSeconds sets the duration of the lease', async t => {
   await submit('long', null)
   const before = Date.now()
   const { leaseExpiresAt, jobId, leaseToken } = await claimed('long', { leaseSeconds: 3600 })
   t.ok(Date.parse(leaseExpiresAt) >= before + 3_600_000)
   const answer = await jsonOf(report(jobId, 'progress', leaseToken))
-  t.ok(Date.parse(answer.leaseExpiresAt) >= before + 3_600_000, 'and so does every prolongation')
+  t.ok(Date.parse(answer.leaseExpiresAt) >= before + 3_600_000, 'and every report extends it by as much')
 })
 
-t.test('what is no claim is 400, and names the field', async t => {
+t.test('rejects an invalid claim with 400, naming the field', async t => {
   const wrong: Array<[string, unknown]> = [
     ['types', {}], ['types', { types: [] }], ['types', { types: 'x' }], ['types.0', { types: ['X'] }], ['types.0', { types: [''] }],
     ['types', { types: ['x', 'x'] }], ['types', { types: Array.from({ length: 101 }, (_, at) => `t${at}`) }],
@@ -54,7 +54,7 @@ t.test('what is no claim is 400, and names the field', async t => {
   t.equal((await claim({ types: Array.from({ length: 100 }, (_, at) => `t${at}`) })).status, 204)
 })
 
-t.test('a worker is given its own tenant\'s jobs, an admin those of all', async t => {
+t.test('a worker gets jobs of its own tenant, an admin those of all', async t => {
   const jobId = await submit('secret', 1, { claims: { tenant: 'acme' } })
   t.equal((await claim({ types: ['secret'] })).status, 204)
   t.equal((await claim({ types: ['secret'] }, { claims: { tenant: 'other', scope: 'jobs:work' } })).status, 204)
@@ -64,12 +64,12 @@ t.test('a worker is given its own tenant\'s jobs, an admin those of all', async 
   t.match(await (await claim({ types: ['secret'] }, { claims: { scope: 'jobs:work jobs:admin' } })).json(), { jobId: next })
 })
 
-t.test('rows of other engines, of whatever type, are never given to anyone', async t => {
+t.test('never returns rows of other engines', async t => {
   await sql("INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('foreign', 'imports', 'Queued')")
   t.equal((await claim({ types: ['imports'] }, { claims: { scope: 'jobs:work jobs:admin' } })).status, 204)
 })
 
-t.test('no subject can take the place of the embedded worker', async t => {
+t.test('no subject can impersonate the embedded worker', async t => {
   const path = join(t.testdir(), 'jobs.db')
   const env = { WORKERS: '0' }
   const first = await startService(t, env, path)
@@ -78,7 +78,7 @@ t.test('no subject can take the place of the embedded worker', async t => {
   const { leaseToken } = await worker.claimed('report')
   t.equal(await first.sql('SELECT leaseHolder FROM JobQueue'), 'http:embedded')
   await first.stop()
-  // An embedded worker takes back at its start what one before it has left.
+  // At its start an embedded worker takes back the jobs of its predecessor.
   const second = await startService(t, { WORKERS: '1' }, path)
   const other = await second.finished(await second.submit('report', {}))
   t.equal(other.status, 'Succeeded')
@@ -86,7 +86,7 @@ t.test('no subject can take the place of the embedded worker', async t => {
   t.match(await answer.json(), { jobId, status: 'Succeeded' })
 })
 
-t.test('an input of any size comes as it was submitted', async t => {
+t.test('returns inputs of any size as submitted', async t => {
   const small = { text: 'x'.repeat(1000), list: [1, null, { a: 'ä\u2028"' }] }
   await submit('sized', small)
   t.same((await claimed('sized')).input, small)
@@ -104,14 +104,14 @@ t.test('an input of any size comes as it was submitted', async t => {
   }
 })
 
-t.test('bytes that came along are at the inputUrl, as they were sent', async t => {
+t.test('inputUrl serves raw bytes as they were sent', async t => {
   const jobId = await submit('raw', { note: 'apart' })
   const bytes = Buffer.from('\u0000<b>bytes</b>\u00ff', 'latin1').toString('hex')
   await sql(`INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i1', 0, x'${bytes.slice(0, 8)}'), ('i1', 4, x'${bytes.slice(8)}');
     UPDATE JobInput SET inputId = 'i1', rawSizeBytes = ${bytes.length / 2}, rawContentType = 'text/html; charset=latin1' WHERE jobId = '${jobId}'`)
   const job = await claimed('raw')
   t.match(job, { inputUrl: `/api/v1/worker/jobs/${jobId}/input`, inputContentType: 'text/html; charset=latin1' })
-  t.notOk('input' in job, 'one of the two')
+  t.notOk('input' in job, 'either input or inputUrl')
   const answer = await input(jobId, job.leaseToken)
   t.equal(answer.headers.get('content-type'), 'text/html; charset=latin1')
   t.equal(answer.headers.get('content-length'), String(bytes.length / 2))
@@ -121,14 +121,14 @@ t.test('bytes that came along are at the inputUrl, as they were sent', async t =
   t.equal(head.headers.get('content-length'), String(bytes.length / 2))
 })
 
-t.test('with PUBLIC_URL the inputUrl is absolute', async t => {
+t.test('inputUrl is absolute with PUBLIC_URL', async t => {
   const service = await startService(t, { WORKERS: '0', PUBLIC_URL: 'https://jobs.example.org/x' })
   const jobId = await service.submit('sized', 'x'.repeat(300_000))
   const { inputUrl } = await createWorkerClient(service).claimed('sized')
   t.equal(inputUrl, `https://jobs.example.org/x/api/v1/worker/jobs/${jobId}/input`)
 })
 
-t.test('the input is for the holder of the lease alone', async t => {
+t.test('only the holder of the lease can read the input', async t => {
   const jobId = await submit('guarded', 1)
   t.match(await (await input(jobId, 'guess')).json(), { code: 'LEASE_LOST' })
   const { leaseToken } = await claimed('guarded')
@@ -140,21 +140,21 @@ t.test('the input is for the holder of the lease alone', async t => {
   t.match(await (await input(jobId, leaseToken)).json(), { code: 'LEASE_LOST' })
 })
 
-t.test('a claim that waits is held until there is a job', async t => {
+t.test('holds a waiting claim until a job is available', async t => {
   const held = claim({ types: ['awaited'], wait: 55 })
   const jobId = await submit('awaited', 1)
   t.match(await (await held).json(), { jobId, attempt: 1 })
-  t.equal((await claim({ types: ['awaited'], wait: 0.05 })).status, 204, 'to its limit')
+  t.equal((await claim({ types: ['awaited'], wait: 0.05 })).status, 204, 'at most for the requested time')
 })
 
-t.test('a claim that waits is served with a retry when that is due, which nobody is told of', async t => {
+t.test('a waiting claim gets a retry once it is due', async t => {
   const jobId = await submit('retried', 1)
   const { leaseToken } = await claimed('retried')
-  await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'no luck' } })
+  await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'failed' } })
   t.match(await (await claim({ types: ['retried'], wait: 55 })).json(), { jobId, attempt: 2 })
 })
 
-t.test('nothing is claimed for a client that went away', async t => {
+t.test('claims no job for a client that has disconnected', async t => {
   const answers: ServerResponse[] = []
   service.app.server.server.on('request', (_request, answer) => { answers.push(answer) })
   const { port } = new URL(service.url)
@@ -166,13 +166,13 @@ t.test('nothing is claimed for a client that went away', async t => {
   await submit('left-too', 1)
   await held
   leaving.destroy()
-  await until(() => answers[0]?.closed, 'the end of the connection')
+  await until(() => answers[0]?.closed, 'the closed connection')
   const jobId = await submit('left', 1)
   t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'queued', attempt: 0 } })
   t.match(await claimed('left'), { jobId, attempt: 1 })
 })
 
-t.test('a drain answers who waits at once, and gives nobody a job', async t => {
+t.test('a drain ends waiting claims at once with 204', async t => {
   const service = await startService(t, { WORKERS: '0' })
   const worker = createWorkerClient(service)
   const held = ['a', 'b', 'c'].map(type => worker.claim({ types: [type], wait: 55 }))
@@ -183,7 +183,7 @@ t.test('a drain answers who waits at once, and gives nobody a job', async t => {
   await stopped
 })
 
-t.test('only a token for workers opens the routes', async t => {
+t.test('every route needs the scope jobs:work', async t => {
   for (const [path, method] of [['claim', 'POST'], ['jobs/x/input', 'GET'], ['jobs/x/progress', 'POST'], ['jobs/x/complete', 'POST'], ['jobs/x/fail', 'POST'], ['jobs/x/result', 'PUT']] as const) {
     const send = (claims: object) => ask(`/api/v1/worker/${path}`, { method, claims: { ...claims }, ...(method === 'GET' ? {} : { body: {} }) })
     t.equal((await send({ scope: 'jobs:read jobs:write jobs:admin' })).status, 403, path)

@@ -18,7 +18,7 @@ const taskOf = async (jobId: string) => (await askJson(`/api/jobs/${jobId}/statu
 const post = async (path: string, token: string, headers: Record<string, string>, body?: string) =>
   await ask(path, { method: 'POST', claims: workerClaims, headers: { 'lease-token': token, ...headers }, ...(body === undefined ? {} : { body }) })
 
-t.test('progress is shown, and prolongs the lease', async t => {
+t.test('progress is visible to clients and extends the lease', async t => {
   const { jobId, leaseToken, leaseExpiresAt } = await begin()
   await sql(`UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - 5000 WHERE jobId = '${jobId}'`)
   const answer = await report(jobId, 'progress', leaseToken, { done: 30, total: 120, stage: 'reading', message: 'row 30' })
@@ -31,21 +31,21 @@ t.test('progress is shown, and prolongs the lease', async t => {
   t.equal((await report(jobId, 'progress', leaseToken, { percent: 10 })).status, 200)
   t.match(await taskOf(jobId), { progress: { percent: 25 } }, 'a lower percent is accepted and ignored')
   await report(jobId, 'progress', leaseToken, { percent: 100 })
-  t.match(await taskOf(jobId), { status: 'running', progress: { percent: 99 } }, 'before the end it shows at most 99')
+  t.match(await taskOf(jobId), { status: 'running', progress: { percent: 99 } }, 'at most 99 until the run is complete')
 })
 
-t.test('an empty report is a heartbeat: it prolongs the lease, and no client sees a change', async t => {
+t.test('an empty report is a heartbeat: it extends the lease, and clients see no change', async t => {
   const { jobId, leaseToken } = await begin()
   const path = `/api/v1/worker/jobs/${jobId}/progress`
-  // An estimate that is made anew would be a change.
+  // A new estimate of the remaining time would be a visible change.
   await report(jobId, 'progress', leaseToken, { percent: 50 })
   await sql(`UPDATE JobExecutionLog SET startTime = '2026-01-01T00:00:00Z' WHERE jobId = '${jobId}'`)
   const version = () => sql(`SELECT version FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   const before = await version()
   const empties: Array<[string, Record<string, string>, string | undefined]> = [
-    ['nothing at all', {}, undefined],
-    ['nothing, as JSON', { 'content-type': 'application/json' }, ''],
-    ['nothing, as curl -d "" sends it', { 'content-type': 'application/x-www-form-urlencoded' }, ''],
+    ['no body', {}, undefined],
+    ['an empty JSON body', { 'content-type': 'application/json' }, ''],
+    ['an empty form, as from curl -d ""', { 'content-type': 'application/x-www-form-urlencoded' }, ''],
     ['{}', { 'content-type': 'application/json' }, '{}']
   ]
   for (const [what, headers, body] of empties) {
@@ -62,11 +62,11 @@ t.test('an empty report is a heartbeat: it prolongs the lease, and no client see
     body: new ReadableStream({ start: controller => { controller.close() } }),
     duplex: 'half'
   })
-  t.equal(chunked.status, 200, 'no bytes of unknown length')
+  t.equal(chunked.status, 200, 'an empty body of unknown length')
   t.equal((await post(path, leaseToken, { 'content-type': 'text/plain' }, 'x')).status, 415)
 })
 
-t.test('what is no report is 400, and names the field', async t => {
+t.test('rejects an invalid report with 400, naming the field', async t => {
   const { jobId, leaseToken } = await begin()
   const before = await taskOf(jobId)
   const wrong: Array<[string, string, unknown]> = [
@@ -94,7 +94,7 @@ t.test('what is no report is 400, and names the field', async t => {
   t.same(await taskOf(jobId), before)
 })
 
-t.test('a report without a token is 400, and names the header', async t => {
+t.test('a report without Lease-Token is 400, naming the header', async t => {
   const { jobId } = await begin()
   for (const [command, body] of [['progress', {}], ['complete', {}], ['fail', { error: { code: 'E', message: 'm' } }]] as const) {
     const answer = await report(jobId, command, null, body)
@@ -111,7 +111,7 @@ const results: Record<string, { result: unknown, text: string }> = {
 }
 
 for (const [what, { result, text }] of Object.entries(results)) {
-  t.test(`a result of JSON is given with the completion: ${what}`, async t => {
+  t.test(`accepts a JSON result with the completion: ${what}`, async t => {
     const { jobId, leaseToken } = await begin()
     const answer = await report(jobId, 'complete', leaseToken, { result })
     t.equal(answer.status, 200)
@@ -123,11 +123,11 @@ for (const [what, { result, text }] of Object.entries(results)) {
     t.match(stored.headers.get('content-type'), /^application\/json/)
     t.match(stored.headers.get('content-disposition'), 'filename="result.json"')
     t.equal(await stored.text(), text)
-    t.same((await taskOf(jobId)).result, result, 'it travels in the status')
+    t.same((await taskOf(jobId)).result, result, 'included in the status')
   })
 }
 
-t.test('a large result of JSON is stored, and not in the status', async t => {
+t.test('stores a large JSON result, and leaves it out of the status', async t => {
   const { jobId, leaseToken } = await begin()
   const result = 'x'.repeat(600_000)
   t.equal((await report(jobId, 'complete', leaseToken, { result })).status, 200)
@@ -135,7 +135,7 @@ t.test('a large result of JSON is stored, and not in the status', async t => {
   t.equal(await askJson(`/api/v1/jobs/${jobId}/result`), result)
 })
 
-t.test('one that is too large is 413, and the job goes on', async t => {
+t.test('a JSON result that is too large is 413, and the run continues', async t => {
   const { jobId, leaseToken } = await begin()
   const answer = await report(jobId, 'complete', leaseToken, { result: 'x'.repeat(1024 * 1024) })
   t.equal(answer.status, 413)
@@ -143,7 +143,7 @@ t.test('one that is too large is 413, and the job goes on', async t => {
   t.equal((await report(jobId, 'progress', leaseToken)).status, 200)
 })
 
-t.test('a result may be elsewhere, or there may be none', async t => {
+t.test('accepts a result URL, or no result', async t => {
   const elsewhere = await begin()
   const resultUrl = 'https://files.example.org/a.csv?x=1'
   t.match(await (await report(elsewhere.jobId, 'complete', elsewhere.leaseToken, { resultUrl })).json(), { status: 'Succeeded', resultUrl })
@@ -156,7 +156,7 @@ t.test('a result may be elsewhere, or there may be none', async t => {
   t.match(await askJson(`/api/v1/jobs/${without.jobId}/result`), { code: 'NO_RESULT' })
 })
 
-t.test('a failure is tried again, unless it is not retryable', async t => {
+t.test('retries a failed run unless the failure is not retryable', async t => {
   const { jobId, leaseToken } = await begin('failing')
   const error = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }
   const answer = await report(jobId, 'fail', leaseToken, { error })
@@ -173,79 +173,79 @@ const commands: Record<string, (jobId: string, token: string) => Promise<Respons
   heartbeat: (jobId, token) => report(jobId, 'progress', token),
   progress: (jobId, token) => report(jobId, 'progress', token, { percent: 77 }),
   upload: (jobId, token) => worker.upload(jobId, token, 0, 'late'),
-  'upload of nothing': (jobId, token) => worker.upload(jobId, token, 0, ''),
+  'empty upload': (jobId, token) => worker.upload(jobId, token, 0, ''),
   'completion of an upload': (jobId, token) => report(jobId, 'complete', token),
   'completion with a result': (jobId, token) => report(jobId, 'complete', token, { result: 'late' }),
-  'completion elsewhere': (jobId, token) => report(jobId, 'complete', token, { resultUrl: 'https://example.org/late' }),
+  'completion with a URL': (jobId, token) => report(jobId, 'complete', token, { resultUrl: 'https://example.org/late' }),
   failure: (jobId, token) => report(jobId, 'fail', token, { error: { code: 'E', message: 'late' } }),
   input: (jobId, token) => worker.input(jobId, token)
 }
 
-/** Every command is refused with this token, and leaves nothing. */
-const refusesAll = async (t: Test, jobId: string, token: string, why: string) => {
+/** Every command with this token is LEASE_LOST and changes nothing. */
+const expectLeaseLost = async (t: Test, jobId: string, token: string, why: string) => {
   const traces = async () => [await ask(`/api/jobs/${jobId}/status`).then(answer => answer.text()), await sql('SELECT * FROM JobQueue ORDER BY jobId; SELECT jobId, startOffset, bytes FROM JobResultChunk; SELECT * FROM JobResult; SELECT max(version) FROM JobChange')]
   const before = await traces()
   for (const [what, command] of Object.entries(commands)) {
     const answer = await command(jobId, token)
     t.equal(answer.status, 409, `${why}: ${what}`)
     t.match(await answer.json(), { code: 'LEASE_LOST', status: 409 })
-    t.same(await traces(), before, `${why}: ${what} leaves nothing`)
+    t.same(await traces(), before, `${why}: ${what} changes nothing`)
   }
 }
 
-t.test('whoever has lost the lease is told so by every command, and changes nothing', async t => {
+t.test('every command of a worker that has lost its lease is LEASE_LOST and changes nothing', async t => {
   const first = await begin('paused')
   const { jobId } = first
   await worker.upload(jobId, first.leaseToken, 0, 'half of it')
   await sql(`UPDATE JobQueue SET leaseExpiresAt = 1, leaseMs = 1 WHERE jobId = '${jobId}'`)
   await until(async () => (await taskOf(jobId)).status === 'queued', 'the rescue')
-  await refusesAll(t, jobId, first.leaseToken, 'queued again')
+  await expectLeaseLost(t, jobId, first.leaseToken, 'queued again')
 
   await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
   const second = await claimed('paused')
   t.equal(second.attempt, 2)
   await worker.upload(jobId, second.leaseToken, 0, 'whole')
-  await refusesAll(t, jobId, first.leaseToken, 'run by another')
-  await refusesAll(t, jobId, 'guess', 'with a guess')
+  await expectLeaseLost(t, jobId, first.leaseToken, 'run by another worker')
+  await expectLeaseLost(t, jobId, 'guess', 'a guessed token')
   await report(jobId, 'complete', second.leaseToken)
   t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'whole')
-  await refusesAll(t, jobId, first.leaseToken, 'finished')
-  await refusesAll(t, jobId, second.leaseToken, 'finished by this one')
+  await expectLeaseLost(t, jobId, first.leaseToken, 'finished')
+  await expectLeaseLost(t, jobId, second.leaseToken, 'finished by this worker')
 })
 
-t.test('jobs of other engines, and jobs that nobody holds, are LEASE_LOST', async t => {
+t.test('commands for jobs of other engines and for unclaimed jobs are LEASE_LOST', async t => {
   const queued = await submit('not-claimed', 1)
-  await refusesAll(t, queued, 'guess', 'never claimed')
+  await expectLeaseLost(t, queued, 'guess', 'never claimed')
   await insertRows(service, { jobId: 'engine-1', status: 'Running', tenant: 'tester' }, { jobId: 'engine-2', status: 'Queued' })
-  await refusesAll(t, 'engine-1', 'guess', 'another engine\'s')
-  await refusesAll(t, 'engine-2', 'guess', 'another engine\'s, of nobody')
+  await expectLeaseLost(t, 'engine-1', 'guess', 'another engine\'s')
+  await expectLeaseLost(t, 'engine-2', 'guess', 'another engine\'s, of no tenant')
 })
 
-t.test('another tenant\'s job is the very 404 of an unknown one, and a gone one is 410', async t => {
+t.test('a job of another tenant gets the 404 of an unknown one, and an erased job 410', async t => {
   const theirs = await submit('theirs', 1, { claims: { tenant: 'other' } })
   const { leaseToken } = await claimed('theirs', {}).catch(() => ({ leaseToken: 'guess' }))
-  t.equal(leaseToken, 'guess', 'not to be claimed')
+  t.equal(leaseToken, 'guess', 'no access to the job')
   const other = createWorkerClient(service, { ...workerClaims, tenant: 'other' })
   const held = await other.claimed('theirs')
   const gone = (await begin()).jobId
   await sql(`DELETE FROM JobExecutionLog WHERE jobId = '${gone}'`)
   for (const [what, command] of Object.entries(commands)) {
-    const unknown = await command('nobody', held.leaseToken)
+    const unknown = await command('no-such-job', held.leaseToken)
     t.equal(unknown.status, 404, what)
     const foreign = await command(theirs, held.leaseToken)
     t.equal(foreign.status, 404, what)
-    t.equal((await foreign.text()).replaceAll(theirs, 'nobody'), await unknown.text(), what)
-    t.equal((await command('a%20b', 'x')).status, 404, `${what}: an id that is none`)
+    t.equal((await foreign.text()).replaceAll(theirs, 'no-such-job'), await unknown.text(), what)
+    t.equal((await command('a%20b', 'x')).status, 404, `${what}: an invalid id`)
     const answer = await command(gone, 'x')
     t.equal(answer.status, 410, what)
     t.match(await answer.json(), { code: 'JOB_EXPIRED', expiredAt: String })
   }
   const admin = createWorkerClient(service, { scope: 'jobs:work jobs:admin' })
-  t.equal((await admin.report(theirs, 'progress', held.leaseToken)).status, 200, 'to an admin it is there')
+  t.equal((await admin.report(theirs, 'progress', held.leaseToken)).status, 200, 'an admin has access')
   t.equal((await other.report(theirs, 'complete', held.leaseToken)).status, 200)
 })
 
-t.test('a record that another program has ended is not changed any more', async t => {
+t.test('a record that another program has finished does not change', async t => {
   const { jobId, leaseToken } = await begin()
   await sql(`UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://example.org/theirs' WHERE jobId = '${jobId}'`)
   for (const command of ['progress', 'complete']) {
@@ -255,6 +255,6 @@ t.test('a record that another program has ended is not changed any more', async 
   t.match(await askJson(`/api/v1/jobs/${jobId}`), { status: 'Succeeded', resultUrl: 'https://example.org/theirs' })
 })
 
-t.test('after all of it the log has no error', async t => {
+t.test('the log has no error after all tests', async t => {
   t.same(service.logs.filter(line => line.level >= 50), [])
 })

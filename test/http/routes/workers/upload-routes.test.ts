@@ -24,22 +24,22 @@ const put = async (jobId: string, token: string, offset: number, body: RequestIn
     method: 'PUT', headers: { authorization, 'lease-token': token, ...headers }, body: body ?? null, duplex: 'half'
   })
 
-/** A PUT on a bare connection, of which only as much is sent as the test wants. */
+/** Starts a PUT on a raw connection; the test sends the body. */
 const openPut = async (jobId: string, token: string, offset: number, length: number) => {
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
-  const answer = text(socket).catch((error: NodeJS.ErrnoException) => error.code ?? '')
+  const response = text(socket).catch((error: NodeJS.ErrnoException) => error.code ?? '')
   await once(socket, 'connect')
   socket.write([
     `PUT /api/v1/worker/jobs/${jobId}/result?offset=${offset} HTTP/1.1`, 'Host: x', `Authorization: ${authorization}`,
     `Lease-Token: ${token}`, 'Content-Type: text/plain', `Content-Length: ${length}`, '', ''
   ].join('\r\n'))
-  return { socket, answer }
+  return { socket, response }
 }
 
 const storedBytes = async (jobId: string) =>
   Number(await sql(`SELECT coalesce(max(startOffset + length(bytes)), 0) FROM JobResultChunk WHERE jobId = '${jobId}'`))
 
-t.test('a result is uploaded in parts, and completed', async t => {
+t.test('uploads a result in parts and completes the run', async t => {
   const { jobId, leaseToken } = await begin()
   const bytes = randomBytes(3 * chunkBytes + 17)
   const first = await put(jobId, leaseToken, 0, bytes.subarray(0, 2 * chunkBytes + 5), { 'content-type': 'application/x-tar' })
@@ -52,14 +52,14 @@ t.test('a result is uploaded in parts, and completed', async t => {
   const job = await jsonOf(report(jobId, 'complete', leaseToken, {}))
   t.match(job, { status: 'Succeeded', resultUrl: `/api/v1/jobs/${jobId}/result` })
   const result = await ask(job.resultUrl)
-  t.equal(result.headers.get('content-type'), 'application/x-tar', 'that of the request that begins at 0')
+  t.equal(result.headers.get('content-type'), 'application/x-tar', 'that of the request at offset 0')
   t.equal(result.headers.get('repr-digest'), `sha-256=:${createHash('sha256').update(bytes).digest('base64')}:`)
   t.ok(Buffer.from(await result.arrayBuffer()).equals(bytes))
   const { data } = await askJson(`/api/jobs/${jobId}/status`)
   t.match(data, { resultAvailable: true, result: null, partialResultAvailable: false })
 })
 
-t.test('bytes of unknown length are taken as they come', async t => {
+t.test('accepts a body of unknown length', async t => {
   const { jobId, leaseToken } = await begin()
   const pieces = ['a', 'b'.repeat(300_000), 'c']
   const body = new ReadableStream({
@@ -71,11 +71,11 @@ t.test('bytes of unknown length are taken as they come', async t => {
   t.same(await (await put(jobId, leaseToken, 0, body)).json(), { offset: 300_002 })
   const { resultUrl } = await jsonOf(report(jobId, 'complete', leaseToken))
   const result = await ask(resultUrl)
-  t.equal(result.headers.get('content-type'), 'application/octet-stream', 'where nothing else is said')
+  t.equal(result.headers.get('content-type'), 'application/octet-stream', 'the default')
   t.equal(await result.text(), pieces.join(''))
 })
 
-t.test('bytes that leave a gap, or were sent before, are 409 with the offset to go on from', async t => {
+t.test('a wrong offset is 409 with the expected one', async t => {
   const { jobId, leaseToken } = await begin()
   await upload(jobId, leaseToken, 0, 'abc')
   for (const offset of [4, 2, 0, 2 ** 53 - 1]) {
@@ -83,7 +83,7 @@ t.test('bytes that leave a gap, or were sent before, are 409 with the offset to 
     t.equal(answer.status, 409, String(offset))
     t.match(await answer.json(), { code: 'OFFSET_MISMATCH', offset: 3 })
   }
-  t.match(await (await upload(jobId, leaseToken, 0, '')).json(), { code: 'OFFSET_MISMATCH', offset: 3 }, 'nothing, to ask where it goes on')
+  t.match(await (await upload(jobId, leaseToken, 0, '')).json(), { code: 'OFFSET_MISMATCH', offset: 3 }, 'an empty body returns the next offset')
   t.same(await (await upload(jobId, leaseToken, 3, '')).json(), { offset: 3 })
   t.same(await (await upload(jobId, leaseToken, 3, 'def')).json(), { offset: 6 })
   for (const offset of ['-1', '1.5', 'x', '1e3x', '']) t.equal((await upload(jobId, leaseToken, offset, 'x')).status, 400, `offset=${offset}`)
@@ -92,7 +92,7 @@ t.test('bytes that leave a gap, or were sent before, are 409 with the offset to 
   t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'abcdef')
 })
 
-t.test('an upload that breaks off keeps what was stored whole, and goes on at the offset told', async t => {
+t.test('an aborted upload keeps its complete chunks and resumes at the returned offset', async t => {
   const { jobId, leaseToken } = await begin()
   const bytes = randomBytes(4 * chunkBytes)
   const { socket } = await openPut(jobId, leaseToken, 0, bytes.byteLength)
@@ -106,31 +106,31 @@ t.test('an upload that breaks off keeps what was stored whole, and goes on at th
   await report(jobId, 'complete', leaseToken)
   const result = await ask(`/api/v1/jobs/${jobId}/result`)
   t.ok(Buffer.from(await result.arrayBuffer()).equals(bytes))
-  t.match(result.headers.get('content-type'), /^text\/plain/, 'as the request said that broke off')
+  t.match(result.headers.get('content-type'), /^text\/plain/, 'as the aborted request declared')
 })
 
-t.test('a refusal is answered before the body is there, and closes the connection', async t => {
+t.test('rejects an upload before its body has arrived, and closes the connection', async t => {
   const { jobId, leaseToken } = await begin()
-  const refusals: Array<[string, string, string, number, number]> = [
-    ['a gap', jobId, leaseToken, 7, 409], ['a lost lease', jobId, 'guess', 0, 409], ['an unknown job', 'nobody', leaseToken, 0, 404]
+  const cases: Array<[string, string, string, number, number]> = [
+    ['a gap', jobId, leaseToken, 7, 409], ['a lost lease', jobId, 'guess', 0, 409], ['an unknown job', 'no-such-job', leaseToken, 0, 404]
   ]
-  for (const [what, id, token, offset, status] of refusals) {
-    const { socket, answer } = await openPut(id, token, offset, 10 * chunkBytes)
+  for (const [what, id, token, offset, status] of cases) {
+    const { socket, response } = await openPut(id, token, offset, 10 * chunkBytes)
     let seen = ''
     socket.on('data', data => { seen += String(data) })
-    await until(() => seen.includes('\r\n\r\n') && seen.endsWith('}'), `the answer to ${what}`)
+    await until(() => seen.includes('\r\n\r\n') && seen.endsWith('}'), `the response to ${what}`)
     t.match(seen, new RegExp(`^HTTP/1\\.1 ${status} `), what)
     t.match(seen, /\r\nconnection: close\r\n/i, what)
-    // What the client was about to send anyway is no reason to take the answer from it.
+    // A client that keeps sending still receives the whole response.
     socket.write(Buffer.alloc(10 * chunkBytes))
-    t.match(await answer, /"code":"\w+".*\}$/, `${what}: whole, and the connection is closed`)
+    t.match(await response, /"code":"\w+".*\}$/, `${what}: whole, and the connection is closed`)
   }
   t.equal(await storedBytes(jobId), 0)
 })
 
-t.test('a lease that is lost midway ends the upload, and nothing of it is kept', async t => {
+t.test('an upload that loses its lease ends, and none of its bytes are kept', async t => {
   const { jobId, leaseToken } = await begin('midway')
-  const { socket, answer } = await openPut(jobId, leaseToken, 0, 10 * chunkBytes)
+  const { socket, response } = await openPut(jobId, leaseToken, 0, 10 * chunkBytes)
   let seen = ''
   socket.on('data', data => { seen += String(data) })
   socket.write(Buffer.alloc(chunkBytes, 'a'))
@@ -140,18 +140,18 @@ t.test('a lease that is lost midway ends the upload, and nothing of it is kept',
   await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
   const second = await claimed('midway')
   socket.write(Buffer.alloc(chunkBytes, 'b'))
-  await until(() => seen.includes('"code"'), 'the answer')
+  await until(() => seen.includes('"code"'), 'the response')
   socket.write(Buffer.alloc(8 * chunkBytes))
-  const refused = await answer
-  t.match(refused, /^HTTP\/1\.1 409 .*"code":"LEASE_LOST"/s)
-  t.match(refused, /\r\nconnection: close\r\n/i)
+  const rejection = await response
+  t.match(rejection, /^HTTP\/1\.1 409 .*"code":"LEASE_LOST"/s)
+  t.match(rejection, /\r\nconnection: close\r\n/i)
   t.equal(await storedBytes(jobId), 0)
   t.same(await (await upload(jobId, second.leaseToken, 0, 'whole')).json(), { offset: 5 })
   await report(jobId, 'complete', second.leaseToken)
   t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'whole')
 })
 
-t.test('two uploads at once of the same bytes: one is stored, the other told where it goes on', async t => {
+t.test('one of several concurrent uploads at one offset is stored, the others get the next offset', async t => {
   const { jobId, leaseToken } = await begin()
   const answers = await Promise.all(Array.from({ length: 5 }, (_, at) => upload(jobId, leaseToken, 0, `from ${at}`)))
   t.same(answers.map(answer => answer.status).toSorted(), [200, 409, 409, 409, 409])
@@ -174,7 +174,7 @@ const names: Array<[string | undefined, string, string]> = [
   ['inline', 'text/csv', 'result.csv']
 ]
 for (const [disposition, contentType, fileName] of names) {
-  t.test(`the file is named as the upload says, or by its type: ${disposition} ${contentType}`, async t => {
+  t.test(`names the file by Content-Disposition or by type: ${disposition} ${contentType}`, async t => {
     const { jobId, leaseToken } = await begin()
     const headers = { 'content-type': contentType, ...(disposition === undefined ? {} : { 'content-disposition': disposition }) }
     t.equal((await put(jobId, leaseToken, 0, 'x', headers)).status, 200)
@@ -183,7 +183,7 @@ for (const [disposition, contentType, fileName] of names) {
   })
 }
 
-t.test('bodies that are not bytes of a kind are refused', async t => {
+t.test('rejects bodies with invalid headers', async t => {
   const { jobId, leaseToken } = await begin()
   t.equal((await put(jobId, leaseToken, 0, 'x', { 'content-encoding': 'gzip' })).status, 415)
   t.equal((await put(jobId, leaseToken, 0, 'x', { 'content-type': 'nonsense' })).status, 415)
@@ -192,7 +192,7 @@ t.test('bodies that are not bytes of a kind are refused', async t => {
   t.equal(await storedBytes(jobId), 0)
 })
 
-t.test('JSON that came in parts is as good as in one: small, it travels in the status', async t => {
+t.test('small JSON that was uploaded in parts is included in the status', async t => {
   const { jobId, leaseToken } = await begin()
   await put(jobId, leaseToken, 0, '1', { 'content-type': 'application/json' })
   await put(jobId, leaseToken, 1, '2345678901234567890')
@@ -200,14 +200,14 @@ t.test('JSON that came in parts is as good as in one: small, it travels in the s
   t.match(await (await ask(`/api/jobs/${jobId}/status`)).text(), '"result":12345678901234567890}')
 })
 
-t.test('bytes that are called a form, as curl calls them unless told otherwise, are of no known type', async t => {
+t.test('bytes declared as a form, the default of curl, are application/octet-stream', async t => {
   const { jobId, leaseToken } = await begin()
   await put(jobId, leaseToken, 0, 'a=b', { 'content-type': 'application/x-www-form-urlencoded' })
   const { resultUrl } = await jsonOf(report(jobId, 'complete', leaseToken, {}))
   t.equal((await ask(resultUrl)).headers.get('content-type'), 'application/octet-stream')
 })
 
-t.test('an upload of nothing is an empty result', async t => {
+t.test('an empty upload is an empty result', async t => {
   const { jobId, leaseToken } = await begin()
   t.same(await (await put(jobId, leaseToken, 0, '', { 'content-type': 'text/csv' })).json(), { offset: 0 })
   t.match(await (await report(jobId, 'complete', leaseToken)).json(), { resultUrl: `/api/v1/jobs/${jobId}/result` })
@@ -217,7 +217,7 @@ t.test('an upload of nothing is an empty result', async t => {
   t.equal(await result.text(), '')
 })
 
-t.test('a result beside uploaded bytes is 400, and the job goes on', async t => {
+t.test('completing with a result after an upload is 400, and the run continues', async t => {
   const { jobId, leaseToken } = await begin()
   await upload(jobId, leaseToken, 0, 'abc')
   for (const body of [{ result: 1 }, { resultUrl: 'https://example.org/a' }]) {
@@ -228,7 +228,7 @@ t.test('a result beside uploaded bytes is 400, and the job goes on', async t => 
   t.equal((await report(jobId, 'complete', leaseToken)).status, 200)
 })
 
-t.test('what a failed attempt uploaded is gone in the next', async t => {
+t.test('the next attempt does not see the bytes of a failed one', async t => {
   const { jobId, leaseToken } = await begin('again')
   await put(jobId, leaseToken, 0, 'half of ', { 'content-type': 'text/html' })
   await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'm' } })
@@ -237,6 +237,6 @@ t.test('what a failed attempt uploaded is gone in the next', async t => {
   t.match(await (await report(jobId, 'complete', second.leaseToken)).json(), { resultUrl: null })
 })
 
-t.test('after all of it the log has no error', async t => {
+t.test('the log has no error after all tests', async t => {
   t.same(service.logs.filter(line => line.level >= 50), [])
 })
