@@ -1,4 +1,6 @@
+import fastify, { type FastifyRequest } from 'fastify'
 import t from 'tap'
+import { registerAuth } from '../../src/http/auth/authenticate.ts'
 import { startService } from '../helpers/service.ts'
 import { secret } from '../helpers/tokens.ts'
 import { insertRows } from '../http/rows.ts'
@@ -76,4 +78,15 @@ t.test('a remembered token ends with the second that it names, on every route', 
   for (const path of paths) t.equal(await statusOf(bearer, path), 200, path)
   Date.now = () => exp * 1000
   for (const path of paths) t.equal(await statusOf(bearer, path), 401, path)
+})
+
+t.test('what is remembered takes a bounded amount of memory', async t => {
+  const app = fastify()
+  t.teardown(() => app.close())
+  const { cached, verify } = await registerAuth(app, { tokenKey: { kind: 'secret', secret }, issuer: null, audience: null }, Date.now)
+  app.get('/', verify)
+  const headers = Array.from({ length: 1000 }, (_, at) => `Bearer ${tokenOf('acme', { padding: `${at}`.padEnd(12_000, 'x') })}`)
+  for (const authorization of headers) t.equal((await app.inject({ url: '/', headers: { authorization } })).statusCode, 200)
+  const kept = headers.filter(authorization => cached({ headers: { authorization } } as FastifyRequest) !== undefined).length
+  t.ok(kept > 100 && kept < 600, `${kept} of 1,000 long ones`)
 })

@@ -2,12 +2,12 @@ import { KeyObject } from 'node:crypto'
 import fastifyJwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { errors as joseErrors } from 'jose'
+import { LRUCache } from 'lru-cache'
 import type { TokenKey } from '../../config.ts'
 import { ServiceFailure } from '../../errors.ts'
 import { readBearerToken } from './bearer-token.ts'
 import { createJwks, type KeyHeader, type JwksNeeds } from './jwks.ts'
 import type { Principal } from './principal.ts'
-import { createTokenMemory } from './token-memory.ts'
 
 /** What a token can open. */
 export type Scope = 'jobs:read' | 'jobs:write' | 'jobs:work' | 'jobs:admin'
@@ -21,7 +21,7 @@ type Algorithms = NonNullable<NonNullable<FastifyJWTOptions['verify']>['algorith
 const rsaAlgorithms: Algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']
 const curveAlgorithms: Record<string, Algorithms> = { prime256v1: ['ES256'], secp384r1: ['ES384'], secp521r1: ['ES512'] }
 
-// The algorithm comes from the key: a token that names another one is refused, whatever it is signed with.
+// The key decides the algorithm: a token that names another one is rejected.
 const algorithmsOf = (key: KeyObject): Algorithms => {
   switch (key.asymmetricKeyType) {
     case 'rsa': return rsaAlgorithms
@@ -33,11 +33,13 @@ const algorithmsOf = (key: KeyObject): Algorithms => {
 
 const toPem = (key: KeyObject): string => key.export({ type: 'spki', format: 'pem' }).toString()
 
-// The set was read; it is the token that names no key of it, or more than one.
+// The set could be read; the token names no key of it, or fits more than one.
 const tokenFaults = [joseErrors.JWKSNoMatchingKey, joseErrors.JWKSMultipleMatchingKeys, joseErrors.JOSENotSupported]
 
-// Keys of a set can be withdrawn: what one of them has verified is looked at again after this time.
-const rememberedMsOfSets = 30_000
+// Keys of a set can be withdrawn: a token that one of them has verified is verified again after this time.
+const cachedMsOfSets = 30_000
+const tokensMax = 10_000
+const charactersMax = 8 * 1024 * 1024
 
 // RFC 7518, 3.3.
 const rsaBitsMin = 2048
@@ -48,23 +50,23 @@ const requireStrong = (key: KeyObject): KeyObject => {
   return key
 }
 
-const createKeyFetcher = (needs: JwksNeeds) => {
-  const findKey = createJwks(needs)
+const createKeyFetcher = (url: URL, needs: JwksNeeds) => {
+  const findKey = createJwks(url, needs)
   return async (_request: FastifyRequest, token: object): Promise<string> => {
     const { header } = token as { header: KeyHeader }
     try {
       return toPem(requireStrong(KeyObject.from(await findKey(header))))
     } catch (error) {
       if (tokenFaults.some(fault => error instanceof fault)) throw error
-      throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched right now.', { retryAfterSeconds: 1 }, { cause: error })
+      throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched. Retry later.', { retryAfterSeconds: 1 }, { cause: error })
     }
   }
 }
 
-const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, needs: Omit<JwksNeeds, 'url'>): FastifyJWTOptions => {
+const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, needs: JwksNeeds): FastifyJWTOptions => {
   const claims = {
     extractToken: ({ headers: { authorization } }: FastifyRequest) => readBearerToken(authorization),
-    // An allowed issuer or audience alone would let a token without the claim pass.
+    // allowedIss and allowedAud alone would accept a token without the claim.
     requiredClaims: ['exp', 'sub', ...(issuer === null ? [] : ['iss']), ...(audience === null ? [] : ['aud'])],
     ...(issuer === null ? {} : { allowedIss: issuer }),
     ...(audience === null ? {} : { allowedAud: audience })
@@ -76,7 +78,7 @@ const toJwtOptions = ({ tokenKey, issuer, audience }: TokenSettings, needs: Omit
       return { secret: { public: toPem(tokenKey.key) }, verify: { algorithms: algorithmsOf(tokenKey.key), ...claims } }
     case 'jwks':
       return {
-        secret: createKeyFetcher({ ...needs, url: tokenKey.url }),
+        secret: createKeyFetcher(tokenKey.url, needs),
         // With its header, which names the key.
         decode: { complete: true },
         verify: { algorithms: [...rsaAlgorithms, 'ES256', 'ES384', 'ES512', 'EdDSA'], ...claims }
@@ -98,11 +100,11 @@ const toPrincipal = (payload: unknown): Principal => {
   return Object.freeze({ subject: sub, tenant, scopes: granted, allTenants: granted.includes('jobs:admin') })
 }
 
-/** Finds out who asks. */
+/** Authenticates requests by their bearer tokens. */
 export type Authentication = {
-  /** Whoever sent this very header before, while that still counts. */
+  /** The principal of a header that was verified before, while that counts. */
   cached: (request: FastifyRequest) => Principal | undefined
-  /** Throws UNAUTHORIZED for anything but one valid token, STORE_UNAVAILABLE when its key cannot be had. */
+  /** Throws UNAUTHORIZED for anything but one valid token, STORE_UNAVAILABLE when its key cannot be fetched. */
   verify: (request: FastifyRequest) => Promise<Principal>
 }
 
@@ -113,12 +115,22 @@ export const requireScope = (principal: Principal, scope: Scope): void => {
   }
 }
 
+// By the whole text of the header. A token is verified once, and not with every poll that it comes with.
+const createVerifiedTokens = (now: () => number) => new LRUCache<string, Principal>({
+  max: tokensMax,
+  maxSize: charactersMax,
+  sizeCalculation: (_principal, header) => header.length,
+  ttlResolution: 0,
+  perf: { now }
+})
+
 /** Registers the verifier of tokens. `now` in ms since 1970. */
 export const registerAuth = async (app: FastifyInstance, settings: TokenSettings, now: () => number): Promise<Authentication> => {
-  const memory = createTokenMemory<Principal>({ now, keptMsMax: settings.tokenKey.kind === 'jwks' ? rememberedMsOfSets : Infinity })
-  await app.register(fastifyJwt, toJwtOptions(settings, { now, onChange: memory.clear }))
+  const verified = createVerifiedTokens(now)
+  const cachedMsMax = settings.tokenKey.kind === 'jwks' ? cachedMsOfSets : Infinity
+  await app.register(fastifyJwt, toJwtOptions(settings, { now, onChange: () => { verified.clear() } }))
   return {
-    cached: ({ headers: { authorization } }) => authorization === undefined ? undefined : memory.find(authorization),
+    cached: ({ headers: { authorization } }) => authorization === undefined ? undefined : verified.get(authorization),
     verify: async request => {
       let payload: { exp: number }
       try {
@@ -128,9 +140,12 @@ export const registerAuth = async (app: FastifyInstance, settings: TokenSettings
         throw unauthorized(error)
       }
       const principal = toPrincipal(payload)
-      // RFC 7519, 4.1.4: not on the time either, which the verifier still takes.
-      if (now() >= payload.exp * 1000) throw unauthorized()
-      memory.keep(request.headers.authorization ?? '', principal, payload.exp * 1000)
+      const start = now()
+      const validMs = Math.min(Math.ceil(payload.exp * 1000) - start, cachedMsMax)
+      // RFC 7519, 4.1.4: a token is not valid in the very second that it names, which the verifier accepts.
+      if (validMs <= 0) throw unauthorized()
+      // An entry is found up to its ttl, and a ttl of 0 would be none.
+      if (validMs > 1) verified.set(request.headers.authorization ?? '', principal, { start, ttl: validMs - 1 })
       return principal
     }
   }

@@ -1,12 +1,11 @@
 /*
- * What the verifier lets pass and the standards do not: base64url written in more ways than one, so that one token had
- * many texts, texts that are no UTF-8, extensions that must be understood, and tokens that say they are something else
- * than access tokens.
+ * The form of a bearer token, stricter than the verifier: one spelling of base64url only (else one token had many texts),
+ * valid UTF-8, no critical extensions, and a type that is one of an access token.
  */
 
 const bearer = /^Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)$/i
 
-// RFC 8725, 3.11: tokens for other ends, like logout+jwt, may be signed by the same issuer with the same key.
+// RFC 8725, 3.11: tokens for other purposes, like logout+jwt, may be signed by the same issuer with the same key.
 const acceptedTypes: readonly unknown[] = [undefined, 'jwt', 'at+jwt']
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -23,7 +22,7 @@ const isAccepted = (header: unknown): boolean => {
   return acceptedTypes.includes(type) && typeof kid === 'string' && !('crit' in header)
 }
 
-/** The token of an Authorization header, not verified yet; undefined for what is not written as a token has to be. */
+/** The token of an Authorization header, not verified yet; undefined if it does not have the form of one. */
 export const readBearerToken = (authorization: string | undefined): string | undefined => {
   const [, ...segments] = bearer.exec(authorization ?? '') ?? []
   const [header, payload, signature] = segments.map(decode)

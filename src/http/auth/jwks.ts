@@ -4,29 +4,28 @@ import { createLocalJWKSet, type CryptoKey, errors as joseErrors, type JSONWebKe
 export type KeyHeader = { alg: string, kid?: string }
 
 /**
- * Finds the key that a token names. Throws JWKSNoMatchingKey, JWKSMultipleMatchingKeys or JOSENotSupported where that is
- * the token's fault; anything else: it cannot be told right now.
+ * Finds the key that a token names. Throws JWKSNoMatchingKey, JWKSMultipleMatchingKeys or JOSENotSupported if the token is
+ * at fault; any other error: the set cannot be read.
  */
 export type FindKey = (header: KeyHeader) => Promise<CryptoKey>
 
 export type JwksNeeds = {
-  url: URL
   /** ms since 1970. */
   now: () => number
-  /** The keys are not those of before. */
+  /** The keys of the set have changed. */
   onChange: () => void
 }
 
 const timeoutMs = 3000
 /** After this time a set is read again before it is used. */
 const freshMs = 600_000
-/** A key that is not in a set read so long ago may have come since. */
+/** A set that is older may lack a key that was added since. */
 const completeMs = 30_000
-/** How long the server is left alone after it has failed. */
+/** After a failed fetch the server is not asked for this long. */
 const pauseMs = 5000
-/** For so long after it has failed nobody waits for it whose key is known. */
+/** After a failed fetch, tokens with a known key do not wait for the next one for this long. */
 const awayMs = 30_000
-/** How long after its time a set is used that cannot be read again. */
+/** How long a set is used after its time while it cannot be read again. */
 const outageMs = 3_600_000
 
 const fetchSet = async (url: URL): Promise<JSONWebKeySet> => {
@@ -37,19 +36,20 @@ const fetchSet = async (url: URL): Promise<JSONWebKeySet> => {
   })
   if (response.status === 200) return await response.json() as JSONWebKeySet
   await response.body?.cancel()
-  throw new Error(`the server of the keys answered ${response.status}`)
+  throw new Error(`the key server responded with ${response.status}`)
 }
 
-/*
- * A set of keys that is read over HTTP when a token needs it, once for all who need it at the same time. jose's own remote
- * set knows no pause after a failure and no outage: it asks again for every token, and has no keys while nobody answers.
+/**
+ * A key set that is fetched when a token needs it, once for all tokens that need it at the same time (RFC 7517).
+ * jose's remote set has no pause after a failure and no use of a stale set: with `customFetch` and `reload()` around it,
+ * freshness, pause and outage would be kept here all the same, beside its own copy of them.
  */
-export const createJwks = ({ url, now, onChange }: JwksNeeds): FindKey => {
+export const createJwks = (url: URL, { now, onChange }: JwksNeeds): FindKey => {
   let set = { find: createLocalJWKSet({ keys: [] }), text: '', readAt: -Infinity }
   let failure: { at: number, cause: unknown } = { at: -Infinity, cause: null }
   let reading: Promise<void> | null = null
 
-  // In both directions: a clock can be set back.
+  // In both directions: the clock may be set back.
   const isWithin = (at: number, ms: number): boolean => Math.abs(now() - at) < ms
 
   const read = async (): Promise<void> => {
@@ -72,13 +72,13 @@ export const createJwks = ({ url, now, onChange }: JwksNeeds): FindKey => {
 
   const isUsable = (): boolean => isWithin(set.readAt, freshMs + (isWithin(failure.at, awayMs) ? outageMs : 0))
 
-  const away = () => new Error('the keys cannot be read', { cause: failure.cause })
+  const unreadable = () => new Error('the key set cannot be read', { cause: failure.cause })
 
   return async header => {
     if (!isWithin(set.readAt, freshMs)) {
       const refreshed = refresh()
       if (!isUsable()) await refreshed
-      if (!isUsable()) throw away()
+      if (!isUsable()) throw unreadable()
     }
     try {
       return await set.find(header)
@@ -86,7 +86,7 @@ export const createJwks = ({ url, now, onChange }: JwksNeeds): FindKey => {
       if (!(error instanceof joseErrors.JWKSNoMatchingKey) || isWithin(set.readAt, completeMs)) throw error
     }
     await refresh()
-    if (!isWithin(set.readAt, completeMs)) throw away()
+    if (!isWithin(set.readAt, completeMs)) throw unreadable()
     return await set.find(header)
   }
 }
