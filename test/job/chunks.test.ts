@@ -4,7 +4,7 @@ import { toChunks } from '../../src/job/chunks.ts'
 
 async function * later (pieces: readonly Uint8Array[]) { yield * pieces }
 
-t.test('whatever the pieces, the same bytes come in chunks of one size, the last one shorter', async t => {
+t.test('splits any pieces into chunks of one size, the last one shorter', async t => {
   await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 20 })), fc.integer({ min: 1, max: 12 }), fc.boolean(), async (pieces, size, isAsync) => {
     const whole = Buffer.concat(pieces)
     const chunks = await Array.fromAsync(toChunks(isAsync ? later(pieces) : pieces, size))
@@ -14,7 +14,7 @@ t.test('whatever the pieces, the same bytes come in chunks of one size, the last
   }), { numRuns: 100 })
 })
 
-t.test('no more is asked for than the chunk needs', async t => {
+t.test('reads no more than the chunk needs', async t => {
   let asked = 0
   const endless = (function * () {
     for (;;) {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { type Job, isTerminal } from '../../src/job/job.ts'
 import { type JobEvent, leaseExpired, jobCancelled, retryDelayMs, timedOut, transition } from '../../src/job/lifecycle.ts'
 import { runningJob } from '../store/jobs.ts'
-import { at, cells, delays, events, jobs, refusals, results } from './transitions.ts'
+import { at, cells, delays, events, jobs, rejections, results } from './transitions.ts'
 
 const accept = (job: Job, event: JobEvent) => {
   const next = transition(job, event)
@@ -10,13 +10,13 @@ const accept = (job: Job, event: JobEvent) => {
   return next
 }
 
-t.test('every event in every state', async t => {
+t.test('each event in each state does what the table says', async t => {
   for (const { from, by, job, event, outcome } of cells) {
     const before = structuredClone(job)
     const next = transition(job, event)
     const name = `${by} of a job that is ${from}`
-    if ('refusal' in outcome) {
-      t.strictSame(next, { accepted: false, reason: outcome.refusal }, name)
+    if ('rejection' in outcome) {
+      t.strictSame(next, { accepted: false, reason: outcome.rejection }, name)
     } else {
       const { retryAfterMs, ...accepted } = { retryAfterMs: undefined, ...next }
       t.strictSame(accepted, { accepted: true, job: results[outcome.result](job) }, name)
@@ -27,13 +27,13 @@ t.test('every event in every state', async t => {
   t.equal(cells.length, Object.keys(jobs).length * Object.keys(events).length)
 })
 
-t.test('the table leaves nothing out', async t => {
+t.test('the table names every event and every state', async t => {
   t.same(new Set(Object.values(jobs).map(({ state }) => state)), new Set(['queued', 'running', 'succeeded', 'failed', 'cancelled']))
   t.same(new Set(Object.values(events).map(({ type }) => type)), new Set([
     'claim', 'progress', 'append', 'complete', 'fail', 'rescue', 'release', 'cancel', 'cancel-forced', 'expire'
   ]))
-  const outcomes = cells.map(({ outcome }) => 'refusal' in outcome ? outcome.refusal : outcome.result)
-  const unused = [...refusals, ...Object.keys(results)].filter(name => !outcomes.some(outcome => outcome === name))
+  const outcomes = cells.map(({ outcome }) => 'rejection' in outcome ? outcome.rejection : outcome.result)
+  const unused = [...rejections, ...Object.keys(results)].filter(name => !outcomes.some(outcome => outcome === name))
   t.same(unused, [], 'every outcome comes about')
 })
 
@@ -48,7 +48,7 @@ t.test('progress without a start has no estimate', async t => {
   t.match(accept(runningJob('j', { startedAt: null }), events.progress).job, { progress: { percent: 50, etaSeconds: null } })
 })
 
-t.test('a retryable failure and a lost lease are tried again, until no attempt is left', async t => {
+t.test('retries a retryable failure and an expired lease until no attempt is left', async t => {
   const { failure } = events['fail, for good']
   const lastTimes = [{ type: 'fail', at, failure, retryable: true }, { type: 'rescue', at }] as const
   for (const event of lastTimes) {
@@ -63,7 +63,7 @@ t.test('a retryable failure and a lost lease are tried again, until no attempt i
   }
 })
 
-t.test('failures that are ours have codes that clients can rely on', async t => {
+t.test('failures that the service itself reports have stable codes', async t => {
   t.same([leaseExpired, timedOut, jobCancelled].map(({ code }) => code), ['LEASE_EXPIRED', 'TIMEOUT', 'JOB_CANCELLED'])
 })
 

@@ -8,7 +8,7 @@ const running = (etaSeconds: number | null) => {
   return { ...job, progress: { ...job.progress, etaSeconds } }
 }
 
-t.test('who asks too early is told when to come again', async t => {
+t.test('says when to poll again while a job is not finished', async t => {
   t.equal(pollAfterMs(queuedJob('j')), 1000)
   t.equal(pollAfterMs(running(null)), 1000, 'without an estimate')
   t.equal(pollAfterMs(running(0)), 1000)
@@ -18,7 +18,7 @@ t.test('who asks too early is told when to come again', async t => {
   t.equal(pollAfterMs(running(86_400)), 10_000, 'but no longer than that')
 })
 
-t.test('nothing is worth waiting for once a job has ended', async t => {
+t.test('asks for no further poll once a job has ended', async t => {
   t.equal(pollAfterMs(succeededJob('j')), null)
   t.equal(pollAfterMs(failedJob('j')), null)
 })

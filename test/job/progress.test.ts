@@ -6,7 +6,7 @@ import { advanceProgress, noProgress, type ProgressUpdate } from '../../src/job/
 const advance = (current: Partial<Progress>, update: ProgressUpdate, elapsedMs = 0) =>
   advanceProgress({ ...noProgress, ...current }, update, elapsedMs)
 
-t.test('percent is told, or reckoned from done and total', async t => {
+t.test('takes percent as reported, or computes it from done and total', async t => {
   t.equal(advance({}, { percent: 42 }).percent, 42)
   t.equal(advance({}, { percent: 42.9 }).percent, 42, 'whole')
   t.equal(advance({}, { done: 1, total: 3 }).percent, 33)
@@ -14,7 +14,7 @@ t.test('percent is told, or reckoned from done and total', async t => {
   t.equal(advance({}, { done: 5 }).percent, 0, 'done alone says nothing')
   t.equal(advance({}, { done: 0, total: 0 }).percent, 0)
   t.equal(advance({}, { done: 3, total: 0 }).percent, 0)
-  t.equal(advance({}, { percent: 10, done: 9, total: 10 }).percent, 10, 'what was told counts')
+  t.equal(advance({}, { percent: 10, done: 9, total: 10 }).percent, 10, 'the reported value counts')
 })
 
 t.test('percent never falls, and only completion makes it 100', async t => {
@@ -27,7 +27,7 @@ t.test('percent never falls, and only completion makes it 100', async t => {
   t.equal(advance({}, { done: 20, total: 10 }).percent, 99)
 })
 
-t.test('what is not told stays', async t => {
+t.test('keeps what an update does not mention', async t => {
   const current = { percent: 10, done: 1, total: 10, stage: 'reading', message: 'row 1', etaSeconds: null }
   t.same(advanceProgress(current, {}, 0), current)
   t.same(advanceProgress(current, { stage: 'writing' }, 0), { ...current, stage: 'writing' })
@@ -35,7 +35,7 @@ t.test('what is not told stays', async t => {
   t.same(advanceProgress(current, { done: 5 }, 0), { ...current, done: 5, percent: 50 })
 })
 
-t.test('the rest is estimated from the part before, once there is something to judge by', async t => {
+t.test('estimates the time left from the pace so far, once there is enough of it', async t => {
   t.equal(advance({}, { percent: 50 }, 10_000).etaSeconds, 10)
   t.equal(advance({}, { percent: 25 }, 10_000).etaSeconds, 30)
   t.equal(advance({}, { percent: 99 }, 10_000).etaSeconds, 1, 'never 0 before the end')

@@ -5,7 +5,7 @@ import { toEpochMs, toIso } from '../../src/job/time.ts'
 const noon = Date.UTC(2026, 0, 31, 12, 0, 0)
 const midnight = Date.UTC(2026, 0, 31)
 
-t.test('every ISO 8601 form of one instant', async t => {
+t.test('reads every ISO 8601 form of one instant', async t => {
   const sameInstant = [
     '2026-01-31T12:00:00.000Z', '2026-01-31T12:00:00Z', '2026-01-31T12:00:00', '2026-01-31T12:00Z', '2026-01-31T12',
     '2026-01-31 12:00:00', '2026-01-31 12:00:00.000', '2026-01-31t12:00:00z', '2026-01-31 12:00:00Z', '2026-01-31T12:00z',
@@ -34,20 +34,20 @@ t.test('fractions are cut to milliseconds, the same on both paths', async t => {
   }
 })
 
-t.test('what is no ISO 8601 date is null', async t => {
-  const refused = [
+t.test('returns null for anything but an ISO 8601 date', async t => {
+  const invalid = [
     '', ' ', 'now', '12:30', '12:30:00Z', 'T12:30', '1700000000', '2026-13-01', '2026-02-30', '2026-02-29T00:00:00Z',
     '2026-04-31 00:00:00', '2026-00-10T00:00:00Z', '2026-01-00T00:00:00Z', '2026-01-31T25:00:00Z', '2026-01-31T12:60:00Z',
     '2026-01-31T12:00:61Z', '2026-W54-1', '2026-366', '31/01/2026', 'Sat, 31 Jan 2026 12:00:00 GMT', '2026-01-31T12:00:00Zjunk',
     '2026-01-31 12:00:00 UTC', '٢٠٢٦-٠١-٣١'
   ]
-  for (const text of refused) t.equal(toEpochMs(text), null, JSON.stringify(text))
+  for (const text of invalid) t.equal(toEpochMs(text), null, JSON.stringify(text))
   t.equal(toEpochMs('2024-02-29T00:00:00Z'), Date.UTC(2024, 1, 29), 'a leap day')
   t.equal(toEpochMs('2000-02-29 00:00:00'), Date.UTC(2000, 1, 29), 'a leap day of a century')
   t.equal(toEpochMs('1900-02-29 00:00:00'), null)
 })
 
-t.test('toIso is undone by toEpochMs', async t => {
+t.test('toEpochMs inverts toIso', async t => {
   t.doesNotThrow(() => fc.assert(fc.property(fc.integer({ min: -62_135_596_800_000, max: 253_402_300_799_999 }), ms => toEpochMs(toIso(ms)) === ms)))
   t.equal(toIso(noon), '2026-01-31T12:00:00.000Z')
   t.throws(() => toIso(9e15), RangeError)

@@ -9,8 +9,8 @@ import { openForeign, openStore } from '../store/open.ts'
 import { cells, facts, jobs, results } from './transitions.ts'
 
 /*
- * The database restates the state machine: it takes every change that the table allows, and no way out of a terminal
- * status, from whoever writes.
+ * The database restates the state machine: it accepts every change that the table allows, and from no writer a change
+ * that leaves a terminal status.
  */
 
 const { path, transact, store } = await openStore(t)
@@ -35,15 +35,15 @@ const update = (job: Job) => {
   foreign.prepare(`UPDATE JobExecutionLog SET ${Object.keys(columns).map(name => `${name} = @${name}`).join(', ')} WHERE jobId = 'j'`).run(columns)
 }
 
-// As the record alone holds it: a queued job has no progress, and the facts of a result stand in a table of their own.
+// As the record alone holds it: a queued job has no progress, and the facts of a result are in a table of their own.
 const asStored = (job: Job): object => ({
   ...Object.fromEntries(Object.entries(job).filter(([name]) => name !== 'version' && name !== 'result')),
   ...(job.state === 'queued' ? { progress: noProgress } : {})
 })
 
-t.test('every change that the table allows is taken', async t => {
+t.test('accepts every change that the table allows', async t => {
   for (const { from, by, job, outcome } of cells) {
-    if ('refusal' in outcome) continue
+    if ('rejection' in outcome) continue
     await put(job)
     const { version } = jobOf(await store.jobs.find('j'))
     const next = results[outcome.result](job)
@@ -56,8 +56,8 @@ t.test('every change that the table allows is taken', async t => {
   }
 })
 
-t.test('no event that the table refuses in a terminal state could be written there, were it not refused', async t => {
-  const wouldBe = [...new Set(cells.flatMap(({ job, outcome }) => 'refusal' in outcome || isTerminal(job) ? [] : [results[outcome.result](job)]))]
+t.test('in a terminal state, rejects the writes of events that the table rejects', async t => {
+  const wouldBe = [...new Set(cells.flatMap(({ job, outcome }) => 'rejection' in outcome || isTerminal(job) ? [] : [results[outcome.result](job)]))]
   for (const [name, job] of Object.entries(jobs).filter(([, job]) => isTerminal(job))) {
     await put(job)
     const before = await store.jobs.find('j')
@@ -82,7 +82,7 @@ const ways: Record<string, (status: string) => string> = {
 }
 
 for (const recursive of ['OFF', 'ON']) {
-  t.test(`no way leads out of a terminal status, recursive_triggers ${recursive}`, async t => {
+  t.test(`rejects every way out of a terminal status, recursive_triggers ${recursive}`, async t => {
     const writer = openForeign(t, path, `recursive_triggers = ${recursive}`)
     for (const name of ['queued', 'running', 'succeeded, stored', 'failed', 'cancelled'] as const) {
       const job = jobs[name]
@@ -109,7 +109,7 @@ for (const recursive of ['OFF', 'ON']) {
   })
 }
 
-t.test('there is no fifth status', async t => {
+t.test('rejects a fifth status', async t => {
   for (const [name, job] of Object.entries(jobs)) {
     await put(job)
     const before = await store.jobs.find('j')
@@ -122,7 +122,7 @@ t.test('there is no fifth status', async t => {
   }
 })
 
-t.test('only a failed job was cancelled', async t => {
+t.test('only a failed record can be cancelled', async t => {
   const check = { code: 'SQLITE_CONSTRAINT_CHECK' }
   for (const [name, job] of Object.entries(jobs)) {
     await put(job)

@@ -4,8 +4,8 @@ import { noProgress } from '../../src/job/progress.ts'
 import { cancelledJob, failedJob, queuedJob, runningJob, succeededJob } from '../store/jobs.ts'
 
 /*
- * The whole state machine as one table: what every event makes of a job in every state that tells events apart, or why
- * it cannot happen. The domain and the database are both held against it.
+ * The whole state machine as one table: what each event makes of a job in each state that events distinguish, or why
+ * it cannot happen. The domain and the database are both tested against it.
  */
 
 export const at = Date.UTC(2026, 0, 31, 12, 0, 11)
@@ -89,11 +89,11 @@ export const results = {
 
 export type ResultName = keyof typeof results
 
-/** Milliseconds until the job can be claimed again, where that is told. */
+/** Milliseconds until the job can be claimed again, for events that queue it with a delay. */
 export const delays: Partial<Record<ResultName, number>> = { 'requeued, 2 s': 2000 }
 
-export const refusals = ['not-queued', 'not-running', 'not-asked', 'finished', 'no-result'] as const
-export type Refusal = typeof refusals[number]
+export const rejections = ['not-queued', 'not-running', 'not-asked', 'finished', 'no-result'] as const
+export type Rejection = typeof rejections[number]
 
 const notRunning = {
   progress: 'not-running',
@@ -125,7 +125,7 @@ const underWay = {
   expire: 'no-result'
 } as const
 
-// Whoever was told to stop may still complete; every other end is a cancellation.
+// A run that was asked to stop may still complete; every other end is a cancellation.
 const askedToStop = {
   ...underWay,
   'fail, to be tried again': 'cancelled',
@@ -136,7 +136,7 @@ const askedToStop = {
   'cancel-forced': 'cancelled'
 } as const
 
-export const table: Record<JobName, Record<EventName, ResultName | Refusal>> = {
+export const table: Record<JobName, Record<EventName, ResultName | Rejection>> = {
   queued,
   'queued again': queued,
   running: underWay,
@@ -150,9 +150,9 @@ export const table: Record<JobName, Record<EventName, ResultName | Refusal>> = {
   cancelled: finished
 }
 
-export type Cell = { from: JobName, by: EventName, job: Job, event: JobEvent, outcome: { result: ResultName } | { refusal: Refusal } }
+export type Cell = { from: JobName, by: EventName, job: Job, event: JobEvent, outcome: { result: ResultName } | { rejection: Rejection } }
 
-const isRefusal = (outcome: string): outcome is Refusal => (refusals as readonly string[]).includes(outcome)
+const isRejection = (outcome: string): outcome is Rejection => (rejections as readonly string[]).includes(outcome)
 
 /** The table, cell by cell. */
 export const cells: readonly Cell[] = Object.entries(table).flatMap(([from, row]) => Object.entries(row).map(([by, outcome]) => ({
@@ -160,5 +160,5 @@ export const cells: readonly Cell[] = Object.entries(table).flatMap(([from, row]
   by: by as EventName,
   job: jobs[from as JobName],
   event: events[by as EventName],
-  outcome: isRefusal(outcome) ? { refusal: outcome } : { result: outcome }
+  outcome: isRejection(outcome) ? { rejection: outcome } : { result: outcome }
 })))

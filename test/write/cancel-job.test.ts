@@ -5,15 +5,15 @@ const ofAcme = (tenant: string | null) => tenant === 'acme'
 
 const isLost = { name: 'LeaseLost' }
 
-/** A cancellation that changes nothing: no version, no queue, no word to anybody. */
-const changesNothing = async (t: Test, { cancelJob, store, changeLog, transitions, count }: Commands, jobId: string, outcome: string, permits = always) => {
+/** A cancellation that changes nothing: no version, no queue item, and no transition is reported. */
+const changesNothing = async (t: Test, { cancelJob, store, changeLog, transitions, count }: Commands, jobId: string, outcome: string, canModify = always) => {
   const state = async () => [await store.jobs.find(jobId), changeLog.head(), transitions.length, count('JobQueue'), count('JobQueue WHERE cancelDueAt IS NOT NULL')]
   const before = await state()
-  t.equal((await cancelJob(jobId, permits)).outcome, outcome)
+  t.equal((await cancelJob(jobId, canModify)).outcome, outcome)
   t.same(await state(), before)
 }
 
-t.test('a queued job is cancelled at once, and nobody gets it any more', async t => {
+t.test('cancels a queued job at once, so that no worker can claim it', async t => {
   const commands = await openCommands(t)
   const { submit, cancelJob, claimJob, job, clock, transitions, asked, count } = commands
   const jobId = await submit()
@@ -25,11 +25,11 @@ t.test('a queued job is cancelled at once, and nobody gets it any more', async t
   t.same([count('JobQueue'), count('JobInput')], [0, 0])
   t.equal(await claimJob(reports, 'w', leaseMs), null)
   t.same(transitions, [['cancel', 'cancelled']])
-  t.same(asked, [], 'there is no worker to tell')
+  t.same(asked, [], 'no worker runs it')
   await changesNothing(t, commands, jobId, 'cancelled')
 })
 
-t.test('a job that waits for another attempt is queued, and cancelled at once', async t => {
+t.test('cancels a job that waits for its next attempt at once', async t => {
   const { submit, claim, runJob, cancelJob, job } = await openCommands(t)
   const jobId = await submit()
   await runJob.fail(await claim(), { code: 'E', message: 'm' }, true)
@@ -37,7 +37,7 @@ t.test('a job that waits for another attempt is queued, and cancelled at once', 
   t.match(await job(jobId), { state: 'cancelled', attempt: 1, failure: { code: 'JOB_CANCELLED' } })
 })
 
-t.test('of a running job the worker is told with its next report, whichever that is', async t => {
+t.test('informs the worker of a running job with its next report, of whatever kind', async t => {
   const commands = await openCommands(t)
   const { submit, claim, runJob, cancelJob, job, clock, transitions, asked } = commands
   const jobId = await submit()
@@ -54,10 +54,10 @@ t.test('of a running job the worker is told with its next report, whichever that
   t.equal((await runJob.progress(lease, { percent: 10 })).cancelRequested, true)
   clock.ms += 1
   await changesNothing(t, commands, jobId, 'asked')
-  t.same(asked, [jobId, jobId], 'the worker of this process is told again')
+  t.same(asked, [jobId, jobId], 'the worker of this process is informed again')
 })
 
-t.test('what the run ends with after the notice: done is done, anything else is cancelled', async t => {
+t.test('a run that was asked to stop may still succeed; any other end cancels the job', async t => {
   const ends: Array<[string, (commands: Commands, lease: Awaited<ReturnType<Commands['claim']>>) => Promise<unknown>, string]> = [
     ['complete', ({ runJob }, lease) => runJob.complete(lease, noResult), 'succeeded'],
     ['a failure for good', ({ runJob }, lease) => runJob.fail(lease, { code: 'E', message: 'm' }, false), 'cancelled'],
@@ -80,14 +80,14 @@ t.test('what the run ends with after the notice: done is done, anything else is 
   }
 })
 
-t.test('a worker that does not stop loses its job when the time of grace is over, and all it sends', async t => {
+t.test('a worker that does not stop loses its job after the grace time, and its bytes are dropped', async t => {
   const { submit, claim, runJob, cancelJob, rescueJobs, job, clock, count, transitions, store } = await openCommands(t)
   const jobId = await submit()
   const lease = await claim()
   await runJob.append(lease, 0, Buffer.from('half'), csv)
   await cancelJob(jobId, always)
   const dueAt = clock.ms + graceMs
-  // It goes on reporting, so its lease never runs out; a second cancellation does not begin the grace anew.
+  // It goes on reporting, so its lease never runs out; a second cancellation does not restart the grace time.
   while (clock.ms < dueAt - 10_000) {
     clock.ms += 10_000
     await runJob.heartbeat(lease)
@@ -111,7 +111,7 @@ t.test('a worker that does not stop loses its job when the time of grace is over
   t.equal(count("OrphanedBytes WHERE holder = 'JobResultChunk'"), 1, 'its bytes are left to the pruner')
 })
 
-t.test('many at once do it once', async t => {
+t.test('many cancellations at once cancel the job once', async t => {
   const { submit, claim, cancelJob, transitions, changeLog } = await openCommands(t)
   const queued = await submit()
   const all = await Promise.all(Array.from({ length: 20 }, () => cancelJob(queued, always)))
@@ -126,7 +126,7 @@ t.test('many at once do it once', async t => {
   t.equal(transitions.filter(([event]) => event === 'cancel').length, 2)
 })
 
-t.test('a finished job stays as it is', async t => {
+t.test('leaves a finished job as it is', async t => {
   const commands = await openCommands(t)
   const { submit, claim, runJob } = commands
   const done = await submit()
@@ -137,26 +137,26 @@ t.test('a finished job stays as it is', async t => {
   await changesNothing(t, commands, failed, 'finished')
 })
 
-t.test("another engine's row is never touched, whoever asks and whatever its state", async t => {
+t.test("never changes another program's row, whatever its state and the caller's rights", async t => {
   const commands = await openCommands(t)
   commands.sql(`INSERT INTO JobExecutionLog (jobId, status, tenant, cancelledAt) VALUES
     ('q', 'Queued', 'acme', NULL), ('r', 'Running', NULL, NULL), ('s', 'Succeeded', 'acme', NULL), ('c', 'Failed', 'acme', '2026-01-01')`)
   for (const jobId of ['q', 'r', 's', 'c']) await changesNothing(t, commands, jobId, 'not-ours')
 })
 
-t.test('whom it is not permitted to learns nothing, and what is not there is not there', async t => {
+t.test('answers a forbidden cancellation as if there were no such job', async t => {
   const commands = await openCommands(t)
   const { submit, sql } = commands
   const jobId = await submit()
   await changesNothing(t, commands, jobId, 'forbidden', tenant => tenant !== 'acme')
-  await changesNothing(t, commands, 'nobody', 'forbidden')
+  await changesNothing(t, commands, 'unknown', 'forbidden')
   sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   await changesNothing(t, commands, jobId, 'forbidden')
   sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('damaged', 'Paused')")
   await changesNothing(t, commands, 'damaged', 'forbidden')
 })
 
-t.test('a job of ours that another program runs is cancelled all the same when the grace is over', async t => {
+t.test('cancels a job of ours that another program runs after the grace time', async t => {
   const { submit, cancelJob, rescueJobs, sql, clock, job, count } = await openCommands(t)
   const jobId = await submit()
   sql(`UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = '${jobId}'`)
@@ -167,7 +167,7 @@ t.test('a job of ours that another program runs is cancelled all the same when t
   t.equal(count('JobQueue'), 0)
 })
 
-t.test('a cancellation that another program undid concerns no later run', async t => {
+t.test('a cancellation that another program withdrew does not affect a later run', async t => {
   const { submit, cancelJob, claim, runJob, rescueJobs, sql, clock, job } = await openCommands(t)
   const jobId = await submit()
   sql(`UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = '${jobId}'`)
@@ -183,7 +183,7 @@ t.test('a cancellation that another program undid concerns no later run', async 
   t.match(await job(jobId), { state: 'succeeded' })
 })
 
-t.test('what was cancelled is committed, then exposed, then told', async t => {
+t.test('a cancellation is committed, then exposed, then reported', async t => {
   const { submit, claim, cancelJob, exposed, asked, transitions } = await openCommands(t)
   const jobId = await submit()
   await claim()

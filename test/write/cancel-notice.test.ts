@@ -2,7 +2,7 @@ import t from 'tap'
 import { until } from '../helpers/until.ts'
 import { always, openCommands } from './commands.ts'
 
-t.test('a worker is not told of a cancellation before every reader could be', async t => {
+t.test('a worker learns of a cancellation only after it was exposed to every reader', async t => {
   const { submit, claim, runJob, cancelJob, exposed, holdExpose } = await openCommands(t)
   const jobId = await submit()
   const lease = await claim()

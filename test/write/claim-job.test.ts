@@ -9,7 +9,7 @@ import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports }
 
 const bob = { subject: 'bob', tenant: 'other', allTenants: false }
 
-t.test('a worker of a tenant reaches the jobs of its tenant', async t => {
+t.test('a worker of a tenant claims jobs of its tenant alone', async t => {
   const { submit, claimJob } = await openCommands(t)
   const theirs = await submit({}, bob)
   const ours = await submit()
@@ -17,7 +17,7 @@ t.test('a worker of a tenant reaches the jobs of its tenant', async t => {
   t.same([await claim('acme'), await claim('acme'), await claim('third'), await claim(null)], [ours, undefined, undefined, theirs])
 })
 
-t.test('a job that another program gave to another tenant is for workers of that tenant', async t => {
+t.test('a job that another program gave to another tenant is claimed by workers of that tenant', async t => {
   const { submit, claimJob, sql } = await openCommands(t)
   const [moved, freed] = [await submit(), await submit()]
   sql(`UPDATE JobExecutionLog SET tenant = 'other' WHERE jobId = '${moved}'; UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = '${freed}'`)
@@ -25,10 +25,10 @@ t.test('a job that another program gave to another tenant is for workers of that
   t.equal(await claim('acme'), undefined)
   t.equal(await claim('other'), moved)
   t.equal(await claim('other'), undefined)
-  t.equal(await claim(null), freed, 'what belongs to nobody is for those who reach all')
+  t.equal(await claim(null), freed, 'a job without a tenant is for workers that see all tenants')
 })
 
-t.test('no type starves another: whoever has waited longest is next', async t => {
+t.test('claims the job that has waited longest, so that no type starves another', async t => {
   const { submit, claimJob, runJob, clock } = await openCommands(t)
   const order: string[] = []
   for (let round = 0; round < 3; round++) {
@@ -47,7 +47,7 @@ t.test('no type starves another: whoever has waited longest is next', async t =>
   t.same(claimed, order)
 })
 
-t.test('a claim that cannot be revealed goes back at once: its lease would be nobody\'s', async t => {
+t.test('releases a claim that could not be exposed: no worker knows its lease', async t => {
   const { submit, claimJob, runJob: { release }, transact, database, clock, job } = await openCommands(t)
   const away = new ServiceFailure('STORE_UNAVAILABLE', 'away')
   const claimInVain = createClaimJob({
@@ -67,15 +67,15 @@ t.test('a claim that cannot be revealed goes back at once: its lease would be no
   t.match(await claimJob(reports, 'w', leaseMs), { jobId })
 })
 
-t.test('what an earlier run has left of a large result is swept away in portions before the next run', async t => {
+t.test('removes the bytes of an earlier run in several transactions before the next run', async t => {
   const { submit, claim, runJob, clock, count, results, job } = await openCommands(t)
   const jobId = await submit()
   const first = await claim()
   for (let offset = 0; offset < 70; offset++) await runJob.append(first, offset, Buffer.from('x'), csv)
   await runJob.fail(first, { code: 'E', message: 'no luck' }, true)
   t.match(await job(jobId), { state: 'queued' })
-  t.equal(count('JobResultChunk'), 70, 'at its end a run has no time for it')
-  t.equal(await results.findPartial(jobId), undefined, 'but nobody sees them')
+  t.equal(count('JobResultChunk'), 70, 'the end of a run does not remove them')
+  t.equal(await results.findPartial(jobId), undefined, 'but no client sees them')
   clock.ms += 1000
   const second = await claim()
   t.equal(count('JobResultChunk'), 0)
@@ -86,7 +86,7 @@ t.test('what an earlier run has left of a large result is swept away in portions
   t.match(await job(jobId), { hasPartialResult: true })
 })
 
-t.test('ten workers on two processes never hold one job, and miss none', async t => {
+t.test('ten workers in two processes claim each job exactly once', async t => {
   const path = join(t.testdir(), 'jobs.db')
   const sides = [await openCommands(t, path), await openCommands(t, path)]
   const [one] = sides
@@ -105,7 +105,7 @@ t.test('ten workers on two processes never hold one job, and miss none', async t
   t.same(claimed.flat().toSorted(), jobIds.toSorted())
 })
 
-t.test('a run that takes longer than it may is over, however alive its worker is', async t => {
+t.test('ends a run that exceeds its timeout, even if its worker sends heartbeats', async t => {
   const { submit, claim, claimJob, runJob, rescueJobs, clock, job } = await openCommands(t)
   const jobId = await submit({ timeoutSeconds: 45, maxAttempts: 2 })
   const first = await claim()
@@ -127,7 +127,7 @@ t.test('a run that takes longer than it may is over, however alive its worker is
   t.match(await job(jobId), { state: 'failed', failure: { code: 'TIMEOUT' }, attempt: 2 })
 })
 
-t.test('a run that was told to stop is stopped after the grace time, and its worker is refused', async t => {
+t.test('ends a run that does not stop within the grace time, and rejects its worker', async t => {
   const { submit, claim, runJob, cancelJob, rescueJobs, clock, job, count } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
@@ -141,10 +141,10 @@ t.test('a run that was told to stop is stopped after the grace time, and its wor
   t.equal(await rescueJobs(), 1)
   t.match(await job(jobId), { state: 'cancelled', failure: { code: 'JOB_CANCELLED' }, finishedAt: clock.ms })
   await t.rejects(runJob.complete(claimed, appended(4)), { name: 'LeaseLost' })
-  t.same([count('JobQueue'), count('OrphanedBytes')], [0, 1], 'and what it has sent is left to the pruner')
+  t.same([count('JobQueue'), count('OrphanedBytes')], [0, 1], 'and its bytes are left to the pruner')
 })
 
-t.test('a run that was told to stop and whose lease ran out is not run again', async t => {
+t.test('does not run a job again whose cancellation was requested and whose lease ran out', async t => {
   const { submit, claim, cancelJob, rescueJobs, clock, job } = await openCommands(t)
   const jobId = await submit({ maxAttempts: 9 })
   await claim()
@@ -154,7 +154,7 @@ t.test('a run that was told to stop and whose lease ran out is not run again', a
   t.match(await job(jobId), { state: 'cancelled' })
 })
 
-t.test('bytes of a job that another program finished under its run are left to the pruner', async t => {
+t.test('leaves the bytes of a job that another program finished to the pruner', async t => {
   const { submit, claim, runJob, rescueJobs, sql, clock, count } = await openCommands(t)
   const jobId = await submit()
   await runJob.append(await claim(), 0, Buffer.from('half'), csv)
@@ -164,7 +164,7 @@ t.test('bytes of a job that another program finished under its run are left to t
   t.same([count('JobQueue'), count(`OrphanedBytes WHERE id = '${jobId}'`)], [0, 1])
 })
 
-t.test('a claim tells who submitted, and what came along', async t => {
+t.test('a claim carries the access of its submitter and the raw input', async t => {
   const { submit, claim } = await openCommands(t)
   await submit({ input: 1 }, { ...alice, allTenants: true })
   const claimed = await claim()

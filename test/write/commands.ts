@@ -47,7 +47,7 @@ export type CommandNeeds = {
   onAsked?: (jobId: string) => void
 }
 
-/** Every command and the reads, on this database and this cache. */
+/** All commands and reads, on this database and this cache. */
 export const createCommands = (parts: CommandNeeds) => {
   const { store, transact, cache, epoch, now, nextId } = parts
   const { aroundExpose = expose => expose, onTransition = () => {}, onQueued = () => {}, onAsked = () => {} } = parts
@@ -95,7 +95,7 @@ export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db'))
   const { store } = opened
   const clock = { ms: Date.UTC(2026, 0, 31, 12) }
   const now = () => clock.ms
-  // Its cells do not end by themselves: what is old must have been outdated.
+  // Cells do not expire by themselves here: an old one must have been replaced or invalidated.
   const cache = createMemoryCache({ now: () => 1, random: () => 0 })
   const epoch = createFixedEpoch(() => 'e1')
   const exposed: Exposed[] = []
@@ -141,7 +141,7 @@ export const openCommands = async (t: Test, path = join(t.testdir(), 'jobs.db'))
       return claim
     },
     job: async (jobId: string) => jobOf(await store.jobs.find(jobId)),
-    /** From now on nothing gets past expose until it is let go. */
+    /** Every exposure waits from now on, until the returned function is called. */
     holdExpose: () => {
       const { promise, resolve } = Promise.withResolvers<void>()
       held = promise
@@ -154,13 +154,13 @@ export type Commands = Awaited<ReturnType<typeof openCommands>>
 
 export const csv = { contentType: 'text/csv', fileName: 'report.csv' }
 
-/** Facts of these result bytes. */
+/** Facts about a result of this size. */
 export const facts = (sizeBytes: number) => ({ ...csv, sizeBytes, sha256: 'c2hh', inlineJson: null })
 
-/** The end of a run that appended so many bytes. */
+/** The outcome of a run that appended this many bytes. */
 export const appended = (sizeBytes: number): RunOutcome => ({ kind: 'appended', facts: facts(sizeBytes) })
 
-/** The end of a run that gives these bytes now. */
+/** The outcome of a run that sends these bytes with its completion. */
 export const given = (text: string): RunOutcome => ({ kind: 'given', facts: facts(Buffer.byteLength(text)), bytes: Buffer.from(text) })
 
 export const noResult: RunOutcome = { kind: 'none' }

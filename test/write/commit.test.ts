@@ -82,7 +82,7 @@ t.test('exposes what an answer only reveals, and reports changes of state alone'
   t.equal(steps.filter(step => step.startsWith('report')).length, 0)
 })
 
-t.test('exposes nothing if the work fails, and nothing of it is kept', async t => {
+t.test('exposes nothing if the work fails, and rolls it back', async t => {
   const { commit, store, steps } = await setUp(t)
   await t.rejects(commit(async tx => {
     await insert(tx, 'a')

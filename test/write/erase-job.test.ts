@@ -15,7 +15,7 @@ const finish = async ({ submit, claim, runJob, storeInput }: Commands) => {
 
 const tables = ['JobExecutionLog', 'JobQueue', 'JobInput', 'JobInputChunk', 'JobResult', 'JobResultChunk', 'SanitizationEvent']
 
-t.test('a finished job goes with its result, its input and what was counted', async t => {
+t.test('erases a finished job with its result, its input and its sanitization counts', async t => {
   const commands = await openCommands(t)
   const { eraseJob, count, transact, clock, store, readStatus } = commands
   const jobId = await finish(commands)
@@ -25,14 +25,14 @@ t.test('a finished job goes with its result, its input and what was counted', as
   t.equal(outcome, 'erased')
   t.match(entry, { state: 'expired', tenant: 'acme', v1Body: '', taskBody: '' })
   t.ok(entry.version > version)
-  t.match(await readStatus(jobId, 0), { state: 'expired' }, 'the cache does not know better')
+  t.match(await readStatus(jobId, 0), { state: 'expired' }, 'the cache has no older answer')
   t.match(await store.jobs.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   while (await transact(tx => pruneOrphans(tx, clock.ms, 32)) > 0);
   t.same(tables.map(count), [0, 0, 0, 0, 0, 0, 0])
-  t.equal((await eraseJob(jobId, ofAcme)).outcome, 'forbidden', 'a second time there is nothing')
+  t.equal((await eraseJob(jobId, ofAcme)).outcome, 'forbidden', 'a second time there is no such job')
 })
 
-t.test('one that failed or was cancelled can be erased, one that is not finished cannot', async t => {
+t.test('erases failed and cancelled jobs, and no unfinished one', async t => {
   const { submit, claim, runJob, cancelJob, eraseJob, store } = await openCommands(t)
   const failed = await submit()
   await runJob.fail(await claim(), { code: 'E', message: 'm' }, false)
@@ -52,22 +52,22 @@ t.test('one that failed or was cancelled can be erased, one that is not finished
   t.equal((await eraseJob(running, ofAcme)).outcome, 'erased')
 })
 
-t.test('what may not be touched, or is not there, stays', async t => {
+t.test('a forbidden erasure changes nothing, and its answer is exposed', async t => {
   const commands = await openCommands(t)
   const { eraseJob, sql, store, changeLog, exposed } = commands
   const jobId = await finish(commands)
-  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('nobodys', 'Succeeded')")
-  for (const [id, permits] of [[jobId, (tenant: string | null) => tenant === 'globex'], ['nobodys', ofAcme], ['nobody', always]] as const) {
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('tenantless', 'Succeeded')")
+  for (const [id, canModify] of [[jobId, (tenant: string | null) => tenant === 'globex'], ['tenantless', ofAcme], ['unknown', always]] as const) {
     const before = [await store.jobs.find(id), changeLog.head()]
     const count = exposed.length
-    t.equal((await eraseJob(id, permits)).outcome, 'forbidden')
+    t.equal((await eraseJob(id, canModify)).outcome, 'forbidden')
     t.same([await store.jobs.find(id), changeLog.head()], before)
     t.equal(exposed.length, count + 1, 'what the answer reveals is exposed all the same')
   }
-  t.equal((await eraseJob('nobodys', always)).outcome, 'erased')
+  t.equal((await eraseJob('tenantless', always)).outcome, 'erased')
 })
 
-t.test('a finished row of another engine is erased like one of ours', async t => {
+t.test('erases a finished row of another program like one of ours', async t => {
   const { eraseJob, sql, store } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('done', 'Failed', 'acme'), ('live', 'Running', 'acme')")
   t.equal((await eraseJob('done', ofAcme)).outcome, 'erased')
@@ -75,14 +75,14 @@ t.test('a finished row of another engine is erased like one of ours', async t =>
   t.equal((await eraseJob('live', ofAcme)).outcome, 'active')
 })
 
-t.test('many at once erase it once', async t => {
+t.test('many erasures at once erase the job once', async t => {
   const commands = await openCommands(t)
   const jobId = await finish(commands)
   const outcomes = await Promise.all(Array.from({ length: 10 }, async () => (await commands.eraseJob(jobId, ofAcme)).outcome))
   t.same(outcomes.toSorted(), ['erased', ...Array.from({ length: 9 }, () => 'forbidden')])
 })
 
-t.test('whoever still reads the result of an erased job is not given the half of it for the whole', async t => {
+t.test('a read of a result that is erased meanwhile fails, so that half of it is not taken for the whole', async t => {
   const commands = await openCommands(t)
   const { submit, claim, runJob, eraseJob, results, job } = commands
   const jobId = await submit()

@@ -3,7 +3,7 @@ import { always, graceMs, leaseMs, openCommands } from './commands.ts'
 
 const ask = (jobId: string) => `UPDATE JobExecutionLog SET cancelRequestedAt = '2026-01-31T12:00:00Z' WHERE jobId = '${jobId}'`
 
-t.test('a wish to cancel that another program wrote is told to the worker, and forced after the grace', async t => {
+t.test('a cancellation that another program requested reaches the worker, and is forced after the grace time', async t => {
   const { submit, claim, runJob, rescueJobs, sql, clock, job } = await openCommands(t)
   for (const report of [runJob.heartbeat, lease => runJob.progress(lease, { percent: 1 })] satisfies Array<typeof runJob.heartbeat>) {
     const jobId = await submit()
@@ -25,7 +25,7 @@ t.test('a wish to cancel that another program wrote is told to the worker, and f
   }
 })
 
-t.test('a wish that another program took back leaves the run to its worker', async t => {
+t.test('a cancellation that another program withdrew leaves the run to its worker', async t => {
   const { submit, claim, runJob, rescueJobs, cancelJob, sql, clock, job } = await openCommands(t)
   const jobId = await submit()
   const lease = await claim()

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { appended, type Commands, csv, leaseMs, openCommands, reports } from './commands.ts'
 
-/** A job of ours that runs, and then another program says something else. */
+/** A running job of ours whose record another program then changes. */
 const runAndThen = async (t: Test, sql: (jobId: string) => string) => {
   const commands = await openCommands(t)
   const jobId = await commands.submit()
@@ -11,7 +11,7 @@ const runAndThen = async (t: Test, sql: (jobId: string) => string) => {
   return { ...commands, commands, jobId, lease: claim }
 }
 
-/** No report of the worker changes what stands in the record, nor does a rescue; and nothing is left to claim. */
+/** Neither a report of the worker nor a rescue changes the record, and there is no job left to claim. */
 const recordStands = async (t: Test, commands: Commands, lease: { jobId: string, leaseToken: string }) => {
   const { store, claimJob, rescueJobs, runJob, clock, count, changeLog } = commands
   const before = [await store.jobs.find(lease.jobId), changeLog.head()]
@@ -28,7 +28,7 @@ const recordStands = async (t: Test, commands: Commands, lease: { jobId: string,
   t.same([count('JobQueue'), count('JobInput'), count('JobResult')], [0, 0, 0])
 }
 
-t.test('a running job of ours that another program finished stays finished', async t => {
+t.test('leaves a running job finished that another program finished', async t => {
   for (const status of ['Succeeded', 'Failed']) {
     await t.test(status, async t => {
       const { commands, lease, jobId, job } = await runAndThen(t, id => `UPDATE JobExecutionLog SET status = '${status}', resultUrl = 'https://x.example/r' WHERE jobId = '${id}'`)
@@ -38,7 +38,7 @@ t.test('a running job of ours that another program finished stays finished', asy
   }
 })
 
-t.test('a running job of ours that another program replaced is theirs', async t => {
+t.test('leaves a running job to the program that replaced its record', async t => {
   for (const status of ['Queued', 'Running', 'Succeeded']) {
     await t.test(status, async t => {
       const { commands, lease, jobId, job } = await runAndThen(t, id => `REPLACE INTO JobExecutionLog (jobId, status, type) VALUES ('${id}', '${status}', 'report')`)
@@ -48,7 +48,7 @@ t.test('a running job of ours that another program replaced is theirs', async t 
   }
 })
 
-t.test('a running job of ours that another program deleted is gone', async t => {
+t.test('drops a running job that another program deleted', async t => {
   const { commands, lease, jobId, store, count } = await runAndThen(t, id => `DELETE FROM JobExecutionLog WHERE jobId = '${id}'`)
   t.match(await store.jobs.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   await recordStands(t, commands, lease)
@@ -56,14 +56,14 @@ t.test('a running job of ours that another program deleted is gone', async t => 
   await t.rejects(commands.runJob.append(lease, 4, Buffer.from('more'), csv), { name: 'LeaseLost' })
 })
 
-t.test('and one that was deleted and made again is theirs', async t => {
+t.test('leaves a job to the program that deleted it and inserted it again', async t => {
   const { commands, lease, jobId, job } = await runAndThen(t, id =>
     `DELETE FROM JobExecutionLog WHERE jobId = '${id}'; INSERT INTO JobExecutionLog (jobId, status) VALUES ('${id}', 'Running')`)
   await recordStands(t, commands, lease)
   t.match(await job(jobId), { state: 'running', submittedBy: null })
 })
 
-t.test('a running job of ours that another program queued again can be claimed again', async t => {
+t.test('a running job that another program queued again can be claimed again', async t => {
   const { commands, lease, jobId, clock, rescueJobs, runJob, claim, job } = await runAndThen(t, id => `UPDATE JobExecutionLog SET status = 'Queued' WHERE jobId = '${id}'`)
   await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' }, 'the old run is void')
   t.match(await job(jobId), { state: 'queued', submittedBy: 'alice' })
@@ -72,12 +72,12 @@ t.test('a running job of ours that another program queued again can be claimed a
   const again = await claim()
   t.match(again, { jobId, attempt: 2 })
   await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' })
-  await runJob.append(again, 0, Buffer.from('anew'), csv)
+  await runJob.append(again, 0, Buffer.from('more'), csv)
   await runJob.complete(again, appended(4))
-  t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read({ jobId, sha256: 'c2hh' }, 0, 4)))), 'anew')
+  t.equal(String(Buffer.concat(await Array.fromAsync(commands.results.read({ jobId, sha256: 'c2hh' }, 0, 4)))), 'more')
 })
 
-t.test('a queued job of ours that another program took and gave back is run', async t => {
+t.test('runs a queued job that another program took and gave back', async t => {
   const { submit, claimJob, sql, clock } = await openCommands(t)
   const jobId = await submit()
   sql("UPDATE JobExecutionLog SET status = 'Running'")
@@ -87,7 +87,7 @@ t.test('a queued job of ours that another program took and gave back is run', as
   t.match(await claimJob(reports, 'w', leaseMs), { jobId })
 })
 
-t.test('bytes of ours are not served for a row that another program put in the place of our own', async t => {
+t.test('does not serve our bytes for a record that another program replaced', async t => {
   const { submit, claim, runJob, sql, store, count } = await openCommands(t)
   const jobId = await submit()
   const lease = await claim()
@@ -98,7 +98,7 @@ t.test('bytes of ours are not served for a row that another program put in the p
   t.same([count('JobResult'), count(`OrphanedBytes WHERE id = '${jobId}'`)], [0, 1])
 })
 
-t.test('a queued job of ours that another program took is not run', async t => {
+t.test('does not run a queued job that another program took', async t => {
   for (const sql of [
     "UPDATE JobExecutionLog SET status = 'Running'", "UPDATE JobExecutionLog SET status = 'Failed'", 'DELETE FROM JobExecutionLog',
     "REPLACE INTO JobExecutionLog (jobId, status) SELECT jobId, 'Queued' FROM JobExecutionLog"
@@ -117,7 +117,7 @@ t.test('a queued job of ours that another program took is not run', async t => {
   }
 })
 
-t.test('rows of other programs are never claimed, rescued or changed', async t => {
+t.test('never claims, rescues or changes rows of other programs', async t => {
   const { sql, rescueJobs, claimJob, runJob, store, clock, changeLog, exposed } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('q', 'report', 'Queued'), ('r', 'report', 'Running'), ('s', 'report', 'Succeeded')")
   const rows = async () => [await store.jobs.find('q'), await store.jobs.find('r'), await store.jobs.find('s'), changeLog.head()]

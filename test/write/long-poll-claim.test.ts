@@ -15,9 +15,9 @@ const open = async (t: Test) => {
   const gate = createGate()
   let ms = 0
   const timers = new Set<{ at: number, work: () => void }>()
-  let looks = 0
+  let checks = 0
   const claimJob: ClaimJob = async (...args) => {
-    looks++
+    checks++
     const claimed = await commands.claimJob(...args)
     await gate.pass()
     return claimed
@@ -36,9 +36,9 @@ const open = async (t: Test) => {
     ...commands,
     gate,
     awaitClaim,
-    looks: () => looks,
+    checks: () => checks,
     timers,
-    /** Begins to wait; resolves once the claim has looked, and found nothing. */
+    /** Begins to wait; resolves once the claim has checked the queue and found no job. */
     wait: async (reach: ClaimFilter, waitMs = 55_000, signal = never) => {
       const waiting = timers.size
       const outcome: { claim?: Claim | null } = {}
@@ -62,7 +62,7 @@ const open = async (t: Test) => {
   }
 }
 
-t.test('a claim is answered at once where there is a job, and without a wait also where there is none', async t => {
+t.test('answers a claim at once if there is a job or no wait was asked for', async t => {
   const { awaitClaim, submit, timers } = await open(t)
   t.equal(await awaitClaim.claim(mine('x'), 'http:w', leaseMs, 0, never), null)
   const jobId = await submit({ type: 'x' })
@@ -70,19 +70,19 @@ t.test('a claim is answered at once where there is a job, and without a wait als
   t.equal(timers.size, 0)
 })
 
-t.test('who waits is woken by a job of its type and tenant, and by no other', async t => {
-  const { wait, submitAndWake, awaitClaim, looks } = await open(t)
+t.test('a job wakes waiters of its type and tenant only', async t => {
+  const { wait, submitAndWake, awaitClaim, checks } = await open(t)
   const { outcome, ended } = await wait(mine('x', 'y'))
-  const before = looks()
+  const before = checks()
   await submitAndWake('z')
   awaitClaim.wake('x', 'other')
-  t.equal(looks(), before)
+  t.equal(checks(), before)
   const jobId = await submitAndWake('y')
   await ended
   t.match(outcome.claim, { jobId })
 })
 
-t.test('who sees every tenant is woken by a job of any', async t => {
+t.test('a job of any tenant wakes a waiter that sees all tenants', async t => {
   const { wait, submitAndWake } = await open(t)
   const { outcome, ended } = await wait({ types: ['x'], tenant: null })
   const jobId = await submitAndWake('x')
@@ -90,24 +90,24 @@ t.test('who sees every tenant is woken by a job of any', async t => {
   t.match(outcome.claim, { jobId })
 })
 
-t.test('whoever has waited longest is served first, and each job wakes one', async t => {
-  const { wait, submitAndWake, move, timers, looks } = await open(t)
+t.test('each job wakes one waiter, the one that has waited longest', async t => {
+  const { wait, submitAndWake, move, timers, checks } = await open(t)
   const first = await wait(mine('x'))
   const second = await wait(mine('x'))
   move(1000)
   await until(() => timers.size === 2, 'both to wait again')
-  const before = looks()
+  const before = checks()
   const jobId = await submitAndWake('x')
   await first.ended
   t.match(first.outcome.claim, { jobId })
   t.notOk('claim' in second.outcome)
-  t.equal(looks(), before + 1)
+  t.equal(checks(), before + 1)
   const next = await submitAndWake('x')
   await second.ended
   t.match(second.outcome.claim, { jobId: next })
 })
 
-t.test('jobs that come at once wake as many as they are', async t => {
+t.test('several jobs at once wake as many waiters', async t => {
   const { wait, submit, awaitClaim } = await open(t)
   const all = [await wait(mine('x')), await wait(mine('x')), await wait(mine('x'))]
   const jobIds = [await submit({ type: 'x' }), await submit({ type: 'x' }), await submit({ type: 'x' })]
@@ -116,7 +116,7 @@ t.test('jobs that come at once wake as many as they are', async t => {
   t.same(all.map(({ outcome }) => outcome.claim?.jobId).toSorted(), jobIds.toSorted())
 })
 
-t.test('a job that comes in while one looks is not missed', async t => {
+t.test('does not miss a job that is queued while the waiter checks the queue', async t => {
   const { awaitClaim, gate, submit, timers } = await open(t)
   gate.shut()
   const waiting = awaitClaim.claim(mine('x'), 'http:w', leaseMs, 55_000, never)
@@ -128,7 +128,7 @@ t.test('a job that comes in while one looks is not missed', async t => {
   t.equal(timers.size, 0, 'without a pause')
 })
 
-t.test('one who was told of a job and took another passes the word on', async t => {
+t.test('a waiter that was woken for one job and claimed another passes the notice on', async t => {
   const { gate, wait, submitAndWake } = await open(t)
   const first = await wait(mine('y', 'x'))
   const second = await wait(mine('x'))
@@ -143,7 +143,7 @@ t.test('one who was told of a job and took another passes the word on', async t 
   t.match(second.outcome.claim, { jobId: newer })
 })
 
-t.test('what nobody was told of is found at the next look, until the limit', async t => {
+t.test('a job without a notice is found by the periodic check, until the wait ends', async t => {
   const { wait, submit, move, timers } = await open(t)
   const { outcome, ended } = await wait(mine('x'), 2500)
   const jobId = await submit({ type: 'x' })
@@ -156,7 +156,7 @@ t.test('what nobody was told of is found at the next look, until the limit', asy
   const late = await wait(mine('x'), 2500)
   for (const byMs of [1000, 1000]) {
     move(byMs)
-    await until(() => timers.size === 1, 'another look')
+    await until(() => timers.size === 1, 'another check')
   }
   t.notOk('claim' in late.outcome)
   move(500)
@@ -165,7 +165,7 @@ t.test('what nobody was told of is found at the next look, until the limit', asy
   t.equal(timers.size, 0)
 })
 
-t.test('nothing is claimed for one who is gone, and the next is served', async t => {
+t.test('claims no job for a worker that has gone, and serves the next', async t => {
   const { wait, submitAndWake, timers } = await open(t)
   const leaving = new AbortController()
   const gone = await wait(mine('x'), 55_000, leaving.signal)
@@ -179,7 +179,7 @@ t.test('nothing is claimed for one who is gone, and the next is served', async t
   t.equal(timers.size, 0)
 })
 
-t.test('a job that was claimed for one who went away meanwhile goes back, and to the next', async t => {
+t.test('a job claimed for a worker that went away meanwhile returns to the queue, for the next', async t => {
   const { awaitClaim, gate, submit, wait, job, claimJob } = await open(t)
   const next = await wait(mine('x'))
   const jobId = await submit({ type: 'x' })
@@ -196,7 +196,7 @@ t.test('a job that was claimed for one who went away meanwhile goes back, and to
   t.equal(await claimJob(mine('x'), 'w', leaseMs), null)
 })
 
-t.test('a drain lets everybody go, and nobody is given a job any more', async t => {
+t.test('a drain ends every wait, and no claim succeeds any more', async t => {
   const { wait, awaitClaim, submit, timers } = await open(t)
   const all = [await wait(mine('x')), await wait(mine('y'))]
   await submit({ type: 'x' })

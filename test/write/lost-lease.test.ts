@@ -14,8 +14,8 @@ const commandsOf = ({ runJob }: Commands): Record<string, (lease: LeaseHeld) => 
   release: lease => runJob.release(lease)
 })
 
-/** Every command with this lease is refused, and none leaves a trace. */
-const refusesAll = async (t: Test, commands: Commands, lease: LeaseHeld) => {
+/** Every command rejects this lease and changes nothing. */
+const rejectsAll = async (t: Test, commands: Commands, lease: LeaseHeld) => {
   const traces = async () => [
     await commands.store.jobs.find(lease.jobId), commands.changeLog.head(), commands.exposed.length,
     ...['JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'SanitizationEvent', 'OrphanedBytes'].map(commands.count)
@@ -27,41 +27,41 @@ const refusesAll = async (t: Test, commands: Commands, lease: LeaseHeld) => {
   }
 }
 
-t.test('a lease that ran out is lost, even before anyone takes the job back', async t => {
+t.test('rejects a lease that ran out, even before the job is rescued', async t => {
   const commands = await openCommands(t)
   await commands.submit()
   const claim = await commands.claim()
   commands.clock.ms = claim.leaseExpiresAt
-  await refusesAll(t, commands, claim)
+  await rejectsAll(t, commands, claim)
 })
 
-t.test('the lease of an earlier attempt is lost, and the later attempt is not disturbed', async t => {
+t.test('rejects the lease of an earlier attempt without disturbing the later one', async t => {
   const commands = await openCommands(t)
   const jobId = await commands.submit()
   const first = await commands.claim()
   commands.clock.ms = first.leaseExpiresAt
   t.equal(await commands.rescueJobs(), 1)
-  await refusesAll(t, commands, first)
+  await rejectsAll(t, commands, first)
   commands.clock.ms += 1000
   const second = await commands.claim()
-  await refusesAll(t, commands, first)
+  await rejectsAll(t, commands, first)
   await commands.runJob.complete(second, appended(0))
   t.match(await commands.job(jobId), { state: 'succeeded', attempt: 2 })
-  await refusesAll(t, commands, second)
+  await rejectsAll(t, commands, second)
 })
 
-t.test('a token that nobody gave out, or that belongs to another job, opens nothing', async t => {
+t.test('rejects a guessed token and a token of another job', async t => {
   const commands = await openCommands(t)
   const one = await commands.submit()
   await commands.submit()
   const [first, second] = [await commands.claim(), await commands.claim()]
-  await refusesAll(t, commands, { jobId: one, leaseToken: 'guess' })
-  await refusesAll(t, commands, { jobId: one, leaseToken: '' })
-  await refusesAll(t, commands, { jobId: first.jobId, leaseToken: second.leaseToken })
-  await refusesAll(t, commands, { jobId: 'nobody', leaseToken: first.leaseToken })
+  await rejectsAll(t, commands, { jobId: one, leaseToken: 'guess' })
+  await rejectsAll(t, commands, { jobId: one, leaseToken: '' })
+  await rejectsAll(t, commands, { jobId: first.jobId, leaseToken: second.leaseToken })
+  await rejectsAll(t, commands, { jobId: 'unknown', leaseToken: first.leaseToken })
 })
 
-t.test('a job whose worker stopped reporting is queued again, with delay', async t => {
+t.test('queues a job again with a delay if its worker stopped reporting', async t => {
   const { submit, claim, rescueJobs, claimJob, job, clock, exposed } = await openCommands(t)
   const jobId = await submit()
   const { leaseExpiresAt } = await claim()
@@ -77,7 +77,7 @@ t.test('a job whose worker stopped reporting is queued again, with delay', async
   t.equal((await claim()).attempt, 2)
 })
 
-t.test('and has failed when no attempt is left', async t => {
+t.test('fails a job whose worker stopped reporting in its last attempt', async t => {
   const { submit, claim, rescueJobs, job, clock, count } = await openCommands(t)
   const jobId = await submit({ maxAttempts: 1 })
   clock.ms = (await claim()).leaseExpiresAt
@@ -86,18 +86,18 @@ t.test('and has failed when no attempt is left', async t => {
   t.equal(count('JobQueue'), 0)
 })
 
-t.test('what one holder left behind is taken back before its lease ran out', async t => {
+t.test('rescues the jobs of one holder before their leases run out', async t => {
   const { submit, claim, rescueJobs, job } = await openCommands(t)
   const [mine, theirs] = [await submit(), await submit()]
   await claim('mine')
   await claim('theirs')
-  t.equal(await rescueJobs('nobody'), 0)
+  t.equal(await rescueJobs('unknown'), 0)
   t.equal(await rescueJobs('mine'), 1)
   t.match(await job(mine), { state: 'queued' })
   t.match(await job(theirs), { state: 'running' })
 })
 
-t.test('a rescue takes back all there are, however many', async t => {
+t.test('one rescue takes back any number of jobs', async t => {
   const { submit, claim, rescueJobs, clock, count } = await openCommands(t)
   for (let job = 0; job < 103; job += 1) {
     await submit()

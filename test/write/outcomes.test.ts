@@ -4,7 +4,7 @@ import { alice, always, appended, csv, facts, given, noResult, openCommands, res
 
 const bytesOf = async (chunks: AsyncIterable<Uint8Array>) => String(Buffer.concat(await Array.fromAsync(chunks)))
 
-t.test('a result can be given with the end of the run', async t => {
+t.test('stores a result that is sent with the completion', async t => {
   const { submit, claim, runJob, job, results, count, clock } = await openCommands(t)
   const text = 'x'.repeat(600_000)
   const jobId = await submit()
@@ -17,7 +17,7 @@ t.test('a result can be given with the end of the run', async t => {
   t.equal(count('JobResultChunk WHERE length(bytes) > 262144'), 0)
 })
 
-t.test('or be elsewhere, or be none', async t => {
+t.test('completes with an external result, or with none', async t => {
   const { submit, claim, runJob, job } = await openCommands(t)
   const elsewhere = await submit()
   await runJob.complete(await claim(), { kind: 'external', url: 'https://x.example/r', message: 'put there' })
@@ -27,7 +27,7 @@ t.test('or be elsewhere, or be none', async t => {
   t.match(await job(none), { state: 'succeeded', resultUrl: null, result: null, expiresAt: null })
 })
 
-t.test('a result is not given where one was begun: neither of the two is lost', async t => {
+t.test('rejects another result if bytes were appended, so that neither is lost', async t => {
   const { submit, claim, runJob, job, results } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
@@ -40,7 +40,7 @@ t.test('a result is not given where one was begun: neither of the two is lost', 
   t.equal(await bytesOf(results.read({ jobId, sha256: 'c2hh' }, 0, 3)), 'abc')
 })
 
-t.test('what was removed is recorded by kind, once the run has ended well, and goes with the record', async t => {
+t.test('records sanitization counts with a successful completion, and removes them with the record', async t => {
   const { submit, claim, runJob, cancelJob, eraseJob, database, clock, count } = await openCommands(t)
   const jobId = await submit({ maxAttempts: 1 })
   await runJob.complete(await claim(), { ...given('x'), counts: { script: 2, iframe: 1, style: 0 } })
@@ -52,16 +52,16 @@ t.test('what was removed is recorded by kind, once the run has ended well, and g
   await runJob.complete(await claim(), { ...given('x'), counts: {} })
   await submit()
   await runJob.complete(await claim(), given('x'))
-  const refused = await submit()
+  const rejected = await submit()
   const claimed = await claim()
   await t.rejects(runJob.complete(claimed, { ...appended(1), counts: { script: 1 } }), { name: 'OffsetMismatch' })
-  await cancelJob(refused, always)
+  await cancelJob(rejected, always)
   t.equal(count('SanitizationEvent'), 2)
   t.equal((await eraseJob(jobId, always)).outcome, 'erased')
   t.equal(count('SanitizationEvent'), 0)
 })
 
-t.test('a result is kept for as long as the submitter asked, and never longer than the service keeps results', async t => {
+t.test('keeps a result as long as the submitter asked, and at most as long as the service keeps results', async t => {
   const { submit, claim, runJob, job, clock } = await openCommands(t)
   const cases = [[60, 60_000], [1_000_000, resultRetentionMs], [undefined, resultRetentionMs]] as const
   for (const [retentionSeconds, keptMs] of cases) {
@@ -71,7 +71,7 @@ t.test('a result is kept for as long as the submitter asked, and never longer th
   }
 })
 
-t.test('a result past its time goes, the record stays and tells of it', async t => {
+t.test('an expired result is removed, and its record stays and says so', async t => {
   const { submit, claim, runJob, job, expireResults, results, changeLog, clock, count, transitions, readStatus, transact } = await openCommands(t)
   const [short, long, elsewhere] = [await submit({ retentionSeconds: 60 }), await submit(), await submit()]
   await runJob.complete(await claim(), given('{"a":1}'))
@@ -95,10 +95,10 @@ t.test('a result past its time goes, the record stays and tells of it', async t 
   clock.ms += resultRetentionMs
   t.equal(await expireResults(10), 1)
   t.match(await job(long), { resultExpiredAt: clock.ms })
-  t.match(await job(elsewhere), { resultExpiredAt: null, resultUrl: 'https://x.example/r' }, 'what is elsewhere is not ours to remove')
+  t.match(await job(elsewhere), { resultExpiredAt: null, resultUrl: 'https://x.example/r' }, 'an external result is not ours to remove')
 })
 
-t.test('results expire so many at a time', async t => {
+t.test('expires at most as many results at a time as asked', async t => {
   const { submit, claim, runJob, expireResults, clock } = await openCommands(t)
   for (let job = 0; job < 5; job++) {
     await submit()
@@ -108,11 +108,11 @@ t.test('results expire so many at a time', async t => {
   t.same([await expireResults(2), await expireResults(2), await expireResults(2), await expireResults(2)], [2, 2, 1, 0])
 })
 
-t.test('a result whose bytes another life of the record has given up already does not stop the others', async t => {
+t.test('a result whose bytes were orphaned before, by an earlier record of the same id, does not stop the others', async t => {
   const { submit, claim, runJob, expireResults, sql, count, clock } = await openCommands(t)
   const jobId = await submit()
   await runJob.complete(await claim(), given('x'))
-  // Some programs update by writing the whole row anew.
+  // Some programs update a row by replacing it.
   sql(`REPLACE INTO JobExecutionLog (jobId, status, submittedBy, endTime, resultUrl, expiresAt)
     SELECT jobId, status, submittedBy, endTime, resultUrl, expiresAt FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   await submit({}, alice)

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { appended, csv, facts, leaseMs, openCommands, reports } from './commands.ts'
 
-t.test('jobs are claimed oldest first, of the types asked for', async t => {
+t.test('claims jobs of the requested types, oldest first', async t => {
   const { claimJob, submit, clock } = await openCommands(t)
   const first = await submit()
   clock.ms += 1
@@ -18,7 +18,7 @@ t.test('jobs are claimed oldest first, of the types asked for', async t => {
   t.equal(await claim('sanitize', 'report'), undefined)
 })
 
-t.test('a claim is all that a worker needs', async t => {
+t.test('a claim carries all that a worker needs', async t => {
   const { submit, claim, job, clock } = await openCommands(t)
   const jobId = await submit({ input: { from: '2026-01-01' }, timeoutSeconds: 90 })
   clock.ms += 5000
@@ -29,7 +29,7 @@ t.test('a claim is all that a worker needs', async t => {
   t.match(await job(jobId), { state: 'running', attempt: 1, startedAt: clock.ms, createdAt: clock.ms - 5000 })
 })
 
-t.test('ten who claim five jobs at once get five jobs', async t => {
+t.test('ten claims at once for five jobs get five jobs', async t => {
   const path = join(t.testdir(), 'jobs.db')
   const [one, two] = [await openCommands(t, path), await openCommands(t, path)]
   const jobIds = [await one.submit(), await one.submit(), await one.submit(), await one.submit(), await one.submit()]
@@ -39,7 +39,7 @@ t.test('ten who claim five jobs at once get five jobs', async t => {
   for (const jobId of jobIds) t.match(await one.job(jobId), { state: 'running', attempt: 1 })
 })
 
-t.test('attempts are counted by the claims', async t => {
+t.test('each claim counts an attempt', async t => {
   const { submit, claim, runJob, job } = await openCommands(t)
   const jobId = await submit()
   for (const attempt of [1, 2, 3, 4]) {
@@ -50,12 +50,12 @@ t.test('attempts are counted by the claims', async t => {
   }
 })
 
-t.test('a heartbeat keeps the lease, and is no change', async t => {
+t.test('a heartbeat extends the lease without a new version', async t => {
   const { submit, claim, rescueJobs, runJob, job, clock, changeLog, exposed } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
   const before = [await job(jobId), changeLog.head(), exposed.length]
-  for (let beat = 0; beat < 3; beat += 1) {
+  for (let count = 0; count < 3; count += 1) {
     clock.ms += leaseMs - 1
     await runJob.heartbeat(claimed)
     t.equal(await rescueJobs(), 0)
@@ -65,7 +65,7 @@ t.test('a heartbeat keeps the lease, and is no change', async t => {
   t.equal(await rescueJobs(), 1, 'the last one counts')
 })
 
-t.test('progress is a change with a version', async t => {
+t.test('progress makes a new version', async t => {
   const { submit, claim, runJob, job, clock } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
@@ -77,7 +77,7 @@ t.test('progress is a change with a version', async t => {
   t.match(await job(jobId), { version: version + 1, progress: { percent: 25 } }, 'a lower one is ignored')
 })
 
-t.test('result bytes are appended and become the result when the job completes', async t => {
+t.test('appended bytes become the result when the job completes', async t => {
   const { submit, claim, runJob, job, results, clock, count } = await openCommands(t)
   const jobId = await submit()
   const claimed = await claim()
@@ -85,7 +85,7 @@ t.test('result bytes are appended and become the result when the job completes',
   await t.rejects(runJob.append(claimed, 2, Buffer.from('x'), csv), { name: 'OffsetMismatch', offset: 3 })
   t.equal(await runJob.append(claimed, 3, Buffer.from('de'), csv), 5)
   await t.rejects(runJob.complete(claimed, appended(4)), { name: 'OffsetMismatch', offset: 5 })
-  t.match(await job(jobId), { state: 'running' }, 'a result of another size is refused, and the job goes on')
+  t.match(await job(jobId), { state: 'running' }, 'a result of another size is rejected, and the job goes on')
 
   clock.ms += 1000
   await runJob.complete(claimed, { ...appended(5), message: '2 rows' })
@@ -97,7 +97,7 @@ t.test('result bytes are appended and become the result when the job completes',
   await t.rejects(runJob.complete(claimed, appended(5)), { name: 'LeaseLost' }, 'once')
 })
 
-t.test('what a failed attempt wrote is gone in the next', async t => {
+t.test('the bytes of a failed attempt are gone in the next', async t => {
   const { submit, claim, runJob, results, clock } = await openCommands(t)
   const jobId = await submit()
   const first = await claim()
@@ -110,7 +110,7 @@ t.test('what a failed attempt wrote is gone in the next', async t => {
   t.equal(String(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256: 'c2hh' }, 0, 5)))), 'whole')
 })
 
-t.test('a retryable failure is tried again after a growing delay, and fails at the last attempt', async t => {
+t.test('retries a retryable failure after a growing delay, and fails at the last attempt', async t => {
   const { submit, claim, claimJob, runJob, job, clock, count } = await openCommands(t)
   const jobId = await submit()
   const failure = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }

@@ -9,7 +9,7 @@ async function * stream (...pieces: string[]) {
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('base64')
 
-t.test('bytes are stored as they come, and told apart by their hash', async t => {
+t.test('stores bytes as they arrive, with their hash', async t => {
   const { storeInput, inputs, count } = await openCommands(t)
   const stored = await storeInput(stream('ab', 'c'.repeat(300_000), 'd'), 'text/plain', 0)
   const text = `ab${'c'.repeat(300_000)}d`
@@ -19,7 +19,7 @@ t.test('bytes are stored as they come, and told apart by their hash', async t =>
   t.match(await storeInput(stream(), 'text/plain', 0), { sizeBytes: 0, sha256: sha256('') })
 })
 
-t.test('more than may be is refused: what is announced before a byte is asked for, the rest as it comes', async t => {
+t.test('rejects too many bytes: announced ones before the first is read, others as they arrive', async t => {
   const { storeInput, count, transact, clock } = await openCommands(t)
   const tooLarge = { name: 'ServiceFailure', code: 'PAYLOAD_TOO_LARGE' }
   let asked = 0
@@ -40,7 +40,7 @@ t.test('more than may be is refused: what is announced before a byte is asked fo
   t.equal((await storeInput(stream('a'.repeat(1_000_000)), 'text/plain', 1_000_000)).sizeBytes, 1_000_000, 'so much may be')
 })
 
-t.test('a client that goes away leaves nothing for long', async t => {
+t.test('bytes of a client that went away are pruned', async t => {
   const { storeInput, count } = await openCommands(t)
   const gone = (async function * () {
     yield Buffer.alloc(300_000)
@@ -50,7 +50,7 @@ t.test('a client that goes away leaves nothing for long', async t => {
   t.same([count('JobInputChunk'), count('OrphanedBytes')], [1, 1])
 })
 
-t.test('a job takes its bytes; a submission that makes no job does not', async t => {
+t.test('a job keeps its bytes; a submission that makes no job does not', async t => {
   const { storeInput, submitJob, claim, count, inputs } = await openCommands(t)
   const submission = { type: 'report', input: {} }
   const first = await storeInput(stream('bytes'), 'text/plain', 0)

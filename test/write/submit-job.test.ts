@@ -8,7 +8,7 @@ import { alice, appended, openCommands } from './commands.ts'
 
 const submission = { type: 'report', input: { from: '2026-01-01', type: 'x' } }
 
-t.test('a submitted job is queued, with who submitted it', async t => {
+t.test('queues a submitted job with its submitter', async t => {
   const { submitJob, job, clock, queued } = await openCommands(t)
   const { jobId, entry, replayed } = await submitJob(alice, submission, null)
   t.equal(replayed, false)
@@ -19,7 +19,7 @@ t.test('a submitted job is queued, with who submitted it', async t => {
   t.equal(queued.length, 1)
 })
 
-t.test('any JSON is an input', async t => {
+t.test('accepts any JSON as input', async t => {
   const { submit, claim } = await openCommands(t)
   for (const input of [null, 0, '', 'text', [], [1, [2]], { a: { b: null } }, JSON.parse('{"__proto__":{"a":1}}'), '\uD800', '\0']) {
     await submit({ input })
@@ -27,7 +27,7 @@ t.test('any JSON is an input', async t => {
   }
 })
 
-t.test('three attempts unless told otherwise', async t => {
+t.test('gives a job three attempts by default', async t => {
   const { submit, count } = await openCommands(t)
   await submit()
   await submit({ maxAttempts: 7, timeoutSeconds: 5 })
@@ -35,13 +35,13 @@ t.test('three attempts unless told otherwise', async t => {
   t.equal(count('JobQueue WHERE maxAttempts = 7 AND timeoutMs = 5000'), 1)
 })
 
-t.test('without a key every submission is a job', async t => {
+t.test('makes a job of every submission without a key', async t => {
   const { submit, count } = await openCommands(t)
   t.not(await submit(), await submit())
   t.equal(count('JobExecutionLog'), 2)
 })
 
-t.test('the same key and the same request are the same job, as it is now', async t => {
+t.test('returns the job as it is now for the same key and request', async t => {
   const { submitJob, claim, runJob, count } = await openCommands(t)
   const first = await submitJob(alice, submission, 'key')
   t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'queued' } })
@@ -51,7 +51,7 @@ t.test('the same key and the same request are the same job, as it is now', async
   t.equal(count('JobExecutionLog'), 1)
 })
 
-t.test('requests are the same when their JSON means the same', async t => {
+t.test('compares requests by their canonical JSON', async t => {
   const { submitJob } = await openCommands(t)
   const send = (input: unknown) => submitJob(alice, { type: 'report', input }, 'key')
   await send({ a: 1, b: [{ c: 2, d: 3 }] })
@@ -59,7 +59,7 @@ t.test('requests are the same when their JSON means the same', async t => {
   t.match(await submitJob(alice, { input: { b: [{ d: 3, c: 2 }], a: 1 }, type: 'report' }, 'key'), { replayed: true })
 })
 
-t.test('another request under a used key is refused, and leaves nothing', async t => {
+t.test('rejects another request under a used key, and keeps nothing of it', async t => {
   const { submitJob, count, changeLog } = await openCommands(t)
   await submitJob(alice, submission, 'key')
   const others = [
@@ -70,7 +70,7 @@ t.test('another request under a used key is refused, and leaves nothing', async 
   t.same([count('JobExecutionLog'), count('JobQueue'), changeLog.head()], [1, 1, 1])
 })
 
-t.test('tenants do not share keys', async t => {
+t.test('keeps keys separate by tenant', async t => {
   const { submitJob } = await openCommands(t)
   const { jobId } = await submitJob(alice, submission, 'key')
   const other = await submitJob({ ...alice, tenant: 'other' }, submission, 'key')
@@ -78,7 +78,7 @@ t.test('tenants do not share keys', async t => {
   t.not(other.jobId, jobId)
 })
 
-t.test('a key is kept a day from its first use, however often it is used', async t => {
+t.test('keeps a key for a day from its first use, even if it is used again', async t => {
   const { submitJob, clock } = await openCommands(t)
   const first = await submitJob(alice, submission, 'key')
   clock.ms += idempotencyKeyKeptMs - 1
@@ -122,14 +122,14 @@ t.test('a submission that fails passes its key on to the next', async t => {
   t.equal(count('IdempotencyKey'), 1)
 })
 
-t.test('a replay of a job that is gone says so', async t => {
+t.test('a replay of an erased job says that it is gone', async t => {
   const { submitJob, sql } = await openCommands(t)
   await submitJob(alice, submission, 'key')
   sql('DELETE FROM JobExecutionLog')
   t.match(await submitJob(alice, submission, 'key'), { replayed: true, entry: { state: 'expired' } })
 })
 
-t.test('an id that is taken already leaves nothing of the submission', async t => {
+t.test('keeps nothing of a submission whose id is taken', async t => {
   const { transact, count, sql } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('taken', 'Running')")
   const commit = createCommit({ transact, expose: () => Promise.reject(new Error('not reached')), onTransition: () => {} })

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { csv, leaseMs, openCommands } from './commands.ts'
 
-/** How many turns the event loop had while some work was done: a timer's, which no chain of promises lets through. */
+/** How many times the event loop turned during some work; a chain of promises alone does not let it turn. */
 const turnsDuring = async (work: () => Promise<unknown>): Promise<number> => {
   let turns = 0
   let isOver = false
@@ -21,7 +21,7 @@ const submitMany = async (t: Test, count: number) => {
   return commands
 }
 
-t.test('others have their turn while many leases that ran out are rescued', async t => {
+t.test('the event loop turns while many expired leases are rescued', async t => {
   const { claim, rescueJobs, clock } = await submitMany(t, 60)
   for (let i = 0; i < 60; i++) await claim()
   clock.ms += leaseMs
@@ -31,18 +31,18 @@ t.test('others have their turn while many leases that ran out are rescued', asyn
   t.ok(turns >= 6, `${turns} turns`)
 })
 
-t.test('others have their turn while a claim passes over many jobs that another program has ended', async t => {
+t.test('the event loop turns while a claim skips many jobs that another program ended', async t => {
   const { claimJob, submit, sql, count } = await submitMany(t, 60)
   sql("UPDATE JobExecutionLog SET status = 'Failed'")
   const left = await submit()
   let claimed: string | undefined
   const turns = await turnsDuring(async () => { claimed = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.jobId })
   t.equal(claimed, left)
-  t.equal(count('JobQueue'), 1, 'and nobody passes over them again')
+  t.equal(count('JobQueue'), 1, 'the next claim does not meet them again')
   t.ok(turns >= 6, `${turns} turns`)
 })
 
-t.test('others have their turn while the bytes of an earlier attempt are swept', async t => {
+t.test('the event loop turns while the bytes of an earlier attempt are removed', async t => {
   const { submit, claim, claimJob, runJob, clock, count } = await openCommands(t)
   await submit()
   const lease = await claim()

@@ -30,7 +30,7 @@ const open = async (t: Test) => {
 
 const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('base64')
 
-t.test('what was uploaded in pieces of any size is stored in chunks, and completed with its hash', async t => {
+t.test('stores pieces of any size in chunks, and completes with their hash', async t => {
   const { claim, uploads, job, count } = await open(t)
   const bytes = Buffer.alloc(2 * chunkBytes + 3, 'abcdefg')
   const pieces = async function * () {
@@ -43,7 +43,7 @@ t.test('what was uploaded in pieces of any size is stored in chunks, and complet
   t.match(await job(claim.jobId), { state: 'succeeded', result: { ...csv, sizeBytes: bytes.byteLength, sha256: sha256(bytes), inlineJson: null } })
 })
 
-t.test('the lease is kept while bytes come, however slowly', async t => {
+t.test('extends the lease while bytes arrive, however slowly', async t => {
   const { claim, uploads, clock, rescueJobs } = await open(t)
   const slow = async function * () {
     for (let piece = 0; piece < 10; piece++) {
@@ -55,7 +55,7 @@ t.test('the lease is kept while bytes come, however slowly', async t => {
   t.equal(await uploads().store(claim, 0, slow(), csv), 10)
 })
 
-t.test('and while they are read back', async t => {
+t.test('extends the lease while the bytes are read back', async t => {
   const { claim, uploads, clock, rescueJobs, job } = await open(t)
   await uploads().store(claim, 0, [Buffer.alloc(5 * chunkBytes)].values() as unknown as AsyncIterable<Uint8Array>, csv)
   await uploads(async () => {
@@ -65,7 +65,7 @@ t.test('and while they are read back', async t => {
   t.match(await job(claim.jobId), { state: 'succeeded', result: { sha256: sha256(Buffer.alloc(5 * chunkBytes)) } })
 })
 
-t.test('a lease that is lost while they are read back is lost, whatever became of the bytes', async t => {
+t.test('reports a lease that was lost while the bytes were read back as lost', async t => {
   const { claim, uploads, clock, rescueJobs, claimJob, job, count } = await open(t)
   await uploads().store(claim, 0, (async function * () { yield Buffer.alloc(3 * chunkBytes) })(), csv)
   const { complete } = uploads(async () => {
@@ -78,7 +78,7 @@ t.test('a lease that is lost while they are read back is lost, whatever became o
   t.match(await job(claim.jobId), { state: 'running', attempt: 2 })
 })
 
-t.test('bytes that are appended while others are read back are not forgotten', async t => {
+t.test('rejects a completion if bytes were appended while it read the others', async t => {
   const { claim, uploads, runJob, job } = await open(t)
   await uploads().store(claim, 0, (async function * () { yield Buffer.from('abc') })(), csv)
   const { complete } = uploads(async () => { await runJob.append(claim, 3, Buffer.from('def'), csv) })
@@ -86,7 +86,7 @@ t.test('bytes that are appended while others are read back are not forgotten', a
   t.match(await job(claim.jobId), { state: 'running' })
 })
 
-t.test('a refusal comes before the first byte is asked for', async t => {
+t.test('rejects a wrong offset before it reads the first byte', async t => {
   const { claim, uploads } = await open(t)
   let asked = false
   const bytes = async function * () {
@@ -98,7 +98,7 @@ t.test('a refusal comes before the first byte is asked for', async t => {
   t.equal(asked, false)
 })
 
-t.test('JSON of at most 16 KiB is told in the status, as it is', t => {
+t.test('puts JSON of at most 16 KiB into the status, unchanged', t => {
   const inlined = (contentType: string, ...pieces: Array<string | Buffer>) => {
     const tally = createResultDigest()
     for (const piece of pieces) tally.add(Buffer.from(piece))
