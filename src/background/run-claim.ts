@@ -34,7 +34,9 @@ export class RunCancelled extends Error {}
 export class WorkerStopping extends Error {}
 
 /** Sends progress one report at a time; while one is under way only the latest is kept. */
-const createProgressReporter = (report: (update: ProgressUpdate) => Promise<unknown>, onError: (error: Error) => void) => {
+const createProgressReporter = (
+  report: (update: ProgressUpdate) => Promise<unknown>, onError: (error: Error) => void
+) => {
   let waiting: ProgressUpdate | null = null
   let underWay: Promise<void> | null = null
   const drain = async () => {
@@ -55,7 +57,12 @@ const createProgressReporter = (report: (update: ProgressUpdate) => Promise<unkn
 
 type Retry = <Value>(report: () => Promise<Value>) => Promise<Value>
 
-type RetryNeeds = Pick<RunClaimNeeds, 'monotonicNow'> & { forMs: number, isEnded: () => boolean, onUnavailable: (error: Error) => void }
+type RetryNeeds = {
+  monotonicNow: () => number
+  forMs: number
+  isEnded: () => boolean
+  onUnavailable: (error: Error) => void
+}
 
 // A store that is away for a moment must not cost the work that is done, and one that never comes back must not occupy
 // the slot for ever.
@@ -109,12 +116,14 @@ export const runClaim = async (needs: RunClaimNeeds, claim: Claim, ended: AbortC
   // While the store is unavailable the lease still runs: only its loss ends the run.
   const onReportError = (error: unknown) => { if (error instanceof LeaseLost) ended.abort(error) }
   const heartbeat = setInterval(() => { runJob.heartbeat(claim).then(onLeaseState, onReportError) }, leaseMs / 3)
-  const timeout = claim.timeoutMs === null ? undefined : setTimeout(() => { ended.abort(new RunTimedOut()) }, claim.timeoutMs)
+  const { timeoutMs } = claim
+  const timeout = timeoutMs === null ? undefined : setTimeout(() => { ended.abort(new RunTimedOut()) }, timeoutMs)
   const isEnded = () => ended.signal.aborted
   const retry = createRetryWhileUnavailable({ forMs: leaseMs, monotonicNow, isEnded, onUnavailable })
   const digest = createResultDigest()
   let content: ContentInfo = { contentType: 'application/octet-stream', fileName: 'result' }
-  const progress = createProgressReporter(async update => { onLeaseState(await runJob.progress(claim, update)) }, onReportError)
+  const reportProgress = async (update: ProgressUpdate) => { onLeaseState(await runJob.progress(claim, update)) }
+  const progress = createProgressReporter(reportProgress, onReportError)
   try {
     const { type, input, raw } = claim
     const output = await pool.run({ type, input, rawInput: raw, access: JSON.parse(claim.access) as Access }, {

@@ -4,7 +4,9 @@ import type { RecordPages } from '../store/store.ts'
 
 export type { Access } from '../job/access.ts'
 
-/** How far a run has come; absent fields keep their value. `percent` is 0 to 100, `done` and `total` are in any unit. */
+/**
+ * How far a run has come; absent fields keep their value. `percent` is 0 to 100, `done` and `total` are in any unit.
+ */
 export type ProgressReport = { percent?: number, done?: number, total?: number, stage?: string, message?: string }
 
 /** Bytes that were sent beside the JSON input. Each `read` starts at the first byte and holds one piece in memory. */
@@ -36,8 +38,8 @@ export type ProcessorOutput = {
 }
 
 /**
- * A type of job that the embedded worker can run. The service's event loop imports this object for everything but `run`,
- * which is called in a thread and imports there what it needs.
+ * A type of job that the embedded worker can run. The service's event loop imports this object for everything but
+ * `run`, which is called in a thread and imports there what it needs.
  *
  * `input` is valid under `inputSchema` when `run` is called, or under `rawInputSchema` if raw bytes come with it; a
  * processor without `rawInputSchema` gets no raw bytes. A ProcessorError that `run` or `body` throws becomes the job's

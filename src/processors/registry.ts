@@ -11,5 +11,5 @@ const list: Processor[] = [
   sanitizeProcessor
 ]
 
-/** What the embedded worker can do, by job type. */
+/** The processors of the embedded worker, by job type. */
 export const processors: ReadonlyMap<string, Processor> = new Map(list.map(processor => [processor.type, processor]))

@@ -10,7 +10,7 @@ export type DurationFigures = {
   max: number | null
 }
 
-/** Durations of any number of runs, in a space that depends on their range alone. */
+/** Collects the durations of any number of runs; the memory it takes depends only on their range. */
 export const collectDurations = () => {
   const histogram = build({ bitBucketSize: 32, autoResize: true, numberOfSignificantValueDigits: 3 })
   let count = 0
@@ -26,7 +26,7 @@ export const collectDurations = () => {
     },
     toFigures (): DurationFigures {
       if (count === 0) return { count, min: null, p50: null, p95: null, p99: null, max: null }
-      // A percentile is the upper end of a bucket, which can lie beyond the longest run.
+      // The histogram gives the upper end of a bucket, which can exceed the longest run.
       const at = (percentile: number) => Math.max(min, Math.min(max, histogram.getValueAtPercentile(percentile)))
       return { count, min, p50: at(50), p95: at(95), p99: at(99), max }
     }

@@ -3,10 +3,10 @@ import { toEpochMs, toIso } from '../../job/time.ts'
 import { collectDurations, type DurationFigures } from './durations.ts'
 import type { RecordRow } from '../../store/store.ts'
 
-/** Failure codes that are listed; what the rest have in common is the code OTHER. */
+/** Failure codes that are listed; the rest count under OTHER. */
 const codesMax = 100
 
-// Other engines write what they like as type and code: so many are told apart, the rest is counted as one.
+// Other programs write types and codes of any kind: so many are counted separately, the rest as one.
 const typesMax = 500
 const codesCountedMax = 10_000
 const nameLengthMax = 256
@@ -16,8 +16,8 @@ export type StatusCounts = Record<RecordStatus, number>
 export type TypeFigures = { type: string, total: number, byStatus: StatusCounts, durationMs: DurationFigures }
 
 /**
- * What every format shows. Times are ISO 8601 UTC. `period` is from the first to the last `createdAt` of the jobs
- * counted, null where none has one. `byType` is ordered by total, `failures` by count, both downwards and then by name.
+ * The figures of every format. Times are ISO 8601 UTC. `period` spans the `createdAt` of the jobs counted, and is
+ * null if none has one. `byType` is sorted by total, `failures` by count, both descending and then by name.
  */
 export type Report = {
   report: 'job-execution'
@@ -28,7 +28,7 @@ export type Report = {
   total: number
   byStatus: StatusCounts
   byType: TypeFigures[]
-  /** Of the jobs that ended and know when they began and ended. */
+  /** Of the finished jobs that have both times. */
   durationMs: DurationFigures
   failures: { code: string, count: number }[]
 }
@@ -57,7 +57,7 @@ const toCode = (errorDetails: unknown): string => {
       return details.code.slice(0, nameLengthMax)
     }
   } catch {
-    // Falls through: what is no failure of our shape has no code.
+    // Falls through: details in another form have no code.
   }
   return 'UNSPECIFIED'
 }
@@ -79,7 +79,7 @@ const toFailures = (codes: ReadonlyMap<string, number>): Report['failures'] => {
   return [...sorted.slice(0, codesMax), ...(rest === 0 ? [] : [{ code: 'OTHER', count: rest }])]
 }
 
-/** Adds up rows one by one, those created from `from` on and before `to` (milliseconds since 1970 UTC, or no limit). */
+/** Adds up rows created from `from` on and before `to` (milliseconds since 1970, or no limit). */
 export const collectFigures = ({ from, to }: { from: number | undefined, to: number | undefined }) => {
   const all = createTally()
   const types = new Map<string, Tally>()

@@ -26,8 +26,8 @@ const toLimit = (field: 'from' | 'to', text: string | undefined): number | undef
 }
 
 /**
- * A report over the records that the submitter may read. Each counts as it was when its page was read; records that are
- * written later are not in the report.
+ * A report over the records that the submitter may read. Each counts as it was when its page was read; records that
+ * are written later are not in the report.
  *
  * Throws ProcessorError INVALID_INPUT if a limit is not a date, or `from` is later than `to`.
  */

@@ -28,7 +28,7 @@ const toLines = (report: Report): Line[] => [
   ...report.failures.map(({ code, count }): Line => ({ section: 'failure', code, metric: 'jobs', value: count }))
 ]
 
-/** One figure a line, so that new figures never move a column. Names that a spreadsheet would run begin with a quote. */
+/** One figure a line, so that new figures add no column. Cells that a spreadsheet would run get a leading quote. */
 export const toCsv = (report: Report): string => stringify(toLines(report), {
   header: true,
   columns: ['section', 'type', 'status', 'code', 'metric', 'value'],

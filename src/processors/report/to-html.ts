@@ -15,11 +15,11 @@ const toSpan = (ms: number | null) => {
   return `${(ms / length).toLocaleString('en', { maximumSignificantDigits: 3 })} ${name}`
 }
 
-const toTime = (iso: string | null, absent: string) => iso === null
+const toTimeElement = (iso: string | null, absent: string) => iso === null
   ? absent
   : `<time datetime="${escape(iso)}">${escape(iso.slice(0, 19).replace('T', ' '))} UTC</time>`
 
-/** A count with its share as a bar; the bar is decoration, so that a screen reader hears the figures only. */
+/** A count with its share as a bar; screen readers skip the bar. */
 const toShare = (count: number, total: number, kind = '') => {
   const percent = total === 0 ? 0 : count / total * 100
   return `<td class="number">${toNumber(count)}</td><td class="number">${percent.toFixed(1)} %</td>` +
@@ -54,13 +54,13 @@ const toTiles = (report: Report) => {
 }
 
 const toFacts = ({ filter, period, generatedAt }: Report) => `<dl class="facts">
-<div><dt>Jobs created</dt><dd>${toTime(period.from, 'none')} to ${toTime(period.to, 'none')}</dd></div>
-<div><dt>Asked for</dt><dd>from ${toTime(filter.from, 'the beginning')}, before ${toTime(filter.to, 'the end')}, ${
+<div><dt>Jobs created</dt><dd>${toTimeElement(period.from, 'none')} to ${toTimeElement(period.to, 'none')}</dd></div>
+<div><dt>Asked for</dt><dd>from ${toTimeElement(filter.from, 'the beginning')}, before ${toTimeElement(filter.to, 'the end')}, ${
   filter.type === null ? 'every type' : `type ${escape(filter.type)}`}</dd></div>
-<div><dt>Generated</dt><dd>${toTime(generatedAt, '')}</dd></div>
+<div><dt>Generated</dt><dd>${toTimeElement(generatedAt, '')}</dd></div>
 </dl>`
 
-/** One page that needs nothing else: no script, no request, every text escaped. */
+/** A page without scripts and requests, with every text escaped. */
 export const toHtml = (report: Report): string => {
   const failed = report.byStatus.Failed
   const spanColumns = ['Counted', 'Shortest', 'Median', '95 %', '99 %', 'Longest']

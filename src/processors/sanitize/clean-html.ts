@@ -8,15 +8,15 @@ import {
 } from './html-policy.ts'
 import type { Normalization } from '../../job/sanitize-input.ts'
 
-/** Elements within each other: as many as browsers keep. The parser's work grows with the product of size and depth. */
+/** Nested elements, as many as browsers keep. The parser's work grows with size times depth. */
 const htmlDepthMax = 512
 
-/** Characters of a URL; no browser or server takes longer ones, and checking one costs more than its length. */
+/** Characters of a URL. Browsers and servers take no longer ones, and the check takes more than linear time. */
 const urlLengthMax = 8192
 
 const allowed = new Set(allowedTags)
 
-// Controls and blanks within a scheme are skipped by browsers, and comments by sanitize-html.
+// Browsers skip control characters and spaces within a scheme, and sanitize-html skips comments.
 const isForbiddenUrl = (tag: string, url: string): boolean => {
   if (url.length > urlLengthMax || url.includes('<!--')) return true
   const bare = url.replace(/[\u0000-\u0020]/g, '')
@@ -34,7 +34,7 @@ const keepAttributes = (tag: string, given: Record<string, string>, normalizatio
       continue
     }
     const isUrl = urlAttributes.has(name)
-    // Normalizing would make a URL another one.
+    // A URL is not normalized: it would name another resource.
     const value = isUrl ? cleanText(raw, 'none', count).trim() : cleanText(raw, normalization, count)
     if (!rule.test(value)) {
       count('attribute')
@@ -80,7 +80,7 @@ const sanitizeMarkup = (html: string, normalization: Normalization, count: Count
   })
 }
 
-// sanitize-html drops them without a word.
+// sanitize-html removes comments without reporting them.
 const countComments = (html: string, count: Count) => {
   if (!/<[!?]|<\/[^a-z]/i.test(html)) return
   const parser = new Parser({
@@ -93,8 +93,9 @@ const countComments = (html: string, count: Count) => {
 const unescapeText = (text: string) => text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
 const escapeText = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
-// In what sanitize-html writes, < and > stand for nothing but tags. Its own filter sees a text in pieces, cut at every
-// reference (`&zwj;`), and escaped, where a normal form could bring forth the very characters that were escaped.
+// In the output of sanitize-html, < and > occur in tags only. Its own text filter is not used: it gets a text in
+// pieces, cut at every reference (`&zwj;`), and escaped, where a normal form could produce the very characters that
+// were escaped.
 const cleanTexts = (html: string, normalization: Normalization, count: Count): string =>
   html.replace(/(?<=^|>)[^<>]+/g, escaped => {
     const text = unescapeText(escaped)
@@ -103,11 +104,12 @@ const cleanTexts = (html: string, normalization: Normalization, count: Count): s
   })
 
 /**
- * HTML reduced to what the policy allows, its texts and attributes cleaned. Throws ProcessorError HTML_TOO_DEEP or TOO_MANY_MARKS.
+ * Reduces HTML to what the policy allows and cleans its texts and attributes. Throws ProcessorError HTML_TOO_DEEP or
+ * TOO_MANY_MARKS.
  *
- * A removed element can leave others nested as no parser would read them, so passes follow until nothing changes: the
- * answer means to every parser what it meant to this one. The second pass has nothing left to remove and writes the tree
- * as it reads it, so the third is the last; should a newer parser break that, the text alone is the answer.
+ * A removed element can leave others nested in a way that no parser produces, so passes repeat until nothing changes:
+ * every parser then reads the result as this one does. The second pass has nothing left to remove and writes the tree
+ * as it reads it, so the third changes nothing. If a newer parser breaks that, the result is the text without markup.
  */
 export const cleanHtml = (html: string, normalization: Normalization, count: Count, passesMax = 4): string => {
   let before = html
@@ -117,5 +119,6 @@ export const cleanHtml = (html: string, normalization: Normalization, count: Cou
     if (cleaned === before) return cleaned
     before = cleaned
   }
-  return cleanTexts(sanitizeHtml(before, { allowedTags: [], allowedAttributes: {}, nonTextTags: tagsWithoutText }), normalization, count)
+  const text = sanitizeHtml(before, { allowedTags: [], allowedAttributes: {}, nonTextTags: tagsWithoutText })
+  return cleanTexts(text, normalization, count)
 }

@@ -1,11 +1,11 @@
 import { ProcessorError } from '../processor.ts'
 import type { Count } from './clean-text.ts'
 
-/** Arrays and objects within each other. */
-const jsonDepthMax = 1000
+/** Nested arrays and objects. */
+const levelsMax = 1000
 
-/** Names of all the objects that stand open at one place; they are remembered to find equal ones. */
-const jsonNamesMax = 1_000_000
+/** Names of the objects that are open at one place. They are kept to find duplicates. */
+const namesMax = 1_000_000
 
 const number = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?/y
 const word = /true|false|null/y
@@ -15,12 +15,13 @@ const invalid = () => new ProcessorError('INVALID_JSON', 'The content is not val
 
 type Level = { kind: 'array' } | { kind: 'object', names: Set<string> }
 
-/** Strings replaced before they are joined with what stands between them: a bound for the objects in memory. */
+/** Pieces of text that are kept before they are joined: a bound for the number of objects in memory. */
 const piecesMax = 8192
 
 /**
- * Copies JSON text, replacing its strings. The text is never parsed into values: numbers would lose digits beyond 2^53
- * and their way of writing (1.0), `__proto__` its innocence, and a deep document overflow the stack.
+ * Copies JSON text and replaces its strings. The text is never parsed into values: numbers would lose digits beyond
+ * 2^53 and their notation (1.0), a member `__proto__` would set a prototype, and a deep document would overflow the
+ * stack.
  */
 class JsonCopy {
   readonly #text: string
@@ -32,7 +33,7 @@ class JsonCopy {
   #at = 0
   #copiedTo = 0
   #names = 0
-  // The level of the member that is being left out, with all it holds.
+  // The level whose present member is left out, with its value.
   #dropping: Level | undefined
 
   constructor (text: string, clean: (text: string) => string, count: Count) {
@@ -44,7 +45,7 @@ class JsonCopy {
   run (): string {
     this.#skipSpace()
     do {
-      // Each turn reads one value or opens one level, then closes every level that ends behind it.
+      // Each iteration reads one scalar or opens one level, then closes every level that ends after it.
       if (!this.#openLevel()) {
         this.#readScalar()
         this.#endValue()
@@ -55,7 +56,7 @@ class JsonCopy {
     return [...this.#blocks, ...this.#pieces].join('')
   }
 
-  /** Copies what has not been copied up to `end`, puts `piece` after it and goes on at `from`. */
+  /** Copies the text up to `end`, adds `piece` and continues at `from`. */
   #write (end: number, piece: string, from: number) {
     const start = this.#copiedTo
     this.#copiedTo = from
@@ -65,12 +66,12 @@ class JsonCopy {
     this.#pieces = []
   }
 
-  /** Opens the array or object that begins here and goes to its first value; false where a scalar stands. */
+  /** Opens the array or object that begins here and goes to its first value; false if a scalar begins here. */
   #openLevel (): boolean {
     const first = this.#text[this.#at]
     if (first !== '[' && first !== '{') return false
-    if (this.#levels.length === jsonDepthMax) {
-      throw new ProcessorError('JSON_TOO_DEEP', `JSON of more than ${jsonDepthMax} levels is not sanitized.`)
+    if (this.#levels.length === levelsMax) {
+      throw new ProcessorError('JSON_TOO_DEEP', `JSON of more than ${levelsMax} levels is not sanitized.`)
     }
     const level: Level = first === '['
       ? { kind: 'array' }
@@ -88,7 +89,7 @@ class JsonCopy {
     return true
   }
 
-  /** Behind a value: on to the next one of this level, or out of the levels that end here. */
+  /** After a value: goes to the next one of this level, or closes the levels that end here. */
   #endValue () {
     for (;;) {
       this.#skipSpace()
@@ -111,7 +112,7 @@ class JsonCopy {
     }
   }
 
-  // Readers disagree which of two equal names holds, so a disguised one must not override the one that stands first.
+  // JSON readers disagree on which of two equal names counts: a disguised name must not override the first one.
   #readName (level: Level & { kind: 'object' }, start: number) {
     const nameStart = this.#at
     const { value, cleaned } = this.#readString()
@@ -121,8 +122,8 @@ class JsonCopy {
       this.#dropping ??= level
     } else {
       level.names.add(cleaned)
-      if (++this.#names > jsonNamesMax) {
-        throw new ProcessorError('JSON_TOO_WIDE', `JSON objects of more than ${jsonNamesMax} names are not sanitized.`)
+      if (++this.#names > namesMax) {
+        throw new ProcessorError('JSON_TOO_WIDE', `JSON objects of more than ${namesMax} names are not sanitized.`)
       }
       if (cleaned !== value) this.#write(nameStart, JSON.stringify(cleaned), this.#at)
     }
@@ -136,7 +137,7 @@ class JsonCopy {
     if (first === '"') {
       const start = this.#at
       const { value, cleaned } = this.#readString()
-      // A token is replaced only if cleaning changes it, so that escapes stay as they were.
+      // A token is replaced only if cleaning changes it, so that its escapes stay as they are.
       if (cleaned !== value) this.#write(start, JSON.stringify(cleaned), this.#at)
       return
     }
@@ -146,7 +147,7 @@ class JsonCopy {
     this.#at = pattern.lastIndex
   }
 
-  /** The string that begins here, as it is and cleaned. */
+  /** Reads the string that begins here; gives it as it is and cleaned. */
   #readString (): { value: string, cleaned: string } {
     const start = this.#at
     if (this.#text[start] !== '"') throw invalid()
@@ -180,8 +181,8 @@ class JsonCopy {
 }
 
 /**
- * The same JSON text with each string cleaned, names too; of members whose names are then equal the first is kept.
- * Everything else stays as it is written, to the last digit and blank.
+ * JSON text with every string cleaned, names included. Of members whose names are equal after that, the first is kept.
+ * Everything else is copied unchanged, digits and white space included.
  *
  * Throws ProcessorError INVALID_JSON, JSON_TOO_DEEP or JSON_TOO_WIDE, and what `clean` throws.
  */

@@ -2,13 +2,13 @@ import { ProcessorError } from '../processor.ts'
 import { cleanJson } from './clean-json.ts'
 import type { Count } from './clean-text.ts'
 
-/** Characters of a line, in UTF-16 code units. */
+/** The longest line, in UTF-16 code units. */
 const lineLengthMax = 4 * 1024 * 1024
 
 const blank = /^[ \t\r]*$/
 
 const cleanLine = (line: string, clean: (text: string) => string, count: Count): string => {
-  // A mark can stand alone: it is what a program writes that has no lines to write.
+  // A byte order mark can be all of it: some programs write one even if they have no lines to write.
   const bare = line.startsWith('\uFEFF') ? line.slice(1) : line
   if (!blank.test(bare)) return cleanJson(line, clean, count)
   if (bare !== line) count('invisible')
@@ -22,7 +22,7 @@ const withLine = (error: unknown, line: number): unknown => {
 }
 
 /**
- * NDJSON that comes in any pieces, piece by piece: each line cleaned as JSON, blank ones and every line feed kept.
+ * Cleans NDJSON that arrives in pieces of any size, each line as JSON. Blank lines and line feeds are kept.
  *
  * Throws ProcessorError INPUT_TOO_LARGE, INVALID_JSON, JSON_TOO_DEEP, JSON_TOO_WIDE or TOO_MANY_MARKS with
  * `details.line`, from 1.
@@ -32,12 +32,13 @@ export async function * cleanNdjson (
 ): AsyncGenerator<string> {
   let held = ''
   let line = 1
-  const take = (part: string) => {
+  const append = (part: string) => {
     held += part
     if (held.length <= lengthMax) return
-    throw new ProcessorError('INPUT_TOO_LARGE', `A line of more than ${lengthMax} characters is not sanitized.`, { details: { line } })
+    const message = `A line of more than ${lengthMax} characters is not sanitized.`
+    throw new ProcessorError('INPUT_TOO_LARGE', message, { details: { line } })
   }
-  const end = (): string => {
+  const cleanHeld = (): string => {
     try {
       return cleanLine(held, clean, count)
     } catch (error) {
@@ -48,14 +49,14 @@ export async function * cleanNdjson (
     let cleaned = ''
     let start = 0
     for (let feed = text.indexOf('\n'); feed !== -1; feed = text.indexOf('\n', start)) {
-      take(text.slice(start, feed))
-      cleaned += end() + '\n'
+      append(text.slice(start, feed))
+      cleaned += cleanHeld() + '\n'
       held = ''
       line++
       start = feed + 1
     }
-    take(text.slice(start))
+    append(text.slice(start))
     yield cleaned
   }
-  yield end()
+  yield cleanHeld()
 }

@@ -4,19 +4,19 @@ import type { Normalization } from '../../job/sanitize-input.ts'
 import { hasTooManyMarks, marksMax } from './combining-marks.ts'
 
 /**
- * What is counted. Of text: `control`, `bidi`, `invisible` in characters, `normalized` in texts (a plain text as a whole, a
- * JSON string, a run of HTML text, an attribute value). Of HTML: `element`, `attribute`, `url`, `comment` (declarations
- * too). Of JSON: `duplicate` members.
+ * What is counted. In text: `control`, `bidi` and `invisible` characters, and `normalized` texts (a whole plain text,
+ * a JSON string, a run of HTML text, an attribute value). In HTML: `element`, `attribute`, `url`, `comment`
+ * (declarations included). In JSON: `duplicate` members.
  */
 export type RemovedKind =
   'control' | 'bidi' | 'invisible' | 'normalized' | 'element' | 'attribute' | 'url' | 'comment' | 'duplicate'
 
 export type Count = (kind: RemovedKind, times?: number) => void
 
-/** How often each kind was met, without those that were not. */
+/** How often each kind was found; kinds that were not found are absent. */
 export type Removed = Partial<Record<RemovedKind, number>>
 
-/** Counts what is removed; `removed` is what was counted up to now, in the order of the names. */
+/** Counts what is removed; `removed` returns the counts so far, in the order of the names. */
 export const createTally = (): { count: Count, removed: () => Removed } => {
   const counts = new Map<RemovedKind, number>()
   return {
@@ -25,31 +25,32 @@ export const createTally = (): { count: Count, removed: () => Removed } => {
   }
 }
 
-// Everything below is for texts with one of these; most have none.
+// Only a text with one of these takes the slow path below; most texts have none.
 const suspicious =
   /[\p{Cc}--[\n\t]]|[\p{Default_Ignorable_Code_Point}\p{Noncharacter_Code_Point}\p{Surrogate}\u2028\u2029\uFFF9-\uFFFB]/v
 
-// Every expression below is replaced by nothing or by one character, never by a function: a text of a hundred megabytes of
-// zero-width characters would else become as many objects, and a heap that overflows in a thread ends the whole process.
-// They stand apart by the code units of a character, so that the lengths before and after tell how many there were.
+// Matches of the expressions below are replaced by nothing or by one character, never through a function: 100 MB of
+// zero-width characters would become as many objects, and a heap that overflows in a thread ends the whole process.
+// Each expression matches characters of one or of two code units, so that the loss of length gives their number.
 
 const controls = /[[\p{Cc}\uFDD0-\uFDEF\uFFFE\uFFFF]--[\n\t]]/gv
 const farControls = /[\p{Noncharacter_Code_Point}--[\uFDD0-\uFDEF\uFFFE\uFFFF]]/gv
-const halfCharacters = /\p{Surrogate}/gv
+const loneSurrogates = /\p{Surrogate}/gv
 
-// The marks (LRM, RLM, ALM) go with the overrides: they are as invisible, and split a word for every filter that follows.
+// The marks (LRM, RLM, ALM) are removed like the overrides: they are invisible too, and split a word for later
+// filters.
 const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/g
 
-// Soft hyphen, zero-width space, word joiner, BOM, fillers, annotations: nothing a reader would miss, wherever they stand.
+// Soft hyphen, zero-width space, word joiner, BOM, fillers, annotations: a reader misses none of them in any place.
 const invisible = /[[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]--[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F\u{10000}-\u{10FFFF}]]/gv
 
-// Selectors of ideographic variants among them: 240 values at any ideograph carry a hidden byte each, and without them
-// the common form of the same character is shown.
+// They include the selectors of ideographic variants: with 240 of them each can carry a hidden byte, and without its
+// selector an ideograph is shown in its common form.
 const farInvisible = /[[\p{Default_Ignorable_Code_Point}&&[\u{10000}-\u{10FFFF}]]--[\u{E0000}-\u{E007F}]]/gv
 
 const allBut = (kept: string[], characters: string) => new RegExp(`(?!${kept.join('|')})${characters}`, 'gv')
 
-// Of the tag sequences only the flags of England, Scotland and Wales are in general use; any other is a hidden message.
+// Of the tag sequences only the flags of England, Scotland and Wales are in general use; others can hide a message.
 const flags = ['gbeng', 'gbsct', 'gbwls'].map(name =>
   [...[...name].map(letter => `\\u{${(0xE0000 + letter.charCodeAt(0)).toString(16)}}`), '\\u{E007F}'])
 const keptTags = flags.flatMap(tags => tags.map((_, at) => `(?<=\\u{1F3F4}${tags.slice(0, at).join('')})${tags.slice(at).join('')}`))
@@ -61,7 +62,7 @@ const selectors = allBut([
   '(?<=[\\p{Script=Mongolian}&&\\p{L}])[\\u180B-\\u180F]'
 ], '[\\uFE00-\\uFE0F\\u180B-\\u180F]')
 
-// Scripts whose spelling needs joiners: the cursive ones, and those of India and its neighbours.
+// Scripts whose spelling needs joiners: cursive scripts, and those of India and its neighbours.
 const joiningScripts = [
   'Arabic', 'Syriac', 'Mandaic', 'Nko', 'Mongolian', 'Phags_Pa', 'Adlam', 'Hanifi_Rohingya', 'Manichaean', 'Sogdian',
   'Devanagari', 'Bengali', 'Gurmukhi', 'Gujarati', 'Oriya', 'Tamil', 'Telugu', 'Kannada', 'Malayalam', 'Sinhala',
@@ -69,8 +70,8 @@ const joiningScripts = [
 ]
 const letter = `[[${joiningScripts.map(script => `\\p{scx=${script}}`).join('')}]&&[\\p{L}\\p{M}]]`
 
-// Kept: a joiner between pictographs, and one at a letter or a sign of such a script; a non-joiner only between two of
-// them. A joiner next to a joiner means nothing in any script.
+// Kept are a joiner between pictographs, a joiner beside a letter or sign of such a script, and a non-joiner between
+// two of them. A joiner beside another joiner has no meaning in any script.
 const joiners = allBut([
   '(?<=\\p{Extended_Pictographic}\\uFE0F?|\\p{Emoji_Modifier})\\u200D(?=\\p{Extended_Pictographic})',
   `(?<=${letter})\\u200D(?![\\u200C\\u200D])`,
@@ -95,10 +96,10 @@ const removeEach = (removals: readonly Removal[], text: string, count: Count): s
   return rest
 }
 
-// Half of a character stands for data that was lost: it is shown as such, where a removal would join its neighbours.
-const replaceHalves = (text: string, count: Count): string => {
+// A lone surrogate stands for data that was lost. It is shown as U+FFFD: removing it would join its neighbours.
+const replaceLoneSurrogates = (text: string, count: Count): string => {
   if (text.isWellFormed()) return text
-  count('control', text.length - text.replace(halfCharacters, '').length)
+  count('control', text.length - text.replace(loneSurrogates, '').length)
   return text.toWellFormed()
 }
 
@@ -111,8 +112,8 @@ const lastResort: readonly Removal[] = [['invisible', conditional, 1]]
 
 type Normalize = (text: string) => string
 
-// A normal form sorts the marks of a letter, in time that grows with the square of their number: a megabyte of them would
-// hold a thread for minutes, and it cannot be ended meanwhile. A removal can bring marks together, so each pass looks again.
+// A normal form sorts the marks of a letter in quadratic time: a megabyte of marks takes minutes, in which the thread
+// cannot be ended. A removal can bring marks together, so every pass checks their number.
 const normalize = (text: string, normalization: Normalization): string => {
   if (normalization === 'none') return text
   if (hasTooManyMarks(text)) {
@@ -121,19 +122,19 @@ const normalize = (text: string, normalization: Normalization): string => {
   return text.normalize(normalization)
 }
 
-// A stretch that one more pass would change loses its joiners and selectors.
-const settleStretch = (stretch: string, toForm: Normalize, count: Count): string => {
+// A stretch that one more pass would change loses its joiners and selectors, until a pass changes nothing.
+const stabilizeStretch = (stretch: string, toForm: Normalize, count: Count): string => {
   if (toForm(removeEach(removals, stretch, () => {})) === stretch) return stretch
-  let settled = stretch
-  for (let before = ''; settled !== before;) {
-    before = settled
-    settled = toForm(removeEach(lastResort, before, count))
+  let stable = stretch
+  for (let before = ''; stable !== before;) {
+    before = stable
+    stable = toForm(removeEach(lastResort, before, count))
   }
-  return settled
+  return stable
 }
 
-// Only the stretches that do not settle pay, so that a text in pieces comes out as it does in one.
-const settle = (text: string, toForm: Normalize, count: Count): string => {
+// Only unstable stretches lose characters, so that a text in pieces is cleaned as it is in one.
+const stabilize = (text: string, toForm: Normalize, count: Count): string => {
   const pieces: string[] = []
   let copiedTo = 0
   for (;;) {
@@ -142,19 +143,19 @@ const settle = (text: string, toForm: Normalize, count: Count): string => {
     if (found === null) break
     const start = findCutBack(text, found.index, copiedTo)
     const end = findCut(text, found.index + 1)
-    pieces.push(text.slice(copiedTo, start), settleStretch(text.slice(start, end), toForm, count))
+    pieces.push(text.slice(copiedTo, start), stabilizeStretch(text.slice(start, end), toForm, count))
     copiedTo = end
   }
   return pieces.join('') + text.slice(copiedTo)
 }
 
 /**
- * The text without control characters (but tab and line feed), bidirectional controls and invisible characters, its line
- * ends as `\n`, in the normal form asked for.
+ * The text in this normal form, without control characters (but tab and line feed), bidirectional controls and
+ * invisible characters, and with `\n` at its line ends.
  *
- * A compatibility form can unfold into a character that is removed, so the text is normalized first. A removal can bring a
- * letter and its accents together, whose order can then be another, and with it the neighbour of a joiner: so passes follow
- * until nothing changes. One text in millions needs a third; one made to need many loses joiners instead.
+ * The text is normalized first, because a compatibility form can decompose into a character that is removed. A
+ * removal can bring accents to a letter, which changes their order and so the neighbour of a joiner: passes repeat
+ * until nothing changes. One text in millions needs a third pass; a text made to need many loses its joiners instead.
  *
  * Throws ProcessorError TOO_MANY_MARKS.
  */
@@ -167,7 +168,7 @@ export const cleanText = (text: string, normalization: Normalization, count: Cou
   }
   let cleaned = unifyLineEnds(normalized)
   let wasNormalized = cleaned !== text
-  cleaned = replaceHalves(cleaned, count)
+  cleaned = replaceLoneSurrogates(cleaned, count)
   let before = ''
   for (let pass = 1; pass <= passesMax && cleaned !== before; pass++) {
     before = cleaned
@@ -175,7 +176,7 @@ export const cleanText = (text: string, normalization: Normalization, count: Cou
     cleaned = toForm(stripped)
     wasNormalized ||= cleaned !== stripped
   }
-  if (cleaned !== before) cleaned = settle(cleaned, toForm, count)
+  if (cleaned !== before) cleaned = stabilize(cleaned, toForm, count)
   if (wasNormalized) count('normalized')
   return cleaned
 }

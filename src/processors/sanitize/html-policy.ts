@@ -9,10 +9,10 @@ const blockTags = [
   'ol', 'p', 'pre', 'section', 'summary', 'table', 'tbody', 'td', 'tfoot', 'th', 'thead', 'tr', 'ul'
 ]
 
-/** Elements that are kept. `bdo` is missing on purpose: it is a bidirectional override. */
+/** Elements that are kept. `bdo` is left out on purpose: it is a bidirectional override. */
 export const allowedTags = [...textTags, ...blockTags]
 
-/** Elements that vanish with all they hold; of any other that is not allowed the content stays. */
+/** Elements that are removed with their content. Other elements that are not allowed leave their content. */
 export const tagsWithoutText = [
   'script', 'style', 'template', 'noscript', 'iframe', 'noembed', 'noframes', 'object', 'applet', 'embed', 'svg', 'math',
   'textarea', 'select', 'option', 'title', 'xmp', 'plaintext', 'audio', 'video', 'canvas', 'frameset'
@@ -26,7 +26,7 @@ export const urlAttributes: ReadonlySet<string> = new Set(['cite', 'href', 'src'
 export const allowedSchemes = ['http', 'https', 'mailto']
 export const imageSchemes = ['http', 'https']
 
-/** Attributes that stand without a value. */
+/** Attributes without a value. */
 export const flagAttributes: ReadonlySet<string> = new Set(['open', 'reversed'])
 
 const size = /^\d{1,5}%?$/
@@ -59,13 +59,13 @@ const byTag: Readonly<Record<string, Rules>> = {
   time: { datetime: anything }
 }
 
-/** The names of the attributes that an element may have, as sanitize-html wants them. */
+/** The names of the attributes that an element may have, in the form of sanitize-html. */
 export const allowedAttributes: Record<string, string[]> = {
   '*': Object.keys(everywhere),
   ...Object.fromEntries(Object.entries(byTag).map(([tag, rules]) => [tag, Object.keys(rules)]))
 }
 
-/** What the value of an attribute must match; undefined where the element may not have it. */
+/** The pattern for the value of an attribute; undefined if the element may not have the attribute. */
 export const findAttributeRule = (tag: string, attribute: string): RegExp | undefined => {
   for (const rules of [byTag[tag], everywhere]) {
     if (rules !== undefined && Object.hasOwn(rules, attribute)) return rules[attribute]
@@ -73,11 +73,14 @@ export const findAttributeRule = (tag: string, attribute: string): RegExp | unde
   return undefined
 }
 
-const describing = ['external', 'nofollow', 'noopener', 'noreferrer', 'sponsored', 'ugc']
+const windowTypes = ['noopener', 'noreferrer']
+const descriptiveTypes = ['external', 'nofollow', 'noopener', 'noreferrer', 'sponsored', 'ugc']
 
-/** The link types that stay of a `rel`; a link into another window gets those that keep that window from ours. */
+/**
+ * The link types of a `rel` that are kept. A link that opens a window gets the two that keep it from reaching ours.
+ */
 export const toRel = (rel: string, opensWindow: boolean): { rel: string, lostSome: boolean } => {
   const given = new Set(rel.toLowerCase().split(/\s+/).filter(type => type !== ''))
-  const kept = describing.filter(type => given.has(type) || (opensWindow && (type === 'noopener' || type === 'noreferrer')))
-  return { rel: kept.join(' '), lostSome: [...given].some(type => !describing.includes(type)) }
+  const kept = descriptiveTypes.filter(type => given.has(type) || (opensWindow && windowTypes.includes(type)))
+  return { rel: kept.join(' '), lostSome: [...given].some(type => !descriptiveTypes.includes(type)) }
 }

@@ -14,7 +14,7 @@ const toMessage = (removed: Readonly<Record<string, number>>) => {
   return counts.length === 0 ? 'removed nothing' : `removed ${counts.join(', ')}`
 }
 
-const run = async (input: SanitizeInput | SanitizeRawInput, { rawInput, progress }: ProcessorContext) => {
+const runSanitize = async (input: SanitizeInput | SanitizeRawInput, { rawInput, progress }: ProcessorContext) => {
   if (rawInput !== null) {
     const { sanitizeRaw } = await import('./sanitize-raw.ts')
     return sanitizeRaw(input as SanitizeRawInput, rawInput, progress)
@@ -28,7 +28,7 @@ async function * toBytes (texts: AsyncIterable<string> | Iterable<string>) {
   for await (const text of texts) yield * encodeUtf8(text)
 }
 
-/** The sanitized content alone, in the submitted type; what was removed is in the counts and the last progress message. */
+/** The result is the content alone, in its type; the counts and the last progress message have what was removed. */
 export const sanitizeProcessor: Processor = {
   type: 'sanitize',
   inputSchema: SanitizeInput,
@@ -36,7 +36,7 @@ export const sanitizeProcessor: Processor = {
   needsScopes: [],
   async run (input, context) {
     const { contentType } = input as SanitizeInput | SanitizeRawInput
-    const { texts, removed } = await run(input as SanitizeInput | SanitizeRawInput, context)
+    const { texts, removed } = await runSanitize(input as SanitizeInput | SanitizeRawInput, context)
     return {
       contentType: `${contentType}; charset=utf-8`,
       fileName: fileNames[contentType],

@@ -8,8 +8,8 @@ import type { Sanitized } from './sanitize.ts'
 
 export type SanitizePool = {
   /**
-   * Sanitizes for a client that waits. Throws VALIDATION_FAILED for content that cannot be sanitized, OVERLOADED, INTERNAL,
-   * and the reason of an aborted signal, which ends the thread that works on the content.
+   * Sanitizes for a client that waits. Throws VALIDATION_FAILED for content that cannot be sanitized, OVERLOADED,
+   * INTERNAL, and the reason of an aborted signal, which ends the thread that works on the content.
    */
   sanitizeNow: (input: SanitizeInput, signal: AbortSignal) => Promise<Sanitized>
   /** Ends every thread; calls under way and later ones fail with INTERNAL. */
@@ -49,8 +49,8 @@ const overloaded = (reason: string) => new ServiceFailure('OVERLOADED', 'Too man
   { retryAfterSeconds: 1 }, { cause: new Error(reason) })
 
 /**
- * Threads of their own for content that a client waits for: queued behind jobs it would wait for minutes, and on the event
- * loop a hostile content would hold up every client. The threads start with the first content and stay.
+ * Threads of their own for content that a client waits for: queued behind jobs it would wait for minutes, and on the
+ * event loop a hostile content would hold up every client. The threads start with the first content and stay.
  */
 export const createSanitizePool = ({
   threads, waitingMax, timeoutMs, entry = new URL('../threads/sanitize-thread.ts', import.meta.url)

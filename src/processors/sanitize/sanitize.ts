@@ -4,16 +4,16 @@ import { cleanJson } from './clean-json.ts'
 import { cleanText, createTally, type Removed } from './clean-text.ts'
 import type { SanitizeInput } from '../../job/sanitize-input.ts'
 
-/** Bytes of HTML, as UTF-8. A parse tree costs many times its text, and it is held in one piece. */
+/** Bytes of HTML, as UTF-8. A parse tree takes many times the memory of its text, and it cannot be built in pieces. */
 const htmlBytesMax = 4 * 1024 * 1024
 
 /** Throws ProcessorError INPUT_TOO_LARGE. */
-export const refuseLargeHtml = (sizeBytes: number): void => {
+export const assertHtmlSize = (sizeBytes: number): void => {
   if (sizeBytes <= htmlBytesMax) return
   throw new ProcessorError('INPUT_TOO_LARGE', `HTML of more than ${htmlBytesMax} bytes is not sanitized.`)
 }
 
-/** `removed` has the kinds that were met only, and is empty where the content was clean already. */
+/** `removed` has only the kinds that were found; it is empty if the content was clean. */
 export type Sanitized = {
   sanitized: string
   contentType: SanitizeInput['contentType']
@@ -21,10 +21,10 @@ export type Sanitized = {
 }
 
 /**
- * The content without what could run, hide or mislead. What it answers is clean: sanitizing it again changes nothing.
+ * Removes from a content what could run, hide or mislead. Sanitizing the result again changes nothing.
  *
- * Throws ProcessorError, never retryable: INPUT_TOO_LARGE (HTML over 4 MiB), HTML_TOO_DEEP, INVALID_JSON, JSON_TOO_DEEP,
- * JSON_TOO_WIDE, TOO_MANY_MARKS.
+ * Throws ProcessorError, never retryable: INPUT_TOO_LARGE (HTML over 4 MiB), HTML_TOO_DEEP, INVALID_JSON,
+ * JSON_TOO_DEEP, JSON_TOO_WIDE, TOO_MANY_MARKS.
  */
 export const sanitize = ({ content, contentType, options = {} }: SanitizeInput): Sanitized => {
   const { count, removed } = createTally()
@@ -32,7 +32,7 @@ export const sanitize = ({ content, contentType, options = {} }: SanitizeInput):
   const clean = (text: string) => cleanText(text, normalization, count)
   let sanitized: string
   if (contentType === 'text/html') {
-    refuseLargeHtml(Buffer.byteLength(content))
+    assertHtmlSize(Buffer.byteLength(content))
     sanitized = cleanHtml(content, normalization, count)
   } else {
     sanitized = contentType === 'application/json' ? cleanJson(content, clean, count) : clean(content)

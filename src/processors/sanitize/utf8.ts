@@ -5,8 +5,8 @@ const encodeStep = 65_536
 const notUtf8 = () => new ProcessorError('INVALID_INPUT', 'The content is not UTF-8.')
 
 /**
- * The text of UTF-8 bytes, piece by piece as they come; a byte order mark stays in it as a character. Throws
- * ProcessorError INVALID_INPUT where they are not UTF-8.
+ * Decodes UTF-8 bytes piece by piece. A byte order mark stays in the text. Throws ProcessorError INVALID_INPUT if the
+ * bytes are not UTF-8.
  */
 export async function * decodeUtf8 (chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -21,7 +21,7 @@ export async function * decodeUtf8 (chunks: AsyncIterable<Uint8Array>): AsyncGen
   yield decode(new Uint8Array(), false)
 }
 
-/** The bytes of a text in small pieces: all of them would stand beside the text until the last is taken. */
+/** Encodes a text in small pieces, so that its bytes are never all in memory beside it. */
 export function * encodeUtf8 (text: string): Generator<Uint8Array> {
   const encoder = new TextEncoder()
   let start = 0

@@ -6,8 +6,9 @@ import { crashed, type ThreadResult, toOutput } from './thread-result.ts'
 import type { ProgressReport } from '../processor.ts'
 
 /**
- * What a run calls, one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB (the last one
- * less); the next chunk is not produced before its promise resolves. A callback that throws or rejects ends the run.
+ * A run calls these one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB each (the
+ * last one has less). The next chunk is produced when `onChunk` has resolved. A callback that throws or rejects ends
+ * the run.
  */
 export type RunCallbacks = {
   signal?: AbortSignal
@@ -20,7 +21,7 @@ export type ProcessorPool = {
   /**
    * Runs a task in a thread. Rejects with the processor's ProcessorError (or UNKNOWN_TYPE, INVALID_INPUT), with a
    * retryable PROCESSOR_CRASHED if the thread died or threw anything else, with the reason of an aborted `signal`, or
-   * with what a callback threw. Once it has settled no callback is under way, nor will one be called.
+   * with what a callback threw. When the promise settles, no callback is under way and none will be called.
    */
   run: (task: ProcessorTask, callbacks: RunCallbacks) => Promise<RunOutput>
   /** Ends every thread; runs under way reject with PROCESSOR_CRASHED. */
@@ -28,9 +29,9 @@ export type ProcessorPool = {
 }
 
 export type ProcessorPoolNeeds = {
-  /** A SQLite file, opened for reading by the processors that ask for it and for raw inputs. */
+  /** The database that records and raw inputs are read from. */
   databasePath: string
-  /** Runs at once; others wait their turn. */
+  /** Runs at once; further ones wait. */
   threads: number
   /** The module that exports `processors`. */
   registry?: URL
@@ -52,7 +53,7 @@ export const openThreads = (entry: URL, threads: number): Piscina => {
   return piscina
 }
 
-/** Deals with a thread's messages one after the other; `stop` waits for the one under way and ignores the rest. */
+/** Handles the messages of a thread one after the other; `stop` waits for the one under way and ignores the rest. */
 const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (error: unknown) => void) => {
   const { port1: ours, port2: theirs } = new MessageChannel()
   let isOpen = true
@@ -88,10 +89,12 @@ const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (erro
 /**
  * Threads that run processors off the event loop. They start at once and stay; one that dies is replaced.
  *
- * They have no heap limit of their own: V8 keeps it by ending the thread only between two steps of JavaScript, and where a
- * built-in (split, replace, JSON.parse) passes it ends the process. So a processor must bound what it holds.
+ * The threads have no heap limit of their own. V8 enforces one only between two steps of JavaScript: where a built-in
+ * (split, replace, JSON.parse) exceeds it, V8 ends the process. So a processor must bound its memory itself.
  */
-export const createProcessorPool = ({ databasePath, threads, registry = new URL('../registry.ts', import.meta.url) }: ProcessorPoolNeeds): ProcessorPool => {
+export const createProcessorPool = ({
+  databasePath, threads, registry = new URL('../registry.ts', import.meta.url)
+}: ProcessorPoolNeeds): ProcessorPool => {
   const piscina = openThreads(new URL('./thread.ts', import.meta.url), threads)
 
   const run = async (task: ProcessorTask, callbacks: RunCallbacks): Promise<RunOutput> => {
@@ -100,16 +103,16 @@ export const createProcessorPool = ({ databasePath, threads, registry = new URL(
     const signal = AbortSignal.any(signals)
     const { port, stop } = receive(callbacks, error => { broken.abort(error) })
     const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
-    let outcome: ThreadResult<RunOutput>
+    let result: ThreadResult<RunOutput>
     try {
-      outcome = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as ThreadResult<RunOutput>
+      result = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as ThreadResult<RunOutput>
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw crashed(error instanceof Error ? error.name : 'unknown')
     } finally {
       await stop()
     }
-    return toOutput(outcome)
+    return toOutput(result)
   }
 
   return { run, close: () => piscina.destroy() }

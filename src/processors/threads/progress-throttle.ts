@@ -1,11 +1,11 @@
 import type { ProgressReport } from '../processor.ts'
 
-/** Milliseconds between two reports of one stage: each costs a write, a version and a message to whoever waits. */
+/** Milliseconds between two reports of one stage: each costs a write, a version and a message to waiting clients. */
 const progressIntervalMs = 200
 
 /**
- * Lets through the first report, every change of stage, and else at most one report in 200 ms; what is held back is
- * merged into the next. `flush` lets it through at once. `now` is in milliseconds and never runs backwards.
+ * Passes on the first report, every change of stage, and otherwise at most one report in 200 ms; the others are
+ * merged into the next. `flush` passes them on at once. `now` is in milliseconds of a clock that only goes forward.
  */
 export const createProgressThrottle = (pass: (report: ProgressReport) => void, now: () => number) => {
   let held: ProgressReport = {}
@@ -22,7 +22,7 @@ export const createProgressThrottle = (pass: (report: ProgressReport) => void, n
     flush,
     report (report: ProgressReport) {
       const isNewStage = report.stage !== undefined && report.stage !== stage
-      // What was held belongs to the stage before, of which only its last state is of interest.
+      // The held report of the previous stage is merged too: only the last state of that stage matters.
       if (isNewStage) stage = report.stage
       held = { ...held, ...report }
       if (isNewStage || now() - passedAt >= progressIntervalMs) flush()

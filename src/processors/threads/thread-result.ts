@@ -1,12 +1,12 @@
 import { ProcessorError } from '../processor.ts'
 
-/** How work in a thread ended. An error loses its class between threads, so that a failure travels as a value. */
+/** How work in a thread ended. A failure is sent as a value, because an error loses its class between threads. */
 export type ThreadResult<Output> =
   { kind: 'succeeded', output: Output } |
   { kind: 'failed', code: string, message: string, retryable: boolean, details?: unknown } |
   { kind: 'crashed', frames: string }
 
-// The frames of a stack alone: what stands above them often quotes the input.
+// The frames of a stack without its message, which often quotes the input.
 const toFrames = (error: unknown): string => {
   if (!(error instanceof Error) || error.stack === undefined) return ''
   const { message, stack } = error
@@ -14,7 +14,7 @@ const toFrames = (error: unknown): string => {
   return stack.slice(above === -1 ? 0 : above + message.length).split('\n').filter(line => /^ {4}at /.test(line)).join('\n')
 }
 
-/** Does the work, in the thread. Never rejects. */
+/** Runs work in the thread. Never rejects. */
 export const toThreadResult = async <Output> (work: () => Output | Promise<Output>): Promise<ThreadResult<Output>> => {
   try {
     return { kind: 'succeeded', output: await work() }
@@ -26,16 +26,16 @@ export const toThreadResult = async <Output> (work: () => Output | Promise<Outpu
 }
 
 /**
- * A retryable PROCESSOR_CRASHED. The cause goes into our log, never to a client: it holds no words of the error, which
- * may quote the input.
+ * A retryable PROCESSOR_CRASHED. The cause is logged and never sent to a client. It has no part of the error's
+ * message, which may quote the input.
  */
 export const crashed = (cause: string): ProcessorError =>
   new ProcessorError('PROCESSOR_CRASHED', 'The processor stopped unexpectedly.', { retryable: true, cause })
 
-/** What the work gave, out of the thread. Throws the ProcessorError that it threw, or PROCESSOR_CRASHED. */
-export const toOutput = <Output> (outcome: ThreadResult<Output>): Output => {
-  if (outcome.kind === 'succeeded') return outcome.output
-  if (outcome.kind === 'crashed') throw crashed(outcome.frames)
-  const { code, message, retryable, details } = outcome
+/** Reads the result outside the thread. Throws the ProcessorError that the work threw, or PROCESSOR_CRASHED. */
+export const toOutput = <Output> (result: ThreadResult<Output>): Output => {
+  if (result.kind === 'succeeded') return result.output
+  if (result.kind === 'crashed') throw crashed(result.frames)
+  const { code, message, retryable, details } = result
   throw new ProcessorError(code, message, { retryable, details })
 }

@@ -27,14 +27,15 @@ const checkInput = ({ type, inputSchema, rawInputSchema }: Processor, input: unk
   const validate = validators.get(schema) ?? ajv.compile(schema)
   validators.set(schema, validate)
   if (validate(input)) return
-  const details = (validate.errors ?? []).map(({ instancePath, keyword }) => ({ field: instancePath.slice(1), rule: keyword }))
+  const details = (validate.errors ?? [])
+    .map(({ instancePath, keyword }) => ({ field: instancePath.slice(1), rule: keyword }))
   throw new ProcessorError('INVALID_INPUT', `The input does not fit the type ${type}.`, { details })
 }
 
 const findProcessor = async (registry: string, type: string): Promise<Processor> => {
   const { processors } = await import(registry) as { processors: ReadonlyMap<string, Processor> }
   const processor = processors.get(type)
-  if (processor === undefined) throw new ProcessorError('UNKNOWN_TYPE', 'No processor does jobs of this type.')
+  if (processor === undefined) throw new ProcessorError('UNKNOWN_TYPE', 'No processor runs jobs of this type.')
   return processor
 }
 
@@ -42,7 +43,7 @@ const post = (port: MessagePort, message: ThreadMessage, transfer: ArrayBuffer[]
   port.postMessage(message, transfer)
 }
 
-// Without the answer the next chunk would be produced, and pile up in the other thread's memory.
+// Waiting for the answer keeps chunks from piling up in the memory of the other thread.
 const postAndWait = (port: MessagePort, message: ThreadMessage, transfer: ArrayBuffer[] = []) =>
   new Promise(resolve => {
     port.once('message', resolve)

@@ -5,21 +5,23 @@ import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../stor
 /** Rows read in one transaction for one page. */
 const pageRows = 2000
 
-// One statement serves every tenant and every type. The + keeps SQLite from an index on tenant or type, which would sort
-// the rows of a tenant again for each page.
+// One statement serves every tenant and every type. The + keeps SQLite from an index on tenant or type, which would
+// sort the rows of a tenant again for each page.
 const isReadable = '(:allTenants = 1 OR +tenant IS NULL OR +tenant = :tenant) AND (:type IS NULL OR +type = :type)'
 
-// A page ends after `pageRows` rows of any tenant, so that it costs the same for every reader. The casts and aliases are
-// for tables that another program made: those hold values of any kind, under names in any case.
-const readRecords = (database: SqliteDatabase.Database, { tenant, allTenants }: Access, type: string | undefined): RecordPages => {
+type Connection = SqliteDatabase.Database
+
+// A page ends after `pageRows` rows of any tenant, so that it costs the same for every reader. The casts and aliases
+// are for tables that another program made: those hold values of any kind, under names in any case.
+const readRecords = (database: Connection, { tenant, allTenants }: Access, type: string | undefined): RecordPages => {
   const filter = { allTenants: allTenants ? 1 : 0, tenant, type: type ?? null }
   const last = database.prepare<[], number | null>('SELECT max(rowid) FROM JobExecutionLog').pluck().get() ?? 0
   const total = database.prepare<[object], number>(
     `SELECT count(*) FROM JobExecutionLog WHERE rowid <= :last AND ${isReadable}`
   ).pluck().get({ ...filter, last }) ?? 0
-  const pageEnd = database.prepare<[object], number | null>(
-    'SELECT max(rowid) FROM (SELECT rowid FROM JobExecutionLog WHERE rowid > :after AND rowid <= :last ORDER BY rowid LIMIT :pageRows)'
-  ).pluck()
+  const pageEnd = database.prepare<[object], number | null>(`
+    SELECT max(rowid) FROM (
+      SELECT rowid FROM JobExecutionLog WHERE rowid > :after AND rowid <= :last ORDER BY rowid LIMIT :pageRows)`).pluck()
   const page = database.prepare<[object], RecordRow>(`
     SELECT CAST(type AS TEXT) AS type, status AS status, CAST(startTime AS TEXT) AS startTime,
       CAST(endTime AS TEXT) AS endTime, CAST(createdAt AS TEXT) AS createdAt,
@@ -39,7 +41,7 @@ const readRecords = (database: SqliteDatabase.Database, { tenant, allTenants }: 
   return { total, pages: pages() }
 }
 
-async function * readChunks (database: SqliteDatabase.Database, { inputId, sizeBytes }: StoredBytes): AsyncGenerator<Uint8Array, void, void> {
+async function * readChunks (database: Connection, { inputId, sizeBytes }: StoredBytes): AsyncGenerator<Uint8Array, void> {
   const chunkAt = database.prepare<[string, number], Uint8Array>(
     'SELECT bytes FROM JobInputChunk WHERE inputId = ? AND startOffset = ?'
   ).pluck()
@@ -56,7 +58,7 @@ async function * readChunks (database: SqliteDatabase.Database, { inputId, sizeB
 
 /** The ReadOnlyStore of a SQLite file. Reads wait for a locked file: only a thread that may block should use it. */
 export const openReadOnlyStore = (databasePath: string): ReadOnlyStore => {
-  let database: SqliteDatabase.Database | undefined
+  let database: Connection | undefined
   const connect = () => {
     database ??= new SqliteDatabase(databasePath, { readonly: true, fileMustExist: true })
     return database
