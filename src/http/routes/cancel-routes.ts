@@ -54,7 +54,7 @@ const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
       case 'not-ours':
         throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
       case 'forbidden':
-        throw new ServiceFailure('JOB_NOT_OURS', 'The job belongs to no tenant; cancelling it needs the scope jobs:admin.')
+        throw new ServiceFailure('FORBIDDEN', 'The job belongs to no tenant; cancelling it needs the scope jobs:admin.')
     }
   }
 
