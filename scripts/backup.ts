@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { ConfigError, loadConfig } from '../src/config.ts'
 import { BackupRefused, writeBackup } from '../src/store/sqlite/backup.ts'
-import { DatabaseUnusable } from '../src/store/sqlite/database.ts'
+import { DatabaseUnusable } from '../src/store/errors.ts'
 
 /*
  * Writes a backup of the configured database and checks it. A service may use the database at the same time.

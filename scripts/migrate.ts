@@ -1,5 +1,6 @@
 import { ConfigError, loadConfig } from '../src/config.ts'
-import { DatabaseUnusable, openDatabase } from '../src/store/sqlite/database.ts'
+import { DatabaseUnusable } from '../src/store/errors.ts'
+import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { type App, type AppOptions, createApp } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
-import { DatabaseUnusable, toSqliteError } from './store/sqlite/database.ts'
-import { DatabaseInUse } from './store/sqlite/process-lock.ts'
+import { isUnavailable } from './errors.ts'
+import { DatabaseInUse, DatabaseUnusable } from './store/errors.ts'
 
 /*
  * The life of one service process: configuration, app, listen, drain.
@@ -89,8 +89,9 @@ const start = async (options: AppOptions): Promise<void> => {
   for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
   const config = loadConfig()
   const app = await createApp(config, options).catch((error: unknown) => {
-    const cause = toSqliteError(error)
-    throw cause === undefined || error instanceof DatabaseUnusable ? error : new DatabaseUnusable(config.databasePath, cause)
+    if (!isUnavailable(error)) throw error
+    const { message, cause } = error as Error
+    throw new DatabaseUnusable(config.databasePath, cause instanceof Error ? cause.message : message, { cause: error })
   })
   const { listen, drain } = createLifecycle(app)
   stop = createDrainOnSignal(app, drain)

@@ -1,3 +1,20 @@
+/** The database cannot be opened or cannot become ours. The message, one line for the operator, names it and says why. */
+export class DatabaseUnusable extends Error {
+  constructor (path: string, reason: string, options?: ErrorOptions) {
+    super(`DATABASE_URL: cannot use ${path}: ${reason.replace(/\s+/g, ' ')}`, options)
+    this.name = 'DatabaseUnusable'
+  }
+}
+
+/** Another service process works on this database, and the two cannot share it. The message is one line. */
+export class DatabaseInUse extends Error {
+  constructor (path: string) {
+    super(`another service process is using ${path}: several processes on one database must share a cache; ` +
+      'set REDIS_URL for all of them, or stop the other one')
+    this.name = 'DatabaseInUse'
+  }
+}
+
 /** The text is no cursor that this database has handed out. */
 export class CursorMalformed extends Error {
   constructor () {

@@ -8,7 +8,7 @@ export type OpenStoreNeeds = OpenSqliteStoreNeeds
 
 /**
  * Opens the store of a service process on a database that is migrated to this release. `isCacheShared`: processes that
- * share a cache may share the database; any other has it alone. Throws DatabaseUnusable, DatabaseInUse, and what
- * migration throws.
+ * share a cache may share the database; any other has it alone. Throws DatabaseUnusable and
+ * DatabaseInUse.
  */
 export const openStore = openSqliteStore

@@ -1,4 +1,4 @@
-import { type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, toRecordStatus } from '../job/job.ts'
+import { type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toRecordStatus } from '../job/job.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
@@ -70,14 +70,6 @@ const toCount = (value: unknown): number | null => Number.isSafeInteger(value) &
 // Never null for what is not null: that would open the row to every tenant.
 const toTenant = (value: string | null): string | null => value === null ? null : String(value)
 
-type ResultFacts = [contentType: string, fileName: string, sizeBytes: number, sha256: string, inlineJson: string | null]
-
-const toResult = ({ resultFacts }: JobRow) => {
-  if (resultFacts === null) return null
-  const [contentType, fileName, sizeBytes, sha256, inlineJson] = JSON.parse(resultFacts) as ResultFacts
-  return { contentType, fileName, sizeBytes, sha256, inlineJson }
-}
-
 const toCommon = (row: JobRow) => {
   const startedAt = toTime(row.startTime)
   return {
@@ -101,8 +93,8 @@ const toCommon = (row: JobRow) => {
   }
 }
 
-/** Row to job. A status outside BR-001 yields `invalid`: nothing of such a row is shown. */
-export const toJob = (row: JobRow): Extract<JobLookup, { kind: 'job' | 'invalid' }> => {
+/** Row to job. A status outside BR-001 yields `invalid`: nothing of such a row is shown. `result` counts if the job succeeded. */
+export const toJob = (row: JobRow, result: ResultFacts | null): Extract<JobLookup, { kind: 'job' | 'invalid' }> => {
   const { jobId, version, status } = row
   if (!isRecordStatus(status)) return { kind: 'invalid', jobId, version, tenant: toTenant(row.tenant) }
   const common = toCommon(row)
@@ -116,7 +108,6 @@ export const toJob = (row: JobRow): Extract<JobLookup, { kind: 'job' | 'invalid'
     }
     case 'Succeeded': {
       const progress = { ...common.progress, percent: 100, etaSeconds: null }
-      const result = toResult(row)
       const [expiresAt, resultExpiredAt] = [toTime(row.expiresAt), toTime(row.resultExpiredAt)]
       const resultUrl = toText(row.resultUrl)
       return { kind: 'job', job: { ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt } }
@@ -131,15 +122,10 @@ export const toJob = (row: JobRow): Extract<JobLookup, { kind: 'job' | 'invalid'
   }
 }
 
-/** What is left of a job that was deleted. */
 export type TombstoneRow = Pick<Tables['JobTombstone'], 'jobId' | 'version' | 'tenant' | 'expiredAt'>
 
-/** What is known of a job: of its record, where there is one, and else of its tombstone. */
-export const toLookup = (jobId: string, row: JobRow | undefined, tombstone: TombstoneRow | undefined): JobLookup => {
-  if (row !== undefined) return toJob(row)
-  if (tombstone === undefined) return { kind: 'absent', jobId }
-  return { kind: 'tombstone', tombstone: { ...tombstone, expiredAt: toEpochMs(tombstone.expiredAt) ?? 0 } }
-}
+export const toTombstone = (row: TombstoneRow): JobLookup =>
+  ({ kind: 'tombstone', tombstone: { ...row, expiredAt: toEpochMs(row.expiredAt) ?? 0 } })
 
 const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
 

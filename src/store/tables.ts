@@ -88,8 +88,5 @@ export type Tables = {
   CacheNode: { node: string, epoch: string, mode: CacheMode, runId: string | null, beat: number, isGone: number }
 }
 
-/** A record with the facts of its stored result, as one read brings them. */
-export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs'> & {
-  /** A JSON array of the columns of JobResult after its key; null without a result. */
-  resultFacts: string | null
-}
+/** A record as it is read. */
+export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs'>

@@ -80,7 +80,7 @@ t.test('a backup under write load is restored: its state, a new incarnation, and
   t.equal((await before.kill('SIGTERM')).code, 0)
 
   const restoring = await script('restore', path, backup)
-  t.match(restoring, { code: 0, stderr: /^$/, stdout: new RegExp(`^${path}: restored from ${backup}, ${records} records up to version \\d+; the database before it is kept as \\S+\\n$`) })
+  t.match(restoring, { code: 0, stderr: /^$/, stdout: new RegExp(`^${path}: restored from ${backup}, ${records} records up to version \\d+; the previous database is kept as \\S+\\n$`) })
   const keptAs = /kept as (\S+)/.exec(restoring.stdout)?.[1] ?? ''
   t.match(keptAs, /jobs\.db\.before-\d{4}-\d\d-\d\dT[\d-]+Z$/)
   t.equal(await sqlite3(keptAs, `SELECT count(*) FROM JobExecutionLog WHERE jobId = '${late}'`), '1', 'what was there is kept')

@@ -2,7 +2,7 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSyn
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { findDamage } from './integrity-check.ts'
-import { DatabaseUnusable, openReader } from './database.ts'
+import { toDatabaseUnusable, openReader } from './database.ts'
 
 /*
  * A backup is one file: a whole database without a log beside it. It is a copy page by page, so that even the numbers of
@@ -73,7 +73,7 @@ const openSource = (databasePath: string): SqliteDatabase.Database => {
     source.pragma('schema_version')
     return source
   } catch (error) {
-    throw new DatabaseUnusable(databasePath, error)
+    throw toDatabaseUnusable(databasePath, error)
   }
 }
 

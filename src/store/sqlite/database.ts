@@ -6,6 +6,7 @@ import {
   SqliteQueryCompiler
 } from 'kysely'
 import { LRUCache } from 'lru-cache'
+import { DatabaseUnusable } from '../errors.ts'
 import type { Tables } from '../tables.ts'
 
 /** Refused below this: earlier releases could reset a WAL that another connection still read. */
@@ -98,18 +99,14 @@ const toReason = (cause: unknown): string => {
   return isDamaged ? `it is damaged (${message}): restore a backup with npm run restore` : message
 }
 
-/** The database file cannot be opened, is none, or cannot be made ours; the message, one line, names it and says why. */
-export class DatabaseUnusable extends Error {
-  constructor (path: string, cause: unknown) {
-    super(`DATABASE_URL: cannot use ${path}: ${toReason(cause).replace(/\s+/g, ' ')}`, { cause })
-    this.name = 'DatabaseUnusable'
-  }
-}
+/** Why this file cannot be used, from what SQLite or the migration threw. */
+export const toDatabaseUnusable = (path: string, cause: unknown): DatabaseUnusable =>
+  cause instanceof DatabaseUnusable ? cause : new DatabaseUnusable(path, toReason(cause), { cause })
 
-/** What SQLite itself failed with, under whatever name; undefined where it was something else. */
-export const toSqliteError = (error: unknown): Error | undefined => {
+/** The error of SQLite itself, however deep it is wrapped; undefined if something else failed. */
+export const findSqliteError = (error: unknown): Error | undefined => {
   if (error instanceof SqliteDatabase.SqliteError) return error
-  return error instanceof Error && error.cause !== undefined ? toSqliteError(error.cause) : undefined
+  return error instanceof Error && error.cause !== undefined ? findSqliteError(error.cause) : undefined
 }
 
 /** The two connections of a process: one that writes, in turns, and one that only reads and never waits for it. */
@@ -168,7 +165,7 @@ const openConnections = (path: string) => {
   try {
     return { writer: openWriter(path), reader: openReader(path) }
   } catch (error) {
-    throw new DatabaseUnusable(path, error)
+    throw toDatabaseUnusable(path, error)
   }
 }
 

@@ -1,6 +1,6 @@
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import type SqliteDatabase from 'better-sqlite3'
-import { DatabaseUnusable, openReader } from './database.ts'
+import { toDatabaseUnusable, openReader } from './database.ts'
 
 // What SQLite finds odd in a table that another program has made, and what is no damage.
 const odd = /^CHECK constraint failed in |^(NULL|NUMERIC|TEXT|non-\w+) value in /
@@ -41,7 +41,7 @@ export const assertIntegrity = (path: string, how: IntegrityCheck): void => {
     const damage = findDamage(connection, how)
     if (damage !== undefined) throw new Error(`it is damaged (${damage}): restore a backup with npm run restore`)
   } catch (error) {
-    throw new DatabaseUnusable(path, error)
+    throw toDatabaseUnusable(path, error)
   } finally {
     connection.close()
   }

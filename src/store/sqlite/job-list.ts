@@ -1,9 +1,7 @@
 import type { ListPosition } from '../../job/list-position.ts'
-import { toJob } from '../records.ts'
 import type { ListFilter, ListJobs, ListPage } from '../store.ts'
-import type { JobRow } from '../tables.ts'
-import { recordOfRowQuery } from '../tx/jobs.ts'
 import type { Database } from './database.ts'
+import { recordOfRowQuery, type RecordWithFacts, toRecord } from './record-query.ts'
 import { guardRead } from './transact.ts'
 
 /** `rowsLookedAtMax`: of one stretch of one index, before a page is given up as it is. */
@@ -108,7 +106,7 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
   const { reader, writer } = database
   const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
   const [ofAll, ofTenant, ofNone] = [sideOf('1'), sideOf('tenant = :tenant'), sideOf('tenant IS NULL')]
-  const record = reader.prepare<[number], JobRow>(recordOfRowQuery(writer).compile().sql)
+  const record = reader.prepare<[number], RecordWithFacts>(recordOfRowQuery(writer).compile().sql)
 
   const read = reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
     // One more than fits shows whether there are more.
@@ -116,7 +114,7 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
     const { rows, next } = merge(sides, limit)
     const lookups = rows.flatMap(({ row }) => {
       const found = record.get(row)
-      return found === undefined ? [] : [toJob(found)]
+      return found === undefined ? [] : [toRecord(found)]
     })
     return { lookups, next }
   })

@@ -1,23 +1,30 @@
-import { toJob, toLookup, type TombstoneRow } from '../records.ts'
+import type { JobLookup } from '../../job/job.ts'
+import { toTombstone, type TombstoneRow } from '../records.ts'
 import type { JobReader } from '../store.ts'
-import type { JobRow } from '../tables.ts'
-import { recordQuery, tombstoneQuery } from '../tx/jobs.ts'
+import { tombstoneQuery } from '../tx/jobs.ts'
 import type { Database } from './database.ts'
+import { recordQuery, type RecordWithFacts, toRecord } from './record-query.ts'
 import { guardRead } from './transact.ts'
 
 /** Every statement is compiled and prepared once: to do both again would cost several times the read itself. */
 export const createJobReader = ({ database: { reader, writer } }: { database: Database }): Omit<JobReader, 'list'> => {
-  const findRecord = reader.prepare<[string], JobRow>(recordQuery(writer, '').compile().sql)
+  const findRecord = reader.prepare<[string], RecordWithFacts>(recordQuery(writer).compile().sql)
   const findTombstone = reader.prepare<[string], TombstoneRow>(tombstoneQuery(writer, '').compile().sql)
   const versionQuery = writer.selectFrom('JobExecutionLog').select('version').where('jobId', '=', '')
   const versionStatement = reader.prepare<[string], number>(versionQuery.compile().sql).pluck()
+  const findInBoth = (jobId: string): JobLookup => {
+    const row = findRecord.get(jobId)
+    if (row !== undefined) return toRecord(row)
+    const tombstone = findTombstone.get(jobId)
+    return tombstone === undefined ? { kind: 'absent', jobId } : toTombstone(tombstone)
+  }
   // One snapshot for both tables: a row that is deleted between two reads would look as if it had never existed.
-  const findBoth = reader.transaction((jobId: string) => toLookup(jobId, findRecord.get(jobId), findTombstone.get(jobId)))
+  const findInSnapshot = reader.transaction(findInBoth)
   const pingStatement = reader.prepare('SELECT value FROM ServiceState LIMIT 1')
   return {
     find: async jobId => guardRead(() => {
       const row = findRecord.get(jobId)
-      return row === undefined ? findBoth(jobId) : toJob(row)
+      return row === undefined ? findInSnapshot(jobId) : toRecord(row)
     }),
     findVersion: async jobId => guardRead(() => versionStatement.get(jobId)),
     ping: async () => { guardRead(() => pingStatement.get()) }

@@ -1,14 +1,7 @@
 import { realpathSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
-
-/** Another service process works on this database, and the two cannot do so together. */
-export class DatabaseInUse extends Error {
-  constructor (path: string) {
-    super(`another service process is using ${path}: several processes on one database must share a cache; set REDIS_URL for all of them, or stop the other one`)
-    this.name = 'DatabaseInUse'
-  }
-}
+import { DatabaseInUse } from '../errors.ts'
 
 /*
  * Decides which service processes may work on one database; plain SQL clients are not affected. A process whose cache is

@@ -5,7 +5,8 @@ import { sql } from 'kysely'
 import { type BackupContents, BackupRefused, copyDatabase, inspectCopy, syncToDisk, toReason } from './backup.ts'
 import { isBusy, makeFolder, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
-import { DatabaseInUse, lockForProcess } from './process-lock.ts'
+import { DatabaseInUse } from '../errors.ts'
+import { lockForProcess } from './process-lock.ts'
 
 /** What was restored, and under which name the database stands that was there before; null: none was. */
 export type Restored = BackupContents & { keptAs: string | null }

@@ -1,8 +1,15 @@
+import type { Kysely } from 'kysely'
 import { toIso } from '../../job/time.ts'
 import type { RetentionReader } from '../store.ts'
-import { dueChanges, dueIdempotencyKeys, dueOrphans, dueRecords, dueResults, dueTombstones } from '../tx/retention.ts'
+import type { Tables } from '../tables.ts'
+import { dueIdempotencyKeys, dueOrphans, dueRecords, dueResults, dueTombstones } from '../tx/retention.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
+
+// In the order of the versions: the log has no index by time.
+const dueChanges = (db: Kysely<Tables>, before: number) => db
+  .selectFrom(db.selectFrom('JobChange').select('at').orderBy('version').limit(1).as('oldest'))
+  .select('at').where('at', '<', before)
 
 export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
   const finds = async (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): Promise<boolean> => {

@@ -1,7 +1,8 @@
+import { DatabaseUnusable } from '../errors.ts'
 import type { OpenedStore, Store } from '../store.ts'
 import { createEpochRowStore } from '../tx/epoch-rows.ts'
 import { createChangeLog } from './change-log.ts'
-import type { Database } from './database.ts'
+import { type Database, findSqliteError, toDatabaseUnusable } from './database.ts'
 import { createReadEpochRows } from './epoch-rows.ts'
 import { createInputReader } from './input-reader.ts'
 import { createListJobs } from './job-list.ts'
@@ -43,11 +44,15 @@ export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNe
 
 export type OpenSqliteStoreNeeds = Omit<SqliteStoreNeeds, 'database'> & { databasePath: string, isCacheShared: boolean }
 
-/** Opens the store of a service process. Throws DatabaseUnusable, DatabaseInUse, and what migration throws. */
+/** Opens the store of a service process. Throws DatabaseUnusable and DatabaseInUse. */
 export const openSqliteStore = async (
   { databasePath, isCacheShared, now, monotonicNow }: OpenSqliteStoreNeeds
 ): Promise<OpenedStore> => {
-  const { database, releaseLock, stale } = await openForProcess(databasePath, isCacheShared)
+  const opened = await openForProcess(databasePath, isCacheShared).catch((error: unknown) => {
+    const cause = error instanceof DatabaseUnusable ? undefined : findSqliteError(error)
+    throw cause === undefined ? error : toDatabaseUnusable(databasePath, cause)
+  })
+  const { database, releaseLock, stale } = opened
   const close = async () => {
     await database.close()
     releaseLock()

@@ -1,19 +1,16 @@
-import { type CompiledQuery, type Kysely, sql } from 'kysely'
+import type { CompiledQuery, Kysely } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
-import { toColumns, toLookup } from '../records.ts'
+import { toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
 
-// The facts of a stored result as one JSON array: a join with its table, mostly in vain, made the read ten times as dear.
-const resultFacts = sql<string | null>`(
-  select json_array(result.contentType, result.fileName, result.sizeBytes, result.sha256, result.inlineJson)
-  from JobResult as result where result.jobId = log.jobId)`
-
-// Of whichever row is asked for.
-const selectRecord = (db: Kysely<Tables>) => db
+/**
+ * The columns of a record, of all rows. Each is named: another program may have made the table with its names in another
+ * case, and a database may fold them.
+ */
+export const selectRecord = (db: Kysely<Tables>) => db
   .selectFrom('JobExecutionLog as log')
-  // Each by its name: SQLite answers with the names of the table, and another program may have made it in another case.
   .select([
     'log.jobId as jobId', 'log.type as type', 'log.status as status',
     'log.startTime as startTime', 'log.endTime as endTime', 'log.resultUrl as resultUrl',
@@ -22,36 +19,36 @@ const selectRecord = (db: Kysely<Tables>) => db
     'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
     'log.progressStage as progressStage', 'log.progressMessage as progressMessage', 'log.etaSeconds as etaSeconds',
     'log.cancelRequestedAt as cancelRequestedAt', 'log.cancelledAt as cancelledAt', 'log.expiresAt as expiresAt',
-    'log.resultExpiredAt as resultExpiredAt', 'log.hasPartialResult as hasPartialResult',
-    resultFacts.as('resultFacts')
+    'log.resultExpiredAt as resultExpiredAt', 'log.hasPartialResult as hasPartialResult'
   ])
 
-/** The record of a job. */
-export const recordQuery = (db: Kysely<Tables>, jobId: string) => selectRecord(db).where('log.jobId', '=', jobId)
-
-/** The record of a row, to be compiled once. */
-export const recordOfRowQuery = (db: Kysely<Tables>) => selectRecord(db).where(sql<number>`log.rowid`, '=', 0)
-
-// Building the query takes several times as long as running it.
-let recordCompiled: CompiledQuery | undefined
-
-const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> => {
-  recordCompiled ??= recordQuery(tx, '').compile()
-  const { rows } = await tx.executeQuery({ ...recordCompiled, parameters: [jobId] })
-  return rows[0] as JobRow | undefined
-}
-
-/** What is left of a job that was deleted. */
+/** What is left of a job after its record was deleted. */
 export const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobTombstone')
   .select(['jobId', 'version', 'tenant', 'expiredAt'])
   .where('jobId', '=', jobId)
 
+// To build the query takes several times as long as to run it. It is kept per database, by the adapter of its dialect.
+const compiledQueries = new WeakMap<object, CompiledQuery<JobRow>>()
+
+const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> => {
+  const { adapter } = tx.getExecutor()
+  const compiled = compiledQueries.get(adapter) ?? selectRecord(tx).where('log.jobId', '=', '').compile()
+  compiledQueries.set(adapter, compiled)
+  const { rows } = await tx.executeQuery<JobRow>({ ...compiled, parameters: [jobId] })
+  return rows[0]
+}
+
+const findResult = async (tx: Tx, jobId: string) =>
+  await tx.selectFrom('JobResult').select(['contentType', 'fileName', 'sizeBytes', 'sha256', 'inlineJson'])
+    .where('jobId', '=', jobId).executeTakeFirst() ?? null
+
 /** The job as this transaction sees it, its own changes included. */
 export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
   const row = await findRow(tx, jobId)
-  const tombstone = row === undefined ? await tombstoneQuery(tx, jobId).executeTakeFirst() : undefined
-  return toLookup(jobId, row, tombstone)
+  if (row !== undefined) return toJob(row, row.status === 'Succeeded' ? await findResult(tx, jobId) : null)
+  const tombstone = await tombstoneQuery(tx, jobId).executeTakeFirst()
+  return tombstone === undefined ? { kind: 'absent', jobId } : toTombstone(tombstone)
 }
 
 /**
@@ -62,7 +59,7 @@ export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
  */
 export const lockJob = async (_tx: Tx, _jobId: string): Promise<void> => {}
 
-/** A new record of ours. */
+/** Adds a record of ours. Rejects if the id is taken. */
 export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
   const { jobId, type, tenant, submittedBy, createdAt } = job
   await tx
@@ -71,7 +68,7 @@ export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
     .execute()
 }
 
-/** Writes what a transition changed, if the record is still as the transition saw it. */
+/** Writes what a transition changed. False: the record is no longer at the version that the transition saw. */
 export const updateJob = async (tx: Tx, job: Job): Promise<boolean> => {
   const { numUpdatedRows } = await tx
     .updateTable('JobExecutionLog')
@@ -82,7 +79,7 @@ export const updateJob = async (tx: Tx, job: Job): Promise<boolean> => {
   return numUpdatedRows === 1n
 }
 
-/** Removes the record and what belongs to it; the database leaves a tombstone. */
+/** Deletes the record and what belongs to it; the database leaves a tombstone. */
 export const deleteJob = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.deleteFrom('JobExecutionLog').where('jobId', '=', jobId).execute()
 }

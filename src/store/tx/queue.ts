@@ -17,6 +17,12 @@ const noLease = {
   resultFileName: null
 }
 
+// Named, since a database may fold the names of columns that are not.
+const itemColumns = [
+  'jobId', 'type', 'tenant', 'maxAttempts', 'timeoutMs', 'availableAt', 'leaseToken', 'leaseHolder', 'leaseMs', 'leaseExpiresAt',
+  'deadlineAt', 'cancelDueAt', 'resultRetentionMs', 'resultContentType', 'resultFileName'
+] as const satisfies ReadonlyArray<keyof QueueItem>
+
 export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
   await tx.insertInto('JobQueue').values({ ...item, ...noLease }).execute()
 }
@@ -27,13 +33,13 @@ export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
 }
 
 export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | undefined> =>
-  await tx.selectFrom('JobQueue').selectAll().where('jobId', '=', jobId).executeTakeFirst()
+  await tx.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId).executeTakeFirst()
 
 // One type at a time: only so does the index give the oldest without sorting all that wait.
 export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
   const free = db
     .selectFrom('JobQueue')
-    .selectAll()
+    .select(itemColumns)
     .select(sql<number>`rowid`.as('row'))
     .where('leaseToken', 'is', null)
     .where('type', '=', type)
@@ -45,7 +51,7 @@ export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string 
 }
 
 export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
-  const all = db.selectFrom('JobQueue').selectAll()
+  const all = db.selectFrom('JobQueue').select(itemColumns)
   // Another program may run the job, without a lease.
   if ('cancelDueAt' in by) return all.where('cancelDueAt', '<=', by.cancelDueAt)
   const leased = all.where('leaseToken', 'is not', null)

@@ -36,10 +36,12 @@ export const discardChunks = async (tx: Tx, jobId: string, limit: number): Promi
 /** Leaves the bytes of a finished job to the pruner. */
 export const orphanResult = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.deleteFrom('JobResult').where('jobId', '=', jobId).execute()
-  await sql`
-    INSERT INTO OrphanedBytes (holder, id, forgetAt)
-    SELECT 'JobResultChunk', ${jobId}, 0 WHERE EXISTS (SELECT 1 FROM JobResultChunk WHERE jobId = ${jobId})
-    ON CONFLICT DO NOTHING`.execute(tx)
+  await tx.insertInto('OrphanedBytes').columns(['holder', 'id', 'forgetAt'])
+    .expression(({ selectFrom, lit }) => selectFrom('JobResultChunk')
+      .select([sql.lit<'JobResultChunk'>('JobResultChunk').as('holder'), 'jobId as id', lit(0).as('forgetAt')])
+      .where('jobId', '=', jobId).limit(1))
+    .onConflict(conflict => conflict.doNothing())
+    .execute()
 }
 
 /** Makes the bytes written so far the job's result. */

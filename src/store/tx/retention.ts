@@ -46,10 +46,6 @@ export const dueTombstones = (db: Kysely<Tables>, before: string, limit: number)
 export const dueOrphans = (db: Kysely<Tables>, at: number) =>
   db.selectFrom('OrphanedBytes').select(['holder', 'id']).where('forgetAt', '<=', at).orderBy('forgetAt').limit(1)
 
-export const dueChanges = (db: Kysely<Tables>, before: number) => db
-  .selectFrom(db.selectFrom('JobChange').select('at').orderBy('version').limit(1).as('oldest'))
-  .select('at').where('at', '<', before)
-
 export const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
   db.selectFrom('IdempotencyKey').select('createdAt').where('createdAt', '<', before).orderBy('createdAt').limit(1)
 

@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openDatabase } from '../../../src/store/sqlite/database.ts'
-import { insertJob, recordQuery } from '../../../src/store/tx/jobs.ts'
+import { recordQuery } from '../../../src/store/sqlite/record-query.ts'
+import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { queuedJob } from '../jobs.ts'
 import { openForeign, openStore } from '../open.ts'
@@ -48,7 +49,7 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
 
 t.test('the read of a job searches by the primary key', async t => {
   const { database: { reader, writer } } = await openStore(t)
-  const { sql } = recordQuery(writer, '').compile()
+  const { sql } = recordQuery(writer).compile()
   const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all('j').map(({ detail }) => detail)
   const steps = plan.filter(step => step !== 'CORRELATED SCALAR SUBQUERY 1')
   t.ok(steps.length > 0)

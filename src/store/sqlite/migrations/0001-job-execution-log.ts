@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { adoptRecord, firstColumns, isRecordThere } from './adoption.ts'
+import { adoptRecord, firstColumns, isRecordThere } from './0001-adoption.ts'
 
 /*
  * The record, its laws and its change log.

@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { addRecordColumns, type RecordColumn } from './record-columns.ts'
+import type { ColumnRule, RecordColumn } from './record-columns.ts'
 
 /*
  * Cancelling, expiry, partial results, workers of their own, inputs of any size, and lists.
@@ -25,6 +25,30 @@ export const recordColumns: readonly RecordColumn[] = [
     rule: { holds: row => `coalesce(${row}hasPartialResult, 0) IN (0, 1)`, says: '0, 1 or null' }
   }
 ]
+
+const offendersSql = ({ holds }: ColumnRule): string => `SELECT 1 FROM JobExecutionLog WHERE NOT (${holds('')}) LIMIT 1`
+
+const ruleTriggers = (column: string, rule: ColumnRule): string[] => ['INSERT', 'UPDATE'].map(verb => `
+  CREATE TRIGGER JobExecutionLog_${column}_rule_${verb.toLowerCase()} BEFORE ${verb} ON JobExecutionLog
+  WHEN NOT (${rule.holds('NEW.')})
+  BEGIN SELECT RAISE(ABORT, '${column}: ${rule.says}'); END`)
+
+const holdToRule = async (db: Kysely<unknown>, column: string, rule: ColumnRule): Promise<void> => {
+  const { rows } = await sql.raw(offendersSql(rule)).execute(db)
+  if (rows.length > 0) throw new Error(`JobExecutionLog has rows that break the rule of ${column} (${rule.says})`)
+  for (const trigger of ruleTriggers(column, rule)) await sql.raw(trigger).execute(db)
+}
+
+/** Adds the columns that are missing, and holds the others to their rules. */
+const addRecordColumns = async (db: Kysely<unknown>, columns: readonly RecordColumn[]): Promise<void> => {
+  const { rows } = await sql<{ name: string }>`SELECT name FROM pragma_table_xinfo('JobExecutionLog')`.execute(db)
+  const present = new Set(rows.map(({ name }) => name.toLowerCase()))
+  for (const column of columns) {
+    if (!present.has(column.name.toLowerCase())) {
+      await sql.raw(`ALTER TABLE JobExecutionLog ADD COLUMN ${column.name} ${column.definition}`).execute(db)
+    } else if (column.rule !== undefined) await holdToRule(db, column.name, column.rule)
+  }
+}
 
 // The guards keep the date functions from words like 'now', which an index refuses with an error of its own, and read
 // numbers, which only a table of another program can hold, as `toTime` does.

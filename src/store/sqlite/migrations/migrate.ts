@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import { DatabaseUnusable, isBusy } from '../database.ts'
+import { toDatabaseUnusable, isBusy } from '../database.ts'
 import * as jobExecutionLog from './0001-job-execution-log.ts'
 import * as lifeOfAJob from './0002-life-of-a-job.ts'
 import * as cacheEpoch from './0003-cache-epoch.ts'
@@ -61,7 +61,7 @@ const refuseUnusable = async <Tables>(db: Kysely<Tables>): Promise<void> => {
     const survey = await untilFree(async () => surveyDatabase(path, needs))
     if (survey.pending.length > 0 && survey.objects.length > 0) await rehearse(survey, applyPending)
   } catch (error) {
-    throw new DatabaseUnusable(path, error)
+    throw toDatabaseUnusable(path, error)
   }
 }
 

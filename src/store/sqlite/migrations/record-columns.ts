@@ -1,8 +1,7 @@
-import { type Kysely, sql } from 'kysely'
-
 /*
- * Columns that are added to a JobExecutionLog which other programs may have made or widened. One that is there already
- * is taken as it is, with its values; since SQLite adds no CHECK to it, triggers hold its rule.
+ * The columns that the migrations add to JobExecutionLog, which another program may have made or widened. A column that
+ * is there already is taken as it is, with its values; since SQLite adds no CHECK to it, triggers hold it to its rule.
+ * Migrations take the types from here and keep what they execute to themselves, so that none changes after a release.
  */
 
 /** The table that others write too. */
@@ -23,25 +22,3 @@ export const columnsPresent = (columns: readonly RecordColumn[], names: readonly
 /** SQL that finds the rows which break a rule. */
 export const offendersSql = (rule: ColumnRule, select: string): string =>
   `SELECT ${select} FROM ${recordTable} WHERE NOT (${rule.holds('')})`
-
-const ruleTriggers = (column: string, rule: ColumnRule): string[] => ['INSERT', 'UPDATE'].map(verb => `
-  CREATE TRIGGER ${recordTable}_${column}_rule_${verb.toLowerCase()} BEFORE ${verb} ON ${recordTable}
-  WHEN NOT (${rule.holds('NEW.')})
-  BEGIN SELECT RAISE(ABORT, '${column}: ${rule.says}'); END`)
-
-const holdToRule = async (db: Kysely<unknown>, column: string, rule: ColumnRule): Promise<void> => {
-  const { rows } = await sql.raw(`${offendersSql(rule, '1')} LIMIT 1`).execute(db)
-  if (rows.length > 0) throw new Error(`${recordTable} has rows that break the rule of ${column} (${rule.says})`)
-  for (const trigger of ruleTriggers(column, rule)) await sql.raw(trigger).execute(db)
-}
-
-/** Adds the columns that are missing, and holds the others to their rules. */
-export const addRecordColumns = async (db: Kysely<unknown>, columns: readonly RecordColumn[]): Promise<void> => {
-  const { rows } = await sql<{ name: string }>`SELECT name FROM pragma_table_xinfo(${recordTable})`.execute(db)
-  const present = columnsPresent(columns, rows.map(({ name }) => name))
-  for (const column of columns) {
-    if (!present.includes(column)) {
-      await sql.raw(`ALTER TABLE ${recordTable} ADD COLUMN ${column.name} ${column.definition}`).execute(db)
-    } else if (column.rule !== undefined) await holdToRule(db, column.name, column.rule)
-  }
-}

@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { addRecordColumns, type RecordColumn, recordTable } from './record-columns.ts'
+import type { ColumnRule, RecordColumn } from './record-columns.ts'
 
 /*
  * A JobExecutionLog that another program made before this service came: it keeps its rows, its values, its further
@@ -68,6 +68,30 @@ export const firstColumns: readonly RecordColumn[] = [
   { name: 'etaSeconds', definition: 'INTEGER' }
 ]
 
+const offendersSql = ({ holds }: ColumnRule): string => `SELECT 1 FROM JobExecutionLog WHERE NOT (${holds('')}) LIMIT 1`
+
+const ruleTriggers = (column: string, rule: ColumnRule): string[] => ['INSERT', 'UPDATE'].map(verb => `
+  CREATE TRIGGER JobExecutionLog_${column}_rule_${verb.toLowerCase()} BEFORE ${verb} ON JobExecutionLog
+  WHEN NOT (${rule.holds('NEW.')})
+  BEGIN SELECT RAISE(ABORT, '${column}: ${rule.says}'); END`)
+
+const holdToRule = async (db: Kysely<unknown>, column: string, rule: ColumnRule): Promise<void> => {
+  const { rows } = await sql.raw(offendersSql(rule)).execute(db)
+  if (rows.length > 0) throw new Error(`JobExecutionLog has rows that break the rule of ${column} (${rule.says})`)
+  for (const trigger of ruleTriggers(column, rule)) await sql.raw(trigger).execute(db)
+}
+
+/** Adds the columns that are missing, and holds the others to their rules. */
+const addRecordColumns = async (db: Kysely<unknown>, columns: readonly RecordColumn[]): Promise<void> => {
+  const { rows } = await sql<{ name: string }>`SELECT name FROM pragma_table_xinfo('JobExecutionLog')`.execute(db)
+  const present = new Set(rows.map(({ name }) => name.toLowerCase()))
+  for (const column of columns) {
+    if (!present.has(column.name.toLowerCase())) {
+      await sql.raw(`ALTER TABLE JobExecutionLog ADD COLUMN ${column.name} ${column.definition}`).execute(db)
+    } else if (column.rule !== undefined) await holdToRule(db, column.name, column.rule)
+  }
+}
+
 const isoForm = '%Y-%m-%dT%H:%M:%fZ'
 
 // Where nobody recorded the creation, the start comes nearest to it. A number is read as `toTime` reads it.
@@ -87,7 +111,7 @@ const drawVersions = [
 // Their triggers are about changes that their programs make; this is none, so they sleep while it is made.
 const withoutTriggers = async (db: Kysely<unknown>, work: () => Promise<void>): Promise<void> => {
   const { rows } = await sql<{ name: string, sql: string }>`
-    SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ${recordTable} COLLATE NOCASE`.execute(db)
+    SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'JobExecutionLog' COLLATE NOCASE`.execute(db)
   for (const { name } of rows) await sql`DROP TRIGGER ${sql.id(name)}`.execute(db)
   await work()
   for (const trigger of rows) await sql.raw(trigger.sql).execute(db)
@@ -95,7 +119,7 @@ const withoutTriggers = async (db: Kysely<unknown>, work: () => Promise<void>): 
 
 /** Whether another program has made the table. */
 export const isRecordThere = async (db: Kysely<unknown>): Promise<boolean> =>
-  (await sql`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ${recordTable} COLLATE NOCASE`.execute(db)).rows.length > 0
+  (await sql`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'JobExecutionLog' COLLATE NOCASE`.execute(db)).rows.length > 0
 
 /** Gives the table what it lacks of the first release, but for its triggers. */
 export const adoptRecord = async (db: Kysely<unknown>): Promise<void> => {
