@@ -13,7 +13,7 @@ const headers = { authorization: `Bearer ${bearerToken}` }
 /** The lines about one request, found by the id that the client gave it. */
 const linesOf = (reqId: string) => service.logs.filter(line => line.reqId === reqId)
 
-t.test('submit, poll and result leave lines with the request id and the job id', async t => {
+t.test('a submission, a poll and a download are logged with the request id and the job id', async t => {
   const body = { type: 'sanitize', input: { content: `<b>${secretText}</b>`, contentType: 'text/html' } }
   const submitted: Json = await (await ask('/api/v1/jobs', { method: 'POST', body, headers: { ...headers, 'x-request-id': 'round-submit' } })).json()
   await service.finished(submitted.jobId, { headers })
@@ -27,21 +27,21 @@ t.test('submit, poll and result leave lines with the request id and the job id',
   }
 })
 
-t.test('a request without an id of its own, or with an odd one, gets a new one', async t => {
+t.test('a request without a valid X-Request-Id gets a new id', async t => {
   for (const id of ['', 'a b', 'x'.repeat(65), '{"level":60}']) {
-    const name = `nobody-${id.length}`
+    const name = `unknown-${id.length}`
     await ask(`/api/v1/jobs/${name}`, { headers: { 'x-request-id': id } })
     t.match((await until(() => service.logs.find(line => line.jobId === name))).reqId, /^[\w-]{16}-\d+$/)
   }
 })
 
-t.test('failures are logged without what they were about', async t => {
+t.test('failures are logged without the content of the request', async t => {
   const broken = [`{"type":"x","input":"${secretText}"`, `{"type":"x","input":1,"${secretText}":1}`, `{"type":"sanitize","input":{"content":"${secretText}","contentType":"${secretText}"}}`]
   for (const body of broken) t.equal((await ask('/api/v1/jobs', { method: 'POST', body, headers })).status, 400)
   for (const authorization of [`Bearer ${bearerToken}x`, `Basic ${secretText}`, secretText]) {
-    t.equal((await ask('/api/v1/jobs/nobody', { headers: { authorization } })).status, 401)
+    t.equal((await ask('/api/v1/jobs/no-such-job', { headers: { authorization } })).status, 401)
   }
-  t.equal((await ask(`/api/v1/jobs/nobody?token=${secretText}`, { headers: { ...headers, cookie: secretText } })).status, 404)
+  t.equal((await ask(`/api/v1/jobs/no-such-job?token=${secretText}`, { headers: { ...headers, cookie: secretText } })).status, 404)
   const damaged = `INSERT INTO JobExecutionLog (jobId, status, errorDetails, progressMessage) VALUES ('bad', '${secretText}', '${secretText}', '${secretText}')`
   await service.sql(`PRAGMA ignore_check_constraints = ON; ${damaged}`)
   t.equal((await ask('/api/v1/jobs/bad', { headers })).status, 500)
@@ -53,15 +53,15 @@ t.test('no line has a token, an Authorization header or a piece of the input', a
   t.ok(service.logs.length > 10)
   for (const line of service.logs) {
     const text = JSON.stringify(line)
-    // The header as it was sent; a reason may tell what it should look like.
+    // The header as it was sent; a reason may say what form it should have.
     t.notMatch(text, /"authorization"|bearer [\w.-]/i)
     for (const secret of [secretText, payload, signature]) t.notOk(text.includes(secret), text.slice(0, 100))
   }
 })
 
-t.test('what went wrong on our side is an error, what the client did is not', async t => {
+t.test('failures of the service are logged as errors, those of the client are not', async t => {
   const statuses = (level: number) => new Set(service.logs.filter(line => line.msg === 'answered' && line.level === level).map(line => line.status))
   t.same(statuses(50), new Set([500]))
   t.same(statuses(30), new Set([202, 404, 400, 401]))
-  t.same(statuses(20), new Set([200]), 'reads that went well are told only to who asks for it')
+  t.same(statuses(20), new Set([200]), 'successful reads are logged at debug')
 })

@@ -11,7 +11,7 @@ import { sendAlone } from './raw-http.ts'
  * be conditional or wrong: the bytes of the answer are those for an id that never was.
  */
 
-const service = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '86400' })
+const service = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '86400', LEASE_SECONDS: '3600' })
 const { ask, submit } = service
 const port = Number(new URL(service.url).port)
 
@@ -84,7 +84,7 @@ const states: Record<string, () => Promise<{ jobId: string, leaseToken?: string 
     await worker.append(lease, 0, 'secret bytes')
     return lease
   },
-  'told to stop': async () => {
+  'asked to stop': async () => {
     const lease = await running()
     await ask(`/api/v1/jobs/${lease.jobId}/cancel`, { method: 'POST', claims: owner })
     return lease
@@ -137,7 +137,7 @@ const expectAlike = async (t: Test, jobId: string, known: Known, bearer: string 
 }
 
 for (const [state, make] of Object.entries(states)) {
-  t.test(`a job of another tenant that is ${state} answers every route as one that never was, and is not touched`, async t => {
+  t.test(`on every route a job of another tenant that is ${state} looks like one that never existed, and stays as it is`, async t => {
     const { jobId, leaseToken = 'none' } = await make()
     const expected = state === 'erased' ? 410 : 200
     const eTag = await until(async () => {
@@ -145,7 +145,7 @@ for (const [state, make] of Object.entries(states)) {
       return answer.status === expected && (answer.headers.get('etag') ?? '"none"')
     }, 'the owner to see it')
     const before = await contents()
-    // 400 for what is wrong whoever asks.
+    // 400 for a request that is invalid for any principal.
     await expectAlike(t, jobId, { eTag, leaseToken }, token(stranger), ofJobs, [404, 400, 415])
     t.equal(await contents(), before, 'not a column has changed')
     const asOwner = await bytesOf({ method: 'GET', target: `/api/v1/jobs/${jobId}` }, token(owner))
@@ -153,7 +153,7 @@ for (const [state, make] of Object.entries(states)) {
   })
 }
 
-t.test('without a token, and without the scope of a route, no job is told from none', async t => {
+t.test('without a token or the scope of a route, an existing job looks like an unknown one', async t => {
   const { jobId, leaseToken } = await running()
   const eTag = (await ask(`/api/v1/jobs/${jobId}`, { claims: owner })).headers.get('etag') ?? ''
   const before = await contents()
@@ -166,10 +166,10 @@ t.test('without a token, and without the scope of a route, no job is told from n
   t.equal(await contents(), before)
 })
 
-t.test('every route asks for a token, and for one scope', async t => {
+t.test('every route needs a token, and one scope', async t => {
   t.ok(operations.length >= 17)
   for (const { path, method, scope } of operations) {
-    const asked = { method, target: path.replace(/\{\w+\}/, 'nobody'), headers: json, body: '{}' }
+    const asked = { method, target: path.replace(/\{\w+\}/, 'no-such-job'), headers: json, body: '{}' }
     const status = async (claims: TokenClaims | null) => statusOf(await bytesOf(asked, claims === null ? null : token(claims)))
     t.equal(await status(null), 401, `${method} ${path} without a token`)
     t.equal(await status({ scope: '' }), 403, `${method} ${path} without a scope`)
@@ -178,12 +178,12 @@ t.test('every route asks for a token, and for one scope', async t => {
   }
 })
 
-t.test('lists, bulk reads and claims tell of the own tenant alone', async t => {
+t.test('lists, bulk reads and claims contain jobs of the own tenant only', async t => {
   const { type, jobId } = await queued()
   const as = (claims: TokenClaims, target: string, more: Partial<Asked> = {}) => bytesOf({ method: 'GET', target, ...more }, token(claims))
   for (const query of ['', `?type=${type}`, '?status=Queued', '?limit=200', `?type=${type}&status=Queued`]) {
     t.notMatch(await as(stranger, `/api/v1/jobs${query}`), jobId, query)
-    t.equal(await as(stranger, `/api/v1/jobs?type=${type}`), (await as(stranger, '/api/v1/jobs?type=no-such-type')), 'a type of theirs is a type of nobody')
+    t.equal(await as(stranger, `/api/v1/jobs?type=${type}`), (await as(stranger, '/api/v1/jobs?type=no-such-type')), 'a type of theirs looks like an unused one')
   }
   t.match(await as(owner, `/api/v1/jobs?type=${type}`), jobId)
   for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`]) {
@@ -201,7 +201,7 @@ t.test('lists, bulk reads and claims tell of the own tenant alone', async t => {
   t.equal(statusOf(await as(owner, '/api/v1/worker/claim', claim)), 200)
 })
 
-t.test('a lease of one\'s own opens no job of another tenant', async t => {
+t.test('a lease token of an own job opens no job of another tenant', async t => {
   const { jobId } = await running()
   const { jobId: own, type } = { type: 'of-globex', jobId: await submit('of-globex', 1, { claims: stranger }) }
   const { leaseToken } = await worker.claim(type)
@@ -212,6 +212,6 @@ t.test('a lease of one\'s own opens no job of another tenant', async t => {
   t.equal(statusOf(await bytesOf({ method: 'POST', target: `/api/v1/worker/jobs/${own}/progress`, headers: { ...json, 'lease-token': leaseToken }, body: '{}' }, token(stranger))), 200, 'it opens its own')
 })
 
-t.test('after all of it no error is in the log', async t => {
+t.test('no error is in the log after all of this', async t => {
   t.same(service.logs.filter(line => line.level >= 50), [])
 })

@@ -23,26 +23,26 @@ const start = async (t: Test) => {
   return { service, document }
 }
 
-const tell = (t: Test, { sent, damaged, violations, met }: FuzzReport, seed: number) => {
+const report = (t: Test, { sent, damaged, violations, met }: FuzzReport, seed: number) => {
   for (const { at, fault, bytes } of violations) t.fail(`FUZZ_SEED=${seed}, request ${at}: ${encodeURI(fault)}`, { request: bytes.toString('latin1').slice(0, 3000) })
   t.comment(`${sent} requests, ${damaged} of them damaged, ${met.size} kinds of answers, ${violations.length} violations, FUZZ_SEED=${seed}`)
 }
 
-t.test('every answer is as documented, whatever was sent, and the service stands', { timeout: secondsMax * 1000 }, async t => {
+t.test('every response is as documented, whatever was sent, and the service keeps running', { timeout: secondsMax * 1000 }, async t => {
   const { service, document } = await start(t)
-  const report = await fuzz({ url: service.url, document, seed, requests })
-  tell(t, report, seed)
-  t.equal(report.violations.length, 0)
-  t.equal(report.sent, requests)
+  const found = await fuzz({ url: service.url, document, seed, requests })
+  report(t, found, seed)
+  t.equal(found.violations.length, 0)
+  t.equal(found.sent, requests)
   // What a run of this size never failed to meet: else it would not get where faults are.
   for (const met of [
     'POST /api/v1/jobs 202', 'POST /api/v1/jobs 400', 'GET /api/v1/jobs/{jobId} 200', 'GET /api/v1/jobs/{jobId} 304', 'GET /api/v1/jobs/{jobId} 404', 'GET /api/v1/jobs 200', 'POST /api/v1/worker/claim 200',
     'POST /api/v1/worker/jobs/{jobId}/progress 200', 'PUT /api/v1/worker/jobs/{jobId}/result 200', 'POST /api/v1/worker/jobs/{jobId}/complete 200', 'POST /api/sanitize 200', 'POST /api/sanitize/async 202', 'GET /api/v1/jobs/{jobId}/result 202'
-  ]) t.ok(report.met.has(met), met)
+  ]) t.ok(found.met.has(met), met)
   t.equal(service.process.exitCode, null, 'it runs')
   t.equal((await fetch(`${service.url}/readyz`)).status, 200, 'and is ready')
   t.same(service.lines.filter(line => /"level":(50|60)|the request failed/.test(line)).slice(0, 5), [], 'and has no error in its log')
-  t.equal((await service.kill('SIGTERM')).code, 0, 'and ends when told to')
+  t.equal((await service.kill('SIGTERM')).code, 0, 'and ends on SIGTERM')
 })
 
 const json = { 'content-type': 'application/json; charset=utf-8' }
@@ -56,7 +56,7 @@ const respond = (response: Parameters<Fault>[2], status: number, body: string, h
 const faults: Record<string, Fault> = {
   'a status that is not documented': (request, { status }, response) => status === 404 && request.method === 'GET' && respond(response, 402, '{}'),
   'a thrown TypeError': (_request, { status }, response) => status === 202 && respond(response, 500, '{"message":"Cannot read properties of undefined"}'),
-  'a stack in a refusal': (_request, { status, body }, response) => status === 400 && respond(response, 400, body.toString().replace('"detail":"', '"detail":"\\n    at parse (file:///srv/x.ts:1:1) ')),
+  'a stack in a rejection': (_request, { status, body }, response) => status === 400 && respond(response, 400, body.toString().replace('"detail":"', '"detail":"\\n    at parse (file:///srv/x.ts:1:1) ')),
   'a member more': (_request, { status, body }, response) => status === 202 && body.includes('"jobId"') && respond(response, 202, body.toString().replace('{', '{"secret":1,')),
   'a top-level error in a good answer': (_request, { status, body }, response) => status === 200 && body.includes('"success":true') && respond(response, 200, body.toString().replace('{', '{"error":null,')),
   'no JSON': (_request, { status }, response) => status === 202 && respond(response, 202, '<html>'),
@@ -76,7 +76,7 @@ const faults: Record<string, Fault> = {
   'a body framed twice': (request, { status }) => status === 202 && request.socket.write('HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}') !== undefined
 }
 
-t.test('the fuzzer finds what is wrong', { timeout: 120_000 }, async t => {
+t.test('the fuzzer finds a service that breaks its document', { timeout: 120_000 }, async t => {
   const { service, document } = await start(t)
   for (const [what, fault] of Object.entries(faults)) {
     const url = await startFaultyProxy(t, service.url, fault)
@@ -85,7 +85,7 @@ t.test('the fuzzer finds what is wrong', { timeout: 120_000 }, async t => {
   }
 })
 
-t.test('a seed makes the same requests again', async t => {
+t.test('the same seed makes the same requests', async t => {
   const { document } = await start(t)
   const run = (seed: number) => {
     const random = createRandom(seed)

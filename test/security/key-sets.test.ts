@@ -11,7 +11,7 @@ import { signed } from './signing.ts'
 
 const key = (kid: string) => ({ kid, ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) })
 const start = (t: Test, JWKS_URL: string) => startService(t, { WORKERS: '0', JWT_SECRET: '', JWKS_URL })
-const ask = ({ url }: Service, token: string) => fetch(`${url}/api/v1/jobs/nobody`, { headers: { authorization: `Bearer ${token}` } })
+const ask = ({ url }: Service, token: string) => fetch(`${url}/api/v1/jobs/no-such-job`, { headers: { authorization: `Bearer ${token}` } })
 const statusOf = async (service: Service, token: string): Promise<number> => (await ask(service, token)).status
 const tokenOf = ({ kid, privateKey }: ReturnType<typeof key>, claims = {}) => signed({ alg: 'ES256', key: privateKey, header: { kid }, claims })
 
@@ -30,7 +30,7 @@ const stopClock = (t: Test) => {
   return (ms: number) => { at += ms }
 }
 
-t.test('whatever a server of keys answers, it is 503 with Retry-After, never 500, and no way in', async t => {
+t.test('any bad response of the key server is 503 with Retry-After, never 500, and lets no token in', async t => {
   const one = key('one')
   const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
   const service = await start(t, server.url)
@@ -68,7 +68,7 @@ t.test('whatever a server of keys answers, it is 503 with Retry-After, never 500
   t.same(service.logs.filter(({ msg }) => msg === 'the request failed'), [])
 })
 
-t.test('a server of keys that is silent is given up, and nobody else waits for it', async t => {
+t.test('a silent key server is given up, and other requests do not wait for it', async t => {
   const one = key('one')
   const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
   server.answerWith(() => {})
@@ -81,7 +81,7 @@ t.test('a server of keys that is silent is given up, and nobody else waits for i
   t.equal(server.fetches(), 1, 'one question for all')
 })
 
-t.test('while the set is out of reach, keys that are known go on for their time', async t => {
+t.test('while the key server is unreachable, known keys stay valid for their time', async t => {
   const one = key('one')
   const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
   const service = await start(t, server.url)
@@ -95,7 +95,7 @@ t.test('while the set is out of reach, keys that are known go on for their time'
   t.equal(server.fetches(), 1)
 })
 
-t.test('a remembered token ends with its key, at the latest after half a minute', async t => {
+t.test('a cached verification ends with its key, at the latest after half a minute', async t => {
   const [one, two] = [key('one'), key('two')]
   const server = await serveKeys(t, toJwk(one.publicKey, 'one'))
   const service = await start(t, server.url)
@@ -109,7 +109,7 @@ t.test('a remembered token ends with its key, at the latest after half a minute'
   t.equal(await statusOf(service, old), 401, 'and with that the old one is gone')
 })
 
-t.test('a changed set forgets every token at once, those within their time too', async t => {
+t.test('a changed set ends every cached verification at once', async t => {
   const [one, two, three] = [key('one'), key('two'), key('three')]
   const server = await serveKeys(t, toJwk(one.publicKey, 'one'), toJwk(two.publicKey, 'two'))
   const service = await start(t, server.url)
@@ -126,7 +126,7 @@ t.test('a changed set forgets every token at once, those within their time too',
   t.equal(await statusOf(service, tokenOf(two, { exp })), 404, 'a key that stayed is as good as before')
 })
 
-t.test('a key that takes the name of another does not inherit its tokens', async t => {
+t.test('a key that takes the kid of another does not verify its tokens', async t => {
   const [one, other] = [key('same'), key('same')]
   const server = await serveKeys(t, toJwk(one.publicKey, 'same'))
   const service = await start(t, server.url)
@@ -149,7 +149,7 @@ const startWith = async (t: Test, one: ReturnType<typeof key>) => {
 
 const breakOff: Parameters<Awaited<ReturnType<typeof serveKeys>>['answerWith']>[0] = response => { response.destroy() }
 
-t.test('a server of keys that fails is left alone for five seconds, whoever asks', async t => {
+t.test('after a failure the key server is not asked again for five seconds', async t => {
   const [one, unknown] = [key('one'), key('unknown')]
   const { server, service, pass } = await startWith(t, one)
   const askAll = async (what: string) => {
@@ -179,7 +179,7 @@ t.test('a server of keys that fails is left alone for five seconds, whoever asks
   t.equal(server.fetches(), 3)
 })
 
-t.test('keys that tokens name in vain are asked for no more often, and the others go on', async t => {
+t.test('unknown kids do not make the service fetch more often, and known ones stay valid', async t => {
   const [one, unknown] = [key('one'), key('unknown')]
   const { server, service, pass } = await startWith(t, one)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
@@ -195,7 +195,7 @@ t.test('keys that tokens name in vain are asked for no more often, and the other
   t.equal(server.fetches(), 3)
 })
 
-t.test('a set that cannot be read again is used for an hour more', async t => {
+t.test('a set that cannot be read again is used for one more hour', async t => {
   const [one, two] = [key('one'), key('two')]
   const { server, service, pass } = await startWith(t, one)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
@@ -228,7 +228,7 @@ t.test('a set that cannot be read again is used for an hour more', async t => {
   t.equal(await statusOf(service, tokenOf(one, late)), 404, 'it works again')
 })
 
-t.test('nobody whose key is known waits for a server that has just failed; what it says in the end counts at once', async t => {
+t.test('tokens with a known key do not wait for a server that has just failed; its response counts at once', async t => {
   const [one, two] = [key('one'), key('two')]
   const { server, service, pass } = await startWith(t, one)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)

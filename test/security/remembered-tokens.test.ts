@@ -7,7 +7,7 @@ import { insertRows } from '../http/rows.ts'
 import { signed } from './signing.ts'
 
 /*
- * A verified header is remembered by its text: nothing that only looks like it may be answered by the memory.
+ * A verification is cached by the whole text of its header: no header that only resembles it may get its principal.
  */
 
 const service = await startService(t, { WORKERS: '0' })
@@ -17,7 +17,7 @@ const statusOf = async (authorization: string, path = '/api/v1/jobs/of-acme', in
   (await fetch(service.url + path, { ...init, headers: { authorization } })).status
 const tokenOf = (tenant: string, more: object = {}) => signed({ alg: 'HS256', key: secret, claims: { tenant, ...more } })
 
-t.test('a header that differs in one character is verified, and refused', async t => {
+t.test('a header that differs in one character is verified, and rejected', async t => {
   const known = `Bearer ${tokenOf('acme')}`
   t.same([await statusOf(known), await statusOf(known)], [200, 200])
   for (let at = 7; at < known.length; at++) {
@@ -31,7 +31,7 @@ t.test('a header that differs in one character is verified, and refused', async 
   t.equal(await statusOf(known), 200)
 })
 
-t.test('the scheme in other letters is the same token, and anything more is none', async t => {
+t.test('the scheme may be in any case, and anything beside it makes the header invalid', async t => {
   const known = `Bearer ${tokenOf('acme')}`
   t.equal(await statusOf(known), 200)
   for (const same of [known.replace('Bearer', 'bearer'), known.replace('Bearer', 'BEARER'), ` ${known} `, `\t${known}`]) t.equal(await statusOf(same), 200, JSON.stringify(same.slice(0, 9)))
@@ -40,7 +40,7 @@ t.test('the scheme in other letters is the same token, and anything more is none
   }
 })
 
-t.test('who is remembered is who sent it, whoever asks in between', async t => {
+t.test('each header has the principal of its own token, whichever headers come between', async t => {
   const tokens = Object.fromEntries(['acme', 'globex'].map(tenant => [tenant, `Bearer ${tokenOf(tenant)}`]))
   for (let round = 0; round < 20; round++) {
     const asked = ['acme', 'globex'].flatMap(tenant => ['acme', 'globex'].map(owner => ({ tenant, owner })))
@@ -49,25 +49,25 @@ t.test('who is remembered is who sent it, whoever asks in between', async t => {
   }
 })
 
-t.test('what is remembered opens no more than the token says', async t => {
+t.test('a cached verification allows no more than its token', async t => {
   const reader = `Bearer ${tokenOf('acme', { scope: 'jobs:read' })}`
   const post = { method: 'POST', body: '{}' }
   t.equal(await statusOf(reader), 200)
   t.equal(await statusOf(reader, '/api/v1/jobs/of-acme/cancel', post), 403)
   t.equal(await statusOf(reader, '/api/v1/worker/claim', post), 403)
   const nothing = `Bearer ${tokenOf('acme', { scope: '' })}`
-  t.same([await statusOf(nothing), await statusOf(nothing)], [403, 403], 'refused for its scope, and so again')
+  t.same([await statusOf(nothing), await statusOf(nothing)], [403, 403], 'rejected for its scope, and so again')
 })
 
-t.test('what was refused is not remembered, and hinders nobody', async t => {
+t.test('a rejected token is not cached, and does not affect others', async t => {
   const good = `Bearer ${tokenOf('acme')}`
-  const forged = `Bearer ${signed({ alg: 'HS256', key: 'another-secret-that-nobody-has-configured-99', claims: { tenant: 'acme' } })}`
+  const forged = `Bearer ${signed({ alg: 'HS256', key: 'another-secret-that-is-not-configured-99', claims: { tenant: 'acme' } })}`
   t.same([await statusOf(forged), await statusOf(good), await statusOf(forged), await statusOf(good)], [401, 200, 401, 200])
   const answers = await Promise.all(Array.from({ length: 60 }, (_, at) => statusOf(at % 2 === 0 ? good : forged)))
   t.same(answers, answers.map((_, at) => at % 2 === 0 ? 200 : 401))
 })
 
-t.test('a remembered token ends with the second that it names, on every route', async t => {
+t.test('a cached verification ends with the exp of its token, on every route', async t => {
   const realNow = Date.now
   t.teardown(() => { Date.now = realNow })
   const exp = Math.floor(realNow() / 1000) + 600
@@ -80,7 +80,7 @@ t.test('a remembered token ends with the second that it names, on every route', 
   for (const path of paths) t.equal(await statusOf(bearer, path), 401, path)
 })
 
-t.test('what is remembered takes a bounded amount of memory', async t => {
+t.test('cached verifications take a bounded amount of memory', async t => {
   const app = fastify()
   t.teardown(() => app.close())
   const { cached, verify } = await registerAuth(app, { tokenKey: { kind: 'secret', secret }, issuer: null, audience: null }, Date.now)

@@ -28,7 +28,7 @@ const start = (t: Test, env: Record<string, string>) => startService(t, { WORKER
 
 // The id names no job: 404 says that the token was good.
 const statusOf = async ({ url }: Service, token: string): Promise<number> =>
-  (await fetch(`${url}/api/v1/jobs/nobody`, { headers: { authorization: `Bearer ${token}` } })).status
+  (await fetch(`${url}/api/v1/jobs/no-such-job`, { headers: { authorization: `Bearer ${token}` } })).status
 
 /** A signature by another kind of key, of the other's algorithm or of one that it only claims. */
 const signer = (alg: string) => Object.values(kinds).find(({ algs }) => algs.includes(alg))?.privateKey as KeyObject
@@ -71,7 +71,7 @@ for (const [kind, { publicKey, algs }] of Object.entries(kinds)) {
   })
 }
 
-t.test('3.4: a curve signature of zeros, of the order, or in another form is none', async t => {
+t.test('3.4: a curve signature of zeros, of the order, or in another form is invalid', async t => {
   const order = Buffer.from('ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551', 'hex')
   const zero = Buffer.alloc(32)
   const one = Buffer.concat([Buffer.alloc(31), Buffer.from([1])])
@@ -88,7 +88,7 @@ t.test('3.4: a curve signature of zeros, of the order, or in another form is non
   for (let length = 0; length < 70; length++) t.equal(await statusOf(service, `${header}.${payload}.${toBase64Url(Buffer.alloc(length))}`), 401)
 })
 
-t.test('3.5: a short RSA key is refused, from the settings and from a set', async t => {
+t.test('3.5: a short RSA key is rejected, from the settings and from a set', async t => {
   const short = generateKeyPairSync('rsa', { modulusLength: 1024 })
   t.throws(() => loadConfig({ JWT_PUBLIC_KEY: short.publicKey.export({ type: 'spki', format: 'pem' }).toString() }), { message: /2048/ })
   const { url } = await serveKeys(t, toJwk(short.publicKey, 'short'), toJwk(rsa.publicKey, 'long'))
@@ -97,7 +97,7 @@ t.test('3.5: a short RSA key is refused, from the settings and from a set', asyn
   t.equal(await statusOf(service, signed({ alg: 'RS256', key: short.privateKey, header: { kid: 'short' } })), 401)
 })
 
-t.test('3.1: a key of a set that names its algorithm, its use or its operations is held to them', async t => {
+t.test('3.1: a key of a set is used only for the algorithm, use and operations that it names', async t => {
   const { url } = await serveKeys(t,
     toJwk(rsa.publicKey, 'ps', { alg: 'PS256' }), toJwk(rsa.publicKey, 'enc', { use: 'enc' }), toJwk(p256.publicKey, 'derive', { use: undefined, key_ops: ['deriveBits'] }),
     toJwk(p256.publicKey, 'oaep', { alg: 'RSA-OAEP' }), toJwk(ed.publicKey, 'ed', { alg: 'EdDSA' }))
@@ -111,7 +111,7 @@ t.test('3.1: a key of a set that names its algorithm, its use or its operations 
   t.equal(await status('ES256', 'oaep', p256.privateKey), 401, 'a key of another algorithm')
 })
 
-t.test('3.10: with a set, too, the token brings no key and no address', async t => {
+t.test('3.10: with a set, too, a key or an address in the token is not used', async t => {
   const mine = await serveKeys(t, toJwk(rsa.publicKey, 'k'))
   const { url, fetches } = await serveKeys(t, toJwk(p256.publicKey, 'k'))
   const service = await start(t, { JWKS_URL: url })
@@ -130,7 +130,7 @@ t.test('3.10: with a set, too, the token brings no key and no address', async t 
   t.equal(fetches(), 1, 'and is no reason to fetch the set again')
 })
 
-t.test('2.1: with a set none of its texts is a secret, and none is none', async t => {
+t.test('2.1: no text of a set works as a secret, and alg none is rejected', async t => {
   const { url, keys } = await serveKeys(t, toJwk(rsa.publicKey, 'r'))
   const service = await start(t, { JWKS_URL: url })
   for (const text of [...textsOf(rsa.publicKey), JSON.stringify({ keys }), JSON.stringify(keys[0])]) {

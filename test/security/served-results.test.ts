@@ -10,8 +10,8 @@ import { createWorkerClient, workerClaims } from '../http/routes/workers/worker-
 import { createConnection, type RawAnswer, sendAlone, readAnswers, valuesOf } from './raw-http.ts'
 
 /*
- * Results as a browser would meet them: whatever a worker says of its bytes, they are not run in the service's origin,
- * and nothing of what was said becomes a header of its own. Read from the wire.
+ * Results as a browser gets them: whatever type and name a worker gives its bytes, they are not run in the service's
+ * origin, and neither type nor name becomes another header. Read from the wire.
  */
 
 const service = await startService(t, { WORKERS: '0' })
@@ -53,7 +53,7 @@ const fetchAll = async (jobId: string) => {
 }
 
 const expectHarmless = async (t: Test, jobId: string, what: string, disposition = /^attachment; filename="/) => {
-  await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Succeeded', 'news of the end')
+  await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Succeeded', 'the end of the job')
   for (const answer of await fetchAll(jobId)) {
     expectPlain(t, answer, what)
     if (answer.status === 416) continue
@@ -68,7 +68,7 @@ const finish = async (contentType: string, fileName: string) => {
   return lease.jobId
 }
 
-t.test('whatever a browser would run or draw comes as a file', async t => {
+t.test('content that a browser would run or render is a download', async t => {
   const active = [
     'text/html', 'TEXT/HTML; charset=utf-8', 'application/xhtml+xml', 'image/svg+xml', 'text/xml', 'application/xml', 'application/rss+xml', 'application/mathml+xml', 'text/xsl', 'text/javascript', 'application/javascript', 'application/ecmascript', 'text/ecmascript', 'module',
     'application/wasm', 'application/pdf', 'application/x-shockwave-flash', 'text/css', 'multipart/x-mixed-replace; boundary=x', 'multipart/related', 'message/rfc822', 'application/vnd.ms-excel', 'application/x-httpd-php', 'application/manifest+json', 'text/cache-manifest', 'application/hta', 'text/x-component', 'text/vbscript',
@@ -77,7 +77,7 @@ t.test('whatever a browser would run or draw comes as a file', async t => {
   for (const type of active) await expectHarmless(t, await finish(type, 'result.html'), shown(type))
 })
 
-t.test('what is only text is shown, and not taken for anything else', async t => {
+t.test('plain text is shown, and not sniffed as another type', async t => {
   for (const type of ['text/plain', 'text/csv; charset=utf-8', 'application/json', 'application/x-ndjson']) await expectHarmless(t, await finish(type, 'result.txt'), type, /^inline; filename="/)
 })
 
@@ -86,7 +86,7 @@ const odd = [
   "a'b", 'a;b=c', 'a%0d%0ab', '../../etc/passwd', '..\\..\\x', 'a\tb', '\u007f', '='.repeat(20), '"'.repeat(200), 'x'.repeat(10_000), '\u4f1a'.repeat(10_000), '\r\n'.repeat(5000), ' ', '.', '..', 'con', "utf-8''a", '=?utf-8?B?PHNjcmlwdD4=?='
 ]
 
-t.test('no stored name and no stored type becomes a header, whatever it is made of', async t => {
+t.test('no stored name and no stored type can inject a header', async t => {
   const forms = [(text: string) => text, (text: string) => `text/html; charset=${text}`, (text: string) => `text/html; a="${text}"`]
   for (const [at, text] of odd.entries()) {
     const type = forms[at % forms.length]?.(text) ?? ''
@@ -94,7 +94,7 @@ t.test('no stored name and no stored type becomes a header, whatever it is made 
   }
 })
 
-t.test('a worker over HTTP cannot send such names and types either', async t => {
+t.test('a worker cannot send such names and types over HTTP', async t => {
   const client = createWorkerClient(service)
   const upload = async (lines: string[]) => {
     const jobId = await service.submit('of-http', 1, { claims: workerClaims })
@@ -121,7 +121,7 @@ t.test('a worker over HTTP cannot send such names and types either', async t => 
   t.equal(await upload([latin1('Content-Type: text/h\u00e4ml; a="\u4f1a"')]), 415)
 })
 
-t.test('a result elsewhere is a place on the web, or none: no other scheme, no second header', async t => {
+t.test('an external result is a web URL: no other scheme, no second header', async t => {
   const urls = ['javascript:alert(1)', 'data:text/html,<script>', 'https://x/\r\nSet-Cookie: s=1', 'https://x/\u0000', 'https://x/\u4f1a', 'https://x/ y', '//evil.example/', '/livez', 'https:evil', 'ftp://x/', 'file:///etc/passwd', ' https://x/', `https://x/${'a'.repeat(10_000)}`, 'https://user:pass@x/', 'vbscript:x', 'HTTPS://X/']
   for (const [at, resultUrl] of urls.entries()) {
     const jobId = `elsewhere-${at}`
@@ -140,7 +140,7 @@ t.test('a result elsewhere is a place on the web, or none: no other scheme, no s
   }
 })
 
-t.test('what else is stored as text stays in the body', async t => {
+t.test('other stored text stays in the body', async t => {
   await insertRows(service, { jobId: 'odd', status: 'Failed', errorDetails: JSON.stringify({ code: 'A\r\nSet-Cookie: s=1', message: '</script>\u0000\u202e' }), type: 'x\r\nSet-Cookie: s=1' })
   for (const target of ['/api/v1/jobs/odd', '/api/jobs/odd/status', '/api/jobs/odd/result', '/api/v1/jobs?ids=odd']) {
     const answer = await read('GET', target)
@@ -150,7 +150,7 @@ t.test('what else is stored as text stays in the body', async t => {
   }
 })
 
-t.test('headers that trickle are ended', async t => {
+t.test('headers that trickle in end their connection', async t => {
   const slow = connect({ port, host: '127.0.0.1' })
   slow.on('error', () => {})
   let received = ''
@@ -162,7 +162,7 @@ t.test('headers that trickle are ended', async t => {
   t.match(received, /^HTTP\/1\.1 408 /, 'a header a time is not time gained')
 })
 
-t.test('after all of it no error is in the log', async t => {
+t.test('no error is in the log after all of this', async t => {
   t.same(service.logs.filter(line => line.level >= 50), [])
   t.equal((await service.ask('/livez')).status, 200)
 })

@@ -8,7 +8,7 @@ import { openRemoteWorker } from '../http/remote-worker.ts'
 import { createConnection, readAnswers, sendAlone, valuesOf } from './raw-http.ts'
 
 /*
- * Requests that one reader takes for one and another for two. Each carries, where only a lax reader would look for it, a
+ * Requests that one reader takes for one and another for two. Each carries, where only a lax parser would find it, a
  * request that submits a job of the type "hidden".
  */
 
@@ -21,10 +21,10 @@ const hidden = `POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\n${authorization}\r\nCon
 
 const jobsOf = (type: string) => service.sql(`SELECT count(*) FROM JobExecutionLog WHERE type = '${type}'`)
 
-/** A submission whose framing is told by these lines. */
+/** A submission with these lines for its framing. */
 const post = (lines: string[], body: string, target = '/api/v1/jobs') =>
   [`POST ${target} HTTP/1.1`, 'Host: x', authorization, 'Content-Type: application/json', ...lines, '', body].join('\r\n')
-const get = (lines: string[], target = '/api/v1/jobs/nobody', version = 'HTTP/1.1') =>
+const get = (lines: string[], target = '/api/v1/jobs/no-such-job', version = 'HTTP/1.1') =>
   [`GET ${target} ${version}`, 'Host: x', authorization, ...lines, '', ''].join('\r\n')
 
 // Chunks that end at once, and what a reader of lengths takes for the rest of the body.
@@ -52,47 +52,47 @@ const sizes = [
 ]
 
 /** One answer, 4xx, after which the connection is closed; nothing of what was hidden is done. */
-const expectRefused = async (t: Test, bytes: string, what: string) => {
+const expectRejected = async (t: Test, bytes: string, what: string) => {
   const { bytes: received, isClosed } = await sendAlone(port, bytes)
   const answers = readAnswers(received)
-  t.same(answers.map(({ status }) => Math.floor(status / 100)), [4], `${what}: one refusal`)
+  t.same(answers.map(({ status }) => Math.floor(status / 100)), [4], `${what}: one rejection`)
   t.same(answers.flatMap(answer => valuesOf(answer, 'connection')), ['close'], what)
   t.ok(isClosed, `${what}: closed`)
 }
 
-t.test('a length and a coding, or an odd coding: one refusal, and the connection is closed', async t => {
-  for (const coding of codings) await expectRefused(t, chunkedFirst(coding), JSON.stringify(coding))
-  for (const coding of codings) await expectRefused(t, post([coding, 'Content-Length: 4'], chunk), `${JSON.stringify(coding)} before a length`)
+t.test('a length and a coding, or an odd coding, is one rejection that closes the connection', async t => {
+  for (const coding of codings) await expectRejected(t, chunkedFirst(coding), JSON.stringify(coding))
+  for (const coding of codings) await expectRejected(t, post([coding, 'Content-Length: 4'], chunk), `${JSON.stringify(coding)} before a length`)
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('an odd coding without a length is refused, too', async t => {
+t.test('an odd coding without a length is rejected, too', async t => {
   const taken = ['Transfer-Encoding: chunked', 'Transfer-Encoding: Chunked', 'transfer-encoding: chunked ', 'Transfer-Encoding:chunked']
-  for (const coding of codings.filter(coding => !taken.includes(coding))) await expectRefused(t, post([coding], `0\r\n\r\n${hidden}`), JSON.stringify(coding))
+  for (const coding of codings.filter(coding => !taken.includes(coding))) await expectRejected(t, post([coding], `0\r\n\r\n${hidden}`), JSON.stringify(coding))
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('lengths that are told twice, or are no numbers', async t => {
-  for (const line of lengthLines) await expectRefused(t, post([line], `{}${hidden}`), JSON.stringify(line))
+t.test('lengths that are given twice, or are no numbers, are rejected', async t => {
+  for (const line of lengthLines) await expectRejected(t, post([line], `{}${hidden}`), JSON.stringify(line))
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('sizes of chunks that readers take differently', async t => {
-  for (const size of sizes) await expectRefused(t, post(['Transfer-Encoding: chunked'], `${size}\r\n{}\r\n0\r\n\r\n${hidden}`), JSON.stringify(size))
+t.test('chunk sizes that parsers read differently are rejected', async t => {
+  for (const size of sizes) await expectRejected(t, post(['Transfer-Encoding: chunked'], `${size}\r\n{}\r\n0\r\n\r\n${hidden}`), JSON.stringify(size))
   const bodies = {
     'no end of a chunk': `2\r\n{}0\r\n\r\n${hidden}`,
-    'a chunk that is longer than told': `2\r\n{} \r\n0\r\n\r\n${hidden}`,
+    'a chunk that is longer than its size': `2\r\n{} \r\n0\r\n\r\n${hidden}`,
     'lines that end with LF': `2\n{}\n0\n\n${hidden}`,
     'lines that end with CR': `2\r{}\r0\r\r${hidden}`,
     'an end with LF': `2\r\n{}\n0\r\n\r\n${hidden}`,
     'a trailer without a name': `2\r\n{}\r\n0\r\n: x\r\n\r\n${hidden}`,
     'a trailer with a NUL': `2\r\n{}\r\n0\r\nX: \u0000\r\n\r\n${hidden}`
   }
-  for (const [what, body] of Object.entries(bodies)) await expectRefused(t, post(['Transfer-Encoding: chunked'], body), what)
+  for (const [what, body] of Object.entries(bodies)) await expectRejected(t, post(['Transfer-Encoding: chunked'], body), what)
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('lines and names that readers take differently', async t => {
+t.test('header lines and names that parsers read differently are rejected', async t => {
   const requests: Record<string, string> = {
     'LF alone': get([]).replaceAll('\r\n', '\n') + hidden,
     'CR alone': `${get([]).replaceAll('\r\n', '\r')}\r\n\r\n${hidden}`,
@@ -113,11 +113,11 @@ t.test('lines and names that readers take differently', async t => {
     'two hosts': get(['Host: y']) + hidden,
     'no host': `GET /livez HTTP/1.1\r\n\r\n${hidden}`
   }
-  for (const [what, bytes] of Object.entries(requests)) await expectRefused(t, bytes, what)
+  for (const [what, bytes] of Object.entries(requests)) await expectRejected(t, bytes, what)
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('request lines that readers take differently', async t => {
+t.test('request lines that parsers read differently are rejected', async t => {
   const lines: Record<string, string> = {
     'another protocol': 'GET /livez HTCPCP/1.0',
     'HTTP/2.0': 'GET /livez HTTP/2.0',
@@ -139,7 +139,7 @@ t.test('request lines that readers take differently', async t => {
     'a blank before the method': ' GET /livez HTTP/1.1',
     'a relative target': 'GET livez HTTP/1.1'
   }
-  for (const [what, line] of Object.entries(lines)) await expectRefused(t, `${line}\r\nHost: x\r\n\r\n${hidden}`, what)
+  for (const [what, line] of Object.entries(lines)) await expectRejected(t, `${line}\r\nHost: x\r\n\r\n${hidden}`, what)
   t.equal(await jobsOf('hidden'), '0')
 })
 
@@ -147,7 +147,7 @@ t.test('request lines that readers take differently', async t => {
 const statusesOf = async (bytes: string) => readAnswers((await sendAlone(port, bytes)).bytes).map(({ status }) => status)
 const last = get(['Connection: close'], '/livez')
 
-t.test('what comes behind a request is not answered in its place', async t => {
+t.test('bytes after a request do not get a response in its place', async t => {
   const closing = get(['Connection: close'])
   t.same(await statusesOf(closing + last), [404], 'more than was announced')
   t.same(await statusesOf(`${closing}GARBAGE`), [404], 'noise after the last request')
@@ -166,20 +166,20 @@ t.test('nothing behind a rejected request is handled, also while a response befo
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('noise behind a download does not get into it', async t => {
+t.test('noise after a request does not get into its download', async t => {
   // More than the buffers of a connection hold.
   const bytes = Buffer.alloc(30_000_000, 'x')
   const worker = openRemoteWorker(t, service)
   const lease = await worker.run()
   await worker.completeWith(lease, bytes)
-  await until(async () => (await service.askJson(`/api/v1/jobs/${lease.jobId}`)).status === 'Succeeded', 'news of the end')
+  await until(async () => (await service.askJson(`/api/v1/jobs/${lease.jobId}`)).status === 'Succeeded', 'the end of the job')
   const socket = connect({ port, host: '127.0.0.1' })
   const pieces: Buffer[] = []
   socket.write(get([], `/api/v1/jobs/${lease.jobId}/result`))
   await once(socket, 'readable')
-  const refused = once(service.app.server.server, 'clientError')
+  const rejected = once(service.app.server.server, 'clientError')
   socket.write('GARBAGE\r\n\r\n')
-  await refused
+  await rejected
   socket.on('data', data => { pieces.push(data) })
   await once(socket, 'close')
   const [answer, ...more] = readAnswers(Buffer.concat(pieces))
@@ -188,9 +188,9 @@ t.test('noise behind a download does not get into it', async t => {
   t.same(more, [])
 })
 
-t.test('targets in other forms are paths, or nothing', async t => {
-  t.same(await statusesOf(get([], 'http://x/api/v1/jobs/nobody') + last), [404, 200], 'absolute form')
-  t.same(await statusesOf(get([], 'http://user:pass@x:1/api/v1/jobs/nobody?http://y/livez') + last), [404, 200], 'absolute form with all parts')
+t.test('a target in another form is a path or unknown', async t => {
+  t.same(await statusesOf(get([], 'http://x/api/v1/jobs/no-such-job') + last), [404, 200], 'absolute form')
+  t.same(await statusesOf(get([], 'http://user:pass@x:1/api/v1/jobs/no-such-job?http://y/livez') + last), [404, 200], 'absolute form with all parts')
   for (const target of ['http://x', 'http://x?/livez', 'https://', 'http:///livez', 'ftp://x/livez', 'file:///etc/passwd', '//x/livez', '*', '/\\x', '/..;/livez', '/livez%00', '/%2e%2e/livez', 'javascript:/livez', '/livez;x']) {
     const [status = 0, ...more] = await statusesOf(get(['Connection: close'], target))
     t.ok([400, 401, 404].includes(status), `${target}: ${status}`)
@@ -202,9 +202,9 @@ t.test('targets in other forms are paths, or nothing', async t => {
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('a body stays a body where no body was expected', async t => {
+t.test('an unexpected body is still read as a body', async t => {
   const body = [`Content-Length: ${hidden.length}`]
-  for (const [method, target] of [['GET', '/livez'], ['GET', '/api/v1/jobs/nobody'], ['DELETE', '/api/v1/jobs/nobody'], ['OPTIONS', '/api/v1/jobs'], ['TRACE', '/livez'], ['POST', '/api/v1/jobs/nobody/cancel'], ['PUT', '/nothing'], ['GET', '/openapi.json'], ['GET', '/docs/']] as const) {
+  for (const [method, target] of [['GET', '/livez'], ['GET', '/api/v1/jobs/no-such-job'], ['DELETE', '/api/v1/jobs/no-such-job'], ['OPTIONS', '/api/v1/jobs'], ['TRACE', '/livez'], ['POST', '/api/v1/jobs/no-such-job/cancel'], ['PUT', '/nothing'], ['GET', '/openapi.json'], ['GET', '/docs/']] as const) {
     for (const [lines, text] of [[body, hidden], [['Transfer-Encoding: chunked'], chunk]] as const) {
       const answers = readAnswers((await sendAlone(port, `${method} ${target} HTTP/1.1\r\nHost: x\r\n${authorization}\r\n${lines.join('\r\n')}\r\n\r\n${text}${last}`)).bytes)
       const statuses = answers.map(({ status }) => status)
@@ -216,7 +216,7 @@ t.test('a body stays a body where no body was expected', async t => {
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('without a token, and refused early, a body is not read as the next request', async t => {
+t.test('the body of a request without a token is not read as the next request', async t => {
   for (const line of ['POST /api/v1/jobs', 'PUT /api/v1/worker/jobs/x/result', 'POST /api/sanitize/async']) {
     for (const [lines, text] of [[[`Content-Length: ${hidden.length}`], hidden], [['Transfer-Encoding: chunked'], chunk]] as const) {
       const { bytes } = await sendAlone(port, `${line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${lines.join('\r\n')}\r\n\r\n${text}`)
@@ -226,7 +226,7 @@ t.test('without a token, and refused early, a body is not read as the next reque
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('no upgrade and no expectation changes how bytes are read', async t => {
+t.test('no upgrade and no expectation changes how bytes are parsed', async t => {
   for (const lines of [['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAAP__'], ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Key: x', 'Sec-WebSocket-Version: 13'], ['Upgrade: TLS/1.0', 'Connection: Upgrade']]) {
     const { exchange, close } = createConnection(port)
     t.match(await exchange(Buffer.from(get(lines, '/livez'))), { kind: 'answered', answer: { status: 200 } }, lines.join())
@@ -241,7 +241,7 @@ t.test('no upgrade and no expectation changes how bytes are read', async t => {
   t.equal(await jobsOf('hidden'), '0')
 })
 
-t.test('what is right is taken, or the tests above would prove nothing', async t => {
+t.test('valid requests are accepted, or the tests above would prove nothing', async t => {
   const small = '{"type":"open","input":1}'
   const size = small.length.toString(16)
   const chunks = [`${size}\r\n${small}\r\n0\r\n\r\n`, `000${size};a=b;c="d"\r\n${small}\r\n0\r\nX: y\r\n\r\n`, `${size.toUpperCase()}\r\n${small}\r\n00\r\n\r\n`]

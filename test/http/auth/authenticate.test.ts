@@ -18,7 +18,7 @@ const without = (claim: string) => {
   return claims
 }
 
-const refused: Record<string, string | undefined> = {
+const invalid: Record<string, string | undefined> = {
   'no header': undefined,
   'an empty header': '',
   'another scheme': `Basic ${Buffer.from('a:b').toString('base64')}`,
@@ -29,7 +29,7 @@ const refused: Record<string, string | undefined> = {
   'three garbage parts': 'Bearer a.b.c',
   'two tokens': `Bearer ${token()} ${token()}`,
   'a token of 10,000 characters': `Bearer ${'a'.repeat(10_000)}`,
-  'the wrong key': `Bearer ${signed(goodClaims(), undefined, 'another-secret-that-nobody-has-configured-99')}`,
+  'the wrong key': `Bearer ${signed(goodClaims(), undefined, 'another-secret-that-is-not-configured-99')}`,
   'a changed payload': `Bearer ${signed(goodClaims()).replace(/\.[^.]+\./, `.${Buffer.from(JSON.stringify(goodClaims({ tenant: 'x' }))).toString('base64url')}.`)}`,
   'no signature': `Bearer ${signed(goodClaims()).replace(/[^.]+$/, '')}`,
   'an expired token': `Bearer ${signed(goodClaims({ exp: now() - 1 }))}`,
@@ -56,8 +56,8 @@ const refused: Record<string, string | undefined> = {
   'a payload that is a list': `Bearer ${signed([goodClaims()])}`
 }
 
-t.test('AC-005: without a valid token the answer is 401 with WWW-Authenticate', async t => {
-  for (const [what, authorization] of Object.entries(refused)) {
+t.test('AC-005: without a valid token the response is 401 with WWW-Authenticate', async t => {
+  for (const [what, authorization] of Object.entries(invalid)) {
     const answer = await get('/api/v1/jobs/job-123', authorization)
     t.equal(answer.status, 401, what)
     t.equal(answer.headers.get('www-authenticate'), 'Bearer', what)
@@ -67,7 +67,7 @@ t.test('AC-005: without a valid token the answer is 401 with WWW-Authenticate', 
   }
 })
 
-t.test('a token like those, but right, is accepted', async t => {
+t.test('a valid token of the same form is accepted', async t => {
   t.equal((await get('/api/v1/jobs/job-123', `Bearer ${signed(goodClaims())}`)).status, 200)
   t.equal((await get('/api/v1/jobs/job-123', `bearer ${token()}`)).status, 200, 'the scheme in any case')
   t.equal((await get('/api/v1/jobs/job-123', `Bearer ${token({ sub: 'a'.repeat(256) })}`)).status, 200)
@@ -77,7 +77,7 @@ t.test('a token like those, but right, is accepted', async t => {
 t.test('AC-005: 401 comes before anything is revealed', async t => {
   const known = await whole(await get('/api/v1/jobs/job-123'))
   const unknown = await whole(await get('/api/v1/jobs/job-321'))
-  t.same({ ...known, body: known.body.replaceAll('job-123', 'job-321') }, unknown, 'a job that exists looks like one that does not')
+  t.same({ ...known, body: known.body.replaceAll('job-123', 'job-321') }, unknown, 'a job that exists gets the same response as one that does not')
   const requests: Array<[string, RequestInit]> = [
     ['/api/v1/jobs/non-existent-job', {}],
     ['/api/v1/jobs/job-123', { headers: { 'if-none-match': '*' } }],
@@ -113,7 +113,7 @@ t.test('the failure has the shape of its path', async t => {
   t.equal((await get('/api/jobs/x/status', undefined, { method: 'HEAD' })).status, 401)
 })
 
-t.test('scopes open what they say and nothing else', async t => {
+t.test('a scope allows what it names and nothing else', async t => {
   const submission = { method: 'POST', body: { type: 'anything', input: null } }
   const cases = [
     { scope: 'jobs:read', read: 200, write: 403 },
@@ -146,16 +146,16 @@ t.test('403 says which scope is missing, and not whether the job exists', async 
   }
 })
 
-t.test('a report reads other jobs, so it is not submitted without jobs:read', async t => {
+t.test('a report reads other jobs, so its submission needs jobs:read', async t => {
   const answer = await ask('/api/v1/jobs', { method: 'POST', claims: { scope: 'jobs:write' }, body: { type: 'report', input: {} } })
   t.equal(answer.status, 403)
   t.match(await answer.json(), { code: 'FORBIDDEN', detail: /jobs:read/ })
   t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'report'"), '0')
 })
 
-t.test('AC-005: a token that was good is refused once it has expired, though it was verified before', async t => {
+t.test('AC-005: an expired token is rejected, though it was verified before', async t => {
   const bearer = token({ exp: Math.floor(Date.now() / 1000) + 60 })
-  const status = async () => (await fetch(`${service.url}/api/v1/jobs/nobody`, { headers: { authorization: `Bearer ${bearer}` } })).status
+  const status = async () => (await fetch(`${service.url}/api/v1/jobs/no-such-job`, { headers: { authorization: `Bearer ${bearer}` } })).status
   t.same([await status(), await status()], [404, 404])
   const realNow = Date.now
   Date.now = () => realNow() + 61_000

@@ -9,19 +9,19 @@ import { takeRawBodies } from '../../../src/http/bodies/raw-body.ts'
 import { startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 
-/** A server with nothing but the deadlines: bodies read whole and streamed ones, taken or refused. */
+/** A server with body timeouts only, and routes that read a body as a whole or as a stream, or reject the request. */
 const listen = async (t: Test, limits: Partial<BodyTimeouts>) => {
   const app = fastify({ forceCloseConnections: true })
   registerBodyTimeouts(app, { wholeMs: 60_000, silenceMs: 60_000, answeredMs: 60_000, ...limits })
   const gate = Promise.withResolvers<undefined>()
   const handled: string[] = []
-  const refuse = { onRequest: async () => { throw Object.assign(new Error('no'), { statusCode: 401 }) } }
+  const reject = { onRequest: async () => { throw Object.assign(new Error('no'), { statusCode: 401 }) } }
   const take = async () => ({ taken: true })
   app.post('/whole', async () => {
     handled.push('whole')
     return { taken: true }
   })
-  app.post('/whole-refused', refuse, take)
+  app.post('/whole-rejected', reject, take)
   await app.register((streamed, _options, done) => {
     takeRawBodies(streamed, '*')
     const config = { isStreamed: true }
@@ -42,7 +42,7 @@ const listen = async (t: Test, limits: Partial<BodyTimeouts>) => {
       await pieces.return?.()
       return { size: value?.byteLength }
     })
-    streamed.put('/streamed-refused', { config, ...refuse }, take)
+    streamed.put('/streamed-rejected', { config, ...reject }, take)
     done()
   })
   t.teardown(() => app.close())
@@ -73,7 +73,7 @@ const trickle = (t: Test, socket: Socket, everyMs: number) => {
   t.teardown(() => { clearInterval(timer) })
 }
 
-t.test('a whole body that does not come, or trickles in, is 408, and its connection is closed', async t => {
+t.test('a body that does not arrive in time, or trickles in, is 408 and closes its connection', async t => {
   const { begin, handled } = await listen(t, { wholeMs: 200 })
   for (const length of [100, 'chunked'] as const) {
     const { received } = await begin('POST /whole', length)
@@ -86,7 +86,7 @@ t.test('a whole body that does not come, or trickles in, is 408, and its connect
   t.same(handled, [])
 })
 
-t.test('a body that came in time costs its connection nothing later', async t => {
+t.test('a body that arrives in time leaves no timer behind on its connection', async t => {
   const { begin } = await listen(t, { wholeMs: 100 })
   const { socket, received } = await begin('POST /whole', 2)
   socket.write('{}')
@@ -98,7 +98,7 @@ t.test('a body that came in time costs its connection nothing later', async t =>
   t.notOk(received.isClosed)
 })
 
-t.test('a streamed body may take as long as it likes, while it comes', async t => {
+t.test('a streamed body has no limit in all while its bytes arrive', async t => {
   const { begin } = await listen(t, { wholeMs: 100, silenceMs: 1000 })
   const { socket, received } = await begin('PUT /streamed', 25)
   for (let piece = 0; piece < 25; piece++) {
@@ -109,7 +109,7 @@ t.test('a streamed body may take as long as it likes, while it comes', async t =
   t.same(answersIn(received.text), ['200'])
 })
 
-t.test('a streamed body that falls silent is 408, and its connection is closed', async t => {
+t.test('a streamed body that stops arriving is 408 and closes its connection', async t => {
   const { begin } = await listen(t, { silenceMs: 100 })
   const { socket, received } = await begin('PUT /streamed', 25)
   socket.write('xxxxx')
@@ -117,7 +117,7 @@ t.test('a streamed body that falls silent is 408, and its connection is closed',
   t.same(answersIn(received.text), ['408'])
 })
 
-t.test('it is no silence while we are the ones who do not read', async t => {
+t.test('bytes that the route has not read yet do not count as a silent client', async t => {
   const { begin, openGate } = await listen(t, { silenceMs: 500 })
   const { socket, received } = await begin('PUT /late-reader', 5_000_000)
   socket.write(Buffer.alloc(5_000_000))
@@ -127,31 +127,31 @@ t.test('it is no silence while we are the ones who do not read', async t => {
   await until(() => received.text.endsWith('{"size":5000000}'), 'the answer')
 })
 
-t.test('a refused request cannot keep its connection by not sending its body', async t => {
+t.test('a rejected request cannot keep its connection by not sending its body', async t => {
   const { begin } = await listen(t, { wholeMs: 100, answeredMs: 100 })
-  for (const line of ['POST /whole-refused', 'PUT /streamed-refused']) {
+  for (const line of ['POST /whole-rejected', 'PUT /streamed-rejected']) {
     const { received } = await begin(line, 1000)
     await until(() => received.isClosed, `the end of ${line}`)
     t.same(answersIn(received.text), ['401'], `${line}: one answer`)
   }
 })
 
-t.test('a refused upload is answered at once, and closed when the client has seen it', async t => {
+t.test('a rejected upload has its response at once, and its connection closes once the client has seen it', async t => {
   const { begin } = await listen(t, {})
-  const { socket, received } = await begin('PUT /streamed-refused', 30_000_000)
+  const { socket, received } = await begin('PUT /streamed-rejected', 30_000_000)
   await until(() => received.text.endsWith('}'), 'the answer')
   t.match(received.text, /^HTTP\/1\.1 401 .*\r\nconnection: close\r\n/s)
   t.notOk(received.isClosed)
   socket.write(Buffer.alloc(30_000_000))
   await until(() => received.isClosed, 'the end')
 
-  const gone = await begin('PUT /streamed-refused', 30_000_000)
+  const gone = await begin('PUT /streamed-rejected', 30_000_000)
   await until(() => gone.received.text.endsWith('}'), 'the answer')
   gone.socket.end()
   await until(() => gone.received.isClosed, 'the end')
 })
 
-t.test('a route that gives up a body costs the process nothing', async t => {
+t.test('a route that stops reading a body leaves nothing behind in the process', async t => {
   const { begin } = await listen(t, { silenceMs: 50, answeredMs: 50 })
   const { socket, received } = await begin('PUT /gives-up', 1000)
   socket.write('abc')
@@ -163,7 +163,7 @@ t.test('a route that gives up a body costs the process nothing', async t => {
   await until(() => other.received.text.endsWith('{"size":1}'), 'the answer to another')
 })
 
-t.test('headers that do not come are 408, and the connection is closed by us if the client does not', async t => {
+t.test('headers that do not arrive are 408, and the service closes the connection if the client does not', async t => {
   const service = await startService(t, { WORKERS: '0' })
   const socket = connect({ port: Number(new URL(service.url).port), host: '127.0.0.1', allowHalfOpen: true })
   let text = ''

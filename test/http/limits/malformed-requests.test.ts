@@ -27,7 +27,7 @@ const request = (line: string, headers: string[] = [], body = '') =>
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(answer)?.[1])
 const bodyOf = (answer: string): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
 
-t.test('what is no HTTP is 400, and its connection is closed', async t => {
+t.test('bytes that are no HTTP are 400 and close their connection', async t => {
   const requests = {
     noise: '\u0000\u0001\u0002\r\n\r\n',
     'a TLS hello': '\u0016\u0003\u0001\u0002\u0000\u0001\u0000',
@@ -56,7 +56,7 @@ t.test('headers over the limit of Node are 431', async t => {
   t.equal(statusOf(await request(`GET /api/v1/jobs/${'a'.repeat(20_000)}`)), 431)
 })
 
-t.test('dots in a path are an id like any other', async t => {
+t.test('dots in a path are an ordinary id', async t => {
   t.match(bodyOf(await request('GET /api/v1/jobs/..')), { jobId: '..', status: 'Running' })
   t.equal(statusOf(await request('GET /api/v1/jobs/.')), 404)
   t.equal(statusOf(await request('GET /api/v1/jobs/../../../etc/passwd')), 404)
@@ -68,11 +68,11 @@ t.test('dots in a path are an id like any other', async t => {
 t.test('a request target in absolute form is its path', async t => {
   const found = await request(`GET http://127.0.0.1:${port}/api/v1/jobs/job-123`)
   t.equal(statusOf(found), 200)
-  t.equal(bodyOf(await request('GET http://other.example.org/api/v1/jobs/nobody')).instance, '/api/v1/jobs/nobody')
-  t.match(bodyOf(await request('GET http://other.example.org/api/jobs/nobody/status')), { success: false }, 'in the shape of its path')
+  t.equal(bodyOf(await request('GET http://other.example.org/api/v1/jobs/no-such-job')).instance, '/api/v1/jobs/no-such-job')
+  t.match(bodyOf(await request('GET http://other.example.org/api/jobs/no-such-job/status')), { success: false }, 'in the shape of its path')
 })
 
-t.test('a request target in absolute form needs a token as any other', async t => {
+t.test('a request target in absolute form needs a token like any other', async t => {
   for (const path of ['/api/v1/jobs/job-123', '/api/nothing', '/docs/../api/v1/jobs/job-123']) {
     const answer = await send(`GET http://docs${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
     t.equal(statusOf(answer), path.startsWith('/api/') ? 401 : 404, path)
@@ -86,9 +86,9 @@ t.test('a body on a GET is not taken for the next request', async t => {
   t.equal(statusOf(answer), 200)
 })
 
-t.test('requests sent at once on one connection are answered in turn', async t => {
+t.test('pipelined requests have their responses in order', async t => {
   const get = (path: string, close = '') => `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\n${close}\r\n`
-  const answer = await send(get('/api/v1/jobs/job-123') + get('/api/v1/jobs/nobody') + get('/livez', 'Connection: close\r\n'))
+  const answer = await send(get('/api/v1/jobs/job-123') + get('/api/v1/jobs/no-such-job') + get('/livez', 'Connection: close\r\n'))
   t.same([...answer.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(match => match[1]), ['200', '404', '200'])
 })
 
@@ -109,7 +109,7 @@ t.test('a body that breaks off writes nothing', async t => {
   t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'x'"), '0')
 })
 
-t.test('HTTP/1.0 without a host is answered with a Location that is still a URL', async t => {
+t.test('the Location of a response to HTTP/1.0 without a host is still a URL', async t => {
   const body = '{"type":"x","input":1}'
   const answer = await send(`POST /api/v1/jobs HTTP/1.0\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
   t.equal(statusOf(answer), 202)
@@ -117,12 +117,12 @@ t.test('HTTP/1.0 without a host is answered with a Location that is still a URL'
   t.match(location, new RegExp(`^http://127\\.0\\.0\\.1:${port}/api/v1/jobs/[0-9a-f-]{36}$`))
 })
 
-t.test('after all of it the service answers, and logged no error', async t => {
+t.test('after all of this the service responds, and has logged no error', async t => {
   t.equal((await service.ask('/api/v1/jobs/job-123')).status, 200)
   t.same(service.logs.filter(line => line.level >= 50), [])
 })
 
-t.test('where there is nothing it is 404, whatever body would have come', async t => {
+t.test('an unknown route is 404, whatever its body', async t => {
   for (const headers of [['Content-Type: application/json', 'Content-Length: 2000000'], ['Content-Type: image/png', 'Content-Length: 5'], ['Content-Encoding: gzip', 'Content-Length: 5']]) {
     t.equal(statusOf(await request('DELETE /api/v1/worker/claim', headers, 'abcde')), 404, headers.join(', '))
   }

@@ -12,7 +12,7 @@ const minuteMs = 60_000
 const toPrincipal = (subject: string, tenant = subject): Principal => ({ subject, tenant, scopes: [], allTenants: false })
 const ann = toPrincipal('ann')
 
-/** A limit on a clock of the test's. `ask` tells after how many seconds to come again; 0: admitted. */
+/** A limit on a clock of the test. `ask` returns after how many seconds to retry; 0: admitted. */
 const open = (perMinute: number) => {
   const clock = { ms: 1000 }
   const limited: string[] = []
@@ -29,12 +29,12 @@ const open = (perMinute: number) => {
   return { clock, limited, ask }
 }
 
-t.test('a minute\'s requests may come at once; what is used up comes back evenly', async t => {
+t.test('admits the requests of a minute at once, and refills evenly', async t => {
   const { clock, ask } = open(60)
   for (let i = 0; i < 60; i++) t.equal(ask(), 0)
   t.equal(ask(), 1)
   clock.ms += 999
-  t.equal(ask(), 1, 'what is refused takes nothing, and what is not whole lets nothing in')
+  t.equal(ask(), 1, 'a rejection draws nothing, and a part of a request admits none')
   clock.ms += 1
   t.equal(ask(), 0)
   t.equal(ask(), 1)
@@ -43,7 +43,7 @@ t.test('a minute\'s requests may come at once; what is used up comes back evenly
   t.equal(ask(), 1, 'no more is saved than a minute\'s')
 })
 
-t.test('whoever is told to wait is never told to wait for more than 5 s', async t => {
+t.test('Retry-After is never more than 5 s', async t => {
   for (const [perMinute, seconds] of [[1, 5], [11, 5], [12, 5], [13, 5], [30, 2], [59, 2], [1_000_000, 1]] as const) {
     const { ask } = open(perMinute)
     for (let i = 0; i < perMinute; i++) ask()
@@ -51,7 +51,7 @@ t.test('whoever is told to wait is never told to wait for more than 5 s', async 
   }
 })
 
-t.test('subjects have allowances of their own; one of the same name under another tenant is another', async t => {
+t.test('each subject has its own bucket; the same name under another tenant is another subject', async t => {
   const { ask, limited } = open(1)
   const all = [ann, toPrincipal('bob'), toPrincipal('ann', 'acme'), toPrincipal('eann', 'acm'), toPrincipal('', 'acmeann')]
   for (const principal of all) t.equal(ask(principal), 0)
@@ -60,7 +60,7 @@ t.test('subjects have allowances of their own; one of the same name under anothe
   t.same(limited, ['ann', 'bob', 'ann', 'eann', ''])
 })
 
-t.test('that a subject is refused is told once, until it has been quiet for a minute', async t => {
+t.test('reports a limited subject once, until a minute has passed without rejections', async t => {
   const { clock, ask, limited } = open(1)
   ask()
   for (let i = 0; i < 100; i++) {
@@ -74,7 +74,7 @@ t.test('that a subject is refused is told once, until it has been quiet for a mi
   t.same(limited, ['ann', 'ann'])
 })
 
-t.test('in whatever rhythm one asks, no stretch of time lets in more than the rule says, and who waits as told is let in', async () => {
+t.test('in any rhythm of requests no stretch of time admits more than the limit, and a client that waits for Retry-After is admitted', async () => {
   const rhythms = fc.record({
     perMinute: fc.integer({ min: 12, max: 400 }),
     pauses: fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 300 }), fc.double({ min: 0, max: 20_000, noNaN: true })), { maxLength: 300 })
@@ -100,13 +100,13 @@ t.test('in whatever rhythm one asks, no stretch of time lets in more than the ru
   }), { seed: 5, numRuns: 60 })
 })
 
-/** Asks until it is refused; the refusal. */
+/** Sends requests until one is rejected. Returns the rejection. */
 const exhaust = async (ask: () => Promise<Response>): Promise<Response> => {
   for (let answers = 0; ; answers++) {
     const answer = await ask()
     if (answer.status === 429) return answer
     await answer.arrayBuffer()
-    if (answers > 500) throw new Error('nobody is refused')
+    if (answers > 500) throw new Error('no request is rejected')
   }
 }
 
@@ -116,14 +116,14 @@ const startLimited = async (t: Test, env: Environment = {}) => {
   return service
 }
 
-t.test('who exceeds the limit is answered 429, in the shape of the path, whatever was asked', async t => {
+t.test('a subject over the limit gets 429 on every route, in the shape of its path', async t => {
   const { ask, logs } = await startLimited(t)
   const claims = { sub: 'hasty', scope: 'jobs:read jobs:write' }
-  const refused = await exhaust(() => ask('/api/v1/jobs/job-1', { claims }))
-  t.match(refused.headers.get('retry-after'), /^[1-5]$/)
-  t.equal(refused.headers.get('cache-control'), 'no-store')
-  t.match(refused.headers.get('content-type'), 'application/problem+json')
-  t.match(await refused.json(), { type: 'about:blank', status: 429, code: 'RATE_LIMITED', detail: /30 requests/, instance: '/api/v1/jobs/job-1' })
+  const rejected = await exhaust(() => ask('/api/v1/jobs/job-1', { claims }))
+  t.match(rejected.headers.get('retry-after'), /^[1-5]$/)
+  t.equal(rejected.headers.get('cache-control'), 'no-store')
+  t.match(rejected.headers.get('content-type'), 'application/problem+json')
+  t.match(await rejected.json(), { type: 'about:blank', status: 429, code: 'RATE_LIMITED', detail: /30 requests/, instance: '/api/v1/jobs/job-1' })
 
   const requests: [path: string, method: string, body?: unknown][] = [
     ['/api/jobs/job-1/status', 'GET'], ['/api/v1/jobs/job-1/result', 'GET'], ['/api/v1/jobs', 'GET'], ['/api/v1/no/such/route', 'GET'],
@@ -144,19 +144,19 @@ t.test('who exceeds the limit is answered 429, in the shape of the path, whateve
     t.equal((await ask(path, { claims })).status, 200, `${path} is not limited`)
   }
   t.equal((await ask('/api/v1/jobs/job-1', { headers: { authorization: '' } })).status, 401, 'nor is who has no token, and gets nothing')
-  t.equal(logs.filter(line => line.msg.startsWith('rate limit exceeded')).length, 1, 'it is told once')
+  t.equal(logs.filter(line => line.msg.startsWith('rate limit exceeded')).length, 1, 'it is logged once')
   t.match(logs.find(line => line.msg.startsWith('rate limit exceeded')), { level: 40, tenant: 'hasty', subject: 'hasty' })
   t.notOk(logs.some(line => line.status === 429 && line.level > 20), 'and not with every request')
   t.ok(await until(async () => await (await ask('/api/v1/jobs/job-1', { claims })).json().then((body: Json) => body.jobId === 'job-1')), 'it comes back')
 })
 
-t.test('without the setting nobody is refused', async t => {
+t.test('without the setting there is no limit', async t => {
   const { ask } = await startService(t, { WORKERS: '0' })
-  const answers = await Promise.all(Array.from({ length: 300 }, async () => (await ask('/api/v1/jobs/nobody')).status))
+  const answers = await Promise.all(Array.from({ length: 300 }, async () => (await ask('/api/v1/jobs/no-such-job')).status))
   t.same([...new Set(answers)], [404])
 })
 
-t.test('a Redis that dies neither opens the limit nor closes it', async t => {
+t.test('the limit stays as it is when Redis dies', async t => {
   const redis = await startRedis(t)
   const { ask, askJson } = await startLimited(t, { REDIS_URL: redis.url })
   const poll = (sub: string) => () => ask('/api/v1/jobs/job-1', { claims: { sub } })

@@ -98,12 +98,12 @@ export const createJudge = (document: Json, operations: readonly Operation[]): J
     if (operation === undefined) {
       // The document itself and its pages are none of its routes.
       if (status < 400) return `a ${status} where there is no route`
-      // 415: a Content-Encoding is refused wherever it is sent.
+      // 415: a Content-Encoding is rejected on every route.
       return [401, 404, 415, ...statusesOfTheProtocol].includes(status) ? judgeFailure(answer, isHead) : `a ${status} where there is no route`
     }
     const documented = operation.definition.responses[status]
     if (documented === undefined) return statusesOfTheProtocol.includes(status) ? judgeFailure(answer, isHead) : `${status} is not documented`
-    // A refusal on the bare connection has no headers of a route.
+    // A rejection on the bare socket has no headers of a route.
     const names = Object.keys(documented.headers ?? {}).map(name => name.toLowerCase())
     const unknown = answer.headers.map(([name]) => name).filter(name => !plainHeaders.has(name) && !names.includes(name))
     if (unknown.length > 0) return `the headers ${unknown.join()} are not documented`

@@ -17,7 +17,7 @@ export type FuzzRequest = { method: string, target: string, bytes: Buffer }
 /** What earlier answers brought, the newest few hundred of each. */
 export type Known = { jobIds: string[], leases: Array<{ jobId: string, leaseToken: string }>, eTags: string[], cursors: string[] }
 
-export const createKnown = (): Known => ({ jobIds: ['nobody'], leases: [{ jobId: 'nobody', leaseToken: 'none' }], eTags: ['"x"'], cursors: ['x'] })
+export const createKnown = (): Known => ({ jobIds: ['no-such-job'], leases: [{ jobId: 'no-such-job', leaseToken: 'none' }], eTags: ['"x"'], cursors: ['x'] })
 
 const keptMax = 300
 

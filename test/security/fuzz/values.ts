@@ -9,7 +9,7 @@ export const jobTypes = ['fuzz', 'fuzz-b', 'sanitize', 'report'] as const
 
 const texts = ['', 'a', 'x y', 'Z\u00fcrich', '\u4f1a\u793e', '\ud83d\ude00', '<script>alert(1)</script><b>x</b>', "'; DROP TABLE JobExecutionLog; --", '\u202eabc', 'a\u0000b', '\r\nSet-Cookie: a=b', '#{7*7}{{7*7}}<%= 7*7 %>', '2026-01-01', '-1', 'null', '{"a":[1,2]}', '\ufeff', 'a'.repeat(300)]
 
-// What each pattern of the document stands for; a new one is to be told here.
+// What each pattern of the document stands for; a new one has to be added here.
 const samplesOf: Record<string, (random: Random) => string> = {
   '^[a-z0-9][a-z0-9._-]{0,63}$': random => random.pick(jobTypes),
   '^[\\x21-\\x7e]+$': random => `key-${random.below(200)}`
