@@ -31,7 +31,8 @@ const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
 const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
   const violations = error.validation as Violation[]
-  return violations.slice(0, violationsReportedMax).map(violation => toFieldError(violation, error.validationContext ?? 'body'))
+  const { validationContext = 'body' } = error
+  return violations.slice(0, violationsReportedMax).map(violation => toFieldError(violation, validationContext))
 }
 
 /** Names the field by its path, like `input.format`; `whole` names the value that was validated, like `body`. */
@@ -57,10 +58,14 @@ export const brokenRule = (field: string, rule: string, message: string): Servic
 /** The texts of a route's 413 and 415 errors. */
 export type BodyHints = { tooLarge?: string, accepts?: string, bytesMax?: number }
 
-const bodyFailure = (code: string, { tooLarge, accepts = 'application/json', bytesMax }: BodyHints): ServiceFailure | undefined => {
-  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', `Send the body as ${accepts}.`)
+const bodyFailure = (code: string, hints: BodyHints): ServiceFailure | undefined => {
+  const { accepts = 'application/json', bytesMax } = hints
+  if (code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE') {
+    return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', `Send the body as ${accepts}.`)
+  }
   if (code !== 'FST_ERR_CTP_BODY_TOO_LARGE') return undefined
-  return new ServiceFailure('PAYLOAD_TOO_LARGE', tooLarge ?? `The body exceeds the limit of this route: ${bytesMax} bytes.`)
+  const { tooLarge = `The body exceeds the limit of this route: ${bytesMax} bytes.` } = hints
+  return new ServiceFailure('PAYLOAD_TOO_LARGE', tooLarge)
 }
 
 export const noSuchRoute = (): ServiceFailure => new ServiceFailure('NOT_FOUND', 'No route matches this path.')
@@ -68,7 +73,8 @@ export const noSuchRoute = (): ServiceFailure => new ServiceFailure('NOT_FOUND',
 /** The failure that the client gets for a thrown error. An unknown error becomes INTERNAL, with itself as the cause. */
 export const toClientFailure = (error: unknown, hints: BodyHints = {}): ServiceFailure => {
   if (error instanceof ServiceFailure) return error
-  const { code = '', statusCode = 500, validation } = error as { code?: string, statusCode?: number, validation?: unknown }
+  const thrown = error as { code?: string, statusCode?: number, validation?: unknown }
+  const { code = '', statusCode = 500, validation } = thrown
   if (validation !== undefined) return validationFailure(toFieldErrors(error as { validation: unknown }))
   const ofBody = bodyFailure(code, hints)
   if (ofBody !== undefined) return ofBody

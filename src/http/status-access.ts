@@ -55,8 +55,8 @@ export const createStatusAccess = ({ readStatus, ...representationNeeds }: Statu
       requireJobId(view, id)
       const condition = parseIfNoneMatch(ifNoneMatch)
       const found = readStatus(id, toFloor(condition, incarnation))
-      if (found instanceof Promise) return found.then(entry => ({ representation: toRepresentation(view, entry, principal), condition }))
-      return { representation: toRepresentation(view, found, principal), condition }
+      if (!(found instanceof Promise)) return { representation: toRepresentation(view, found, principal), condition }
+      return found.then(entry => ({ representation: toRepresentation(view, entry, principal), condition }))
     }
   }
 }

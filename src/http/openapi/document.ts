@@ -16,7 +16,8 @@ const toOptionalBodies: NonNullable<FastifyDynamicSwaggerOptions['transformObjec
   for (const { post } of Object.values(openapiObject.paths ?? {}).filter(path => path !== undefined)) {
     if (post?.requestBody === undefined || !('content' in post.requestBody)) continue
     const { schema } = post.requestBody.content['application/json'] ?? {}
-    if (schema !== undefined && 'properties' in schema && schema.required === undefined) post.requestBody.required = false
+    if (schema === undefined || !('properties' in schema) || schema.required !== undefined) continue
+    post.requestBody.required = false
   }
   return openapiObject
 }

@@ -11,7 +11,9 @@ const headers = {
   etag: text('Incarnation of the database, version of the job, format of the body. Send it back in If-None-Match.'),
   cacheControl: text('private, no-cache'),
   vary: text('Authorization, Accept'),
-  retryAfter: Type.Integer({ minimum: 1, description: 'Poll again after this many seconds; absent once the job has finished.' }),
+  retryAfter: Type.Integer({
+    minimum: 1, description: 'Poll again after this many seconds; absent once the job has finished.'
+  }),
   retryAfterMs: Type.Integer({ minimum: 1, description: 'The same time in milliseconds.' }),
   jobState: text('queued, running, succeeded, failed or cancelled.'),
   jobProgress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percent.' }),

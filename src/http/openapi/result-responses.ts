@@ -23,19 +23,20 @@ const validators = {
   Expires: text('The time at which the result will be removed.')
 }
 
-const { 'Job-State': jobState, 'Job-Progress': jobProgress, 'Retry-After': retryAfter, 'retry-after-ms': retryAfterMs } = statusHeaders
-
 const partialHeaders = {
   'Job-Result': text('With `partial` only. `partial`: more bytes may follow; `complete`: the result is complete.'),
-  'Job-Result-Offset': Type.Integer({ minimum: 0, description: 'With `partial` only: the `offset` of the next request.' }),
+  'Job-Result-Offset': Type.Integer({
+    minimum: 0, description: 'With `partial` only: the `offset` of the next request.'
+  }),
   'Job-Attempt': Type.Integer({
     minimum: 0,
-    description: 'With `partial` only: the attempt that produced the bytes. If it changes, discard what you have and start at offset 0.'
+    description: `With \`partial\` only: the attempt that produced the bytes. If it changes, discard what you have and start
+      at offset 0.`
   }),
-  'Job-State': jobState,
-  'Job-Progress': jobProgress,
-  'Retry-After': retryAfter,
-  'retry-after-ms': retryAfterMs
+  'Job-State': statusHeaders['Job-State'],
+  'Job-Progress': statusHeaders['Job-Progress'],
+  'Retry-After': statusHeaders['Retry-After'],
+  'retry-after-ms': statusHeaders['retry-after-ms']
 }
 
 const bytes = { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
@@ -72,7 +73,9 @@ export const resultResponses = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
     Location: Type.String({ format: 'uri' }), 'Cache-Control': text('private, no-cache')
   }),
   304: emptyResponse('The client already has this result.', { ...contentHeaders, ...validators }),
-  ...(statusSchema === 'JobStatus' ? resultFailureResponses([], 'Problem') : resultFailureResponses(['INVALID_TASK_ID'], 'TaskError'))
+  ...(statusSchema === 'JobStatus'
+    ? resultFailureResponses([], 'Problem')
+    : resultFailureResponses(['INVALID_TASK_ID'], 'TaskError'))
 })
 
 /** The description of both result routes. */
@@ -87,7 +90,9 @@ a running job are available.`
 export const ResultQuery = Type.Object({
   partial: Type.Optional(Type.Boolean({ description: 'Also return what a running job has uploaded so far.' })),
   offset: Type.Optional(Type.Integer({
-    minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'The first byte to return; with `partial` only. Default: 0.'
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'The first byte to return; with `partial` only. Default: 0.'
   }))
 })
 

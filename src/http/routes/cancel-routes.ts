@@ -50,11 +50,11 @@ const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
       case 'cancelled': return sendStatus(reply, representation)
       case 'asked': return sendStatus(reply, representation, 202)
       case 'finished':
-        throw new ServiceFailure('JOB_FINISHED', 'The job has finished and can no longer be cancelled.', statusFact(entry))
+        throw new ServiceFailure('JOB_FINISHED', 'The job has finished: it cannot be cancelled.', statusFact(entry))
       case 'not-ours':
         throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
       case 'forbidden':
-        throw new ServiceFailure('FORBIDDEN', 'The job belongs to no tenant; cancelling it needs the scope jobs:admin.')
+        throw new ServiceFailure('FORBIDDEN', 'The job has no tenant: cancelling it needs the scope jobs:admin.')
     }
   }
 
@@ -69,9 +69,9 @@ const createSendErased = ({ eraseJob }: CancelRouteNeeds) =>
     }
     requireVisible(entry, principal)
     if (outcome === 'active') {
-      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: cancel it or wait, then erase it.', statusFact(entry))
+      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: cancel it or wait.', statusFact(entry))
     }
-    throw new ServiceFailure('FORBIDDEN', 'The job belongs to no tenant; erasing it needs the scope jobs:admin.')
+    throw new ServiceFailure('FORBIDDEN', 'The job has no tenant: erasing it needs the scope jobs:admin.')
   }
 
 const commonCodes: readonly FailureCode[] = [
@@ -88,12 +88,15 @@ type Examples = Record<'running' | 'cancelled', { summary: string, value: unknow
 
 const cancelResponses = (schema: 'JobStatus' | 'TaskStatus', { running, cancelled }: Examples) => ({
   200: jsonResponse('Cancelled, now or before.', Type.Ref(schema), { headers: statusHeaders, examples: { cancelled } }),
-  202: jsonResponse('Running; the worker will be asked to stop.', Type.Ref(schema), { headers: statusHeaders, examples: { running } })
+  202: jsonResponse('Running; the worker will be asked to stop.', Type.Ref(schema), {
+    headers: statusHeaders, examples: { running }
+  })
 })
 
 const { running: runningTask, cancelled: cancelledTask } = taskStatusExamples
 const { running: runningJob, cancelled: cancelledJob } = jobStatusExamples
-const stoppingTask = { ...runningTask, value: { ...runningTask.value, data: { ...runningTask.value.data, cancelRequested: true } } }
+const stoppingData = { ...runningTask.value.data, cancelRequested: true }
+const stoppingTask = { ...runningTask, value: { ...runningTask.value, data: stoppingData } }
 
 /** Cancels and erases jobs. */
 export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, needs) => {
@@ -136,7 +139,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
     schema: {
       operationId: 'eraseJob',
       summary: 'Erase a finished job',
-      description: 'Erases the record, the result and the input. From then on the response for this job is 410 JOB_EXPIRED.',
+      description: 'Erases the job and everything that belongs to it. From then on the job is 410 JOB_EXPIRED.',
       tags: ['Jobs'],
       params: Type.Object({ jobId: Type.String() }),
       response: {

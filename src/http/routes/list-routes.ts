@@ -25,7 +25,9 @@ const Query = Type.Object({
   ids: Type.Optional(Type.String({
     minLength: 1, description: `Up to ${idsMax} ids, separated by commas. Not allowed with other parameters.`
   })),
-  status: Type.Optional(StringEnum(recordStatuses, { description: 'Only jobs of this status; cancelled jobs are Failed.' })),
+  status: Type.Optional(StringEnum(recordStatuses, {
+    description: 'Only jobs of this status; cancelled jobs are Failed.'
+  })),
   type: Type.Optional(Type.String({ description: 'Only jobs of this type.' })),
   createdAfter: Type.Optional(Type.String({
     description: 'Only jobs accepted after this time, ISO 8601; UTC unless it has an offset.'
@@ -49,8 +51,8 @@ const parseCursor = (cursor: string): ListPosition => {
 
 const parseTime = (text: string): number => {
   const ms = toEpochMs(text)
-  if (ms === null) throw brokenRule('createdAfter', 'format', 'must be an ISO 8601 date or date-time; encode + as %2B in a URL')
-  return ms
+  if (ms !== null) return ms
+  throw brokenRule('createdAfter', 'format', 'must be an ISO 8601 date or date-time; encode + as %2B in a URL')
 }
 
 // Each entry holds its body as JSON text.
@@ -87,26 +89,28 @@ const groupByVisibility = (ids: readonly string[], entries: readonly StatusEntry
   return { found, notFound, expired }
 }
 
-const createSendByIds = ({ readMany }: ListRouteNeeds) => async (reply: FastifyReply, text: string, principal: Principal) => {
-  const ids = parseIds(text)
-  const entries = await readMany(ids.filter(isJobId))
-  const { found, notFound, expired } = groupByVisibility(ids, entries, principal)
-  return send(reply, found, { notFound, expired })
-}
-
-const createSendPage = ({ listStatuses }: ListRouteNeeds) => async (reply: FastifyReply, query: Query, principal: Principal) => {
-  const { status = null, type = null, createdAfter, limit = limitDefault, cursor } = query
-  const filter = {
-    tenant: principal.allTenants ? null : principal.tenant,
-    status,
-    type,
-    createdAfter: createdAfter === undefined ? null : parseTime(createdAfter)
+const createSendByIds = ({ readMany }: ListRouteNeeds) =>
+  async (reply: FastifyReply, text: string, principal: Principal) => {
+    const ids = parseIds(text)
+    const entries = await readMany(ids.filter(isJobId))
+    const { found, notFound, expired } = groupByVisibility(ids, entries, principal)
+    return send(reply, found, { notFound, expired })
   }
-  const { entries, next } = await listStatuses(filter, cursor === undefined ? null : parseCursor(cursor), limit)
-  // What breaks BR-001 is in the log, and takes no page with it.
-  const shown = entries.filter(entry => isVisible(entry, principal) && entry.state !== 'invalid')
-  return send(reply, shown, { nextCursor: next === null ? null : toCursor(next) })
-}
+
+const createSendPage = ({ listStatuses }: ListRouteNeeds) =>
+  async (reply: FastifyReply, query: Query, principal: Principal) => {
+    const { status = null, type = null, createdAfter, limit = limitDefault, cursor } = query
+    const filter = {
+      tenant: principal.allTenants ? null : principal.tenant,
+      status,
+      type,
+      createdAfter: createdAfter === undefined ? null : parseTime(createdAfter)
+    }
+    const { entries, next } = await listStatuses(filter, cursor === undefined ? null : parseCursor(cursor), limit)
+    // A record that breaks BR-001 is logged and left out; it does not fail the page.
+    const shown = entries.filter(entry => isVisible(entry, principal) && entry.state !== 'invalid')
+    return send(reply, shown, { nextCursor: next === null ? null : toCursor(next) })
+  }
 
 const failureCodes: readonly FailureCode[] =
   ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
@@ -117,8 +121,8 @@ const examples = {
   byIds: { summary: 'Asked for by ids', value: { items: exampleItems, notFound: ['no-such-job'], expired: [] } }
 }
 
-const description = `With \`ids\`: these jobs, in the order of the ids. Without: one page of the list, newest first. A page can be
-short or empty and still have a nextCursor. Jobs that are accepted between two pages neither shift nor repeat others.`
+const description = `With \`ids\`: these jobs, in the order of the ids. Without: one page of the list, newest first. A page can
+be short or empty and still have a nextCursor. Jobs that are accepted between two pages neither shift nor repeat others.`
 
 /** Returns many jobs at once: by their ids, or newest first. */
 export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs) => {
@@ -135,7 +139,10 @@ export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs
       querystring: Query,
       response: {
         200: jsonResponse('The jobs.', Type.Union([Type.Ref('JobPage'), Type.Ref('JobsById')]), {
-          headers: { 'Cache-Control': Type.String({ description: 'private, no-store' }), Vary: Type.String({ description: 'Authorization, Accept' }) },
+          headers: {
+            'Cache-Control': Type.String({ description: 'private, no-store' }),
+            Vary: Type.String({ description: 'Authorization, Accept' })
+          },
           examples
         }),
         ...failureResponses(failureCodes, 'Problem')

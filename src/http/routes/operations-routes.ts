@@ -24,6 +24,8 @@ const Part = Type.Object({
   mode: Type.Optional(StringEnum(['on', 'warm', 'off']))
 }, { $id: 'PartHealth' })
 
+const Liveness = Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })
+
 const Readiness = Type.Object({
   status: StringEnum(['ready', 'degraded', 'unavailable', 'draining']),
   store: Type.Unsafe<object>(Type.Ref('PartHealth')),
@@ -46,7 +48,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Whether the process is alive',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonResponse('The process is alive.', Type.Object({ status: StringEnum(['ok']) }, { additionalProperties: false })), ...rejected }
+      response: { 200: jsonResponse('The process is alive.', Liveness), ...rejected }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 
@@ -58,7 +60,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       tags: ['Operations'],
       security: [],
       response: {
-        200: jsonResponse('Ready; `degraded` while the cache is disabled and the store serves all reads.', Type.Ref('Readiness')),
+        200: jsonResponse('Ready; `degraded` while the store serves all reads.', Type.Ref('Readiness')),
         503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
         ...rejected
       }
@@ -78,7 +80,10 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       summary: 'Metrics in the Prometheus text format',
       tags: ['Operations'],
       security: [],
-      response: { 200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String() } } }, ...rejected }
+      response: {
+        200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String() } } },
+        ...rejected
+      }
     }
   }, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
   return Promise.resolve()

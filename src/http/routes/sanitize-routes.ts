@@ -69,7 +69,7 @@ const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitiz
     schema: {
       operationId: 'sanitize',
       summary: 'Sanitize a content at once',
-      description: `For contents of up to 1 MiB; send larger ones to ${asyncPath}. The response keeps its shape and meaning.`,
+      description: `For contents of up to 1 MiB; send larger ones to ${asyncPath}. The response format never changes.`,
       tags: ['Sanitize'],
       body: SanitizeInput,
       response: {
@@ -94,6 +94,8 @@ const Query = Type.Object({
 }, { additionalProperties: false })
 
 const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content as raw bytes, in UTF-8.' }) }
+const rawBodies = Object.fromEntries(rawContentTypes.map(type => [type, rawBody]))
+const rawTypesText = rawContentTypes.join(', ')
 
 const sendAccepted = (
   request: FastifyRequest, reply: FastifyReply, { jobId, entry, replayed }: Submitted, publicUrl: string | null
@@ -107,9 +109,12 @@ const sendAccepted = (
     .send(JSON.stringify({ success: true, data: { taskId: jobId, status: state, statusUrl, resultUrl, cancelUrl } }))
 }
 
-const asyncDescription = `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are stored as
-they arrive. The result is the sanitized content; the counts of what was removed are in the status and in the table
-SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.`
+const asyncCodes: readonly FailureCode[] =
+  [...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE']
+
+const asyncDescription = `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are
+stored as they arrive. The result is the sanitized content; the counts of what was removed are in the status and in the
+table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.`
 
 const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
   const { submitJob, storeInput, jobTypes, publicUrl } = needs
@@ -135,8 +140,8 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     config: {
       scope: 'jobs:write',
       isStreamed: true,
-      accepts: ['application/json', ...rawContentTypes].join(', '),
-      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content as raw bytes, as ${rawContentTypes.join(', ')}.`
+      accepts: `application/json, ${rawTypesText}`,
+      tooLarge: `A JSON body has at most ${jsonBytesMax} bytes: send the content as raw bytes, as ${rawTypesText}.`
     },
     bodyLimit: jsonBytesMax,
     schema: {
@@ -146,10 +151,12 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
       tags: ['Sanitize'],
       headers: idempotencyHeader,
       querystring: Query,
-      body: { content: { 'application/json': { schema: SanitizeInput }, ...Object.fromEntries(rawContentTypes.map(type => [type, rawBody])) } },
+      body: { content: { 'application/json': { schema: SanitizeInput }, ...rawBodies } },
       response: {
-        202: jsonResponse('Accepted: the URLs of the status, the result and the cancellation.', AcceptedTask, { headers: acceptedHeaders }),
-        ...failureResponses([...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE'], 'TaskError')
+        202: jsonResponse('Accepted: the URLs of the status, the result and the cancellation.', AcceptedTask, {
+          headers: acceptedHeaders
+        }),
+        ...failureResponses(asyncCodes, 'TaskError')
       }
     }
   }, async (request, reply) => {
@@ -160,8 +167,10 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     if (normalization !== undefined && !(body instanceof Readable)) {
       throw brokenRule('normalization', 'rawBody', 'in the query applies to raw bodies: send it in options')
     }
-    const submitted = body instanceof Readable ? submitBytes(request, body, normalization, key) : submitContent(request, key)
-    return sendAccepted(request, reply, await submitted, publicUrl)
+    const submitted = body instanceof Readable
+      ? await submitBytes(request, body, normalization, key)
+      : await submitContent(request, key)
+    return sendAccepted(request, reply, submitted, publicUrl)
   })
   return Promise.resolve()
 }

@@ -78,8 +78,8 @@ const rejectUnsupported = (body: unknown): void => {
 }
 
 const failureCodes: readonly FailureCode[] = [
-  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE',
-  'IDEMPOTENCY_KEY_REUSED', 'INTERNAL', 'STORE_UNAVAILABLE'
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE', 'IDEMPOTENCY_KEY_REUSED', 'INTERNAL', 'STORE_UNAVAILABLE'
 ]
 
 const { value: queuedValue } = jobStatusExamples.queued
@@ -134,7 +134,8 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
     const path = statusPath('v1', jobId)
     setAcceptedHeaders(request, reply, { entry, replayed, path, publicUrl })
     const statusUrl = JSON.stringify((publicUrl ?? '') + path)
-    return reply.code(202).type('application/json; charset=utf-8').send(`${v1Body.slice(0, -1)},"statusUrl":${statusUrl}}`)
+    return reply.code(202).type('application/json; charset=utf-8')
+      .send(`${v1Body.slice(0, -1)},"statusUrl":${statusUrl}}`)
   })
   return Promise.resolve()
 }

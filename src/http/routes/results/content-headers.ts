@@ -34,7 +34,7 @@ const toSafeFileName = (fileName: string): string => {
 
 const percentEncode = (character: string): string => `%${character.charCodeAt(0).toString(16).toUpperCase()}`
 
-/** `Content-Disposition` (RFC 6266). A name with other than plain ASCII characters is also sent in RFC 8187 encoding. */
+/** `Content-Disposition` (RFC 6266). A name with other than ASCII characters is also sent in RFC 8187 encoding. */
 export const toDisposition = (mediaType: string, fileName: string | null): string => {
   const name = toSafeFileName(fileName ?? '')
   const plain = name.replace(/[^A-Za-z0-9._-]/gu, '_')

@@ -1,5 +1,8 @@
 /** The bytes to send. `part`: from `start` up to but excluding `end`; `unsatisfiable`: the range is beyond the end. */
-export type RequestedRange = { kind: 'part', start: number, end: number } | { kind: 'unsatisfiable' } | { kind: 'whole' }
+export type RequestedRange =
+  | { kind: 'part', start: number, end: number }
+  | { kind: 'unsatisfiable' }
+  | { kind: 'whole' }
 
 /** The request headers `Range` and `If-Range`. */
 export type RangeHeaders = { range?: string | undefined, 'if-range'?: string | undefined }
@@ -19,7 +22,8 @@ export const toRange = (headers: RangeHeaders, eTag: string, sizeBytes: number):
     const suffixBytes = Number(last)
     if (suffixBytes === 0) return { kind: 'unsatisfiable' }
     // The last bytes of an empty result are the whole of it, which Content-Range cannot express.
-    return sizeBytes === 0 ? { kind: 'whole' } : { kind: 'part', start: Math.max(0, sizeBytes - suffixBytes), end: sizeBytes }
+    if (sizeBytes === 0) return { kind: 'whole' }
+    return { kind: 'part', start: Math.max(0, sizeBytes - suffixBytes), end: sizeBytes }
   }
   const start = Number(first)
   if (last !== '' && Number(last) < start) return { kind: 'whole' }

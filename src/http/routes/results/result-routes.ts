@@ -27,8 +27,11 @@ const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
     const representation = statusAccess.toRepresentation(view, result.entry, principal)
     const { partial = false, offset = 0 } = query
     const exchange = { request, reply }
-    if (result.kind === 'external') return reply.code(303).header('location', result.url).header('cache-control', 'private, no-cache').send()
-    if (partial && (result.kind === 'partial' || result.kind === 'stored')) return await sendPartial(exchange, result, offset)
+    if (result.kind === 'external') {
+      return reply.code(303).headers({ location: result.url, 'cache-control': 'private, no-cache' }).send()
+    }
+    const hasBytes = result.kind === 'partial' || result.kind === 'stored'
+    if (partial && hasBytes) return await sendPartial(exchange, result, offset)
     if (result.kind === 'stored') return await sendStored(exchange, result)
     const { state } = result.entry
     if (state === 'queued' || state === 'running') return sendStatus(reply, representation, 202)
@@ -40,8 +43,10 @@ const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
     const principal = principalOf(request)
     const { representation } = await statusAccess.readVisible(view, id, principal, undefined)
     const { entry } = representation
-    if (entry.state === 'queued' || (entry.state === 'running' && query.partial !== true)) return sendStatus(reply, representation, 202)
-    if (entry.state === 'failed' || entry.state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
+    const { state } = entry
+    const isPending = state === 'queued' || (state === 'running' && query.partial !== true)
+    if (isPending) return sendStatus(reply, representation, 202)
+    if (state === 'failed' || state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
     const resultRequest = { request, reply, principal, view, id, query }
     try {
       return await send(resultRequest, await readResult(id))

@@ -31,7 +31,10 @@ export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, v
   return new Readable({
     highWaterMark: 0,
     read () {
-      next().then(result => { this.push(result.done === true ? null : result.value) }, (error: Error) => { this.destroy(error) })
+      next().then(
+        result => { this.push(result.done === true ? null : result.value) },
+        (error: Error) => { this.destroy(error) }
+      )
     },
     destroy (error, done) {
       chunks.return().then(() => { done(error) }, done)
@@ -123,11 +126,13 @@ export const sendPartial = async (exchange: Exchange, result: PartialResult, off
 /** The failure for a finished job that has no bytes to send. */
 export const noBytesFailure = (result: OpenedResult): ServiceFailure => {
   const { entry: { state }, kind } = result
-  if (state === 'failed') return new ServiceFailure('JOB_FAILED', 'The job failed, so it has no result.', { jobStatus: 'Failed' })
-  if (state === 'cancelled') return new ServiceFailure('JOB_CANCELLED', 'The job was cancelled, so it has no result.', { jobStatus: 'Failed' })
+  const failed = { jobStatus: 'Failed' }
+  if (state === 'failed') return new ServiceFailure('JOB_FAILED', 'The job failed, so it has no result.', failed)
+  if (state === 'cancelled') return new ServiceFailure('JOB_CANCELLED', 'The job was cancelled, so it has no result.', failed)
   if (kind === 'expired') {
     const facts = { jobStatus: 'Succeeded', expiredAt: toIso(result.expiredAt) }
     return new ServiceFailure('RESULT_EXPIRED', 'The result was removed after its retention time.', facts)
   }
-  return new ServiceFailure('NO_RESULT', 'The job has no result that this service can send.', { jobStatus: 'Succeeded' })
+  const succeeded = { jobStatus: 'Succeeded' }
+  return new ServiceFailure('NO_RESULT', 'The job has no result that this service can send.', succeeded)
 }

@@ -46,7 +46,7 @@ const ClaimedJob = Type.Object({
   inputContentType: Type.Optional(Type.String({ description: 'The media type of the input at inputUrl.' })),
   attempt: Type.Integer({ minimum: 1, description: 'The number of this attempt.' }),
   leaseToken: Type.String({ description: 'The value of the header Lease-Token in all requests of this run.' }),
-  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time extends the lease.' })
+  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time renews the lease.' })
 }, { additionalProperties: false })
 
 const claimExample = {
@@ -58,8 +58,10 @@ const claimExample = {
   leaseExpiresAt: '2026-03-01T09:00:30.120Z'
 }
 
-const claimCodes: readonly FailureCode[] =
-  ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
+const claimCodes: readonly FailureCode[] = [
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
+  'STORE_UNAVAILABLE'
+]
 
 export type ClaimRouteNeeds = {
   statusAccess: StatusAccess
@@ -74,7 +76,8 @@ export type ClaimRouteNeeds = {
 export type WorkerRouteNeeds = ClaimRouteNeeds & ReportRouteNeeds & UploadRouteNeeds
 
 // The body is built as text, since the input is JSON text already.
-const toClaimBody = ({ jobId, type, input, raw, attempt, leaseToken, leaseExpiresAt }: Claim, publicUrl: string | null): string => {
+const toClaimBody = (claim: Claim, publicUrl: string | null): string => {
+  const { jobId, type, input, raw, attempt, leaseToken, leaseExpiresAt } = claim
   const isSeparate = raw !== null || Buffer.byteLength(input) > inputBytesInClaimMax
   const inputUrl = `${publicUrl ?? ''}/api/v1/worker/jobs/${jobId}/input`
   const place = isSeparate ? { inputUrl, inputContentType: raw?.contentType ?? 'application/json' } : {}
@@ -82,8 +85,8 @@ const toClaimBody = ({ jobId, type, input, raw, attempt, leaseToken, leaseExpire
   return isSeparate ? facts : `${facts.slice(0, -1)},"input":${input}}`
 }
 
-const claimDescription = `Returns the job that has waited longest among the types, or 204. With \`wait\` the response is held until a job
-is available. Two workers never hold the same job.`
+const claimDescription = `Returns the job that has waited longest among the types, or 204. With \`wait\` the response is held
+until a job is available. Two workers never hold the same job.`
 
 const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollClaim, leaseMs, publicUrl }) => {
   app.post('/api/v1/worker/claim', {
@@ -119,7 +122,8 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollC
     )
     if (claim === null) return reply.code(204).send()
     request.log.info({ jobId: claim.jobId, type: claim.type, attempt: claim.attempt, subject }, 'claimed')
-    return reply.header('cache-control', 'no-store').type('application/json; charset=utf-8').send(toClaimBody(claim, publicUrl))
+    return reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
+      .send(toClaimBody(claim, publicUrl))
   })
   return Promise.resolve()
 }

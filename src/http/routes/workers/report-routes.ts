@@ -39,7 +39,9 @@ const LeaseResponse = Type.Object({
 
 const Completion = Type.Object({
   result: Type.Optional(Type.Unknown({ description: 'The result: any JSON value, including null.' })),
-  resultUrl: Type.Optional(Type.String({ maxLength: urlLengthMax, description: 'The URL of a result stored elsewhere, http or https.' }))
+  resultUrl: Type.Optional(Type.String({
+    maxLength: urlLengthMax, description: 'The URL of a result stored elsewhere, http or https.'
+  }))
 }, { additionalProperties: false })
 type Completion = Static<typeof Completion>
 
@@ -54,7 +56,9 @@ const FailureReport = Type.Object({
 
 const bodyCodes: readonly FailureCode[] = [...leaseFailureCodes, 'PAYLOAD_TOO_LARGE']
 
-const endResponse = jsonResponse('The status of the job.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples })
+const endResponse = jsonResponse('The status of the job.', Type.Ref('JobStatus'), {
+  headers: statusHeaders, examples: jobStatusExamples
+})
 
 const toGivenResult = (value: unknown): RunOutcome => {
   const contentType = 'application/json'
@@ -86,8 +90,8 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
     config: { scope: 'jobs:work' },
     schema: {
       operationId: 'reportProgress',
-      summary: 'Report progress and extend the lease',
-      description: 'An empty body, or `{}`, is a heartbeat: it extends the lease, and clients see no change.',
+      summary: 'Report progress and renew the lease',
+      description: 'An empty body, or `{}`, is a heartbeat: it renews the lease, and clients see no change.',
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
@@ -97,17 +101,17 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
   }, request => withLease(statusAccess, request, async lease => {
     const { body } = request
     const isHeartbeat = Object.keys(body).length === 0
-    const { leaseExpiresAt, cancelRequested } = isHeartbeat ? await runJob.heartbeat(lease) : await runJob.progress(lease, body)
-    return { leaseExpiresAt: toIso(leaseExpiresAt), cancelRequested }
+    const state = isHeartbeat ? await runJob.heartbeat(lease) : await runJob.progress(lease, body)
+    return { leaseExpiresAt: toIso(state.leaseExpiresAt), cancelRequested: state.cancelRequested }
   }))
   return Promise.resolve()
 }
 
-const completeDescription = `With an empty body, or \`{}\`, the uploaded bytes are the result; without an upload the job has none.
-Otherwise the body holds the result as JSON, or its URL.`
+const completeDescription = `With an empty body, or \`{}\`, the uploaded bytes are the result; without an upload the job has
+none. Otherwise the body holds the result as JSON, or its URL.`
 
-const failDescription = `The job is queued again after 1 s, 2 s, 4 s … 60 s. It fails if the failure is not retryable or no attempt is
-left, and is cancelled if cancellation was requested.`
+const failDescription = `The job is queued again after 1 s, 2 s, 4 s … 60 s. It fails if the failure is not retryable or no
+attempt is left, and is cancelled if cancellation was requested.`
 
 const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob, uploads }) => {
   app.post('/api/v1/worker/jobs/:jobId/complete', {

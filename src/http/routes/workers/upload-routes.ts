@@ -54,7 +54,8 @@ const parseFileName = (header: string): string | undefined => {
   const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]
   const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1]?.replace(/\\(.)/g, '$1')
   const plain = /;\s*filename\s*=\s*([^\s;"]+)/i.exec(disposition)?.[1]
-  const given = (extended === undefined ? undefined : orUndefined(() => decodeURIComponent(extended))) ?? quoted ?? plain
+  const decoded = extended === undefined ? undefined : orUndefined(() => decodeURIComponent(extended))
+  const given = decoded ?? quoted ?? plain
   const name = given?.split(/[/\\]/).at(-1)?.slice(0, fileNameLengthMax) ?? ''
   return /^\.*$/.test(name) ? undefined : name
 }
@@ -76,8 +77,8 @@ const contentHeaders = {
   }))
 }
 
-const description = `The service stores the bytes as they arrive, and clients can read them at once with \`?partial=true\`. Resume
-an interrupted upload at the offset that 409 OFFSET_MISMATCH returns.`
+const description = `The service stores the bytes as they arrive, and clients can read them at once with \`?partial=true\`.
+Resume an interrupted upload at the offset that 409 OFFSET_MISMATCH returns.`
 
 /** Accepts the bytes of results. */
 export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, { statusAccess, uploads }) => {
@@ -93,11 +94,15 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
       querystring: Query,
       headers: Type.Object(contentHeaders),
       body: { content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } } },
-      response: { 200: jsonResponse('Stored.', UploadResponse), ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem') }
+      response: {
+        200: jsonResponse('Stored.', UploadResponse),
+        ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem')
+      }
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body, headers } = request as { body: unknown, headers: typeof request.headers }
-    const contentInfo = toContentInfo(headers['content-type'] ?? 'application/octet-stream', headers['content-disposition'] ?? '')
+    const { 'content-type': contentType = 'application/octet-stream', 'content-disposition': disposition = '' } = headers
+    const contentInfo = toContentInfo(contentType, disposition)
     const chunks = chunksOf(body instanceof Readable ? body : Readable.from([]))
     return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, contentInfo) }
   }))

@@ -18,19 +18,21 @@ export const leaseHeaders = {
 
 /** The failures that all of them share. */
 export const leaseFailureCodes: readonly FailureCode[] = [
-  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'LEASE_LOST', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
-  'STORE_UNAVAILABLE'
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'LEASE_LOST', 'JOB_EXPIRED',
+  'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE'
 ]
 
-type LeasedRequest = Pick<FastifyRequest, 'principal'> & { params: { jobId: string }, headers: { 'lease-token': string } }
+type LeasedRequest =
+  Pick<FastifyRequest, 'principal'> & { params: { jobId: string }, headers: { 'lease-token': string } }
 
 const toLeaseFailure = (error: unknown): unknown => {
   if (error instanceof LeaseLost) {
-    const detail = 'The lease expired or the run has ended: stop working on this job. The service kept nothing of this request.'
+    const detail = 'The lease expired or the run has ended: stop this run. The service kept nothing of this request.'
     return new ServiceFailure('LEASE_LOST', detail)
   }
   if (error instanceof OffsetMismatch) {
-    return new ServiceFailure('OFFSET_MISMATCH', `The result continues at offset ${error.offset}.`, { offset: error.offset })
+    const { offset } = error
+    return new ServiceFailure('OFFSET_MISMATCH', `The result continues at offset ${offset}.`, { offset })
   }
   if (error instanceof ResultBegun) {
     return brokenRule('body', 'resultBegun', 'must be empty: the uploaded bytes of this run are its result')

@@ -18,7 +18,7 @@ const taskOf = async (jobId: string) => (await askJson(`/api/jobs/${jobId}/statu
 const post = async (path: string, token: string, headers: Record<string, string>, body?: string) =>
   await ask(path, { method: 'POST', claims: workerClaims, headers: { 'lease-token': token, ...headers }, ...(body === undefined ? {} : { body }) })
 
-t.test('progress is visible to clients and extends the lease', async t => {
+t.test('progress is visible to clients and renews the lease', async t => {
   const { jobId, leaseToken, leaseExpiresAt } = await begin()
   await sql(`UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - 5000 WHERE jobId = '${jobId}'`)
   const answer = await report(jobId, 'progress', leaseToken, { done: 30, total: 120, stage: 'reading', message: 'row 30' })
@@ -34,7 +34,7 @@ t.test('progress is visible to clients and extends the lease', async t => {
   t.match(await taskOf(jobId), { status: 'running', progress: { percent: 99 } }, 'at most 99 until the run is complete')
 })
 
-t.test('an empty report is a heartbeat: it extends the lease, and clients see no change', async t => {
+t.test('an empty report is a heartbeat: it renews the lease, and clients see no change', async t => {
   const { jobId, leaseToken } = await begin()
   const path = `/api/v1/worker/jobs/${jobId}/progress`
   // A new estimate of the remaining time would be a visible change.
