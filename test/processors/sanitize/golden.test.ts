@@ -7,7 +7,7 @@ type Golden = { request: SanitizeInput, answer: { success: true, data: unknown }
 
 const folder = new URL('../../golden/sanitize/', import.meta.url)
 
-/** What the synchronous answer must stay: a file is added for what is new, and none is taken away or made to fit. */
+/** The answers of the synchronous API, which never change: new cases get new files, and no file is removed or adapted. */
 const names = [
   'html-article', 'html-attributes', 'html-comments', 'html-empty', 'html-escapes', 'html-event-handlers', 'html-invisible',
   'html-mutation', 'html-nested-script', 'html-nfkc', 'html-script', 'html-unclosed', 'html-unknown-elements', 'html-urls',
@@ -16,7 +16,7 @@ const names = [
   'text-markup', 'text-nfc', 'text-nfkc', 'text-no-normalization', 'text-whitespace'
 ]
 
-t.strictSame(readdirSync(folder).sort(), names.map(name => `${name}.json`), 'every file is in the list, and there')
+t.strictSame(readdirSync(folder).sort(), names.map(name => `${name}.json`), 'the list names every file')
 
 for (const name of names) {
   const { request, answer } = JSON.parse(readFileSync(new URL(`${name}.json`, folder), 'utf8')) as Golden

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { sanitize } from '../../../src/processors/sanitize/sanitize.ts'
 import { cleanHtml } from '../../../src/processors/sanitize/clean-html.ts'
-import { hostileHtml } from '../hostile.ts'
+import { hostileHtml } from './hostile.ts'
 import { xssVectors } from './xss-vectors.ts'
 
 type Options = { normalization?: 'NFC' | 'NFKC' | 'none' }
@@ -18,7 +18,7 @@ const becomes = (t: Test, html: string, expected: string, removed: Record<string
   t.strictSame(got.removed, removed, `counts of ${html}`)
 }
 
-/** What an independent reading of the HTML finds that could act. */
+/** Elements, attributes and URLs that could act, as another parser finds them. */
 const findDangers = (html: string): string[] => {
   const dangers: string[] = []
   const parser = new Parser({
@@ -36,7 +36,7 @@ const findDangers = (html: string): string[] => {
   return dangers
 }
 
-t.test('nothing of the known attacks survives', async t => {
+t.test('no known attack survives', async t => {
   for (const vector of xssVectors) {
     for (const normalization of ['NFC', 'NFKC', 'none'] as const) {
       t.strictSame(findDangers(clean(vector, { normalization }).html), [], JSON.stringify(vector))
@@ -54,7 +54,7 @@ t.test('hostile HTML comes out harmless, and cleaning it again changes nothing',
   }
 })
 
-t.test('what is harmless stays', async t => {
+t.test('harmless HTML is unchanged', async t => {
   const harmless = [
     'plain &amp; simple', '<p>a<br />b</p>', '<a href="https://a.test/?a=1&amp;b=2">x</a>', '<a href="mailto:a@b.test">x</a>', '<a href="/path#x">x</a>',
     '<a href="x" target="_blank" rel="noopener noreferrer">x</a>', '<img src="https://a.test/x.png" alt="" width="10" loading="lazy" />', '<ol start="3" reversed><li>x</li></ol>',
@@ -78,29 +78,29 @@ t.test('what is removed is counted by kind', async t => {
   becomes(t, '<img src="mailto:a@b.test" alt="x" width="1px">', '<img alt="x" />', { attribute: 1, url: 1 })
 })
 
-t.test('links into another window cannot reach back', async t => {
+t.test('a link that opens a window gets noopener and noreferrer', async t => {
   becomes(t, '<a href="x" target=_blank>x</a>', '<a href="x" target="_blank" rel="noopener noreferrer">x</a>')
   becomes(t, '<a href="x" rel=ugc target=_blank>x</a>', '<a href="x" rel="noopener noreferrer ugc" target="_blank">x</a>')
 })
 
-t.test('joiners written as references are judged with their neighbours', async t => {
+t.test('joiners written as character references are kept or removed by their neighbours', async t => {
   becomes(t, 'می&zwnj;خواهم', 'می\u200Cخواهم')
   becomes(t, '👩&#x200d;🔥', '👩\u200D🔥')
   becomes(t, 'a&zwj;b', 'ab', { invisible: 1 })
 })
 
-t.test('a normal form brings no markup forth', async t => {
+t.test('normalizing never creates markup', async t => {
   t.equal(clean('＜b＞x', { normalization: 'NFKC' }).html, '&lt;b&gt;x')
   t.equal(clean('<p title="＂＞">x</p>', { normalization: 'NFKC' }).html, '<p title="&quot;&gt;">x</p>')
   t.equal(clean('<b>x</b>\u0338').html, '<b>x</b>\u0338', 'the end of a tag takes no accent')
 })
 
-t.test('elements that are nested as no parser reads them are settled', async t => {
+t.test('elements nested as no parser reads them are cleaned until they are stable', async t => {
   becomes(t, '<p><foo><div>x</div></foo></p>', '<p></p><div>x</div><p></p>', { element: 1 })
-  t.equal(cleanHtml('<p><foo><div>&lt;x</div></foo></p>', 'NFC', () => {}, 1), '&lt;x', 'the text alone where they do not settle')
+  t.equal(cleanHtml('<p><foo><div>&lt;x</div></foo></p>', 'NFC', () => {}, 1), '&lt;x', 'only the text is left if they do not become stable')
 })
 
-t.test('limits', async t => {
+t.test('rejects HTML that is too deep or too large, and removes URLs that are too long', async t => {
   t.throws(() => clean('<b>'.repeat(513)), { name: 'ProcessorError', code: 'HTML_TOO_DEEP', retryable: false })
   t.equal(clean('<b>'.repeat(512)).html.length, 512 * 7)
   t.throws(() => clean('é'.repeat(2 * 1024 * 1024 + 1)), { name: 'ProcessorError', code: 'INPUT_TOO_LARGE', retryable: false })

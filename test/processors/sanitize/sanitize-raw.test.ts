@@ -9,7 +9,7 @@ import { cleanText, createTally } from '../../../src/processors/sanitize/clean-t
 import { findCut } from '../../../src/processors/sanitize/safe-split.ts'
 import type { Normalization, SanitizeRawInput } from '../../../src/job/sanitize-input.ts'
 import { hasTooManyMarks } from '../../../src/processors/sanitize/combining-marks.ts'
-import { hostileJson, hostileText, stackedText } from '../hostile.ts'
+import { hostileJson, hostileText, stackedText } from './hostile.ts'
 
 type ContentType = SanitizeRawInput['contentType']
 
@@ -58,7 +58,7 @@ const failure = async (run: () => unknown): Promise<ProcessorError> => {
   throw new Error('it did not fail')
 }
 
-t.test('text can be divided wherever it says, with any normal form', async t => {
+t.test('splitting a text at any place that findCut gives does not change the result', async t => {
   for (const form of forms) {
     assert(t, fc.property(stackedText, text => {
       const clean = (text: string) => {
@@ -78,14 +78,14 @@ t.test('text can be divided wherever it says, with any normal form', async t => 
   }
 })
 
-t.test('no character at which text is divided can leave its place', async t => {
+t.test('no character beside a split is changed by its neighbours across the split', async t => {
   const around = ['\u0301', '\u0338', '\u0327', '\u3099', '\u1161', '\u11A8', '\uFE0F', '\uFE0F\u20E3', '\u200D', '\u200C', '\u200D👩', '\u180B', '\r', '\n', '\u{E0067}', 'क', '్', 'م', '👩', '👍🏽', 'ŉ', '\u200B\u0301']
-  const escaped: string[] = []
+  const changed: string[] = []
   const check = (left: string, right: string) => {
     if (findCut(left + right, left.length) !== left.length) return
     for (const form of forms) {
       const clean = (text: string) => cleanText(text, form, () => {})
-      if (clean(left) + clean(right) !== clean(left + right)) escaped.push(`${form} ${escape(left)}|${escape(right)}`)
+      if (clean(left) + clean(right) !== clean(left + right)) changed.push(`${form} ${escape(left)}|${escape(right)}`)
     }
   }
   for (let unit = 9; unit < 0x10000; unit++) {
@@ -97,13 +97,13 @@ t.test('no character at which text is divided can leave its place', async t => {
       check(other, character)
     }
   }
-  t.strictSame(escaped, [])
+  t.strictSame(changed, [])
   const places = 'a b\n漢字がな가나é<=>#*'
   const found = [...places].map((_, at) => at).filter(at => at > 0 && findCut(places, at) === at)
-  t.strictSame(found, [2, 4, 5, 6, 7, 8, 9, 10], 'blanks, line ends, letters and ideographs divide')
+  t.strictSame(found, [2, 4, 5, 6, 7, 8, 9, 10], 'texts are split at blanks, line ends, letters and ideographs')
 })
 
-t.test('plain text in pieces comes out as it does whole, counts too', async t => {
+t.test('plain text in pieces gives the same result and counts as in one', async t => {
   for (const form of forms) {
     await assertAsync(t, fc.asyncProperty(wellFormed, sizes, fc.integer({ min: 1, max: 20 }), async (text, sizes, pieceLength) => {
       const { count, removed } = createTally()
@@ -119,7 +119,7 @@ t.test('plain text in pieces comes out as it does whole, counts too', async t =>
   }
 })
 
-t.test('a few megabytes pass through in pieces, and count as one text', async t => {
+t.test('a few megabytes stream through in pieces and count as one text', async t => {
   const line = 'Zürich e\u0301\u0323 \u200Bfree\u202E \u0000 می\u200Cخواهم 漢字 👩\u200D👩 line\r\n'
   const text = '\uFEFF' + line.repeat(40_000) + 'ab'.repeat(700_000) + '\n' + '漢'.repeat(400_000) + '한'.repeat(300_000) + 'か\u3099'.repeat(100_000)
   const bytes = Buffer.from(text)
@@ -137,7 +137,7 @@ t.test('a few megabytes pass through in pieces, and count as one text', async t 
   const pieces: string[] = []
   let longest = 0
   for await (const piece of texts) {
-    if (pieces.length === 0) t.ok(read.taken <= 2, 'the first piece is there before the rest is read')
+    if (pieces.length === 0) t.ok(read.taken <= 2, 'the first piece is ready before the rest is read')
     pieces.push(piece)
     longest = Math.max(longest, piece.length)
   }
@@ -148,12 +148,12 @@ t.test('a few megabytes pass through in pieces, and count as one text', async t 
   t.ok(longest < 600_000, `the longest piece has ${longest} characters`)
 })
 
-t.test('accents that never settle cost the joiners of their own stretch only', async t => {
+t.test('accents that never become stable cost only the joiners of their own stretch', async t => {
   const chain = `\u0301\u{E0067}${'\u0D4D\u200C'.repeat(20)}\u0D4D`
   t.equal(whole(`${chain}\nന്\u200D`, 'text/plain', 'NFC').sanitized, `${'\u0D4D'.repeat(21)}\u0301\nന്\u200D`)
 })
 
-t.test('a stretch that cannot be divided', async t => {
+t.test('rejects a long stretch that cannot be split, whatever the sizes of the pieces', async t => {
   const bounds = { pieceLength: 4, stretchMax: 16 }
   const stretch = async (text: string, sizes: number[]) => (await Array.fromAsync(cleanTextStream(cut(text, sizes), text => text, bounds))).join('')
   for (const [before, after] of [['', ''], ['', 'xyz'], ['abc\n', ''], ['漢字 '.repeat(9), 'x\n'.repeat(9)]] as const) {
@@ -169,7 +169,7 @@ t.test('a stretch that cannot be divided', async t => {
   t.match(await failure(() => runText(`${pictographs}👩`, 'text/plain')), { code: 'INPUT_TOO_LARGE', message: /1048576/ })
 })
 
-t.test('bytes that are no UTF-8, and characters across pieces', async t => {
+t.test('decodes characters across pieces, and rejects bytes that are not UTF-8', async t => {
   await assertAsync(t, fc.asyncProperty(fc.uint8Array({ maxLength: 12 }), sizes, async (bytes, sizes) => {
     const text = Buffer.from(bytes).toString()
     if (Buffer.from(text).equals(bytes)) return same(await run(bytes, 'text/plain', 'NFC', sizes), whole(text, 'text/plain', 'NFC'))
@@ -181,7 +181,7 @@ t.test('bytes that are no UTF-8, and characters across pieces', async t => {
   }
 })
 
-t.test('NDJSON: each line as JSON of its own', async t => {
+t.test('NDJSON: sanitizes each line as separate JSON', async t => {
   const line = fc.oneof({ weight: 4, arbitrary: hostileJson.map(json => json.toWellFormed().replaceAll('\n', ' ')) }, { weight: 1, arbitrary: fc.constantFrom('', ' ', '\t', '\r') })
   for (const form of forms) {
     await assertAsync(t, fc.asyncProperty(fc.array(line, { maxLength: 5 }), sizes, async (lines, sizes) => {
@@ -198,7 +198,7 @@ t.test('NDJSON: each line as JSON of its own', async t => {
   }
 })
 
-t.test('NDJSON: lines as they end', async t => {
+t.test('NDJSON: keeps line ends and blank lines', async t => {
   const becomes = async (text: string, sanitized: string, removed: Record<string, number> = {}) => {
     for (const sizes of [[1], [1000]]) t.strictSame(await runText(text, 'application/x-ndjson', 'NFC', sizes), { sanitized, removed })
   }
@@ -213,7 +213,7 @@ t.test('NDJSON: lines as they end', async t => {
   await becomes('\uFEFF', '', { invisible: 1 })
 })
 
-t.test('NDJSON: what is wrong, and in which line', async t => {
+t.test('NDJSON: an error has the number of its line and quotes nothing of it', async t => {
   const fails = async (text: string, code: string, line: number) => {
     const secret = 'secret'
     for (const sizes of [[1], [1000], [100_000]]) {
@@ -242,7 +242,7 @@ t.test('NDJSON: what is wrong, and in which line', async t => {
   t.match(await failure(() => runText(`${long} `, 'application/x-ndjson')), { code: 'INPUT_TOO_LARGE', message: /4194304/ })
 })
 
-t.test('HTML as before, and none of it is read where it is too large', async t => {
+t.test('HTML gives the same as in JSON, and none of it is read if it is too large', async t => {
   const html = '\uFEFF<p>é</p><script>x</script>'
   const { contentType, ...expected } = sanitize({ content: html, contentType: 'text/html' })
   t.strictSame(await runText(html, 'text/html', 'NFC', [1]), expected)
@@ -251,25 +251,25 @@ t.test('HTML as before, and none of it is read where it is too large', async t =
   t.match(await failure(() => sanitizeRaw({ contentType: 'text/html' }, { sizeBytes: 4 * 1024 * 1024 + 1, read }, () => {})), { code: 'INPUT_TOO_LARGE', retryable: false })
 })
 
-t.test('progress counts the bytes that are dealt with', async t => {
+t.test('progress counts the bytes that are sanitized', async t => {
   const reports: ProgressReport[] = []
   await run(Buffer.from('é\n'.repeat(4)), 'text/plain', 'NFC', [5], report => { reports.push(report) })
   t.strictSame(reports, [{ stage: 'sanitizing', done: 0, total: 12 }, { done: 5, total: 12 }, { done: 10, total: 12 }, { done: 12, total: 12 }])
 })
 
-t.test('marks without end', async t => {
+t.test('rejects more than 256 combining marks in a row without sorting them', async t => {
   const many = (marks: string, contentType: 'text/plain' | 'text/html', normalization: Normalization = 'NFC') =>
     () => sanitize({ content: `<p>a${marks}</p>`, contentType, options: { normalization } })
   const error = { code: 'TOO_MANY_MARKS', retryable: false, message: 'Text with more than 256 combining marks in a row is not sanitized.' }
-  const startedAt = performance.now()
+  const cpuBefore = process.cpuUsage()
   for (const contentType of ['text/plain', 'text/html'] as const) {
     t.throws(many('\u0301\u0327'.repeat(500_000), contentType), error)
-    t.throws(many('\u0301\u200B\u0327\u200B'.repeat(200_000), contentType), error, 'those that a removal brings together too')
+    t.throws(many('\u0301\u200B\u0327\u200B'.repeat(200_000), contentType), error, 'marks that a removal brings together count too')
     t.throws(many('\u0301\uFF9E'.repeat(129), contentType, 'NFKC'), error)
     t.doesNotThrow(many('\u0301\u0327'.repeat(128), contentType))
     t.doesNotThrow(many('\u0301'.repeat(257), contentType, 'none'))
   }
-  t.ok(performance.now() - startedAt < 5000, 'sorting them would take minutes')
+  t.ok(process.cpuUsage(cpuBefore).user < 5_000_000, 'sorting them would take minutes of CPU time')
   const parts = ['a', '\u0301'.repeat(10), '\u0301'.repeat(255), '\u0301'.repeat(256), '\u{1E000}', '\u{1E000}'.repeat(130), '\uFF9E', '😀', '\uD838', 'x'.repeat(100)]
   assert(t, fc.property(fc.array(fc.constantFrom(...parts), { maxLength: 8 }).map(parts => parts.join('')),
     text => hasTooManyMarks(text) === /[\p{M}\uFF9E\uFF9F]{257}/v.test(text)), 3000)

@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { sanitize } from '../../../src/processors/sanitize/sanitize.ts'
-import { hostileJson, hostileText } from '../hostile.ts'
+import { hostileJson, hostileText } from './hostile.ts'
 
 type ContentType = 'text/plain' | 'application/json'
 type Options = { normalization?: 'NFC' | 'NFKC' | 'none' }
 
-// The reporter's own format takes line separators and controls for its own.
+// In a test's name the reporter would interpret line separators and control characters.
 const toName = (content: string) => JSON.stringify(content).replace(/[^ -~]/g, unit => `\\u${unit.charCodeAt(0).toString(16)}`)
 
 const becomes = (t: Test, contentType: ContentType, content: string, expected: string, removed: Record<string, number> = {}, options: Options = {}) => {
@@ -17,21 +17,21 @@ const becomes = (t: Test, contentType: ContentType, content: string, expected: s
 const text = (t: Test, ...rest: [string, string, Record<string, number>?, Options?]) => becomes(t, 'text/plain', ...rest)
 const json = (t: Test, ...rest: [string, string, Record<string, number>?, Options?]) => becomes(t, 'application/json', ...rest)
 
-const isSettled = (content: string, contentType: ContentType, options: Options) => {
+const isStable = (content: string, contentType: ContentType, options: Options) => {
   const first = sanitize({ content, contentType, options })
   const second = sanitize({ content: first.sanitized, contentType, options })
   const saysWhetherChanged = (first.sanitized === content) === (Object.keys(first.removed).length === 0)
   return second.sanitized === first.sanitized && Object.keys(second.removed).length === 0 && saysWhetherChanged && first.sanitized.isWellFormed()
 }
 
-t.test('cleaning twice is cleaning once, and every change is counted', async t => {
+t.test('cleaning a second time changes nothing, and every change is counted', async t => {
   for (const normalization of ['NFC', 'NFKC', 'none'] as const) {
-    t.doesNotThrow(() => fc.assert(fc.property(hostileText, content => isSettled(content, 'text/plain', { normalization })), { numRuns: 2000 }))
-    t.doesNotThrow(() => fc.assert(fc.property(hostileJson, content => isSettled(content, 'application/json', { normalization })), { numRuns: 1000 }))
+    t.doesNotThrow(() => fc.assert(fc.property(hostileText, content => isStable(content, 'text/plain', { normalization })), { numRuns: 2000 }))
+    t.doesNotThrow(() => fc.assert(fc.property(hostileJson, content => isStable(content, 'application/json', { normalization })), { numRuns: 1000 }))
   }
 })
 
-t.test('text: what is removed', async t => {
+t.test('text: removes and counts control, bidirectional and invisible characters', async t => {
   text(t, 'a\0b\u0007c\u001B[31m\u007F\u009F\tx\ny', 'abc[31m\tx\ny', { control: 5 })
   text(t, 'a\r\nb\rc\u2028d\u2029e', 'a\nb\nc\nd\ne', { normalized: 1 })
   text(t, 'if (\u202Eadmin\u202C) \u2066x\u2069 \u200E\u200F\u061C', 'if (admin) x ', { bidi: 7 })
@@ -44,7 +44,7 @@ t.test('text: what is removed', async t => {
   text(t, 'a\u200Db\u200Cc \u200D', 'abc ', { invisible: 3 })
 })
 
-t.test('text: what has a meaning stays', async t => {
+t.test('text: characters with a meaning stay', async t => {
   const meaningful = [
     '', 'a b\tc\nd', '👩\u200D👩\u200D👧', '👩🏽\u200D🚀', '❤\uFE0F\u200D🔥', '🏳\uFE0F\u200D🌈', '🏴\u200D☠\uFE0F', '☎\uFE0E', '1\uFE0F\u20E3', '#\uFE0F\u20E3', '🇩🇪',
     '🏴\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}', '🏴\u{E0067}\u{E0062}\u{E0073}\u{E0063}\u{E0074}\u{E007F}', '🏴\u{E0067}\u{E0062}\u{E0077}\u{E006C}\u{E0073}\u{E007F}',
@@ -54,7 +54,7 @@ t.test('text: what has a meaning stays', async t => {
   text(t, '🏴\u{E0075}\u{E0073}\u{E0074}\u{E0078}\u{E007F}', '🏴', { invisible: 5 })
 })
 
-t.test('text: normal forms', async t => {
+t.test('text: normalizes to the requested form', async t => {
   text(t, 'e\u0301', 'é', { normalized: 1 })
   text(t, 'e\u200D\u0301', 'é', { invisible: 1, normalized: 1 })
   text(t, 'ﬁ™', 'fiTM', { normalized: 1 }, { normalization: 'NFKC' })
@@ -62,7 +62,7 @@ t.test('text: normal forms', async t => {
   text(t, 'e\u0301\r\n', 'e\u0301\n', { normalized: 1 }, { normalization: 'none' })
 })
 
-t.test('text: accents that change places leave no joiner without its neighbour', async t => {
+t.test('text: accents that are reordered leave no joiner without its neighbour', async t => {
   text(t, '\u0301\u{E0067}\u0D4D\u200C\u0D4D', '\u0D4D\u0D4D\u0301', { invisible: 2, normalized: 1 })
   const chain = `\u0301\u{E0067}${'\u0D4D\u200C'.repeat(20)}\u0D4D`
   text(t, chain, `${'\u0D4D'.repeat(21)}\u0301`, { invisible: 21, normalized: 1 })
@@ -77,7 +77,7 @@ t.test('json: strings and names are cleaned, everything else stays as it is writ
   for (const content of ['0', '-1.5e-7', '""', '"\\\\"', '"\\\\\\""', 'null', '[]', '{}', '[[],{}]', '{"a":{}}', ' [ ] ', '[{"a":[]},[1]]']) json(t, content, content)
 })
 
-t.test('json: of equal names the first holds', async t => {
+t.test('json: the first of equal names is kept', async t => {
   json(t, '{"role":"user","ro\u200Ble":"admin","x":1}', '{"role":"user","x":1}', { duplicate: 1, invisible: 1 })
   json(t, '{"a\u200B":{"b\u200B":["x\\u0000"]},"c":1 , "a":{"y":["z\\u0000",2]} }', '{"a":{"b":["x"]},"c":1 }', { control: 2, duplicate: 1, invisible: 2 })
   json(t, '{"a":1,"a":2,"a":3}', '{"a":1}', { duplicate: 2 })
@@ -87,7 +87,7 @@ t.test('json: of equal names the first holds', async t => {
   t.equal(({} as Record<string, unknown>).polluted, undefined)
 })
 
-t.test('json: what JSON.parse refuses is refused, and nothing else', async t => {
+t.test('json: rejects exactly what JSON.parse rejects', async t => {
   const isValid = (content: string) => {
     try {
       JSON.parse(content)
@@ -96,7 +96,7 @@ t.test('json: what JSON.parse refuses is refused, and nothing else', async t => 
       return false
     }
   }
-  const isTaken = (content: string) => {
+  const isAccepted = (content: string) => {
     try {
       sanitize({ content, contentType: 'application/json' })
       return true
@@ -106,13 +106,13 @@ t.test('json: what JSON.parse refuses is refused, and nothing else', async t => 
     }
   }
   const tokens = ['{', '}', '[', ']', ',', ':', '"a"', '"', '\\', 'a', '1', '-', '01', '1.', '.5', '1e5', 'e', 'true', 'false', 'null', 'nul', ' ', '\n', '\u00A0', '\t', "'", '"\\x"', '"\\u12"', '"\n"', '/']
-  t.doesNotThrow(() => fc.assert(fc.property(fc.array(fc.constantFrom(...tokens), { maxLength: 7 }), parts => isTaken(parts.join('')) === isValid(parts.join(''))), { numRuns: 20_000 }))
+  t.doesNotThrow(() => fc.assert(fc.property(fc.array(fc.constantFrom(...tokens), { maxLength: 7 }), parts => isAccepted(parts.join('')) === isValid(parts.join(''))), { numRuns: 20_000 }))
   for (const content of ['', ' ', '[1,]', '{"a":1,}', '[1 2]', '{"a" 1}', '{a:1}', '[1}', '{"a":1]', '1 2', '"a', '"a\\"', 'NaN', '[,1]', '{,}', '{"a"}', '\uFEFF']) {
     t.throws(() => sanitize({ content, contentType: 'application/json' }), { name: 'ProcessorError', code: 'INVALID_JSON', retryable: false, message: 'The content is not valid JSON.' })
   }
 })
 
-t.test('json: depth and width', async t => {
+t.test('json: rejects more than 1000 levels or a million open names', async t => {
   const nested = (depth: number) => '['.repeat(depth) + ']'.repeat(depth)
   t.equal(sanitize({ content: nested(1000), contentType: 'application/json' }).sanitized, nested(1000))
   t.throws(() => sanitize({ content: nested(1001), contentType: 'application/json' }), { code: 'JSON_TOO_DEEP', retryable: false })

@@ -10,14 +10,14 @@ const task = (type: string, input: unknown = {}) => ({ type, input: JSON.stringi
 const ignore = { onChunk: () => {} }
 
 const open = (t: Test, needs: Partial<ProcessorPoolNeeds> = {}) => {
-  const pool = createProcessorPool({ databasePath: 'none', threads: 1, registry: new URL('../sample-registry.ts', import.meta.url), ...needs })
+  const pool = createProcessorPool({ databasePath: 'none', threads: 1, registry: new URL('./sample-registry.ts', import.meta.url), ...needs })
   t.teardown(() => pool.close())
   return pool
 }
 
 const crash = { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true }
 
-t.test('the output is told first, then the bytes in order, in pieces of 64 KiB', async t => {
+t.test('reports the output first, then the bytes in order, in pieces of 64 KiB', async t => {
   const pool = open(t)
   const sizes = [1, 100_000, 0, 65_536, 3, 200_000, 7]
   const events: string[] = []
@@ -35,13 +35,13 @@ t.test('the output is told first, then the bytes in order, in pieces of 64 KiB',
   t.match(await pool.run(task('pieces', { sizes: [] }), { onChunk: () => { t.fail('there are no bytes') } }), { message: '0 pieces' })
 })
 
-t.test('counts are asked for after the last byte', async t => {
+t.test('counts are read after the last byte', async t => {
   const pool = open(t)
   t.strictSame((await pool.run(task('counted', { sizes: [100_000, 5] }), ignore)).counts, { pieces: 2, bytes: 100_005 })
   t.notOk('counts' in await pool.run(task('pieces', { sizes: [] }), ignore))
 })
 
-t.test('a chunk is produced once the one before has been taken', async t => {
+t.test('a chunk is produced only after the one before was consumed', async t => {
   const pool = open(t)
   const made: bigint[] = []
   const taken: bigint[] = []
@@ -56,7 +56,7 @@ t.test('a chunk is produced once the one before has been taken', async t => {
   for (let at = 1; at < 5; at++) t.ok(made[at]! > taken[at - 1]!, `chunk ${at}`)
 })
 
-t.test('progress is thinned out, stages and the last report are not', async t => {
+t.test('progress is throttled, except changes of stage and the last report', async t => {
   const reports: ProgressReport[] = []
   await open(t).run(task('reports'), { ...ignore, onProgress: report => { reports.push(report) } })
   t.strictSame(reports[0], { done: 1, total: 1000 })
@@ -66,7 +66,7 @@ t.test('progress is thinned out, stages and the last report are not', async t =>
 })
 
 for (const type of ['spins', 'waits', 'endless']) {
-  t.test(`aborting ends a run that ${type}, and the next one finds a thread`, async t => {
+  t.test(`aborting ends a run that ${type}, and the next run finds a thread`, async t => {
     const pool = open(t)
     const reason = new Error('enough')
     const abort = new AbortController()
@@ -80,7 +80,7 @@ for (const type of ['spins', 'waits', 'endless']) {
   })
 }
 
-t.test('aborting before the start, and while waiting for a thread', async t => {
+t.test('an abort before the start, or while waiting for a thread, ends the run', async t => {
   const pool = open(t)
   const reason = new Error('enough')
   await t.rejects(pool.run(task('pieces'), { ...ignore, signal: AbortSignal.abort(reason) }), reason)
@@ -116,12 +116,12 @@ t.test('a run settles after the callback under way', async t => {
   t.ok(ended)
 })
 
-t.test('a failure that a processor tells comes through as it is', async t => {
-  await t.rejects(open(t).run(task('refuses'), ignore), new ProcessorError('TOO_ODD', 'That is too odd.', { details: { limit: 3 } }))
+t.test('a ProcessorError comes through unchanged', async t => {
+  await t.rejects(open(t).run(task('fails'), ignore), new ProcessorError('TOO_ODD', 'That is too odd.', { details: { limit: 3 } }))
 })
 
 for (const type of ['throws', 'throwsValue', 'breaks', 'dies', 'exits']) {
-  t.test(`a processor that ${type} is a retryable failure without a word of the input`, async t => {
+  t.test(`a processor that ${type} is a retryable failure that quotes nothing of the input`, async t => {
     const pool = open(t)
     const secret = randomUUID()
     const crashing = pool.run(task(type, { secret }), ignore)
@@ -130,11 +130,11 @@ for (const type of ['throws', 'throwsValue', 'breaks', 'dies', 'exits']) {
     t.ok(error instanceof ProcessorError)
     t.match(error, crash)
     t.notMatch(JSON.stringify([error, (error as Error).cause, (error as Error).message]), secret)
-    t.match(await following, { message: '1 pieces' }, 'the one that waited runs')
+    t.match(await following, { message: '1 pieces' }, 'the run that waited gets a thread')
   })
 }
 
-t.test('what a thread cannot run', async t => {
+t.test('rejects an unknown type and an input that does not fit its schema', async t => {
   const pool = open(t)
   await t.rejects(pool.run(task('nothing'), ignore), { name: 'ProcessorError', code: 'UNKNOWN_TYPE', retryable: false })
   await t.rejects(pool.run({ ...task('pieces'), input: '{"secret"' }, ignore), { code: 'INVALID_INPUT', message: 'The input is not valid JSON.', retryable: false })
@@ -154,10 +154,10 @@ t.test('a run reads the records that its submitter may read, and leaves no conne
   await open(t, { databasePath }).run(task('records'), { onChunk: bytes => { chunks.push(bytes) } })
   t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), { access, totals: [2, 1], read: [['sum', 'mean'], ['sum']] })
   await database.close()
-  t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', 'which SQLite does for the last connection only')
+  t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', 'SQLite leaves WAL mode for the last connection only')
 })
 
-t.test('threads run side by side, and closing ends them', async t => {
+t.test('threads run in parallel, and closing ends them', async t => {
   const pool = open(t, { threads: 2 })
   const begun: (() => void)[] = []
   const both = [0, 1].map(at => new Promise<void>(resolve => { begun[at] = resolve }))
@@ -168,7 +168,7 @@ t.test('threads run side by side, and closing ends them', async t => {
   await Promise.all(ends)
 })
 
-t.test('the real registry', async t => {
+t.test('runs the sanitize processor of the service', async t => {
   const pool = createProcessorPool({ databasePath: 'none', threads: 1 })
   t.teardown(() => pool.close())
   const chunks: Uint8Array[] = []

@@ -33,9 +33,9 @@ const open = async (t: Test, registry?: URL) => {
   }
 }
 
-const sample = new URL('../sample-registry.ts', import.meta.url)
+const sample = new URL('./sample-registry.ts', import.meta.url)
 
-t.test('a processor gets the stored bytes in order, one chunk at a time, and from the start each time', async t => {
+t.test('a processor reads the stored bytes in order, chunk by chunk, and from the start each time', async t => {
   const { store, run } = await open(t, sample)
   const bytes = Buffer.from(Array.from({ length: 3 * chunkBytes + 5 }, (_, at) => at % 251))
   store('other', 'x'.repeat(10))
@@ -48,7 +48,7 @@ t.test('a processor gets the stored bytes in order, one chunk at a time, and fro
   t.match(await run('raw', {}, null), { message: 'none' })
 })
 
-t.test('JSON that comes with bytes has a schema of its own, and without one there are no bytes', async t => {
+t.test('input with raw bytes is checked by rawInputSchema, and rejected if there is none', async t => {
   const { store, run } = await open(t, sample)
   const stored = store('one', 'x')
   t.match(await run('raw', { name: 'x' }, stored), { message: '1 bytes in 1' })
@@ -57,7 +57,7 @@ t.test('JSON that comes with bytes has a schema of its own, and without one ther
   await t.rejects(run('pieces', { sizes: [1] }, stored), { code: 'INVALID_INPUT', retryable: false, message: 'The type pieces takes its input as JSON only.' })
 })
 
-t.test('bytes that are not what was stored are a retryable failure, never a shorter input', async t => {
+t.test('missing or changed chunks are a retryable failure, never a shorter input', async t => {
   const { database, store, run } = await open(t, sample)
   const crash = { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', retryable: true }
   const content = 'x'.repeat(100)
@@ -70,7 +70,7 @@ t.test('bytes that are not what was stored are a retryable failure, never a shor
   await t.rejects(run('raw', {}, stored, () => { database.exec("DELETE FROM JobInputChunk WHERE inputId = 'erased'") }), crash, 'erased meanwhile')
 })
 
-t.test('the real registry', async t => {
+t.test('sanitizes raw input with the processor of the service', async t => {
   const { store, run } = await open(t)
   const text = '\uFEFF' + 'Zürich e\u0301 \u200Bfree 漢字 👩\u200D👩\r\n'.repeat(20_000)
   const plain = await run('sanitize', { contentType: 'text/plain' }, store('text', text))

@@ -18,7 +18,7 @@ const stacks = [
   '\u0D4D\u200C'.repeat(5), `\u0301\u{E0067}${'\u0D4D\u200C'.repeat(6)}\u0D4D`
 ]
 
-/** Well-formed text whose accents change places again and again, among characters at which it can be divided. */
+/** Well-formed text whose accents are reordered again and again, among characters at which it can be split. */
 export const stackedText = fc.array(fc.oneof(fc.constantFrom(...stacks), hostileText), { maxLength: 12 }).map(parts => parts.join('').toWellFormed())
 
 const tags = [
@@ -38,7 +38,7 @@ const pieces = fc.oneof(
   { weight: 2, arbitrary: fc.constantFrom('<!--', '-->', '<!-- x -->', '<![CDATA[', ']]>', '<?x?>', '<!doctype html>', '&lt;', '&amp;lt;', '&#0;', '&zwj;', '&#x202e;', '&amp', '&nosuch;', '<', '</', '<p', '"', "'", '/>', '<br/', '--!>', '<!', '<a href="') }
 )
 
-/** HTML that no editor would write. */
+/** HTML that no editor writes. */
 export const hostileHtml = fc.array(pieces, { maxLength: 30 }).map(parts => parts.join(''))
 
 /** JSON text whose names and strings are hostile. */

@@ -1,9 +1,9 @@
-import { type ThreadResult, toThreadResult } from '../../src/processors/threads/thread-result.ts'
-import { runSanitize as runReal } from '../../src/processors/threads/sanitize-thread.ts'
-import type { Sanitized } from '../../src/processors/sanitize/sanitize.ts'
-import type { SanitizeInput } from '../../src/job/sanitize-input.ts'
+import { type ThreadResult, toThreadResult } from '../../../src/processors/threads/thread-result.ts'
+import { runSanitize as runReal } from '../../../src/processors/threads/sanitize-thread.ts'
+import type { Sanitized } from '../../../src/processors/sanitize/sanitize.ts'
+import type { SanitizeInput } from '../../../src/job/sanitize-input.ts'
 
-/** Instead of a content that would do it, one that says what shall happen to the thread. */
+/** Lets a content say what happens to the thread, where a real content would have to make it happen. */
 export const runSanitize = async (input: SanitizeInput): Promise<ThreadResult<Sanitized>> => {
   if (input.content === 'spin') for (;;);
   if (input.content === 'exit') process.exit(3)
@@ -12,7 +12,7 @@ export const runSanitize = async (input: SanitizeInput): Promise<ThreadResult<Sa
     setImmediate(() => { throw new Error(input.content) })
     return await new Promise(() => {})
   }
-  // The answer is out by then.
+  // The result is sent by then.
   if (input.content === 'last words') setTimeout(() => { throw new Error('idle') }, 1)
   return await runReal(input)
 }

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
-import { type Processor, ProcessorError, type ProcessorOutput } from '../../src/processors/registry.ts'
+import { type Processor, ProcessorError, type ProcessorOutput } from '../../../src/processors/registry.ts'
 
-/** Processors that behave as the tests of the pool need it: the registry of a user who has added some. */
+/** Processors that behave as the tests of the pool need, in a registry as a user could write it. */
 const output = (body: ProcessorOutput['body'], rest: Pick<ProcessorOutput, 'message' | 'counts'> = {}): ProcessorOutput =>
   ({ contentType: 'application/octet-stream', fileName: 'x.bin', body, ...rest })
 
@@ -58,7 +58,7 @@ const runs: Record<string, Run> = {
     progress({ message: 'last' })
     return output([])
   },
-  refuses: async () => { throw new ProcessorError('TOO_ODD', 'That is too odd.', { details: { limit: 3 } }) },
+  fails: async () => { throw new ProcessorError('TOO_ODD', 'That is too odd.', { details: { limit: 3 } }) },
   throws: async ({ secret }) => { throw new Error(`cannot do\n    at ${secret}`) },
   throwsValue: async ({ secret }) => { throw secret as unknown as Error },
   breaks: async ({ secret }) => output((function * () {
