@@ -25,7 +25,7 @@ import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import { createCoherence } from './status/coherence.ts'
 import { openCache } from './status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
-import { createListStatuses } from './status/list-jobs.ts'
+import { createListStatuses } from './status/read-status.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createSingleFlight } from './status/single-flight.ts'
 import { openStore } from './store/open-store.ts'
@@ -87,6 +87,7 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
     incarnation,
     representation: views.representation,
     randomId,
+    random: Math.random,
     now,
     monotonicNow,
     onChange: reportCacheMode(metrics, log),

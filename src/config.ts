@@ -3,6 +3,7 @@ import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSyn
 import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
+import { OperatorError } from './errors.ts'
 import { jobTypePattern } from './job/job.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
@@ -45,7 +46,7 @@ export type TokenKey =
   | { kind: 'public-key', key: KeyObject }
   | { kind: 'jwks', url: URL }
 
-/** Everything the service can be told, checked and frozen. Durations in milliseconds, sizes in bytes. */
+/** The configuration of the service, checked and frozen. Durations in milliseconds, sizes in bytes. */
 export type Config = Readonly<{
   production: boolean
   host: string
@@ -71,8 +72,8 @@ export type Config = Readonly<{
   rateLimitPerMinute: number | null
 }>
 
-/** The environment is not usable; `problems` names every variable and what it must be. */
-export class ConfigError extends Error {
+/** The environment is not valid; `problems` names every wrong variable and what it must be. */
+export class ConfigError extends OperatorError {
   readonly problems: readonly string[]
 
   constructor (problems: readonly string[]) {
@@ -84,14 +85,14 @@ export class ConfigError extends Error {
 
 const secretBytesMin = 32
 
-/** Where the key of a local service is kept, outside production. */
+/** The file with the key of a local service, outside production. */
 export const localSecretPath = 'data/jwt-secret'
 
-/** The key of a local service, made once, readable by its owner alone. */
+/** Returns the key of a local service. It is created once, readable by its owner alone. */
 export const readOrCreateSecret = (path: string): string => {
   if (!existsSync(path)) {
     mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
-    // Whole before it has its name: two that start at once agree on one key.
+    // The file is complete before it gets its name, so that two processes that start at once use the same key.
     const draft = `${path}.${process.pid}`
     writeFileSync(draft, randomBytes(48).toString('base64url'), { mode: 0o600 })
     try {
@@ -159,7 +160,7 @@ const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
 // A misspelt production must not fall back to a generated key.
 const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^prod(uction)?$/i.test(NODE_ENV)
 
-// Public keys are no secret: whoever has one could sign with it (RFC 8725, 2.1).
+// A public key is no secret: with it as the shared secret, anyone who has it could sign tokens (RFC 8725, 2.1).
 const publicKeyExpression = /-----BEGIN|"kty"/
 
 const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null => {

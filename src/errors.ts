@@ -8,7 +8,7 @@ export const catalogue = {
   JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   NO_RESULT: { status: 404, title: 'The job has no result' },
   LEASE_LOST: { status: 409, title: 'The lease on the job is lost' },
-  OFFSET_MISMATCH: { status: 409, title: 'The bytes do not follow those that are there' },
+  OFFSET_MISMATCH: { status: 409, title: 'Offset does not match the stored size' },
   JOB_ACTIVE: { status: 409, title: 'The job is not finished' },
   JOB_FINISHED: { status: 409, title: 'The job is finished' },
   JOB_FAILED: { status: 409, title: 'The job failed' },
@@ -17,27 +17,27 @@ export const catalogue = {
   JOB_EXPIRED: { status: 410, title: 'The job is gone' },
   RESULT_EXPIRED: { status: 410, title: 'The result is gone' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
-  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'The body is of a kind that is not accepted' },
-  RANGE_NOT_SATISFIABLE: { status: 416, title: 'The result has no such bytes' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'Unsupported media type' },
+  RANGE_NOT_SATISFIABLE: { status: 416, title: 'The requested range is outside the result' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'The idempotency key was used with another body' },
-  RATE_LIMITED: { status: 429, title: 'The subject of the token asks too often' },
-  INTERNAL: { status: 500, title: 'Something went wrong on our side' },
-  STORE_UNAVAILABLE: { status: 503, title: 'Something that the service depends on cannot be reached' },
-  OVERLOADED: { status: 503, title: 'The service has more to do than it can take on' }
+  RATE_LIMITED: { status: 429, title: 'Rate limit exceeded' },
+  INTERNAL: { status: 500, title: 'Internal error' },
+  STORE_UNAVAILABLE: { status: 503, title: 'A dependency of the service is unavailable' },
+  OVERLOADED: { status: 503, title: 'Service overloaded' }
 } as const
 
 export type FailureCode = keyof typeof catalogue
 
-/** Why something failed, for a log or `/readyz`: the code where there is one, since messages may name addresses. */
+/** Why something failed, for the log and `/readyz`: the code if there is one, because messages may contain addresses. */
 export const reasonOf = (error: unknown): string => {
   if (!(error instanceof Error)) return 'unknown'
   return 'code' in error && typeof error.code === 'string' && error.code !== '' ? error.code : error.message
 }
 
-/** One broken rule of a request: where, which, and in words. */
+/** A rule that a request breaks: the field, the name of the rule, and a message. */
 export type FieldError = { field: string, rule: string, message: string }
 
-/** Facts that may stand beside a code in an answer. */
+/** Facts that a response may state beside the code. */
 export type FailureFacts = {
   jobStatus?: string
   expiredAt?: string
@@ -46,7 +46,7 @@ export type FailureFacts = {
   retryAfterSeconds?: number
 }
 
-/** A failure meant for the client. Anything else that is thrown is answered as INTERNAL, without its text. */
+/** A failure that the client is meant to see. Any other error is answered as INTERNAL, without its message. */
 export class ServiceFailure extends Error {
   readonly code: FailureCode
   readonly facts: FailureFacts
@@ -59,5 +59,11 @@ export class ServiceFailure extends Error {
   }
 }
 
-/** Whether what the service stands on failed, and not the service: it is told differently, and worth another trial. */
+/** Whether a dependency failed, not the service itself: it is logged as a warning, and trying again makes sense. */
 export const isUnavailable = (error: unknown): boolean => error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
+
+/**
+ * A failure that the operator can correct. It ends a start or a script with its message, without a stack trace; the
+ * message is complete for a person who reads nothing else.
+ */
+export class OperatorError extends Error {}

@@ -7,44 +7,44 @@ import type { PartHealth } from './status/health.ts'
 import type { OnTransition } from './write/commit.ts'
 
 /*
- * What an operator is told of the service's own state, by numbers and by lines: of every change, and of nothing else.
+ * What the service reports of its own state, in metrics and in the log: every change, and nothing between changes.
  */
 
-/** Of what the cache is used for. */
+/** Reports what the cache is used for. */
 export const reportCacheMode = (metrics: Metrics, log: Logger) => ({ mode, reason }: EpochStatus): void => {
   metrics.cacheOn.set(mode === 'on' ? 1 : 0)
   for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
-  if (mode === 'on') return log.info('the cache is in use')
-  if (mode === 'warm') return log.info('the cache is told of changes, and not yet read')
+  if (mode === 'on') return log.info('cache in use')
+  if (mode === 'warm') return log.info('cache warming up: writes only')
   metrics.cacheTrips.inc()
-  log.warn({ reason }, 'the cache is out of use: the store answers alone')
+  log.warn({ reason }, 'cache disabled, serving from the store')
 }
 
-/** Of whether the store can be read. */
+/** Reports whether the store can be read. */
 export const reportStoreHealth = (metrics: Metrics, log: Logger) => ({ ok, reason }: PartHealth): void => {
   metrics.storeUp.set(ok ? 1 : 0)
   if (ok) return log.info('the store can be read again')
-  log.warn({ reason }, 'the store cannot be read: what is not in the cache is refused')
+  log.warn({ reason }, 'the store cannot be read: requests that the cache cannot answer get 503')
 }
 
-/** Of every change of a job's state. */
+/** Reports every change of a job's state. */
 export const recordTransition = (metrics: Metrics, log: Logger): OnTransition =>
   ({ jobId, type, state, attempt }, event) => {
     metrics.jobTransitions.inc({ event, state })
     log.info({ jobId, type, attempt, event, state }, `job ${state}`)
   }
 
-/** Of what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes forward. */
+/** Reports what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes forward. */
 export const reportWorkerError = (log: Logger, now: () => number) => {
   const shouldLog = createLogThrottle(now)
   return (error: Error, jobId: string | null): void => {
     if (!isUnavailable(error)) return log.error({ err: error, jobId }, 'the embedded worker failed')
     // It tries again each second.
-    if (shouldLog(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot go on, and tries again')
+    if (shouldLog(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot continue and tries again')
   }
 }
 
-/** Of requests that were rejected because a queue is too long. `now` in ms of a clock that only goes forward. */
+/** Reports requests that were rejected because a queue is too long. `now` in ms of a clock that only goes forward. */
 export const reportOverload = (metrics: Metrics, log: Logger, now: () => number) => {
   const shouldLog = createLogThrottle(now)
   return (queue: 'requests' | 'writes'): void => {
@@ -53,7 +53,7 @@ export const reportOverload = (metrics: Metrics, log: Logger, now: () => number)
   }
 }
 
-/** Of a subject whose requests begin to be rejected. */
+/** Reports a subject whose requests begin to be rejected. */
 export const reportRateLimit = (log: Logger) => ({ tenant, subject }: { tenant: string, subject: string }): void => {
   log.warn({ tenant, subject }, 'rate limit exceeded: rejecting requests of this subject over RATE_LIMIT_PER_MINUTE')
 }

@@ -1,7 +1,7 @@
 /**
- * Gathers the items that are given in one go and runs them together: as soon as whatever is going on now has nothing
- * more to add, which nobody has to wait for. At the service's side a command to a cache costs more than the rest of a
- * poll, and whoever asks often asks in company. Equal items share one result; each run begins after all who asked for it.
+ * Collects the items of one tick and runs them together at its end, so that no caller waits for others to come. On the
+ * service's side a command to Redis costs more than the rest of a poll, and polls often arrive together. Equal items
+ * share one result; each run begins after all calls that share it.
  */
 export const createCoalescer = <Item, Result>(run: (items: Item[]) => Promise<Result[]>): ((item: Item) => Promise<Result>) => {
   type Batch = { items: Item[], results: Map<Item, Promise<Result>>, all: Promise<Result[]> }

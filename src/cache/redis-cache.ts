@@ -6,9 +6,10 @@ import { decodeEntry, encodeEntry } from './entry-codec.ts'
 import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 /*
- * The protocol's atomic operations (what they promise: status-cache.ts), each for any number of cells. A value that is
- * neither an entry nor the expected token, a token of others or bytes that nobody of ours wrote, is deleted: an empty
- * cell is always safe. In a cluster each cell would need a command of its own; this client knows none.
+ * The atomic operations of the protocol, each for any number of cells; status-cache.ts says what they promise. A value
+ * that is neither an entry nor the expected token (the token of another reader, or bytes of another program) is deleted:
+ * an empty cell is always safe. In a Redis cluster each cell would need a command of its own; this client does not
+ * support clusters.
  */
 const leaseScript = `
 local cells = {}
@@ -54,8 +55,8 @@ const scripts = { lease: leaseScript, expose: exposeScript, invalidate: invalida
 const replyMsMax = 100
 
 /**
- * Settings under which a command either answers soon or fails for good: none waits for a connection, and none is
- * sent again after a lost reply, for it may have run.
+ * Settings under which a command either answers soon or fails for good: none waits for a connection, and none is sent
+ * again after a lost reply, because it may have run.
  */
 export const redisOptions = {
   lazyConnect: true,
@@ -75,9 +76,9 @@ type Client = Redis & {
   invalidateCells: (count: number, ...keysAndVersions: (string | number)[]) => Promise<number[]>
 }
 
-/** The Redis cache, with what its user must watch to know when its cells can no longer be trusted. */
+/** The Redis cache, and what its user must watch to know when its cells are no longer valid. */
 export type RedisCache = StatusCache & {
-  /** Which Redis this is; rejects unless it is a writable master that answers. */
+  /** The id of this run of the server; rejects unless it is a writable master that answers. */
   identify: () => Promise<string>
   /** Calls back whenever the connection is lost. */
   onDisconnect: (listener: (reason: string) => void) => void
@@ -85,20 +86,20 @@ export type RedisCache = StatusCache & {
 
 export type RedisCacheNeeds = {
   url: string
-  /** Keeps the cells of one database apart from those of others, and of its own former life. */
+  /** Keeps the cells of one database apart from those of others, and from those before a backup was restored. */
   incarnation: string
-  /** Of the bodies in the entries; cells with others are not taken. */
+  /** Version of the bodies in the entries; cells with another one are not used. */
   representation: number
   /** In [0, 1). */
   random: () => number
   onError: (error: Error) => void
-  /** In place of the real ones, in a test that breaks an operation on purpose. */
+  /** Replace the real ones, in a test that breaks an operation on purpose. */
   scripts?: Partial<typeof scripts>
 }
 
 /**
- * Waits for a reply, but not for long. One that is there already, and was only not read because this process was busy
- * or had no core, is no reason to leave a cache: the loop is given a turn to read it.
+ * Rejects if a reply takes longer than `replyMsMax`. A reply that has arrived, but was not read yet because this process
+ * was busy or had no core, is no reason to leave the cache: the event loop gets a turn to read it.
  */
 const withTimeout = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
   const giveUp = () => { reject(new Error('the reply of Redis timed out')) }
@@ -121,7 +122,7 @@ const connect = (url: string, { lease, expose, invalidate }: typeof scripts): Cl
 const decodedBytesMax = 16 * 1024 * 1024
 const miss: Lookup = { kind: 'miss' }
 
-// The same bytes say the same: what they were found to be need not be found again with every poll.
+// Equal bytes decode to equal entries, so that a poll of an unchanged cell decodes nothing.
 const createDecoder = (representation: number) => {
   const decoded = new LRUCache<string, { cell: string, hit: Lookup }>({
     max: 10_000,
@@ -140,7 +141,7 @@ const createDecoder = (representation: number) => {
   }
 }
 
-/** A cache on one Redis. Connects in the background; until then, and whenever Redis is away, its operations reject. */
+/** A cache on one Redis. It connects in the background; until then, and whenever Redis is away, its operations reject. */
 export const createRedisCache = ({ url, incarnation, representation, random, onError, ...replaced }: RedisCacheNeeds): RedisCache => {
   const client = connect(url, { ...scripts, ...replaced.scripts })
   let connectionError: Error | null = null
@@ -174,7 +175,7 @@ export const createRedisCache = ({ url, incarnation, representation, random, onE
       if (cell.startsWith('T')) return { kind: 'token', token: cell.slice(1) }
       const entry = decodeEntry(cell, jobId, representation)
       if (entry !== undefined) return { kind: 'hit', entry }
-      // Nothing of ours, with no end of its own: an empty cell is always safe, and the next reader fills it.
+      // Bytes of another program, perhaps without expiry: an empty cell is always safe, and the next reader fills it.
       await withTimeout(client.del(key))
       return { kind: 'token', token: '' }
     },

@@ -1,7 +1,9 @@
-import type { StatusEntry, EntryState } from '../job/status-entry.ts'
+import type { EntryState, StatusEntry } from '../job/status-entry.ts'
+
+/** What a cell holds for a reader. */
 export type Lookup = { kind: 'hit', entry: StatusEntry } | { kind: 'miss' }
 
-/** An entry that is there, or the token under which the cell may be filled. */
+/** The entry in the cell, or the token under which the cell may be filled ("Scaling Memcache at Facebook", NSDI 2013). */
 export type FillLease = { kind: 'hit', entry: StatusEntry } | { kind: 'token', token: string }
 
 /**
@@ -9,23 +11,26 @@ export type FillLease = { kind: 'hit', entry: StatusEntry } | { kind: 'token', t
  * empty at any moment. Each operation is atomic. One that rejects may have happened, or may still happen.
  */
 export type StatusCache = {
-  /** At once where the cells are at hand: a promise would be dearer than the look. */
+  /** Not a promise if the cells are in memory: that would cost more than the read. */
   get: (epoch: string, jobId: string) => Lookup | Promise<Lookup>
-  /** As many lookups, in their order, in one round trip. */
+  /** Reads many cells in one round trip; lookups in the order of the ids. */
   getMany: (epoch: string, jobIds: readonly string[]) => Promise<Lookup[]>
-  /** An entry or a token that is there is returned; an empty cell takes the new token. Tokens are shared on purpose: nobody waits. */
+  /**
+   * Returns the entry or the token in the cell; an empty cell takes the new token. Readers share tokens on purpose: none
+   * waits for another.
+   */
   lease: (epoch: string, jobId: string, token: string) => Promise<FillLease>
   /**
-   * An entry there only moves forward; a cell that holds this very token becomes the entry; any other token is deleted,
-   * which kills older fills under way; an empty cell stays empty, for nothing says that the entry is not older than
-   * one that was evicted.
+   * Replaces an older entry; a newer one stays. A cell that holds this very token takes the entry. Any other token is
+   * deleted, so that fills under way have no effect. An empty cell stays empty, because the entry may be older than one
+   * that was evicted.
    */
   expose: (epoch: string, entry: StatusEntry, token: string | null) => Promise<void>
-  /** The same for many, without tokens, in one round trip; each by itself is atomic. */
+  /** The same for many entries, without tokens, in one round trip; each cell by itself is atomic. */
   exposeMany: (epoch: string, entries: readonly StatusEntry[]) => Promise<void>
   /**
-   * Empties a cell that may hold something older than this version: an older entry, or a token. What `expose` does for
-   * one who has no entry at hand; an entry of this version or newer stays.
+   * Empties a cell that may hold something older than this version: an older entry, or a token. An entry of this version
+   * or a newer one stays. For a caller that has no entry to expose.
    */
   invalidate: (epoch: string, jobId: string, version: number) => Promise<void>
   close: () => Promise<void>
@@ -44,6 +49,9 @@ const longestTimeToLiveMs = (state: EntryState): number => {
   }
 }
 
-/** How long an entry may stay, in ms: hygiene, and the bound for what the protocol cannot see. `random` in [0, 1) spreads the ends. */
+/**
+ * How long an entry may stay, in ms. It bounds the size of the cache, and the effect of changes that the protocol cannot
+ * see. `random` in [0, 1) spreads the ends.
+ */
 export const timeToLiveMs = (state: EntryState, random: number): number =>
   Math.floor(longestTimeToLiveMs(state) * (1 - random * 0.2))

@@ -5,7 +5,7 @@ import { createReadStatus } from './read-status.ts'
 
 export type CoherenceNeeds = ExposeNeeds & EntryLoaderNeeds & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>
 
-/** All that reads and writes through one cache, so that no answer is older than one before it. */
+/** Everything that reads and writes through one cache, so that no response is older than one before it. */
 export const createCoherence = (needs: CoherenceNeeds) => {
   const exposeEntry = createExposeEntry(needs)
   return {

@@ -8,28 +8,28 @@ import type { Epoch } from './epoch/epoch.ts'
 /*
  * Guarantee G1: a request that starts after any response revealed version v of a job gets at least v.
  *
- * So no answer may reveal a version before the cache can no longer give an older one. Whoever read or wrote the store
- * passes what it found through `expose` before it answers: a reader with the token under which it leased the cell,
- * a writer without one. Set-if-newer is not enough: after an eviction a late reader would fill the empty cell with the
- * past. Here an empty cell stays empty, and a token that another exposure killed fills nothing.
+ * So no response may reveal a version while the cache can still return an older one. A request that has read or written
+ * the store passes what it found through `expose` before it responds: a reader with the token under which it leased the
+ * cell, a writer without one. Set-if-newer is not enough: after an eviction a late reader would fill the empty cell with
+ * an old version. Here an empty cell stays empty, and a reader whose token another exposure deleted fills nothing.
  */
 
-/** The right to fill a cell, in the epoch in which it was got. */
+/** The right to fill a cell, and the epoch in which it was obtained. */
 export type Fill = { epoch: string, token: string }
 
 /**
- * Makes sure that nobody is given anything older than this from now on. A cache that fails is left behind. Throws
- * STORE_UNAVAILABLE where the other processes cannot be told so in time; what was committed stands.
+ * Makes sure that no reader gets anything older than this from now on. Returns the entry to respond with. If the cache
+ * fails, its epoch ends. Throws STORE_UNAVAILABLE if the other processes do not learn of that in time; a commit stays.
  */
 export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<StatusEntry>
 
-/** The same for one who has the entry already. */
+/** The same, for a caller that has made the entry already. */
 export type ExposeEntry = (entry: StatusEntry, fill?: Fill) => Promise<StatusEntry>
 
 /** The same for many in one round trip; entries in the order of the lookups. */
 export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<StatusEntry[]>
 
-/** Makes sure that the cache gives nothing older than this version, for one who has not read what it says. Throws as Expose does. */
+/** Makes sure that the cache returns nothing older than this version, without reading the job. Throws as Expose does. */
 export type Invalidate = (jobId: string, version: number) => Promise<void>
 
 export type ExposeNeeds = {
@@ -38,7 +38,7 @@ export type ExposeNeeds = {
   views: Views
 }
 
-/** Runs a command until it has taken effect in an epoch that still stands, or the cache is out of use for all. */
+/** Runs a command until it has taken effect in the current epoch, or no process uses the cache any more. */
 const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void>): Promise<void> => {
   for (;;) {
     const view = epoch.view()
@@ -48,7 +48,7 @@ const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void
     }
     try {
       await command(view.epoch)
-      // Had the epoch ended meanwhile, the cells that others read now would not know of it yet.
+      // If the epoch has ended meanwhile, the command has not reached the cells that others read now.
       const { epoch: name, mode } = epoch.view()
       if (name === view.epoch && mode !== 'off') return
     } catch (error) {

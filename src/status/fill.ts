@@ -6,7 +6,7 @@ import type { ExposeEntry, Fill } from './expose.ts'
 import type { LoadEntry } from './load-entry.ts'
 import type { SingleFlight } from './single-flight.ts'
 
-/** Where an answer came from, for the metrics. */
+/** Where an entry came from, for the metrics. */
 export type ReadSource = 'cache' | 'store'
 
 export type FillNeeds = {
@@ -19,9 +19,9 @@ export type FillNeeds = {
   createSingleFlight: (load: SingleFlight<StatusEntry>) => SingleFlight<StatusEntry>
 }
 
-/** Reads of the store on behalf of the cache. */
+/** Reads of the store that fill the cache or bypass it. */
 export const createFill = ({ cache, epoch, loadEntry, exposeEntry, uniqueId, onRead, createSingleFlight }: FillNeeds) => {
-  /** Undefined where the cache is out of use, or has just failed. */
+  /** Returns undefined if the cache is not in use, or fails now. */
   const tryCache = async <Value>(command: (epochName: string) => Promise<Value>): Promise<Value | undefined> => {
     const view = epoch.view()
     if (view.mode !== 'on') return undefined
@@ -38,7 +38,7 @@ export const createFill = ({ cache, epoch, loadEntry, exposeEntry, uniqueId, onR
     return await exposeEntry(await loadEntry(jobId), fill)
   }
 
-  /** Fills an empty cell, or whatever is found in its place. */
+  /** Fills an empty cell; returns the entry that another reader has put there meanwhile, if one has. */
   const fill = createSingleFlight(async jobId => {
     const leased = await tryCache(async epochName => {
       const lease: FillLease = await cache.lease(epochName, jobId, uniqueId())
@@ -53,7 +53,7 @@ export const createFill = ({ cache, epoch, loadEntry, exposeEntry, uniqueId, onR
     return await fromStore(jobId, { epoch: epochName, token: lease.token })
   })
 
-  // Past an entry that is older than what the client has seen.
+  // For an entry in the cache that is older than what the client has seen.
   const bypassCache = createSingleFlight(jobId => fromStore(jobId))
 
   return { tryCache, fill, bypassCache }

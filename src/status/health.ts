@@ -1,7 +1,7 @@
 import { reasonOf } from '../errors.ts'
 import type { EpochStatus, Mode } from './epoch/epoch.ts'
 
-/** How a part fares. `since` in ms since 1970: when it became so. `mode`: what the cache is used for. */
+/** The state of the store or the cache. `since` in ms since 1970: the last change. `mode`: what the cache is used for. */
 export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null, mode?: Mode }
 
 export type StoreCheckNeeds = {
@@ -10,11 +10,11 @@ export type StoreCheckNeeds = {
   ping: () => Promise<void>
   /** ms since 1970. */
   now: () => number
-  /** Told of every change. */
+  /** Called on every change. */
   onChange: (health: PartHealth) => void
 }
 
-/** Asks the store whether it answers. */
+/** Checks whether the store answers. */
 export const createStoreCheck = ({ kind, ping, now, onChange }: StoreCheckNeeds): (() => Promise<PartHealth>) => {
   let health: PartHealth = { kind, ok: true, since: now(), reason: null }
   return async () => {

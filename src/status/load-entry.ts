@@ -8,18 +8,18 @@ const knownBytesMax = 32 * 1024 * 1024
 
 export type EntryLoaderNeeds = {
   find: (jobId: string) => Promise<JobLookup>
-  /** The version of a record that stands in the store now, if one does. */
+  /** The version of the record that is in the store now, if there is one. */
   findVersion: (jobId: string) => Promise<number | undefined>
   views: Views
 }
 
-/** What the store says of a job now. Throws STORE_UNAVAILABLE. */
+/** Reads from the store what to respond about a job now. Throws STORE_UNAVAILABLE. */
 export type LoadEntry = (jobId: string) => Promise<StatusEntry>
 
 /**
- * A look at the store. An entry is a function of its version, so one that was made before is good for as
- * long as the record still has its version: to ask for that alone costs a fifth of reading the record and putting its
- * bodies together.
+ * Reads the store and makes the entry. An entry is a function of its version, so the last one made for a job is used
+ * again as long as the record still has that version: reading the version alone costs a fifth of reading the record and
+ * making its bodies.
  */
 export const createEntryLoader = ({ find, findVersion, views }: EntryLoaderNeeds): LoadEntry => {
   const known = new LRUCache<string, StatusEntry>({
@@ -32,7 +32,7 @@ export const createEntryLoader = ({ find, findVersion, views }: EntryLoaderNeeds
     if (last !== undefined && await findVersion(jobId) === last.version) return last
     const lookup = await find(jobId)
     const entry = views.toEntry(lookup)
-    // What is told of a record that breaks BR-001 is also told to the log, each time.
+    // A record that breaks BR-001 is logged at each read.
     if (lookup.kind === 'job' && entry.state !== 'invalid') known.set(jobId, entry)
     return entry
   }

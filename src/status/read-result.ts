@@ -6,12 +6,12 @@ import type { Expose } from './expose.ts'
 /** Reads the bytes from `start` to before `end`; rejects where they end early. */
 export type ReadBytes = (start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
 
-/** When stored bytes are due to be removed, in ms since 1970, and how long that is from now; null: they stay. */
+/** When stored bytes are due to be removed, in ms since 1970, and in how many ms from now. */
 export type Expiry = { at: number, inMs: number }
 
 /**
- * What there is to fetch: stored bytes, those that a running job has sent so far, a place elsewhere, a result that was
- * removed (times in ms since 1970), or nothing. `entry` is the job as it was found.
+ * What a client can fetch: stored bytes (`expiry` null: they stay), the bytes that a running job has sent so far, a URL
+ * elsewhere, a result that was removed (times in ms since 1970), or nothing. `entry`: the job as it was read.
  */
 export type OpenedResult = { entry: StatusEntry } & (
   | { kind: 'stored', facts: ResultFacts, attempt: number, expiry: Expiry | null, read: ReadBytes }
@@ -34,10 +34,10 @@ export type ReadResultNeeds = {
 }
 
 export const createReadResult = ({ find, expose, now, findPartial, read }: ReadResultNeeds): ReadResult => async jobId => {
-  // Before the record: what it tells of a job that runs is then no newer than the status that is shown with it.
+  // Read before the record, so that the bytes of a running job are no newer than the status that goes with them.
   const partial = await findPartial(jobId)
   const lookup = await find(jobId)
-  // A result reveals a state, like any answer.
+  // A result reveals a state, like any other response.
   const entry = await expose(lookup)
   if (lookup.kind !== 'job') return { entry, kind: 'none' }
   const { job } = lookup

@@ -1,33 +1,47 @@
-import type { StatusEntry } from '../job/status-entry.ts'
 import { LRUCache } from 'lru-cache'
 import type { Lookup } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
+import type { ListPosition } from '../job/list-position.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
+import type { ListFilter, ListJobs } from '../store/store.ts'
+import type { ExposeMany } from './expose.ts'
 import { createFill, type FillNeeds } from './fill.ts'
 
 /**
- * The status of a job, at least as new as `floor` (a version the caller has seen; 0: none) and as anything revealed
- * before the call. Throws STORE_UNAVAILABLE when neither cache nor store can tell.
+ * Reads the status of a job, at least as new as `floor` (a version that the caller has seen; 0: none) and as anything
+ * revealed before the call. Throws STORE_UNAVAILABLE when it is not in the cache and the store cannot be read.
  */
 export type ReadStatus = (jobId: string, floor: number) => StatusEntry | Promise<StatusEntry>
 
-/** The statuses of many jobs, in their order: those that the cache holds in one round trip. Throws STORE_UNAVAILABLE. */
+/**
+ * Reads the statuses of many jobs, in the order of the ids; what the cache holds comes in one round trip. Throws
+ * STORE_UNAVAILABLE.
+ */
 export type ReadMany = (jobIds: readonly string[]) => Promise<StatusEntry[]>
+
+/**
+ * Reads one page of the list, newest first; `next` null: the list ends here. Records that break BR-001 are in it, in the
+ * state `invalid`. Throws STORE_UNAVAILABLE.
+ */
+export type ListStatuses = (
+  filter: ListFilter, after: ListPosition | null, limit: number
+) => Promise<{ entries: StatusEntry[], next: ListPosition | null }>
 
 export type ReadStatusNeeds = FillNeeds
 
 const refutedFloorsMax = 10_000
 
-// A floor is no claim about an id that is not there.
+// A floor means nothing for an id that does not exist.
 const satisfies = (entry: StatusEntry, floor: number): boolean => entry.version >= floor || entry.state === 'absent'
 
 export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStatus, readMany: ReadMany } => {
   const { cache, epoch, onRead } = needs
-  // Floors that the store did not confirm for an entry: forged, or of a restored database. Asked about once.
+  // Floors that the store did not confirm for an entry: forged, or of a restored database. The store is asked once.
   const refuted = new LRUCache<string, true>({ max: refutedFloorsMax })
 
   const { tryCache, fill, bypassCache } = createFill(needs)
 
-  // Past what the cache holds, which is nothing where `found` is undefined.
+  // `found`: the entry in the cache, if there is one.
   const readFurther = async (jobId: string, floor: number, found: StatusEntry | undefined): Promise<StatusEntry> => {
     const entry = found ?? await fill(jobId)
     if (satisfies(entry, floor)) return entry
@@ -48,7 +62,7 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
     return found.entry
   }
 
-  // No async function: on the hot path every promise counts.
+  // Not an async function: on the hot path every promise counts.
   const readStatus: ReadStatus = (jobId, floor) => {
     const view = epoch.view()
     if (view.mode !== 'on') return readFurther(jobId, floor, undefined)
@@ -72,3 +86,10 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
 
   return { readStatus, readMany }
 }
+
+/** Reads the list from the store. A page reveals the states in it, so it is exposed like any other response. */
+export const createListStatuses = ({ list, exposeMany }: { list: ListJobs, exposeMany: ExposeMany }): ListStatuses =>
+  async (filter, after, limit) => {
+    const { lookups, next } = await list(filter, after, limit)
+    return { entries: await exposeMany(lookups), next }
+  }

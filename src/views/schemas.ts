@@ -29,7 +29,7 @@ export const TaskData = Type.Object({
   isSuccess: Type.Boolean({ description: 'Whether the job worked; `success` beside `data` says that this call did.' }),
   progress: Progress,
   attempt: Type.Integer({ minimum: 0, description: 'Runs so far; 0 before the first.' }),
-  cancelRequested: Type.Boolean({ description: 'Whether the job was told to stop.' }),
+  cancelRequested: Type.Boolean({ description: 'Whether the job was asked to stop.' }),
   createdAt: Time,
   startedAt: Nullable(Time),
   finishedAt: Nullable(Time),

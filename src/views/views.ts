@@ -6,7 +6,7 @@ import { pollAfterMs } from '../job/pacing.ts'
 import { toIso } from '../job/time.ts'
 import { JobStatus, TaskData } from './schemas.ts'
 
-// Raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
+// To be raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
 const viewRevision = 2
 
 // A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value.
@@ -60,7 +60,7 @@ const createProjections = (publicUrl: string | null): Projections => {
   const toUrl = (url: string | null): string | null =>
     url !== null && publicUrl !== null && url.startsWith('/') ? publicUrl + url : url
 
-  // Our own results can be had under both prefixes, and are named by the one that was asked.
+  // A stored result has a URL under both prefixes; each view names the one under its own.
   const toTaskResultUrl = ({ jobId, resultUrl }: SucceededJob): string | null =>
     toUrl(resultUrl === `/api/v1/jobs/${jobId}/result` ? `/api/jobs/${jobId}/result` : resultUrl)
 
@@ -98,7 +98,7 @@ const createProjections = (publicUrl: string | null): Projections => {
   }
 }
 
-// The inline result is spliced in as the worker wrote it: parsing it here would round its numbers.
+// The inline result is inserted as the worker wrote it: parsing it here would round its numbers.
 const toTaskBody = (job: Job, taskData: TaskData): string => {
   const data = serialize(taskDataCheck, taskData, job.jobId)
   const inlineJson = job.state === 'succeeded' ? job.result?.inlineJson ?? null : null

@@ -39,8 +39,8 @@ t.test('Redis is killed in mid-traffic and comes back empty: every poll is answe
   const seen = await pollers.stop()
   t.same(seen.complaints, [])
   t.ok(seen.versions.size > 6, 'the changes were seen')
-  const told = service.logs.filter(line => /the cache is/.test(line.msg as string)).map(line => line.msg)
-  t.ok(told.length <= 2 * 3 + 1 + 2, `told once a change of state, not once a request: ${told.length}`)
+  const lines = service.logs.filter(line => /^cache (in use|warming up|disabled)/.test(line.msg as string)).map(line => line.msg)
+  t.ok(lines.length <= 2 * 3 + 1 + 2, `one line for each change of state, not for each request: ${lines.length}`)
 })
 
 t.test('Redis that is down from the start is no reason not to start', async t => {
@@ -50,7 +50,7 @@ t.test('Redis that is down from the start is no reason not to start', async t =>
   const ready = await service.ask('/readyz')
   t.equal(ready.status, 200)
   t.match(await ready.json(), { status: 'degraded', cache: { reason: /ECONNREFUSED/ } })
-  t.equal(service.logs.filter(line => line.level === 40 && /out of use/.test(line.msg as string)).length, 1, 'and it is said')
+  t.equal(service.logs.filter(line => line.level === 40 && /^cache disabled/.test(line.msg as string)).length, 1, 'and it is logged once')
 })
 
 t.test('a password of Redis is in no line of the log', async t => {

@@ -4,15 +4,15 @@ import { reasonOf } from '../../errors.ts'
 export type Schedule = (work: () => void, ms: number) => { cancel: () => void }
 
 /**
- * Which cache server this process can use, asked for over and over: soon after it was lost, then less and less often,
- * and once a second while it holds.
+ * Finds out which cache server this process can use: soon after it was lost, then less and less often, and once a
+ * second while it answers.
  */
 export type CacheProbe = {
-  /** Its name for this run of it; null: it has not shown that it works since it was lost. */
+  /** The id of the server's current run; null: no probe has succeeded since it was lost. */
   server: () => string | null
-  /** A command failed: what the server was is not known any more. */
+  /** A command failed: from now on the server is unknown. */
   reset: () => void
-  /** Resolves after the first trial. */
+  /** Resolves after the first probe. */
   start: () => Promise<void>
   stop: () => void
 }
@@ -22,9 +22,9 @@ export type CacheProbeNeeds = {
   identify: () => Promise<string>
   schedule: Schedule
   onFound: () => void
-  /** A trial failed. */
+  /** A probe failed. */
   onUnavailable: (reason: string) => void
-  /** It was there, and is not, or is another one. */
+  /** The server was known, and does not answer now or is another one. */
   onLost: (reason: string) => void
 }
 
@@ -34,7 +34,7 @@ const probeIntervalMs = 1000
 
 export const createCacheProbe = ({ identify, schedule, onFound, onUnavailable, onLost }: CacheProbeNeeds): CacheProbe => {
   let server: string | null = null
-  // Rises with each loss: a look that began before it proves nothing.
+  // Rises with each loss: a probe that began before proves nothing.
   let losses = 0
   let retryMs = retryMsMin
   let timer = { cancel: () => {} }
@@ -54,9 +54,9 @@ export const createCacheProbe = ({ identify, schedule, onFound, onUnavailable, o
   }
 
   const fail = (reason: string) => {
-    const had = server !== null
+    const wasKnown = server !== null
     reset()
-    if (had) return onLost(reason)
+    if (wasKnown) return onLost(reason)
     onUnavailable(reason)
     later(probe, retryMs)
     retryMs = Math.min(retryMsMax, retryMs * 2)
@@ -68,7 +68,7 @@ export const createCacheProbe = ({ identify, schedule, onFound, onUnavailable, o
       const found = await identify()
       if (stopped) return
       if (losses !== seen) {
-        // A loss of what was there has set a timer of its own.
+        // The loss of a known server has set a timer already.
         if (server === null) later(probe, retryMs)
         return
       }

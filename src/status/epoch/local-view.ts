@@ -1,24 +1,24 @@
 import type { ClusterView } from './cluster-view.ts'
 import type { EpochStatus, Mode, View } from './epoch.ts'
 
-/** Said where the processes have been given different servers: for the operator to mend. */
+/** The reason if the processes are configured with different servers, which only an operator can correct. */
 export const otherRedis = 'another process on this database uses another Redis'
 
 /** An epoch that a process has ended, and why. */
 export type Trip = { name: string, reason: string }
 
-/** What one process makes of what it sees: its view, and what operators are told of it. */
+/** What one process makes of the rows: its view, and the status that it reports. */
 export type LocalView = {
-  /** Off as soon as what was seen may not be acted on any more. */
+  /** `off` as soon as the lease on the rows is over. */
   current: () => View
-  /** To be called after each look at the rows. */
+  /** To be called after each refresh. */
   update: () => void
-  /** Ends the epoch of a view for this process; false: that is past already, or off. */
+  /** Ends the epoch of a view for this process; false: that has ended already, or is off. */
   end: (seen: View, reason: string) => boolean
   /** The epoch that this process has ended, while the rows do not say so yet. */
   ended: () => Trip | null
   status: () => EpochStatus
-  /** The server cannot be used: told at the start, where no view was on that could be lost. */
+  /** The server cannot be used; reported only at the start, when no view has been on that could be lost. */
   reportUnavailable: (reason: string) => void
 }
 
@@ -65,7 +65,7 @@ export const createLocalView = ({ cluster, server, now, onChange }: LocalViewNee
 
   const reasonOff = (): string | null => {
     if (isServerContested()) return otherRedis
-    if (cluster.own() !== undefined && !cluster.isLeaseValid()) return 'the database does not tell whether the cache can be used'
+    if (cluster.own() !== undefined && !cluster.isLeaseValid()) return 'the database cannot be read, so the cache may not be used'
     return ended()?.reason ?? cluster.epoch().reason
   }
 
@@ -79,7 +79,7 @@ export const createLocalView = ({ cluster, server, now, onChange }: LocalViewNee
     }
     if (cluster.isLeaseValid() && mode !== 'off') return status.become(mode, null)
     const reason = reasonOff()
-    // Nothing is off that was not on yet.
+    // A cache that was not on yet is starting, not off.
     if (status.get().reason !== starting || reason === otherRedis) status.become('off', reason)
   }
 

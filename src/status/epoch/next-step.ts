@@ -3,8 +3,9 @@ import type { ClusterView } from './cluster-view.ts'
 import type { Trip } from './local-view.ts'
 
 /*
- * What one process has to write next for the agreement to go on. Every process decides for itself from what it sees; the
- * rows change only from what was seen, so that of several who decide the same one succeeds and the others do nothing.
+ * What a process has to write next. Every process decides for itself from the rows that it has read. Each step takes
+ * effect only if the rows are still those, so that of several processes that decide the same, one succeeds and the
+ * others change nothing.
  */
 
 export type StepNeeds = {
@@ -26,8 +27,8 @@ const isAcknowledged = ({ cluster, server }: StepNeeds): boolean => {
   return own?.epoch === name && (mode === 'on' || (own.mode === mode && own.runId === server))
 }
 
-// All that are known to live can use the same server; one that has not said so in time is as good as gone, and trips if
-// it is not.
+// All processes that are known to live can use the same server. One that has not reported that in time counts as gone,
+// and trips the epoch if it is not.
 const isSharedByAll = ({ cluster, server }: StepNeeds): boolean => cluster.others().every(({ epoch, runId, isGone }) =>
   isGone === 1 || epoch !== cluster.epoch().name || runId === server)
 
@@ -40,7 +41,7 @@ const toAdvance = (needs: StepNeeds): Step | null => {
   return () => rows.advance(epoch, cluster.others().length === 0 ? 'on' : 'warm', server)
 }
 
-/** The next thing to write; null: nothing. */
+/** The next step; null: there is nothing to write. */
 export const nextStep = (needs: StepNeeds): Step | null => {
   const { node, rows, randomId, cluster, server, ended } = needs
   if (!cluster.isLeaseValid() && cluster.own() !== undefined) return null

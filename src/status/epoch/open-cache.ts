@@ -6,18 +6,18 @@ import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
 import { createRefresh } from './refresh.ts'
 import { createSharedEpoch } from './shared-epoch.ts'
 
-/** A cache together with the epoch that says when its cells may be believed. */
+/** A cache together with the epoch that says which of its cells are valid. */
 export type OpenedCache = {
   kind: 'memory' | 'redis'
   cache: StatusCache
   epoch: Epoch
   status: () => EpochStatus
-  /** Resolves once it is known whether the cache can be used; then it is watched until `stop`. */
+  /** Resolves once it is known whether the cache can be used. From then on the cache is watched until `stop`. */
   start: () => Promise<void>
   stop: () => Promise<void>
 }
 
-/** By what processes that share a cache agree on its epoch; see SharedEpochNeeds. */
+/** What processes that share a cache need to agree on its epoch; see SharedEpochNeeds. */
 export type EpochCoordination = {
   node: string
   rows: EpochRowStore
@@ -28,20 +28,22 @@ export type OpenCacheNeeds = {
   createRedisCache: (needs: RedisCacheNeeds) => RedisCache
   /** Keeps the cells of one database apart from those of others. */
   incarnation: string
-  /** Of the bodies in the entries. */
+  /** Version of the bodies in the entries. */
   representation: number
   randomId: () => string
   /** ms since 1970. */
   now: () => number
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
+  /** In [0, 1). */
+  random: () => number
   onChange: (status: EpochStatus) => void
   onError: (error: Error) => void
 }
 
-const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: OpenCacheNeeds): OpenedCache => {
+const openMemoryCache = ({ randomId, random, now, monotonicNow, onChange }: OpenCacheNeeds): OpenedCache => {
   const status: EpochStatus = { mode: 'on', since: now(), reason: null }
-  const cache = createMemoryCache({ now: monotonicNow, random: Math.random })
+  const cache = createMemoryCache({ now: monotonicNow, random })
   return {
     kind: 'memory',
     cache,
@@ -56,8 +58,8 @@ const openMemoryCache = ({ randomId, now, monotonicNow, onChange }: OpenCacheNee
 }
 
 const openRedisCache = (url: string, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
-  const { createRedisCache, incarnation, representation, randomId, now, monotonicNow, onChange, onError } = needs
-  const cache = createRedisCache({ url, incarnation, representation, random: Math.random, onError })
+  const { createRedisCache, incarnation, representation, randomId, random, now, monotonicNow, onChange, onError } = needs
+  const cache = createRedisCache({ url, incarnation, representation, random, onError })
   const epoch = createSharedEpoch({
     ...coordination,
     createRefresh,
