@@ -41,7 +41,7 @@ type Query = Static<typeof Query>
 
 const toCursor = ({ createdMs, row }: ListPosition): string => Buffer.from(`${createdMs ?? 'none'} ${row}`).toString('base64url')
 
-// A cursor is taken only in the very form in which it was given.
+// Accepts only the exact text of a cursor that the service has issued.
 const parseCursor = (cursor: string): ListPosition => {
   const [, createdMs = '', row = ''] = /^(-?\d+|none) (\d+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
   const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), row: Number(row) }
