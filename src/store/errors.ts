@@ -15,15 +15,15 @@ export class DatabaseInUse extends Error {
   }
 }
 
-/** The text is no cursor that this database has handed out. */
+/** The text is not a cursor that this database can have handed out. */
 export class CursorMalformed extends Error {
   constructor () {
-    super('the text is no cursor of the change log')
+    super('the text is not a cursor of the change log')
     this.name = 'CursorMalformed'
   }
 }
 
-// A result was removed, or changed, while it was read: whoever has its first part must not take it for the whole.
+/** A result was removed or replaced while it was read. Its reader has a part of it, and must not take that for the whole. */
 export class ResultTorn extends Error {
   constructor (jobId: string) {
     super(`the result of job ${jobId} was removed while it was read`)
@@ -31,7 +31,7 @@ export class ResultTorn extends Error {
   }
 }
 
-// They were removed before a job held them, or while they were read: no part must be taken for the whole.
+/** Input bytes were removed before a job referred to them, or while they were read. */
 export class InputTorn extends Error {
   constructor (inputId: string) {
     super(`the bytes of input ${inputId} are gone`)

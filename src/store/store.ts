@@ -5,80 +5,97 @@ import type { JobLookup } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
 import type { Tables } from './tables.ts'
 
+/*
+ * What a store promises, whatever database it stands on. test/store/conformance has a test for each promise.
+ *
+ * Every visible change of a job, by any program, draws the next number of one database-wide sequence: its version. The
+ * versions of one job only rise, also when a deleted job is made again. A status that is final stays (BR-001); the
+ * database rejects every statement that would change it.
+ *
+ * Reads never wait for writes, and see committed transactions only. Each reads one moment: a committed transaction is
+ * visible as a whole, and from the commit on, to every process. Writes are functions of a transaction, in store/tx.
+ *
+ * A method rejects with STORE_UNAVAILABLE if the database fails, and with what is named at the method.
+ */
+
+/** An open write transaction. */
 export type Tx = Transaction<Tables>
 
 /**
- * Runs work in a write transaction, whole or not at all, and returns once that is committed. Throws STORE_UNAVAILABLE
- * when the database cannot take it. The work may be run again from its beginning.
+ * Runs work in a write transaction, as a whole or not at all, and resolves after the commit: what it resolves to
+ * survives a crash. Rejects with what the work throws, after undoing it. The work may run again from its beginning, so it
+ * has no effect but its statements. A store that commits several works together undoes a failed one alone.
  */
 export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
 
-/** Which jobs; what is null restricts nothing. `tenant`: of this one and of none. `createdAfter` in ms since 1970. */
+/**
+ * The jobs of a list; null restricts nothing. `tenant` means this tenant's jobs and those without a tenant.
+ * `createdAfter` in ms since 1970.
+ */
 export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
 
-/** `next`: where the list goes on; null: here it ends. */
+/** `next` is the position to go on from; null at the end of the list. */
 export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
 
 /**
- * One page of the list, after a position. Rows inserted meanwhile neither move nor repeat others. A rare kind of job
- * may fill a page in part only, or not at all, though more follow: so many rows are looked at for one page, and no
- * more. Throws STORE_UNAVAILABLE.
+ * Reads the page after a position, at most `limit` jobs, newest first. Rows inserted between two pages neither move nor
+ * repeat others. The rows examined for a page are bounded, so a page of rare jobs may be short or empty although more
+ * follow.
  */
 export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => Promise<ListPage>
 
-/** Reads of records. All throw STORE_UNAVAILABLE. */
 export type JobReader = {
-  /** The record as the newest committed transaction left it, or its tombstone. */
+  /** The record, or else its tombstone. */
   find: (jobId: string) => Promise<JobLookup>
-  /** The version of the record; undefined if there is no record. Cheaper than `find`. */
+  /** The version of the record; undefined if there is no record. Costs a fifth of `find`. */
   findVersion: (jobId: string) => Promise<number | undefined>
   list: ListJobs
   /** Resolves if the database answers a read. */
   ping: () => Promise<void>
 }
 
-/** The bytes of a running attempt so far. `contentType` null: the worker has not said what they are. */
+/** The bytes of a running attempt so far. `contentType` is null until the worker has said what they are. */
 export type PartialResult = { attempt: number, sizeBytes: number, contentType: string | null, fileName: string | null }
 
-/** Which bytes are meant: those of a finished result by their hash, or those of an attempt. */
+/** The bytes of a finished result, by their hash, or those of an attempt. */
 export type BytesOf = { jobId: string } & ({ sha256: string } | { attempt: number })
 
-/** Reads of stored results. Throws STORE_UNAVAILABLE. */
 export type ResultReader = {
   /**
-   * The bytes from `start` to before `end`, one chunk in memory at a time. Throws ResultTorn where they end early, or
-   * would be followed by those of another attempt.
+   * The bytes from `start` to before `end`, one chunk in memory at a time. Throws ResultTorn if they end early or if
+   * those of another attempt have replaced them: no reader gets parts of two results.
    */
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
-  /** What a running job has sent so far; undefined unless it runs. */
+  /** What a running job has sent so far; undefined if the job does not run under a lease. */
   findPartial: (jobId: string) => Promise<PartialResult | undefined>
 }
 
-/** What the queue knows of a job of ours that is not finished. Times in milliseconds since 1970. */
+/** What the queue knows of an unfinished job of ours. Times in ms since 1970. */
 export type QueueItem = Tables['JobQueue']
 
-/** Which jobs are meant: those of these types, of one tenant or (null) of all. */
+/** The jobs of these types, of one tenant or (null) of all. */
 export type ClaimFilter = { types: readonly string[], tenant: string | null }
 
-/** Whose runs are over without a word from them. `holder`: all of one that is gone. */
+/**
+ * Why a run has to be ended: its lease expired, its holder is gone, it exceeded its deadline, or it did not stop in time
+ * after a cancellation. Times in ms since 1970.
+ */
 export type StuckBy = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
 
-/**
- * Reads the queue without a lock: an idle service leaves the database to other writers and never waits for them.
- * Both throw STORE_UNAVAILABLE.
- */
+/** Takes no lock: an idle service leaves the database to other writers. */
 export type QueueReader = {
+  /** Whether a job that matches is available at `now` (ms since 1970) and not leased. */
   hasAvailable: (filter: ClaimFilter, now: number) => Promise<boolean>
   hasStuck: (by: StuckBy) => Promise<boolean>
 }
 
-/** Finished records: ours, or those that other programs submitted. */
+/** Records that this service submitted, or those of other programs. */
 export type Origin = 'ours' | 'foreign'
 
-/** Whether there is anything from before that time (ms since 1970). Takes no lock; throws STORE_UNAVAILABLE. */
+/** Whether anything is due for the pruner at a time (ms since 1970). Takes no lock. */
 export type RetentionReader = {
   hasDueResults: (at: number) => Promise<boolean>
-  /** May be true for records that are not due by their own words. */
+  /** May be true although no record is due: other programs write times in forms that an index sorts early. */
   hasDueRecords: (origin: Origin, before: number) => Promise<boolean>
   hasDueTombstones: (before: number) => Promise<boolean>
   hasOrphans: (at: number) => Promise<boolean>
@@ -86,74 +103,76 @@ export type RetentionReader = {
   hasOldIdempotencyKeys: (before: number) => Promise<boolean>
 }
 
-/** A place in the change log, opaque text of letters, digits and hyphens that any process can keep and go on from. */
+/** A place in the change log: opaque text of letters, digits and hyphens that any process can keep and go on from. */
 export type Cursor = string
 
-/** One visible change of one job, no matter which program made it. `cursor` is the place after it. */
+/** One visible change of one job. `cursor` is the place after it. */
 export type Change = { jobId: string, version: number, cursor: Cursor }
 
 /**
  * Consecutive changes. `isGap`: changes before these were pruned before they were read, so the follower has missed some.
- * `isLast`: there were no more at the time of the read.
+ * `isLast`: there were no more when the page was read.
  */
 export type ChangePage = { changes: Change[], isGap: boolean, isLast: boolean }
 
 /** One reader of the change log. */
 export type Follower = {
   /**
-   * Reads at most `limit` changes. Until they are accepted, the next call starts at the same change again. A change
-   * comes after it is committed, once, and none is left out; the order between jobs is that of no clock, and of one job
-   * the highest version counts. A call that finds nothing new is cheap enough to be made every 50 ms. Throws
-   * STORE_UNAVAILABLE.
+   * Reads at most `limit` changes, from the same change on until a page is accepted. Every committed change comes exactly
+   * once. Changes may come in another order than their versions: of several changes of a job, the highest version counts.
+   * A call that finds nothing new is cheap enough to be made every 50 ms.
    */
   next: (limit: number) => Promise<ChangePage>
   /** Moves on to the end of the page that was read last. */
   accept: () => void
 }
 
-/** The database's own record of what changed: its triggers write it, in the transaction of the change. */
+/** The database's own record of what changed. Triggers write it, in the transaction of the change. */
 export type ChangeLog = {
   /**
-   * Follows the log from a place on, or from after its newest change. A place that was pruned, or that belongs to the
-   * time before a restore, is a gap in the first page. Throws CursorMalformed where `from` is no cursor of this log,
-   * and STORE_UNAVAILABLE.
+   * Follows the log from a cursor on, or from after the newest change. If changes after the cursor were pruned, or if it
+   * is older than a restore, the first page has a gap. Rejects with CursorMalformed if this database cannot have handed
+   * out the cursor.
    */
   follow: (from?: Cursor) => Promise<Follower>
   /** Removes changes made before `before` (ms since 1970), at most `limit` of them. Returns how many. */
   prune: (tx: Tx, before: number, limit: number) => Promise<number>
 }
 
-/** What all have agreed on. `changedAt` in ms since 1970; `holdMs`: how long it stays off at least. */
+/** What all processes have agreed on. `changedAt` in ms since 1970; the epoch stays off for at least `holdMs`. */
 export type EpochRow = Omit<Selectable<Tables['CacheEpoch']>, 'id'>
 
 /**
- * A process: what it last acknowledged, and the Redis that it can use. `beat` rises with everything it writes here;
- * `isGone`: others have not heard of it for long.
+ * A process: the epoch and mode that it last acknowledged, and the Redis that it can use. `beat` rises with each of its
+ * writes here; `isGone`: others evicted it, because they have not observed a new beat for a long time.
  */
 export type NodeRow = Selectable<Tables['CacheNode']>
 
-/** Both, at one moment. */
 export type EpochRows = { epoch: EpochRow, nodes: readonly NodeRow[] }
 
-/** What a process acknowledges: it never again acts on anything older. */
+/** What a process acknowledges: from then on it acts on nothing older. */
 export type Acknowledgement = Pick<NodeRow, 'epoch' | 'mode' | 'runId'>
 
-/** All but `read` write, and all throw STORE_UNAVAILABLE. */
+/**
+ * The rows by which the processes on one database agree about their cache; status/epoch has the protocol. Each write is
+ * one transaction, and takes place only over the state that is named in its arguments.
+ */
 export type EpochRowStore = {
   /**
    * Both tables at one moment. Called ten times a second, and again 400 ms later if there is no answer: it should answer
    * or fail within 500 ms, so that few are under way.
    */
   read: () => Promise<EpochRows>
-  /** Enters a process, in an epoch that begins with it; `dead` are removed, for they are known to have ended. */
-  join: (node: string, name: string, dead: readonly string[]) => Promise<void>
-  /** Begins a new epoch, off, unless the one that was seen has ended already. */
+  /** Enters a process, in a new epoch. Removes the `stale` nodes, whose processes have ended. */
+  join: (node: string, name: string, stale: readonly string[]) => Promise<void>
+  /** Begins a new epoch, off, unless the one named `seen` has ended or is off already. */
   trip: (node: string, seen: string, name: string, reason: string) => Promise<void>
   acknowledge: (node: string, what: Acknowledgement) => Promise<void>
-  /** Goes on from what was seen; nothing happens if that is past. */
+  /** Moves the epoch that was seen to the next mode, unless it has changed. */
   advance: (seen: Pick<EpochRow, 'name' | 'mode'>, mode: 'warm' | 'on', runId: string) => Promise<void>
-  /** These have not been heard of since; one that was, meanwhile, stays. */
+  /** Marks these nodes as gone, except those that have a new beat. */
   evict: (nodes: readonly NodeRow[]) => Promise<void>
+  /** Deletes these nodes if they are still gone. */
   remove: (nodes: readonly NodeRow[]) => Promise<void>
   leave: (node: string) => Promise<void>
 }
@@ -186,12 +205,12 @@ export type ReadOnlyStore = {
   close: () => Promise<void>
 }
 
-/** The record of all jobs in one database. */
+/** The record of all jobs, in one database. */
 export type Store = {
   kind: 'sqlite'
   /**
-   * Random text of this database, read once when it is opened. It changes when a backup is restored: versions of before
-   * mean nothing then.
+   * Random text of this database, read once when it is opened. It changes when a backup is restored: versions and cursors
+   * of before the restore mean nothing afterwards.
    */
   incarnation: string
   jobs: JobReader
@@ -208,7 +227,7 @@ export type Store = {
   close: () => Promise<void>
 }
 
-/** What processes that have ended left behind: their entries, and the names under which their workers held leases. */
+/** What processes that have ended left behind: their node rows, and the names under which their workers held leases. */
 export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
 
 export type OpenedStore = { store: Store, stale: StaleOwners }

@@ -1,6 +1,6 @@
 import type { ColumnType, Generated, Selectable } from 'kysely'
 
-/** The table that others write too. Times are ISO 8601 text; see the migration for its laws. */
+/** The table that other programs write too. Times are ISO 8601 text; the first migration has its rules. */
 export type JobExecutionLogTable = {
   jobId: string
   type: string | null
@@ -25,7 +25,7 @@ export type JobExecutionLogTable = {
   expiresAt: string | null
   resultExpiredAt: string | null
   hasPartialResult: Generated<number>
-  /** `createdAt` in milliseconds since 1970, as SQLite reads it; what it cannot read is older than everything. */
+  /** `createdAt` in ms since 1970, as the database reads it; a time that it cannot read counts as older than all. */
   createdMs: ColumnType<number, never, never>
 }
 

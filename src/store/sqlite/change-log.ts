@@ -7,7 +7,7 @@ export type ChangeLogNeeds = { database: Database, incarnation: string }
 
 type Row = { version: number, jobId: string }
 
-/** What one look at the log finds: the changes after `start`, which is behind the place that was asked for after a gap. */
+/** The changes after `start`, which is further on than the position that was asked for if there is a gap. */
 type Found = { rows: Row[], start: number, isGap: boolean }
 
 // SQLite has one writer at a time and draws the version within its transaction, so versions rise in the order of the

@@ -9,19 +9,19 @@ import { LRUCache } from 'lru-cache'
 import { DatabaseUnusable } from '../errors.ts'
 import type { Tables } from '../tables.ts'
 
-/** Refused below this: earlier releases could reset a WAL that another connection still read. */
+/** Earlier releases of SQLite could reset a WAL that another connection still read. */
 const sqliteVersionMin = '3.51.3'
-// SQLite waits for another writer by holding the event loop, and many waiting writes hold it one after the other. So
-// writes are refused at once, and their wait is asynchronous; reads hardly ever wait in WAL mode.
+// SQLite waits for another writer by blocking the event loop, and many waiting writes block it one after the other. So a
+// write that finds the database locked fails at once and waits asynchronously. Reads rarely wait in WAL mode.
 const writerBusyTimeoutMs = 0
 const readerBusyTimeoutMs = 100
 const openingTimeoutMs = 5000
 const walBytesMax = 64 * 1024 * 1024
 
-// Of the queries that the service makes, their number is far below.
+// The service has far fewer statements than this.
 const statementsMax = 500
 
-/** Keeps prepared statements: to prepare one takes as long as to run it. */
+/** Keeps prepared statements: preparing one takes as long as running it. */
 class KeepingConnection implements DatabaseConnection {
   readonly #database: SqliteDatabase.Database
   readonly #statements = new LRUCache<string, SqliteDatabase.Statement>({ max: statementsMax })
@@ -51,7 +51,7 @@ class KeepingConnection implements DatabaseConnection {
   }
 }
 
-// A deferred transaction that turns into a write fails at once when another writer was faster, whatever the time-out.
+// A deferred transaction that turns into a write fails at once if another writer was faster, whatever the timeout.
 class ImmediateSqliteDriver extends SqliteDriver {
   readonly #database: SqliteDatabase.Database
   readonly #connection: DatabaseConnection
@@ -70,7 +70,7 @@ class ImmediateSqliteDriver extends SqliteDriver {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
   }
 
-  // After some failures, a full disk for one, SQLite has rolled back by itself; to do it again would hide the cause.
+  // After some failures, such as a full disk, SQLite has rolled back by itself; a second rollback would hide the cause.
   override async rollbackTransaction (connection: DatabaseConnection): Promise<void> {
     if (this.#database.inTransaction) await super.rollbackTransaction(connection)
   }
@@ -109,7 +109,7 @@ export const findSqliteError = (error: unknown): Error | undefined => {
   return error instanceof Error && error.cause !== undefined ? findSqliteError(error.cause) : undefined
 }
 
-/** The two connections of a process: one that writes, in turns, and one that only reads and never waits for it. */
+/** The two connections of a process: one writes, one transaction at a time, and one only reads and never waits for it. */
 export type Database = {
   path: string
   writer: Kysely<Tables>
@@ -128,8 +128,8 @@ export const openReader = (path: string): SqliteDatabase.Database => {
 }
 
 /**
- * Makes a folder and those it stands in, step by step: Node's own recursion goes on for ever where a file system has no
- * place for folders, as /proc has none.
+ * Makes a folder and its parents, step by step: Node's own recursion never ends on a file system that takes no folders,
+ * such as /proc.
  */
 export const makeFolder = (path: string): void => {
   if (existsSync(path)) return
@@ -137,14 +137,14 @@ export const makeFolder = (path: string): void => {
   try {
     mkdirSync(path, { mode: 0o750 })
   } catch (error) {
-    // Another process was faster.
+    // Another process made it in between.
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 
 // The connection that writes. `synchronous = FULL`: an acknowledged commit survives a power cut.
 const openWriter = (path: string): SqliteDatabase.Database => {
-  // Inputs and results of all tenants: not for everyone on the machine to read.
+  // The file has inputs and results of all tenants, so other users of the machine may not read it.
   makeFolder(dirname(path))
   const writer = new SqliteDatabase(path, { timeout: openingTimeoutMs })
   const version = writer.prepare('SELECT sqlite_version()').pluck().get() as string
@@ -152,7 +152,7 @@ const openWriter = (path: string): SqliteDatabase.Database => {
     writer.close()
     throw new Error(`SQLite ${version} is too old: at least ${sqliteVersionMin} is needed`)
   }
-  // The first read tells whether it is a database at all.
+  // The first read fails if the file is not a database.
   writer.pragma('schema_version')
   writer.pragma('synchronous = FULL')
   writer.pragma(`journal_size_limit = ${walBytesMax}`)
@@ -173,7 +173,7 @@ const openConnections = (path: string) => {
 export const toKysely = (connection: SqliteDatabase.Database): Kysely<Tables> =>
   new Kysely<Tables>({ dialect: toDialect(connection) })
 
-/** Opens a migrated or a new database file; the schema is `migrate`'s to make. Throws DatabaseUnusable. */
+/** Opens a database file, or makes an empty one; `migrate` makes its schema. Throws DatabaseUnusable. */
 export const openDatabase = (path: string): Database => {
   const { writer: writerConnection, reader } = openConnections(path)
   const writer = toKysely(writerConnection)

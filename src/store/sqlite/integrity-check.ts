@@ -2,14 +2,14 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import type SqliteDatabase from 'better-sqlite3'
 import { toDatabaseUnusable, openReader } from './database.ts'
 
-// What SQLite finds odd in a table that another program has made, and what is no damage.
+// SQLite reports these about a table that another program has made; they are no damage.
 const odd = /^CHECK constraint failed in |^(NULL|NUMERIC|TEXT|non-\w+) value in /
 const verdictsMax = 100
 
 /** `quick` compares no index with its table, row by row, and takes a quarter of the time of `thorough`. */
 export type IntegrityCheck = 'quick' | 'thorough'
 
-/** What is damaged in a database, or undefined. */
+/** The first damage found in a database, or undefined. */
 export const findDamage = (connection: SqliteDatabase.Database, how: IntegrityCheck): string | undefined => {
   connection.pragma('ignore_check_constraints = ON')
   const check = how === 'quick' ? 'quick_check' : 'integrity_check'
@@ -17,12 +17,12 @@ export const findDamage = (connection: SqliteDatabase.Database, how: IntegrityCh
   return verdicts.find(verdict => verdict !== 'ok' && !odd.test(verdict))
 }
 
-// So large a database is looked through in half a second.
+// A database of this size is checked in half a second.
 const alwaysBytesMax = 64 * 1024 * 1024
 
 /**
- * How to look a database through before it is used, if at all: always while that costs next to nothing, and else when
- * it was not closed by whoever used it last, for then there is a log beside it. Ask before it is opened.
+ * How to check a database before it is used, if at all: a small one always, a larger one if it was not closed properly,
+ * which shows in a log that was left beside it. To be called before the database is opened.
  */
 export const chooseCheck = (path: string): IntegrityCheck | undefined => {
   if (!existsSync(path)) return undefined
@@ -32,8 +32,8 @@ export const chooseCheck = (path: string): IntegrityCheck | undefined => {
 }
 
 /**
- * Looks a database through; that of a gigabyte takes some seconds. A kill does no harm, but a log that was cut short or
- * taken away, by a copy that was not whole for one, leaves older pages among newer ones. Throws DatabaseUnusable.
+ * Checks a database; a gigabyte takes some seconds. A killed process does no harm, but a log that was cut short or taken
+ * away, for example by an incomplete copy, leaves older pages among newer ones. Throws DatabaseUnusable.
  */
 export const assertIntegrity = (path: string, how: IntegrityCheck): void => {
   const connection = openReader(path)

@@ -4,10 +4,10 @@ import type { Database } from './database.ts'
 import { recordOfRowQuery, type RecordWithFacts, toRecord } from './record-query.ts'
 import { guardRead } from './transact.ts'
 
-/** `rowsLookedAtMax`: of one stretch of one index, before a page is given up as it is. */
+/** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
 export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
 
-// 5,000 take a millisecond or two, during which nothing else is answered.
+// 5,000 rows take 1 to 2 ms, during which the event loop answers nothing else.
 const rowsExaminedMaxDefault = 5000
 
 type Parameters = {
@@ -20,41 +20,41 @@ type Parameters = {
   limit: number
 }
 
-/** Part of one index: the rows that fit, and where the search was given up; null: it came to the end, or found enough. */
+/** The rows of one index that match. `gaveUpAt`: where the bound ended the search; null if it ended by itself. */
 type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
 
 /*
- * An index is read in up to three stretches, each a range that SQLite finds by a search: the rest of the rows created
- * in the same millisecond (a statement that inserts a million rows gives them all one time, so they cannot just be
- * skipped), those created before, and those whose time is none. One comparison of rows, (createdMs, rowid) < (?, ?),
- * would pass over all rows of that millisecond again for every page.
+ * An index is read in up to three ranges, each of which SQLite finds by a search: the rest of the rows created in the
+ * same millisecond, those created before, and those whose creation is not a time. One comparison of rows,
+ * (createdMs, rowid) < (?, ?), would examine all rows of that millisecond again for each page, and a statement that
+ * inserts a million rows gives them all one time.
  */
-const stretches = {
+const ranges = {
   sameTime: 'createdMs = :createdMs AND rowid < :row AND createdMs > :createdAfter',
   before: 'createdMs < :createdMs AND createdMs > :createdAfter',
   untimed: 'createdMs IS NULL AND rowid < :row'
 } as const
-type Stretch = keyof typeof stretches
+type Range = keyof typeof ranges
 
 const anyTime = Number.MIN_SAFE_INTEGER
 const anyRow = Number.MAX_SAFE_INTEGER
 const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, row: anyRow }
 
-const stretchesAfter = (after: ListPosition | null, createdAfter: number | null): Stretch[] => {
+const rangesAfter = (after: ListPosition | null, createdAfter: number | null): Range[] => {
   if (after?.createdMs === null) return createdAfter === null ? ['untimed'] : []
-  const timed: Stretch[] = after === null ? ['before'] : ['sameTime', 'before']
+  const timed: Range[] = after === null ? ['before'] : ['sameTime', 'before']
   return createdAfter === null ? [...timed, 'untimed'] : timed
 }
 
-const createSearch = ({ reader }: Database, owned: string, rowsLookedAtMax: number) => (stretch: Stretch) => {
+const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: number) => (range: Range) => {
   const examined = `
     SELECT createdMs, rowid AS row, status, type FROM JobExecutionLog
-    WHERE ${owned} AND ${stretches[stretch]} ORDER BY createdMs DESC, rowid DESC LIMIT ${rowsLookedAtMax}`
+    WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, rowid DESC LIMIT ${rowsExaminedMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, row FROM (${examined})
     WHERE (:status IS NULL OR status = :status) AND (:type IS NULL OR type = :type) LIMIT :limit`)
   const lastExamined = reader.prepare<[Parameters], ListPosition>(`
-    SELECT createdMs, row FROM (${examined}) LIMIT 1 OFFSET ${rowsLookedAtMax - 1}`)
+    SELECT createdMs, row FROM (${examined}) LIMIT 1 OFFSET ${rowsExaminedMax - 1}`)
   return (parameters: Parameters): Found => {
     const rows = matching.all(parameters)
     return { rows, gaveUpAt: rows.length === parameters.limit ? null : lastExamined.get(parameters) ?? null }
@@ -64,18 +64,18 @@ const createSearch = ({ reader }: Database, owned: string, rowsLookedAtMax: numb
 type Search = (filter: ListFilter, after: ListPosition | null, limit: number) => Found
 
 /** The rows of one owner, through the index that has them in order. */
-const createSide = (database: Database, owned: string, rowsLookedAtMax: number): Search => {
-  const toSearch = createSearch(database, owned, rowsLookedAtMax)
+const createSide = (database: Database, owned: string, rowsExaminedMax: number): Search => {
+  const toSearch = createSearch(database, owned, rowsExaminedMax)
   const searches = { sameTime: toSearch('sameTime'), before: toSearch('before'), untimed: toSearch('untimed') }
   return (filter, after, limit) => {
     const rows: ListPosition[] = []
     const { createdMs, row } = after ?? latest
-    for (const stretch of stretchesAfter(after, filter.createdAfter)) {
-      const found = searches[stretch]({
+    for (const range of rangesAfter(after, filter.createdAfter)) {
+      const found = searches[range]({
         ...filter,
         createdMs,
-        // In the stretch of its own time the position is in the middle, in any other before the first row.
-        row: stretch === 'sameTime' || createdMs === null ? row : anyRow,
+        // The position is inside the range of its own time, and before the first row of any other.
+        row: range === 'sameTime' || createdMs === null ? row : anyRow,
         createdAfter: filter.createdAfter ?? anyTime,
         limit: limit - rows.length
       })
@@ -92,7 +92,7 @@ const newestFirst = (a: ListPosition, b: ListPosition): number => {
   return b.createdMs - a.createdMs
 }
 
-// Nothing older than where one side was given up may be shown yet: that side may have something newer.
+// The page ends where the search of one side gave up: behind that place, the side may have something newer.
 const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: ListPosition | null } => {
   const [bound] = sides.flatMap(({ gaveUpAt }) => gaveUpAt ?? []).toSorted(newestFirst)
   const rows = sides.flatMap(side => side.rows).toSorted(newestFirst)
@@ -101,7 +101,7 @@ const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: Lis
   return { rows: page, next: rows.length > limit ? page.at(-1) ?? null : bound ?? null }
 }
 
-/** The list of all jobs. */
+/** Three statements per owner and range are prepared once: the owners are all, one tenant, and no tenant. */
 export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
   const { reader, writer } = database
   const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
@@ -109,7 +109,7 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
   const record = reader.prepare<[number], RecordWithFacts>(recordOfRowQuery(writer).compile().sql)
 
   const read = reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
-    // One more than fits shows whether there are more.
+    // One row more than the page holds shows whether more follow.
     const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(search => search(filter, after, limit + 1))
     const { rows, next } = merge(sides, limit)
     const lookups = rows.flatMap(({ row }) => {

@@ -8,10 +8,10 @@ type Chunk = { startOffset: number, bytes: Uint8Array }
 type ChunkOfResult = { jobId: string, sha256: string, offset: number }
 type ChunkOfAttempt = { jobId: string, attempt: number, offset: number }
 
-// Where bytes of another attempt, or none, have taken the place of those that are meant, nothing is found.
-const chunkWhere = (areMeant: string) => `
+// Finds no chunk if the bytes that are meant were removed or replaced by those of another attempt.
+const chunkWhere = (isCurrent: string) => `
   SELECT startOffset, bytes FROM JobResultChunk
-  WHERE jobId = @jobId AND startOffset <= @offset AND EXISTS (${areMeant})
+  WHERE jobId = @jobId AND startOffset <= @offset AND EXISTS (${isCurrent})
   ORDER BY startOffset DESC LIMIT 1`
 
 export const createResultReader = ({ database: { reader } }: { database: Database }): ResultReader => {
@@ -30,7 +30,7 @@ export const createResultReader = ({ database: { reader } }: { database: Databas
   return {
     read: async function * (of, start, end) {
       for (let offset = start; offset < end;) {
-        // A client that takes them as fast as they come must not hold the event loop.
+        // A client that reads as fast as it can must not occupy the event loop.
         if (offset > start) await nextTurn()
         const chunk = findChunk(of, offset)
         const from = offset - (chunk?.startOffset ?? 0)

@@ -1,6 +1,6 @@
 import { DatabaseUnusable } from '../errors.ts'
 import type { OpenedStore, Store } from '../store.ts'
-import { createEpochRowStore } from '../tx/epoch-rows.ts'
+import { createEpochRowStore } from '../epoch-row-store.ts'
 import { createChangeLog } from './change-log.ts'
 import { type Database, findSqliteError, toDatabaseUnusable } from './database.ts'
 import { createReadEpochRows } from './epoch-rows.ts'

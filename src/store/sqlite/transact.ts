@@ -11,17 +11,17 @@ const { SqliteError } = SqliteDatabase
 const busyWaitMs = 5000
 const busyPauseMsMin = 5
 const busyPauseMsMax = 50
-// Both bound how long reads wait for the writes of one turn; the time is looked at between two of them.
+// Both bound how long reads wait for the writes of one turn. The time is checked between two works.
 const togetherMax = 32
 const togetherMsMax = 8
 
-// A failure of the database itself, as the client may hear of it; other errors as they are.
+// A failure of the database itself becomes one that a client may see; other errors stay as they are.
 const toStoreFailure = (error: unknown): unknown =>
   error instanceof SqliteError && !error.code.startsWith('SQLITE_CONSTRAINT')
     ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, { cause: error })
     : error
 
-/** Runs a read of the database. Throws STORE_UNAVAILABLE where the database fails. */
+/** Runs a read of the database. Throws STORE_UNAVAILABLE if the database fails. */
 export const guardRead = <Value>(read: () => Value): Value => {
   try {
     return read()
@@ -42,7 +42,7 @@ type Waiting = {
 
 type Settle = () => void
 
-// One of several works in a transaction: what it wrote is undone if it fails, and what the others wrote stays.
+// One of several works in a transaction. If it fails, its statements are undone and those of the others stay.
 const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promise<Settle> => {
   await sql`savepoint work`.execute(tx)
   try {
@@ -50,7 +50,7 @@ const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promi
     await sql`release work`.execute(tx)
     return () => { resolve(value) }
   } catch (error) {
-    // A lock is waited for; and where SQLite has given up the whole transaction, there is nothing to go on with.
+    // A busy database is tried again as a whole. If SQLite has rolled back the transaction, the second statement fails too.
     if (isBusy(error)) throw error
     await sql`rollback to work`.execute(tx).catch(() => { throw error })
     await sql`release work`.execute(tx)
@@ -58,7 +58,7 @@ const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promi
   }
 }
 
-// The first of these works, at least one: what is left is for the next commit.
+// Runs the first of these works, at least one. The next commit takes the others.
 const commitTogether = ({ database, now }: TransactNeeds, works: readonly Waiting[]): Promise<Settle[]> =>
   database.writer.transaction().execute(async tx => {
     const settles: Settle[] = []
@@ -71,9 +71,8 @@ const commitTogether = ({ database, now }: TransactNeeds, works: readonly Waitin
   })
 
 /**
- * Commits together what is asked for in one turn of the event loop, for a commit waits for the disk, however little is
- * in it; between commits the loop turns. `now` in milliseconds, of a clock that only goes forward.
- * `waiting` tells how many works wait for their commit.
+ * Commits together what is asked for in one turn of the event loop: a commit waits for the disk, however small it is.
+ * Between two commits the event loop turns. `waiting` is the number of works that wait for their commit.
  */
 export const createTransact = (needs: TransactNeeds): Transact & { waiting: () => number } => {
   const { now } = needs
@@ -87,7 +86,7 @@ export const createTransact = (needs: TransactNeeds): Transact & { waiting: () =
     waiting = waiting.filter(({ deadline }) => at < deadline)
     for (const { reject } of overdue) reject(toStoreFailure(error))
   }
-  // One that costs SQLite its transaction must not take others with it: these are begun anew, each by itself.
+  // A work that makes SQLite roll back the transaction must not take others with it: each runs again by itself.
   let byThemselves = 0
   const settleFailed = async (works: Waiting[], error: unknown) => {
     const [only] = works

@@ -2,13 +2,12 @@ import { InputTorn } from '../errors.ts'
 import type { JobInput } from '../../job/input.ts'
 import type { Tx } from '../store.ts'
 
-/** Throws InputTorn where the bytes were forgotten before. */
+/** Stores the input of a job; from then on the job holds its raw bytes. Throws InputTorn if these were removed before. */
 export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
   await tx.insertInto('JobInput').values({
     jobId, input, access, inputId: raw?.inputId ?? null, rawSizeBytes: raw?.sizeBytes ?? null, rawContentType: raw?.contentType ?? null
   }).execute()
   if (raw === null) return
-  // From here on the job holds them.
   const { numDeletedRows } = await tx
     .deleteFrom('OrphanedBytes').where('holder', '=', 'JobInputChunk').where('id', '=', raw.inputId).executeTakeFirst()
   if (numDeletedRows === 0n && raw.sizeBytes > 0) throw new InputTorn(raw.inputId)
@@ -32,8 +31,8 @@ export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undef
 }
 
 /**
- * Adds bytes that no job holds yet; they are forgotten after `forgetAt` (ms since 1970) unless one does by then. Throws
- * InputTorn where those before were.
+ * Appends raw bytes that no job holds yet. The pruner removes them after `forgetAt` (ms since 1970) unless a job holds
+ * them by then. Throws InputTorn if the bytes before these were removed.
  */
 export const appendInputChunk = async (
   tx: Tx, inputId: string, startOffset: number, bytes: Uint8Array, forgetAt: number

@@ -3,7 +3,7 @@ import type { ContentInfo } from '../../job/content-info.ts'
 import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
-/** The right of one run, until `leaseExpiresAt`. `deadlineAt`: when the run has had its time, however alive it is. */
+/** The lease of one run. Times in ms since 1970; at `deadlineAt` the run is ended even if its worker is alive. */
 export type RunLease = { leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null }
 
 const noLease = {
@@ -23,10 +23,12 @@ const itemColumns = [
   'deadlineAt', 'cancelDueAt', 'resultRetentionMs', 'resultContentType', 'resultFileName'
 ] as const satisfies ReadonlyArray<keyof QueueItem>
 
+/** Adds a job to the queue. */
 export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
   await tx.insertInto('JobQueue').values({ ...item, ...noLease }).execute()
 }
 
+/** Removes a job from the queue, and its input. */
 export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.deleteFrom('JobQueue').where('jobId', '=', jobId).execute()
   await tx.deleteFrom('JobInput').where('jobId', '=', jobId).execute()
@@ -35,7 +37,7 @@ export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
 export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | undefined> =>
   await tx.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId).executeTakeFirst()
 
-// One type at a time: only so does the index give the oldest without sorting all that wait.
+/** The oldest available job of one type: only for one type does the index yield it without sorting all that wait. */
 export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
   const free = db
     .selectFrom('JobQueue')
@@ -50,9 +52,10 @@ export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string 
   return tenant === null ? free : free.where('tenant', '=', tenant)
 }
 
+/** Jobs whose run has to be ended. */
 export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   const all = db.selectFrom('JobQueue').select(itemColumns)
-  // Another program may run the job, without a lease.
+  // Also without a lease: another program may run the job.
   if ('cancelDueAt' in by) return all.where('cancelDueAt', '<=', by.cancelDueAt)
   const leased = all.where('leaseToken', 'is not', null)
   if ('holder' in by) return leased.where('leaseHolder', '=', by.holder)
@@ -63,7 +66,7 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
 /**
  * The job that matches the filter, is not leased and has been available longest; no type waits for another. On a database
  * with concurrent writers it comes with its record locked, and a job that is locked elsewhere is skipped (SKIP LOCKED):
- * who begins at the queue must not wait for a record.
+ * a transaction that begins at the queue must not wait for a record.
  */
 export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now: number): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { row: number } | undefined
@@ -81,7 +84,7 @@ export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now:
 export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> =>
   await stuckQuery(tx, by).limit(limit).execute()
 
-/** A run begins, and nobody has asked it to stop yet. */
+/** Begins a run; a cancellation of an earlier run does not concern it. */
 export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<void> => {
   await tx.updateTable('JobQueue').set({ ...lease, cancelDueAt: null }).where('jobId', '=', jobId).execute()
 }
@@ -90,17 +93,17 @@ export const extendLease = async (tx: Tx, jobId: string, leaseExpiresAt: number)
   await tx.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId).execute()
 }
 
-/** Gives the job back; it can be claimed from `availableAt` on. */
+/** Returns the job to the queue; it can be claimed from `availableAt` (ms since 1970) on. */
 export const clearLease = async (tx: Tx, jobId: string, availableAt: number): Promise<void> => {
   await tx.updateTable('JobQueue').set({ ...noLease, availableAt }).where('jobId', '=', jobId).execute()
 }
 
-/** The run was told to stop, and is stopped at `cancelDueAt`; the first such time stands. */
+/** Sets when a cancelled run is ended if it does not stop by itself (ms since 1970). The first such time stands. */
 export const setCancelDue = async (tx: Tx, jobId: string, cancelDueAt: number): Promise<void> => {
   await tx.updateTable('JobQueue').set({ cancelDueAt }).where('jobId', '=', jobId).where('cancelDueAt', 'is', null).execute()
 }
 
-/** The wish to stop was taken back. */
+/** The cancellation was withdrawn. */
 export const clearCancelDue = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.updateTable('JobQueue').set({ cancelDueAt: null }).where('jobId', '=', jobId).execute()
 }
@@ -109,7 +112,7 @@ export const setContentInfo = async (tx: Tx, jobId: string, { contentType, fileN
   await tx.updateTable('JobQueue').set({ resultContentType: contentType, resultFileName: fileName }).where('jobId', '=', jobId).execute()
 }
 
-/** The queue of a job that another program gave to another tenant. */
+/** Follows the record: another program gave the job to another tenant. */
 export const setQueueTenant = async (tx: Tx, jobId: string, tenant: string | null): Promise<void> => {
   await tx.updateTable('JobQueue').set({ tenant }).where('jobId', '=', jobId).execute()
 }

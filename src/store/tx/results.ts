@@ -25,7 +25,7 @@ export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: 
   return size + bytes.byteLength
 }
 
-/** Forgets what an earlier attempt wrote, at most `limit` chunks of it; returns how many. */
+/** Removes what an earlier attempt wrote, at most `limit` chunks. Returns how many. */
 export const discardChunks = async (tx: Tx, jobId: string, limit: number): Promise<number> => {
   const some = tx.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)
   const { numDeletedRows } = await tx
@@ -33,7 +33,7 @@ export const discardChunks = async (tx: Tx, jobId: string, limit: number): Promi
   return Number(numDeletedRows)
 }
 
-/** Leaves the bytes of a finished job to the pruner. */
+/** Deletes the facts of a result and leaves its bytes to the pruner. */
 export const orphanResult = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.deleteFrom('JobResult').where('jobId', '=', jobId).execute()
   await tx.insertInto('OrphanedBytes').columns(['holder', 'id', 'forgetAt'])
@@ -44,7 +44,7 @@ export const orphanResult = async (tx: Tx, jobId: string): Promise<void> => {
     .execute()
 }
 
-/** Makes the bytes written so far the job's result. */
+/** Makes the bytes written so far the job's result. Throws OffsetMismatch if their number is not that of the facts. */
 export const insertResult = async (tx: Tx, jobId: string, facts: ResultFacts): Promise<void> => {
   const size = await resultSize(tx, jobId)
   if (facts.sizeBytes !== size) throw new OffsetMismatch(size)

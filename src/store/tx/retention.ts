@@ -4,11 +4,11 @@ import type { Origin, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
 /*
- * What is past its retention, found by index and removed a few rows at a time. An `ExpiryLook` tells beforehand, past
- * the writer, whether there is anything to remove: a service with nothing to prune leaves the database to others.
+ * Finds what is past its retention by an index and removes it a few rows at a time. The queries that are exported are
+ * those of the RetentionReader, too: it asks without a lock whether a removal would find anything.
  */
 
-// The columns of a table that another engine made come in its own letter case unless they are renamed.
+// The alias: in a table that another program made, the column may be written in another case.
 export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
   .selectFrom('JobExecutionLog').select('jobId as jobId')
   .where('expiresAt', 'is not', null).where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
@@ -19,12 +19,12 @@ export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
 export const findDueResults = async (tx: Tx, at: number, limit: number): Promise<string[]> =>
   (await dueResults(tx, toIso(at), limit).execute()).map(({ jobId }) => jobId)
 
-/** Takes back a due time that is none. */
+/** Clears a due time that is not a time: another program wrote it. */
 export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.updateTable('JobExecutionLog').set({ expiresAt: null }).where('jobId', '=', jobId).execute()
 }
 
-/** The last record that was looked at. */
+/** The last record that was examined. */
 export type RecordCursor = { ended: string, row: number }
 
 const ended = sql<string>`coalesce(endTime, createdAt)`
@@ -49,7 +49,7 @@ export const dueOrphans = (db: Kysely<Tables>, at: number) =>
 export const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
   db.selectFrom('IdempotencyKey').select('createdAt').where('createdAt', '<', before).orderBy('createdAt').limit(1)
 
-// Two searches, for SQLite does not see that the cursor is a place in the index.
+// Two searches: one comparison of both columns would not use the expression's index in SQLite.
 const nextRecords = async (tx: Tx, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {
   if (after === null) return await dueRecords(tx, origin, before, limit).execute()
   const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where(row, '>', after.row)
@@ -58,10 +58,10 @@ const nextRecords = async (tx: Tx, origin: Origin, before: string, after: Record
   return [...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()]
 }
 
-// An engine's table may hold a number there: when that was, the index cannot tell.
+// A table that another program made may hold a number here, whose place in the index says nothing of its time.
 const toTime = (ended: unknown): number => (typeof ended === 'string' ? toEpochMs(ended) : null) ?? Infinity
 
-/** A batch of records: how many were looked at and removed; `next`: where to go on, null at the end. */
+/** A batch of records: how many were examined and removed. `next` is where to go on; null at the end. */
 export type PrunedRecords = { examined: number, removed: number, next: RecordCursor | null }
 
 /**
