@@ -72,7 +72,7 @@ export const createSanitizePool = ({
       try {
         if (isClosed) throw crashed('closed')
         piscina ??= openThreads(entry, threads)
-        // Piscina's own limit, maxQueue, rejects with an error that only its message tells from others.
+        // Not Piscina's maxQueue: its error has no code, and would have to be recognized by its message.
         if (piscina.queueSize >= waitingMax) throw overloaded(`${waitingMax} contents wait for a thread`)
         return toOutput(await run(piscina, input, AbortSignal.any([signal, late])))
       } catch (error) {
