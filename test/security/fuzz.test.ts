@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { type Json, spawnService } from '../helpers/service.ts'
 import { type Fault, startFaultyProxy } from './fuzz/faulty-proxy.ts'
 import { fuzz, type FuzzReport, operationsOf } from './fuzz/fuzzer.ts'
-import { createRandom } from './fuzz/random.ts'
+import { createRandom } from '../helpers/random.ts'
 import { createKnown, nextRequest } from './fuzz/requests.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Answer, type Client, noAnswer } from './client.ts'
 import type { Hold } from './history.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../helpers/random.ts'
 import type { Recorder } from './recorder.ts'
 import type { ServiceProcess } from './service-process.ts'
 
@@ -38,9 +38,9 @@ const pickNode = ({ nodes, random }: Actor): ServiceProcess => {
 const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string | null): Promise<string | null> => {
   const { random, ask, recorder } = actor
   const jobId = recorder.jobs[job] ?? ''
-  const isTask = random.isIn(0.5)
+  const isTask = random.chance(0.5)
   const answer = await ask(node, isTask ? `/api/jobs/${jobId}/status` : `/api/v1/jobs/${jobId}`, {
-    method: !isTask && random.isIn(0.2) ? 'HEAD' : 'GET',
+    method: !isTask && random.chance(0.2) ? 'HEAD' : 'GET',
     headers: tag === null ? {} : { 'if-none-match': tag }
   })
   recorder.read({ kind: 'read', job, node: node.index, what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`, answer })
@@ -54,7 +54,7 @@ export const runPoller = async (actor: Actor, node: ServiceProcess, withTags: bo
   const tags = new Map<number, string>()
   while (!isStopped()) {
     await delay(isQuiet() ? 50 : random.between(0, 3))
-    const of = random.isIn(0.3) ? watchedForeign : watched
+    const of = random.chance(0.3) ? watchedForeign : watched
     const job = of[random.between(0, of.length - 1)]
     if (job === undefined || !node.isUp()) {
       await delay(20)
@@ -98,7 +98,7 @@ const submit = async (actor: Actor, key: string): Promise<void> => {
 
 /** Whoever was given an acknowledgement asks another process at once. */
 const readBack = async (actor: Actor, job: number): Promise<void> => {
-  if (actor.random.isIn(0.5)) await poll(actor, pickNode(actor), job, null)
+  if (actor.random.chance(0.5)) await poll(actor, pickNode(actor), job, null)
 }
 
 /** Keeps some jobs on their way. */
@@ -150,7 +150,7 @@ const drive = async (actor: Actor, held: Held, isDraining: boolean): Promise<voi
   for (let step = 0; step < steps; step++) {
     await delay(random.between(0, 30))
     percent = Math.min(100, percent + random.between(0, 12))
-    const answer = await report(actor, held, 'progress', random.isIn(0.15) ? {} : { percent })
+    const answer = await report(actor, held, 'progress', random.chance(0.15) ? {} : { percent })
     if (answer.status === 409) return
     if (answer.status !== 200) continue
     const { leaseExpiresAt, cancelRequested } = JSON.parse(answer.text) as { leaseExpiresAt: string, cancelRequested: boolean }

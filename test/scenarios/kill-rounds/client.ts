@@ -1,9 +1,7 @@
 import { createWorkerClient, workerClaims } from '../../http/routes/workers/worker-client.ts'
+import type { Random } from '../../helpers/random.ts'
 import type { Client } from '../../helpers/service.ts'
 import { absent, contentOf, type Driven, type Facts, givenResult } from './acknowledged.ts'
-
-/** 0 up to 1, from a seed. */
-export type Random = () => number
 
 type Service = Pick<Client, 'ask'>
 
@@ -84,7 +82,7 @@ const erase: Step = {
 }
 
 const toSteps = (random: Random): Step[] => {
-  const length = () => 1 + Math.floor(random() ** 4 * 200_000)
+  const length = () => 1 + Math.floor(random.next() ** 4 * 200_000)
   const uploads = [progress(10), upload(length()), progress(40), upload(length()), complete]
   const ways: Step[][] = [
     [claim, ...uploads],
@@ -95,7 +93,7 @@ const toSteps = (random: Random): Step[] => {
     [claim, upload(length()), fail(true)],
     [claim, cancel, progress(30), fail(true), erase]
   ]
-  return [submit, ...ways[Math.floor(random() * ways.length)] ?? []]
+  return [submit, ...random.pick(ways)]
 }
 
 type Planned = Driven & { steps: Step[] }
@@ -145,7 +143,7 @@ export const createClient = (random: Random, nextSerial: () => number, onAcknowl
       }
       const step = job.steps[job.done]
       if (step !== undefined) await command(service, job, step)
-      if (random() < 0.3) await look(service, job)
+      if (random.chance(0.3)) await look(service, job)
     }
   }
 

@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { violationsOf } from '../../helpers/invariants.ts'
-import { createNumbers } from '../../helpers/random.ts'
+import { createRandom, type Random } from '../../helpers/random.ts'
 import { type SpawnedService, spawnService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 import { compare, openObserver } from './acknowledged.ts'
-import { createClient, type LoadClient, type Random } from './client.ts'
+import { createClient, type LoadClient } from './client.ts'
 
 const clientsCount = 10
 // What is compared after each kill grows with the database: now and then a new one is begun.
@@ -77,10 +77,10 @@ const replay = async ({ ask }: SpawnedService, clients: readonly LoadClient[], r
 }
 
 const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClient[], random: Random, acknowledged: () => number): Promise<void> => {
-  const enough = acknowledged() + 20 + Math.floor(random() * 200)
+  const enough = acknowledged() + 20 + random.below(200)
   const driven = Promise.all(clients.map(client => client.drive(service)))
   await Promise.race([driven, until(() => acknowledged() >= enough, 'the acknowledged writes', 60_000)])
-  await delay(random() * 20)
+  await delay(random.next() * 20)
   await service.kill('SIGKILL')
   await driven
 }
@@ -90,7 +90,7 @@ const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClie
  * repeats the jobs and how long each round is; what the kill hits is up to the moment.
  */
 export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: RoundsOptions): Promise<RoundsReport> => {
-  const random = createNumbers(seed)
+  const random = createRandom(seed)
   const report: RoundsReport = { rounds: 0, acknowledged: 0, cutOff: 0, carriedOut: 0, lost: 0, violations: [] }
   const entry = fault === undefined ? 'src/main.ts' : join(import.meta.dirname, 'faults', `${fault}.ts`)
   let serial = 0

@@ -1,7 +1,7 @@
 import type { Json } from '../../helpers/service.ts'
 import { createConnection, readAnswers, sendAlone } from '../raw-http.ts'
 import { createJudge } from './judge.ts'
-import { createRandom } from './random.ts'
+import { createRandom } from '../../helpers/random.ts'
 import { createKnown, damage, learn, nextRequest, type Operation } from './requests.ts'
 
 const connectionsMax = 8

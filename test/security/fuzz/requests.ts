@@ -1,7 +1,7 @@
 import type { Json } from '../../helpers/service.ts'
 import { token } from '../../helpers/tokens.ts'
 import { type RawAnswer, valuesOf } from '../raw-http.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../../helpers/random.ts'
 import { anyText, jobTypes, spoil, spoilBytes, valueOf } from './values.ts'
 
 /*

@@ -1,5 +1,5 @@
 import type { Json } from '../../helpers/service.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../../helpers/random.ts'
 
 /*
  * Values that a schema of the OpenAPI document allows, and such as it does not.
