@@ -52,7 +52,7 @@ return done`
 
 const scripts = { lease: leaseScript, expose: exposeScript, invalidate: invalidateScript }
 
-const replyMsMax = 100
+const defaultReplyMsMax = 100
 
 /**
  * Settings under which a command either answers soon or fails for good: none waits for a connection, and none is sent
@@ -93,6 +93,8 @@ export type RedisCacheNeeds = {
   /** In [0, 1). */
   random: () => number
   onError: (error: Error) => void
+  /** How long a command may take. */
+  replyMsMax?: number
   /** Replace the real ones, in a test that breaks an operation on purpose. */
   scripts?: Partial<typeof scripts>
 }
@@ -101,7 +103,7 @@ export type RedisCacheNeeds = {
  * Rejects if a reply takes longer than `replyMsMax`. A reply that has arrived, but was not read yet because this process
  * was busy or had no core, is no reason to leave the cache: the event loop gets a turn to read it.
  */
-const withTimeout = <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
+const createTimeout = (replyMsMax: number) => <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
   const giveUp = () => { reject(new Error('the reply of Redis timed out')) }
   const timer = setTimeout(() => { setImmediate(() => { setImmediate(giveUp) }) }, replyMsMax)
   reply.finally(() => { clearTimeout(timer) }).then(resolve, reject)
@@ -142,8 +144,10 @@ const createDecoder = (representation: number) => {
 }
 
 /** A cache on one Redis. It connects in the background; until then, and whenever Redis is away, its operations reject. */
-export const createRedisCache = ({ url, incarnation, representation, random, onError, ...replaced }: RedisCacheNeeds): RedisCache => {
-  const client = connect(url, { ...scripts, ...replaced.scripts })
+export const createRedisCache = (needs: RedisCacheNeeds): RedisCache => {
+  const { url, incarnation, representation, random, onError, replyMsMax = defaultReplyMsMax } = needs
+  const withTimeout = createTimeout(replyMsMax)
+  const client = connect(url, { ...scripts, ...needs.scripts })
   let connectionError: Error | null = null
   client.on('ready', () => { connectionError = null })
   client.on('error', error => {

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import type { FaultWindow } from './history.ts'
 import type { Direction, Proxy } from './proxy.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../helpers/random.ts'
 import type { TorturedRedis } from './redis-server.ts'
 import type { ServiceProcess } from './service-process.ts'
 
@@ -160,6 +160,25 @@ const ofConnections: Fault[] = [
         flushFor(victims, random.between(500, 2000))
       ])
     }
+  },
+  {
+    name: 'hold fills back until everything is evicted',
+    on: 'connection',
+    run: async ({ proxies, redis }, random) => {
+      const proxy = random.pick(proxies)
+      for (let count = random.between(4, 10); count > 0; count--) {
+        // Readers of one process find nothing and begin to fill, slowly enough to be met in the middle.
+        proxy.delay('there', 15)
+        await ignoring(redis.client.flushall())
+        await delay(random.between(15, 35))
+        // What they have read becomes old, and arrives at cells that are empty. The hold is below the deadline of a command.
+        proxy.delay('there', Infinity)
+        await delay(random.between(30, 70))
+        await ignoring(redis.client.flushall())
+        proxy.delay('there', 0)
+        await delay(random.between(30, 100))
+      }
+    }
   }
 ]
 
@@ -221,7 +240,7 @@ export const runNemesis = async ({ victims, random, isStopped, only, onCalm, tel
     while (!isStopped()) {
       const first = round.shift()
       if (first === undefined) break
-      const second = random.isIn(0.3) ? round.findIndex(({ on }) => on !== first.on) : -1
+      const second = random.chance(0.3) ? round.findIndex(({ on }) => on !== first.on) : -1
       const together = [first, ...(second === -1 ? [] : round.splice(second, 1))]
       await Promise.all(together.map(fault => inflict(fault, random.fork())))
       await delay(random.between(50, 800))
