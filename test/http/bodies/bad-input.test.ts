@@ -107,7 +107,11 @@ t.test('a body over BODY_BYTES_MAX is 413, with and without a Content-Length', a
 
 t.test('another media type is 415', async t => {
   const body = '{"type":"x","input":1}'
-  for (const type of ['text/plain', 'application/xml', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'application/jsonp', 'application/json, text/plain', 'text/json', 'json', '*/*']) {
+  const types = [
+    'text/plain', 'application/xml', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x',
+    'application/jsonp', 'application/json, text/plain', 'text/json', 'json', '*/*'
+  ]
+  for (const type of types) {
     const answer = await post(body, { 'content-type': type })
     t.equal(answer.status, 415, type)
     t.match(await answer.json(), { code: 'UNSUPPORTED_MEDIA_TYPE', detail: /application\/json/ })
@@ -148,7 +152,8 @@ t.test('any Content-Encoding is 415, on every route', async t => {
 
 t.test('an invalid id is 404 in the v1 view', async t => {
   const ids = [
-    '%00', 'a%00b', '%2F', 'a%2Fb', '..%2F..%2Fetc', '%2e%2e%2fx', '%ZZ', '%', '%E0%A4%A', 'a%20b', 'a%0d%0aset-cookie:x', '%F0%9F%92%A9', 'ü', 'a+b', 'a*', "a'--", 'a"b', 'a;b', 'a:b', 'a@b', '$where',
+    '%00', 'a%00b', '%2F', 'a%2Fb', '..%2F..%2Fetc', '%2e%2e%2fx', '%ZZ', '%', '%E0%A4%A', 'a%20b',
+    'a%0d%0aset-cookie:x', '%F0%9F%92%A9', 'ü', 'a+b', 'a*', "a'--", 'a"b', 'a;b', 'a:b', 'a@b', '$where',
     'a'.repeat(129), 'a'.repeat(10_000), '%41'.repeat(3000), '-'.repeat(129)
   ]
   for (const id of ids) {
@@ -164,7 +169,11 @@ t.test('an invalid id is 404 in the v1 view', async t => {
 })
 
 t.test('no route matches an empty id or extra path segments', async t => {
-  for (const path of ['/api/v1/jobs/', '/api/v1/jobs//result', '/api/v1/jobs/job-123/nothing', '/api/v1/jobs/job-123/', '/API/v1/jobs/job-123', '//api/v1/jobs/job-123', '/api/v1/jobs/a/b/c']) {
+  const paths = [
+    '/api/v1/jobs/', '/api/v1/jobs//result', '/api/v1/jobs/job-123/nothing', '/api/v1/jobs/job-123/',
+    '/API/v1/jobs/job-123', '//api/v1/jobs/job-123', '/api/v1/jobs/a/b/c'
+  ]
+  for (const path of paths) {
     t.equal((await ask(path)).status, 404, path)
   }
   t.equal((await ask('/api/jobs//status')).status, 400, 'an empty task id is invalid')
@@ -177,7 +186,11 @@ t.test('a status ignores the query string', async t => {
 })
 
 t.test('unsupported methods are 404 NOT_FOUND', async t => {
-  for (const [method, path] of [['PUT', '/api/v1/jobs/job-123'], ['DELETE', '/api/jobs/job-123/status'], ['PATCH', '/api/jobs/job-123/status'], ['POST', '/api/v1/jobs/job-123/result'], ['OPTIONS', '/api/v1/jobs'], ['POST', '/livez']] as const) {
+  const unsupported = [
+    ['PUT', '/api/v1/jobs/job-123'], ['DELETE', '/api/jobs/job-123/status'], ['PATCH', '/api/jobs/job-123/status'],
+    ['POST', '/api/v1/jobs/job-123/result'], ['OPTIONS', '/api/v1/jobs'], ['POST', '/livez']
+  ] as const
+  for (const [method, path] of unsupported) {
     const answer = await ask(path, { method })
     t.equal(answer.status, 404, `${method} ${path}`)
     t.match(await answer.text(), /"code":"NOT_FOUND"/)

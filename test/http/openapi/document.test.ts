@@ -53,7 +53,8 @@ const expectDocumented = async (t: Test, path: string, method: string, answer: R
   const documentedType = [mediaType, '*/*'].find(type => Object.hasOwn(content, type)) ?? mediaType
   t.ok(Object.hasOwn(content, documentedType), `${what}: ${mediaType} is documented`)
   if (documentedType !== '*/*' && /json$/.test(mediaType)) {
-    t.same(findFaults(JSON.parse(text), 'paths', path, method, 'responses', String(answer.status), 'content', mediaType, 'schema'), [], `${what}: the body is as documented`)
+    const steps = ['paths', path, method, 'responses', String(answer.status), 'content', mediaType, 'schema']
+    t.same(findFaults(JSON.parse(text), ...steps), [], `${what}: the body is as documented`)
   }
 }
 

@@ -253,14 +253,21 @@ t.test('no schema of a 2xx JSON response has or allows a top-level error key', a
 
 t.test('no 2xx response has a top-level error key, not even null', async t => {
   const jobId = await submit('unclaimed', null)
-  const paths = ['/livez', '/readyz', '/openapi.json', '/api/v1/jobs', '/api/v1/jobs?ids=running,failed', ...[jobId, 'running', 'succeeded', 'failed', 'cancelled', 'stopping', 'bare']
-    .flatMap(id => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`]), `/api/v1/jobs/${jobId}/result`, `/api/jobs/${jobId}/result`]
-  for (const path of paths) {
+  const ids = [jobId, 'running', 'succeeded', 'failed', 'cancelled', 'stopping', 'bare']
+  const statusPaths = ids.flatMap(id => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`])
+  const resultPaths = [`/api/v1/jobs/${jobId}/result`, `/api/jobs/${jobId}/result`]
+  const otherPaths = ['/livez', '/readyz', '/openapi.json', '/api/v1/jobs', '/api/v1/jobs?ids=running,failed']
+  for (const path of [...otherPaths, ...statusPaths, ...resultPaths]) {
     const answer = await ask(path)
     t.ok(answer.ok, path)
     t.notOk(Object.hasOwn(await answer.json() as object, 'error'), path)
   }
-  for (const [path, body] of [['/api/v1/jobs', { type: 'x', input: { error: 1 } }], [`/api/jobs/${jobId}/cancel`, {}], [`/api/v1/jobs/${jobId}/cancel`, {}]] as const) {
+  const commands = [
+    ['/api/v1/jobs', { type: 'x', input: { error: 1 } }],
+    [`/api/jobs/${jobId}/cancel`, {}],
+    [`/api/v1/jobs/${jobId}/cancel`, {}]
+  ] as const
+  for (const [path, body] of commands) {
     const answer = await ask(path, { method: 'POST', body })
     t.ok(answer.ok, path)
     t.notOk(Object.hasOwn(await answer.json() as object, 'error'), path)
@@ -290,7 +297,8 @@ t.test('errors of every route are application/json for the Accept of n8n, in the
     for (const accept of acceptsOfN8n) {
       for (const { what, body, headers = {}, ...more } of rejectedRequests) {
         const target = path.replace(/\{\w+\}/, 'not-there')
-        const answer = await ask(target, { method: method.toUpperCase(), ...(body === undefined || method === 'get' ? {} : { body }), headers: { accept, ...headers }, ...more })
+        const sent = body === undefined || method === 'get' ? {} : { body }
+        const answer = await ask(target, { method: method.toUpperCase(), ...sent, headers: { accept, ...headers }, ...more })
         const text = await answer.text()
         if (answer.ok) {
           t.ok(!path.startsWith('/api/') || path === '/api/v1/jobs', `${method} ${path} accepts ${what}`)

@@ -184,7 +184,11 @@ t.test('a drain ends waiting claims at once with 204', async t => {
 })
 
 t.test('every route needs the scope jobs:work', async t => {
-  for (const [path, method] of [['claim', 'POST'], ['jobs/x/input', 'GET'], ['jobs/x/progress', 'POST'], ['jobs/x/complete', 'POST'], ['jobs/x/fail', 'POST'], ['jobs/x/result', 'PUT']] as const) {
+  const routes = [
+    ['claim', 'POST'], ['jobs/x/input', 'GET'], ['jobs/x/progress', 'POST'], ['jobs/x/complete', 'POST'],
+    ['jobs/x/fail', 'POST'], ['jobs/x/result', 'PUT']
+  ] as const
+  for (const [path, method] of routes) {
     const send = (claims: object) => ask(`/api/v1/worker/${path}`, { method, claims: { ...claims }, ...(method === 'GET' ? {} : { body: {} }) })
     t.equal((await send({ scope: 'jobs:read jobs:write jobs:admin' })).status, 403, path)
     t.equal((await send({})).status, 403, path)

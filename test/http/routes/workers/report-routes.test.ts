@@ -183,7 +183,9 @@ const commands: Record<string, (jobId: string, token: string) => Promise<Respons
 
 /** Every command with this token is LEASE_LOST and changes nothing. */
 const expectLeaseLost = async (t: Test, jobId: string, token: string, why: string) => {
-  const traces = async () => [await ask(`/api/jobs/${jobId}/status`).then(answer => answer.text()), await sql('SELECT * FROM JobQueue ORDER BY jobId; SELECT jobId, startOffset, bytes FROM JobResultChunk; SELECT * FROM JobResult; SELECT max(version) FROM JobChange')]
+  const rows = () => sql(`SELECT * FROM JobQueue ORDER BY jobId; SELECT jobId, startOffset, bytes FROM JobResultChunk;
+    SELECT * FROM JobResult; SELECT max(version) FROM JobChange`)
+  const traces = async () => [await (await ask(`/api/jobs/${jobId}/status`)).text(), await rows()]
   const before = await traces()
   for (const [what, command] of Object.entries(commands)) {
     const answer = await command(jobId, token)
