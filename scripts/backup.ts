@@ -1,7 +1,7 @@
 import { Command } from 'commander'
-import { ConfigError, loadConfig } from '../src/config.ts'
-import { BackupRefused, writeBackup } from '../src/store/sqlite/backup.ts'
-import { DatabaseUnusable } from '../src/store/errors.ts'
+import { loadConfig } from '../src/config.ts'
+import { OperatorError } from '../src/errors.ts'
+import { writeBackup } from '../src/store/sqlite/backup.ts'
 
 /*
  * Writes a backup of the configured database and checks it. A service may use the database at the same time.
@@ -19,7 +19,7 @@ try {
     `${path}: backup of ${databasePath}, ${records} records up to version ${version}, ${sizeBytes} bytes, checked\n`
   )
 } catch (error) {
-  const isForTheOperator = [ConfigError, BackupRefused, DatabaseUnusable].some(kind => error instanceof kind)
-  process.stderr.write(`${isForTheOperator ? (error as Error).message : String(error)}\n`)
+  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}
+`)
   process.exitCode = 1
 }

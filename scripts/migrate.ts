@@ -1,5 +1,5 @@
-import { ConfigError, loadConfig } from '../src/config.ts'
-import { DatabaseUnusable } from '../src/store/errors.ts'
+import { loadConfig } from '../src/config.ts'
+import { OperatorError } from '../src/errors.ts'
 import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
@@ -15,7 +15,7 @@ try {
   await database.close()
   process.stdout.write(`${databasePath}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
 } catch (error) {
-  const isForTheOperator = error instanceof ConfigError || error instanceof DatabaseUnusable
-  process.stderr.write(`${isForTheOperator ? error.message : String(error)}\n`)
+  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}
+`)
   process.exitCode = 1
 }

@@ -1,6 +1,6 @@
 import { Command } from 'commander'
-import { ConfigError, loadConfig } from '../src/config.ts'
-import { BackupRefused } from '../src/store/sqlite/backup.ts'
+import { loadConfig } from '../src/config.ts'
+import { OperatorError } from '../src/errors.ts'
 import { restoreBackup } from '../src/store/sqlite/restore.ts'
 
 /*
@@ -19,7 +19,7 @@ try {
   const kept = keptAs === null ? 'there was no database before' : `the previous database is kept as ${keptAs}`
   process.stdout.write(`${databasePath}: restored from ${path}, ${records} records up to version ${version}; ${kept}\n`)
 } catch (error) {
-  const isForTheOperator = error instanceof ConfigError || error instanceof BackupRefused
-  process.stderr.write(`${isForTheOperator ? error.message : String(error)}\n`)
+  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}
+`)
   process.exitCode = 1
 }

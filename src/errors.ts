@@ -63,7 +63,7 @@ export class ServiceFailure extends Error {
 export const isUnavailable = (error: unknown): boolean => error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
 
 /**
- * A failure that the operator can correct. It ends a start or a script with its message, without a stack trace; the
- * message is complete for a person who reads nothing else.
+ * A failure that the operator can correct. It ends a start or a script, and its message, without a stack trace, is all
+ * that the operator sees.
  */
 export class OperatorError extends Error {}

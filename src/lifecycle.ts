@@ -1,10 +1,10 @@
 import { type App, type AppOptions, createApp } from './app.ts'
-import { ConfigError, loadConfig } from './config.ts'
-import { isUnavailable } from './errors.ts'
-import { DatabaseInUse, DatabaseUnusable } from './store/errors.ts'
+import { loadConfig } from './config.ts'
+import { isUnavailable, OperatorError } from './errors.ts'
+import { DatabaseUnusable } from './store/errors.ts'
 
 /*
- * The life of one service process: configuration, app, listen, drain.
+ * The life of a service process: configuration, app, listen, drain.
  */
 
 // Far above Node's 511: a burst of connecting clients overflows that, and each of them retries after a second. The
@@ -17,7 +17,7 @@ const drainMsMax = 30_000
 export type Lifecycle = {
   /** Listens, and only then begins to run jobs: a start that fails must not cost a job an attempt. Returns the URL. */
   listen: (host: string, port: number) => Promise<string>
-  /** Stops accepting, finishes what is in flight, gives unfinished jobs back to the queue, closes. */
+  /** Stops accepting, answers requests in flight, gives unfinished jobs back to the queue, closes. */
   drain: () => Promise<void>
 }
 
@@ -39,7 +39,7 @@ export const createLifecycle = ({ server, loops, worker, onDraining, close }: Ap
       draining = true
       onDraining()
       await listening
-      // A client that has stopped reading its response would keep the process alive for ever.
+      // A client that stops reading its response would keep the process alive for ever.
       const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
       await Promise.all([server.close(), worker.stop(drainGraceMs)])
       clearTimeout(patience)
@@ -62,7 +62,7 @@ const banner = (address: string, facts: App['facts']): string => `
 const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain']) => {
   let draining = false
   return (signal: string): void => {
-    // A signal to the whole process group arrives twice, once by way of npm.
+    // A signal to the whole process group arrives twice, the second time from npm.
     if (draining) return
     draining = true
     server.log.info({ signal }, 'draining')
@@ -103,7 +103,7 @@ const start = async (options: AppOptions): Promise<void> => {
 
 const describeStartFailure = (error: unknown): string => {
   const { code, message, stack } = error as NodeJS.ErrnoException
-  if ([ConfigError, DatabaseInUse, DatabaseUnusable].some(kind => error instanceof kind)) return message
+  if (error instanceof OperatorError) return message
   if (code === 'EADDRINUSE' || code === 'EACCES') return `PORT: cannot listen: ${message}`
   if (code === 'ENOTFOUND' || code === 'EADDRNOTAVAIL') return `HOST: cannot listen: ${message}`
   return `the service could not start: ${stack ?? String(error)}`

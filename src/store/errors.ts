@@ -1,5 +1,7 @@
+import { OperatorError } from '../errors.ts'
+
 /** The database cannot be opened or cannot become ours. The message, one line for the operator, names it and says why. */
-export class DatabaseUnusable extends Error {
+export class DatabaseUnusable extends OperatorError {
   constructor (path: string, reason: string, options?: ErrorOptions) {
     super(`DATABASE_URL: cannot use ${path}: ${reason.replace(/\s+/g, ' ')}`, options)
     this.name = 'DatabaseUnusable'
@@ -7,7 +9,7 @@ export class DatabaseUnusable extends Error {
 }
 
 /** Another service process works on this database, and the two cannot share it. The message is one line. */
-export class DatabaseInUse extends Error {
+export class DatabaseInUse extends OperatorError {
   constructor (path: string) {
     super(`another service process is using ${path}: several processes on one database must share a cache; ` +
       'set REDIS_URL for all of them, or stop the other one')

@@ -1,6 +1,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
+import { OperatorError } from '../../errors.ts'
 import { findDamage } from './integrity-check.ts'
 import { toDatabaseUnusable, openReader } from './database.ts'
 
@@ -10,7 +11,7 @@ import { toDatabaseUnusable, openReader } from './database.ts'
  */
 
 /** No backup was made, or none restored; the message, one line, says why. */
-export class BackupRefused extends Error {
+export class BackupRefused extends OperatorError {
   constructor (message: string, options?: ErrorOptions) {
     super(message.replace(/\s+/g, ' '), options)
     this.name = 'BackupRefused'
