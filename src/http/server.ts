@@ -150,8 +150,8 @@ const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logRespo
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
   const { limits, auth, operations: { metrics, isDraining }, log, monotonicNow } = needs
   const { rateLimitPerMinute: perMinute, onOverload: onRejected, onRateLimited: onLimited } = limits
-  const submit = createAdmissionControl({ ...limits, monotonicNow })
-  const app = createFastify(limits, handle => gateRequests(handle, { submit, onRejected, isDraining }))
+  const admission = createAdmissionControl({ ...limits, monotonicNow })
+  const app = createFastify(limits, handle => gateRequests(handle, { admission, onRejected, isDraining }))
   app.log = log
   const accessLog = { metrics, log, monotonicNow, isDraining }
   const logResponse = createLogResponse(accessLog)

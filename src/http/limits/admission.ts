@@ -31,8 +31,14 @@ export type AdmissionNeeds = {
   random: () => number
 }
 
-/** One of the two is called, once: nearly always `admit`, at once, else at the end of the iteration. Neither may throw. */
+/** A deferred request. One of the two is called, once, at the end of the iteration; neither may throw. */
 export type PendingRequest = { admit: () => void, reject: () => void }
+
+export type AdmissionControl = {
+  /** Whether a request that has just arrived can be handled at once, as nearly always; if not, defer it. */
+  tryAdmit: () => boolean
+  defer: (request: PendingRequest) => void
+}
 
 /**
  * Returns whether a condition has held at every check for `graceMs`. `forMs`: how long it has held already when a check
@@ -46,8 +52,8 @@ export const createSustained = (now: () => number): ((holds: boolean, forMs?: nu
   }
 }
 
-/** Decides about each request that is passed to it. */
-export const createAdmissionControl = ({ monotonicNow, busyMs, random }: AdmissionNeeds): ((request: PendingRequest) => void) => {
+/** Limits how many requests an iteration of the event loop admits, once iterations have been too long for a while. */
+export const createAdmissionControl = ({ monotonicNow, busyMs, random }: AdmissionNeeds): AdmissionControl => {
   const isSustained = createSustained(monotonicNow)
   let quota = Infinity
   let pending: PendingRequest[] = []
@@ -97,17 +103,17 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
     setImmediate(endIteration)
   }
 
-  return request => {
-    if (!isWatching) {
-      [admitted, rejectionMs, busyBefore, isWatching] = [0, 0, busyMs(), true]
-      setImmediate(endIteration)
-    }
-    hasRequests = true
-    if (quota < Infinity) {
-      pending.push(request)
-      return
-    }
-    admitted++
-    request.admit()
+  return {
+    tryAdmit: () => {
+      if (!isWatching) {
+        [admitted, rejectionMs, busyBefore, isWatching] = [0, 0, busyMs(), true]
+        setImmediate(endIteration)
+      }
+      hasRequests = true
+      if (quota < Infinity) return false
+      admitted++
+      return true
+    },
+    defer: request => { pending.push(request) }
   }
 }

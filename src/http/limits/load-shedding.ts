@@ -2,7 +2,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http
 import type { FastifyInstance } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 import { pathOf, toFailureResponse } from '../problem.ts'
-import { createSustained, type PendingRequest } from './admission.ts'
+import { type AdmissionControl, createSustained } from './admission.ts'
 import { discardBody } from './body-timeouts.ts'
 
 /*
@@ -43,8 +43,7 @@ const isAnonymous = ({ headers: { authorization }, url = '' }: IncomingMessage):
   authorization === undefined && url.startsWith('/api/')
 
 export type GateNeeds = {
-  /** Decides about a request: see createAdmissionControl. */
-  submit: (request: PendingRequest) => void
+  admission: AdmissionControl
   onRejected: (queue: OverloadedQueue) => void
   isDraining: () => boolean
   /** How long a rejected client may go on sending its body. */
@@ -55,8 +54,10 @@ export type GateNeeds = {
  * Handles a request or rejects it, before the framework sees it: there, a rejection would cost nearly as much as a
  * response. Operators' requests are always handled.
  */
-export const gateRequests = (handle: RequestListener, { submit, onRejected, isDraining, discardMs = 5000 }: GateNeeds): RequestListener =>
-  (request, response) => {
+export const gateRequests = (handle: RequestListener, { admission, onRejected, isDraining, discardMs = 5000 }: GateNeeds): RequestListener => {
+  const { tryAdmit, defer } = admission
+  return (request, response) => {
+    if (operatorPaths.includes(request.url) || tryAdmit()) return handle(request, response)
     const admit = () => {
       // The client may have gone meanwhile, or its connection is about to close.
       if (request.socket.writable) handle(request, response)
@@ -65,9 +66,9 @@ export const gateRequests = (handle: RequestListener, { submit, onRejected, isDr
       onRejected('requests')
       sendOverloaded(request, response, isDraining(), discardMs)
     }
-    if (operatorPaths.includes(request.url)) admit()
-    else submit({ admit, reject: isAnonymous(request) ? admit : reject })
+    defer({ admit, reject: isAnonymous(request) ? admit : reject })
   }
+}
 
 // Between writesMin and writesMax queued writes the probability of a rejection grows linearly; above, all are rejected.
 const writesMin = 128

@@ -23,7 +23,7 @@ const malformed = { status: '400 Bad Request', code: 'VALIDATION_FAILED', detail
 const closingMs = 1000
 
 type Connection = {
-  /** In the order of their requests. Finished ones are dropped when the next request arrives. */
+  /** Those that are not finished, in the order of their requests. */
   responses: ServerResponse[]
   /** The connection is about to close: no request that arrives now is handled. */
   isRejected: boolean
@@ -41,7 +41,7 @@ const connectionOf = (socket: Socket): Connection => {
 
 // The last response that the client still waits for, of a request that was read whole or whose response has begun.
 const findUnfinished = ({ responses }: Connection): ServerResponse | undefined =>
-  responses.findLast(({ writableFinished, headersSent, req }) => !writableFinished && (headersSent || req.complete))
+  responses.findLast(({ headersSent, req }) => headersSent || req.complete)
 
 /** Sends a failure in the shape of every other for bytes that are no proper request, and closes the connection. */
 export const rejectMalformed = (error: Error & { code?: string }, socket: Socket): void => {
@@ -99,7 +99,8 @@ export const acceptRequest = (request: IncomingMessage, response: ServerResponse
     return false
   }
   const { responses } = connection
-  while (responses[0]?.writableFinished === true) responses.shift()
   responses.push(response)
+  // Not left to the next request: ten thousand idle connections would each keep their last response alive.
+  response.on('close', () => { if (responses[0] === response) responses.shift() })
   return true
 }

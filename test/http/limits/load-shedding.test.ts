@@ -27,10 +27,10 @@ const open = () => {
   const monotonicNow = () => clock.ms
   const random = createNumbers(1)
   const onRejected = reportOverload(metrics, log, monotonicNow)
-  const submit = createAdmissionControl({ monotonicNow, busyMs: () => clock.busyMs, random })
+  const admission = createAdmissionControl({ monotonicNow, busyMs: () => clock.busyMs, random })
   const rejectsWrite = createWriteShedding({ writesWaiting: () => writes.waiting, onRejected, monotonicNow, random })
   const rejections = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
-  return { clock, writes, submit, onRejected, rejectsWrite, lines, rejections }
+  return { clock, writes, admission, onRejected, rejectsWrite, lines, rejections }
 }
 
 type Opened = ReturnType<typeof open>
@@ -52,7 +52,8 @@ const iterate = async (opened: Opened, requests: number, eachMs: number, { isLat
       if (isLater) void Promise.resolve().then(() => { work(opened, eachMs) })
       else work(opened, eachMs)
     }
-    opened.submit({ admit, reject: () => { opened.onRejected('requests') } })
+    if (opened.admission.tryAdmit()) admit()
+    else opened.admission.defer({ admit, reject: () => { opened.onRejected('requests') } })
   }
   await nextIteration()
   return admitted
@@ -169,9 +170,9 @@ const serve = async (t: Test, { isDraining = false, decision = 'reject' }: { isD
   let left = 0
   let rejected = 0
   const gate: GateNeeds = {
-    submit: request => {
-      if (left-- > 0) request.admit()
-      else setImmediate(request[decision])
+    admission: {
+      tryAdmit: () => left-- > 0,
+      defer: request => { setImmediate(request[decision]) }
     },
     onRejected: () => { rejected++ },
     isDraining: () => isDraining,
