@@ -45,7 +45,7 @@ const sanitizeLimits = { threads: 1, waitingMax: 100, timeoutMs: 10_000 }
 
 const now = () => Date.now()
 const monotonicNow = () => performance.now()
-// Before Node 23.9 a thread cannot tell; there, the waits for the disk and for a core count as work.
+// Before Node 23.9 a thread cannot read its own CPU time; there, waits for the disk and for a core count as work.
 const busyMs = 'threadCpuUsage' in process
   ? () => { const { user, system } = process.threadCpuUsage(); return (user + system) / 1000 }
   : () => monotonicNow() - performance.nodeTiming.idleTime
@@ -56,8 +56,8 @@ const schedule = (work: () => void, ms: number) => {
 }
 
 /**
- * The factories that a test may replace in order to break one rule on purpose: each test of a guarantee has to find such
- * a service. Production uses the real ones.
+ * The factories that a test may replace in order to break one rule on purpose: the test of a guarantee has to fail for
+ * such a service. Production uses the real ones.
  */
 export type Parts = {
   openStore: typeof openStore
@@ -79,7 +79,7 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
     publicUrl: config.publicUrl,
     onInvalid: (jobId, error) => {
       metrics.recordsInvalid.inc()
-      log.error({ jobId, err: error }, 'a record breaks BR-001; nothing of it is shown')
+      log.error({ jobId, err: error }, 'a record breaks BR-001 and is not shown')
     }
   })
   const openedCache = openCache(config.redisUrl, coordination, {
@@ -91,32 +91,35 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
     now,
     monotonicNow,
     onChange: reportCacheMode(metrics, log),
-    // Not the error itself: it holds the command, and AUTH is one.
+    // Not the error itself: it contains the command, and that may be AUTH.
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })
   let tokens = 0
-  const coherence = parts.createCoherence({
-    ...openedCache,
+  const { readStatus, readMany, expose, exposeMany, invalidate } = parts.createCoherence({
+    cache: openedCache.cache,
+    epoch: openedCache.epoch,
+    views,
     find: jobs.find,
     findVersion: jobs.findVersion,
     createSingleFlight,
-    views,
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
   })
-  const { readStatus, expose, exposeMany } = coherence
-  const { representation } = views
   return {
     openedCache,
-    ...coherence,
-    statusAccess: createStatusAccess({ readStatus, incarnation, representation, publicUrl: config.publicUrl }),
-    inputs: store.inputs,
-    readResult: createReadResult({ find: jobs.find, ...results, expose, now }),
-    listStatuses: createListStatuses({ list: jobs.list, exposeMany })
+    expose,
+    invalidate,
+    reads: {
+      statusAccess: createStatusAccess({ readStatus, incarnation, representation: views.representation, publicUrl: config.publicUrl }),
+      readMany,
+      listStatuses: createListStatuses({ list: jobs.list, exposeMany }),
+      readResult: createReadResult({ find: jobs.find, findPartial: results.findPartial, read: results.read, expose, now }),
+      inputs: store.inputs
+    }
   }
 }
 
-/** Which types the process itself can run, as the edge checks them. */
+/** The types that the embedded worker can run, with what a submission of each must satisfy. */
 const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
   new Map([...processors].map(([type, { inputSchema, needsScopes }]) =>
     [type, { needsScopes: needsScopes as Scope[], validateInput: createCheck(inputSchema) }]))
@@ -124,13 +127,13 @@ const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
 /** A service that is put together and neither listens nor runs jobs yet: createLifecycle does both. */
 export type App = {
   server: FastifyInstance
-  /** Its store, its cache and its number of workers, for people. */
+  /** Its store, its cache and its number of workers, for the banner and the log. */
   facts: { store: string, cache: string, workers: number }
   loops: readonly Loop[]
   worker: Worker
-  /** Answers say from now on that the process is draining, and long polls end. */
+  /** From now on responses say that the process is draining, and long polls end. */
   onDraining: () => void
-  /** Releases everything that the app has opened; the server, the worker and the loops have ended before. */
+  /** Releases everything that the app has opened, once the server, the worker and the loops have ended. */
   close: () => Promise<void>
 }
 
@@ -140,7 +143,7 @@ export type AppOptions = { logStream?: { write: (line: string) => void }, parts?
 type CommandsNeeds = CommandNeeds &
   { parts: Parts, config: Config, opened: OpenedStore, node: string, log: Logger, metrics: Metrics }
 
-// What changes jobs, and the worker of this process that stands on it.
+/** The commands that change jobs, and the embedded worker, which runs jobs through them. */
 const createCommands = ({ parts, config, opened: { store, stale }, node, log, metrics, commit, now }: CommandsNeeds) => {
   const needs = { commit, now }
   const queueNeeds = { ...needs, queue: store.queue, randomId }
@@ -165,17 +168,18 @@ const createCommands = ({ parts, config, opened: { store, stale }, node, log, me
     longPollClaim.wake(type, tenant)
   }
   return {
-    claimJob,
-    rescueJobs,
-    runJob,
-    longPollClaim,
-    uploads: createUploads({ runJob, monotonicNow, read: store.results.read }),
     worker,
-    submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued }),
-    storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
-    cancelJob: createCancelJob({ ...needs, graceMs: config.cancelGraceMs, onAsked: worker.cancel }),
-    eraseJob: createEraseJob(needs),
-    expireResults: createExpireResults(needs)
+    rescueJobs,
+    expireResults: createExpireResults(needs),
+    ofClients: {
+      submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued }),
+      storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
+      cancelJob: createCancelJob({ ...needs, graceMs: config.cancelGraceMs, onAsked: worker.cancel }),
+      eraseJob: createEraseJob(needs),
+      longPollClaim,
+      runJob,
+      uploads: createUploads({ runJob, monotonicNow, read: store.results.read })
+    }
   }
 }
 
@@ -184,8 +188,10 @@ type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
 
 const createPrune = ({ config, store, expireResults, metrics, log, isStopping }: PruneNeeds) => {
   const { transact, changes, retention } = store
+  const { recordRetentionMs, tombstoneRetentionMs, pruneForeignRows } = config
+  const kept = { idempotencyKeyKeptMs, recordRetentionMs, tombstoneRetentionMs, pruneForeignRows }
   return createPruner({
-    tasks: createPruneTasks({ ...config, transact, changes, retention, expireResults, now, idempotencyKeyKeptMs }),
+    tasks: createPruneTasks({ ...kept, transact, changes, retention, expireResults, now }),
     onPruned: (kind, count) => {
       metrics.pruned.inc({ kind }, count)
       log.info({ kind, count }, 'pruned')
@@ -208,7 +214,7 @@ const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: (
   onRateLimited: reportRateLimit(log)
 })
 
-/** Puts the parts together: the only place that knows them all. Throws DatabaseInUse, and what migration throws. */
+/** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
   const { databasePath, redisUrl } = config
@@ -218,17 +224,17 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const status = createStatusParts({ parts, config, opened, node, metrics, log })
-  const { openedCache, expose, invalidate, statusAccess, readMany, listStatuses, readResult, inputs } = status
+  const { openedCache, expose, invalidate, reads } = status
   const commit = parts.createCommit({ transact: store.transact, expose, onTransition: recordTransition(metrics, log) })
   const commands = createCommands({ parts, config, opened, node, log, metrics, commit, now })
-  const { worker, rescueJobs, longPollClaim, expireResults } = commands
+  const { worker, rescueJobs, expireResults, ofClients } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
   const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange: reportStoreHealth(metrics, log) })
   let draining = false
   const server = await createServer({
-    status: { statusAccess, readMany, listStatuses, readResult, inputs },
-    commands: { ...commands, sanitizeNow: sanitizePool.sanitizeNow },
+    status: reads,
+    commands: { ...ofClients, sanitizeNow: sanitizePool.sanitizeNow },
     submissions: toSubmissionRules(config),
     limits: toLimits(config, store.writesWaiting, metrics, log),
     auth: { tokens: config, now },
@@ -260,7 +266,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   }
   const onDraining = () => {
     draining = true
-    longPollClaim.stop()
+    ofClients.longPollClaim.stop()
   }
   return { server, facts, loops, worker, onDraining, close }
 }
