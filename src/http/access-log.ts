@@ -26,7 +26,8 @@ declare module 'fastify' {
 
 type JobParams = { jobId?: string, taskId?: string }
 
-// 429 and 503 (rate limit, overload, no store, not ready) meet many requests for one cause, which has a line of its own.
+// 429 and 503 (rate limit, overload, no store, not ready) meet many requests for one cause, which has a line of its
+// own.
 const levelOf = ({ method }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
   if (status === 429 || status === 503) return 'debug'
   if (status >= 500) return 'error'
@@ -48,8 +49,9 @@ export const createLogResponse = ({ metrics, log, monotonicNow }: AccessLogNeeds
 }
 
 /**
- * Records metrics and one log line for each response. Fastify's request logging costs 14 % of a poll (a child logger and
- * two listeners), so it is off. Routes marked `logsItself` get neither: they log directly, and seldom need a logger.
+ * Records metrics and one log line for each response. Fastify's request logging costs 14 % of a poll (a child logger
+ * and two listeners), so it is off. Routes marked `logsItself` get neither: they log directly, and seldom need a
+ * logger.
  */
 export const registerAccessLog = (app: FastifyInstance, logResponse: LogResponse, { log, monotonicNow, isDraining }: AccessLogNeeds): void => {
   app.decorateRequest('receivedAt', 0)

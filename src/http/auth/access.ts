@@ -22,9 +22,9 @@ const isPublic = ({ is404, originalUrl, routeOptions: { config, url = '' } }: Fa
   is404 ? !pathOf(originalUrl).startsWith('/api/') : config.public === true || url.startsWith('/docs')
 
 /**
- * Sets the principal of each request that is not public, and rejects a request without a valid token, over the rate limit
- * or without the scope of its route; after that, one without a route. With callbacks: a poll whose token is cached waits
- * for nothing here, not even for a microtask.
+ * Sets the principal of each request that is not public, and rejects a request without a valid token, over the rate
+ * limit or without the scope of its route; after that, one without a route. With callbacks: a poll whose token is
+ * cached waits for nothing here, not even for a microtask.
  */
 export const registerAccess = (app: FastifyInstance, { cached, verify }: Authentication, rateLimit: RateLimit | null): void => {
   const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {

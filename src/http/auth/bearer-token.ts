@@ -1,6 +1,6 @@
 /*
- * The form of a bearer token, stricter than the verifier: one spelling of base64url only (else one token had many texts),
- * valid UTF-8, no critical extensions, and a type that is one of an access token.
+ * The form of a bearer token, stricter than the verifier: one spelling of base64url only (else one token had many
+ * texts), valid UTF-8, no critical extensions, and a type that is one of an access token.
  */
 
 const bearer = /^Bearer ([\w-]+)\.([\w-]+)\.([\w-]+)$/i

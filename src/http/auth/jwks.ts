@@ -4,8 +4,8 @@ import { createLocalJWKSet, type CryptoKey, errors as joseErrors, type JSONWebKe
 export type KeyHeader = { alg: string, kid?: string }
 
 /**
- * Finds the key that a token names. Throws JWKSNoMatchingKey, JWKSMultipleMatchingKeys or JOSENotSupported if the token is
- * at fault; any other error: the set cannot be read.
+ * Finds the key that a token names. Throws JWKSNoMatchingKey, JWKSMultipleMatchingKeys or JOSENotSupported if the
+ * token is at fault; any other error: the set cannot be read.
  */
 export type FindKey = (header: KeyHeader) => Promise<CryptoKey>
 
@@ -41,8 +41,8 @@ const fetchSet = async (url: URL): Promise<JSONWebKeySet> => {
 
 /**
  * A key set that is fetched when a token needs it, once for all tokens that need it at the same time (RFC 7517).
- * jose's remote set has no pause after a failure and no use of a stale set: with `customFetch` and `reload()` around it,
- * freshness, pause and outage would be kept here all the same, beside its own copy of them.
+ * jose's remote set has no pause after a failure and no use of a stale set: with `customFetch` and `reload()` around
+ * it, freshness, pause and outage would be kept here all the same, beside its own copy of them.
  */
 export const createJwks = (url: URL, { now, onChange }: JwksNeeds): FindKey => {
   let set = { find: createLocalJWKSet({ keys: [] }), text: '', readAt: -Infinity }

@@ -1,7 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 
-/** The client of a request, and what its token allows. `allTenants`: the jobs of every tenant, and those without one. */
+/**
+ * The client of a request, and what its token allows. `allTenants`: the jobs of every tenant, and those without one.
+ */
 export type Principal = Readonly<{ subject: string, tenant: string, scopes: readonly string[], allTenants: boolean }>
 
 /** Whether the principal may see jobs of this tenant; null: a row without a tenant, which every principal may see. */

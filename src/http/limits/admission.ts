@@ -1,12 +1,12 @@
 /*
- * Admission control for the requests of one event loop. A queue that is empty again soon is a burst; only a delay that
- * persists is overload (CoDel: K. Nichols, V. Jacobson, Controlling Queue Delay, ACM Queue 10/5, 2012). While it persists,
- * each iteration of the loop admits as many requests as it can afford, and rejects the others before any work is done for
- * them (load shedding: Site Reliability Engineering, O'Reilly 2016, chapters 21 and 22).
+ * Admission control for the requests of one event loop. A queue that is empty again soon is a burst; only a delay
+ * that persists is overload (CoDel: K. Nichols, V. Jacobson, Controlling Queue Delay, ACM Queue 10/5, 2012). While it
+ * persists, each iteration of the loop admits as many requests as it can afford, and rejects the others before any
+ * work is done for them (load shedding: Site Reliability Engineering, O'Reilly 2016, chapters 21 and 22).
  *
- * The cost of a request is time on the processor: rejections shorten neither a wait for the disk nor one for a core. The
- * cost of rejections does not count, or a flood of them would leave nothing for the others. Where requests cost little
- * more than their rejection, shedding would serve fewer and no faster: then all are admitted.
+ * The cost of a request is time on the processor: rejections shorten neither a wait for the disk nor one for a core.
+ * The cost of rejections does not count, or a flood of them would leave nothing for the others. Where requests cost
+ * little more than their rejection, shedding would serve fewer and no faster: then all are admitted.
  */
 
 /** How long a delay persists before it is overload. */
@@ -41,8 +41,8 @@ export type AdmissionControl = {
 }
 
 /**
- * Returns whether a condition has held at every check for `graceMs`. `forMs`: how long it has held already when a check
- * finds it for the first time.
+ * Returns whether a condition has held at every check for `graceMs`. `forMs`: how long it has held already when a
+ * check finds it for the first time.
  */
 export const createSustained = (now: () => number): ((holds: boolean, forMs?: number) => boolean) => {
   let since: number | null = null
@@ -58,7 +58,8 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   let quota = Infinity
   let pending: PendingRequest[] = []
   let [isWatching, hasRequests] = [false, false]
-  // A request does part of its work after its own iteration: all work since `busyBefore` counts for those admitted since.
+  // A request does part of its work after its own iteration: all work since `busyBefore` counts for those admitted
+  // since.
   let [admitted, rejectionMs, busyBefore] = [0, 0, 0]
 
   const nextQuota = (spentMs: number): number => {
@@ -66,7 +67,8 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
     if (admitted === 0) return quota
     if (!isSustained(spentMs > iterationMsMax / 2, spentMs)) return quota > quotaMax ? Infinity : quota * growth
     const workMs = Math.max(1, spentMs - rejectionMs)
-    return workMs < admitted * cheapMs ? Infinity : Math.max(admittedMin, Math.min(admitted * iterationMsMax / workMs, quota * growth))
+    if (workMs < admitted * cheapMs) return Infinity
+    return Math.max(admittedMin, Math.min(admitted * iterationMsMax / workMs, quota * growth))
   }
 
   const settle = (requests: PendingRequest[]) => {

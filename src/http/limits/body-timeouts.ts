@@ -6,12 +6,13 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler }
 import { rejectMalformed } from './malformed-requests.ts'
 
 /*
- * How long a body may take. Node has one limit for all routes, and an upload of a gigabyte takes longer than a small JSON
- * body ever may: so there is a limit in all for a body that is read as a whole, and one between two chunks for a streamed
- * body. Both hold for rejected requests too, or a client without a token could keep its connection for ever.
+ * How long a body may take. Node has one limit for all routes, and an upload of a gigabyte takes longer than a small
+ * JSON body ever may: so there is a limit in all for a body that is read as a whole, and one between two chunks for a
+ * streamed body. Both hold for rejected requests too, or a client without a token could keep its connection for ever.
  *
- * If a streamed body gets its response before it has arrived, the rest is read and discarded only as long as the client
- * needs to see the response: closing at once would reset the connection, and the response could be lost with it.
+ * If a streamed body gets its response before it has arrived, the rest is read and discarded only as long as the
+ * client needs to see the response: closing at once would reset the connection, and the response could be lost with
+ * it.
  */
 
 declare module 'fastify' {
@@ -37,7 +38,8 @@ const hasBody = ({ headers }: FastifyRequest): boolean =>
 
 const isStreamed = (request: FastifyRequest): boolean => request.routeOptions.config.isStreamed === true
 
-const late = (): Error => Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+const late = (): Error =>
+  Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
 
 const reject = (socket: Socket, reply: FastifyReply): void => {
   // The client would take a second response for that of its next request.
@@ -54,7 +56,9 @@ const watch = (request: FastifyRequest, reply: FastifyReply, { wholeMs, silenceM
     if (socket.bytesRead === bytesRead && raw.readableLength === 0) reject(socket, reply)
     bytesRead = socket.bytesRead
   }
-  const timer = isStreamed(request) ? setInterval(checkProgress, silenceMs) : setTimeout(() => { reject(socket, reply) }, wholeMs)
+  const timer = isStreamed(request)
+    ? setInterval(checkProgress, silenceMs)
+    : setTimeout(() => { reject(socket, reply) }, wholeMs)
   const stop = () => {
     clearTimeout(timer)
     raw.off('end', stop)

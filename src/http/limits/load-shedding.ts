@@ -6,8 +6,8 @@ import { type AdmissionControl, createSustained } from './admission.ts'
 import { discardBody } from './body-timeouts.ts'
 
 /*
- * Two queues stand before the work: the requests that one iteration of the event loop finds, and the writes that wait for
- * the disk. While one of them has been too long for a while, part of it is rejected with 503 and Retry-After.
+ * Two queues stand before the work: the requests that one iteration of the event loop finds, and the writes that wait
+ * for the disk. While one of them has been too long for a while, part of it is rejected with 503 and Retry-After.
  */
 
 declare module 'fastify' {
@@ -21,7 +21,9 @@ export type OverloadedQueue = 'requests' | 'writes'
 
 const overloaded = new ServiceFailure('OVERLOADED', 'The service is overloaded. Retry later.', { retryAfterSeconds: 1 })
 
-const sendOverloaded = (request: IncomingMessage, response: ServerResponse, isLast: boolean, discardMs: number): void => {
+const sendOverloaded = (
+  request: IncomingMessage, response: ServerResponse, isLast: boolean, discardMs: number
+): void => {
   const { url = '/', headers: { accept }, complete: isWhole } = request
   const path = pathOf(url)
   const { status, headers, body } = toFailureResponse({ path, accept, route: path }, overloaded)
@@ -54,7 +56,9 @@ export type GateNeeds = {
  * Handles a request or rejects it, before the framework sees it: there, a rejection would cost nearly as much as a
  * response. Operators' requests are always handled.
  */
-export const gateRequests = (handle: RequestListener, { admission, onRejected, isDraining, discardMs = 5000 }: GateNeeds): RequestListener => {
+export const gateRequests = (
+  handle: RequestListener, { admission, onRejected, isDraining, discardMs = 5000 }: GateNeeds
+): RequestListener => {
   const { tryAdmit, defer } = admission
   return (request, response) => {
     if (operatorPaths.includes(request.url) || tryAdmit()) return handle(request, response)
@@ -70,7 +74,8 @@ export const gateRequests = (handle: RequestListener, { admission, onRejected, i
   }
 }
 
-// Between writesMin and writesMax queued writes the probability of a rejection grows linearly; above, all are rejected.
+// Between writesMin and writesMax queued writes the probability of a rejection grows linearly; above, all are
+// rejected.
 const writesMin = 128
 const writesMax = 384
 
@@ -85,7 +90,9 @@ export type WriteSheddingNeeds = {
 }
 
 /** Returns whether a write that has just arrived must be rejected. */
-export const createWriteShedding = ({ writesWaiting, onRejected, monotonicNow, random }: WriteSheddingNeeds): (() => boolean) => {
+export const createWriteShedding = (
+  { writesWaiting, onRejected, monotonicNow, random }: WriteSheddingNeeds
+): (() => boolean) => {
   const isSustained = createSustained(monotonicNow)
   return () => {
     const waiting = writesWaiting()

@@ -3,9 +3,9 @@ import type { Socket } from 'node:net'
 import { type FailureCode, catalogue } from '../../errors.ts'
 
 /*
- * Node's parser rejects some bytes before they become a request: their response is written to the bare socket. So is the
- * response to requests that the parser accepts, and that another reader on their way may have taken for something else
- * (request smuggling: RFC 9112, 11.2).
+ * Node's parser rejects some bytes before they become a request: their response is written to the bare socket. So is
+ * the response to requests that the parser accepts, and that another reader on their way may have taken for something
+ * else (request smuggling: RFC 9112, 11.2).
  */
 
 const reasons: Record<string, { status: string, code: FailureCode, detail: string }> = {
@@ -87,8 +87,8 @@ const isAmbiguous = ({ headers, httpVersion, rawHeaders }: IncomingMessage): boo
 }
 
 /**
- * Whether a request may be handled; its response is remembered then. Rejects one that readers take differently; nothing
- * behind a rejected one on its connection is handled.
+ * Whether a request may be handled; its response is remembered then. Rejects one that readers take differently;
+ * nothing behind a rejected one on its connection is handled.
  */
 export const acceptRequest = (request: IncomingMessage, response: ServerResponse): boolean => {
   const { socket } = request

@@ -16,10 +16,13 @@ export const createNodeServer = (handle: RequestListener): Server => {
     keepAliveTimeout: keepAliveMs,
     // Bodies have limits of their own: body-timeouts.ts.
     requestTimeout: 0,
-    // Node would reject a request without Host, and still hand on the next one on its connection: acceptRequest does not.
+    // Node would reject a request without Host, and still hand on the next one on its connection: acceptRequest does
+    // not.
     requireHostHeader: false
   }, (request, response) => { if (acceptRequest(request, response)) handle(request, response) })
   // Without a listener Node sends the same, and the response would not be known to rejectMalformed.
-  server.on('checkExpectation', (request, response) => { if (acceptRequest(request, response)) response.writeHead(417).end() })
+  server.on('checkExpectation', (request, response) => {
+    if (acceptRequest(request, response)) response.writeHead(417).end()
+  })
   return server
 }

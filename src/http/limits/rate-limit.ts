@@ -3,11 +3,11 @@ import { ServiceFailure } from '../../errors.ts'
 import type { Principal } from '../auth/principal.ts'
 
 /*
- * A token bucket for each subject: it holds the requests of one minute and refills evenly. A subject that has emptied it
- * waits for the share of one request, not for the end of a window, at which all clients would return at once.
+ * A token bucket for each subject: it holds the requests of one minute and refills evenly. A subject that has emptied
+ * it waits for the share of one request, not for the end of a window, at which all clients would return at once.
  *
- * The buckets are in the process, not in Redis: a poll would cost a second command, and without Redis all requests would
- * have to be rejected or none limited. So each process has its own.
+ * The buckets are in the process, not in Redis: a poll would cost a second command, and without Redis all requests
+ * would have to be rejected or none limited. So each process has its own.
  */
 
 const minuteMs = 60_000

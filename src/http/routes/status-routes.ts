@@ -16,10 +16,11 @@ const failureCodes: readonly FailureCode[] =
 const notModified = emptyResponse('The client has this version already.', statusHeaders)
 
 /**
- * Gathers the work of one iteration of the event loop and does it at its end. When many clients poll, one iteration finds
- * many requests: reading them all, then answering them all, keeps the processor at one kind of work at a time, and halves
- * the cost of a response against doing each as it comes; their reads of a cache travel together, too. A single request
- * waits for nothing: the end of its iteration is now. Work that throws is passed to `onError`, and the rest is done.
+ * Gathers the work of one iteration of the event loop and does it at its end. When many clients poll, one iteration
+ * finds many requests: reading them all, then answering them all, keeps the processor at one kind of work at a time,
+ * and halves the cost of a response against doing each as it comes; their reads of a cache travel together, too. A
+ * single request waits for nothing: the end of its iteration is now. Work that throws is passed to `onError`, and the
+ * rest is done.
  */
 export const createBatchPerTick = (onError: (error: unknown) => void): ((work: () => void) => void) => {
   let gathered: (() => void)[] = []
@@ -56,7 +57,8 @@ const createPoll = ({ statusAccess, logResponse, isDraining }: StatusRouteNeeds,
       reply.send(error)
       return
     }
-    // The response is out of Fastify's hands: a client whose response is not complete must not wait for the rest of it.
+    // The response is out of Fastify's hands: a client whose response is not complete must not wait for the rest of
+    // it.
     if (!reply.raw.writableEnded) reply.raw.destroy()
     logFailure(error)
   }
