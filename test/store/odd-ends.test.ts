@@ -1,9 +1,8 @@
 import t from 'tap'
 import { pruneRecords } from '../../src/store/tx/retention.ts'
-import { appendInputChunk } from '../../src/store/tx/inputs.ts'
 import { appended, csv, openCommands, resultRetentionMs } from '../write/commands.ts'
 import { openAdopted } from './adopted.ts'
-import { openForeign, openStore } from './open.ts'
+import { openForeign } from './open.ts'
 
 t.test('an end that is a number is passed over, and holds up none that is a time', async t => {
   const { path, transact } = await openAdopted(t)
@@ -34,11 +33,4 @@ t.test('a due time that is none takes no result away, and holds up no other', as
   t.equal(await expireResults(1), 0)
   t.match(await job(odd), { result: { sizeBytes: 3 }, expiresAt: null, resultExpiredAt: null })
   t.match(await job(due), { result: null, resultExpiredAt: clock.ms })
-})
-
-t.test('bytes that were forgotten while more of them came are no input', async t => {
-  const { path, transact } = await openStore(t)
-  await transact(tx => appendInputChunk(tx, 'i', 0, Buffer.from('abc'), 1))
-  openForeign(t, path).exec('DELETE FROM JobInputChunk; DELETE FROM OrphanedBytes')
-  await t.rejects(transact(tx => appendInputChunk(tx, 'i', 3, Buffer.from('def'), 1)), { name: 'InputTorn' })
 })

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
 import type { JobInput } from '../../../src/job/input.ts'
-import type { Store } from '../../../src/store/store.ts'
+import type { ListJobs, Store } from '../../../src/store/store.ts'
 import type { RunLease } from '../../../src/store/tx/queue.ts'
 
 /** A store on a new database of the test's own, with what a test does to it from outside. */
@@ -17,6 +17,8 @@ export type StoreUnderTest = {
   count: (from: string) => Promise<number>
   /** The rows of the change log, in the order of their versions. */
   logged: () => Promise<Array<{ version: number, jobId: string }>>
+  /** The list with another bound of the rows that are examined for a page. */
+  listWith: (rowsExaminedMax: number) => ListJobs
   /** Removes all changes but the newest `keep`, as the pruner does when their time has come. */
   pruneChanges: (keep: number) => Promise<void>
 }
@@ -33,6 +35,9 @@ export const lease = (leaseToken: string, more: Partial<RunLease> = {}): RunLeas
   ({ leaseToken, leaseHolder: 'w', leaseMs: 30, leaseExpiresAt: 500, deadlineAt: null, ...more })
 
 export const input: JobInput = { input: '{"a":[1]}', access: '{"tenant":"acme"}', raw: null }
+
+/** Facts of a result without bytes. */
+export const noFacts = { contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha256: '47DEQpj8', inlineJson: null }
 
 export const withoutVersion = (job: Job) => ({ ...job, version: 0 })
 

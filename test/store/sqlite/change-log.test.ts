@@ -1,12 +1,9 @@
 import t from 'tap'
 import { createChangeLog } from '../../../src/store/sqlite/change-log.ts'
-import { pruneIdempotencyKeys, reserveIdempotencyKey } from '../../../src/store/tx/idempotency.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { queuedJob } from '../jobs.ts'
 import { openStore } from '../open.ts'
-
-const dayMs = 24 * 3600 * 1000
 
 t.test('changes are pruned by their age, oldest first, and the sequence goes on', async t => {
   const { store: { jobs, changes }, changeLog, transact, path } = await openStore(t)
@@ -57,24 +54,4 @@ t.test('a follower does not read the log while no connection has committed', asy
   t.same([await idsOfNext(), reads], [[], 3])
   await sqlite3(path, "UPDATE JobExecutionLog SET status = 'Running'")
   t.same([await idsOfNext(), reads], [['a'], 4], 'another program has committed')
-})
-
-t.test('an idempotency key is reserved per tenant while it is kept, and pruned by age', async t => {
-  const { transact, database } = await openStore(t)
-  const reserve = (tenant: string, key: string, createdAt: number, jobId = 'j', keptSince = 0) =>
-    transact(tx => reserveIdempotencyKey(tx, tenant, key, { requestHash: 'h', jobId, createdAt }, keptSince))
-  const keys = () => database.reader.prepare("SELECT tenant || '/' || key FROM IdempotencyKey ORDER BY 1").pluck().all()
-  t.equal(await reserve('acme', 'k', 1000), undefined)
-  t.equal(await reserve('acme', 'young', 2000), undefined)
-  t.equal(await reserve('other', 'k', 1500, 'theirs'), undefined)
-  t.same(await reserve('acme', 'k', 1200, 'j2', 999), { requestHash: 'h', jobId: 'j', createdAt: 1000 }, 'the first use stands')
-  t.equal((await reserve('other', 'k', 1600))?.jobId, 'theirs')
-  t.equal(await reserve('acme', 'k', 1200, 'j2', 1000), undefined, 'once it is too old, the key is free again')
-  t.same(await reserve('acme', 'k', 1300, 'j3', 1199), { requestHash: 'h', jobId: 'j2', createdAt: 1200 })
-
-  const now = 1500 + dayMs
-  t.equal(await transact(tx => pruneIdempotencyKeys(tx, now - dayMs, 10)), 1)
-  t.same(keys(), ['acme/young', 'other/k'], 'a key of exactly this age stays')
-  t.equal(await transact(tx => pruneIdempotencyKeys(tx, Infinity, 1)), 1, 'no more than the limit')
-  t.same(keys(), ['acme/young'], 'the oldest first')
 })
