@@ -35,7 +35,7 @@ t.test('a drain while the start is still under way leaves nothing running, and c
   t.equal(await sqlite3(path, `SELECT status || attempt FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'Queued0')
 })
 
-t.test('a store that cannot be read: what is cached is answered, the rest is 503, never 404, and it comes back by itself', async t => {
+t.test('a store that cannot be read: cached jobs are answered, all others are 503, never 404, until it is back', async t => {
   const service = await startService(t, { WORKERS: '0' })
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cached', 'Succeeded'), ('cold', 'Succeeded')")
   t.equal((await service.ask('/api/v1/jobs/cached')).status, 200)
@@ -66,7 +66,7 @@ t.test('a store that cannot be read: what is cached is answered, the rest is 503
   t.ok(Number(await service.sql('SELECT max(version) FROM JobExecutionLog')) > Number(version), 'its triggers too')
 })
 
-t.test('while another program holds the database, reads go on, and a write waits for it or is refused in time', async t => {
+t.test('while another program holds the database, reads go on, and a write waits for it or is rejected in time', async t => {
   const service = await startService(t, { WORKERS: '0' })
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Running')")
   const { default: SqliteDatabase } = await import('better-sqlite3')

@@ -22,7 +22,7 @@ const problemsOf = (env: Record<string, string>): readonly string[] => {
   }
 }
 
-t.test('the defaults are those that are documented', async t => {
+t.test('the defaults are the documented ones', async t => {
   t.strictSame(load(), {
     production: false,
     host: '127.0.0.1',
@@ -145,7 +145,7 @@ for (const [name, value, line] of badValues) {
   })
 }
 
-t.test('every problem is listed, those of one kind and of another', async t => {
+t.test('every problem is listed, of the schema and of the other checks', async t => {
   const problems = problemsOf({
     PORT: 'x', LOG_LEVEL: 'loud', WORKERS: '-1', DATABASE_URL: 'postgres://x', REDIS_URL: 'x', PUBLIC_URL: 'x', JOB_TYPES: '!', JWT_SECRET: 'short'
   })
@@ -153,7 +153,7 @@ t.test('every problem is listed, those of one kind and of another', async t => {
   t.same(names.toSorted(), ['DATABASE_URL', 'JOB_TYPES', 'JWT_SECRET', 'LOG_LEVEL', 'PORT', 'PUBLIC_URL', 'REDIS_URL', 'WORKERS'])
 })
 
-t.test('the secret is counted in bytes', async t => {
+t.test('the length of the secret is counted in bytes', async t => {
   t.strictSame(loadConfig({ JWT_SECRET: 'ü'.repeat(16) }).tokenKey, { kind: 'secret', secret: 'ü'.repeat(16) })
 })
 
@@ -168,7 +168,7 @@ t.test('a public key is PEM, with real or written line breaks', async t => {
   }
 })
 
-t.test('a key that cannot be trusted, or is none, stops the start', async t => {
+t.test('a key that is weak, or no public signing key, stops the start', async t => {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const weak = generateKeyPairSync('rsa', { modulusLength: 1024 })
   const exchange = generateKeyPairSync('x25519')
@@ -185,7 +185,7 @@ t.test('a key that cannot be trusted, or is none, stops the start', async t => {
   }
 })
 
-t.test('a key set is a URL on the web', async t => {
+t.test('JWKS_URL must be an http or https URL', async t => {
   t.same(loadConfig({ JWKS_URL: 'https://login.example.org/keys' }).tokenKey, { kind: 'jwks', url: new URL('https://login.example.org/keys') })
   for (const url of ['file:///etc/keys', 'keys.json']) t.match(problemsOf({ JWKS_URL: url }), [/^JWKS_URL: must be a URL/])
 })
@@ -200,7 +200,7 @@ const keyScript = `
   import { loadConfig } from ${JSON.stringify(join(import.meta.dirname, '../src/config.ts'))}
   process.stdout.write(loadConfig().tokenKey.secret)`
 
-t.test('outside production a missing key is made once, readable by its owner alone', async t => {
+t.test('outside production a missing key is created once, readable by its owner alone', async t => {
   const cwd = t.testdir()
   const start = async (env: Record<string, string> = {}) =>
     (await run(process.execPath, ['--input-type=module', '-e', keyScript], { cwd, env: { PATH: process.env.PATH, ...env } })).stdout

@@ -18,7 +18,7 @@ const failure = async (env: Record<string, string>): Promise<{ code: number, std
     (error: { code: number, stderr: string }) => ({ code: error.code, stderr: error.stderr })
   )
 
-t.test('says what it runs on, and how to get a token', async t => {
+t.test('prints what it runs on, and how to get a token', async t => {
   const service = await spawnService(t, { LOG_LEVEL: 'info' })
   const text = await until(() => service.lines.join('\n').includes('a token') && service.lines.join('\n'))
   for (const words of [service.url, `sqlite (${service.databasePath})`, 'memory', 'workers        1', `${service.url}/docs`, 'npm run --silent token --']) {
@@ -26,7 +26,7 @@ t.test('says what it runs on, and how to get a token', async t => {
   }
 })
 
-t.test('in production it says so in its log alone', async t => {
+t.test('in production it reports that in its log alone', async t => {
   const service = await spawnService(t, { NODE_ENV: 'production' })
   await until(() => service.lines.some(line => line.includes('"msg":"ready"')))
   t.equal((await service.kill('SIGTERM')).code, 0)
@@ -71,7 +71,7 @@ t.test('a start that fails costs no job an attempt', async t => {
   t.match(await second.finished(jobId), { status: 'Succeeded' })
 })
 
-t.test('SIGTERM before the service stands ends it with 0', async t => {
+t.test('SIGTERM during the start ends the process with 0', async t => {
   const child = spawn(process.execPath, ['src/main.ts'], {
     env: { ...process.env, JWT_SECRET: secret, PORT: '0', DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, LOG_LEVEL: 'trace' }, stdio: ['ignore', 'pipe', 'inherit']
   })
@@ -82,7 +82,7 @@ t.test('SIGTERM before the service stands ends it with 0', async t => {
   t.same(await exit, [0, null])
 })
 
-t.test('a client that stopped reading its answer does not keep the process', async t => {
+t.test('a client that stopped reading its response does not keep the process alive', async t => {
   const service = await spawnService(t, { WORKERS: '0' })
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
   await once(socket, 'connect')
@@ -105,7 +105,7 @@ t.test('a job that is running at SIGTERM ends, or goes back to the queue: no lea
   t.equal(leases, '0')
 })
 
-t.test('npm start ends with 0 when npm alone is told to, and when the whole group is', async t => {
+t.test('npm start ends with 0 when npm alone gets the signal, and when the whole group does', async t => {
   for (const whom of ['npm', 'group'] as const) {
     const child = spawn('npm', ['start'], {
       detached: true,
@@ -131,7 +131,7 @@ t.test('bad values stop the start, every problem on a line of its own', async t 
   t.match(stderr, /postgres:\/\/ is not supported by this version yet/)
 })
 
-t.test('a second service process on one database is refused, until the first is gone', async t => {
+t.test('a second service process on one database does not start until the first has ended', async t => {
   const first = await spawnService(t, { WORKERS: '0' })
   const { code, stderr } = await failure({ DATABASE_URL: `sqlite:${first.databasePath}` })
   t.equal(code, 1)
@@ -142,7 +142,7 @@ t.test('a second service process on one database is refused, until the first is 
   t.equal((await second.ask('/readyz')).status, 200)
 })
 
-t.test('processes that share a Redis share a database; one that has its cache to itself is refused, as it refuses them', async t => {
+t.test('processes that share a Redis share a database; one without Redis does not start beside them, nor they beside it', async t => {
   const redis = await startRedis(t)
   const inMemory = { WORKERS: '0' }
   const inRedis = { WORKERS: '0', REDIS_URL: redis.url }

@@ -11,7 +11,7 @@ const createCounted = () => {
   return { runs, batch }
 }
 
-t.test('what is asked for in one go runs together, and each gets its own', async t => {
+t.test('items of one tick run together, and each caller gets its own result', async t => {
   const { runs, batch } = createCounted()
   t.same(await Promise.all(['a', 'b', 'c'].map(batch)), ['a!', 'b!', 'c!'])
   t.same(runs, [['a', 'b', 'c']])
@@ -19,7 +19,7 @@ t.test('what is asked for in one go runs together, and each gets its own', async
   t.same(runs, [['a', 'b', 'c'], ['d']])
 })
 
-t.test('those that come of one answer, some steps later, still travel together', async t => {
+t.test('items that follow from one response, some microtasks later, still run together', async t => {
   const { runs, batch } = createCounted()
   const after = async (item: string, steps: number) => {
     await batch(item)
@@ -53,7 +53,7 @@ t.test('equal items share one result, but never that of a run under way', async 
   t.not(early, late)
 })
 
-t.test('a run that fails fails for all of it, and for nobody after it', async t => {
+t.test('a run that fails fails for all its items, and for none after it', async t => {
   const { batch } = createCounted()
   const results = await Promise.allSettled([batch('good'), batch('bad')])
   t.same(results.map(({ status }) => status), ['rejected', 'rejected'])

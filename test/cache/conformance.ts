@@ -44,7 +44,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'a token is no hit')
   })
 
-  t.test('a token is shared: who comes later gets the first one', async t => {
+  t.test('a token is shared: a later reader gets the first one', async t => {
     const { cache } = await open(t)
     await cache.lease(epoch, 'job-1', 'a')
     t.same(await cache.lease(epoch, 'job-1', 'b'), { kind: 'token', token: 'a' })
@@ -65,7 +65,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' })
   })
 
-  t.test('an exposure kills a fill under way', async t => {
+  t.test('an exposure invalidates a fill under way', async t => {
     const { cache } = await open(t)
     await cache.lease(epoch, 'job-1', 'a')
     await cache.expose(epoch, entryAt(8), null)
@@ -73,7 +73,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'the late fill, older than what was exposed, is dropped')
   })
 
-  t.test('an exposure with a token of another fill kills the one under way', async t => {
+  t.test('an exposure with the token of another fill invalidates the one under way', async t => {
     const { cache } = await open(t)
     await cache.lease(epoch, 'job-1', 'a')
     await cache.expose(epoch, entryAt(8), 'b')
@@ -111,7 +111,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.match(await cache.get(epoch, 'job-1'), { entry: { version: 1 } }, 'and never comes back over one')
   })
 
-  t.test('what plain set-if-newer loses: a late fill after an eviction', async t => {
+  t.test('a late fill after an eviction fills nothing, unlike with set-if-newer', async t => {
     const { cache, evict } = await open(t)
     const slow = await cache.lease(epoch, 'job-1', 'slow')
     await cache.expose(epoch, entryAt(2), null)
@@ -121,7 +121,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'version 1 was read before version 2 was shown')
   })
 
-  t.test('outdating empties a cell that may hold something older, and no other', async t => {
+  t.test('invalidating empties a cell that may hold something older, and no other', async t => {
     const { cache } = await open(t)
     await cache.invalidate(epoch, 'job-1', 7)
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'an empty cell stays empty')
@@ -139,7 +139,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     t.same(await cache.get(epoch, 'job-1'), { kind: 'miss' }, 'known absence gives way')
   })
 
-  t.test('many cells are looked up at once, in the order asked', async t => {
+  t.test('many cells are read in one command, in the order of the ids', async t => {
     const { cache } = await open(t)
     const miss = { kind: 'miss' }
     t.same(await cache.getMany(epoch, []), [])
@@ -175,7 +175,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     }
   })
 
-  t.test('of several entries of one job the newest stays; nothing to expose is nothing to do', async t => {
+  t.test('of several entries of one job the newest stays; an empty list exposes nothing', async t => {
     const { cache } = await open(t)
     await cache.exposeMany(epoch, [])
     await filled(cache, entryAt(1))
@@ -200,7 +200,7 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     }
   })
 
-  t.test('epochs and jobs are apart', async t => {
+  t.test('cells of different epochs and jobs do not affect each other', async t => {
     const { cache } = await open(t)
     await filled(cache, entryAt(7))
     t.same(await cache.get('e2', 'job-1'), { kind: 'miss' })

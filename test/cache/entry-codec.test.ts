@@ -21,14 +21,14 @@ const anyEntry: fc.Arbitrary<StatusEntry> = fc.record({
 }, { noNullPrototype: true }).chain(entry => fc.tuple(fc.constant(entry), fc.option(text))).map(([entry, v1]) =>
   v1 === null ? entry : { ...entry, v1Body: `{"jobId":"${entry.jobId}",${v1}` })
 
-t.test('whatever entry is put in, the same comes out', async t => {
+t.test('any entry that is encoded is decoded to the same entry', async t => {
   fc.assert(fc.property(anyEntry, entry => {
     const decoded = decodeEntry(encodeEntry(entry, 2), entry.jobId, 2)
     t.strictSame(decoded, entry)
   }), { numRuns: 500 })
 })
 
-t.test('an entry of one job is none of another, and a part of an entry is none at all', async t => {
+t.test('an entry of another job, or a part of an entry, is not decoded', async t => {
   fc.assert(fc.property(anyEntry, fc.nat(), (entry, at) => {
     const encoded = encodeEntry(entry, 2)
     if (decodeEntry(encoded, `${entry.jobId.slice(1)}x`, 2) !== undefined && `${entry.jobId.slice(1)}x` !== entry.jobId) throw new Error('another job')
@@ -38,7 +38,7 @@ t.test('an entry of one job is none of another, and a part of an entry is none a
   t.pass('by examples of any kind')
 })
 
-t.test('what an earlier release wrote, without the flags, is no entry', async t => {
+t.test('an entry of an earlier release, without the flags, is not decoded', async t => {
   const encoded = encodeEntry(entryAt(1), 2)
   t.match(decodeEntry(encoded, 'job-1', 2), { hasResult: true, canCancel: true })
   t.equal(decodeEntry(encoded, 'job-1', 3), undefined, 'bodies that this process would not make')

@@ -17,7 +17,7 @@ t.test('keeps the promises of a status cache', t => {
   t.end()
 })
 
-t.test('cells end at their time', async t => {
+t.test('cells expire at their time', async t => {
   let now = 1000
   const cache = createMemoryCache({ now: () => now, random: () => 0 })
   await cache.lease(e, 'job-1', 'a')
@@ -30,7 +30,7 @@ t.test('cells end at their time', async t => {
   t.same(await cache.get(e, 'job-1'), { kind: 'miss' })
 })
 
-t.test('is bounded', async t => {
+t.test('is bounded in number and size', async t => {
   const cache = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 3 })
   for (const id of ['a', 'b', 'c', 'd']) {
     await cache.lease(e, id, 'x')

@@ -30,7 +30,7 @@ t.test('with a Redis', async t => {
     t.end()
   })
 
-  t.test('keys name incarnation, epoch and job, and end at their time', async t => {
+  t.test('keys name incarnation, epoch and job, and expire at their time', async t => {
     const cache = await open(t, redis, () => 0.5)
     const key = (jobId: string) => `js:${cache.incarnation}:${e}:${jobId}`
     const ttlOf = async (jobId: string) => await redis.client.pttl(key(jobId))
@@ -49,7 +49,7 @@ t.test('with a Redis', async t => {
     t.ok(await ttlOf('live') > 3_000_000, 'a newer entry brings its own time')
   })
 
-  t.test('bytes of others in a cell are no entry, are cleared away, and block nothing', async t => {
+  t.test('bytes of another program in a cell are no entry, are deleted, and block nothing', async t => {
     const cache = await open(t, redis)
     const key = `js:${cache.incarnation}:${e}:job-1`
     const good = encodeEntry(entryAt(5), 2)
@@ -68,7 +68,7 @@ t.test('with a Redis', async t => {
     }
   })
 
-  t.test('garbage met by an exposure is deleted', async t => {
+  t.test('an exposure deletes bytes of another program', async t => {
     const cache = await open(t, redis)
     const key = `js:${cache.incarnation}:${e}:job-1`
     await redis.client.set(key, 'garbage')
@@ -76,7 +76,7 @@ t.test('with a Redis', async t => {
     t.equal(await redis.client.exists(key), 0)
   })
 
-  t.test('says which server it is, and refuses one that cannot be used', async t => {
+  t.test('identifies the server, and rejects one that cannot be used', async t => {
     const cache = await open(t, redis)
     const info = await redis.client.info('server')
     t.ok(info.includes(`run_id:${await cache.identify()}`))
@@ -138,7 +138,7 @@ t.test('many commands are sent before the first is answered', async t => {
   await t.resolves(cache.exposeMany(e, jobIds.map(jobId => entryAt(1, { jobId }))))
 })
 
-t.test('a command to a Redis that hangs is given up', async t => {
+t.test('a command to a Redis that hangs times out', async t => {
   const redis = await startRedis(t)
   const cache = await open(t, redis)
   redis.process().kill('SIGSTOP')
@@ -146,7 +146,7 @@ t.test('a command to a Redis that hangs is given up', async t => {
   redis.process().kill('SIGCONT')
 })
 
-t.test('a reply that is there, but could not be read in time, is taken', async t => {
+t.test('a reply that has arrived, but could not be read in time, is used', async t => {
   const redis = await startRedis(t)
   const cache = await open(t, redis)
   const found = cache.get(e, 'job-1')

@@ -58,7 +58,7 @@ const traffic = async (seen: readonly Sightings[], answers: number) => {
   await until(() => seen.every((each, index) => each.answers >= (goals[index] ?? 0)), 'traffic', 30_000)
 }
 
-t.test('Redis dead, or so slow that it might as well be: every read is answered', async t => {
+t.test('every read is answered while Redis is dead or very slow', async t => {
   await whilePolled(t, services, async seen => {
     for (const [name, harm, mend] of [
       ['dead', redis.kill, redis.restart],
@@ -85,7 +85,7 @@ t.test('Redis dead, or so slow that it might as well be: every read is answered'
 
 const trips = async () => Number(/^job_status_cache_trips_total (\d+)$/m.exec(await (await first.ask('/metrics')).text())?.[1])
 
-t.test('Redis that goes and comes every second is left alone for longer and longer', async t => {
+t.test('a Redis that goes and comes every second is left alone for longer and longer', async t => {
   const hold = async () => Number(await first.sql('SELECT holdMs FROM CacheEpoch'))
   const [tripsBefore, holdBefore] = [await trips(), await hold()]
   const flaps = 10

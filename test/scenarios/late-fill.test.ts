@@ -40,7 +40,7 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
   return { shown: version, late: late.version, after: after.version }
 }
 
-t.test('a late fill after an eviction does not bring back the past', async t => {
+t.test('a late fill after an eviction does not bring back an old version', async t => {
   const cache = createRedisCache({ representation: 2, url: redisServer.url, incarnation: 'lease', random: () => 0, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify()

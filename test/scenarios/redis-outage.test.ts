@@ -4,7 +4,7 @@ import { startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 import { startPollers } from './pollers.ts'
 
-t.test('Redis is killed in mid-traffic and comes back empty: every poll is answered, nothing goes backward', async t => {
+t.test('when Redis is killed in mid-traffic and comes back empty, every poll is answered and no version goes backward', async t => {
   const redis = await startRedis(t)
   const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
   const jobIds = ['job-1', 'job-2']
@@ -43,7 +43,7 @@ t.test('Redis is killed in mid-traffic and comes back empty: every poll is answe
   t.ok(lines.length <= 2 * 3 + 1 + 2, `one line for each change of state, not for each request: ${lines.length}`)
 })
 
-t.test('Redis that is down from the start is no reason not to start', async t => {
+t.test('the service starts while Redis is down', async t => {
   const service = await startService(t, { REDIS_URL: 'redis://127.0.0.1:1', WORKERS: '0' })
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Failed')")
   t.equal((await service.ask('/api/v1/jobs/job-1')).status, 200)
@@ -53,7 +53,7 @@ t.test('Redis that is down from the start is no reason not to start', async t =>
   t.equal(service.logs.filter(line => line.level === 40 && /^cache disabled/.test(line.msg as string)).length, 1, 'and it is logged once')
 })
 
-t.test('a password of Redis is in no line of the log', async t => {
+t.test('the log never contains the password of Redis', async t => {
   const redis = await startRedis(t)
   await redis.client.config('SET', 'requirepass', 'right')
   const service = await startService(t, { REDIS_URL: redis.url.replace('//', '//default:s3cr3t-wrong@'), WORKERS: '0', LOG_LEVEL: 'trace' })
@@ -62,7 +62,7 @@ t.test('a password of Redis is in no line of the log', async t => {
   t.notMatch(JSON.stringify(service.logs), /s3cr3t/)
 })
 
-t.test('a Redis that hangs holds up one round of requests, not every one', async t => {
+t.test('a Redis that hangs delays one round of requests, not every one', async t => {
   const redis = await startRedis(t)
   const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
@@ -76,7 +76,7 @@ t.test('a Redis that hangs holds up one round of requests, not every one', async
   t.same((await pollers.stop()).complaints, [])
 })
 
-t.test('a Redis that was exchanged behind the same address is not believed', async t => {
+t.test('cells of a Redis that replaced another one at the same address are not used', async t => {
   const redis = await startRedis(t)
   const service = await startService(t, { REDIS_URL: redis.url, WORKERS: '0' })
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")

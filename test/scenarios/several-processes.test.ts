@@ -90,7 +90,7 @@ const faults: Array<{ name: string, strike: (redis: PrivateRedis) => Promise<voi
   }
 ]
 
-t.test('what one process has acknowledged or shown, the other never contradicts, whatever becomes of Redis', async t => {
+t.test('what one process has acknowledged or shown, the other never contradicts, whatever happens to Redis', async t => {
   const { redis, a, b } = await startTwo(t)
   const run = await startRun(a)
   const traffic = startTraffic(run, a, [a, b])
@@ -108,7 +108,7 @@ t.test('what one process has acknowledged or shown, the other never contradicts,
   t.ok(run.known() > 20)
 })
 
-t.test('an old snapshot of Redis does not bring back the past', async t => {
+t.test('an old snapshot of Redis does not bring back old versions', async t => {
   const { redis, a, b } = await startTwo(t)
   const run = await startRun(a)
   await run.report(a)
@@ -130,7 +130,7 @@ t.test('an old snapshot of Redis does not bring back the past', async t => {
   t.same(run.complaints, [])
 })
 
-t.test('a process that was suspended believes nothing of before; meanwhile the other one waits for it once, and only when Redis fails', async t => {
+t.test('a process that was suspended uses no old view; meanwhile the other one waits for it once, and only when Redis fails', async t => {
   const { redis, a, b } = await startTwo(t)
   const run = await startRun(a)
   const stopped = async (work: () => Promise<void>) => {
@@ -165,7 +165,7 @@ t.test('a process that was suspended believes nothing of before; meanwhile the o
   t.same(run.complaints, [])
 })
 
-t.test('a process killed without a word keeps nobody from anything, and its place is taken again', async t => {
+t.test('a killed process does not delay the others, and another one can start in its place', async t => {
   const { redis, a, b, env } = await startTwo(t)
   const run = await startRun(a)
   await run.report(a)
@@ -182,7 +182,7 @@ t.test('a process killed without a word keeps nobody from anything, and its plac
   t.same(run.complaints, [])
 })
 
-t.test('two processes that were given different servers use none, say so, and are right all the same', async t => {
+t.test('two processes with different Redis servers use none, report that, and respond correctly all the same', async t => {
   const [first, second] = await Promise.all([startRedis(t), startRedis(t)])
   const a = await spawnService(t, { REDIS_URL: first.url, WORKERS: '0' })
   const b: SpawnedService = await spawnService(t, { REDIS_URL: second.url, WORKERS: '0' }, a.databasePath)
@@ -203,7 +203,7 @@ t.test('two processes that were given different servers use none, say so, and ar
   await inUse(a)
 })
 
-t.test('a process alone whose Redis dies goes on at once', async t => {
+t.test('a process alone whose Redis dies continues at once', async t => {
   const redis = await startRedis(t)
   const a = await spawnService(t, { REDIS_URL: redis.url, WORKERS: '0' })
   const run = await startRun(a)

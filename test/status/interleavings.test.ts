@@ -48,7 +48,7 @@ for (const placement of placements) {
     for (const event of expected) t.ok((events[event] ?? 0) * 10 > runs, `${event} happened often`)
   })
 
-  t.test(`a broken rule shows, ${where}`, { skip: path !== null }, async t => {
+  t.test(`a broken rule is found, ${where}`, { skip: path !== null }, async t => {
     for (const mutant of worseIn(placement)) {
       const { reason, runs } = await carryOut({ placement, mutant, runs: mutantRunsMax, seed, path: null })
       t.match(reason.split('\n').at(0), /was revealed before it started|with floor/, `${mutant}: after ${runs} runs`)

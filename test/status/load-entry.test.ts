@@ -26,7 +26,7 @@ t.test('a record that has not changed is not read again; the answer is the same'
   t.same(found, ['job-1'])
 })
 
-t.test('every change is seen at once, whoever makes it', async t => {
+t.test('every change is read at once, also one of another program', async t => {
   const { look, sql, advance, fresh } = await open(t)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
   await look('job-1')
@@ -42,7 +42,7 @@ t.test('every change is seen at once, whoever makes it', async t => {
   t.same(await look('job-1'), await fresh('job-1'))
 })
 
-t.test('what is absent, expired or damaged is looked at anew each time', async t => {
+t.test('a job that is absent, expired or damaged is read again each time', async t => {
   const { look, found, invalid, sql } = await open(t)
   sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Odd'), ('gone', 'Failed')")
   sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")

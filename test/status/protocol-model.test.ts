@@ -36,7 +36,7 @@ const breaks = <State>(t: Test, name: string, system: System<State>, steps: numb
 const five: readonly ActorKind[] = ['writer', 'writer', 'reader', 'reader', 'reader']
 const withRelay: readonly ActorKind[] = ['writer', 'foreign', 'relay', 'relay', 'reader', 'reader']
 
-t.test('the schemes that come to mind first all go back in time', async t => {
+t.test('the obvious schemes all return older versions', async t => {
   const { cacheAside, writeThrough, doubleDelete, leases, setIfNewer } = naiveSchemes
   breaks(t, cacheAside.name, oneCellSystem(cacheAside, five, {}), 12)
   breaks(t, writeThrough.name, oneCellSystem(writeThrough, five, {}), 8)

@@ -39,7 +39,7 @@ t.test('a result reveals a state: a status that is read after it is not older', 
   t.match(await readStatus('job-1', 0), { state: 'succeeded' })
 })
 
-t.test('so does a part of one', async t => {
+t.test('a partial result reveals a state too', async t => {
   const { readStatus, readResult, sql, text } = await openReads(t)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Queued')")
   t.match(await readStatus('job-1', 0), { state: 'queued' })
@@ -62,7 +62,7 @@ t.test('stored bytes come with the attempt that made them, and with their time',
   t.match(await readResult('job-1'), { kind: 'expired', expiredAt: noon })
 })
 
-t.test('whatever happens between the two looks, a part is never of another state or attempt than is told', async t => {
+t.test('whatever happens between the two reads, a partial result belongs to the state and attempt in the response', async t => {
   const changes = {
     'another attempt began': ["UPDATE JobExecutionLog SET attempt = 2; UPDATE JobResultChunk SET bytes = CAST('X' AS BLOB)", 'none'],
     'it is queued again': ["UPDATE JobExecutionLog SET status = 'Queued'", 'none'],
@@ -87,7 +87,7 @@ t.test('whatever happens between the two looks, a part is never of another state
   }
 })
 
-t.test('what has no bytes has none', async t => {
+t.test('a job without stored bytes has none to read', async t => {
   const { readResult, sql } = await openReads(t)
   t.match(await readResult('nobody'), { kind: 'none', entry: { state: 'absent' } })
   for (const status of ['Queued', 'Running', 'Failed', 'Succeeded']) {

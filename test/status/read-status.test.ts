@@ -64,7 +64,7 @@ t.test('a hit costs one command, a miss three', async t => {
   t.same(calls.slice(3), ['get'])
 })
 
-t.test('what somebody else has filled between a miss and the lease is an answer of the cache', async t => {
+t.test('an entry that another reader has filled between the miss and the lease comes from the cache', async t => {
   const { cache, epoch } = createFaulty()
   const { readStatus, reads, sql } = await openParts(t, { cache: { ...cache, get: () => ({ kind: 'miss' }) }, epoch })
   sql(insert)
@@ -73,14 +73,14 @@ t.test('what somebody else has filled between a miss and the lease is an answer 
   t.same(reads, ['store', 'cache'])
 })
 
-t.test('absence is known too, and floors do not apply to it', async t => {
+t.test('absence is cached too, and floors do not apply to it', async t => {
   const { readStatus, reads } = await openParts(t, { cache: newCache() })
   t.match(await readStatus('nobody', 0), { state: 'absent', version: 0 })
   t.match(await readStatus('nobody', 99), { state: 'absent' })
   t.same(reads, ['store', 'cache'])
 })
 
-t.test('a floor newer than the entry sends the read to the store, and moves the entry on', async t => {
+t.test('a floor newer than the entry makes the read go to the store and updates the entry', async t => {
   const { readStatus, reads, sql, advance } = await openParts(t, { cache: newCache() })
   sql(insert)
   await readStatus('job-1', 0)
@@ -119,7 +119,7 @@ t.test('a thousand readers of a cold job make two reads of the store at most', a
   t.ok(reads.filter(source => source === 'store').length <= 2)
 })
 
-t.test('who comes while a read of the store runs does not get what it found', async t => {
+t.test('a read that starts while a read of the store is under way does not get its result', async t => {
   const gate = createGate()
   let finds = 0
   const { readStatus, expose, store, sql, advance } = await openParts(t, {
@@ -144,7 +144,7 @@ t.test('who comes while a read of the store runs does not get what it found', as
   t.equal(finds, 2)
 })
 
-t.test('whatever operation of the cache fails, the answer is the truth, and the epoch ends', async t => {
+t.test('whatever operation of the cache fails, the response is current and the epoch ends', async t => {
   for (const operation of ['get', 'lease', 'expose'] as const) {
     const { cache, epoch, broken, calls, trips, turnOn } = createFaulty()
     const { readStatus, sql, advance } = await openParts(t, { cache, epoch })
@@ -163,7 +163,7 @@ t.test('whatever operation of the cache fails, the answer is the truth, and the 
   }
 })
 
-t.test('an exposure that outlives its epoch is done again in the next one', async t => {
+t.test('an exposure that outlives its epoch is repeated in the next one', async t => {
   const { cache, epoch, turnOn } = createFaulty()
   const gate = createGate()
   const gated: StatusCache = {
@@ -207,7 +207,7 @@ t.test('a store that cannot be read rejects, and fills nothing', async t => {
 
 const insertMany = "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Running'), ('c', 'Failed')"
 
-t.test('many are read in the order asked: those that the cache holds at once, the others through the store', async t => {
+t.test('many jobs are read in the order of the ids: cached ones in one command, the others from the store', async t => {
   const { cache, epoch, calls } = createFaulty()
   const { readStatus, readMany, reads, sql } = await openParts(t, { cache, epoch })
   sql(insertMany)
@@ -225,7 +225,7 @@ t.test('many are read in the order asked: those that the cache holds at once, th
   t.same(calls, ['getMany'], 'and then all at once')
 })
 
-t.test('many are never older than what was shown before', async t => {
+t.test('reads of many jobs return nothing older than an earlier response', async t => {
   const { readMany, expose, store, sql, advance } = await openParts(t, { cache: newCache() })
   sql(insert)
   await readMany(['job-1'])
@@ -234,7 +234,7 @@ t.test('many are never older than what was shown before', async t => {
   t.match(await readMany(['job-1']), [{ version }])
 })
 
-t.test('whatever fails while many are read, the answers are the truth', async t => {
+t.test('whatever fails while many jobs are read, the responses are current', async t => {
   for (const operation of ['getMany', 'lease', 'expose'] as const) {
     const { cache, epoch, broken, trips } = createFaulty()
     const { readMany, sql } = await openParts(t, { cache, epoch })
@@ -249,7 +249,7 @@ t.test('whatever fails while many are read, the answers are the truth', async t 
   }
 })
 
-t.test('who shows many makes sure that nobody is told less of any of them afterwards', async t => {
+t.test('after many jobs were exposed no read returns an older version of any of them', async t => {
   const { cache, epoch, broken, calls, trips, turnOn } = createFaulty()
   const { readMany, store, sql } = await openParts(t, { cache, epoch })
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
@@ -276,7 +276,7 @@ t.test('who shows many makes sure that nobody is told less of any of them afterw
   t.match(await readMany(['a']), [{ state: 'failed' }], 'a cache that could not be told is left behind')
 })
 
-t.test('an exposure of many that outlives its epoch is done again in the next one', async t => {
+t.test('an exposure of many jobs that outlives its epoch is repeated in the next one', async t => {
   const { cache, epoch, turnOn } = createFaulty()
   const gate = createGate()
   const gated: StatusCache = {

@@ -10,7 +10,7 @@ const createLoads = () => {
 
 const turn = async () => { await new Promise(resolve => { setImmediate(resolve) }) }
 
-t.test('never joins a load that runs: who comes then shares the next one', async t => {
+t.test('never joins a load that runs: a caller that comes then shares the next one', async t => {
   const { begun, load } = createLoads()
   const ask = createSingleFlight(load)
   const first = ask('a')
@@ -24,7 +24,7 @@ t.test('never joins a load that runs: who comes then shares the next one', async
   t.same(await Promise.all([second, third]), [2, 2])
 })
 
-t.test('who comes while the next one runs waits for the one after', async t => {
+t.test('a caller that comes while the next load runs waits for the one after it', async t => {
   const { begun, load } = createLoads()
   const ask = createSingleFlight(load)
   const first = ask('a')
@@ -41,7 +41,7 @@ t.test('who comes while the next one runs waits for the one after', async t => {
   t.equal(await third, 3)
 })
 
-t.test('keys are apart, and forgotten when their loads have ended', async t => {
+t.test('keys do not affect each other, and are removed when their loads have ended', async t => {
   const { begun, load } = createLoads()
   const ask = createSingleFlight(load)
   const both = [ask('a'), ask('b')]
@@ -54,7 +54,7 @@ t.test('keys are apart, and forgotten when their loads have ended', async t => {
   t.equal(begun.length, 3, 'a new load at once')
 })
 
-t.test('a failed load fails those who shared it, and nobody else', async t => {
+t.test('a failed load fails the callers that shared it, and no others', async t => {
   const { begun, load } = createLoads()
   const ask = createSingleFlight(load)
   const first = ask('a')

@@ -19,7 +19,7 @@ t.test('a process that joins begins an epoch, and all come to use it by way of w
   t.same(second.changes.map(({ mode }) => mode), ['warm', 'on'])
 })
 
-t.test('who trips reveals nothing until the others have acknowledged it, which takes less than a lease', async t => {
+t.test('a process that trips reveals nothing until the others have acknowledged it, which takes less than a lease', async t => {
   const world = await together(t, 3)
   const { a, b, c } = world
   const old = a.epoch.view()
@@ -34,7 +34,7 @@ t.test('who trips reveals nothing until the others have acknowledged it, which t
   await passUntil(world, () => world.nodes.every(node => node.mode() === 'on'))
 })
 
-t.test('another that does not answer is waited for once, for as long as it could still act on its view', async t => {
+t.test('a process that does not answer is waited for once, for as long as it could still act on its view', async t => {
   const world = await together(t)
   const { a, b } = world
   b.pause()
@@ -53,7 +53,7 @@ t.test('another that does not answer is waited for once, for as long as it could
   t.same(b.epoch.view(), a.epoch.view())
 })
 
-t.test('a trip that the database does not take yet lets nobody reveal anything', async t => {
+t.test('while the database does not accept a trip, the process reveals nothing', async t => {
   const world = await together(t)
   const { a, b, path, settle, pass } = world
   const { default: SqliteDatabase } = await import('better-sqlite3')
@@ -71,7 +71,7 @@ t.test('a trip that the database does not take yet lets nobody reveal anything',
   t.equal(b.mode(), 'off')
 })
 
-t.test('who cannot be told in time answers that it cannot tell', async t => {
+t.test('a process that cannot coordinate in time responds STORE_UNAVAILABLE', async t => {
   const world = await together(t)
   const { a, pass } = world
   a.blind(true)
@@ -86,7 +86,7 @@ t.test('who cannot be told in time answers that it cannot tell', async t => {
   await passUntil(world, () => a.mode() === 'on')
 })
 
-t.test('a process that cannot use the server keeps all from using it, and says so; one that is gone does not', async t => {
+t.test('a process that cannot use the server keeps all from using it, and says so; a process that has ended does not', async t => {
   const world = await together(t)
   const { a, b, pass } = world
   b.redis(new Error('ECONNREFUSED'))
@@ -101,7 +101,7 @@ t.test('a process that cannot use the server keeps all from using it, and says s
   await passUntil(world, () => world.rows().nodes.length === 1)
 })
 
-t.test('two processes with different servers use none, and an operator is told once', async t => {
+t.test('two processes with different servers use none, and report that once', async t => {
   const world = await createWorld(t)
   const first = await world.start()
   const second = await world.start({ redis: 'redis-2' })
@@ -117,7 +117,7 @@ t.test('two processes with different servers use none, and an operator is told o
   await passUntil(world, () => first.mode() === 'on' && second.mode() === 'on')
 })
 
-t.test('a server that one of them sees restarted is not believed by the others either', async t => {
+t.test('a restart of the server that one process sees ends the epoch for all', async t => {
   const world = await together(t)
   const { a, b } = world
   const old = a.epoch.view()
@@ -127,7 +127,7 @@ t.test('a server that one of them sees restarted is not believed by the others e
   t.not(a.epoch.view().epoch, old.epoch)
 })
 
-t.test('a process that was taken for dead is entered anew before it believes anything', async t => {
+t.test('a process that was evicted enters again before it uses the cache', async t => {
   const world = await together(t)
   const { a, b, pass } = world
   b.pause()
@@ -142,7 +142,7 @@ t.test('a process that was taken for dead is entered anew before it believes any
   t.same(a.epoch.view(), b.epoch.view())
 })
 
-t.test('one that is not entered reveals nothing, for nobody waits for it', async t => {
+t.test('a process that is not entered reveals nothing, because no other waits for it', async t => {
   const world = await together(t)
   const { a, b, pass } = world
   b.pause()
@@ -157,7 +157,7 @@ t.test('one that is not entered reveals nothing, for nobody waits for it', async
   t.equal(await a.isQuiet(), true)
 })
 
-t.test('one that reads the rows and can write nothing is taken for dead, and waited for all the same', async t => {
+t.test('a process that can read the rows but not write is evicted, and waited for all the same', async t => {
   const world = await together(t)
   const { a, b, pass } = world
   b.mute(true)
@@ -171,7 +171,7 @@ t.test('one that reads the rows and can write nothing is taken for dead, and wai
   t.equal(b.mode(), 'off')
 })
 
-t.test('a process that ends takes its entry along: the one that is left waits for nobody', async t => {
+t.test('a process that ends removes its row, so that the remaining one does not wait for it', async t => {
   const world = await together(t)
   const { a, b, pass } = world
   await b.epoch.stop()
@@ -181,7 +181,7 @@ t.test('a process that ends takes its entry along: the one that is left waits fo
   t.equal(await a.isQuiet(), true)
 })
 
-t.test('while the cache is in use hardly anything is written, and by one that is alone nothing', async t => {
+t.test('while the cache is in use a process writes a heartbeat every 5 s, and one that is alone writes nothing', async t => {
   const beats = (world: World) => world.rows().nodes.map(({ beat }) => beat)
   const alone = await createWorld(t)
   await alone.start()
@@ -277,7 +277,7 @@ const run = async (t: Test, steps: readonly Step[], directory: string, index: nu
   if (modes.some(mode => mode !== 'on')) throw new Error(`no agreement: ${modes.join()}`)
 }
 
-t.test('whatever happens in whatever order: where one reads, all others expose to the same cells or reveal nothing', async t => {
+t.test('in any order of events, while one process reads cells, all others expose to the same cells or reveal nothing', async t => {
   const directory = t.testdir()
   let index = 0
   await fc.assert(

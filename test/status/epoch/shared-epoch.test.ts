@@ -19,7 +19,7 @@ t.test('begins off, and is on once the server has shown that it works', async t 
   t.equal(node.changes.length, 1)
 })
 
-t.test('a server that is away from the start is told once, with the reason', async t => {
+t.test('a server that is away from the start is reported once, with the reason', async t => {
   const { start, pass } = await createWorld(t)
   const node = await start({ redis: new Error('ECONNREFUSED') })
   await pass(5000)
@@ -30,7 +30,7 @@ t.test('a server that is away from the start is told once, with the reason', asy
   t.equal(node.mode(), 'on')
 })
 
-t.test('alone: a trip ends the epoch at once, for good, and nobody waits', async t => {
+t.test('alone: a trip ends the epoch at once, for good, and no request waits', async t => {
   const { node, epoch, pass, settle } = await alone(t)
   const before = epoch.view()
   epoch.trip(before, 'a reply was lost')
@@ -45,7 +45,7 @@ t.test('alone: a trip ends the epoch at once, for good, and nobody waits', async
   t.equal(node.changes.length, 3)
 })
 
-t.test('alone: a trip that the database does not take yet holds up nobody, and is made good', async t => {
+t.test('alone: a trip that the database does not accept yet delays no request, and is written later', async t => {
   const { node, epoch, pass, path, settle } = await alone(t)
   const { default: SqliteDatabase } = await import('better-sqlite3')
   const foreign = new SqliteDatabase(path)
@@ -63,7 +63,7 @@ t.test('alone: a trip that the database does not take yet holds up nobody, and i
   t.not(epoch.view().epoch, before.epoch)
 })
 
-t.test('a trip by one who still held the old view does nothing', async t => {
+t.test('a trip of a view whose epoch has ended does nothing', async t => {
   const { epoch, pass } = await alone(t)
   const before = epoch.view()
   epoch.trip(before, 'first')
@@ -73,7 +73,7 @@ t.test('a trip by one who still held the old view does nothing', async t => {
   t.equal(epoch.view(), after)
 })
 
-t.test('waits between trials grow up to two seconds while the server stays away, and nothing is told twice', async t => {
+t.test('the time between probes grows up to two seconds while the server stays away, and nothing is reported twice', async t => {
   const { node, epoch, pass } = await alone(t)
   node.redis(new Error('away'))
   epoch.trip(epoch.view(), 'lost')
@@ -88,7 +88,7 @@ t.test('waits between trials grow up to two seconds while the server stays away,
   t.equal(node.mode(), 'on')
 })
 
-t.test('a server that flaps is left alone for longer each time; one that held is tried soon', async t => {
+t.test('a server that flaps is left alone for longer each time; one that held for 10 s is used again soon', async t => {
   const { node, epoch, pass } = await alone(t)
   await pass(10_000)
   const offFor = async () => {
@@ -115,14 +115,14 @@ t.test('another server at the same address ends the epoch within a second', asyn
   t.equal(node.mode(), 'on', 'and is used then')
 })
 
-t.test('a server that no longer can be used is noticed without a request', async t => {
+t.test('a server that can no longer be used is noticed without a request', async t => {
   const { node, epoch, pass } = await alone(t)
   node.redis(new Error('Redis is not a master'))
   await pass(1000)
   t.match(epoch.status(), { mode: 'off', reason: 'Redis is not a master' })
 })
 
-t.test('a look at the server that was under way at a trip proves nothing, and does not keep it from coming back', async t => {
+t.test('a probe that was under way at a trip proves nothing, and does not keep the server from coming back', async t => {
   const { node, epoch, pass } = await alone(t)
   const letGo = node.hold()
   await pass(1000)
@@ -136,7 +136,7 @@ t.test('a look at the server that was under way at a trip proves nothing, and do
   t.equal(node.mode(), 'on')
 })
 
-t.test('a connection that is lost while the cache is off has to show anew what it is', async t => {
+t.test('after a lost connection while the cache is off the server has to be probed again', async t => {
   const { node, epoch, pass } = await alone(t)
   epoch.trip(epoch.view(), 'first')
   node.redis(new Error('away'))
@@ -145,7 +145,7 @@ t.test('a connection that is lost while the cache is off has to show anew what i
   t.equal(node.mode(), 'off')
 })
 
-t.test('a view that was not renewed in time is believed no more; who asks to reveal renews it', async t => {
+t.test('a view whose lease is over is off; a request that would reveal something renews it', async t => {
   const { node, epoch, pass } = await alone(t)
   const before = epoch.view()
   node.pause()
@@ -173,7 +173,7 @@ t.test('alone: while the rows cannot be read the cache is off once the lease is 
   t.same(node.changes.map(({ mode }) => mode), ['on', 'off', 'on'])
 })
 
-t.test('stops for good, and takes its entry away', async t => {
+t.test('stops for good, and removes its row', async t => {
   const { epoch, timers, rows, node } = await alone(t)
   await epoch.stop()
   t.equal(timers().length, 0)
@@ -184,7 +184,7 @@ t.test('stops for good, and takes its entry away', async t => {
   await t.rejects(epoch.awaitOldLeases(), { code: 'STORE_UNAVAILABLE' })
 })
 
-t.test('the epoch of a cache in memory is always on, and a new one begins when its cells cannot be believed', async t => {
+t.test('the epoch of a cache in memory is always on, and a new one begins when its cells are no longer valid', async t => {
   let ids = 0
   const epoch = createFixedEpoch(() => `e${ids++}`)
   const before = epoch.view()

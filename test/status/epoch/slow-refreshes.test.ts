@@ -68,7 +68,7 @@ const answeredInReverse = async (t: Test, options: NodeOptions = {}): Promise<st
   return b.mode()
 }
 
-t.test('an answer that arrives after that to a younger refresh is dropped', async t => {
+t.test('an answer to a refresh is dropped after a younger one was answered', async t => {
   t.equal(await answeredInReverse(t), 'off')
   t.equal(await answeredInReverse(t, { createRefresh: anyOrder }), 'on', 'taken over, it would bring back the old epoch')
 })

@@ -10,7 +10,7 @@ import { spawnChild } from '../child.ts'
 import { queuedJob } from '../jobs.ts'
 import { openStore } from '../open.ts'
 
-t.test('one lock a database, until it is released', async t => {
+t.test('a database has one lock, until it is released', async t => {
   const { path } = await openStore(t)
   const release = lockForProcess(path)
   t.throws(() => lockForProcess(path), new DatabaseInUse(path))
@@ -19,7 +19,7 @@ t.test('one lock a database, until it is released', async t => {
   lockForProcess(path)()
 })
 
-t.test('a link to the database is no way round', async t => {
+t.test('a link to the database leads to the same lock', async t => {
   const { path } = await openStore(t)
   const link = `${path}.link`
   symlinkSync(path, link)
@@ -28,7 +28,7 @@ t.test('a link to the database is no way round', async t => {
   release()
 })
 
-t.test('databases side by side are locked each by itself', async t => {
+t.test('databases in one folder are locked separately', async t => {
   const directory = t.testdir()
   const { path } = await openStore(t, join(directory, 'one.db'))
   const other = await openStore(t, join(directory, 'two.db'))
@@ -36,7 +36,7 @@ t.test('databases side by side are locked each by itself', async t => {
   for (const release of releases) release()
 })
 
-t.test('another process is refused, and its SQL is not', async t => {
+t.test('another service process is kept off, and its SQL is not', async t => {
   const { path, transact, store } = await openStore(t)
   const release = lockForProcess(path)
   t.equal(await spawnChild(t, 'sqlite/lock-holder.ts', path).line(), 'DatabaseInUse')
@@ -68,7 +68,7 @@ t.test('a lock file that cannot be made is no DatabaseInUse', async t => {
   t.throws(() => lockForProcess(join(directory, 'jobs.db')), { code: /^SQLITE_CANTOPEN/ })
 })
 
-t.test('processes that share a database keep off one that does not, and the other way round', async t => {
+t.test('processes that share a database keep off one that does not, and vice versa', async t => {
   const { path } = await openStore(t)
   const [first, second] = [spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared'), spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared')]
   for (const line of await Promise.all([first.line(), second.line()])) t.match(line, /^locked/)
@@ -89,7 +89,7 @@ t.test('processes that share a database keep off one that does not, and the othe
   lockForProcess(other)()
 })
 
-t.test('what fails while one is alone is thrown, and leaves no lock', async t => {
+t.test('a failure of whileAlone is thrown, and leaves no lock', async t => {
   const { path } = await openStore(t)
   await t.rejects(shareAmongProcesses(path, () => { throw new Error('odd') }), { message: 'odd' })
   lockForProcess(path)()
