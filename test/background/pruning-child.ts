@@ -1,10 +1,8 @@
 import { createPruneTasks } from '../../src/background/prune-tasks.ts'
 import { createPruner } from '../../src/background/pruner.ts'
-import { createViews } from '../../src/views/views.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createCommit } from '../../src/write/commit.ts'
+import { createParts } from '../helpers/parts.ts'
 import { storeOn } from '../store/open.ts'
-import { createExpireResults } from '../../src/write/expire-results.ts'
 
 /*
  * A process that prunes a database, a row at a time, tells of the first and waits to be killed:
@@ -12,15 +10,15 @@ import { createExpireResults } from '../../src/write/expire-results.ts'
  */
 
 const database = openDatabase(process.argv[2] ?? '')
-const { transact, changes, retention } = storeOn(database)
+const store = storeOn(database)
+const { transact, changes, retention } = store
 const now = () => Date.now()
-const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-const commit = createCommit({ transact, expose: async lookup => toEntry(lookup), onTransition: () => {} })
+const { expireResults } = createParts(store)
 const tasks = createPruneTasks({
   transact,
   changes,
   retention,
-  expireResults: createExpireResults({ commit, now }),
+  expireResults,
   now,
   idempotencyKeyKeptMs: 1e12,
   recordRetentionMs: 1000,

@@ -5,20 +5,13 @@ import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createProcessorPool } from '../../src/processors/threads/pool.ts'
 import { createInputReader } from '../../src/store/sqlite/input-reader.ts'
-import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
 import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
 import { createRetentionReader } from '../../src/store/sqlite/retention-reader.ts'
 import { findQueueItem, setLease } from '../../src/store/tx/queue.ts'
 import { resultSize } from '../../src/store/tx/results.ts'
 import { pruneOrphans } from '../../src/store/tx/retention.ts'
-import { createCancelJob } from '../../src/write/cancel-and-erase.ts'
-import { createClaimJob } from '../../src/write/claim-job.ts'
-import { createCommit } from '../../src/write/commit.ts'
-import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
-import { createRunJob } from '../../src/write/run-job.ts'
-import { createStoreInput } from '../../src/write/store-input.ts'
-import { createSubmitJob, type StoredInput } from '../../src/write/submit-job.ts'
-import { openParts } from '../helpers/parts.ts'
+import type { StoredInput } from '../../src/write/submit-job.ts'
+import { createParts, openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
 
 const registry = new URL('./processors-of-the-test.ts', import.meta.url)
@@ -32,16 +25,16 @@ const frozen = () => startedAt
 const setUp = async (t: Test, {
   leaseMs = 30_000, slots = 1, graceMs = 60_000, now = () => Date.now(), monotonicNow = () => performance.now()
 } = {}) => {
-  const parts = await openParts(t, { cache: createMemoryCache({ now: () => performance.now(), random: () => 0 }) })
-  const { transact, expose, databasePath } = parts
-  let ids = 0
-  const commit = createCommit({ transact, expose, onTransition: () => {} })
-  const needs = { commit, now }
-  const queueNeeds = { ...needs, queue: createQueueReader(parts), randomId: () => `lease-${ids++}` }
-  const rescueJobs = createRescueJobs(queueNeeds)
-  const runJob = createRunJob({ ...needs, resultRetentionMs: 3_600_000, graceMs })
-  const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
-  const pool = createProcessorPool({ databasePath, threads: slots, registry })
+  const parts = await openParts(t, {
+    cache: createMemoryCache({ now: () => performance.now(), random: () => 0 }),
+    now,
+    graceMs,
+    resultRetentionMs: 3_600_000,
+    onQueued: () => { worker.wake() },
+    onAsked: jobId => { worker.cancel(jobId) }
+  })
+  const { transact, path, claimJob, rescueJobs, runJob } = parts
+  const pool = createProcessorPool({ databasePath: path, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
     claimJob,
@@ -63,12 +56,9 @@ const setUp = async (t: Test, {
     await pool.close()
   })
   const submitter = { subject: 'me', tenant: 'acme', allTenants: false }
-  const submitJob = createSubmitJob({ ...needs, randomUuid: () => `job-${ids++}`, onQueued: worker.wake })
   const submit = async (type: string, input: unknown, more: { maxAttempts?: number, timeoutSeconds?: number } = {}, raw?: StoredInput) =>
-    (await submitJob(submitter, { type, input, ...more }, null, raw)).jobId
-  const storeInput = createStoreInput({ ...needs, randomId: () => `input-${ids++}`, bytesMax: 10_000_000 })
-  const cancelJob = createCancelJob({ ...needs, graceMs, onAsked: worker.cancel })
-  const cancel = async (jobId: string) => (await cancelJob(jobId, () => true)).outcome
+    (await parts.submitJob(submitter, { type, input, ...more }, null, raw)).jobId
+  const cancel = async (jobId: string) => (await parts.cancelJob(jobId, () => true)).outcome
   const read = async (jobId: string) => {
     const { taskBody } = await parts.readStatus(jobId, 0)
     return JSON.parse(taskBody).data
@@ -80,7 +70,7 @@ const setUp = async (t: Test, {
   const findItem = (jobId: string) => transact(tx => findQueueItem(tx, jobId))
   const retention = createRetentionReader(parts)
   const prune = async () => { while (await transact(tx => pruneOrphans(tx, 0, 100)) > 0); }
-  return { ...parts, findItem, retention, prune, commit, claimJob, rescueJobs, runJob, pool, worker, errors, open, submit, storeInput, cancelJob, cancel, read, reaches }
+  return { ...parts, findItem, retention, prune, pool, worker, errors, open, submit, cancel, read, reaches }
 }
 
 t.test('runs a job to its end: progress, bytes in order, an inline JSON result, the last message', async t => {
@@ -278,19 +268,19 @@ t.test('a cancelled run stops at once and frees its slot', async t => {
 })
 
 t.test('a cancellation that another process accepted reaches the run with its next heartbeat', async t => {
-  const { worker, submit, reaches, commit } = await setUp(t, { leaseMs: 300, now: frozen })
+  const { worker, submit, reaches, store, cache, epoch } = await setUp(t, { leaseMs: 300, now: frozen })
   worker.start()
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
-  const elsewhere = createCancelJob({ commit, now: frozen, graceMs: 3_600_000, onAsked: () => {} })
+  const { cancelJob: elsewhere } = createParts(store, { cache, epoch, now: frozen, graceMs: 3_600_000 })
   await elsewhere(jobId, () => true)
   t.match(await reaches(jobId, 'cancelled'), { attempt: 1 })
 })
 
 t.test('a cancellation that another process accepted reaches the run with its next progress report', async t => {
-  const { open, worker: idle, runJob, submit, reaches, commit } = await setUp(t, { leaseMs: 3_600_000 })
+  const { open, worker: idle, runJob, submit, reaches, store, cache, epoch } = await setUp(t, { leaseMs: 3_600_000 })
   await idle.stop(0)
-  const elsewhere = createCancelJob({ commit, now: frozen, graceMs: 3_600_000, onAsked: () => {} })
+  const { cancelJob: elsewhere } = createParts(store, { cache, epoch, now: frozen, graceMs: 3_600_000 })
   const worker = open({
     runJob: {
       ...runJob,

@@ -2,15 +2,11 @@ import type { ContentInfo } from '../../src/job/content-info.ts'
 import type { LeaseHeld } from '../../src/job/lease.ts'
 import { createHash } from 'node:crypto'
 import type { Test } from 'tap'
-import { createViews } from '../../src/views/views.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
-import { createTransact } from '../../src/store/sqlite/transact.ts'
-import { createClaimJob } from '../../src/write/claim-job.ts'
-import { createCommit } from '../../src/write/commit.ts'
-import { createExpireResults } from '../../src/write/expire-results.ts'
-import { createRunJob, type RunOutcome } from '../../src/write/run-job.ts'
+import type { RunOutcome } from '../../src/write/run-job.ts'
 import type { Service } from '../helpers/service.ts'
+import { createParts } from '../helpers/parts.ts'
+import { storeOn } from '../store/open.ts'
 import { until } from '../helpers/until.ts'
 
 export const plain: ContentInfo = { contentType: 'text/plain; charset=utf-8', fileName: 'result.txt' }
@@ -22,21 +18,18 @@ const toFacts = (bytes: Buffer, kind: ContentInfo) =>
 export const openRemoteWorker = (t: Test, service: Service) => {
   const database = openDatabase(service.databasePath)
   t.teardown(database.close)
-  const transact = createTransact({ database, now: () => performance.now() })
-  const { toEntry } = createViews({ publicUrl: null, onInvalid: () => {} })
-  let leases = 0
   const retentionMs = 100_000
-  const commit = createCommit({ transact, expose: async lookup => toEntry(lookup), onTransition: () => {} })
-  const needs = { commit, now: () => Date.now() }
-  const runJob = createRunJob({ ...needs, resultRetentionMs: retentionMs, graceMs: 60_000 })
-  const claimJob = createClaimJob({ ...needs, queue: createQueueReader({ database }), randomId: () => `lease-${++leases}`, release: runJob.release })
+  const clock = { ahead: 0 }
+  let leases = 0
+  const { claimJob, runJob, expireResults } = createParts(storeOn(database), {
+    now: () => Date.now() + clock.ahead, nextId: () => ++leases, resultRetentionMs: retentionMs
+  })
   const claim = async (type: string) => {
     const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', 60_000) ?? undefined, 'a job to run')
     return found
   }
   const append = (lease: LeaseHeld, offset: number, text: string, kind = plain) => runJob.append(lease, offset, Buffer.from(text), kind)
   const complete = (lease: LeaseHeld, outcome: RunOutcome) => runJob.complete(lease, outcome)
-  const expireResults = createExpireResults({ ...needs, now: () => Date.now() + retentionMs })
   let types = 0
   return {
     claim,
@@ -44,7 +37,11 @@ export const openRemoteWorker = (t: Test, service: Service) => {
     complete,
     fail: (lease: LeaseHeld, retryable = false) => runJob.fail(lease, { code: 'E', message: 'e' }, retryable),
     /** Removes every stored result that there is, as if its time had come. */
-    expireAll: async () => { while (await expireResults(100) > 0); },
+    expireAll: async () => {
+      clock.ahead = retentionMs
+      while (await expireResults(100) > 0);
+      clock.ahead = 0
+    },
     /** A job under way, of a type of its own, and the service knows of it. */
     run: async () => {
       const type = `remote-${++types}`

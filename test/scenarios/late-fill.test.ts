@@ -17,7 +17,7 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
   let isSlowReader = false
   const { readStatus, expose, store, sql, advance } = await openParts(t, {
     cache,
-    aroundExpose: expose => async (...args) => {
+    aroundExposeEntry: expose => async (...args) => {
       if (isSlowReader) await gate.pass()
       return await expose(...args)
     }

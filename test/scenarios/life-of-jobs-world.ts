@@ -13,8 +13,8 @@ import { createInvalidate } from '../../src/status/expose.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import type { Claim } from '../../src/write/claim-job.ts'
+import { createParts } from '../helpers/parts.ts'
 import { storeOn } from '../store/open.ts'
-import { createCommands } from '../write/commands.ts'
 import { type Model, retention as retentionTimes, type Shown, shownOfModel, shownOfStore } from './life-of-jobs-model.ts'
 
 export const iso = (ms: number) => new Date(ms).toISOString()
@@ -41,8 +41,8 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   const { transact, changes, retention } = store
   let gaps = 0
   const epoch = createFixedEpoch(() => `${epochName}-${gaps}`)
-  const commands = createCommands({
-    store, transact, cache, epoch, now, nextId: () => ++ids.other, nextJobId: () => `job-${++ids.job}`, onTransition: (_job, event) => { onTransition(event) }
+  const commands = createParts(store, {
+    cache, epoch, now, nextId: () => ++ids.other, nextJobId: () => `job-${++ids.job}`, onTransition: (_job, event) => { onTransition(event) }
   })
   const relay = createRelay({
     follower: await changes.follow(),

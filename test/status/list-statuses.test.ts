@@ -24,7 +24,7 @@ const openListing = async (t: Test) => {
   const parts = await openParts(t, {
     cache,
     epoch,
-    aroundExpose: expose => async (...args) => {
+    aroundExposeEntry: expose => async (...args) => {
       await fillGate.pass()
       return await expose(...args)
     }

@@ -166,7 +166,7 @@ const ofConnections: Fault[] = [
     on: 'connection',
     run: async ({ proxies, redis }, random) => {
       const proxy = random.pick(proxies)
-      for (let count = random.between(4, 10); count > 0; count--) {
+      for (let count = random.between(8, 16); count > 0; count--) {
         // Readers of one process find nothing and begin to fill, slowly enough to be met in the middle.
         proxy.delay('there', 15)
         await ignoring(redis.client.flushall())
@@ -176,8 +176,11 @@ const ofConnections: Fault[] = [
         await delay(random.between(30, 70))
         await ignoring(redis.client.flushall())
         proxy.delay('there', 0)
-        await delay(random.between(30, 100))
+        // What follows is late: the relay of this process would remove an old entry before others have read it.
+        proxy.delay('there', random.between(40, 70))
+        await delay(random.between(40, 100))
       }
+      proxy.delay('there', 0)
     }
   }
 ]
