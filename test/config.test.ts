@@ -10,7 +10,7 @@ const run = promisify(execFile)
 const secret = 'x'.repeat(32)
 const load = (env: Record<string, string> = {}): Config => loadConfig({ JWT_SECRET: secret, ...env })
 
-/** The lines with which a start is refused. */
+/** The lines with which a start fails. */
 const problemsOf = (env: Record<string, string>): readonly string[] => {
   try {
     loadConfig(env)
@@ -207,7 +207,7 @@ t.test('outside production a missing key is created once, readable by its owner 
   const path = join(cwd, 'data/jwt-secret')
   await t.rejects(start({ NODE_ENV: 'production' }), /in production one of/)
   await t.rejects(start({ PORT: 'x' }), /PORT/)
-  t.notOk(existsSync(path), 'a start that is refused makes none')
+  t.notOk(existsSync(path), 'a start that fails creates none')
   const [first, second] = await Promise.all([start(), start()])
   t.match(first, /^[\w-]{64}$/)
   t.equal(second, first, 'two starts at once agree')

@@ -120,7 +120,7 @@ t.test('npm start ends with 0 when npm alone gets the signal, and when the whole
     const { pid = 0 } = child
     process.kill(whom === 'npm' ? pid : -pid, 'SIGTERM')
     t.same(await exit, [0, null], whom)
-    t.throws(() => process.kill(-pid, 0), 'nothing of it is left')
+    t.throws(() => process.kill(-pid, 0), 'no process is left')
   }
 })
 

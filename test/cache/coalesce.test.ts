@@ -47,7 +47,7 @@ t.test('equal items share one result, but never that of a run under way', async 
   await new Promise(resolve => { setImmediate(resolve) })
   const late = slow('a')
   await new Promise(resolve => { setImmediate(resolve) })
-  t.same(started, [['a'], ['a']], 'who comes while it runs asks anew')
+  t.same(started, [['a'], ['a']], 'a call while it runs starts another run')
   release()
   await late
   t.not(early, late)

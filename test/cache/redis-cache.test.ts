@@ -97,7 +97,7 @@ t.test('commands to a Redis that is away fail at once, and the cache comes back 
   cache.onDisconnect(text => { reason = text })
   await cache.lease(e, 'job-1', 'a')
   await redis.kill()
-  await until(() => reason !== '', 'the news of the lost connection')
+  await until(() => reason !== '', 'the lost connection to be reported')
   await t.rejects(async () => await cache.get(e, 'job-1'))
   await t.rejects(cache.lease(e, 'job-1', 'a'))
   await t.rejects(cache.expose(e, entryAt(1), null))

@@ -26,7 +26,7 @@ const startPair = async (t: Test): Promise<Pair> => {
   const proxy = await startProxy(redis.port)
   t.teardown(proxy.close)
   const env = { REDIS_URL: `redis://127.0.0.1:${proxy.port}`, WORKERS: '0', LOG_LEVEL: 'info' }
-  // With a worker, which looks for jobs all the time.
+  // With a worker, which polls for jobs all the time.
   const first = await spawnService(t, { ...env, WORKERS: '1' })
   const second = await spawnService(t, env, first.databasePath)
   const services = [first, second]
@@ -41,7 +41,7 @@ const { redis, proxy, services, first, second } = await startPair(t)
 const cacheLines = ({ lines }: SpawnedService): string[] =>
   lines.filter(line => /"msg":"cache (in use|warming up|disabled)/.test(line)).map(line => (JSON.parse(line) as { msg: string }).msg)
 
-/** Runs while two pollers a process look on; nothing but 200 and 304 is to be seen, and no version twice removed. */
+/** Runs the work while two pollers a process check that all responses are 200 or 304 and no version is older than one before. */
 const whilePolled = async (t: Test, services: readonly SpawnedService[], work: (seen: readonly Sightings[]) => Promise<void>) => {
   const pollers = services.map(service => startPollers(service, ['live', 'done'], 2))
   await work(pollers.map(({ seen }) => seen))
@@ -78,8 +78,8 @@ t.test('every read is answered while Redis is dead or very slow', async t => {
     }
   })
   for (const service of services) {
-    const told = cacheLines(service)
-    t.ok(told.every((line, index) => line !== told[index - 1]), `told once a change: ${told.join(', ')}`)
+    const logged = cacheLines(service)
+    t.ok(logged.every((line, index) => line !== logged[index - 1]), `one line a change: ${logged.join(', ')}`)
   }
 })
 

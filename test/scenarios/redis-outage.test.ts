@@ -58,7 +58,7 @@ t.test('the log never contains the password of Redis', async t => {
   await redis.client.config('SET', 'requirepass', 'right')
   const service = await startService(t, { REDIS_URL: redis.url.replace('//', '//default:s3cr3t-wrong@'), WORKERS: '0', LOG_LEVEL: 'trace' })
   t.match(await service.askJson('/readyz'), { cache: { status: 'degraded' } })
-  t.ok(service.logs.some(line => line.msg === 'redis'), 'errors were met, and told')
+  t.ok(service.logs.some(line => line.msg === 'redis'), 'errors occurred and were logged')
   t.notMatch(JSON.stringify(service.logs), /s3cr3t/)
 })
 
@@ -84,7 +84,7 @@ t.test('cells of a Redis that replaced another one at the same address are not u
   const epochs = async () => new Set((await redis.client.keys('js:*:job-1')).map(key => key.split(':')[2]))
   const [before] = await epochs()
   await redis.client.replicaof('127.0.0.1', '1')
-  await until(async () => (await service.askJson('/readyz')).cache.status === 'degraded', 'the news', 5000)
+  await until(async () => (await service.askJson('/readyz')).cache.status === 'degraded', 'the loss to be noticed', 5000)
   t.equal((await service.ask('/api/v1/jobs/job-1')).status, 200)
   await redis.client.replicaof('NO', 'ONE')
   await until(async () => (await service.askJson('/readyz')).cache.status === 'ok', 'the recovery', 5000)

@@ -28,7 +28,7 @@ const startRun = async (a: Client) => {
   let known = 0
   const complaints: string[] = []
   let reads = 0
-  /** Reports on it through this service; once that is acknowledged, nobody may be told of less. */
+  /** Reports on it through this service; once that is acknowledged, no reader may get less. */
   const report = async (service: Client): Promise<void> => {
     done++
     const answer = await service.ask(`/api/v1/worker/jobs/${jobId}/progress`, {
@@ -46,7 +46,7 @@ const startRun = async (a: Client) => {
     }
     const seen = Number((await answer.json() as { data: { progress: { done: number | null } } }).data.progress.done ?? 0)
     reads++
-    if (seen < floor) complaints.push(`told of ${seen} after ${floor}`)
+    if (seen < floor) complaints.push(`got ${seen} after ${floor}`)
     known = Math.max(known, seen)
   }
   return { jobId, report, read, complaints, reads: () => reads, known: () => known }
@@ -79,7 +79,7 @@ const faults: Array<{ name: string, strike: (redis: PrivateRedis) => Promise<voi
     mend: async redis => { redis.process().kill('SIGCONT') }
   },
   {
-    name: 'told to answer nobody for a while, and then answers what was long given up',
+    name: 'stopped for a while, and then answers commands that have timed out',
     strike: async redis => { await redis.client.call('CLIENT', 'PAUSE', '1500', 'ALL') },
     mend: async redis => { await until(async () => await redis.client.ping() === 'PONG', 'the end of the pause') }
   },
@@ -212,5 +212,5 @@ t.test('a process alone whose Redis dies continues at once', async t => {
   for (let i = 0; i < 20; i++) await run.read(a)
   await run.report(a)
   t.same(run.complaints, [])
-  t.equal(await a.sql('SELECT count(*) FROM CacheNode'), '1', 'there was nobody to wait for')
+  t.equal(await a.sql('SELECT count(*) FROM CacheNode'), '1', 'there was no process to wait for')
 })

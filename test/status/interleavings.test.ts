@@ -7,8 +7,8 @@ import { type Placement, placements } from './interleavings/world.ts'
 
 /*
  * The real code of src/status in every order that its awaits allow: each command to the cache and each read of the store
- * waits twice to be chosen by fast-check's scheduler, before it takes effect and before its answer is known. Commands
- * fail without having run, after having run, and run after having failed.
+ * waits twice to be chosen by fast-check's scheduler, before it takes effect and before its answer is known; so does each
+ * read of the rows of the epoch. Commands fail without having run, after having run, and run after having failed.
  *
  * INTERLEAVING_RUNS multiplies the runs; INTERLEAVING_SEED and INTERLEAVING_PATH, as a failure prints them, repeat one.
  */

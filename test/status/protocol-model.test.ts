@@ -11,8 +11,8 @@ import { levelTwoSystem, type Rules, type Setting } from './model/level-two.ts'
 import { type ActorKind, levelOne, levelOneOutdating, naiveSchemes, oneCellSystem } from './model/one-cell.ts'
 
 /*
- * The protocol by which all processes share a cache, as a model of which every state is looked at; the reasons are in
- * src/status/expose.ts and src/status/epoch/epoch.ts. MODEL_SETS=large looks at larger sets too, for some minutes.
+ * The protocol by which all processes share a cache, as a model of which every state is explored; the reasons are in
+ * src/status/expose.ts and src/status/epoch/epoch.ts. MODEL_SETS=large explores larger sets too, for some minutes.
  */
 
 const isLarge = process.env.MODEL_SETS === 'large'

@@ -34,7 +34,7 @@ t.test('a result reveals a state: a status that is read after it is not older', 
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
   await readStatus('job-1', 0)
   sql("UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://x.example/r' WHERE jobId = 'job-1'")
-  t.match(await readStatus('job-1', 0), { state: 'running' }, 'the cache has not heard of it')
+  t.match(await readStatus('job-1', 0), { state: 'running' }, 'the cache does not know of it yet')
   t.match(await readResult('job-1'), { kind: 'external', url: 'https://x.example/r', entry: { state: 'succeeded' } })
   t.match(await readStatus('job-1', 0), { state: 'succeeded' })
 })
@@ -89,7 +89,7 @@ t.test('whatever happens between the two reads, a partial result belongs to the 
 
 t.test('a job without stored bytes has none to read', async t => {
   const { readResult, sql } = await openReads(t)
-  t.match(await readResult('nobody'), { kind: 'none', entry: { state: 'absent' } })
+  t.match(await readResult('no-such-job'), { kind: 'none', entry: { state: 'absent' } })
   for (const status of ['Queued', 'Running', 'Failed', 'Succeeded']) {
     sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('${status}', '${status}')`)
     t.match(await readResult(status), { kind: 'none', entry: { state: status.toLowerCase() } })

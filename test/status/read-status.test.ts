@@ -75,8 +75,8 @@ t.test('an entry that another reader has filled between the miss and the lease c
 
 t.test('absence is cached too, and floors do not apply to it', async t => {
   const { readStatus, reads } = await openParts(t, { cache: newCache() })
-  t.match(await readStatus('nobody', 0), { state: 'absent', version: 0 })
-  t.match(await readStatus('nobody', 99), { state: 'absent' })
+  t.match(await readStatus('no-such-job', 0), { state: 'absent', version: 0 })
+  t.match(await readStatus('no-such-job', 99), { state: 'absent' })
   t.same(reads, ['store', 'cache'])
 })
 
@@ -213,10 +213,10 @@ t.test('many jobs are read in the order of the ids: cached ones in one command, 
   sql(insertMany)
   t.same(await readMany([]), [])
   await readStatus('b', 0)
-  await readStatus('nobody', 0)
+  await readStatus('no-such-job', 0)
   reads.length = calls.length = 0
-  const entries = await readMany(['c', 'b', 'nobody', 'a', 'b'])
-  t.same(entries.map(({ jobId, state }) => [jobId, state]), [['c', 'failed'], ['b', 'running'], ['nobody', 'absent'], ['a', 'queued'], ['b', 'running']])
+  const entries = await readMany(['c', 'b', 'no-such-job', 'a', 'b'])
+  t.same(entries.map(({ jobId, state }) => [jobId, state]), [['c', 'failed'], ['b', 'running'], ['no-such-job', 'absent'], ['a', 'queued'], ['b', 'running']])
   t.same(reads.toSorted(), ['cache', 'cache', 'cache', 'store', 'store'])
   t.equal(calls.filter(name => name === 'getMany').length, 1)
   t.equal(calls.filter(name => name === 'get').length, 0)
@@ -257,15 +257,15 @@ t.test('after many jobs were exposed no read returns an older version of any of 
   sql(insertMany)
   const before = await readMany(['a', 'b', 'c'])
   sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'; DELETE FROM JobExecutionLog WHERE jobId = 'c'")
-  const late = await cache.lease(epoch.view().epoch, 'nobody', 'reader')
-  const lookups = await Promise.all(['c', 'a', 'nobody', 'b'].map(store.jobs.find))
+  const late = await cache.lease(epoch.view().epoch, 'no-such-job', 'reader')
+  const lookups = await Promise.all(['c', 'a', 'no-such-job', 'b'].map(store.jobs.find))
   calls.length = 0
   const shown = await exposeMany(lookups)
   t.same(calls, ['exposeMany'], 'in one command')
   t.same(shown, lookups.map(views.toEntry), 'in the order of the page')
   t.same(await readMany(['a', 'b', 'c']), [shown[1], before[1], shown[0]])
   t.equal(late.kind, 'token')
-  t.same(await cache.lease(epoch.view().epoch, 'nobody', 'next'), { kind: 'token', token: 'next' }, 'fills under way are dead')
+  t.same(await cache.lease(epoch.view().epoch, 'no-such-job', 'next'), { kind: 'token', token: 'next' }, 'fills under way have no effect')
   t.same(await exposeMany([]), [])
 
   broken.add('exposeMany')
@@ -273,7 +273,7 @@ t.test('after many jobs were exposed no read returns an older version of any of 
   t.match(await exposeMany([await store.jobs.find('a')]), [{ state: 'failed' }])
   t.same(trips, ['exposeMany failed'])
   turnOn()
-  t.match(await readMany(['a']), [{ state: 'failed' }], 'a cache that could not be told is left behind')
+  t.match(await readMany(['a']), [{ state: 'failed' }], 'a cache that fails is not read any more')
 })
 
 t.test('an exposure of many jobs that outlives its epoch is repeated in the next one', async t => {

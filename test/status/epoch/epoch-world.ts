@@ -27,7 +27,7 @@ export type Node = {
   trials: number[]
   /** What its Redis says of itself from now on, or how it fails. */
   redis: (next: string | Error) => void
-  /** The next look at its Redis gets no answer until this is called. */
+  /** The next probe of its Redis gets no answer until this is called. */
   hold: () => (answer: string) => void
   /** Its loop stands still, as that of a suspended process; what it did before stays as it is. */
   pause: () => void
@@ -43,11 +43,11 @@ export type Node = {
   held: HeldRefresh[]
   /** From now on the answers to its refreshes arrive so many ms after the rows were read. */
   answerAfter: (ms: number) => void
-  /** From now on what it writes there is refused, or no longer is. */
+  /** From now on its writes there fail, or no longer do. */
   mute: (isMute: boolean) => void
   mode: () => string
   /** Whether it could reveal something now without exposing it. */
-  isQuiet: () => Promise<boolean>
+  mayReveal: () => Promise<boolean>
 }
 
 /** Processes on one real database, on a clock that the test moves. */
@@ -157,11 +157,11 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
       answerAfter: ms => { answerMs = ms },
       mute: next => { isMute = next },
       mode: () => epoch.view().mode,
-      isQuiet: async () => {
-        let quiet = false
-        epoch.awaitOldLeases().then(answer => { quiet = answer }, () => {})
+      mayReveal: async () => {
+        let isOver = false
+        epoch.awaitOldLeases().then(answer => { isOver = answer }, () => {})
         await settle()
-        return quiet
+        return isOver
       }
     }
     nodes.push(node)

@@ -11,7 +11,7 @@ t.test('a process that joins begins an epoch, and all come to use it by way of w
   t.equal(before.mode, 'on')
   const second = await world.start()
   t.equal(second.mode(), 'off')
-  t.equal(await second.isQuiet(), false, 'the first may still read its old cells')
+  t.equal(await second.mayReveal(), false, 'the first may still read its old cells')
   await passUntil(world, () => first.mode() === 'on' && second.mode() === 'on')
   t.same(first.epoch.view(), second.epoch.view())
   t.not(first.epoch.view().epoch, before.epoch)
@@ -26,7 +26,7 @@ t.test('a process that trips reveals nothing until the others have acknowledged 
   a.epoch.trip(old, 'a reply was lost')
   t.equal(a.mode(), 'off')
   t.same([b.epoch.view(), c.epoch.view()], [old, old])
-  t.equal(await a.isQuiet(), false)
+  t.equal(await a.mayReveal(), false)
   const waited = await reveals(world, a)
   t.ok(waited > 0 && waited < 300, `${waited} ms`)
   t.same([b.mode(), c.mode()], ['off', 'off'])
@@ -42,7 +42,7 @@ t.test('a process that does not answer is waited for once, for as long as it cou
   a.epoch.trip(a.epoch.view(), 'lost')
   await world.settle()
   await world.pass(800)
-  t.equal(await a.isQuiet(), false)
+  t.equal(await a.mayReveal(), false)
   t.same(b.epoch.view(), old, 'it could still act on it')
   await reveals(world, a)
   t.equal(b.mode(), 'off', 'though it has not run since: its lease is over')
@@ -63,8 +63,8 @@ t.test('while the database does not accept a trip, the process reveals nothing',
   a.epoch.trip(a.epoch.view(), 'lost')
   await settle()
   await pass(3000)
-  t.equal(b.mode(), 'on', 'nothing has told it')
-  t.equal(await a.isQuiet(), false)
+  t.equal(b.mode(), 'on', 'it cannot know of it')
+  t.equal(await a.mayReveal(), false)
   foreign.exec('COMMIT')
   for (let i = 0; i < 1000 && world.rows().epoch.mode !== 'off'; i++) await settle()
   await reveals(world, a)
@@ -78,10 +78,10 @@ t.test('a process that cannot coordinate in time responds STORE_UNAVAILABLE', as
   await pass(1000)
   t.equal(a.mode(), 'off')
   t.match(a.epoch.status(), { mode: 'off', reason: /database/ })
-  const refused = t.rejects(a.epoch.awaitOldLeases(), { code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } })
+  const rejected = t.rejects(a.epoch.awaitOldLeases(), { code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } })
   await world.settle()
   await pass(6000)
-  await refused
+  await rejected
   a.blind(false)
   await passUntil(world, () => a.mode() === 'on')
 })
@@ -132,9 +132,9 @@ t.test('a process that was evicted enters again before it uses the cache', async
   const { a, b, pass } = world
   b.pause()
   await passUntil(world, () => world.rows().nodes.length === 1, 40_000)
-  t.equal(a.mode(), 'on', 'which moved nobody else')
+  t.equal(a.mode(), 'on', 'which changes nothing for the other')
   t.equal(b.mode(), 'off')
-  t.equal(await b.isQuiet(), false)
+  t.equal(await b.mayReveal(), false)
   b.resume()
   await pass(100)
   t.equal(world.rows().nodes.length, 2)
@@ -153,8 +153,8 @@ t.test('a process that is not entered reveals nothing, because no other waits fo
   b.resume()
   await pass(200)
   t.equal(world.rows().epoch.mode, 'off')
-  t.equal(await b.isQuiet(), false)
-  t.equal(await a.isQuiet(), true)
+  t.equal(await b.mayReveal(), false)
+  t.equal(await a.mayReveal(), true)
 })
 
 t.test('a process that can read the rows but not write is evicted, and waited for all the same', async t => {
@@ -166,7 +166,7 @@ t.test('a process that can read the rows but not write is evicted, and waited fo
   t.equal(b.mode(), 'on', 'it has not seen that')
   a.epoch.trip(a.epoch.view(), 'lost')
   await pass(100)
-  t.equal(await a.isQuiet(), false)
+  t.equal(await a.mayReveal(), false)
   await reveals(world, a)
   t.equal(b.mode(), 'off')
 })
@@ -178,7 +178,7 @@ t.test('a process that ends removes its row, so that the remaining one does not 
   await pass(200)
   t.equal(a.mode(), 'on')
   a.epoch.trip(a.epoch.view(), 'lost')
-  t.equal(await a.isQuiet(), true)
+  t.equal(await a.mayReveal(), true)
 })
 
 t.test('while the cache is in use a process writes a heartbeat every 5 s, and one that is alone writes nothing', async t => {
@@ -234,8 +234,8 @@ const run = async (t: Test, steps: readonly Step[], directory: string, index: nu
   await start()
   await world.pass(500, check)
   const reveal = (node: Node) => {
-    node.epoch.awaitOldLeases().then(quiet => {
-      const reader = quiet ? nodes.find(other => other !== node && other.mode() === 'on') : undefined
+    node.epoch.awaitOldLeases().then(isOver => {
+      const reader = isOver ? nodes.find(other => other !== node && other.mode() === 'on') : undefined
       if (reader !== undefined) failure = new Error(`${node.name} reveals without exposing, while ${reader.name} reads`)
     }, () => {})
   }

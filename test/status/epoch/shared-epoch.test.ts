@@ -35,7 +35,7 @@ t.test('alone: a trip ends the epoch at once, for good, and no request waits', a
   const before = epoch.view()
   epoch.trip(before, 'a reply was lost')
   t.equal(node.mode(), 'off')
-  t.equal(await node.isQuiet(), true, 'and no time has passed')
+  t.equal(await node.mayReveal(), true, 'and no time has passed')
   t.match(epoch.status(), { mode: 'off', reason: 'a reply was lost' })
   await settle()
   t.not(epoch.view().epoch, before.epoch)
@@ -55,7 +55,7 @@ t.test('alone: a trip that the database does not accept yet delays no request, a
   epoch.trip(before, 'a reply was lost')
   await settle()
   t.match(epoch.view(), { mode: 'off', epoch: before.epoch })
-  t.equal(await node.isQuiet(), true)
+  t.equal(await node.mayReveal(), true)
   foreign.exec('COMMIT')
   for (let i = 0; i < 1000 && epoch.view().epoch === before.epoch; i++) await settle()
   await pass(300)
@@ -69,7 +69,7 @@ t.test('a trip of a view whose epoch has ended does nothing', async t => {
   epoch.trip(before, 'first')
   await pass(200)
   const after = epoch.view()
-  epoch.trip(before, 'late news of the same')
+  epoch.trip(before, 'the same, late')
   t.equal(epoch.view(), after)
 })
 
@@ -97,7 +97,7 @@ t.test('a server that flaps is left alone for longer each time; one that held fo
     for (; node.mode() === 'off'; ms += 100) await pass(100)
     return ms
   }
-  // It comes back with the look that follows.
+  // It comes back with the refresh that follows.
   const isAbout = (ms: number, least: number) => t.ok(ms >= least && ms <= least + 100, `off for ${ms} ms`)
   for (const leastMs of [100, 200, 400, 800, 1600, 2000, 2000]) isAbout(await offFor(), leastMs)
   await pass(10_000)
@@ -165,7 +165,7 @@ t.test('alone: while the rows cannot be read the cache is off once the lease is 
   t.same(epoch.view(), before)
   await pass(100)
   t.match(epoch.view(), { epoch: before.epoch, mode: 'off' })
-  t.equal(await node.isQuiet(), false, 'another process may have started meanwhile')
+  t.equal(await node.mayReveal(), false, 'another process may have started meanwhile')
   await pass(60_000)
   node.blind(false)
   await pass(200)
@@ -190,7 +190,7 @@ t.test('the epoch of a cache in memory is always on, and a new one begins when i
   const before = epoch.view()
   t.same(before, { epoch: 'e0', mode: 'on' })
   epoch.trip(before, 'a gap')
-  epoch.trip(before, 'late news of the same')
+  epoch.trip(before, 'the same, late')
   t.same(epoch.view(), { epoch: 'e1', mode: 'on' })
   t.equal(await epoch.awaitOldLeases(), false)
 })

@@ -3,7 +3,7 @@ import type { StatusCache } from '../../../src/cache/status-cache.ts'
 
 export type SavedCell = { epoch: string, jobId: string } & ({ token: string } | { entry: StatusEntry })
 
-const noToken = 'nobody'
+const noToken = 'no-token'
 
 /** All the cells as they are, without leaving a trace. */
 export const copyCells = async (cache: StatusCache, epochs: Iterable<string>, jobIds: readonly string[]): Promise<SavedCell[]> => {

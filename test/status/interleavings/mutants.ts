@@ -22,7 +22,7 @@ export const mutants = {
     placements: everywhere,
     cache: cache => ({ ...cache, expose: (...args) => setIfNewer(cache, ...args) })
   },
-  'a fill without looking at the token': {
+  'a fill that ignores the token': {
     placements: everywhere,
     cache: cache => ({
       ...cache,
@@ -38,7 +38,7 @@ export const mutants = {
       }
     })
   },
-  'outdating leaves tokens alone': {
+  'invalidating leaves tokens alone': {
     placements: everywhere,
     cache: cache => ({
       ...cache,
@@ -57,7 +57,7 @@ export const mutants = {
       }
     }
   },
-  'floors are not asked about': {
+  'floors are ignored': {
     placements: everywhere,
     readStatus: readStatus => jobId => readStatus(jobId, 0)
   },
@@ -80,7 +80,7 @@ export const mutants = {
     placements: ['memory'],
     isDeafToDisconnects: true
   },
-  'nobody waits for those who act on the old epoch': {
+  'no wait for processes that act on the old epoch': {
     placements: ['shared'],
     epoch: epoch => ({ ...epoch, awaitOldLeases: () => Promise.resolve(epoch.view().mode === 'off') })
   },

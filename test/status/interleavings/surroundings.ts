@@ -17,7 +17,7 @@ const arrived = Promise.resolve()
 export const createHop = (scheduler: fc.Scheduler): Hop => label => scheduler.schedule(arrived, label)
 
 /**
- * What becomes of a command. `refused`: it never runs. `lost`: it runs, its reply does not come. `late`: it is given
+ * What happens to a command. `refused`: it never runs. `lost`: it runs, its reply does not come. `late`: it is given
  * up, and runs afterwards.
  */
 export const fates = ['answered', 'refused', 'lost', 'late'] as const
@@ -74,7 +74,7 @@ export const createDistantCache = ({ network, hop, isAtHand }: { network: Networ
       await cache.expose(epoch, entry, null)
     }
   }),
-  invalidate: (epoch, jobId, version) => network.send(`outdate ${jobId} v${version}`, () => cache.invalidate(epoch, jobId, version))
+  invalidate: (epoch, jobId, version) => network.send(`invalidate ${jobId} v${version}`, () => cache.invalidate(epoch, jobId, version))
 })
 
 const jobAt = (jobId: string, version: number): Job => ({
@@ -134,7 +134,7 @@ export const createRecord = () => {
   }
 }
 
-/** A clock that goes when it is told to, and timers that go off some time after they are due: when they are chosen. */
+/** A clock that the test moves, and timers that go off some time after they are due: when they are chosen. */
 export const createTime = (hop: Hop) => {
   let clock = 0
   let timers: Array<{ dueAt: number, lag: number, work: () => void }> = []

@@ -70,7 +70,7 @@ const openNode = (current: () => NodeNeeds) => createCoherence({
 
 /**
  * Two nodes that outlive the worlds they work in, one after the other: what a reader remembers takes a millisecond to
- * set up, which is more than a whole run. So that nothing of it is met again, each world has jobs of its own.
+ * set up, which is longer than a whole run. Each world has jobs of its own, so that none of that is met again.
  */
 export const openNodes = () => {
   let worlds = 0

@@ -66,11 +66,11 @@ export const encodeCommand = (command: Command): [number, number, number] => [
   commandNames.indexOf(command.do), 'version' in command ? command.version : 0, 'token' in command ? command.token : 0
 ]
 
-export const tellCommand = (command: Command): string => [
+export const describeCommand = (command: Command): string => [
   command.do, ...'version' in command ? [`v${command.version}`] : [], ...'token' in command && command.token > 0 ? [`with token ${command.token}`] : []
 ].join(' ')
 
-export const tellReply = (reply: Reply): string => {
+export const describeReply = (reply: Reply): string => {
   switch (reply.kind) {
     case 'done': case 'miss': return reply.kind
     case 'hit': return `hit v${reply.version}`

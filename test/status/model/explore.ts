@@ -1,13 +1,13 @@
 /*
  * Looks at every state that a system can come to, the nearest ones first, so that the first story that ends badly is
  * also a shortest one. States are plain values, never changed; one that has been seen is kept as a short text and the
- * number of the state it came from, which is enough to tell the story again from the beginning.
+ * number of the state it came from, which is enough to repeat the story from the beginning.
  */
 
 export type System<State> = {
   initial: State
-  /** Calls `to` with everything that can happen next, and how to tell it. */
-  next: (state: State, to: (told: string, state: State) => void) => void
+  /** Calls `to` with everything that can happen next, with a label. */
+  next: (state: State, to: (label: string, state: State) => void) => void
   /** What must never be, if this is such a state. */
   violation: (state: State) => string | null
   /** The same for two states only if whatever can happen from the one can happen from the other; below 256 each. */
@@ -24,15 +24,15 @@ export const explore = <State>({ initial, next, violation, encode }: System<Stat
   const parents: number[] = []
   const keyOf = (state: State) => String.fromCharCode(...encode(state))
 
-  const tell = (last: number): string[] => {
+  const retrace = (last: number): string[] => {
     const path: number[] = []
     for (let at = last; at > 0; at = parents[at] ?? 0) path.unshift(at)
     let state = initial
     return path.map(number => {
       let line = ''
-      next(state, (told, reached) => {
+      next(state, (label, reached) => {
         if (line !== '' || numbers.get(keyOf(reached)) !== number) return
-        line = told
+        line = label
         state = reached
       })
       return line
@@ -57,7 +57,7 @@ export const explore = <State>({ initial, next, violation, encode }: System<Stat
         const wrong = violation(after)
         if (wrong !== null) found = { at: number, violation: wrong }
       })
-      if (found !== undefined) return { kind: 'violated', states: numbers.size, story: tell(found.at), violation: found.violation }
+      if (found !== undefined) return { kind: 'violated', states: numbers.size, story: retrace(found.at), violation: found.violation }
       if (numbers.size > statesMax) throw new Error(`more than ${statesMax} states`)
     }
     first += frontier.length

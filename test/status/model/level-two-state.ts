@@ -18,7 +18,7 @@ export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay'
 export type NodeName = 'A' | 'B'
 
 export type Mode = 'on' | 'warm' | 'off'
-type At = 'idle' | 'begun' | 'looking' | 'looked' | 'publishing' | 'published' | 'failed' | 'waiting' | 'answering' | 'done'
+type At = 'idle' | 'begun' | 'reading' | 'hasRead' | 'publishing' | 'published' | 'failed' | 'waiting' | 'answering' | 'done'
 
 export type Actor = Readonly<{
   kind: ActorKind
@@ -55,7 +55,7 @@ export type State = Readonly<{
   violation: string | null
 }>
 
-const stages: readonly At[] = ['idle', 'begun', 'looking', 'looked', 'publishing', 'published', 'failed', 'waiting', 'answering', 'done']
+const stages: readonly At[] = ['idle', 'begun', 'reading', 'hasRead', 'publishing', 'published', 'failed', 'waiting', 'answering', 'done']
 const modes: readonly Mode[] = ['on', 'warm', 'off']
 
 export const encode = (state: State): number[] => {

@@ -1,4 +1,4 @@
-import { type Command, type Reply, run, tellCommand, tellReply } from './cell.ts'
+import { type Command, type Reply, run, describeCommand, describeReply } from './cell.ts'
 import type { System } from './explore.ts'
 import {
   type Actor, type ActorKind, cellOf, encode, type Faults, isOldViewLeased, type Link, type Mode, move, noFaults, type NodeName, nothing, replaced, reveal,
@@ -7,7 +7,7 @@ import {
 
 /*
  * Level 2 for two nodes on one database and one cache. The database holds a row that says which epoch's cells may be
- * believed, and how: `on`, `off`, or `warm` (expose, but neither look nor fill). A node acts on a view of that row for
+ * believed, and how: `on`, `off`, or `warm` (expose, but neither read nor fill). A node acts on a view of that row for
  * which it holds a lease; here a lease may end at any time, and must have ended before others rely on its being over.
  * Whoever gets no reply from the cache turns the row off under a new epoch, and reveals nothing until no lease on an
  * older view is left. When the cache comes back as another server, who finds it does the same.
@@ -21,7 +21,7 @@ export type Rules = {
   warmsUp: boolean
   /** A failed command ends the epoch, not only the use of the cache. */
   beginsNewEpoch: boolean
-  /** A connection made anew asks which server answers, and gets a new lease, before it is used. */
+  /** A new connection asks which server answers, and gets a new lease, before it is used. */
   checksServer: boolean
   /** A command belongs to the connection it was given to, and is not sent again on the next. */
   dropsCommandsWithConnection: boolean
@@ -31,42 +31,42 @@ export const allRules: Rules = {
   awaitsOldLeases: true, warmsUp: true, beginsNewEpoch: true, checksServer: true, dropsCommandsWithConnection: true
 }
 
-type To = (told: string, state: State) => void
+type To = (label: string, state: State) => void
 
 /** Whether a command given to this connection, or to whatever there is, gets to the cache. */
 const isReachable = ({ links, isCutOff }: State, node: 0 | 1, connection: number | 'any'): boolean =>
   links[node].isUp && !(node === 0 && isCutOff) && (connection === 'any' || connection === links[node].connection)
 
 /** What can become of a command; `reply` null: the sender knows no more than that it failed. */
-const outcomes = (state: State, given: { node: 0 | 1, connection: number | 'any', epoch: number, command: Command }, each: (state: State, told: string, reply: Reply | null) => void) => {
+const outcomes = (state: State, given: { node: 0 | 1, connection: number | 'any', epoch: number, command: Command }, each: (state: State, label: string, reply: Reply | null) => void) => {
   const { node, connection, epoch, command } = given
-  const told = `${tellCommand(command)} in epoch ${epoch}`
-  if (!isReachable(state, node, connection)) return each(state, `${told}: fails`, null)
+  const label = `${describeCommand(command)} in epoch ${epoch}`
+  if (!isReachable(state, node, connection)) return each(state, `${label}: fails`, null)
   const { cell, reply } = run(cellOf(state.cells, epoch), command)
   const ran = { ...state, cells: withCell(state.cells, epoch, cell) }
-  each(ran, `${told}: ${tellReply(reply)}`, reply)
+  each(ran, `${label}: ${describeReply(reply)}`, reply)
   if (state.faults.lose === 0) return
-  each(spend(ran, 'lose'), `${told}: runs, the reply is lost`, null)
-  each({ ...spend(state, 'lose'), late: [...state.late, { command, epoch }] }, `${told}: lost, and may run late`, null)
-  each(spend(state, 'lose'), `${told}: lost`, null)
+  each(spend(ran, 'lose'), `${label}: runs, the reply is lost`, null)
+  each({ ...spend(state, 'lose'), late: [...state.late, { command, epoch }] }, `${label}: lost, and may run late`, null)
+  each(spend(state, 'lose'), `${label}: lost`, null)
 }
 
 const createSteps = (rules: Rules) => {
   /** How a request goes from the view to what it reads. */
-  const look = (state: State, index: number, name: string, to: To) => {
+  const read = (state: State, index: number, name: string, to: To) => {
     const { node, at, epoch, connection } = state.actors[index] as Actor
     const view = state.views[node]
     if (at === 'begun') {
       if (view === null) return
-      if (view.mode !== 'on') return to(`${name} sees ${view.mode}`, move(state, index, { at: 'looked' }))
-      to(`${name} sees on, epoch ${view.epoch}`, move(state, index, { at: 'looking', epoch: view.epoch, connection: state.links[node].connection }))
-    } else if (at === 'looking') {
+      if (view.mode !== 'on') return to(`${name} sees ${view.mode}`, move(state, index, { at: 'hasRead' }))
+      to(`${name} sees on, epoch ${view.epoch}`, move(state, index, { at: 'reading', epoch: view.epoch, connection: state.links[node].connection }))
+    } else if (at === 'reading') {
       const given = { node, epoch, connection: rules.dropsCommandsWithConnection ? connection : 'any', command: { do: 'lease', token: index + 1 } } as const
-      outcomes(state, given, (after, told, reply) => {
+      outcomes(state, given, (after, label, reply) => {
         const token = reply?.kind === 'token' ? reply.token : 0
-        to(`${name}: ${told}`, move(after, index, reply?.kind === 'hit'
+        to(`${name}: ${label}`, move(after, index, reply?.kind === 'hit'
           ? { at: 'answering', connection: 0, version: reply.version, epoch: 0 }
-          : { at: 'looked', connection: 0, token, epoch: token === 0 ? 0 : epoch }))
+          : { at: 'hasRead', connection: 0, token, epoch: token === 0 ? 0 : epoch }))
       })
     } else {
       to(`${name} reads v${state.record} in the record`, move(state, index, { at: 'publishing', version: state.record }))
@@ -93,8 +93,8 @@ const createSteps = (rules: Rules) => {
       const command: Command = kind === 'relay'
         ? { do: 'outdate', version }
         : { do: 'expose', version, token: view.mode === 'on' && epoch === view.epoch ? token : 0 }
-      outcomes(state, { node, connection: 'any', epoch: view.epoch, command }, (after, told, reply) => {
-        to(`${name}: ${told}`, move(after, index, { at: reply === null ? 'failed' : 'published', epoch: view.epoch, token: 0 }))
+      outcomes(state, { node, connection: 'any', epoch: view.epoch, command }, (after, label, reply) => {
+        to(`${name}: ${label}`, move(after, index, { at: reply === null ? 'failed' : 'published', epoch: view.epoch, token: 0 }))
       })
     } else if (at === 'published') {
       const holds = view !== null && view.epoch === epoch && view.mode !== 'off'
@@ -122,7 +122,7 @@ const createSteps = (rules: Rules) => {
     const name = `${kind} ${index} on ${node === 0 ? 'A' : 'B'}`
     switch (at) {
       case 'idle': return begin(state, index, name, to)
-      case 'begun': case 'looking': case 'looked': return look(state, index, name, to)
+      case 'begun': case 'reading': case 'hasRead': return read(state, index, name, to)
       case 'answering': return to(`${name} ${kind === 'relay' ? 'vouches for' : 'answers'} v${version}`, reveal(state, index))
       case 'done': return
       default:
@@ -185,7 +185,7 @@ const misfortunes = (state: State, to: To) => {
   if (state.isCutOff) to('A reaches the cache again', { ...state, isCutOff: false })
   for (const [index, { command, epoch }] of late.entries()) {
     const { cell } = run(cellOf(cells, epoch), command)
-    to(`${tellCommand(command)} runs late in epoch ${epoch}`, { ...state, cells: withCell(cells, epoch, cell), late: late.toSpliced(index, 1) })
+    to(`${describeCommand(command)} runs late in epoch ${epoch}`, { ...state, cells: withCell(cells, epoch, cell), late: late.toSpliced(index, 1) })
   }
 }
 

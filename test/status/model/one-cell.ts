@@ -1,4 +1,4 @@
-import { type Cell, type Command, empty, encodeCell, encodeCommand, type Reply, run, tellCommand, tellReply } from './cell.ts'
+import { type Cell, type Command, empty, encodeCell, encodeCommand, type Reply, run, describeCommand, describeReply } from './cell.ts'
 import type { System } from './explore.ts'
 
 /*
@@ -11,8 +11,8 @@ export type Scheme = {
   beforeCommit?: Command
   /** What a writer does between its commit and its acknowledgement. */
   afterCommit: (version: number) => Command
-  /** What a reader asks the cell; `token` is one that nobody else makes. */
-  look: (token: number) => Command
+  /** The command of a reader to the cell; `token` is one that no other reader makes. */
+  read: (token: number) => Command
   /** What a reader does with what the record said, before it answers; `token` 0: it got none. */
   fill: (version: number, token: number) => Command
 }
@@ -21,32 +21,32 @@ export const naiveSchemes = {
   cacheAside: {
     name: 'cache-aside with delete',
     afterCommit: () => ({ do: 'delete' }),
-    look: () => ({ do: 'get' }),
+    read: () => ({ do: 'get' }),
     fill: version => ({ do: 'set', version })
   },
   writeThrough: {
     name: 'write-through',
     afterCommit: version => ({ do: 'set', version }),
-    look: () => ({ do: 'get' }),
+    read: () => ({ do: 'get' }),
     fill: version => ({ do: 'set', version })
   },
   doubleDelete: {
     name: 'double delete',
     beforeCommit: { do: 'delete' },
     afterCommit: () => ({ do: 'delete' }),
-    look: () => ({ do: 'get' }),
+    read: () => ({ do: 'get' }),
     fill: version => ({ do: 'set', version })
   },
   leases: {
     name: 'leases as memcache has them',
     afterCommit: () => ({ do: 'delete' }),
-    look: token => ({ do: 'lease-alone', token }),
+    read: token => ({ do: 'lease-alone', token }),
     fill: (version, token) => ({ do: 'fill', version, token })
   },
   setIfNewer: {
     name: 'set only if newer',
     afterCommit: version => ({ do: 'set-if-newer', version }),
-    look: () => ({ do: 'get' }),
+    read: () => ({ do: 'get' }),
     fill: version => ({ do: 'set-if-newer', version })
   }
 } as const satisfies Record<string, Scheme>
@@ -54,7 +54,7 @@ export const naiveSchemes = {
 export const levelOne: Scheme = {
   name: 'level 1',
   afterCommit: version => ({ do: 'expose', version, token: 0 }),
-  look: token => ({ do: 'lease', token }),
+  read: token => ({ do: 'lease', token }),
   fill: (version, token) => ({ do: 'expose', version, token })
 }
 
@@ -69,7 +69,7 @@ export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay'
 
 type Actor = Readonly<{
   kind: ActorKind
-  at: 'idle' | 'begun' | 'told' | 'read' | 'done'
+  at: 'idle' | 'begun' | 'known' | 'read' | 'done'
   floor: number
   version: number
   token: number
@@ -86,7 +86,7 @@ type State = Readonly<{
   violation: string | null
 }>
 
-const stages: ReadonlyArray<Actor['at']> = ['idle', 'begun', 'told', 'read', 'done']
+const stages: ReadonlyArray<Actor['at']> = ['idle', 'begun', 'known', 'read', 'done']
 
 const encode = ({ record, revealed, cell, actors, late, faults, violation }: State): number[] => {
   const bytes = [record, revealed, encodeCell(cell), faults.empty, faults.crash, faults.lose, violation === null ? 0 : 1]
@@ -103,7 +103,7 @@ const move = (state: State, index: number, change: Partial<Actor>): State => {
 
 const isOver = { at: 'done', floor: 0, version: 0, token: 0 } as const
 
-/** Whoever this is tells the world of a version. */
+/** An actor reveals a version. */
 const reveal = (state: State, index: number, version: number): State => {
   const { kind, floor } = state.actors[index] as Actor
   const isStale = kind === 'reader' && version < floor
@@ -125,21 +125,21 @@ const outcomes = (state: State, command: Command, each: (state: State, reply: Re
   each(lost, null)
 }
 
-type To = (told: string, state: State) => void
+type To = (label: string, state: State) => void
 
 const stepWriter = (scheme: Scheme, state: State, index: number, name: string, to: To) => {
   const { at, version } = state.actors[index] as Actor
   if (at === 'idle') {
     const { beforeCommit } = scheme
     if (beforeCommit === undefined) return to(`${name} begins`, move(state, index, { at: 'begun' }))
-    outcomes(state, beforeCommit, after => { to(`${name} begins: ${tellCommand(beforeCommit)}`, move(after, index, { at: 'begun' })) })
+    outcomes(state, beforeCommit, after => { to(`${name} begins: ${describeCommand(beforeCommit)}`, move(after, index, { at: 'begun' })) })
   } else if (at === 'begun') {
     const committed = { ...state, record: state.record + 1 }
-    to(`${name} commits v${committed.record}`, move(committed, index, { at: 'told', version: committed.record }))
-  } else if (at === 'told') {
+    to(`${name} commits v${committed.record}`, move(committed, index, { at: 'known', version: committed.record }))
+  } else if (at === 'known') {
     const command = scheme.afterCommit(version)
     outcomes(state, command, (after, reply) => {
-      to(`${name}: ${tellCommand(command)}: ${reply === null ? 'no reply' : tellReply(reply)}; acknowledges v${version}`, reveal(after, index, version))
+      to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; acknowledges v${version}`, reveal(after, index, version))
     })
     if (state.faults.crash > 0) {
       const crashed = { ...state, faults: { ...state.faults, crash: state.faults.crash - 1 } }
@@ -153,29 +153,29 @@ const stepReader = (scheme: Scheme, state: State, index: number, name: string, t
   if (at === 'idle') {
     to(`${name} starts, v${state.revealed} is revealed`, move(state, index, { at: 'begun', floor: state.revealed }))
   } else if (at === 'begun') {
-    const command = scheme.look(index + 1)
+    const command = scheme.read(index + 1)
     outcomes(state, command, (after, reply) => {
-      if (reply?.kind === 'hit') return to(`${name}: ${tellCommand(command)}: answers v${reply.version}`, reveal(after, index, reply.version))
-      to(`${name}: ${tellCommand(command)}: ${reply === null ? 'no reply' : tellReply(reply)}`,
-        move(after, index, { at: 'told', token: reply?.kind === 'token' ? reply.token : 0 }))
+      if (reply?.kind === 'hit') return to(`${name}: ${describeCommand(command)}: answers v${reply.version}`, reveal(after, index, reply.version))
+      to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}`,
+        move(after, index, { at: 'known', token: reply?.kind === 'token' ? reply.token : 0 }))
     })
-  } else if (at === 'told') {
+  } else if (at === 'known') {
     to(`${name} reads v${state.record} in the record`, move(state, index, { at: 'read', version: state.record }))
   } else if (at === 'read') {
     const command = scheme.fill(version, token)
     outcomes(state, command, (after, reply) => {
-      to(`${name}: ${tellCommand(command)}: ${reply === null ? 'no reply' : tellReply(reply)}; answers v${version}`, reveal(after, index, version))
+      to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; answers v${version}`, reveal(after, index, version))
     })
   }
 }
 
 const stepRelay = (state: State, index: number, name: string, to: To) => {
   const { at, version } = state.actors[index] as Actor
-  if (at === 'idle') to(`${name} finds v${state.record} in the log`, move(state, index, { at: 'told', version: state.record }))
-  if (at !== 'told') return
+  if (at === 'idle') to(`${name} finds v${state.record} in the log`, move(state, index, { at: 'known', version: state.record }))
+  if (at !== 'known') return
   const command: Command = { do: 'outdate', version }
   outcomes(state, command, (after, reply) => {
-    to(`${name}: ${tellCommand(command)}: ${reply === null ? 'no reply' : tellReply(reply)}; vouches for v${version}`, reveal(after, index, version))
+    to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; vouches for v${version}`, reveal(after, index, version))
   })
 }
 
@@ -209,7 +209,7 @@ export const oneCellSystem = (scheme: Scheme, kinds: readonly ActorKind[], fault
       to('the cell is emptied', { ...state, cell: empty, faults: { ...faults, empty: faults.empty - 1 } })
     }
     for (const [index, command] of late.entries()) {
-      to(`${tellCommand(command)} runs late`, { ...state, cell: run(cell, command).cell, late: late.toSpliced(index, 1) })
+      to(`${describeCommand(command)} runs late`, { ...state, cell: run(cell, command).cell, late: late.toSpliced(index, 1) })
     }
   },
   violation: state => state.violation,
