@@ -58,6 +58,7 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   let quota = Infinity
   let pending: PendingRequest[] = []
   let [isWatching, hasRequests] = [false, false]
+  let idleSince = monotonicNow()
   // A request does part of its work after its own iteration: all work since `busyBefore` counts for those admitted
   // since.
   let [admitted, rejectionMs, busyBefore] = [0, 0, 0]
@@ -90,9 +91,9 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   const endIteration = () => {
     isWatching = hasRequests
     if (!hasRequests) {
-      // An iteration without requests: the queue is empty, and work until the next request is not done for requests.
-      quota = Infinity
+      // An iteration without requests: work until the next request is not done for requests.
       isSustained(false)
+      idleSince = monotonicNow()
       return
     }
     hasRequests = false
@@ -108,6 +109,8 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   return {
     tryAdmit: () => {
       if (!isWatching) {
+        // After a shorter pause the limit still holds, as CoDel resumes its rate: all at once would be the next overload.
+        if (monotonicNow() - idleSince >= graceMs) quota = Infinity;
         [admitted, rejectionMs, busyBefore, isWatching] = [0, 0, busyMs(), true]
         setImmediate(endIteration)
       }

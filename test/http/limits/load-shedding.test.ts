@@ -99,11 +99,13 @@ t.test('work between requests does not count against the next requests', async t
   t.equal(await iteration(opened, 400, 1), 400)
 })
 
-t.test('an iteration without requests ends the limit', async t => {
+t.test('two seconds without requests end the limit, and a shorter pause does not', async t => {
   const opened = open()
   for (let i = 0; i < 30; i++) await iteration(opened, 100, 1)
   t.ok(await iteration(opened, 100, 1) < 100)
-  await rest(opened, 0)
+  await rest(opened, 1999)
+  t.ok(await iteration(opened, 400, 1) < 100)
+  await rest(opened, 2000)
   t.equal(await iteration(opened, 400, 1), 400)
 })
 
