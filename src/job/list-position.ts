@@ -1,5 +1,5 @@
 /**
- * A place in the list: newest first, by the time of creation (ms since 1970), then by the row. `createdMs` null: a time
- * that SQLite cannot read; such rows come last.
+ * A place in the list: newest first, by the time of creation (ms since 1970), then by `seq`, the order of insertion.
+ * `createdMs` null: a time that SQLite cannot read; such rows come last.
  */
-export type ListPosition = { createdMs: number | null, row: number }
+export type ListPosition = { createdMs: number | null, seq: number }

@@ -71,7 +71,7 @@ export type ResultReader = {
 }
 
 /** What the queue knows of an unfinished job of ours. Times in ms since 1970. */
-export type QueueItem = Tables['JobQueue']
+export type QueueItem = Omit<Selectable<Tables['JobQueue']>, 'seq'>
 
 /** The jobs of these types, of one tenant or (null) of all. */
 export type ClaimFilter = { types: readonly string[], tenant: string | null }

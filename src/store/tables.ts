@@ -27,6 +27,8 @@ export type JobExecutionLogTable = {
   hasPartialResult: Generated<number>
   /** `createdAt` in ms since 1970, as the database reads it; a time that it cannot read counts as older than all. */
   createdMs: ColumnType<number, never, never>
+  /** Rises in the order of insertion. A trigger draws it, and puts it back where another program writes it. */
+  seq: ColumnType<number, never, never>
 }
 
 /** What the processes on this database may do with their cache. */
@@ -52,6 +54,8 @@ export type Tables = {
     resultRetentionMs: number | null
     resultContentType: string | null
     resultFileName: string | null
+    /** That of the record: jobs that wait as long are taken in the order of their submission. */
+    seq: ColumnType<number, number, never>
   }
   JobInput: {
     jobId: string
@@ -89,4 +93,4 @@ export type Tables = {
 }
 
 /** A record as it is read. */
-export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs'>
+export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs' | 'seq'>

@@ -11,7 +11,7 @@ import { spawnChild } from './child.ts'
 import { openForeign, storeOn } from './open.ts'
 import { makeFirstRelease, schemaOf } from './releases.ts'
 
-const released = ['0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch']
+const released = ['0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch', '0004-seq']
 
 const openUnmigrated = (t: Test, path = join(t.testdir(), 'jobs.db')) => {
   const database = openDatabase(path)
@@ -49,7 +49,7 @@ t.test('of several processes at once each ends with the whole schema', async t =
   t.same(await Promise.all(children.map(child => child.line())), ['ready', 'ready', 'ready'])
   for (const child of children) child.process.stdin?.end('begin\n')
   const answers = await Promise.all(children.map(child => child.line()))
-  t.same(answers.toSorted(), ['applied 0 with 0 statements', 'applied 0 with 0 statements', 'applied 3 with 0 statements'])
+  t.same(answers.toSorted(), ['applied 0 with 0 statements', 'applied 0 with 0 statements', 'applied 4 with 0 statements'])
   t.equal(await sqlite3(path, "SELECT count(*) FROM ServiceState WHERE name = 'incarnation'"), '1')
 })
 
@@ -88,7 +88,7 @@ t.test('a large database that was being migrated when the process was killed is 
   const keeper = openForeign(t, whole)
   keeper.pragma('user_version')
   child.process.stdin?.end('begin\n')
-  t.equal(await child.line(), 'applied 2 with 0 statements')
+  t.equal(await child.line(), 'applied 3 with 0 statements')
   const newSchema = schemaOf(keeper)
   const walBytesMax = walBytes(whole)
 

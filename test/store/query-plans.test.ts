@@ -66,7 +66,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
   const look = createRetentionReader({ database: watched })
   const changes = createChangeLog({ database: watched, incarnation: 'i' })
   const at = Date.now() + 86_400_000
-  const after = { ended: '2019-01-01', row: 1 }
+  const after = { ended: '2019-01-01', seq: 1 }
   const orphan = (holder: string, id: string) => { foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`) }
   const record = 'SEARCH JobExecutionLog USING'
   const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
@@ -84,7 +84,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
       `${record} INDEX JobExecutionLog_ended (<expr><?)`, `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
     ['records of others, further on', () => transact(tx => pruneRecords(tx, 'foreign', at, 10, after)), [
-      `${record} INDEX JobExecutionLog_endedElsewhere (<expr>=? AND rowid>?)`,
+      `${record} INDEX JobExecutionLog_endedElsewhere (<expr>=? AND seq>?)`,
       `${record} INDEX JobExecutionLog_endedElsewhere (<expr>>? AND <expr><?)`,
       `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],

@@ -39,12 +39,18 @@ const Query = Type.Object({
 }, { additionalProperties: false })
 type Query = Static<typeof Query>
 
-const toCursor = ({ createdMs, row }: ListPosition): string => Buffer.from(`${createdMs ?? 'none'} ${row}`).toString('base64url')
+const toCursor = ({ createdMs, seq }: ListPosition): string =>
+  Buffer.from(`${createdMs ?? 'none'} seq ${seq}`).toString('base64url')
 
 // Accepts only the exact text of a cursor that the service has issued.
 const parseCursor = (cursor: string): ListPosition => {
-  const [, createdMs = '', row = ''] = /^(-?\d+|none) (\d+)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
-  const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), row: Number(row) }
+  const text = Buffer.from(cursor, 'base64url').toString()
+  // The number of the row in the file, which is no longer the order of the list.
+  if (/^(-?\d+|none) \d+$/.test(text)) {
+    throw brokenRule('cursor', 'format', 'comes from an earlier release of the service; start the list again without a cursor')
+  }
+  const [, createdMs = '', seq = ''] = /^(-?\d+|none) seq (\d+)$/.exec(text) ?? []
+  const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), seq: Number(seq) }
   if (createdMs === '' || toCursor(position) !== cursor) throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
   return position
 }
@@ -117,7 +123,7 @@ const failureCodes: readonly FailureCode[] =
 
 const exampleItems = [jobStatusExamples.succeeded.value]
 const examples = {
-  page: { summary: 'A page of the list', value: { items: exampleItems, nextCursor: toCursor({ createdMs: Date.UTC(2026, 2, 1, 9), row: 41 }) } },
+  page: { summary: 'A page of the list', value: { items: exampleItems, nextCursor: toCursor({ createdMs: Date.UTC(2026, 2, 1, 9), seq: 41 }) } },
   byIds: { summary: 'Asked for by ids', value: { items: exampleItems, notFound: ['no-such-job'], expired: [] } }
 }
 

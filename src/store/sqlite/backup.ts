@@ -6,8 +6,8 @@ import { findDamage } from './integrity-check.ts'
 import { toDatabaseUnusable, openReader } from './database.ts'
 
 /*
- * A backup is one file: a whole database without a log beside it. It is a copy page by page, so that even the numbers of
- * the rows are those of the original: the queue and the lists go by them.
+ * A backup is one file: a whole database without a log beside it. It is made page by page, in turns, so that the
+ * process can be stopped between two of them.
  */
 
 /** No backup was made, or none restored; the message, one line, says why. */

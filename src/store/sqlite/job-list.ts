@@ -1,7 +1,7 @@
 import type { ListPosition } from '../../job/list-position.ts'
 import type { ListFilter, ListJobs, ListPage } from '../store.ts'
 import type { Database } from './database.ts'
-import { recordOfRowQuery, type RecordWithFacts, toRecord } from './record-query.ts'
+import { recordOfSeqQuery, type RecordWithFacts, toRecord } from './record-query.ts'
 import { guardRead } from './transact.ts'
 
 /** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
@@ -13,7 +13,7 @@ const rowsExaminedMaxDefault = 5000
 type Parameters = {
   tenant: string | null
   createdMs: number | null
-  row: number
+  seq: number
   createdAfter: number
   status: string | null
   type: string | null
@@ -26,19 +26,19 @@ type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
 /*
  * An index is read in up to three ranges, each of which SQLite finds by a search: the rest of the rows created in the
  * same millisecond, those created before, and those whose creation is not a time. One comparison of rows,
- * (createdMs, rowid) < (?, ?), would examine all rows of that millisecond again for each page, and a statement that
+ * (createdMs, seq) < (?, ?), would examine all rows of that millisecond again for each page, and a statement that
  * inserts a million rows gives them all one time.
  */
 const ranges = {
-  sameTime: 'createdMs = :createdMs AND rowid < :row AND createdMs > :createdAfter',
-  before: 'createdMs < :createdMs AND createdMs > :createdAfter',
-  untimed: 'createdMs IS NULL AND rowid < :row'
+  sameTime: 'createdMs = :createdMs AND seq < :seq AND createdMs > :createdAfter',
+  before: 'createdMs < :createdMs AND createdMs > :createdAfter AND seq IS NOT NULL',
+  untimed: 'createdMs IS NULL AND seq < :seq'
 } as const
 type Range = keyof typeof ranges
 
 const anyTime = Number.MIN_SAFE_INTEGER
-const anyRow = Number.MAX_SAFE_INTEGER
-const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, row: anyRow }
+const anySeq = Number.MAX_SAFE_INTEGER
+const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, seq: anySeq }
 
 const rangesAfter = (after: ListPosition | null, createdAfter: number | null): Range[] => {
   if (after?.createdMs === null) return createdAfter === null ? ['untimed'] : []
@@ -48,13 +48,13 @@ const rangesAfter = (after: ListPosition | null, createdAfter: number | null): R
 
 const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: number) => (range: Range) => {
   const examined = `
-    SELECT createdMs, rowid AS row, status, type FROM JobExecutionLog
-    WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, rowid DESC LIMIT ${rowsExaminedMax}`
+    SELECT createdMs, seq, status, type FROM JobExecutionLog
+    WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, seq DESC LIMIT ${rowsExaminedMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
-    SELECT createdMs, row FROM (${examined})
+    SELECT createdMs, seq FROM (${examined})
     WHERE (:status IS NULL OR status = :status) AND (:type IS NULL OR type = :type) LIMIT :limit`)
   const lastExamined = reader.prepare<[Parameters], ListPosition>(`
-    SELECT createdMs, row FROM (${examined}) LIMIT 1 OFFSET ${rowsExaminedMax - 1}`)
+    SELECT createdMs, seq FROM (${examined}) LIMIT 1 OFFSET ${rowsExaminedMax - 1}`)
   return (parameters: Parameters): Found => {
     const rows = matching.all(parameters)
     return { rows, gaveUpAt: rows.length === parameters.limit ? null : lastExamined.get(parameters) ?? null }
@@ -69,13 +69,13 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
   const searches = { sameTime: toSearch('sameTime'), before: toSearch('before'), untimed: toSearch('untimed') }
   return (filter, after, limit) => {
     const rows: ListPosition[] = []
-    const { createdMs, row } = after ?? latest
+    const { createdMs, seq } = after ?? latest
     for (const range of rangesAfter(after, filter.createdAfter)) {
       const found = searches[range]({
         ...filter,
         createdMs,
         // The position is inside the range of its own time, and before the first row of any other.
-        row: range === 'sameTime' || createdMs === null ? row : anyRow,
+        seq: range === 'sameTime' || createdMs === null ? seq : anySeq,
         createdAfter: filter.createdAfter ?? anyTime,
         limit: limit - rows.length
       })
@@ -87,7 +87,7 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
 }
 
 const newestFirst = (a: ListPosition, b: ListPosition): number => {
-  if (a.createdMs === b.createdMs) return b.row - a.row
+  if (a.createdMs === b.createdMs) return b.seq - a.seq
   if (a.createdMs === null || b.createdMs === null) return a.createdMs === null ? 1 : -1
   return b.createdMs - a.createdMs
 }
@@ -106,14 +106,14 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
   const { reader, writer } = database
   const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
   const [ofAll, ofTenant, ofNone] = [sideOf('1'), sideOf('tenant = :tenant'), sideOf('tenant IS NULL')]
-  const record = reader.prepare<[number], RecordWithFacts>(recordOfRowQuery(writer).compile().sql)
+  const record = reader.prepare<[number], RecordWithFacts>(recordOfSeqQuery(writer).compile().sql)
 
   const read = reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
     // One row more than the page holds shows whether more follow.
     const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(search => search(filter, after, limit + 1))
     const { rows, next } = merge(sides, limit)
-    const lookups = rows.flatMap(({ row }) => {
-      const found = record.get(row)
+    const lookups = rows.flatMap(({ seq }) => {
+      const found = record.get(seq)
       return found === undefined ? [] : [toRecord(found)]
     })
     return { lookups, next }

@@ -15,19 +15,19 @@ type Connection = SqliteDatabase.Database
 // are for tables that another program made: those hold values of any kind, under names in any case.
 const readRecords = (database: Connection, { tenant, allTenants }: Access, type: string | undefined): RecordPages => {
   const filter = { allTenants: allTenants ? 1 : 0, tenant, type: type ?? null }
-  const last = database.prepare<[], number | null>('SELECT max(rowid) FROM JobExecutionLog').pluck().get() ?? 0
+  const last = database.prepare<[], number | null>('SELECT max(seq) FROM JobExecutionLog WHERE seq IS NOT NULL').pluck().get() ?? 0
   const total = database.prepare<[object], number>(
-    `SELECT count(*) FROM JobExecutionLog WHERE rowid <= :last AND ${isReadable}`
+    `SELECT count(*) FROM JobExecutionLog WHERE +seq <= :last AND ${isReadable}`
   ).pluck().get({ ...filter, last }) ?? 0
   const pageEnd = database.prepare<[object], number | null>(`
-    SELECT max(rowid) FROM (
-      SELECT rowid FROM JobExecutionLog WHERE rowid > :after AND rowid <= :last ORDER BY rowid LIMIT :pageRows)`).pluck()
+    SELECT max(seq) FROM (
+      SELECT seq FROM JobExecutionLog WHERE seq > :after AND seq <= :last ORDER BY seq LIMIT :pageRows)`).pluck()
   const page = database.prepare<[object], RecordRow>(`
     SELECT CAST(type AS TEXT) AS type, status AS status, CAST(startTime AS TEXT) AS startTime,
       CAST(endTime AS TEXT) AS endTime, CAST(createdAt AS TEXT) AS createdAt,
       CASE status WHEN 'Failed' THEN CAST(errorDetails AS TEXT) END AS errorDetails
     FROM JobExecutionLog
-    WHERE rowid > :after AND rowid <= :end AND ${isReadable}`)
+    WHERE seq > :after AND seq <= :end AND ${isReadable}`)
 
   async function * pages (): AsyncGenerator<RecordRow[]> {
     let after = Number.MIN_SAFE_INTEGER

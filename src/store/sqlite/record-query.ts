@@ -18,8 +18,8 @@ const selectWithFacts = (db: Kysely<Tables>) => selectRecord(db).select(resultFa
 /** The record of a job, by id. */
 export const recordQuery = (db: Kysely<Tables>) => selectWithFacts(db).where('log.jobId', '=', '')
 
-/** The record of a row, by rowid. */
-export const recordOfRowQuery = (db: Kysely<Tables>) => selectWithFacts(db).where(sql<number>`log.rowid`, '=', 0)
+/** The record of a row, by seq. */
+export const recordOfSeqQuery = (db: Kysely<Tables>) => selectWithFacts(db).where('log.seq', '=', 0)
 
 type FactsArray = [contentType: string, fileName: string, sizeBytes: number, sha256: string, inlineJson: string | null]
 

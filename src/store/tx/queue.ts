@@ -1,4 +1,4 @@
-import { type Kysely, sql } from 'kysely'
+import type { Kysely } from 'kysely'
 import type { ContentInfo } from '../../job/content-info.ts'
 import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
@@ -23,9 +23,14 @@ const itemColumns = [
   'deadlineAt', 'cancelDueAt', 'resultRetentionMs', 'resultContentType', 'resultFileName'
 ] as const satisfies ReadonlyArray<keyof QueueItem>
 
-/** Adds a job to the queue. */
+/** Adds a job to the queue, after its record: the queue is in the order of the records' `seq`. */
 export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
-  await tx.insertInto('JobQueue').values({ ...item, ...noLease }).execute()
+  await tx
+    .insertInto('JobQueue')
+    .values(({ selectFrom }) => ({
+      ...item, ...noLease, seq: selectFrom('JobExecutionLog').select('seq').where('jobId', '=', item.jobId)
+    }))
+    .execute()
 }
 
 /** Removes a job from the queue, and its input. */
@@ -41,13 +46,12 @@ export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | 
 export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
   const free = db
     .selectFrom('JobQueue')
-    .select(itemColumns)
-    .select(sql<number>`rowid`.as('row'))
+    .select([...itemColumns, 'seq'])
     .where('leaseToken', 'is', null)
     .where('type', '=', type)
     .where('availableAt', '<=', now)
     .orderBy('availableAt')
-    .orderBy(sql`rowid`)
+    .orderBy('seq')
     .limit(1)
   return tenant === null ? free : free.where('tenant', '=', tenant)
 }
@@ -69,12 +73,12 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
  * a transaction that begins at the queue must not wait for a record.
  */
 export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now: number): Promise<QueueItem | undefined> => {
-  let oldest: QueueItem & { row: number } | undefined
+  let oldest: QueueItem & { seq: number } | undefined
   for (const type of types) {
     const item = await availableQuery(tx, type, tenant, now).executeTakeFirst()
     if (item === undefined) continue
     const isOlder = oldest === undefined || item.availableAt < oldest.availableAt ||
-      (item.availableAt === oldest.availableAt && item.row < oldest.row)
+      (item.availableAt === oldest.availableAt && item.seq < oldest.seq)
     if (isOlder) oldest = item
   }
   return oldest

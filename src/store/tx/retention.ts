@@ -25,20 +25,21 @@ export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
 }
 
 /** The last record that was examined. */
-export type RecordCursor = { ended: string, row: number }
+export type RecordCursor = { ended: string, seq: number }
 
 const ended = sql<string>`coalesce(endTime, createdAt)`
-const row = sql<number>`rowid`
 
 const endedRecords = (db: Kysely<Tables>, origin: Origin, limit: number) => db
   .selectFrom('JobExecutionLog')
-  .select(['jobId as jobId', ended.as('ended'), row.as('row')])
+  .select(['jobId as jobId', ended.as('ended'), 'seq'])
   .where('status', 'in', sql<string>`('Succeeded', 'Failed')`)
   .where('submittedBy', origin === 'ours' ? 'is not' : 'is', null)
+  // Each record has one; the condition lets SQLite use the partial index.
+  .where('seq', 'is not', null)
   .limit(limit)
 
 export const dueRecords = (db: Kysely<Tables>, origin: Origin, before: string, limit: number) =>
-  endedRecords(db, origin, limit).where(ended, '<', before).orderBy(ended).orderBy(row)
+  endedRecords(db, origin, limit).where(ended, '<', before).orderBy(ended).orderBy('seq')
 
 export const dueTombstones = (db: Kysely<Tables>, before: string, limit: number) =>
   db.selectFrom('JobTombstone').select('jobId').where('expiredAt', '<', before).orderBy('expiredAt').limit(limit)
@@ -52,8 +53,8 @@ export const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
 // Two searches: one comparison of both columns would not use the expression's index in SQLite.
 const nextRecords = async (tx: Tx, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {
   if (after === null) return await dueRecords(tx, origin, before, limit).execute()
-  const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where(row, '>', after.row)
-    .orderBy(row).execute()
+  const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where('seq', '>', after.seq)
+    .orderBy('seq').execute()
   if (ties.length === limit) return ties
   return [...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()]
 }
@@ -77,7 +78,7 @@ export const pruneRecords = async (
   const due = rows.filter(({ ended }) => toTime(ended) < before).map(({ jobId }) => jobId)
   if (due.length > 0) await tx.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
   const last = rows.at(-1)
-  const next = last === undefined || rows.length < limit ? null : { ended: last.ended, row: last.row }
+  const next = last === undefined || rows.length < limit ? null : { ended: last.ended, seq: last.seq }
   return { examined: rows.length, removed: due.length, next }
 }
 

@@ -113,10 +113,21 @@ t.test('a cursor stays valid when rows are inserted and its own row is deleted',
   t.same(idsOf(await list(`?limit=2&cursor=${first.nextCursor}`, claims)), ['p-2', 'p-1'])
 })
 
+t.test('a cursor of a release that listed by rowid is answered with 400, and the text says to start again', async t => {
+  for (const position of ['1772355600000 41', '-1 1', 'none 7']) {
+    const cursor = Buffer.from(position).toString('base64url')
+    await expect400(t, `cursor=${cursor}`, 'cursor', 'format')
+    const { detail }: Json = await (await ask(`/api/v1/jobs?cursor=${cursor}`)).json()
+    t.match(detail, /start the list again without a cursor/, position)
+  }
+})
+
 t.test('rejects forged cursors, invalid filters and unknown parameters with 400', async t => {
   const { nextCursor } = await list('?limit=1')
   const forged = ['', 'x', '!', `${nextCursor}A`, `${nextCursor}=`, Buffer.from('1').toString('base64url'), Buffer.from('1 x').toString('base64url'),
     Buffer.from('01 1').toString('base64url'), Buffer.from('1 -1').toString('base64url'), Buffer.from('1e3 1').toString('base64url'),
+    ...['1 seq', '1 seq x', '01 seq 1', '1 seq -1', '1e3 seq 1', '99999999999999999 seq 1', ' 1 seq 1', '1  seq 1']
+      .map(text => Buffer.from(text).toString('base64url')),
     Buffer.from('99999999999999999 1').toString('base64url'), 'A'.repeat(5000)]
   for (const cursor of forged) await expect400(t, `cursor=${cursor}`, 'cursor', 'format')
   for (const time of ['', 'yesterday', '2026-13-01', '12:00', '2026-01-01T00:00:00+01:00']) await expect400(t, `createdAfter=${time}`, 'createdAfter', 'format')

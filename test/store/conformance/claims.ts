@@ -1,4 +1,6 @@
+import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { clearLease, dequeue, enqueue, nextAvailable, setLease, setQueueTenant } from '../../../src/store/tx/queue.ts'
+import { queuedJob } from '../jobs.ts'
 import { type Conformance, item, lease } from './store-under-test.ts'
 
 /** Which job a claim takes. */
@@ -8,6 +10,7 @@ export const claimsConformance: Conformance = (t, open) => {
     const next = (types: string[], now: number) =>
       transact(async tx => (await nextAvailable(tx, { types, tenant: null }, now))?.jobId)
     await transact(async tx => {
+      for (const jobId of ['late', 'first', 'second', 'other']) await insertJob(tx, queuedJob(jobId))
       await enqueue(tx, item('late', 300))
       await enqueue(tx, item('first', 100))
       await enqueue(tx, item('second', 100))
@@ -27,15 +30,24 @@ export const claimsConformance: Conformance = (t, open) => {
     t.equal(await next(['report'], 1000), 'first')
   })
 
-  t.test('yields the job that was queued first, if two have been available equally long, whatever their types', async t => {
+  t.test('yields the job that was submitted first, if several have been available equally long, whatever their types', async t => {
     const { store: { transact } } = await open(t)
+    const next = (types: string[]) =>
+      transact(async tx => (await nextAvailable(tx, { types, tenant: null }, 0))?.jobId)
     await transact(async tx => {
-      await enqueue(tx, { ...item('one'), type: 'sanitize' })
-      await enqueue(tx, item('two'))
+      for (const jobId of ['b', 'c', 'a']) await insertJob(tx, queuedJob(jobId))
+      await enqueue(tx, item('a'))
+      await enqueue(tx, item('c'))
+      await enqueue(tx, { ...item('b'), type: 'sanitize' })
     })
-    for (const types of [['report', 'sanitize'], ['sanitize', 'report']]) {
-      t.equal((await transact(tx => nextAvailable(tx, { types, tenant: null }, 0)))?.jobId, 'one')
-    }
+    for (const types of [['report', 'sanitize'], ['sanitize', 'report']]) t.equal(await next(types), 'b')
+    await transact(tx => setLease(tx, 'b', lease('b')))
+    t.equal(await next(['report', 'sanitize']), 'c')
+    await transact(async tx => {
+      await setLease(tx, 'c', lease('c'))
+      await clearLease(tx, 'b', 0)
+    })
+    t.equal(await next(['report', 'sanitize']), 'b', 'also when it is returned to the queue')
   })
 
   t.test('yields jobs of one tenant, or of all', async t => {

@@ -50,12 +50,12 @@ const anyFilter: fc.Arbitrary<ListFilter> = fc.record({
   createdAfter: fc.constantFrom(null, null, Date.UTC(2026, 0, 2), Date.UTC(2026, 0, 2, 3, 4, 5, 678), -2)
 })
 
-type Known = Row & { row: number, jobId: string }
+type Known = Row & { seq: number, jobId: string }
 
 const compare = (a: ListPosition, b: ListPosition): number =>
-  (b.createdMs ?? -Infinity) === (a.createdMs ?? -Infinity) ? b.row - a.row : (b.createdMs ?? -Infinity) > (a.createdMs ?? -Infinity) ? 1 : -1
+  (b.createdMs ?? -Infinity) === (a.createdMs ?? -Infinity) ? b.seq - a.seq : (b.createdMs ?? -Infinity) > (a.createdMs ?? -Infinity) ? 1 : -1
 
-const positionOf = ({ time, row }: Known): ListPosition => ({ createdMs: time[1], row })
+const positionOf = ({ time, seq }: Known): ListPosition => ({ createdMs: time[1], seq })
 
 /** What a list without any bound would give after a position. */
 const modelOf = (rows: readonly Known[], filter: ListFilter, after: ListPosition | null): string[] => rows
@@ -71,11 +71,12 @@ const modelOf = (rows: readonly Known[], filter: ListFilter, after: ListPosition
 t.test('whatever the rows, every page is the next part of the sorted whole, also while rows are inserted', async t => {
   const { list: unbounded, foreign, database } = await openList(t)
   const insert = foreign.prepare('INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt) VALUES (?, ?, ?, ?, ?)')
+  const seqOf = foreign.prepare<[string], number>('SELECT seq FROM JobExecutionLog WHERE jobId = ?').pluck()
   let count = 0
   const add = (rows: readonly Row[]): Known[] => rows.map(row => {
     const jobId = `job-${++count}`
-    const { lastInsertRowid } = insert.run(jobId, row.tenant, row.status, row.type, row.time[0])
-    return { ...row, jobId, row: Number(lastInsertRowid) }
+    insert.run(jobId, row.tenant, row.status, row.type, row.time[0])
+    return { ...row, jobId, seq: seqOf.get(jobId) ?? 0 }
   })
   const bounds = fc.constantFrom(1, 2, 3, 7, undefined)
   await fc.assert(fc.asyncProperty(
@@ -122,10 +123,10 @@ t.test('every statement is a search in an index: none sorts, and none passes ove
   createListJobs({ database })
   const lists = texts.filter(text => text.includes('createdMs'))
   t.equal(lists.length, 18)
-  const named = { tenant: 'a', createdMs: 1, row: 1, createdAfter: 1, status: null, type: null, limit: 1 }
+  const named = { tenant: 'a', createdMs: 1, seq: 1, createdAfter: 1, status: null, type: null, limit: 1 }
   for (const text of lists) {
     const steps = (prepare(`EXPLAIN QUERY PLAN ${text}`).all(named) as Array<{ detail: string }>).map(({ detail }) => detail)
-    const range = text.includes('rowid < :row') ? 'createdMs=? AND rowid<?' : 'createdMs>? AND createdMs<?'
+    const range = text.includes('seq < :seq') ? 'createdMs=? AND seq<?' : 'createdMs>? AND createdMs<?'
     const owner = text.includes('tenant') ? 'tenant=? AND ' : ''
     t.same(steps.map(step => step.replace(/USING INDEX \w+ /, '')), ['CO-ROUTINE (subquery-1)', `SEARCH JobExecutionLog (${owner}${range})`, 'SCAN (subquery-1)'], text)
   }

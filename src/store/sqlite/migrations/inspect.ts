@@ -57,7 +57,7 @@ const jobIdProblems = (connection: SqliteDatabase.Database): string[] => {
 }
 
 // A row with a `submittedBy` counts as the service's own; where a column is called so, `rowid` is no row's number.
-const reservedColumns = ['submittedBy', 'createdMs', 'rowid']
+const reservedColumns = ['submittedBy', 'createdMs', 'rowid', 'seq']
 
 const tableProblems = (connection: SqliteDatabase.Database): string[] => {
   const columns = columnNames(connection, recordTable)

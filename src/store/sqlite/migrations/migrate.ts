@@ -5,6 +5,7 @@ import { toDatabaseUnusable, isBusy } from '../database.ts'
 import * as jobExecutionLog from './0001-job-execution-log.ts'
 import * as lifeOfAJob from './0002-life-of-a-job.ts'
 import * as cacheEpoch from './0003-cache-epoch.ts'
+import * as seq from './0004-seq.ts'
 import type { RecordColumn } from './record-columns.ts'
 import { rehearse } from './dry-run.ts'
 import { surveyDatabase } from './inspect.ts'
@@ -13,7 +14,8 @@ import { surveyDatabase } from './inspect.ts'
 const migrations: Record<string, Migration & { recordColumns: readonly RecordColumn[] }> = {
   '0001-job-execution-log': jobExecutionLog,
   '0002-life-of-a-job': lifeOfAJob,
-  '0003-cache-epoch': cacheEpoch
+  '0003-cache-epoch': cacheEpoch,
+  '0004-seq': seq
 }
 
 // How often it is tried while another program's transaction is in the way.
