@@ -9,6 +9,9 @@ import { createParts } from '../helpers/parts.ts'
 import { storeOn } from '../store/open.ts'
 import { until } from '../helpers/until.ts'
 
+// No lease ends during a test, however slow the machine is.
+const leaseMs = 86_400_000
+
 export const plain: ContentInfo = { contentType: 'text/plain; charset=utf-8', fileName: 'result.txt' }
 
 const toFacts = (bytes: Buffer, kind: ContentInfo) =>
@@ -25,7 +28,7 @@ export const openRemoteWorker = (t: Test, service: Service) => {
     now: () => Date.now() + clock.ahead, nextId: () => ++leases, resultRetentionMs: retentionMs
   })
   const claim = async (type: string) => {
-    const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', 60_000) ?? undefined, 'a job to run')
+    const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', leaseMs) ?? undefined, 'a job to run')
     return found
   }
   const append = (lease: LeaseHeld, offset: number, text: string, kind = plain) => runJob.append(lease, offset, Buffer.from(text), kind)
