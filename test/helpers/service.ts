@@ -7,14 +7,11 @@ import type { Test } from 'tap'
 import { type App, createApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config.ts'
 import { createLifecycle } from '../../src/lifecycle.ts'
-import { bearer, secret, type TokenClaims } from './tokens.ts'
+import { type Client, createClient, type Json } from './client.ts'
+import { secret } from './tokens.ts'
 import { until } from './until.ts'
 
 const run = promisify(execFile)
-
-/** Parsed JSON, to be looked into by a test. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
-export type Json = any
 
 /** Runs SQL with the sqlite3 program: a writer that has nothing of ours in it. */
 export const sqlite3 = async (databasePath: string, sql: string): Promise<string> =>
@@ -24,34 +21,6 @@ export type Environment = Record<string, string>
 
 const environment = (databasePath: string, env: Environment): Environment =>
   ({ DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', LOG_LEVEL: 'debug', ...env })
-
-type Ask = { method?: string, claims?: TokenClaims, headers?: Record<string, string>, body?: unknown }
-
-/** A client of a service: `ask` sends a real HTTP request with a token (unless the header is given). */
-const createClient = (url: string) => {
-  const ask = async (path: string, { method = 'GET', claims, headers = {}, body }: Ask = {}): Promise<Response> =>
-    await fetch(url + path, {
-      method,
-      redirect: 'manual',
-      headers: {
-        ...('authorization' in headers ? {} : bearer(claims)),
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        ...headers
-      },
-      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) })
-    }).catch((cause: unknown) => { throw new Error(`${method} ${path} was not answered`, { cause }) })
-  const askJson = async (path: string, options?: Ask): Promise<Json> => await (await ask(path, options)).json()
-  const submit = async (type: string, input: unknown, options: Ask = {}): Promise<string> =>
-    (await askJson('/api/v1/jobs', { method: 'POST', ...options, body: { type, input } })).jobId as string
-  /** Polls until the job has ended; the v1 view. */
-  const finished = async (jobId: string, options?: Ask) => await until(async () => {
-    const job = await askJson(`/api/v1/jobs/${jobId}`, options)
-    return job.status === 'Succeeded' || job.status === 'Failed' ? job : undefined
-  }, 'the end of the job')
-  return { url, ask, askJson, submit, finished }
-}
-
-export type Client = ReturnType<typeof createClient>
 
 export type Service = Client & {
   app: App

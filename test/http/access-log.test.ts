@@ -1,5 +1,6 @@
 import t from 'tap'
-import { type Json, startService } from '../helpers/service.ts'
+import type { Json } from '../helpers/client.ts'
+import { startService } from '../helpers/service.ts'
 import { token } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 

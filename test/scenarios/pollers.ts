@@ -1,4 +1,4 @@
-import type { Client } from '../helpers/service.ts'
+import type { Client } from '../helpers/client.ts'
 
 /** What pollers saw: how many answers, and everything that should not have been. */
 export type Sightings = { answers: number, versions: Set<number>, complaints: string[] }

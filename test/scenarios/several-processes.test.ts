@@ -1,6 +1,7 @@
 import t from 'tap'
 import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
-import { type Client, type SpawnedService, spawnService } from '../helpers/service.ts'
+import type { Client } from '../helpers/client.ts'
+import { type SpawnedService, spawnService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
 const scopes = { claims: { scope: 'jobs:read jobs:write jobs:work' } }

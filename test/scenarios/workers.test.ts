@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
-import { createWorkerClient, jsonOf, workerClaims } from '../http/routes/workers/worker-client.ts'
-import { type Client, spawnService, startService } from '../helpers/service.ts'
+import { createWorkerClient, jsonOf, workerClaims, type Client } from '../helpers/client.ts'
+import { spawnService, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
 const submit = async ({ askJson }: Client, submission: object): Promise<string> =>

@@ -1,10 +1,11 @@
 import t, { type Test } from 'tap'
-import { type Json, startService } from '../helpers/service.ts'
+import type { Json } from '../helpers/client.ts'
+import { startService } from '../helpers/service.ts'
 import { token, type TokenClaims } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openRemoteWorker } from '../http/remote-worker.ts'
 import { insertRows } from '../http/rows.ts'
-import { sendAlone } from './raw-http.ts'
+import { sendAlone } from '../helpers/raw-http.ts'
 
 /*
  * Every route of the OpenAPI document, asked about another tenant's job in every state, in every way that a request can

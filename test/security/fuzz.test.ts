@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
-import { type Json, spawnService } from '../helpers/service.ts'
+import type { Json } from '../helpers/client.ts'
+import { spawnService } from '../helpers/service.ts'
 import { type Fault, startFaultyProxy } from './fuzz/faulty-proxy.ts'
 import { fuzz, type FuzzReport, operationsOf } from './fuzz/fuzzer.ts'
 import { createRandom } from '../helpers/random.ts'

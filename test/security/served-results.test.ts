@@ -6,8 +6,8 @@ import { token } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openRemoteWorker } from '../http/remote-worker.ts'
 import { insertRows } from '../http/rows.ts'
-import { createWorkerClient, workerClaims } from '../http/routes/workers/worker-client.ts'
-import { createConnection, type RawAnswer, sendAlone, readAnswers, valuesOf } from './raw-http.ts'
+import { createWorkerClient, workerClaims } from '../helpers/client.ts'
+import { createConnection, type RawAnswer, sendAlone, readAnswers, valuesOf } from '../helpers/raw-http.ts'
 
 /*
  * Results as a browser gets them: whatever type and name a worker gives its bytes, they are not run in the service's

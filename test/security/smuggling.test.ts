@@ -5,7 +5,7 @@ import { startService } from '../helpers/service.ts'
 import { token } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openRemoteWorker } from '../http/remote-worker.ts'
-import { createConnection, readAnswers, sendAlone, valuesOf } from './raw-http.ts'
+import { createConnection, readAnswers, sendAlone, valuesOf } from '../helpers/raw-http.ts'
 
 /*
  * Requests that one reader takes for one and another for two. Each carries, where only a lax parser would find it, a

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import { until } from '../helpers/until.ts'
 import { type Bounds, checkHistory, type Rule, type Violation } from './checker.ts'
-import { createClient } from './client.ts'
+import { createTimedClient } from './client.ts'
 import { runForeignWriter } from './foreign-writer.ts'
 import { endPosition, type FaultWindow, type FinalRecord, type History, toEnd } from './history.ts'
 import { runNemesis } from './nemesis.ts'
@@ -242,7 +242,7 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
 export const runTorture = async (options: TortureOptions): Promise<TortureReport> => {
   const databasePath = join(options.folder, 'jobs.db')
   const world = await openWorld(options, databasePath)
-  const { ask, close } = createClient()
+  const ask = createTimedClient()
   try {
     const recorder = createRecorder()
     const stage = { nodes: world.nodes, ask, recorder, watched: [], watchedForeign: [] }
@@ -252,7 +252,6 @@ export const runTorture = async (options: TortureOptions): Promise<TortureReport
     if (!isFound) await lookAtAll(stage, records)
     return toReport(recorder, world, { records, windows, beganAt, longestRecoveryMs })
   } finally {
-    close()
     await world.close()
   }
 }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Answer, type Client, noAnswer } from './client.ts'
+import { type Answer, noAnswer, type TimedClient } from './client.ts'
 import type { Hold } from './history.ts'
 import type { Random } from '../helpers/random.ts'
 import type { Recorder } from './recorder.ts'
@@ -8,7 +8,7 @@ import type { ServiceProcess } from './service-process.ts'
 /** All that acts on the service acts on this. */
 export type Stage = {
   nodes: readonly ServiceProcess[]
-  ask: Client
+  ask: TimedClient
   recorder: Recorder
   /** The jobs that were claimed last. */
   watched: number[]

@@ -1,5 +1,6 @@
 import t from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { secret, token } from '../../helpers/tokens.ts'
 import { goodClaims, handmade, hs256 } from './handmade-token.ts'
 import { insertRows, whole } from '../rows.ts'

@@ -1,6 +1,7 @@
 import { gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { bearer } from '../../helpers/tokens.ts'
 import { insertRows, whole } from '../rows.ts'
 

@@ -12,11 +12,11 @@ import { createNodeServer } from '../../../src/http/limits/node-server.ts'
 import { createMetrics } from '../../../src/metrics.ts'
 import { reportOverload } from '../../../src/telemetry.ts'
 import { createNumbers } from '../../helpers/random.ts'
-import { type Json, spawnService } from '../../helpers/service.ts'
+import { type Json, workerClaims } from '../../helpers/client.ts'
+import { spawnService } from '../../helpers/service.ts'
 import { bearer } from '../../helpers/tokens.ts'
 import { until } from '../../helpers/until.ts'
 import { openForeign } from '../../store/open.ts'
-import { workerClaims } from '../routes/workers/worker-client.ts'
 
 const open = () => {
   const clock = { ms: 0, busyMs: 0 }

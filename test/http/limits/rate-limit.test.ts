@@ -4,7 +4,8 @@ import { ServiceFailure } from '../../../src/errors.ts'
 import type { Principal } from '../../../src/http/auth/principal.ts'
 import { createRateLimit } from '../../../src/http/limits/rate-limit.ts'
 import { startRedis } from '../../helpers/redis.ts'
-import { type Environment, type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { type Environment, startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 
 const minuteMs = 60_000

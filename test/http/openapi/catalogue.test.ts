@@ -1,6 +1,7 @@
 import t from 'tap'
 import { catalogue, type FailureCode } from '../../../src/errors.ts'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { forceRow, insertRows } from '../rows.ts'
 
 /*

@@ -1,7 +1,8 @@
 import { Ajv } from 'ajv'
 import formats from 'ajv-formats'
 import t, { type Test } from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { insertRows } from '../rows.ts'
 
 const service = await startService(t)

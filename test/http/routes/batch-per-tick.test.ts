@@ -4,7 +4,7 @@ import pino from 'pino'
 import t, { type Test } from 'tap'
 import { createBatchPerTick, statusRoutes, type StatusRouteNeeds } from '../../../src/http/routes/status-routes.ts'
 import { entryAt } from '../../cache/conformance.ts'
-import type { Json } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
 
 t.test('does the work of one tick in order at its end, and what that asks for at the end of the next', async t => {
   const atEndOfTick = createBatchPerTick(() => {})

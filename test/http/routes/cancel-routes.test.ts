@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import { type Json, createWorkerClient, jsonOf } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { bearer, type TokenClaims } from '../../helpers/tokens.ts'
 import { until } from '../../helpers/until.ts'
 import { forceRow, insertRows, whole } from '../rows.ts'
-import { createWorkerClient, jsonOf } from './workers/worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, submit, sql } = service

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import type { TokenClaims } from '../../helpers/tokens.ts'
 import { forceRow, insertRows } from '../rows.ts'
 

@@ -1,7 +1,8 @@
 import { request } from 'node:http'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { bearer } from '../../helpers/tokens.ts'
 import { until } from '../../helpers/until.ts'
 

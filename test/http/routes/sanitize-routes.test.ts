@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 
 const service = await startService(t)

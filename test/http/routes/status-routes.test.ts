@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import { type Json, createWorkerClient, jsonOf } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 import { cacheReads, forceRow, insertRows, storeReads } from '../rows.ts'
-import { createWorkerClient, jsonOf } from './workers/worker-client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson } = service

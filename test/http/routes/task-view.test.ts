@@ -1,5 +1,6 @@
 import t from 'tap'
-import { type Json, startService } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
 import { insertRows, metric } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })

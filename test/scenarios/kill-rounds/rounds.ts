@@ -7,7 +7,7 @@ import { createRandom, type Random } from '../../helpers/random.ts'
 import { type SpawnedService, spawnService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 import { compare, openObserver } from './acknowledged.ts'
-import { createClient, type LoadClient } from './client.ts'
+import { createLoadClient, type LoadClient } from './load-client.ts'
 
 const clientsCount = 10
 // What is compared after each kill grows with the database: now and then a new one is begun.
@@ -100,7 +100,7 @@ export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: Rou
   while (report.rounds < rounds && report.violations.length === 0) {
     if (report.rounds % roundsOfADatabase === 0) {
       databasePath = join(directory, `jobs-${report.rounds}.db`)
-      clients = Array.from({ length: clientsCount }, () => createClient(random, () => ++serial, () => { report.acknowledged++ }))
+      clients = Array.from({ length: clientsCount }, () => createLoadClient(random, () => ++serial, () => { report.acknowledged++ }))
     }
     const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' }, databasePath, entry)
     await replay(service, clients, report)

@@ -1,5 +1,5 @@
-import type { Json } from '../../helpers/service.ts'
-import { createConnection, readAnswers, sendAlone } from '../raw-http.ts'
+import type { Json } from '../../helpers/client.ts'
+import { createConnection, readAnswers, sendAlone } from '../../helpers/raw-http.ts'
 import { createJudge } from './judge.ts'
 import { createRandom } from '../../helpers/random.ts'
 import { createKnown, damage, learn, nextRequest, type Operation } from './requests.ts'

@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv'
 import formats from 'ajv-formats'
-import type { Json } from '../../helpers/service.ts'
-import { type Exchanged, type RawAnswer, valuesOf } from '../raw-http.ts'
+import type { Json } from '../../helpers/client.ts'
+import { type Exchanged, type RawAnswer, valuesOf } from '../../helpers/raw-http.ts'
 import type { FuzzRequest, Operation } from './requests.ts'
 
 /*

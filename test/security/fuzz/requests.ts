@@ -1,6 +1,6 @@
-import type { Json } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
 import { token } from '../../helpers/tokens.ts'
-import { type RawAnswer, valuesOf } from '../raw-http.ts'
+import { type RawAnswer, valuesOf } from '../../helpers/raw-http.ts'
 import type { Random } from '../../helpers/random.ts'
 import { anyText, jobTypes, spoil, spoilBytes, valueOf } from './values.ts'
 

@@ -1,4 +1,4 @@
-import type { Json } from '../../helpers/service.ts'
+import type { Json } from '../../helpers/client.ts'
 import type { Random } from '../../helpers/random.ts'
 
 /*

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { startService } from '../../../helpers/service.ts'
 import { bearer } from '../../../helpers/tokens.ts'
 import { until } from '../../../helpers/until.ts'
-import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
+import { createWorkerClient, jsonOf, workerClaims } from '../../../helpers/client.ts'
 import { insertRows } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })

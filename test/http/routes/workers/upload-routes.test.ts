@@ -6,7 +6,7 @@ import t from 'tap'
 import { startService } from '../../../helpers/service.ts'
 import { bearer } from '../../../helpers/tokens.ts'
 import { until } from '../../../helpers/until.ts'
-import { createWorkerClient, jsonOf, workerClaims } from './worker-client.ts'
+import { createWorkerClient, jsonOf, workerClaims } from '../../../helpers/client.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, submit, sql } = service

@@ -1,6 +1,5 @@
-import { createWorkerClient, workerClaims } from '../../http/routes/workers/worker-client.ts'
+import { createWorkerClient, workerClaims, type Client } from '../../helpers/client.ts'
 import type { Random } from '../../helpers/random.ts'
-import type { Client } from '../../helpers/service.ts'
 import { absent, contentOf, type Driven, type Facts, givenResult } from './acknowledged.ts'
 
 type Service = Pick<Client, 'ask'>
@@ -122,7 +121,7 @@ const look = async ({ ask }: Service, job: Planned): Promise<void> => {
  * A client that makes jobs and drives them, one command after the other, until its service is gone. `onAcknowledged` is
  * called for every write that was answered; an answer that nobody expects is thrown.
  */
-export const createClient = (random: Random, nextSerial: () => number, onAcknowledged: () => void) => {
+export const createLoadClient = (random: Random, nextSerial: () => number, onAcknowledged: () => void) => {
   const jobs: Planned[] = []
 
   const command = async (service: Service, job: Planned, step: Step): Promise<void> => {
@@ -159,4 +158,4 @@ export const createClient = (random: Random, nextSerial: () => number, onAcknowl
   }
 }
 
-export type LoadClient = ReturnType<typeof createClient>
+export type LoadClient = ReturnType<typeof createLoadClient>
