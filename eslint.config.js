@@ -15,6 +15,13 @@ const processImport = {
   message: 'Use the global process, which the other rules watch.'
 }
 
+const clockAndChance = {
+  selector: 'MemberExpression[object.name="performance"][property.name="now"], ' +
+    'MemberExpression[object.name="Date"][property.name="now"], MemberExpression[object.name="Math"][property.name="random"], ' +
+    'NewExpression[callee.name="Date"][arguments.length=0]',
+  message: 'Take the clock or the random source as a need: a test that cannot set it depends on the speed of the machine.'
+}
+
 export default [
   { ignores: resolveIgnoresFromGitignore() },
   ...neostandard({ ts: true, noJsx: true }),
@@ -42,7 +49,7 @@ export default [
     rules: {
       'max-lines': ['error', { max: 250, skipBlankLines: true, skipComments: true }],
       'max-lines-per-function': ['error', { max: 60, skipBlankLines: true, skipComments: true, IIFEs: true }],
-      'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport]
+      'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport, clockAndChance]
     }
   },
   {
@@ -57,7 +64,12 @@ export default [
   },
   {
     files: ['src/config.ts'],
-    rules: { 'no-restricted-syntax': ['error', noDefaultExport] }
+    rules: { 'no-restricted-syntax': ['error', noDefaultExport, clockAndChance] }
+  },
+  {
+    // A process and a processor's thread begin here: they give the parts their clock and their random source.
+    files: ['src/app.ts', 'src/processors/threads/thread.ts'],
+    rules: { 'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport] }
   },
   {
     // Control and combining characters are what these files are about; as escapes they can be read.

@@ -1,16 +1,16 @@
-/** Work that is done over and over until stopped. */
+/** Work that is repeated until it is stopped. */
 export type Loop = {
   start: () => void
-  /** Resolves when no round is under way any more. */
+  /** Resolves when no round is running any more. */
   stop: () => Promise<void>
 }
 
 export type LoopNeeds = {
-  /** One round. A rejection is reported, and the next round comes all the same. */
+  /** Runs one round. A rejection is reported, and the next round follows all the same. */
   runOnce: () => Promise<unknown>
   /** Milliseconds between the end of a round and the next. */
   intervalMs: number
-  /** Told of the first failure in a row, and (with null) of the recovery. */
+  /** Called with the first of several failures, and with null after the recovery. */
   onHealth: (error: Error | null) => void
 }
 

@@ -12,18 +12,18 @@ export type LoopsNeeds = {
   relay: RelayOnce
   rescueJobs: RescueJobs
   prune: () => Promise<void>
-  /** Tells of changes by itself. */
+  /** Reports changes by itself. */
   checkStore: () => Promise<unknown>
   pruneIntervalMs: number
   metrics: Metrics
   log: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
-/** All that a process does unasked, each over and over; a change of their health is logged once. */
+/** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
 export const createLoops = ({ relay, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
-    // That the store fails is told as such; the rest is a fault of ours.
+    // A store that is down is a warning; any other failure is a bug.
     log[isUnavailable(error) ? 'warn' : 'error']({ part, err: error }, 'failed, and will be tried again')
   }
   return [

@@ -4,9 +4,9 @@ import type { Follower } from '../store/store.ts'
 
 /*
  * Invalidates the cells of jobs that changed without an expose: other programs changed them, or a process was killed
- * between its commit and its expose. The database's triggers log every change no matter which program makes it, and the
- * relay follows that log. It bounds the one guarantee that is not immediate: such a change is visible within a second,
- * usually within 100 ms.
+ * between its commit and its expose. The database's triggers log every change no matter which program makes it, and
+ * the relay follows that log. It bounds the one guarantee that is not immediate: such a change is visible within a
+ * second, usually within 100 ms.
  *
  * It invalidates and does not fill. Most changed jobs have no cell, and to read each of them would turn another
  * program's bulk load into one of ours.

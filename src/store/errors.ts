@@ -1,6 +1,8 @@
 import { OperatorError } from '../errors.ts'
 
-/** The database cannot be opened or cannot become ours. The message, one line for the operator, names it and says why. */
+/**
+ * The database cannot be opened or cannot become ours. The message, one line for the operator, names it and says why.
+ */
 export class DatabaseUnusable extends OperatorError {
   constructor (path: string, reason: string, options?: ErrorOptions) {
     super(`DATABASE_URL: cannot use ${path}: ${reason.replace(/\s+/g, ' ')}`, options)
@@ -25,7 +27,10 @@ export class CursorMalformed extends Error {
   }
 }
 
-/** A result was removed or replaced while it was read. Its reader has a part of it, and must not take that for the whole. */
+/**
+ * A result was removed or replaced while it was read. Its reader has a part of it, and must not take that for the
+ * whole.
+ */
 export class ResultTorn extends Error {
   constructor (jobId: string) {
     super(`the result of job ${jobId} was removed while it was read`)

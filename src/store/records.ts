@@ -9,7 +9,7 @@ const isRecordStatus = (text: string): text is RecordStatus =>
 
 const noDetails: Failure = { code: 'UNSPECIFIED', message: 'The job failed; no details were recorded.' }
 
-// What could not be written again, being nested too deeply, is as good as no JSON.
+// JSON that is nested too deeply to be written again counts as none.
 const parseJson = (text: string): unknown => {
   try {
     const value: unknown = JSON.parse(text)
@@ -20,7 +20,7 @@ const parseJson = (text: string): unknown => {
   }
 }
 
-// Other engines record what they like: what is not our shape is shown as it is, under a code of its own.
+// Other programs record failures in any form. One that has not our shape is shown as it is, with the code UNSPECIFIED.
 const toFailure = (errorDetails: string | null): Failure => {
   if (errorDetails === null || errorDetails === '') return noDetails
   const value = parseJson(errorDetails)
@@ -37,9 +37,9 @@ const toFailure = (errorDetails: string | null): Failure => {
 const timeMin = Date.parse('0000-01-01T00:00:00Z')
 const timeMax = Date.parse('9999-12-31T23:59:59.999Z')
 
-// In a column that SQLite takes for one of numbers, a date without hyphens became one: up to here it is read as such.
+// A numeric column turned a date without hyphens into a number: up to here it is read as a date.
 const isoDigitsMax = 1e8
-// Above, it counts from 1970: the seconds of the year 5138, the milliseconds of March 1973.
+// Above, it counts from 1970, in seconds (up to the year 5138) or in milliseconds (from March 1973).
 const epochSecondsMax = 1e11
 
 const fromNumber = (value: number): number | null => {
@@ -48,8 +48,8 @@ const fromNumber = (value: number): number | null => {
 }
 
 /**
- * A time as a record may hold it: ISO 8601 text, or, in a table of another program, a number of seconds or milliseconds
- * since 1970. What RFC 3339 cannot write, with a year of more than four digits, is as good as none.
+ * A time as a record may hold it: ISO 8601 text, or, in a table of another program, a number of seconds or
+ * milliseconds since 1970. A year of more than four digits, which RFC 3339 cannot write, counts as no time.
  */
 const toTime = (value: unknown): number | null => {
   const ms = typeof value === 'string' ? toEpochMs(value) : typeof value === 'number' ? fromNumber(value) : null
@@ -57,8 +57,8 @@ const toTime = (value: unknown): number | null => {
 }
 
 /*
- * The columns of a table that another program made may hold values of any kind, whatever their types say here. Numbers
- * are shown as texts where a text is due; bytes are not shown.
+ * The columns of a table that another program made may hold values of any type, whatever the types here say. A number
+ * in place of a text is shown as text; bytes are not shown.
  */
 const toText = (value: unknown): string | null =>
   typeof value === 'string' ? value : typeof value === 'number' ? String(value) : null
@@ -67,7 +67,7 @@ const toNumber = (value: unknown): number | null => typeof value === 'number' &&
 
 const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0 ? value as number : null
 
-// Never null for what is not null: that would open the row to every tenant.
+// Null only for null: a row without a tenant is visible to every tenant.
 const toTenant = (value: string | null): string | null => value === null ? null : String(value)
 
 const toCommon = (row: JobRow) => {
@@ -78,7 +78,7 @@ const toCommon = (row: JobRow) => {
     tenant: toTenant(row.tenant),
     submittedBy: toText(row.submittedBy),
     type: toText(row.type),
-    // The database fills createdAt; only what is no time at all gets this far.
+    // The database fills in createdAt, so only a value that is not a time needs the alternatives.
     createdAt: toTime(row.createdAt) ?? startedAt ?? 0,
     startedAt,
     attempt: toCount(row.attempt) ?? 0,
@@ -93,7 +93,10 @@ const toCommon = (row: JobRow) => {
   }
 }
 
-/** Row to job. A status outside BR-001 yields `invalid`: nothing of such a row is shown. `result` counts if the job succeeded. */
+/**
+ * Row to job. A status outside BR-001 yields `invalid`: such a row is not shown. `result` is used if the job
+ * succeeded.
+ */
 export const toJob = (row: JobRow, result: ResultFacts | null): Extract<JobLookup, { kind: 'job' | 'invalid' }> => {
   const { jobId, version, status } = row
   if (!isRecordStatus(status)) return { kind: 'invalid', jobId, version, tenant: toTenant(row.tenant) }
@@ -129,7 +132,7 @@ export const toTombstone = (row: TombstoneRow): JobLookup =>
 
 const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
 
-// What only some states have; null elsewhere.
+// The columns that only some states have; null in the others.
 const toColumnsOfState = (job: Job) => ({
   endTime: 'finishedAt' in job ? toIsoOrNull(job.finishedAt) : null,
   resultUrl: job.state === 'succeeded' ? job.resultUrl : null,

@@ -23,8 +23,8 @@ export type Tx = Transaction<Tables>
 
 /**
  * Runs work in a write transaction, as a whole or not at all, and resolves after the commit: what it resolves to
- * survives a crash. Rejects with what the work throws, after undoing it. The work may run again from its beginning, so it
- * has no effect but its statements. A store that commits several works together undoes a failed one alone.
+ * survives a crash. Rejects with what the work throws, after undoing it. The work may run again from its beginning, so
+ * it has no effect but its statements. A store that commits several works together undoes a failed one alone.
  */
 export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
 
@@ -38,9 +38,9 @@ export type ListFilter = { tenant: string | null, status: string | null, type: s
 export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
 
 /**
- * Reads the page after a position, at most `limit` jobs, newest first. Rows inserted between two pages neither move nor
- * repeat others. The rows examined for a page are bounded, so a page of rare jobs may be short or empty although more
- * follow.
+ * Reads the page after a position, at most `limit` jobs, newest first. Rows inserted between two pages neither move
+ * nor repeat others. The rows examined for a page are bounded, so a page of rare jobs may be short or empty although
+ * more follow.
  */
 export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => Promise<ListPage>
 
@@ -77,8 +77,8 @@ export type QueueItem = Omit<Selectable<Tables['JobQueue']>, 'seq'>
 export type ClaimFilter = { types: readonly string[], tenant: string | null }
 
 /**
- * Why a run has to be ended: its lease expired, its holder is gone, it exceeded its deadline, or it did not stop in time
- * after a cancellation. Times in ms since 1970.
+ * Why a run has to be ended: its lease expired, its holder is gone, it exceeded its deadline, or it did not stop in
+ * time after a cancellation. Times in ms since 1970.
  */
 export type StuckBy = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
 
@@ -110,17 +110,17 @@ export type Cursor = string
 export type Change = { jobId: string, version: number, cursor: Cursor }
 
 /**
- * Consecutive changes. `isGap`: changes before these were pruned before they were read, so the follower has missed some.
- * `isLast`: there were no more when the page was read.
+ * Consecutive changes. `isGap`: changes before these were pruned before they were read, so the follower has missed
+ * some. `isLast`: there were no more when the page was read.
  */
 export type ChangePage = { changes: Change[], isGap: boolean, isLast: boolean }
 
 /** One reader of the change log. */
 export type Follower = {
   /**
-   * Reads at most `limit` changes, from the same change on until a page is accepted. Every committed change comes exactly
-   * once. Changes may come in another order than their versions: of several changes of a job, the highest version counts.
-   * A call that finds nothing new is cheap enough to be made every 50 ms.
+   * Reads at most `limit` changes, from the same change on until a page is accepted. Every committed change comes
+   * exactly once. Changes may come in another order than their versions: of several changes of a job, the highest
+   * version counts. A call that finds nothing new is cheap enough to be made every 50 ms.
    */
   next: (limit: number) => Promise<ChangePage>
   /** Moves on to the end of the page that was read last. */
@@ -130,9 +130,9 @@ export type Follower = {
 /** The database's own record of what changed. Triggers write it, in the transaction of the change. */
 export type ChangeLog = {
   /**
-   * Follows the log from a cursor on, or from after the newest change. If changes after the cursor were pruned, or if it
-   * is older than a restore, the first page has a gap. Rejects with CursorMalformed if this database cannot have handed
-   * out the cursor.
+   * Follows the log from a cursor on, or from after the newest change. If changes after the cursor were pruned, or if
+   * it is older than a restore, the first page has a gap. Rejects with CursorMalformed if this database cannot have
+   * handed out the cursor.
    */
   follow: (from?: Cursor) => Promise<Follower>
   /** Removes changes made before `before` (ms since 1970), at most `limit` of them. Returns how many. */
@@ -143,8 +143,8 @@ export type ChangeLog = {
 export type EpochRow = Omit<Selectable<Tables['CacheEpoch']>, 'id'>
 
 /**
- * A process: the epoch and mode that it last acknowledged, and the Redis that it can use. `beat` rises with each of its
- * writes here; `isGone`: others evicted it, because they have not observed a new beat for a long time.
+ * A process: the epoch and mode that it last acknowledged, and the Redis that it can use. `beat` rises with each of
+ * its writes here; `isGone`: others evicted it, because they have not observed a new beat for a long time.
  */
 export type NodeRow = Selectable<Tables['CacheNode']>
 
@@ -154,13 +154,13 @@ export type EpochRows = { epoch: EpochRow, nodes: readonly NodeRow[] }
 export type Acknowledgement = Pick<NodeRow, 'epoch' | 'mode' | 'runId'>
 
 /**
- * The rows by which the processes on one database agree about their cache; status/epoch has the protocol. Each write is
- * one transaction, and takes place only over the state that is named in its arguments.
+ * The rows by which the processes on one database agree about their cache; status/epoch has the protocol. Each write
+ * is one transaction, and takes place only over the state that is named in its arguments.
  */
 export type EpochRowStore = {
   /**
-   * Both tables at one moment. Called ten times a second, and again 400 ms later if there is no answer: it should answer
-   * or fail within 500 ms, so that few are under way.
+   * Both tables at one moment. Called ten times a second, and again 400 ms later if there is no answer: it should
+   * answer or fail within 500 ms, so that few are under way.
    */
   read: () => Promise<EpochRows>
   /** Enters a process, in a new epoch. Removes the `stale` nodes, whose processes have ended. */
@@ -198,7 +198,9 @@ export type StoredBytes = Pick<RawInput, 'inputId' | 'sizeBytes'>
  * chunk: a long one would keep the write-ahead log from shrinking.
  */
 export type ReadOnlyStore = {
-  /** The records that `access` allows, of one type or of all (undefined). A page is empty where it has others' only. */
+  /**
+   * The records that `access` allows, of one type or of all (undefined). A page is empty where it has others' only.
+   */
   records: (access: Access, type: string | undefined) => Promise<RecordPages>
   /** The bytes in order, one chunk in memory at a time. Throws where they differ in size from `sizeBytes`. */
   readInput: (stored: StoredBytes) => AsyncGenerator<Uint8Array, void, void>
@@ -209,8 +211,8 @@ export type ReadOnlyStore = {
 export type Store = {
   kind: 'sqlite'
   /**
-   * Random text of this database, read once when it is opened. It changes when a backup is restored: versions and cursors
-   * of before the restore mean nothing afterwards.
+   * Random text of this database, read once when it is opened. It changes when a backup is restored: versions and
+   * cursors of before the restore mean nothing afterwards.
    */
   incarnation: string
   jobs: JobReader
@@ -227,7 +229,9 @@ export type Store = {
   close: () => Promise<void>
 }
 
-/** What processes that have ended left behind: their node rows, and the names under which their workers held leases. */
+/**
+ * What processes that have ended left behind: their node rows, and the names under which their workers held leases.
+ */
 export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
 
 export type OpenedStore = { store: Store, stale: StaleOwners }

@@ -141,7 +141,7 @@ t.test('what is no whole backup of this service is refused, and nothing is chang
   const refused = async (file: string, why: RegExp) => {
     const files = readdirSync(t.testdirName)
     const said = await restored(path, file)
-    t.match(said, /^BackupRefused: [^\n]+$/)
+    t.match(said, /^BackupFailed: [^\n]+$/)
     t.match(said, why)
     t.same(readdirSync(t.testdirName).filter(name => !name.endsWith('.lock') && !files.includes(name)), [], 'nothing is left behind')
     t.equal(await sqlite3(path, "SELECT value FROM ServiceState WHERE name = 'incarnation'"), incarnation)

@@ -11,8 +11,8 @@ import type { Tables } from '../tables.ts'
 
 /** Earlier releases of SQLite could reset a WAL that another connection still read. */
 const sqliteVersionMin = '3.51.3'
-// SQLite waits for another writer by blocking the event loop, and many waiting writes block it one after the other. So a
-// write that finds the database locked fails at once and waits asynchronously. Reads rarely wait in WAL mode.
+// SQLite waits for another writer by blocking the event loop, and many waiting writes block it one after the other. So
+// a write that finds the database locked fails at once and waits asynchronously. Reads rarely wait in WAL mode.
 const writerBusyTimeoutMs = 0
 const readerBusyTimeoutMs = 100
 const openingTimeoutMs = 5000
@@ -70,7 +70,8 @@ class ImmediateSqliteDriver extends SqliteDriver {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
   }
 
-  // After some failures, such as a full disk, SQLite has rolled back by itself; a second rollback would hide the cause.
+  // After some failures, such as a full disk, SQLite has rolled back by itself; a second rollback would hide the
+  // cause.
   override async rollbackTransaction (connection: DatabaseConnection): Promise<void> {
     if (this.#database.inTransaction) await super.rollbackTransaction(connection)
   }
@@ -109,7 +110,9 @@ export const findSqliteError = (error: unknown): Error | undefined => {
   return error instanceof Error && error.cause !== undefined ? findSqliteError(error.cause) : undefined
 }
 
-/** The two connections of a process: one writes, one transaction at a time, and one only reads and never waits for it. */
+/**
+ * The two connections of a process: one writes, one transaction at a time, and one only reads and never waits for it.
+ */
 export type Database = {
   path: string
   writer: Kysely<Tables>
@@ -128,8 +131,8 @@ export const openReader = (path: string): SqliteDatabase.Database => {
 }
 
 /**
- * Makes a folder and its parents, step by step: Node's own recursion never ends on a file system that takes no folders,
- * such as /proc.
+ * Makes a folder and its parents, step by step: Node's own recursion never ends on a file system that takes no
+ * folders, such as /proc.
  */
 export const makeFolder = (path: string): void => {
   if (existsSync(path)) return

@@ -21,8 +21,8 @@ export const findDamage = (connection: SqliteDatabase.Database, how: IntegrityCh
 const alwaysBytesMax = 64 * 1024 * 1024
 
 /**
- * How to check a database before it is used, if at all: a small one always, a larger one if it was not closed properly,
- * which shows in a log that was left beside it. To be called before the database is opened.
+ * How to check a database before it is used, if at all: a small one always, a larger one if it was not closed
+ * properly, which shows in a log that was left beside it. To be called before the database is opened.
  */
 export const chooseCheck = (path: string): IntegrityCheck | undefined => {
   if (!existsSync(path)) return undefined
@@ -32,8 +32,8 @@ export const chooseCheck = (path: string): IntegrityCheck | undefined => {
 }
 
 /**
- * Checks a database; a gigabyte takes some seconds. A killed process does no harm, but a log that was cut short or taken
- * away, for example by an incomplete copy, leaves older pages among newer ones. Throws DatabaseUnusable.
+ * Checks a database; a gigabyte takes some seconds. A killed process does no harm, but a log that was cut short or
+ * taken away, for example by an incomplete copy, leaves older pages among newer ones. Throws DatabaseUnusable.
  */
 export const assertIntegrity = (path: string, how: IntegrityCheck): void => {
   const connection = openReader(path)

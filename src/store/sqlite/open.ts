@@ -19,8 +19,8 @@ const findStaleOwners = (reader: SqliteDatabase.Database): StaleOwners => ({
 })
 
 /**
- * Opens the database for a service process and migrates it to this release. No process that does not share its cache can
- * have it open. Throws DatabaseUnusable, DatabaseInUse, and what SQLite throws.
+ * Opens the database for a service process and migrates it to this release. No process that does not share its cache
+ * can have it open. Throws DatabaseUnusable, DatabaseInUse, and what SQLite throws.
  */
 export const openForProcess = async (path: string, isCacheShared: boolean): Promise<OpenedForProcess> => {
   const check = chooseCheck(path)

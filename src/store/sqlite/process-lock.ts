@@ -4,11 +4,11 @@ import SqliteDatabase from 'better-sqlite3'
 import { DatabaseInUse } from '../errors.ts'
 
 /*
- * Decides which service processes may work on one database; plain SQL clients are not affected. A process whose cache is
- * its own memory locks the database exclusively, processes that share a Redis share the lock.
+ * Decides which service processes may work on one database; plain SQL clients are not affected. A process whose cache
+ * is its own memory locks the database exclusively, processes that share a Redis share the lock.
  *
- * The lock is an open transaction on a file beside the database, so the kernel releases it when its holder dies, however
- * it dies.
+ * The lock is an open transaction on a file beside the database, so the kernel releases it when its holder dies,
+ * however it dies.
  */
 const openLock = (databasePath: string) => {
   const connection = new SqliteDatabase(`${realpathSync(databasePath)}.lock`, { timeout: 0 })
@@ -54,8 +54,8 @@ const trialsMax = 40
 const pauseMs = 25
 
 /*
- * SQLite cannot turn an exclusive lock into a shared one: it has to be released in between, and another process may then
- * take it. That is harmless. What `whileAlone` found out, the leftovers of processes that have ended, stays true,
+ * SQLite cannot turn an exclusive lock into a shared one: it has to be released in between, and another process may
+ * then take it. That is harmless. What `whileAlone` found out, the leftovers of processes that have ended, stays true,
  * because a process never uses a name that another one had. If the other process keeps the lock to itself, this one
  * does not start.
  */
@@ -68,8 +68,8 @@ const tryToShare = ({ lockExclusive, lockShared, unlock }: Lock, whileAlone: () 
 }
 
 /**
- * Shares the database with the service processes that share it too, and keeps all others off. `whileAlone` is called if
- * no other process holds the lock, and before any other can get it. Returns what releases the lock. Throws
+ * Shares the database with the service processes that share it too, and keeps all others off. `whileAlone` is called
+ * if no other process holds the lock, and before any other can get it. Returns what releases the lock. Throws
  * DatabaseInUse, and what `whileAlone` throws.
  */
 export const shareAmongProcesses = async (databasePath: string, whileAlone: () => void): Promise<() => void> => {

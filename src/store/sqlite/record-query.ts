@@ -7,8 +7,8 @@ import { selectRecord } from '../tx/jobs.ts'
 /** A record with the facts of its stored result as a JSON array; null without a result. */
 export type RecordWithFacts = JobRow & { resultFacts: string | null }
 
-// A poll reads record and result in one statement. A join with JobResult, which has no row for most jobs, took ten times
-// as long as this subquery. JSON functions differ from one database to another.
+// A poll reads record and result in one statement. A join with JobResult, which has no row for most jobs, took ten
+// times as long as this subquery. JSON functions differ from one database to another.
 const resultFacts = sql<string | null>`(
   select json_array(result.contentType, result.fileName, result.sizeBytes, result.sha256, result.inlineJson)
   from JobResult as result where result.jobId = log.jobId)`

@@ -2,17 +2,17 @@ import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, openSync, rea
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
-import { type BackupContents, BackupRefused, copyDatabase, inspectCopy, syncToDisk, toReason } from './backup.ts'
+import { type BackupContents, BackupFailed, copyDatabase, inspectCopy, syncToDisk, toReason } from './backup.ts'
 import { isBusy, makeFolder, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { DatabaseInUse } from '../errors.ts'
 import { lockForProcess } from './process-lock.ts'
 
-/** What was restored, and under which name the database stands that was there before; null: none was. */
+/** What was restored. `keptAs` is the new path of the previous database; null if there was none. */
 export type Restored = BackupContents & { keptAs: string | null }
 
 const besideNames = ['-wal', '-shm', '-journal']
-// How long it is waited for another program to let the database go.
+// How long the restore waits for another program to close the database.
 const busyTimeoutMs = 2000
 
 const copyBackup = async (backup: string, draft: string): Promise<BackupContents> => {
@@ -27,14 +27,14 @@ const copyBackup = async (backup: string, draft: string): Promise<BackupContents
 }
 
 /*
- * The versions between the backup and the accident are drawn again, for other changes. So what anyone holds of them (an
- * ETag, a cell of the cache) must mean nothing: the incarnation is part of each of them. Whoever held a lease at the time
- * of the backup knows nothing of this database: their runs are over, and the service rescues the jobs.
+ * The versions drawn between the backup and the accident are drawn again, for other changes. So what clients and
+ * caches hold of them (ETags, cells, cursors) must become void: the incarnation is part of each. Leases of the time of
+ * the backup expire at once, since their workers do not know this database, and the service rescues their jobs.
  */
-const beginAnew = async (path: string): Promise<void> => {
+const renewIncarnation = async (path: string): Promise<void> => {
   const database = openDatabase(path)
   try {
-    // Refuses what a newer version made.
+    // Throws if a newer release made the database.
     await migrate(database.writer)
     await database.writer.transaction().execute(async tx => {
       await tx.updateTable('ServiceState').set({ value: sql`lower(hex(randomblob(8)))` }).where('name', '=', 'incarnation').execute()
@@ -45,22 +45,22 @@ const beginAnew = async (path: string): Promise<void> => {
   }
 }
 
-/** Keeps every program off the old database, from now on; undefined where it is too damaged to be opened. */
+/** Locks the previous database against every program; undefined if it is too damaged to be opened. */
 const holdOld = (path: string): SqliteDatabase.Database | undefined => {
   const old = new SqliteDatabase(path, { timeout: busyTimeoutMs })
   try {
-    // Only the last connection may do so. It takes the whole log into the file, which is then all there is to keep.
+    // Only the last connection can do this. It moves the log into the file, which is then all that has to be kept.
     old.pragma('journal_mode = DELETE')
     old.exec('BEGIN EXCLUSIVE')
     return old
   } catch (error) {
     old.close()
-    if (isBusy(error)) throw new BackupRefused(`another program has ${path} open: nothing was restored`, { cause: error })
+    if (isBusy(error)) throw new BackupFailed(`another program has ${path} open: nothing was restored`, { cause: error })
     return undefined
   }
 }
 
-// What is too damaged to be opened loses its log when that is tried: it is copied before.
+// An attempt to open a database that is too damaged deletes its log, so the log is copied before.
 const holdOrKeepLog = (path: string, keptAs: string): SqliteDatabase.Database | undefined => {
   const hasLog = existsSync(`${path}-wal`)
   if (hasLog) copyFileSync(`${path}-wal`, `${keptAs}-wal`)
@@ -75,12 +75,12 @@ const holdOrKeepLog = (path: string, keptAs: string): SqliteDatabase.Database | 
 }
 
 const keepOld = (path: string, keptAs: string): void => {
-  // Of a damaged database only: the log would be taken for one of the database that comes in its place.
+  // Only a damaged database still has these. Left in place, SQLite would apply the log to the restored database.
   for (const name of besideNames) if (existsSync(path + name)) renameSync(path + name, keptAs + name)
   try {
     linkSync(path, keptAs)
   } catch {
-    // A file system without links: for a moment there is no database.
+    // The file system has no hard links, so there is no database for a moment.
     renameSync(path, keptAs)
   }
 }
@@ -106,39 +106,39 @@ const lock = (path: string): (() => void) => {
   try {
     return lockForProcess(path)
   } catch (error) {
-    if (error instanceof DatabaseInUse) throw new BackupRefused(`a service process is using ${path}: stop it, then restore`, { cause: error })
+    if (error instanceof DatabaseInUse) throw new BackupFailed(`a service process is using ${path}: stop it, then restore`, { cause: error })
     throw error
   }
 }
 
-// The lock stands beside a file.
+// The lock is a file beside the database, which therefore has to exist.
 const makeEmpty = (path: string): void => {
   makeFolder(dirname(path))
   closeSync(openSync(path, 'a'))
 }
 
 /**
- * Puts a backup in the place of the database, which no program may have open, and keeps what was there. `now` in ms since
- * 1970. Either all of it is done or nothing. Throws BackupRefused.
+ * Replaces the database, which no program may have open, by a backup, and keeps the previous one. `now` in ms since
+ * 1970. Does all of it or nothing. Throws BackupFailed.
  */
 export const restoreBackup = async (backup: string, databasePath: string, now: number): Promise<Restored> => {
-  if (!existsSync(backup)) throw new BackupRefused(`there is no file ${backup}`)
+  if (!existsSync(backup)) throw new BackupFailed(`there is no file ${backup}`)
   const isNew = !existsSync(databasePath)
   if (isNew) makeEmpty(databasePath)
   const path = realpathSync(databasePath)
-  if (realpathSync(backup) === path) throw new BackupRefused(`${backup} is the database itself`)
+  if (realpathSync(backup) === path) throw new BackupFailed(`${backup} is the database itself`)
   const unlock = lock(path)
   const draft = `${path}.${process.pid}.restoring`
   try {
     const contents = await copyBackup(backup, draft)
-    await beginAnew(draft)
+    await renewIncarnation(draft)
     return { ...contents, keptAs: putInPlace(draft, path, now) }
   } catch (error) {
     for (const left of ['', ...besideNames].map(name => draft + name)) rmSync(left, { force: true })
     if (isNew) rmSync(path)
-    if (error instanceof BackupRefused) throw error
+    if (error instanceof BackupFailed) throw error
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
-    throw new BackupRefused(`${backup} was not restored: ${toReason(cause)}`, { cause: error })
+    throw new BackupFailed(`${backup} was not restored: ${toReason(cause)}`, { cause: error })
   } finally {
     unlock()
   }

@@ -50,7 +50,8 @@ const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promi
     await sql`release work`.execute(tx)
     return () => { resolve(value) }
   } catch (error) {
-    // A busy database is tried again as a whole. If SQLite has rolled back the transaction, the second statement fails too.
+    // A busy database is tried again as a whole. If SQLite has rolled back the transaction, the second statement fails
+    // too.
     if (isBusy(error)) throw error
     await sql`rollback to work`.execute(tx).catch(() => { throw error })
     await sql`release work`.execute(tx)

@@ -7,7 +7,8 @@ import type { Acknowledgement, EpochRow, NodeRow, Tx } from '../store.ts'
 
 const holdMsMin = 100
 const holdMsMax = 2000
-// A cache that was on for this long may come back quickly; one that fails again and again waits twice as long each time.
+// A cache that was on for this long may come back quickly; one that fails again and again waits twice as long each
+// time.
 const provenMs = 10_000
 
 const toHold = ({ mode, changedAt, flaps }: EpochRow, at: number): Pick<EpochRow, 'flaps' | 'holdMs'> => {

@@ -5,8 +5,8 @@ export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt:
 
 /**
  * Reserves a key for a new job, before that job exists. Returns undefined if the key is free, or was first used at
- * `keptSince` (ms since 1970) or earlier; else what it was used for. One statement does both: of several submissions at
- * once, on any database, one reserves the key, and the others wait until its transaction has ended.
+ * `keptSince` (ms since 1970) or earlier; else what it was used for. One statement does both: of several submissions
+ * at once, on any database, one reserves the key, and the others wait until its transaction has ended.
  */
 export const reserveIdempotencyKey = async (
   tx: Tx, tenant: string, key: string, record: IdempotencyRecord, keptSince: number

@@ -2,7 +2,9 @@ import { InputTorn } from '../errors.ts'
 import type { JobInput } from '../../job/input.ts'
 import type { Tx } from '../store.ts'
 
-/** Stores the input of a job; from then on the job holds its raw bytes. Throws InputTorn if these were removed before. */
+/**
+ * Stores the input of a job; from then on the job holds its raw bytes. Throws InputTorn if these were removed before.
+ */
 export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
   await tx.insertInto('JobInput').values({
     jobId, input, access, inputId: raw?.inputId ?? null, rawSizeBytes: raw?.sizeBytes ?? null, rawContentType: raw?.contentType ?? null

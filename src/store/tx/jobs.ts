@@ -6,8 +6,8 @@ import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
 
 /**
- * The columns of a record, of all rows. Each is named: another program may have made the table with its names in another
- * case, and a database may fold them.
+ * The columns of a record, of all rows. Each is named: another program may have made the table with its names in
+ * another case, and a database may fold them.
  */
 export const selectRecord = (db: Kysely<Tables>) => db
   .selectFrom('JobExecutionLog as log')
@@ -53,9 +53,9 @@ export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
 
 /**
  * Locks a record until the transaction ends. A command that reads a record, decides and writes it calls this first, so
- * that no other transaction changes the record between the read and the write; all lock the record before its queue item,
- * so that none waits for another in a circle. On SQLite there is nothing to do: only one transaction writes at a time,
- * from its beginning on. A database with concurrent writers locks the row (FOR NO KEY UPDATE on Postgres).
+ * that no other transaction changes the record between the read and the write; all lock the record before its queue
+ * item, so that none waits for another in a circle. On SQLite there is nothing to do: only one transaction writes at a
+ * time, from its beginning on. A database with concurrent writers locks the row (FOR NO KEY UPDATE on Postgres).
  */
 export const lockJob = async (_tx: Tx, _jobId: string): Promise<void> => {}
 

@@ -68,9 +68,9 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
 }
 
 /**
- * The job that matches the filter, is not leased and has been available longest; no type waits for another. On a database
- * with concurrent writers it comes with its record locked, and a job that is locked elsewhere is skipped (SKIP LOCKED):
- * a transaction that begins at the queue must not wait for a record.
+ * The job that matches the filter, is not leased and has been available longest; no type waits for another. On a
+ * database with concurrent writers it comes with its record locked, and a job that is locked elsewhere is skipped
+ * (SKIP LOCKED): a transaction that begins at the queue must not wait for a record.
  */
 export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now: number): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { seq: number } | undefined

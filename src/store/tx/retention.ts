@@ -68,8 +68,8 @@ export type PrunedRecords = { examined: number, removed: number, next: RecordCur
 /**
  * Removes records that ended before `before` (ms since 1970); examines at most `limit` and leaves their tombstones.
  *
- * Other programs write times in any form. The index sorts them as text, so a time in another form than ours can come up
- * late, one with an offset by up to a day. A time that comes up early is passed over: the time it means decides.
+ * Other programs write times in any form. The index sorts them as text, so a time in another form than ours can come
+ * up late, one with an offset by up to a day. A time that comes up early is passed over: the time it means decides.
  */
 export const pruneRecords = async (
   tx: Tx, origin: Origin, before: number, limit: number, after: RecordCursor | null

@@ -2,13 +2,15 @@ import { type Kysely, sql } from 'kysely'
 import type { ColumnRule, RecordColumn } from './record-columns.ts'
 
 /*
- * A JobExecutionLog that another program made before this service came: it keeps its rows, its values, its further
- * columns and its own triggers, and gets the columns, the rules and the versions that it lacks.
+ * Adopts a JobExecutionLog that another program made before this service was installed. It keeps its rows, its values,
+ * its other columns and its triggers, and gets the columns, the rules and the versions that it lacks.
  */
 
 const isNumber = (value: string) => `typeof(${value}) IN ('integer', 'real')`
 
-/** The columns of the first release; `jobId` and `status` have no default, so a table without them is none of jobs. */
+/**
+ * The columns of the first release. A table without `jobId` or `status` is no table of jobs: these have no default.
+ */
 export const firstColumns: readonly RecordColumn[] = [
   {
     name: 'jobId',
@@ -45,7 +47,7 @@ export const firstColumns: readonly RecordColumn[] = [
       says: 'a number from 0 to 100, or null'
     }
   },
-  // The trigger fills it: a column that is added cannot have the clock for its default.
+  // A trigger fills it: the default of an added column cannot be the current time.
   { name: 'createdAt', definition: 'TEXT' },
   {
     name: 'version',
@@ -94,21 +96,21 @@ const addRecordColumns = async (db: Kysely<unknown>, columns: readonly RecordCol
 
 const isoForm = '%Y-%m-%dT%H:%M:%fZ'
 
-// Where nobody recorded the creation, the start comes nearest to it. A number is read as `toTime` reads it.
+// If the creation was not recorded, the start is the nearest known time. A number is read as `toTime` reads it.
 const createdAt = sql.raw(`coalesce(createdAt,
     CASE WHEN typeof(startTime) = 'text' AND startTime GLOB '[0-9][0-9][0-9][0-9]-*' THEN startTime
       WHEN ${isNumber('startTime')} AND startTime >= 1e8
         THEN strftime('${isoForm}', startTime / CASE WHEN startTime < 1e11 THEN 1.0 ELSE 1000.0 END, 'unixepoch') END,
     strftime('${isoForm}', 'now'))`)
 
-// Each row's own number, as if it had been inserted now.
+// Draws a version for each row, as if it were inserted now.
 const drawVersions = [
   sql`INSERT INTO JobChange (jobId) SELECT jobId FROM JobExecutionLog ORDER BY rowid`,
   sql`UPDATE JobExecutionLog SET version = JobChange.version, createdAt = ${createdAt}
       FROM JobChange WHERE JobChange.jobId = JobExecutionLog.jobId`
 ]
 
-// Their triggers are about changes that their programs make; this is none, so they sleep while it is made.
+// The other program's triggers are meant for its own changes, so they are dropped during this one and made again.
 const withoutTriggers = async (db: Kysely<unknown>, work: () => Promise<void>): Promise<void> => {
   const { rows } = await sql<{ name: string, sql: string }>`
     SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'JobExecutionLog' COLLATE NOCASE`.execute(db)
@@ -121,7 +123,7 @@ const withoutTriggers = async (db: Kysely<unknown>, work: () => Promise<void>): 
 export const isRecordThere = async (db: Kysely<unknown>): Promise<boolean> =>
   (await sql`SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'JobExecutionLog' COLLATE NOCASE`.execute(db)).rows.length > 0
 
-/** Gives the table what it lacks of the first release, but for its triggers. */
+/** Gives the table what it lacks of the first release, except the triggers. */
 export const adoptRecord = async (db: Kysely<unknown>): Promise<void> => {
   await withoutTriggers(db, async () => {
     await addRecordColumns(db, firstColumns)

@@ -2,19 +2,19 @@ import { type Kysely, sql } from 'kysely'
 import { adoptRecord, firstColumns, isRecordThere } from './0001-adoption.ts'
 
 /*
- * The record, its laws and its change log.
+ * The record, its rules and its change log.
  *
- * Every column of JobExecutionLog but `version` is visible to readers, and every visible change draws the next
- * number of one database-wide sequence, JobChange.version, in the transaction of the change itself. So a version
- * only rises, for a row deleted and made again too, and whoever reads JobChange in order misses nothing, no matter
- * which program wrote. What no reader sees (queue, lease, input) lives in tables of its own: a heartbeat is no change.
+ * Readers see every column of JobExecutionLog but `version`. Each visible change draws the next number of one
+ * database-wide sequence, JobChange.version, in its own transaction. So the versions of a job only rise, also if its
+ * row is deleted and inserted again, and a reader of JobChange in order misses no change, no matter which program
+ * wrote it. What no reader sees (queue, lease, input) is in other tables: a heartbeat is no change.
  *
- * The triggers run inside other programs, so they use nothing newer than SQLite 3.37. The conflict clause of an outer
- * statement (INSERT OR IGNORE …) overrides those of statements inside a trigger, so no statement in here can conflict.
+ * The triggers run inside other programs, so they need no SQLite newer than 3.37. The conflict clause of an outer
+ * statement (INSERT OR IGNORE …) overrides those of statements inside a trigger, so no statement here can conflict.
  */
 
-// REPLACE deletes without firing delete triggers (recursive_triggers is off by default), and a row can be deleted
-// and inserted again, so an insert is held against both what stands there and what is remembered of the dead.
+// REPLACE deletes without firing delete triggers (recursive_triggers is off by default), and a row can be deleted and
+// inserted again, so an insert is checked against the existing row and against the tombstone.
 const terminalIsFinal = sql`
   CREATE TRIGGER JobExecutionLog_terminal_insert BEFORE INSERT ON JobExecutionLog
   WHEN EXISTS (SELECT 1 FROM JobExecutionLog
@@ -28,19 +28,19 @@ const terminalIsFinalOnUpdate = sql`
   WHEN OLD.status IN ('Succeeded', 'Failed') AND NEW.status IS NOT OLD.status
   BEGIN SELECT RAISE(ABORT, 'BR-001: a terminal status is never left'); END`
 
-// Neither is the rowid: taking another row's with OR REPLACE would remove that row, unseen by the delete trigger.
+// The rowid is fixed, too: an update to another row's with OR REPLACE would remove that row without a delete trigger.
 const jobIdIsFixed = sql`
   CREATE TRIGGER JobExecutionLog_jobId_update BEFORE UPDATE ON JobExecutionLog
   WHEN NEW.jobId IS NOT OLD.jobId OR NEW.rowid IS NOT OLD.rowid
   BEGIN SELECT RAISE(ABORT, 'a jobId is never changed'); END`
 
-// In a BEFORE trigger the rowid of an insert that names none is -1, so there are no negative ones (onInsert).
+// In a BEFORE trigger the rowid of an insert that names none is -1, so onInsert rejects negative ones.
 const rowIsNotDisplaced = sql`
   CREATE TRIGGER JobExecutionLog_rowid_insert BEFORE INSERT ON JobExecutionLog
   WHEN NEW.rowid >= 0 AND EXISTS (SELECT 1 FROM JobExecutionLog WHERE rowid = NEW.rowid AND jobId IS NOT NEW.jobId)
   BEGIN SELECT RAISE(ABORT, 'this rowid belongs to another job'); END`
 
-// What belongs to one life of a job, and to the service.
+// Deletes what belongs to one life of a job.
 const discard = (row: 'NEW' | 'OLD') => sql.raw(
   ['JobQueue', 'JobInput', 'JobResult', 'JobResultChunk'].map(table => `DELETE FROM ${table} WHERE jobId = ${row}.jobId;`).join('\n    ')
 )
@@ -68,8 +68,8 @@ const visibleColumns = [
 
 const visibleChange = sql.raw(visibleColumns.map(column => `OLD.${column} IS NOT NEW.${column}`).join(' OR '))
 
-// A version that another program writes is drawn anew. The one this trigger writes is known by being the newest
-// number of the change log, with this job's name on it.
+// If another program writes the version, a new one is drawn. The version that this trigger itself writes is the newest
+// number of the change log, with the id of this job.
 const onUpdate = sql`
   CREATE TRIGGER JobExecutionLog_updated AFTER UPDATE ON JobExecutionLog
   WHEN ${visibleChange}
@@ -156,7 +156,7 @@ const beside = [
 
 const triggers = [terminalIsFinal, terminalIsFinalOnUpdate, jobIdIsFixed, rowIsNotDisplaced, onInsert, onUpdate, onDelete]
 
-/** What a table of another program needs, to be taken for the record. */
+/** What a table of another program needs in order to be adopted as the record. */
 export const recordColumns = firstColumns
 
 export const up = async (db: Kysely<unknown>): Promise<void> => {

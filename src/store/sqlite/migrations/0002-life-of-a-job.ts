@@ -2,14 +2,14 @@ import { type Kysely, sql } from 'kysely'
 import type { ColumnRule, RecordColumn } from './record-columns.ts'
 
 /*
- * Cancelling, expiry, partial results, workers of their own, inputs of any size, and lists.
+ * Cancellation, expiry, partial results, remote workers, inputs of any size, and lists.
  *
- * What 0001 says holds here too: visible columns draw a version, what no reader sees stands in tables of its own, and
- * the triggers use nothing newer than SQLite 3.37. Columns and tables are only added, so that the previous release goes
- * on reading and writing; the triggers that are made anew do for it what they did before.
+ * The rules of 0001 hold here too: visible columns draw a version, what no reader sees is in other tables, and the
+ * triggers need no SQLite newer than 3.37. Columns and tables are only added, so the previous release can go on
+ * reading and writing; the triggers that are replaced do for it what they did before.
  */
 
-/** What a table of another program needs, to be taken for the record. */
+/** What a table of another program needs in order to be adopted as the record. */
 export const recordColumns: readonly RecordColumn[] = [
   { name: 'cancelRequestedAt', definition: 'TEXT' },
   {
@@ -50,8 +50,8 @@ const addRecordColumns = async (db: Kysely<unknown>, columns: readonly RecordCol
   }
 }
 
-// The guards keep the date functions from words like 'now', which an index refuses with an error of its own, and read
-// numbers, which only a table of another program can hold, as `toTime` does.
+// The guards keep words like 'now' from the date functions: an index rejects these with an error. Numbers, which only
+// a table of another program can hold, are read as `toTime` reads them.
 const createdMs = sql`
   ALTER TABLE JobExecutionLog ADD COLUMN createdMs INTEGER GENERATED ALWAYS AS (
     CASE WHEN typeof(createdAt) = 'text' AND createdAt GLOB '[0-9][0-9][0-9][0-9]-[0-9]*'
@@ -65,10 +65,10 @@ const recordIndexes = [
   // Lists, newest first: of one tenant, and of all.
   sql`CREATE INDEX JobExecutionLog_tenantCreated ON JobExecutionLog (tenant, createdMs)`,
   sql`CREATE INDEX JobExecutionLog_created ON JobExecutionLog (createdMs)`,
-  // What the pruner looks for.
+  // Results that the pruner expires.
   sql`CREATE INDEX JobExecutionLog_expires ON JobExecutionLog (expiresAt)
       WHERE expiresAt IS NOT NULL AND resultExpiredAt IS NULL AND status = 'Succeeded' AND submittedBy IS NOT NULL`,
-  // Others' records apart, or the pruner would wade through those that it leaves alone.
+  // Finished records, those of other programs apart: the pruner may have to leave these, and must not scan them.
   sql`CREATE INDEX JobExecutionLog_ended ON JobExecutionLog (coalesce(endTime, createdAt))
       WHERE status IN ('Succeeded', 'Failed') AND submittedBy IS NOT NULL`,
   sql`CREATE INDEX JobExecutionLog_endedElsewhere ON JobExecutionLog (coalesce(endTime, createdAt))
@@ -88,7 +88,7 @@ const queueColumns = [
   sql`CREATE INDEX JobQueue_freeOfTenant ON JobQueue (tenant, type, availableAt) WHERE leaseToken IS NULL`,
   sql`CREATE INDEX JobQueue_deadline ON JobQueue (deadlineAt) WHERE deadlineAt IS NOT NULL`,
   sql`CREATE INDEX JobQueue_cancelDue ON JobQueue (cancelDueAt) WHERE cancelDueAt IS NOT NULL`,
-  // The previous release knows nothing of it.
+  // The previous release does not write the tenant.
   sql`CREATE TRIGGER JobQueue_tenant AFTER INSERT ON JobQueue WHEN NEW.tenant IS NULL
     BEGIN
       UPDATE JobQueue SET tenant = (SELECT tenant FROM JobExecutionLog WHERE jobId = NEW.jobId) WHERE jobId = NEW.jobId;
@@ -96,9 +96,9 @@ const queueColumns = [
 ]
 
 /*
- * Bytes to be forgotten in small portions, whoever they belonged to: removing a gigabyte in one transaction would hold
- * up every writer. `holder` names the table, `id` the bytes in it; nothing else refers to them any more. Uploads stand
- * here too while they arrive, so that one that breaks off is forgotten when its time has come.
+ * Bytes that no job refers to. The pruner removes them a few chunks at a time: to delete a gigabyte in one transaction
+ * would block every writer. `holder` is the table and `id` the key in it. An upload has a row here while it arrives,
+ * so that one that breaks off is pruned when its time has come.
  */
 const orphans = [
   sql`CREATE TABLE OrphanedBytes (
@@ -129,7 +129,7 @@ const events = [
   sql`CREATE INDEX SanitizationEvent_jobId ON SanitizationEvent (jobId)`
 ]
 
-// What belongs to one life of a job, and to the service.
+// Deletes what belongs to one life of a job.
 const discard = (row: 'NEW' | 'OLD') => sql.raw(`
     ${['JobQueue', 'JobInput', 'JobResult', 'SanitizationEvent'].map(table => `DELETE FROM ${table} WHERE jobId = ${row}.jobId;`).join('\n    ')}
     DELETE FROM OrphanedBytes WHERE holder = 'JobResultChunk' AND id = ${row}.jobId;
@@ -156,7 +156,8 @@ const visibleColumns = [
   'cancelRequestedAt', 'cancelledAt', 'expiresAt', 'resultExpiredAt', 'hasPartialResult'
 ]
 
-// Another program may have declared its columns to take no notice of case. A creation that is filled in is no change.
+// BINARY: another program may have declared its columns case-insensitive. A creation time that is filled in is no
+// change.
 const visibleChange = sql.raw(visibleColumns.map(column => `OLD.${column} IS NOT NEW.${column} COLLATE BINARY`).join(' OR ')
   .replace('OLD.createdAt IS NOT', 'OLD.createdAt IS NOT NULL AND OLD.createdAt IS NOT'))
 

@@ -2,12 +2,12 @@ import { type Kysely, sql } from 'kysely'
 import type { RecordColumn } from './record-columns.ts'
 
 /*
- * What several service processes on this database have agreed on about their cache, and which processes these are: see
- * status/shared-epoch.ts. None of it concerns a job, so no version is drawn. Nothing in here is worth keeping: a process
- * that starts begins a new epoch.
+ * What the service processes on this database have agreed on about their cache, and which processes these are; see
+ * status/epoch. No version is drawn, since no job changes. The rows need no backup: a process that starts begins a new
+ * epoch.
  */
 
-/** What a table of another program needs, to be taken for the record. */
+/** What a table of another program needs in order to be adopted as the record. */
 export const recordColumns: readonly RecordColumn[] = []
 
 const statements = [

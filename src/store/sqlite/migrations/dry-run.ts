@@ -7,22 +7,22 @@ import { insertJob } from '../../tx/jobs.ts'
 import { toColumns } from '../../records.ts'
 import type { Tables } from '../../tables.ts'
 import { recordTable } from './record-columns.ts'
-import type { Survey } from './inspect.ts'
+import type { Inspection } from './inspect.ts'
 
 /*
- * The migrations are tried on a copy of the schema in memory, without its rows, before anything is written. So whatever
- * stands in the way (a table of the same name, a constraint that our rows cannot meet, a trigger that refuses them) is
- * found by SQLite itself, and not by a list of what might.
+ * Applies the migrations to a copy of the schema in memory, without its rows, before anything is written. So SQLite
+ * itself finds each obstacle (a table of the same name, a constraint that our rows cannot meet, a trigger that rejects
+ * them), in place of a list of what might be one.
  */
 
 const progress = { percent: 12.5, done: 0.5, total: 2.5, stage: 'a', message: 'a', etaSeconds: 7 }
 const common = { version: 0, tenant: 'acme', submittedBy: 'a', type: 'report', createdAt: 0, startedAt: 0, attempt: 3, progress }
 const failure = { code: 'E', message: 'a' }
 
-// One in each state, with everything and with nothing that may be missing.
+// One in each state, with every optional value and with none.
 const samples: readonly Job[] = [
   { ...common, jobId: 'sample-1', state: 'queued', progress: noProgress, startedAt: null, type: null, tenant: null },
-  // A column that made a number of it would give the rows of one tenant to another.
+  // A column that converts it to a number would give the rows of one tenant to another.
   { ...common, jobId: 'sample-2', state: 'queued', progress: noProgress, startedAt: null, tenant: '007' },
   { ...common, jobId: 'sample-3', state: 'running', progress: noProgress, cancelRequestedAt: null, hasPartialResult: false },
   { ...common, jobId: 'sample-4', state: 'running', cancelRequestedAt: 0, hasPartialResult: true },
@@ -32,7 +32,7 @@ const samples: readonly Job[] = [
   { ...common, jobId: 'sample-8', state: 'cancelled', finishedAt: 0, cancelledAt: 0, failure }
 ]
 
-const refuseAltered = (connection: SqliteDatabase.Database, job: Job): void => {
+const requireUnaltered = (connection: SqliteDatabase.Database, job: Job): void => {
   const { jobId, type, tenant } = job
   const written = Object.entries({ jobId, type, tenant, ...toColumns(job) })
   const aliases = [...written, ['version']].map(([column]) => `${column} AS ${column}`).join(', ')
@@ -47,41 +47,41 @@ const refuseAltered = (connection: SqliteDatabase.Database, job: Job): void => {
   }
 }
 
-// Only rows like those that the service will write show whether the table takes them.
+// Whether the table takes the service's rows is only known from rows like them.
 const tryRows = async (db: Kysely<Tables>, connection: SqliteDatabase.Database): Promise<void> => {
   for (const job of samples) {
     await db.transaction().execute(tx => insertJob(tx, job))
-    refuseAltered(connection, job)
+    requireUnaltered(connection, job)
   }
 }
 
-const copySchema = (connection: SqliteDatabase.Database, { objects, applied }: Survey): void => {
+const copySchema = (connection: SqliteDatabase.Database, { objects, applied }: Inspection): void => {
   for (const { tbl_name: table, sql } of objects) {
     try {
       connection.prepare(sql).run()
     } catch (error) {
-      // A virtual table of an extension that is not here, and what stands on it, is nobody's hindrance.
+      // A virtual table of an extension that is not loaded, and what depends on it, is no obstacle.
       if (table.toLowerCase() === recordTable.toLowerCase()) throw error
     }
   }
   for (const name of applied) connection.prepare('INSERT INTO kysely_migration VALUES (?, ?)').run(name, '1970-01-01T00:00:00.000Z')
 }
 
-const refusedBy = (part: string) => (error: unknown): never => {
+const failedAt = (part: string) => (error: unknown): never => {
   throw new Error(`${part}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
 }
 
-/** Throws where the migrations cannot be applied to such a schema, or the service's rows not be written to it then. */
-export const rehearse = async (survey: Survey, run: (db: Kysely<Tables>) => Promise<unknown>): Promise<void> => {
+/** Throws if the migrations cannot be applied to the schema, or if it then does not take the service's rows. */
+export const dryRun = async (inspection: Inspection, run: (db: Kysely<Tables>) => Promise<unknown>): Promise<void> => {
   const connection = new SqliteDatabase(':memory:')
   connection.pragma('trusted_schema = OFF')
-  // No row refers to another here.
+  // The copy has no rows that could refer to each other.
   connection.pragma('foreign_keys = OFF')
   const db = toKysely(connection)
   try {
-    copySchema(connection, survey)
-    await run(db).catch(refusedBy('its schema is in the way'))
-    if (survey.adopts) await tryRows(db, connection).catch(refusedBy(`its ${recordTable} does not take the service's rows`))
+    copySchema(connection, inspection)
+    await run(db).catch(failedAt('its schema is in the way'))
+    if (inspection.adopts) await tryRows(db, connection).catch(failedAt(`its ${recordTable} does not take the service's rows`))
   } finally {
     await db.destroy()
   }

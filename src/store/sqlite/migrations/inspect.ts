@@ -2,17 +2,17 @@ import SqliteDatabase from 'better-sqlite3'
 import { columnsPresent, offendersSql, type RecordColumn, recordTable } from './record-columns.ts'
 
 /*
- * What stands in a database before anything is written to it, and whether it can be made ours. Each refusal is an
- * error whose message says what is missing or wrong, and never shows more of a row than its jobId.
+ * Inspects a database before anything is written to it: can this service use it? If not, it throws an error that says
+ * what is missing or wrong, and that shows no more of a row than its jobId.
  */
 
-/** What each migration, in order, wants of a JobExecutionLog that is there. */
+/** What each migration, in order, needs of an existing JobExecutionLog. */
 export type MigrationNeeds = { name: string, recordColumns: readonly RecordColumn[] }
 
 export type SchemaObject = { type: string, tbl_name: string, sql: string }
 
-/** `adopts`: the table is there, and another program has made it. */
-export type Survey = { applied: string[], pending: string[], adopts: boolean, objects: SchemaObject[] }
+/** `adopts`: another program has made the table. */
+export type Inspection = { applied: string[], pending: string[], adopts: boolean, objects: SchemaObject[] }
 
 const isNamed = (name: string) => (other: string): boolean => other.toLowerCase() === name.toLowerCase()
 
@@ -26,7 +26,7 @@ const appliedMigrations = (connection: SqliteDatabase.Database): string[] => {
   return connection.prepare<[], string>('SELECT name FROM kysely_migration ORDER BY name').pluck().all()
 }
 
-const refuseUnknown = (applied: string[], known: string[]): void => {
+const requireKnown = (applied: string[], known: string[]): void => {
   const [unknown] = applied.filter(name => !known.includes(name))
   if (unknown === undefined) return
   throw new Error(known.some(name => applied.includes(name))
@@ -34,7 +34,7 @@ const refuseUnknown = (applied: string[], known: string[]): void => {
     : `its table kysely_migration belongs to another program: migration ${unknown} is none of this service`)
 }
 
-// The numbers that SQLite would make of texts are other ids.
+// SQLite would convert texts to numbers, which are other ids.
 const isNumeric = (declared: string): boolean => /INT|REAL|FLOA|DOUB|NUM|DEC/i.test(declared)
 
 type Index = { name: string, unique: number, partial: number }
@@ -50,13 +50,13 @@ const jobIdProblems = (connection: SqliteDatabase.Database): string[] => {
   const isKey = unique.some(({ partial, columns }) => partial === 0 && columns.length === 1 && columns[0] === 'jobid')
   return [
     ...isKey ? [] : ['jobId is neither PRIMARY KEY nor UNIQUE'],
-    // REPLACE would remove another job's row, unseen by every trigger.
+    // REPLACE would remove another job's row without firing a trigger.
     ...unique.filter(({ columns }) => !columns.includes('jobid'))
       .map(({ name, columns }) => `${columns.join(', ')} is UNIQUE too (${name}), so that rows could displace those of other jobs`)
   ]
 }
 
-// A row with a `submittedBy` counts as the service's own; where a column is called so, `rowid` is no row's number.
+// A row with a `submittedBy` counts as the service's own, and a column named rowid hides the number of the row.
 const reservedColumns = ['submittedBy', 'createdMs', 'rowid', 'seq']
 
 const tableProblems = (connection: SqliteDatabase.Database): string[] => {
@@ -69,7 +69,7 @@ const tableProblems = (connection: SqliteDatabase.Database): string[] => {
   ]
 }
 
-/** Whether another program has made the table. Throws where it cannot be adopted, whatever its rows. */
+/** Whether another program has made the table. Throws if it cannot be adopted, whatever its rows. */
 const findForeignTable = (connection: SqliteDatabase.Database): boolean => {
   const table = connection.prepare<[string], { type: string, wr: number }>(
     "SELECT type, wr FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE").get(recordTable)
@@ -81,7 +81,7 @@ const findForeignTable = (connection: SqliteDatabase.Database): boolean => {
   return true
 }
 
-const refuseOffenders = (connection: SqliteDatabase.Database, columns: readonly RecordColumn[]): void => {
+const requireRulesKept = (connection: SqliteDatabase.Database, columns: readonly RecordColumn[]): void => {
   const problems = columnsPresent(columns, columnNames(connection, recordTable)).flatMap(({ name, rule }) => {
     if (rule === undefined) return []
     const { count, jobId } = connection.prepare<[], { count: number, jobId: unknown }>(
@@ -98,23 +98,23 @@ const objectsOf = (connection: SqliteDatabase.Database): SchemaObject[] => conne
   ORDER BY CASE type WHEN 'table' THEN 1 WHEN 'index' THEN 2 WHEN 'view' THEN 3 ELSE 4 END, rowid`).all()
 
 /**
- * Looks at one moment of the file, and writes nothing. Throws where it was made by a newer version, and where another
- * program's JobExecutionLog cannot be adopted.
+ * Inspects one moment of the file, and writes nothing. Throws if a newer release made it, or if another program's
+ * JobExecutionLog cannot be adopted.
  */
-export const surveyDatabase = (path: string, needs: readonly MigrationNeeds[]): Survey => {
+export const inspectDatabase = (path: string, needs: readonly MigrationNeeds[]): Inspection => {
   const connection = new SqliteDatabase(path, { fileMustExist: true, timeout: 0 })
   connection.pragma('query_only = ON')
   connection.pragma('trusted_schema = OFF')
-  const survey = (): Survey => {
+  const inspect = (): Inspection => {
     const applied = appliedMigrations(connection)
-    refuseUnknown(applied, needs.map(({ name }) => name))
+    requireKnown(applied, needs.map(({ name }) => name))
     const pending = needs.filter(({ name }) => !applied.includes(name))
     const adopts = applied.length === 0 && findForeignTable(connection)
-    refuseOffenders(connection, pending.flatMap(({ recordColumns }) => recordColumns))
+    requireRulesKept(connection, pending.flatMap(({ recordColumns }) => recordColumns))
     return { applied, pending: pending.map(({ name }) => name), adopts, objects: objectsOf(connection) }
   }
   try {
-    return connection.transaction(survey)()
+    return connection.transaction(inspect)()
   } finally {
     connection.close()
   }

@@ -7,10 +7,10 @@ import * as lifeOfAJob from './0002-life-of-a-job.ts'
 import * as cacheEpoch from './0003-cache-epoch.ts'
 import * as seq from './0004-seq.ts'
 import type { RecordColumn } from './record-columns.ts'
-import { rehearse } from './dry-run.ts'
-import { surveyDatabase } from './inspect.ts'
+import { dryRun } from './dry-run.ts'
+import { inspectDatabase } from './inspect.ts'
 
-// Migrations only add, so that the previous release reads and writes the new schema.
+// Migrations only add, so that the previous release can read and write the new schema.
 const migrations: Record<string, Migration & { recordColumns: readonly RecordColumn[] }> = {
   '0001-job-execution-log': jobExecutionLog,
   '0002-life-of-a-job': lifeOfAJob,
@@ -18,7 +18,7 @@ const migrations: Record<string, Migration & { recordColumns: readonly RecordCol
   '0004-seq': seq
 }
 
-// How often it is tried while another program's transaction is in the way.
+// How often a migration is tried while another program has the database locked.
 const busyTrialsMax = 120
 const busyPauseMs = 50
 
@@ -33,8 +33,8 @@ const untilFree = async <Value>(work: () => Promise<Value>): Promise<Value> => {
   }
 }
 
-// SQLite tries every CHECK on every row again for each column that is added, which is most of what a migration takes.
-// No row can break those of the new columns, and one that broke an old one would keep the service from ever starting.
+// For each added column, SQLite checks every CHECK on every row again, which is most of a migration's time. No row can
+// break those of the new columns, and a row that breaks an old one must not keep the service from starting.
 const withoutChecks = async <Tables, Value>(db: Kysely<Tables>, work: () => Promise<Value>): Promise<Value> => {
   await sql`PRAGMA ignore_check_constraints = ON`.execute(db)
   try {
@@ -56,27 +56,27 @@ const applyPending = <Tables>(db: Kysely<Tables>): Promise<string[]> =>
 const findPath = async <Tables>(db: Kysely<Tables>): Promise<string> =>
   (await sql<{ file: string }>`SELECT file FROM pragma_database_list WHERE name = 'main'`.execute(db)).rows[0]?.file ?? ''
 
-const refuseUnusable = async <Tables>(db: Kysely<Tables>): Promise<void> => {
+const requireUsable = async <Tables>(db: Kysely<Tables>): Promise<void> => {
   const path = await untilFree(() => findPath(db))
   const needs = Object.entries(migrations).map(([name, { recordColumns }]) => ({ name, recordColumns }))
   try {
-    const survey = await untilFree(async () => surveyDatabase(path, needs))
-    if (survey.pending.length > 0 && survey.objects.length > 0) await rehearse(survey, applyPending)
+    const inspection = await untilFree(async () => inspectDatabase(path, needs))
+    if (inspection.pending.length > 0 && inspection.objects.length > 0) await dryRun(inspection, applyPending)
   } catch (error) {
     throw toDatabaseUnusable(path, error)
   }
 }
 
 /**
- * Brings the schema up to this release, whole or not at all. Returns the names of what was applied.
- *
- * Throws DatabaseUnusable, with the file untouched, where a newer version made it or where what another program has put
- * there cannot stay as it is.
+ * Migrates the schema to this release, as a whole or not at all. Returns the names of the applied migrations. Throws
+ * DatabaseUnusable, with the file unchanged, if a newer release made it or if another program's objects are in the
+ * way.
  */
 export const migrate = async <Tables>(db: Kysely<Tables>): Promise<string[]> => {
-  await refuseUnusable(db)
+  await requireUsable(db)
   return await untilFree(async () => {
-    // It stays with the file, so only one that is ours is switched. Refused at once while another program is at work.
+    // The mode stays with the file, so it is switched only after the checks. Fails at once while the database is
+    // locked.
     await sql`PRAGMA journal_mode = WAL`.execute(db)
     return await applyPending(db)
   })

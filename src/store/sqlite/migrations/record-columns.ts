@@ -1,7 +1,8 @@
 /*
- * The columns that the migrations add to JobExecutionLog, which another program may have made or widened. A column that
- * is there already is taken as it is, with its values; since SQLite adds no CHECK to it, triggers hold it to its rule.
- * Migrations take the types from here and keep what they execute to themselves, so that none changes after a release.
+ * The columns that the migrations add to JobExecutionLog, which another program may have made or widened. A column
+ * that is there already is taken as it is, with its values; since SQLite adds no CHECK to it, triggers hold it to its
+ * rule. Migrations take the types from here and keep what they execute to themselves, so that none changes after a
+ * release.
  */
 
 /** The table that others write too. */
