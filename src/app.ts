@@ -19,7 +19,9 @@ import { createViews } from './views/views.ts'
 import { embeddedHolder } from './job/lease.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import { createCheck } from './schema-check.ts'
-import { reportCacheMode, reportStoreHealth, recordTransition, reportOverload, reportRateLimit, reportWorkerError } from './telemetry.ts'
+import {
+  recordTransition, reportCacheMode, reportOverload, reportRateLimit, reportStoreHealth, reportWorkerError
+} from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import { createCoherence } from './status/coherence.ts'

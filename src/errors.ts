@@ -28,7 +28,9 @@ export const catalogue = {
 
 export type FailureCode = keyof typeof catalogue
 
-/** Why something failed, for the log and `/readyz`: the code if there is one, because messages may contain addresses. */
+/**
+ * Why something failed, for the log and `/readyz`: the code if there is one, because messages may contain addresses.
+ */
 export const reasonOf = (error: unknown): string => {
   if (!(error instanceof Error)) return 'unknown'
   return 'code' in error && typeof error.code === 'string' && error.code !== '' ? error.code : error.message

@@ -34,13 +34,17 @@ export const recordTransition = (metrics: Metrics, log: Logger): OnTransition =>
     log.info({ jobId, type, attempt, event, state }, `job ${state}`)
   }
 
-/** Reports what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes forward. */
+/**
+ * Reports what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes
+ * forward.
+ */
 export const reportWorkerError = (log: Logger, now: () => number) => {
   const shouldLog = createLogThrottle(now)
   return (error: Error, jobId: string | null): void => {
     if (!isUnavailable(error)) return log.error({ err: error, jobId }, 'the embedded worker failed')
     // It tries again each second.
-    if (shouldLog(`${error.message} ${reasonOf(error.cause)}`)) log.warn({ err: error, jobId }, 'the embedded worker cannot continue and tries again')
+    if (!shouldLog(`${error.message} ${reasonOf(error.cause)}`)) return
+    log.warn({ err: error, jobId }, 'the embedded worker cannot continue and tries again')
   }
 }
 

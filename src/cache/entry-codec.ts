@@ -2,9 +2,9 @@ import { type StatusEntry, type EntryState, entryStates } from '../job/status-en
 
 /*
  * The format of an entry in Redis: one line of facts, then the tenant and both bodies as they are, so that a hit parses
- * one line and serializes nothing. `E` and the version come first, where the scripts in Redis match them; a token begins
- * with `T`. The number of the representation comes last, because a process that makes other bodies of the same record
- * must not use these.
+ * one line and serializes nothing. `E` and the version come first, where the scripts in Redis match them; a token
+ * begins with `T`. The number of the representation comes last, because a process that makes other bodies of the same
+ * record must not use these.
  */
 const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,10})$/
 
@@ -18,8 +18,8 @@ export const encodeEntry = (entry: StatusEntry, representation: number): string 
 }
 
 /**
- * Returns the entry for this job, or undefined if the text is anything else: other programs can write to a shared cache.
- * The bodies must have the lengths named in the first line, and be those of this job.
+ * Returns the entry for this job, or undefined if the text is anything else: other programs can write to a shared
+ * cache. The bodies must have the lengths named in the first line, and be those of this job.
  */
 export const decodeEntry = (text: string, jobId: string, representation: number): StatusEntry | undefined => {
   const lineEnd = text.indexOf('\n')

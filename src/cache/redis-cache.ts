@@ -7,9 +7,9 @@ import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from '
 
 /*
  * The atomic operations of the protocol, each for any number of cells; status-cache.ts says what they promise. A value
- * that is neither an entry nor the expected token (the token of another reader, or bytes of another program) is deleted:
- * an empty cell is always safe. In a Redis cluster each cell would need a command of its own; this client does not
- * support clusters.
+ * that is neither an entry nor the expected token (the token of another reader, or bytes of another program) is
+ * deleted: an empty cell is always safe. In a Redis cluster each cell would need a command of its own; this client does
+ * not support clusters.
  */
 const leaseScript = `
 local cells = {}
@@ -100,8 +100,8 @@ export type RedisCacheNeeds = {
 }
 
 /**
- * Rejects if a reply takes longer than `replyMsMax`. A reply that has arrived, but was not read yet because this process
- * was busy or had no core, is no reason to leave the cache: the event loop gets a turn to read it.
+ * Rejects if a reply takes longer than `replyMsMax`. A reply that has arrived, but was not read yet because this
+ * process was busy or had no core, is no reason to leave the cache: the event loop gets a turn to read it.
  */
 const createTimeout = (replyMsMax: number) => <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
   const giveUp = () => { reject(new Error('the reply of Redis timed out')) }
@@ -143,7 +143,9 @@ const createDecoder = (representation: number) => {
   }
 }
 
-/** A cache on one Redis. It connects in the background; until then, and whenever Redis is away, its operations reject. */
+/**
+ * A cache on one Redis. It connects in the background; until then, and whenever Redis is away, its operations reject.
+ */
 export const createRedisCache = (needs: RedisCacheNeeds): RedisCache => {
   const { url, incarnation, representation, random, onError, replyMsMax = defaultReplyMsMax } = needs
   const withTimeout = createTimeout(replyMsMax)

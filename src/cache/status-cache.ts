@@ -3,7 +3,9 @@ import type { EntryState, StatusEntry } from '../job/status-entry.ts'
 /** What a cell holds for a reader. */
 export type Lookup = { kind: 'hit', entry: StatusEntry } | { kind: 'miss' }
 
-/** The entry in the cell, or the token under which the cell may be filled ("Scaling Memcache at Facebook", NSDI 2013). */
+/**
+ * The entry in the cell, or the token under which the cell may be filled ("Scaling Memcache at Facebook", NSDI 2013).
+ */
 export type FillLease = { kind: 'hit', entry: StatusEntry } | { kind: 'token', token: string }
 
 /**
@@ -16,8 +18,8 @@ export type StatusCache = {
   /** Reads many cells in one round trip; lookups in the order of the ids. */
   getMany: (epoch: string, jobIds: readonly string[]) => Promise<Lookup[]>
   /**
-   * Returns the entry or the token in the cell; an empty cell takes the new token. Readers share tokens on purpose: none
-   * waits for another.
+   * Returns the entry or the token in the cell; an empty cell takes the new token. Readers share tokens on purpose:
+   * none waits for another.
    */
   lease: (epoch: string, jobId: string, token: string) => Promise<FillLease>
   /**
@@ -29,8 +31,8 @@ export type StatusCache = {
   /** The same for many entries, without tokens, in one round trip; each cell by itself is atomic. */
   exposeMany: (epoch: string, entries: readonly StatusEntry[]) => Promise<void>
   /**
-   * Empties a cell that may hold something older than this version: an older entry, or a token. An entry of this version
-   * or a newer one stays. For a caller that has no entry to expose.
+   * Empties a cell that may hold something older than this version: an older entry, or a token. An entry of this
+   * version or a newer one stays. For a caller that has no entry to expose.
    */
   invalidate: (epoch: string, jobId: string, version: number) => Promise<void>
   close: () => Promise<void>
@@ -50,8 +52,8 @@ const longestTimeToLiveMs = (state: EntryState): number => {
 }
 
 /**
- * How long an entry may stay, in ms. It bounds the size of the cache, and the effect of changes that the protocol cannot
- * see. `random` in [0, 1) spreads the ends.
+ * How long an entry may stay, in ms. It bounds the size of the cache, and the effect of changes that the protocol
+ * cannot see. `random` in [0, 1) spreads the ends.
  */
 export const timeToLiveMs = (state: EntryState, random: number): number =>
   Math.floor(longestTimeToLiveMs(state) * (1 - random * 0.2))

@@ -10,8 +10,8 @@ import type { Epoch } from './epoch/epoch.ts'
  *
  * So no response may reveal a version while the cache can still return an older one. A request that has read or written
  * the store passes what it found through `expose` before it responds: a reader with the token under which it leased the
- * cell, a writer without one. Set-if-newer is not enough: after an eviction a late reader would fill the empty cell with
- * an old version. Here an empty cell stays empty, and a reader whose token another exposure deleted fills nothing.
+ * cell, a writer without one. Set-if-newer is not enough: after an eviction a late reader would fill the empty cell
+ * with an old version. Here an empty cell stays empty, and a reader whose token another exposure deleted fills nothing.
  */
 
 /** The right to fill a cell, and the epoch in which it was obtained. */
@@ -29,7 +29,9 @@ export type ExposeEntry = (entry: StatusEntry, fill?: Fill) => Promise<StatusEnt
 /** The same for many in one round trip; entries in the order of the lookups. */
 export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<StatusEntry[]>
 
-/** Makes sure that the cache returns nothing older than this version, without reading the job. Throws as Expose does. */
+/**
+ * Makes sure that the cache returns nothing older than this version, without reading the job. Throws as Expose does.
+ */
 export type Invalidate = (jobId: string, version: number) => Promise<void>
 
 export type ExposeNeeds = {

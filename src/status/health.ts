@@ -1,7 +1,9 @@
 import { reasonOf } from '../errors.ts'
 import type { EpochStatus, Mode } from './epoch/epoch.ts'
 
-/** The state of the store or the cache. `since` in ms since 1970: the last change. `mode`: what the cache is used for. */
+/**
+ * The state of the store or the cache. `since` in ms since 1970: the last change. `mode`: what the cache is used for.
+ */
 export type PartHealth = { kind: string, ok: boolean, since: number, reason: string | null, mode?: Mode }
 
 export type StoreCheckNeeds = {

@@ -20,8 +20,8 @@ export type ReadStatus = (jobId: string, floor: number) => StatusEntry | Promise
 export type ReadMany = (jobIds: readonly string[]) => Promise<StatusEntry[]>
 
 /**
- * Reads one page of the list, newest first; `next` null: the list ends here. Records that break BR-001 are in it, in the
- * state `invalid`. Throws STORE_UNAVAILABLE.
+ * Reads one page of the list, newest first; `next` null: the list ends here. Records that break BR-001 are in it, in
+ * the state `invalid`. Throws STORE_UNAVAILABLE.
  */
 export type ListStatuses = (
   filter: ListFilter, after: ListPosition | null, limit: number

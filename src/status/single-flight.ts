@@ -4,8 +4,8 @@ export type SingleFlight<Value> = (key: string) => Promise<Value>
 /**
  * Shares one load among callers that ask for the same key, but only a load that has not started yet: one under way may
  * have read before the caller asked, and would return something older than an acknowledgement that the caller has seen.
- * So a key has two slots, `running` and `next`; a caller that comes while one runs shares the next. An ordinary memoizer
- * of promises would join the running one.
+ * So a key has two slots, `running` and `next`; a caller that comes while one runs shares the next. An ordinary
+ * memoizer of promises would join the running one.
  */
 export const createSingleFlight = <Value>(load: SingleFlight<Value>): SingleFlight<Value> => {
   const flights = new Map<string, { running: Promise<Value>, next: Promise<Value> | null }>()

@@ -78,6 +78,7 @@ export const createClusterView = ({ node, monotonicNow }: ClusterViewNeeds): Clu
 
   const acknowledges = (row: NodeRow) => row.epoch === epoch.name && row.mode === epoch.mode
   const modeAgeMs = () => monotonicNow() - modeSeenAt
+  const silentMs = (node: string) => monotonicNow() - heartbeats.since(node)
 
   return {
     observe: (rows, beganAt) => {
@@ -99,9 +100,9 @@ export const createClusterView = ({ node, monotonicNow }: ClusterViewNeeds): Clu
     others: () => others,
     modeAgeMs,
     isAgreed: () => others.every(acknowledges) || modeAgeMs() >= oldLeasesOverMs,
-    isHeartbeatDue: () => others.length > 0 && monotonicNow() - heartbeats.since(node) >= heartbeatMs[epoch.mode],
-    suspected: () => others.filter(row =>
-      row.isGone === 0 && Math.min(monotonicNow() - heartbeats.since(row.node), modeAgeMs()) >= suspectAfterMs[epoch.mode]),
-    removable: () => others.filter(row => row.isGone === 1 && monotonicNow() - heartbeats.since(row.node) >= oldLeasesOverMs)
+    isHeartbeatDue: () => others.length > 0 && silentMs(node) >= heartbeatMs[epoch.mode],
+    suspected: () => others.filter(({ node, isGone }) =>
+      isGone === 0 && Math.min(silentMs(node), modeAgeMs()) >= suspectAfterMs[epoch.mode]),
+    removable: () => others.filter(({ node, isGone }) => isGone === 1 && silentMs(node) >= oldLeasesOverMs)
   }
 }

@@ -23,7 +23,8 @@ export type Epoch = {
   trip: (view: View, reason: string) => void
   /**
    * For a request that would reveal something while the view is `off`. Resolves true once no process can contradict it
-   * from an older view, false when the view is not `off` any more. Throws STORE_UNAVAILABLE if neither is known in time.
+   * from an older view, false when the view is not `off` any more. Throws STORE_UNAVAILABLE if neither is known in
+   * time.
    */
   awaitOldLeases: () => Promise<boolean>
 }

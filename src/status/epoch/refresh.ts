@@ -3,13 +3,13 @@ import type { EpochRows, EpochRowStore } from '../../store/store.ts'
 /*
  * Refreshes: reads of the rows by which processes agree on their cache.
  *
- * A refresh begins, the database reads the rows, and the answer arrives. Any time may pass in between, and refreshes may
- * overlap. Five rules make that safe. A model check found that each of them is needed: without it a reader is shown an
- * older version than one that was revealed before.
+ * A refresh begins, the database reads the rows, and the answer arrives. Any time may pass in between, and refreshes
+ * may overlap. Five rules make that safe. A model check found that each of them is needed: without it a reader is shown
+ * an older version than one that was revealed before.
  *
- * 1. A lease runs from the beginning of its refresh (cluster-view.ts). Counted from the answer it would outlive the time
- *    for which other processes wait: B reads `on` and the answer is slow; A ends the epoch, waits until B's lease must
- *    be over and reveals v2; the answer gives B another lease, and B reads v1 from the cache.
+ * 1. A lease runs from the beginning of its refresh (cluster-view.ts). Counted from the answer it would outlive the
+ *    time for which other processes wait: B reads `on` and the answer is slow; A ends the epoch, waits until B's lease
+ *    must be over and reveals v2; the answer gives B another lease, and B reads v1 from the cache.
  * 2. The answer to an older refresh is dropped once a younger one was answered. Otherwise a process would return to an
  *    epoch whose end it has already acknowledged.
  * 3. The age of a mode runs from the answer in which it was seen (cluster-view.ts). The mode may be younger than the

@@ -12,9 +12,9 @@ import type { Refresh, RefreshNeeds } from './refresh.ts'
  *
  * They agree on it through rows of the database, which each process reads ten times a second and never for a request:
  *
- *   off    No process uses the cache. The process that met a failed command began this epoch, and with it new cells, all
- *          empty. A process that reveals something waits until none can act on the epoch before; then the store answers
- *          alone.
+ *   off    No process uses the cache. The process that met a failed command began this epoch, and with it new cells,
+ *          all empty. A process that reveals something waits until none can act on the epoch before; then the store
+ *          answers alone.
  *   warm   Every process can use this very Redis, and none acts on the old epoch: all expose what they reveal. None
  *          reads or fills cells yet, because a process that still sees `off` reveals without exposing.
  *   on     Every process exposes, so the cache is used.
