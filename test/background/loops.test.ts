@@ -9,7 +9,7 @@ import { until } from '../helpers/until.ts'
 
 const newCache = () => createMemoryCache({ now: () => 1, random: () => 0 })
 
-t.test('a relay brings every change since it began, in order, once', async t => {
+t.test('invalidates every change since it began, once', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('before', 'Queued')")
   const outdated: Array<[string, number]> = []
@@ -27,7 +27,7 @@ t.test('a relay brings every change since it began, in order, once', async t => 
   t.equal(outdated.length, 2)
 })
 
-t.test('a relay takes a bulk load in rounds', async t => {
+t.test('processes a bulk load in several rounds', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {} })
   sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
@@ -50,7 +50,7 @@ t.test('other work gets in between the batches of a bulk load', async t => {
   t.ok(turns >= 9, `${turns} turns of the event loop`)
 })
 
-t.test('a round that fails is done again, from the same place', async t => {
+t.test('repeats a round that failed, from the same change on', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   let isBroken = true
   const relay = createRelay({
@@ -62,7 +62,7 @@ t.test('a round that fails is done again, from the same place', async t => {
   t.equal(await relay(), 1)
 })
 
-t.test('a log pruned past the cursor is told: no cell can be believed', async t => {
+t.test('reports a gap if the log was pruned before it was read', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   let gaps = 0
   const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => { gaps++ } })
@@ -72,13 +72,13 @@ t.test('a log pruned past the cursor is told: no cell can be believed', async t 
   t.equal(gaps, 1)
   sql("UPDATE JobExecutionLog SET status = 'Running'; DELETE FROM JobChange")
   t.equal(await relay(), 0)
-  t.equal(gaps, 2, 'also when nothing is left of it')
+  t.equal(gaps, 2, 'also if the log is empty')
   sql("UPDATE JobExecutionLog SET status = 'Failed' WHERE jobId = 'a'")
   t.equal(await relay(), 1)
   t.equal(gaps, 2)
 })
 
-t.test('after a gap the cells of before are not believed, with a cache in memory too, and the relay goes on', async t => {
+t.test('after a gap no earlier cell is used, also in a memory cache, and the relay goes on', async t => {
   let ids = 0
   const cache = newCache()
   const epoch = createFixedEpoch(() => `e${ids++}`)
@@ -95,7 +95,7 @@ t.test('after a gap the cells of before are not believed, with a cache in memory
   t.match(await readStatus('job-1', 0), { version: next })
 })
 
-t.test('a loop goes on after a failure, tells of it once, and stops when told', async t => {
+t.test('goes on after a failure, reports it once, and can be stopped', async t => {
   const health: Array<string | null> = []
   let rounds = 0
   const loop = createLoop({
@@ -112,7 +112,7 @@ t.test('a loop goes on after a failure, tells of it once, and stops when told', 
   t.same(health, ['round 2', null])
 })
 
-t.test('a loop that is stopped ends its round, and begins no other', async t => {
+t.test('stops after the round that is running', async t => {
   const gate = createGate()
   let rounds = 0
   const loop = createLoop({

@@ -13,7 +13,7 @@ const monotonicNow = () => performance.now()
 const day = 86_400_000
 const retention = { idempotencyKeyKeptMs: day, recordRetentionMs: 10 * day, tombstoneRetentionMs: 5 * day }
 
-/** The service's own pruner on the commands' database; `batches` tells what each transaction came to. */
+/** The service's own pruner on the commands' database; `batches` has the result of each transaction. */
 const setUp = async (t: Test, more: Partial<PruneTasksNeeds> = {}) => {
   const commands = await openCommands(t)
   const batches: Array<Pruned & { kind: string, limit: number }> = []
@@ -58,7 +58,7 @@ const setUp = async (t: Test, more: Partial<PruneTasksNeeds> = {}) => {
   }
 }
 
-t.test('a job goes by and by: its result, its record, its tombstone, and nothing is left', async t => {
+t.test('removes a job step by step: its result, its record and its tombstone', async t => {
   const { finish, prune, pruned, clock, store, job, dateTombstones, count } = await setUp(t)
   const jobId = await finish()
   await prune()
@@ -84,7 +84,7 @@ t.test('a job goes by and by: its result, its record, its tombstone, and nothing
   for (const table of ['JobExecutionLog', 'JobTombstone', 'JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'OrphanedBytes']) t.equal(count(table), 0, table)
 })
 
-t.test('nothing that lives is touched, however old', async t => {
+t.test('leaves unfinished jobs, however old', async t => {
   const commands = await setUp(t, { pruneForeignRows: true })
   const { submit, claim, storeInput, runJob, prune, pruned, clock, store, sql, inputs } = commands
   const raw = await storeInput((async function * () { yield Buffer.from('raw bytes') })(), 'text/plain', 9)
@@ -102,7 +102,7 @@ t.test('nothing that lives is touched, however old', async t => {
   t.equal(String(Buffer.concat(await Array.fromAsync(inputs.read(raw)))), 'raw bytes')
 })
 
-t.test('rows of other programs stay, unless they are to be pruned', async t => {
+t.test('leaves rows of other programs unless configured to prune them', async t => {
   for (const pruneForeignRows of [false, true]) {
     const { prune, sql, clock, store } = await setUp(t, { pruneForeignRows })
     sql("INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('old', 'Failed', '2020-01-01 00:00:00'), ('young', 'Failed', '2026-01-31T11:00:00+01:00'), ('odd', 'Failed', '')")
@@ -116,20 +116,20 @@ t.test('rows of other programs stay, unless they are to be pruned', async t => {
   }
 })
 
-t.test('a round passes over what is not due once, and the next round begins anew', async t => {
+t.test('examines a record that is not due once per round', async t => {
   const { prune, sql, batches, clock, pruned } = await setUp(t, { pruneForeignRows: true })
   sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120) INSERT INTO JobExecutionLog (jobId, status, endTime) SELECT 'odd-' || i, 'Failed', '' FROM n")
   await prune()
-  const looked = () => batches.filter(({ kind }) => kind === 'foreign-records').reduce((sum, batch) => sum + batch.examined, 0)
-  t.equal(looked(), 120)
+  const examined = () => batches.filter(({ kind }) => kind === 'foreign-records').reduce((sum, batch) => sum + batch.examined, 0)
+  t.equal(examined(), 120)
   sql("INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('due', 'Failed', '2020-01-01')")
   clock.ms += 1
   await prune()
-  t.equal(looked(), 241)
+  t.equal(examined(), 241)
   t.equal(pruned['foreign-records'], 1)
 })
 
-t.test('what is told of a tombstone that was forgotten does not outlive it', async t => {
+t.test('no cached answer outlives its tombstone', async t => {
   const { finish, prune, clock, readStatus, dateTombstones, store, cache, epoch, transitions } = await setUp(t)
   const relay = createRelay({ follower: await store.changes.follow(), invalidate: createInvalidate({ cache, epoch }), onGap: () => { t.fail('no gap') } })
   const jobId = await finish()
@@ -146,7 +146,7 @@ t.test('what is told of a tombstone that was forgotten does not outlive it', asy
   t.same(transitions.map(([event]) => event), ['claim', 'complete', 'expire'])
 })
 
-t.test('changes and keys are forgotten by their age', async t => {
+t.test('prunes changes and idempotency keys by their age', async t => {
   const { prune, pruned, sql, clock, count, submitJob } = await setUp(t)
   await submitJob({ subject: 'me', tenant: 'acme', allTenants: false }, { type: 'report', input: 1 }, 'key')
   sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n;
@@ -162,7 +162,7 @@ t.test('changes and keys are forgotten by their age', async t => {
   t.equal(count('IdempotencyKey'), 0)
 })
 
-t.test('an upload that broke off goes after its time', async t => {
+t.test('prunes an upload that broke off after its time', async t => {
   const { prune, clock, storeInput, count, pruned } = await setUp(t)
   await storeInput((async function * () { yield Buffer.alloc(600_000) })(), 'text/plain', 0)
   clock.ms += 3_600_000 - 1
@@ -173,7 +173,7 @@ t.test('an upload that broke off goes after its time', async t => {
   t.same([count('JobInputChunk'), count('OrphanedBytes'), pruned.bytes], [0, 0, 4])
 })
 
-t.test('no transaction removes more than a portion', async t => {
+t.test('no transaction removes more than a batch', async t => {
   const { prune, batches, sql, clock, count } = await setUp(t)
   const end = new Date(clock.ms - 20 * day).toISOString()
   sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
@@ -193,7 +193,7 @@ t.test('no transaction removes more than a portion', async t => {
   t.ok(of('bytes').length >= 300 / 16, 'large things in smaller ones')
 })
 
-t.test('a round that is told to stop ends with the batch under way, whatever is left', async t => {
+t.test('a round that is stopped ends with the running batch', async t => {
   const { prune, batches, sql, clock, stopWhen, count, pruned } = await setUp(t)
   const end = new Date(clock.ms - 20 * day).toISOString()
   sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
@@ -209,7 +209,7 @@ t.test('a round that is told to stop ends with the batch under way, whatever is 
   t.equal(count('JobExecutionLog'), 0, 'the next one goes on where it was')
 })
 
-t.test('a kind that fails is told of, and holds up no other', async t => {
+t.test('a kind that fails is reported, and the others are pruned', async t => {
   const rounds: string[] = []
   const kind = (name: string, prune: (round: number) => Pruned): PruneTask => {
     let round = 0
@@ -228,7 +228,7 @@ t.test('a kind that fails is told of, and holds up no other', async t => {
   })
   await t.rejects(prune(), { message: 'disk full' })
   t.same(rounds, ['broken', 'broken', 'whole', 'whole', 'whole'])
-  t.same(pruned, [['broken', 1], ['whole', 3]], 'what was done is told all the same')
+  t.same(pruned, [['broken', 1], ['whole', 3]], 'what was removed is reported all the same')
 })
 
 t.test('batches grow while they are quick, up to a bound, and shrink after a slow one', async t => {
@@ -277,7 +277,7 @@ t.test('a service with nothing to prune takes no lock', async t => {
   t.same(batches, [])
 })
 
-t.test('a process that is killed between the steps leaves nothing that the next one does not find', async t => {
+t.test('the next process prunes what a killed one left', async t => {
   const { finish, submit, claim, clock, prune, sql, count, database, cancelJob, rescueJobs, runJob, store } = await setUp(t)
   for (let job = 0; job < 20; job++) await finish('x'.repeat(2000))
   const stopped = await submit()

@@ -36,8 +36,8 @@ const refused: Array<{ name: string, sql: string, says: RegExp }> = [
   { name: 'a column that our rows leave null', sql: table('jobId TEXT PRIMARY KEY, status TEXT, endTime TEXT NOT NULL'), says: /NOT NULL constraint failed: JobExecutionLog\.endTime$/ },
   { name: 'a column that is made of others', sql: table("jobId TEXT PRIMARY KEY, status TEXT, type TEXT AS ('x')"), says: /generated column "type"/ },
   { name: 'a CHECK of more than one line that our rows fail', sql: table("jobId TEXT PRIMARY KEY, status TEXT, type TEXT CHECK (type IN ('a',\n'b'))"), says: /CHECK constraint failed: type IN \('a', 'b'\)$/ },
-  { name: 'a trigger that refuses our rows', sql: `${sound}; CREATE TRIGGER no BEFORE INSERT ON JobExecutionLog BEGIN SELECT RAISE(ABORT, 'read only'); END`, says: /read only$/ },
-  { name: 'a type that refuses our times', sql: `${table('jobId TEXT PRIMARY KEY, status TEXT, endTime INTEGER')} STRICT`, says: /cannot store TEXT value in INTEGER column JobExecutionLog\.endTime$/ },
+  { name: 'a trigger that rejects our rows', sql: `${sound}; CREATE TRIGGER no BEFORE INSERT ON JobExecutionLog BEGIN SELECT RAISE(ABORT, 'read only'); END`, says: /read only$/ },
+  { name: 'a type that rejects our times', sql: `${table('jobId TEXT PRIMARY KEY, status TEXT, endTime INTEGER')} STRICT`, says: /cannot store TEXT value in INTEGER column JobExecutionLog\.endTime$/ },
   { name: 'a type that makes numbers of tenants', sql: table('jobId TEXT PRIMARY KEY, status TEXT, tenant INTEGER'), says: /column tenant does not keep "007" as it is$|tenant: a text, or null$/ },
   { name: 'a type that makes texts of percents', sql: table('jobId TEXT PRIMARY KEY, status TEXT, progressPercent TEXT'), says: /progressPercent: a number/ },
   { name: 'a type that makes texts of versions', sql: table('jobId TEXT PRIMARY KEY, status TEXT, version TEXT'), says: /version/ },
@@ -55,7 +55,7 @@ const refused: Array<{ name: string, sql: string, says: RegExp }> = [
 ]
 
 for (const { name, sql, says } of refused) {
-  t.test(`${name} is refused in one line, and stays as it was`, async t => {
+  t.test(`${name} is rejected in one line, and stays as it was`, async t => {
     const path = makeForeignDatabase(t, sql)
     const before = readFileSync(path)
     const { writer, close } = openDatabase(path)
@@ -71,7 +71,7 @@ for (const { name, sql, says } of refused) {
 
 const fromTheFuture = "INSERT INTO kysely_migration VALUES ('0099-from-the-future', '2030-01-01T00:00:00.000Z')"
 
-t.test('a database of a newer version is refused before anything is written', async t => {
+t.test('rejects a database of a newer release before it writes anything', async t => {
   const { path, database } = await openStore(t)
   await sqlite3(path, fromTheFuture)
   await sqlite3(path, 'PRAGMA wal_checkpoint(TRUNCATE)')
@@ -83,7 +83,7 @@ t.test('a database of a newer version is refused before anything is written', as
   t.strictSame(readFileSync(path), before)
 })
 
-t.test('so is an older one that a newer version has gone on with, whatever it still lacks', async t => {
+t.test('rejects an older database that a newer release has migrated in part', async t => {
   const path = makeForeignDatabase(t, readFileSync(join(import.meta.dirname, 'fixtures/release-0001.sql'), 'utf8'))
   await sqlite3(path, fromTheFuture)
   const { writer, close } = openDatabase(path)
@@ -96,7 +96,7 @@ const run = (program: string, path: string) => promisify(execFile)(process.execP
   env: { ...process.env, DATABASE_URL: `sqlite:${path}`, JWT_SECRET: 'x'.repeat(32), PORT: '0' }
 }).then(() => ({ code: 0, stdout: '', stderr: '' }), (error: { code: number, stdout: string, stderr: string }) => error)
 
-t.test('the programs end with that line alone', async t => {
+t.test('the programs end with that one line', async t => {
   const path = makeForeignDatabase(t, table('jobId TEXT PRIMARY KEY'))
   const newer = (await openStore(t, `${path}2`)).path
   await sqlite3(newer, fromTheFuture)

@@ -81,7 +81,7 @@ for (const [kind, table] of Object.entries(tables)) {
       { state: 'running' },
       { state: 'running' }
     ])
-    t.ok((found[0]?.createdAt ?? 0) > at, 'a creation that nobody recorded')
+    t.ok((found[0]?.createdAt ?? 0) > at, 'a creation that was not recorded')
     const versions = (await sqlite3(path, 'SELECT version FROM JobExecutionLog ORDER BY rowid')).split('\n').map(Number)
     t.same(versions, versions.map((_, index) => index + 1), 'each row has a version of its own')
     t.equal(changeLog.head(), versions.length)
@@ -105,7 +105,7 @@ for (const [kind, table] of Object.entries(tables)) {
   })
 }
 
-t.test('the triggers and the columns of the engine stay, and are not told of the adoption', async t => {
+t.test('keeps the triggers and columns of the other program, and fires none of its triggers', async t => {
   const path = makeForeignDatabase(t, `${tables['STRICT, with an index, a view, an audit and a later column of ours']}; ${rows}`)
   await openStore(t, path)
   t.equal(await sqlite3(path, 'SELECT * FROM Audit'), '')
@@ -116,7 +116,7 @@ t.test('the triggers and the columns of the engine stay, and are not told of the
   t.equal(await sqlite3(path, 'SELECT count(*) FROM Running'), '3000')
 })
 
-t.test('values of any kind are read for what they are', async t => {
+t.test('reads values of any type as what they are', async t => {
   const { path, store } = await openStore(t, makeForeignDatabase(t, `
     CREATE TABLE JobExecutionLog (JOBID TEXT PRIMARY KEY, STATUS TEXT, TYPE NUMERIC, STARTTIME DATETIME, ENDTIME DATETIME, RESULTURL, ERRORDETAILS JSON, ATTEMPT REAL, ETASECONDS);
     INSERT INTO JobExecutionLog VALUES
@@ -131,7 +131,7 @@ t.test('values of any kind are read for what they are', async t => {
   t.equal(await sqlite3(path, "SELECT createdMs FROM JobExecutionLog WHERE jobId IN ('seconds', 'ms')"), `${at}\n${at}`)
 })
 
-t.test('the engine goes on with its own statements', async t => {
+t.test('accepts the own statements of the other program', async t => {
   const path = makeForeignDatabase(t, looseTable)
   const engine = openForeign(t, path)
   const insert = engine.prepare("INSERT INTO jobexecutionlog (jobid, STATUS, payload) VALUES (?, 'Running', x'01')")
@@ -145,7 +145,7 @@ t.test('the engine goes on with its own statements', async t => {
   t.match(await store.jobs.find('a'), { job: { jobId: 'a', state: 'succeeded', finishedAt: at, version: 3 } })
 })
 
-t.test('a change of case is a change, whatever the column thinks of it', async t => {
+t.test('a change of case draws a version, also in a case-insensitive column', async t => {
   const { path, store } = await openStore(t, makeForeignDatabase(t, `
     CREATE TABLE JobExecutionLog (jobId TEXT PRIMARY KEY, status TEXT COLLATE NOCASE, type TEXT COLLATE NOCASE);
     INSERT INTO JobExecutionLog VALUES ('a', 'Running', 'x')`))
@@ -154,7 +154,7 @@ t.test('a change of case is a change, whatever the column thinks of it', async t
   await t.rejects(sqlite3(path, "UPDATE JobExecutionLog SET status = 'running'"))
 })
 
-t.test('only a file that becomes ours is switched to write-ahead logging', async t => {
+t.test('switches only a file that becomes ours to write-ahead logging', async t => {
   const path = makeForeignDatabase(t, 'CREATE TABLE JobExecutionLog (status TEXT)')
   const before = readFileSync(path)
   const { writer, close } = openDatabase(path)

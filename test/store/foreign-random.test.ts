@@ -92,7 +92,7 @@ for (const { kind, open, mode } of worlds) {
   })
 }
 
-t.test('nor does any sequence run by the sqlite3 program', async t => {
+t.test('no sequence of statements of the sqlite3 program does either', async t => {
   const opened = await openStore(t)
   const known = new Map<string, Known>()
   let head = opened.changeLog.head()

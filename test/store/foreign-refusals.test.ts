@@ -66,7 +66,7 @@ for (const { kind, open } of kindsOfStore) {
         for (const sql of negativeRowids) t.ok(await isRefused(writer, sql), sql)
       })
 
-      t.test(`${writer.name} may make a dead row anew, unless it was terminal with another status`, async t => {
+      t.test(`${writer.name} may insert a deleted row again, unless it was terminal with another status`, async t => {
         const reborn = async (before: string, after: string, verb = 'INSERT') => {
           between.exec(`DELETE FROM JobExecutionLog; DELETE FROM JobTombstone;
             INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${before}'); DELETE FROM JobExecutionLog`)
@@ -111,7 +111,7 @@ for (const { kind, open } of kindsOfStore) {
   })
 }
 
-t.test('a refused statement of ours is passed on as it is', async t => {
+t.test('throws the error of a rejected statement of ours unchanged', async t => {
   const { transact } = await openStore(t)
   const values = { jobId: 'odd id', status: 'Queued' }
   await t.rejects(transact(tx => tx.insertInto('JobExecutionLog').values(values).execute()), { code: 'SQLITE_CONSTRAINT_CHECK' })

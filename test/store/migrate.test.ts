@@ -19,7 +19,7 @@ const openUnmigrated = (t: Test, path = join(t.testdir(), 'jobs.db')) => {
   return database
 }
 
-t.test('a new database gets the schema once', async t => {
+t.test('gives a new database the schema once', async t => {
   const database = openUnmigrated(t)
   t.same(await migrate(database.writer), released)
   const schema = schemaOf(database.reader)
@@ -43,7 +43,7 @@ t.test('each database has an incarnation of its own', async t => {
   t.equal(new Set(incarnations).size, 3)
 })
 
-t.test('of several processes at once each ends with the whole schema', async t => {
+t.test('several processes that start at once all get the whole schema', async t => {
   const path = join(t.testdir(), 'jobs.db')
   const children = [1, 2, 3].map(() => spawnChild(t, 'migrating.ts', path))
   t.same(await Promise.all(children.map(child => child.line())), ['ready', 'ready', 'ready'])
@@ -53,7 +53,7 @@ t.test('of several processes at once each ends with the whole schema', async t =
   t.equal(await sqlite3(path, "SELECT count(*) FROM ServiceState WHERE name = 'incarnation'"), '1')
 })
 
-t.test('a process killed in the middle leaves nothing half made', async t => {
+t.test('a process killed during a migration leaves no part of it', async t => {
   const directory = t.testdir()
   for (const statement of [1, 5, 15, 30, 45, 60]) {
     const path = join(directory, `${statement}.db`)
@@ -69,7 +69,7 @@ t.test('a process killed in the middle leaves nothing half made', async t => {
   }
 })
 
-t.test('a large database that was being migrated when the process was killed is wholly of one release', async t => {
+t.test('a large database whose migration was killed has the schema of one release', async t => {
   const directory = t.testdir()
   const old = makeFirstRelease(t, 40_000, join(directory, 'old.db'))
   const oldSchema = schemaOf(openForeign(t, old))
@@ -115,7 +115,7 @@ t.test('a large database that was being migrated when the process was killed is 
   t.ok(ends.includes('old'), 'at least once it was killed before it had ended')
 })
 
-t.test('a migration that fails is thrown, and leaves nothing', async t => {
+t.test('a migration that fails throws, and leaves nothing', async t => {
   const database = openUnmigrated(t)
   // A table of the same name, made by someone else, in the way of the middle of the migration.
   await sqlite3(database.path, 'CREATE TABLE IdempotencyKey (id)')
@@ -125,7 +125,7 @@ t.test('a migration that fails is thrown, and leaves nothing', async t => {
   t.same(await migrate(database.writer), released)
 })
 
-t.test('a row that breaks the rules does not keep the service from starting, and the rules hold again after', async t => {
+t.test('starts with a row that breaks the rules, and enforces them again afterwards', async t => {
   const path = makeFirstRelease(t)
   await sqlite3(path, "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('odd', 'Paused')")
   const database = openUnmigrated(t, path)

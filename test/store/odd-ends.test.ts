@@ -4,7 +4,7 @@ import { appended, csv, openCommands, resultRetentionMs } from '../write/command
 import { openAdopted } from './adopted.ts'
 import { openForeign } from './open.ts'
 
-t.test('an end that is a number is passed over, and holds up none that is a time', async t => {
+t.test('leaves a record whose end is a number, and prunes those behind it', async t => {
   const { path, transact } = await openAdopted(t)
   const foreign = openForeign(t, path)
   foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES
@@ -15,7 +15,7 @@ t.test('an end that is a number is passed over, and holds up none that is a time
   t.same(foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY jobId').pluck().all(), ['milliseconds', 'seconds'])
 })
 
-t.test('a due time that is none takes no result away, and holds up no other', async t => {
+t.test('keeps a result whose due time is not a time, and expires those behind it', async t => {
   const { submit, claim, runJob, expireResults, sql, clock, job } = await openCommands(t)
   const finished = async () => {
     const jobId = await submit()

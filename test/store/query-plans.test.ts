@@ -15,7 +15,7 @@ import type { Transact } from '../../src/store/store.ts'
 import { openForeign, openStore } from './open.ts'
 
 /*
- * What is looked for over and over is found by an index, however many rows there are: a look that read a whole table
+ * Each repeated read finds its rows by an index, however many rows there are: one that read a whole table
  * would hold the event loop for as long.
  */
 
@@ -60,24 +60,24 @@ const rows = `
   INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i', 0, x'00');
   INSERT INTO IdempotencyKey (tenant, key, requestHash, jobId, createdAt) VALUES ('t', 'k', 'h', 's', 0)`
 
-t.test('every look and every batch of the pruner uses its index', async t => {
+t.test('every read and every batch of the pruner uses its index', async t => {
   const { watched, transact, foreign, plansOf } = await openWatched(t)
   foreign.exec(rows)
-  const look = createRetentionReader({ database: watched })
+  const retention = createRetentionReader({ database: watched })
   const changes = createChangeLog({ database: watched, incarnation: 'i' })
   const at = Date.now() + 86_400_000
   const after = { ended: '2019-01-01', seq: 1 }
   const orphan = (holder: string, id: string) => { foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`) }
   const record = 'SEARCH JobExecutionLog USING'
   const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
-    ['due results', () => look.hasDueResults(at), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
-    ['due records of ours', () => look.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_ended (<expr><?)`]],
-    ['due records of others', () => look.hasDueRecords('foreign', at), [`${record} INDEX JobExecutionLog_endedElsewhere (<expr><?)`]],
-    ['due tombstones', () => look.hasDueTombstones(at), ['SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)']],
-    ['orphans', () => look.hasOrphans(at), ['SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)']],
+    ['due results', () => retention.hasDueResults(at), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
+    ['due records of ours', () => retention.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_ended (<expr><?)`]],
+    ['due records of others', () => retention.hasDueRecords('foreign', at), [`${record} INDEX JobExecutionLog_endedElsewhere (<expr><?)`]],
+    ['due tombstones', () => retention.hasDueTombstones(at), ['SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)']],
+    ['orphans', () => retention.hasOrphans(at), ['SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)']],
     // The first row alone, whatever the table holds.
-    ['old changes', () => look.hasOldChanges(at), ['CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest']],
-    ['old keys', () => look.hasOldIdempotencyKeys(at), ['SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)']],
+    ['old changes', () => retention.hasOldChanges(at), ['CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest']],
+    ['old keys', () => retention.hasOldIdempotencyKeys(at), ['SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)']],
 
     ['results', () => transact(tx => findDueResults(tx, at, 10)), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
     ['records of ours', () => transact(tx => pruneRecords(tx, 'ours', at, 10, null)), [
@@ -115,7 +115,7 @@ t.test('every look and every batch of the pruner uses its index', async t => {
   }
 })
 
-t.test('the looks at the queue use theirs', async t => {
+t.test('the reads of the queue use their indexes', async t => {
   const { watched, transact, plansOf } = await openWatched(t)
   const queue = createQueueReader({ database: watched })
   const search = 'SEARCH JobQueue USING'

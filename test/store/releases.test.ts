@@ -8,7 +8,7 @@ import { spawnChild } from './child.ts'
 import { openForeign, openStore } from './open.ts'
 import { firstReleaseTables, makeFirstRelease, schemaOf } from './releases.ts'
 
-t.test('the first migration still makes what the first release made', async t => {
+t.test('the first migration still makes the schema of the first release', async t => {
   const released = schemaOf(openForeign(t, makeFirstRelease(t)))
   const { writer, reader, close } = openDatabase(`${t.testdirName}/new.db`)
   t.teardown(close)
@@ -22,7 +22,7 @@ t.test('a migrated database has the schema of a new one', async t => {
   t.strictSame(schemaOf(migrated.reader), schemaOf(reader))
 })
 
-t.test('a database of the first release is migrated while its programs read and write on, and loses nothing', async t => {
+t.test('migrates a database of the first release while its programs read and write, and loses nothing', async t => {
   const path = makeFirstRelease(t, 4000)
   const foreign = openForeign(t, path)
   const content = (table: string, columns: string) =>
@@ -66,7 +66,7 @@ t.test('a database of the first release is migrated while its programs read and 
   t.same(await migrate(database.writer), [])
 })
 
-t.test('what the previous release puts into the queue is known by its tenant, now and before', async t => {
+t.test('gives a queue item of the previous release its tenant', async t => {
   const { path } = await openStore(t, makeFirstRelease(t, 100))
   const foreign = openForeign(t, path)
   const strangers = foreign.prepare('SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.tenant IS NOT log.tenant').pluck()

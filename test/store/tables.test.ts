@@ -8,7 +8,7 @@ const unspecified = (message: string, details?: unknown) =>
   ({ code: 'UNSPECIFIED', message, ...(details === undefined ? {} : { details }) })
 const noDetails = 'The job failed; no details were recorded.'
 
-t.test('whatever another program recorded of a failure is shown', async t => {
+t.test('shows any failure that another program recorded', async t => {
   const { store, path } = await openStore(t)
   const foreign = openForeign(t, path)
   foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')")
@@ -36,7 +36,7 @@ t.test('whatever another program recorded of a failure is shown', async t => {
   }
 })
 
-t.test('times of any ISO 8601 form are read, others are as good as none', async t => {
+t.test('reads times of any ISO 8601 form, and no others', async t => {
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', '20260131T120000Z')")
@@ -49,7 +49,7 @@ t.test('times of any ISO 8601 form are read, others are as good as none', async 
   t.match(await store.jobs.find('j'), { job: { createdAt: 0, startedAt: null } })
 })
 
-t.test('a succeeded job is whole, whatever its last percent', async t => {
+t.test('shows a succeeded job at 100 percent, whatever was recorded', async t => {
   const { store, path } = await openStore(t)
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, progressPercent, etaSeconds) VALUES ('j', 'Succeeded', 12.5, 9)")
   t.match(await store.jobs.find('j'), { job: { progress: { percent: 100, etaSeconds: null }, resultUrl: null, result: null } })
@@ -76,7 +76,7 @@ t.test('a change of any column that readers see draws a version, once', async t 
   t.ok(columns.length >= 23)
 })
 
-t.test('a failed job with a time of cancellation was cancelled, by whomever', async t => {
+t.test('shows a failed job with a cancellation time as cancelled', async t => {
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
   await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('j', 'Failed', '2026-01-31 12:00:00')")
@@ -87,7 +87,7 @@ t.test('a failed job with a time of cancellation was cancelled, by whomever', as
   t.match(await store.jobs.find('j'), { job: { state: 'failed', failure: { code: 'E_STOP' } } }, 'what is no time is as good as none')
 })
 
-t.test('what only some states have is not shown of others', async t => {
+t.test('shows no field of one state in another state', async t => {
   const { store, path } = await openStore(t)
   const set = "cancelRequestedAt = '2026-01-31T12:00:00Z', expiresAt = '2026-02-01T12:00:00Z', resultExpiredAt = '2026-02-01T12:00:01Z', hasPartialResult = 1"
   const at = Date.UTC(2026, 0, 31, 12)

@@ -39,7 +39,7 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
   const insert = () => foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
   await transact(async tx => {
     await tx.selectFrom('JobExecutionLog').selectAll().execute()
-    t.throws(insert, { code: 'SQLITE_BUSY' }, 'nobody else writes between the read and the write')
+    t.throws(insert, { code: 'SQLITE_BUSY' }, 'no other program writes between the read and the write')
     t.equal(database.reader.prepare('SELECT count(*) FROM JobExecutionLog').pluck().get(), 0, 'readers read on')
     await insertJob(tx, queuedJob('ours'))
   })
@@ -47,7 +47,7 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
   t.equal(database.reader.prepare('SELECT count(*) FROM JobExecutionLog').pluck().get(), 2)
 })
 
-t.test('the read of a job searches by the primary key', async t => {
+t.test('reads a job by its primary key', async t => {
   const { database: { reader, writer } } = await openStore(t)
   const { sql } = recordQuery(writer).compile()
   const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all('j').map(({ detail }) => detail)
@@ -59,7 +59,7 @@ t.test('the read of a job searches by the primary key', async t => {
   }
 })
 
-t.test('a database that does not exist is made, with its directory', async t => {
+t.test('makes a database that does not exist, with its directory', async t => {
   const path = join(t.testdir(), 'a', 'b', 'jobs.db')
   const database = openDatabase(path)
   t.ok(existsSync(path))
@@ -67,7 +67,7 @@ t.test('a database that does not exist is made, with its directory', async t => 
   t.notOk(database.reader.open)
 })
 
-t.test('a path that cannot be a database is said to be so, by name', async t => {
+t.test('names a path that cannot be a database', async t => {
   const directory = t.testdir({ 'text.db': 'This is no database, though it is long enough to be taken for the head of one.'.repeat(20) })
   t.throws(() => openDatabase(directory), { name: 'DatabaseUnusable', message: directory })
   t.throws(() => openDatabase(join(directory, 'text.db')), { name: 'DatabaseUnusable', message: 'not a database' })
@@ -75,7 +75,7 @@ t.test('a path that cannot be a database is said to be so, by name', async t => 
   t.throws(() => openDatabase('/proc/no-place/for/jobs.db'), { name: 'DatabaseUnusable' }, 'and does not try for ever')
 })
 
-t.test('a database that fails is told as STORE_UNAVAILABLE by every read', async t => {
+t.test('every read of a failing database rejects with STORE_UNAVAILABLE', async t => {
   const { path, store, store: { results, queue, changes, transact } } = await openStore(t)
   const follower = await changes.follow()
   t.equal(await queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)

@@ -63,25 +63,25 @@ const cutTo = (left: string, size: number): string => {
   return cut
 }
 
-t.test('a log that was cut: what was committed before the cut is there, or the start is refused in one line', async t => {
+t.test('with a log that was cut, it has all commits before the cut or fails to start with one line', async t => {
   const { path, sizes, takenOver } = await leaveOpen(t)
   const last = sizes.at(-1) ?? 0
   t.ok(takenOver > 100 && headBytes + takenOver * frameBytes < last, 'part of the log is in the database, and part is not')
   const places = Array.from({ length: 60 }, (_, at) => Math.floor(at * last / 60) + [0, 1, 57][at % 3]!)
   const whole = sizes.filter((_, job) => job % 20 === 0)
-  const told = { started: 0, refused: 0 }
-  let refusedAt = 0
+  const outcomes = { started: 0, failed: 0 }
+  let failedAt = 0
   for (const size of [0, 7, headBytes, headBytes + 24, ...whole, ...places, last]) {
     const cut = cutTo(path, size)
     const opened = await openForProcess(cut, false).catch((error: Error) => error)
     if (opened instanceof Error) {
-      told.refused++
-      refusedAt = size
+      outcomes.failed++
+      failedAt = size
       t.match(opened, { name: 'DatabaseUnusable', message: /^DATABASE_URL: cannot use .*left\.db\.cut: it is damaged \(.+\): restore a backup with npm run restore$/ }, `${size}`)
       t.notMatch(opened.message, '\n')
       continue
     }
-    told.started++
+    outcomes.started++
     await opened.database.close()
     opened.releaseLock()
     t.same(violationsOf(cut), [], `${size}`)
@@ -92,21 +92,21 @@ t.test('a log that was cut: what was committed before the cut is there, or the s
     t.equal(await sqlite3(cut, `SELECT count(*) FROM JobExecutionLog WHERE CAST(substr(jobId, 2) AS INTEGER) >= ${found}
       OR (status = 'Succeeded') <> (CAST(substr(jobId, 2) AS INTEGER) <= ${(found - 1) / 2})`), '0', `${size}`)
   }
-  t.comment(`takenOver ${takenOver}, ${JSON.stringify(told)}`)
-  t.ok(told.started > 0 && told.refused > 0)
-  const { code, stderr } = await failedStart(cutTo(path, refusedAt))
+  t.comment(`takenOver ${takenOver}, ${JSON.stringify(outcomes)}`)
+  t.ok(outcomes.started > 0 && outcomes.failed > 0)
+  const { code, stderr } = await failedStart(cutTo(path, failedAt))
   t.equal(code, 1)
   t.match(stderr, /^DATABASE_URL: cannot use .*: it is damaged \(.+\): restore a backup with npm run restore\n$/)
 })
 
-t.test('with a log that was cut at its end a service starts, and only the last commit is missing', async t => {
+t.test('starts with a log whose end was cut off, and only the last commit is missing', async t => {
   const { path, sizes } = await leaveOpen(t)
   const sound = await spawnService(t, { WORKERS: '0' }, cutTo(path, (sizes.at(-1) ?? 0) - 1))
   t.equal((await sound.ask('/readyz')).status, 200)
   t.equal(await sound.sql('SELECT count(*) FROM JobExecutionLog'), String(jobsMax - 1), 'all but the last commit')
 })
 
-t.test('a database that another program keeps locked is named, in one line', async t => {
+t.test('names a database that another program keeps locked, in one line', async t => {
   const directory = t.testdir()
   const [whole, writing] = [join(directory, 'whole.db'), join(directory, 'writing.db')]
   for (const path of [whole, writing]) await (await openStore(t, path)).database.close()
@@ -119,7 +119,7 @@ t.test('a database that another program keeps locked is named, in one line', asy
   }))
 })
 
-t.test('what is looked through: small databases always, large ones when a log was left', t => {
+t.test('checks small databases always, and large ones if a log was left', t => {
   const path = join(t.testdir({ 'jobs.db': '' }), 'jobs.db')
   t.equal(chooseCheck(join(t.testdirName, 'none.db')), undefined)
   t.equal(chooseCheck(path), 'thorough')
@@ -132,7 +132,7 @@ t.test('what is looked through: small databases always, large ones when a log wa
   t.end()
 })
 
-t.test('what another program has made oddly is no damage', async t => {
+t.test('takes unusual values of another program for no damage', async t => {
   const { path } = await openStore(t)
   const foreign = openForeign(t, path)
   foreign.exec('CREATE TABLE theirs (n INTEGER CHECK (n > 0)); PRAGMA ignore_check_constraints = ON; INSERT INTO theirs VALUES (-1)')

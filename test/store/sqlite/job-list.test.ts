@@ -68,7 +68,7 @@ const modelOf = (rows: readonly Known[], filter: ListFilter, after: ListPosition
   .toSorted((a, b) => compare(positionOf(a), positionOf(b)))
   .map(({ jobId }) => jobId)
 
-t.test('whatever the rows, every page is the next part of the sorted whole, also while rows are inserted', async t => {
+t.test('each page is the next part of the sorted list, also while rows are inserted', async t => {
   const { list: unbounded, foreign, database } = await openList(t)
   const insert = foreign.prepare('INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt) VALUES (?, ?, ?, ?, ?)')
   const seqOf = foreign.prepare<[string], number>('SELECT seq FROM JobExecutionLog WHERE jobId = ?').pluck()
@@ -111,7 +111,7 @@ t.test('whatever the rows, every page is the next part of the sorted whole, also
   ), { numRuns: 300 })
 })
 
-t.test('every statement is a search in an index: none sorts, and none passes over rows of one time or of other tenants', async t => {
+t.test('each statement searches an index: none sorts, and none scans rows of one time or of other tenants', async t => {
   const { database } = await openList(t)
   const { reader } = database
   const prepare = reader.prepare.bind(reader)
@@ -132,7 +132,7 @@ t.test('every statement is a search in an index: none sorts, and none passes ove
   }
 })
 
-t.test('a store that is away is STORE_UNAVAILABLE', async t => {
+t.test('rejects with STORE_UNAVAILABLE if the table is gone', async t => {
   const { list, foreign } = await openList(t)
   foreign.exec('ALTER TABLE JobExecutionLog RENAME TO Away')
   await t.rejects(list(all, null, 1), { code: 'STORE_UNAVAILABLE' })

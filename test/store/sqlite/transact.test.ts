@@ -10,16 +10,16 @@ import { openForeign, openStore } from '../open.ts'
 
 const insertRow = (jobId: string) => (tx: Tx) => insertJob(tx, queuedJob(jobId))
 
-// One look at the clock begins the wait, and one follows every trial that met a lock.
-const countedClock = (times: (look: number) => number) => {
-  const looked = new EventEmitter()
-  let looks = 0
+// The clock is read once when a wait begins, and once after each trial that met a lock.
+const countedClock = (times: (read: number) => number) => {
+  const readings = new EventEmitter()
+  let reads = 0
   return {
-    looked,
-    looks: () => looks,
+    readings,
+    reads: () => reads,
     now: () => {
-      looked.emit(String(++looks))
-      return times(looks)
+      readings.emit(String(++reads))
+      return times(reads)
     }
   }
 }
@@ -29,7 +29,7 @@ t.test('a write waits for another program, without holding up the process', asyn
   const foreign = openForeign(t, path)
   const clock = countedClock(() => 0)
   const transact = createTransact({ database, now: clock.now })
-  const thirdTrialMetLock = once(clock.looked, '4')
+  const thirdTrialMetLock = once(clock.readings, '4')
 
   foreign.exec("BEGIN IMMEDIATE; INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
   const writing = transact(tx => insertJob(tx, queuedJob('ours')))
@@ -54,13 +54,13 @@ t.test('many waiting writes leave the event loop as free as one', async t => {
   t.equal((await Promise.all(writes)).length, 20)
 })
 
-t.test('work that met a lock is begun anew, whole', async t => {
+t.test('runs a work again from its beginning if the database was locked', async t => {
   const { database, path, store } = await openStore(t)
   const foreign = openForeign(t, path)
   const clock = countedClock(() => 0)
   let begun = 0
   foreign.exec('BEGIN IMMEDIATE')
-  clock.looked.once('2', () => { foreign.exec('COMMIT') })
+  clock.readings.once('2', () => { foreign.exec('COMMIT') })
   const answer = await createTransact({ database, now: clock.now })(async tx => {
     begun += 1
     await insertJob(tx, queuedJob('j'))
@@ -71,23 +71,23 @@ t.test('work that met a lock is begun anew, whole', async t => {
   t.match(await store.jobs.find('j'), { job: { version: 1 } })
 })
 
-t.test('a lock held too long is told as STORE_UNAVAILABLE', async t => {
+t.test('rejects with STORE_UNAVAILABLE if a lock is held too long', async t => {
   const { database, path, store } = await openStore(t)
   const foreign = openForeign(t, path)
-  const clock = countedClock(look => look < 3 ? 0 : 60_000)
+  const clock = countedClock(read => read < 3 ? 0 : 60_000)
   const transact = createTransact({ database, now: clock.now })
   foreign.exec('BEGIN IMMEDIATE')
   await t.rejects(transact(tx => insertJob(tx, queuedJob('j'))), {
     name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 }, cause: { code: 'SQLITE_BUSY' }
   })
-  t.equal(clock.looks(), 3, 'one trial more within the bound, none after it')
+  t.equal(clock.reads(), 3, 'one trial more within the bound, none after it')
   foreign.exec('ROLLBACK')
   t.equal((await store.jobs.find('j')).kind, 'absent')
   await transact(tx => insertJob(tx, queuedJob('j')))
   t.equal((await store.jobs.find('j')).kind, 'job', 'the next one is taken')
 })
 
-t.test('other failures are passed on at once, and as they are', async t => {
+t.test('throws other failures at once and unchanged', async t => {
   const { transact } = await openStore(t)
   let begun = 0
   const run = (work: (tx: Tx) => Promise<unknown>) => transact(async tx => {
@@ -142,7 +142,7 @@ t.test('commits what has taken more than 8 ms, and the rest after it', async t =
   t.same(seenByOthers, [0, 0, 2, 2, 4])
 })
 
-t.test('one of them that fails takes nothing with it but its own', async t => {
+t.test('undoes only the work that fails', async t => {
   const { transact, store } = await openStore(t)
   const ours = new TypeError('ours')
   const outcomes = await Promise.allSettled([
@@ -157,7 +157,7 @@ t.test('one of them that fails takes nothing with it but its own', async t => {
   t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.jobs.find(jobId)).kind)), ['job', 'absent', 'job'])
 })
 
-t.test('one of them that costs SQLite the transaction fails alone, and nothing that is lost is acknowledged', async t => {
+t.test('a work that makes SQLite roll back fails alone, and nothing lost is acknowledged', async t => {
   const { transact, store } = await openStore(t)
   const cause = Object.assign(new SqliteDatabase.SqliteError('database or disk is full', 'SQLITE_FULL'))
   const outcomes = await Promise.allSettled([
@@ -175,7 +175,7 @@ t.test('one of them that costs SQLite the transaction fails alone, and nothing t
   t.equal((await store.jobs.find('d')).kind, 'job', 'the next one is taken')
 })
 
-t.test('others have their turn between commits', async t => {
+t.test('lets the event loop turn between commits', async t => {
   const { transact } = await openStore(t)
   let turns = 0
   let isOver = false
