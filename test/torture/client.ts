@@ -13,20 +13,29 @@ export type TimedClient = (node: ServiceProcess, path: string, ask?: Pick<Ask, '
 // Longer than a service may wait for others that are suspended.
 const patienceMs = 12_000
 
-/** A client of the processes of a run, which takes the time of each request and never rejects. */
-export const createTimedClient = (): TimedClient => {
+/** A client of the processes of a run, which takes the time of each request and never rejects. `abort` ends those under way. */
+export const createTimedClient = (): { ask: TimedClient, abort: () => void } => {
+  let abortion = new AbortController()
   const { authorization } = bearer({ expiresIn: 24 * 3600 * 1000, tenant: 'torture', scope: 'jobs:read jobs:write jobs:work' })
-  return async (node, path, { headers, ...more } = {}) => {
+  const timedAsk: TimedClient = async (node, path, { headers, ...more } = {}) => {
     const { ask } = createClient(`http://127.0.0.1:${node.port}`)
-    const signal = AbortSignal.timeout(patienceMs)
+    const patience = AbortSignal.timeout(patienceMs)
+    const signal = AbortSignal.any([patience, abortion.signal])
     const startedAt = performance.now()
     try {
       const response = await ask(path, { ...more, headers: { authorization, ...headers }, signal })
       const text = await response.text()
       return { status: response.status, headers: Object.fromEntries(response.headers), text, startedAt, endedAt: performance.now() }
     } catch {
-      const status = signal.aborted ? noAnswer.late : noAnswer.cut
+      const status = patience.aborted ? noAnswer.late : noAnswer.cut
       return { status, headers: {}, text: '', startedAt, endedAt: performance.now() }
+    }
+  }
+  return {
+    ask: timedAsk,
+    abort: () => {
+      abortion.abort()
+      abortion = new AbortController()
     }
   }
 }

@@ -167,12 +167,12 @@ const ofConnections: Fault[] = [
     run: async ({ proxies, redis }, random) => {
       const proxy = random.pick(proxies)
       for (let count = random.between(8, 16); count > 0; count--) {
-        // Readers of one process find nothing and begin to fill, slowly enough to be met in the middle.
-        proxy.delay('there', 15)
+        // All readers find empty cells and begin to fill them, too slowly to fill them for one another.
+        for (const each of proxies) each.delay('there', 15)
         await ignoring(redis.client.flushall())
         await delay(random.between(15, 35))
-        // What they have read becomes old, and arrives at cells that are empty. The hold is below the deadline of a command.
-        proxy.delay('there', Infinity)
+        // What one process has loaded becomes old while others write. The hold is below the deadline of a command.
+        for (const each of proxies) each.delay('there', each === proxy ? Infinity : 0)
         await delay(random.between(30, 70))
         await ignoring(redis.client.flushall())
         proxy.delay('there', 0)

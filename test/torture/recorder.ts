@@ -74,7 +74,7 @@ export const createRecorder = () => {
     /** Of a command, from what its answer and the caller tell. */
     write: (recorded: Recorded) => {
       const { headers } = recorded.answer
-      const state = headers['job-state'] as string | undefined
+      const state = headers['job-state']
       const end = toEnd(state)
       push(recorded, { version: versionOf(headers.etag), position: end === null ? recorded.position ?? null : endPosition, end })
     },
@@ -98,7 +98,7 @@ export const createRecorder = () => {
       if (answer.status === 404) return push(recorded, { version: 0, position: -1, end: null })
       if (answer.status !== 200 && answer.status !== 304) return refuse(recorded)
       const { headers } = answer
-      const state = headers['job-state'] as string | undefined
+      const state = headers['job-state']
       const version = versionOf(headers.etag)
       if (version === null || state === undefined) return complain(`${recorded.what}: an answer without ETag or Job-State`)
       const end = toEnd(state)

@@ -137,9 +137,9 @@ const lookAtAll = async ({ nodes, ask, recorder }: Pick<Stage, 'nodes' | 'ask' |
   }))
 }
 
-type Act = { world: World, stage: Omit<Stage, 'isStopped' | 'isQuiet'>, databasePath: string, windows: FaultWindow[] }
+type Act = { world: World, stage: Omit<Stage, 'isStopped' | 'isQuiet'>, databasePath: string, windows: FaultWindow[], abort: () => void }
 
-const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} }: TortureOptions, { world, stage, databasePath, windows }: Act) => {
+const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} }: TortureOptions, { world, stage, databasePath, windows, abort }: Act) => {
   const { nodes } = world
   const { recorder } = stage
   const phases = createPhases()
@@ -196,6 +196,8 @@ const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} 
   }, windows)
   clearInterval(looking)
   phases.become(isFound ? 'over' : 'drain')
+  // Requests that never end are no reason to wait once the violation is found.
+  if (isFound) abort()
   await Promise.all(driving)
   if (!isFound) {
     await until(async () => unended() === 0 || (await delay(200), false), 'the end of all jobs', drainLimitMs)
@@ -242,12 +244,12 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
 export const runTorture = async (options: TortureOptions): Promise<TortureReport> => {
   const databasePath = join(options.folder, 'jobs.db')
   const world = await openWorld(options, databasePath)
-  const ask = createTimedClient()
+  const { ask, abort } = createTimedClient()
   try {
     const recorder = createRecorder()
     const stage = { nodes: world.nodes, ask, recorder, watched: [], watchedForeign: [] }
     const windows: FaultWindow[] = []
-    const { beganAt, longestRecoveryMs, isFound } = await act(options, { world, stage, databasePath, windows })
+    const { beganAt, longestRecoveryMs, isFound } = await act(options, { world, stage, databasePath, windows, abort })
     const records = readRecords(databasePath)
     if (!isFound) await lookAtAll(stage, records)
     return toReport(recorder, world, { records, windows, beganAt, longestRecoveryMs })
