@@ -31,6 +31,7 @@ const refused: Array<{ name: string, sql: string, says: RegExp }> = [
   { name: 'another unique column', sql: table('jobId TEXT PRIMARY KEY, status TEXT, ref TEXT UNIQUE'), says: /ref is UNIQUE too/ },
   { name: 'a WITHOUT ROWID table', sql: `${sound} WITHOUT ROWID`, says: /it is a WITHOUT ROWID table$/ },
   { name: 'a column called rowid', sql: table('jobId TEXT PRIMARY KEY, status TEXT, rowid TEXT'), says: /column rowid has a name that the service keeps/ },
+  { name: 'a column called seq', sql: table('jobId TEXT PRIMARY KEY, status TEXT, Seq INTEGER'), says: /column seq has a name that the service keeps/ },
   { name: 'a column called submittedBy', sql: table('jobId TEXT PRIMARY KEY, status TEXT, submittedby TEXT'), says: /column submittedBy has a name that the service keeps/ },
   { name: 'a column that our rows do not fill', sql: table('jobId TEXT PRIMARY KEY, status TEXT, owner TEXT NOT NULL'), says: /NOT NULL constraint failed: JobExecutionLog\.owner$/ },
   { name: 'a column that our rows leave null', sql: table('jobId TEXT PRIMARY KEY, status TEXT, endTime TEXT NOT NULL'), says: /NOT NULL constraint failed: JobExecutionLog\.endTime$/ },

@@ -51,6 +51,9 @@ t.test('migrates a database of the first release while its programs read and wri
   for (const [index, table] of Object.keys(firstReleaseTables).entries()) t.strictSame(after[index], before[index], table)
   t.same(foreign.prepare('SELECT value FROM ServiceState').pluck().all(), incarnation)
   t.equal(foreign.pragma('integrity_check', { simple: true }), 'ok')
+  const bySeq = foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY seq').pluck().all()
+  t.same(bySeq, foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY rowid').pluck().all(), 'in the order of insertion')
+  t.equal(foreign.prepare('SELECT count(DISTINCT seq) FROM JobExecutionLog').pluck().get(), bySeq.length)
 
   const jobs = JSON.parse(last) as Array<[string, number[]]>
   const versions = jobs.flatMap(([, versions]) => [...new Set(versions)])
@@ -66,7 +69,7 @@ t.test('migrates a database of the first release while its programs read and wri
   t.same(await migrate(database.writer), [])
 })
 
-t.test('gives a queue item of the previous release its tenant', async t => {
+t.test('gives a queue item of the previous release its tenant and its seq', async t => {
   const { path } = await openStore(t, makeFirstRelease(t, 100))
   const foreign = openForeign(t, path)
   const strangers = foreign.prepare('SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.tenant IS NOT log.tenant').pluck()
@@ -77,4 +80,6 @@ t.test('gives a queue item of the previous release its tenant', async t => {
     INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, tenant) VALUES ('c', 'x', 1, 0, 'other')`)
   t.equal(strangers.get(), 0)
   t.equal(foreign.prepare("SELECT tenant FROM JobQueue WHERE jobId = 'c'").pluck().get(), 'other')
+  const others = foreign.prepare('SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.seq IS NOT log.seq').pluck()
+  t.equal(others.get(), 0, 'and by the seq of its record')
 })

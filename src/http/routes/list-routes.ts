@@ -45,9 +45,10 @@ const toCursor = ({ createdMs, seq }: ListPosition): string =>
 // Accepts only the exact text of a cursor that the service has issued.
 const parseCursor = (cursor: string): ListPosition => {
   const text = Buffer.from(cursor, 'base64url').toString()
-  // The number of the row in the file, which is no longer the order of the list.
+  // Earlier releases named the rowid, which may be the seq of another row.
   if (/^(-?\d+|none) \d+$/.test(text)) {
-    throw brokenRule('cursor', 'format', 'comes from an earlier release of the service; start the list again without a cursor')
+    const rule = 'comes from an earlier release of the service; start the list again without a cursor'
+    throw brokenRule('cursor', 'format', rule)
   }
   const [, createdMs = '', seq = ''] = /^(-?\d+|none) seq (\d+)$/.exec(text) ?? []
   const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), seq: Number(seq) }

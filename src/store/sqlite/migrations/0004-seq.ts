@@ -25,10 +25,11 @@ const rankRows = sql`
   FROM (SELECT rowid AS id, row_number() OVER (ORDER BY rowid) AS seq FROM JobExecutionLog) AS ranked
   WHERE JobExecutionLog.rowid = ranked.id`
 
-// Those of another program are about changes that its programs make, and this is none; ours would draw versions.
+// Triggers of another program would take the ranking for changes by its programs; ours would draw versions.
 const withoutTriggers = async (db: Kysely<unknown>, work: () => Promise<unknown>): Promise<void> => {
   const { rows } = await sql<{ name: string, sql: string }>`
-    SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'JobExecutionLog' COLLATE NOCASE`.execute(db)
+    SELECT name, sql FROM sqlite_schema
+    WHERE type = 'trigger' AND tbl_name = 'JobExecutionLog' COLLATE NOCASE`.execute(db)
   for (const { name } of rows) await sql`DROP TRIGGER ${sql.id(name)}`.execute(db)
   await work()
   for (const trigger of rows) await sql.raw(trigger.sql).execute(db)
@@ -43,8 +44,10 @@ const rankQueue = sql`
  * None is UNIQUE: INSERT OR REPLACE with the seq of another row would remove that row, unseen by every trigger.
  */
 const indexes = [
-  ...['JobExecutionLog_tenantCreated', 'JobExecutionLog_created', 'JobExecutionLog_ended',
-    'JobExecutionLog_endedElsewhere', 'JobQueue_free', 'JobQueue_freeOfTenant'].map(name => sql`DROP INDEX ${sql.id(name)}`),
+  ...[
+    'JobExecutionLog_tenantCreated', 'JobExecutionLog_created', 'JobExecutionLog_ended',
+    'JobExecutionLog_endedElsewhere', 'JobQueue_free', 'JobQueue_freeOfTenant'
+  ].map(name => sql`DROP INDEX ${sql.id(name)}`),
   sql`CREATE INDEX JobExecutionLog_seq ON JobExecutionLog (seq) WHERE seq IS NOT NULL`,
   sql`CREATE INDEX JobExecutionLog_tenantCreated ON JobExecutionLog (tenant, createdMs, seq) WHERE seq IS NOT NULL`,
   sql`CREATE INDEX JobExecutionLog_created ON JobExecutionLog (createdMs, seq) WHERE seq IS NOT NULL`,
@@ -56,7 +59,7 @@ const indexes = [
   sql`CREATE INDEX JobQueue_freeOfTenant ON JobQueue (tenant, type, availableAt, seq) WHERE leaseToken IS NULL`
 ]
 
-// Of whichever program inserted the item. This release names the seq itself.
+// For the previous release: this one names the seq itself.
 const onEnqueue = sql`
   CREATE TRIGGER JobQueue_seq AFTER INSERT ON JobQueue WHEN NEW.seq IS NULL
   BEGIN
@@ -65,13 +68,16 @@ const onEnqueue = sql`
 
 // What belongs to one life of a job, and to the service.
 const discardLife = sql.raw(`
-    ${['JobQueue', 'JobInput', 'JobResult', 'SanitizationEvent'].map(table => `DELETE FROM ${table} WHERE jobId = NEW.jobId;`).join('\n    ')}
+    DELETE FROM JobQueue WHERE jobId = NEW.jobId;
+    DELETE FROM JobInput WHERE jobId = NEW.jobId;
+    DELETE FROM JobResult WHERE jobId = NEW.jobId;
+    DELETE FROM SanitizationEvent WHERE jobId = NEW.jobId;
     DELETE FROM OrphanedBytes WHERE holder = 'JobResultChunk' AND id = NEW.jobId;
     INSERT INTO OrphanedBytes (holder, id, forgetAt)
       SELECT 'JobResultChunk', NEW.jobId, 0 WHERE EXISTS (SELECT 1 FROM JobResultChunk WHERE jobId = NEW.jobId);`)
 
-// The trigger below knows this update of `seq` by its new version. A statement that has foreseen that number, and names
-// a seq as well, therefore draws one more.
+// JobExecutionLog_seq_update recognizes this update of `seq` by its new version. If the statement names a seq and has
+// predicted the version, which then would not change, a second number is drawn.
 const onInsert = sql`
   CREATE TRIGGER JobExecutionLog_inserted AFTER INSERT ON JobExecutionLog
   BEGIN
@@ -81,16 +87,18 @@ const onInsert = sql`
     INSERT INTO JobChange (jobId) VALUES (NEW.jobId);
     INSERT INTO JobChange (jobId) SELECT NEW.jobId WHERE NEW.seq IS NOT NULL AND last_insert_rowid() = NEW.version;
     UPDATE JobExecutionLog SET version = last_insert_rowid(), seq = last_insert_rowid() WHERE jobId = NEW.jobId;
-    UPDATE JobExecutionLog SET createdAt = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE jobId = NEW.jobId AND createdAt IS NULL;
+    UPDATE JobExecutionLog SET createdAt = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+      WHERE jobId = NEW.jobId AND createdAt IS NULL;
   END`
 
 /*
- * A seq that another program writes is put back, and draws a version as a version that it writes does. What is ours
- * fills in a row without a seq, or changes the version too, to the newest number of the change log, with this job's name
- * on it.
+ * Restores a seq that another program writes, and draws a version, as JobExecutionLog_updated does for a version that
+ * another program writes. An update of the triggers themselves either fills in a row without a seq, or also sets the
+ * version to the newest number of the change log, which names this job.
  *
- * SQLite runs the trigger that was made last first. This one has to come before JobExecutionLog_updated, which may draw
- * the very number that the statement has foreseen.
+ * SQLite runs the trigger that was created last first. This trigger has to run before JobExecutionLog_updated, which
+ * may draw the very number that the statement has predicted: a migration that creates that one again creates this one
+ * after it.
  */
 const onSeqWritten = sql`
   CREATE TRIGGER JobExecutionLog_seq_update AFTER UPDATE OF seq ON JobExecutionLog
