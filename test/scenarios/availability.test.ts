@@ -89,7 +89,7 @@ const trips = async () => Number(/^job_status_cache_trips_total (\d+)$/m.exec(aw
 t.test('a Redis that goes and comes every second is left alone for longer and longer', async t => {
   const hold = async () => Number(await first.sql('SELECT holdMs FROM CacheEpoch'))
   const [tripsBefore, holdBefore] = [await trips(), await hold()]
-  const flaps = 10
+  const flaps = 6
   await whilePolled(t, services, async () => {
     for (let flap = 0; flap < flaps; flap++) {
       proxy.refuse(true)
@@ -132,36 +132,43 @@ const requireLoggedOnce = (t: Test, { lines }: SpawnedService, from: number | un
 
 const storeUp = async ({ ask }: SpawnedService) => Number(/^job_status_store_up (\d)$/m.exec(await (await ask('/metrics')).text())?.[1])
 
-const comesBack = async (t: Test, services: readonly SpawnedService[], coldJob: string) => {
+const comesBack = async (services: readonly SpawnedService[], coldJob: string) => {
   for (const service of services) {
     await until(async () => (await service.ask(`/api/v1/jobs/${coldJob}`)).status === 200, 'the recovery', recoveryMs)
-    t.equal((await service.ask('/api/v1/jobs/never')).status, 404)
     await until(async () => (await service.askJson('/readyz')).status === 'ready', 'the recovery of the cache', recoveryMs)
+    await until(async () => await storeUp(service) === 1, 'the metric')
   }
 }
 
+/**
+ * Hides the store, and returns how many lines each process had logged by then. Hides it again if a lease had ended before
+ * the first response: on a busy machine it is not always renewed in time.
+ */
+const hideWhileLeased = async (services: readonly SpawnedService[], coldJob: string) => await until(async () => {
+  await untilAll(services, 'ok')
+  for (const service of services) if ((await service.ask('/api/v1/jobs/done')).status !== 200) return undefined
+  const before = services.map(service =>
+    ({ all: service.lines.length, cache: cacheLines(service).length, store: storeLines(service).length }))
+  await first.sql(hideStore)
+  if ((await first.ask('/api/v1/jobs/done')).status === 200) return before
+  await first.sql(showStore)
+  await comesBack(services, coldJob)
+  return undefined
+}, 'a response while the lease lasts')
+
 /** Hides the store and shows it again; each process answers 200 for a cached job until its lease ends, then 503. */
 const answersWhileStoreIsAway = async (t: Test, services: readonly SpawnedService[], coldJob: string) => {
-  await untilAll(services, 'ok')
-  const allBefore = services.map(({ lines }) => lines.length)
-  const linesBefore = services.map(service => cacheLines(service).length)
-  const storeLinesBefore = services.map(service => storeLines(service).length)
-  for (const service of services) t.equal((await service.ask('/api/v1/jobs/done')).status, 200)
   await first.sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('${coldJob}', 'Succeeded')`)
-  const hiddenAt = Date.now()
-  await first.sql(hideStore)
+  const before = await hideWhileLeased(services, coldJob)
   // Each process has a lease of its own.
   for (const service of services) {
     const seen: number[] = []
-    let firstAnswerMs = Infinity
     await until(async () => {
       const { status } = await service.ask('/api/v1/jobs/done')
       seen.push(status)
-      firstAnswerMs = Math.min(firstAnswerMs, Date.now() - hiddenAt)
       return status === 503
     }, 'the end of the lease')
     t.ok(seen.every(status => status === 200 || status === 503), `never unknown: ${[...new Set(seen)].join(', ')}`)
-    if (service === first && firstAnswerMs < 500) t.equal(seen[0], 200, 'answered while the lease lasts')
   }
   for (const service of services) for (const jobId of ['done', coldJob, 'never']) await requireRefused(t, service, jobId)
   for (let i = 0; i < 50; i++) t.equal((await first.ask(`/api/v1/jobs/${coldJob}`)).status, 503)
@@ -170,12 +177,12 @@ const answersWhileStoreIsAway = async (t: Test, services: readonly SpawnedServic
   t.equal(ready.status, 503)
   t.match(await ready.json(), { status: 'unavailable', store: { status: 'down', reason: String }, cache: { status: 'degraded', reason: /database/ } })
   await first.sql(showStore)
-  await comesBack(t, services, coldJob)
-  await until(async () => await storeUp(first) === 1, 'the metric')
+  await comesBack(services, coldJob)
+  for (const service of services) t.equal((await service.ask('/api/v1/jobs/never')).status, 404)
   for (const [index, service] of services.entries()) {
-    requireLoggedOnce(t, service, allBefore[index])
-    t.same(storeLines(service).slice(storeLinesBefore[index]), ['the store cannot be read: requests that the cache cannot answer get 503', 'the store can be read again'])
-    const logged = cacheLines(service).slice(linesBefore[index])
+    requireLoggedOnce(t, service, before[index]?.all)
+    t.same(storeLines(service).slice(before[index]?.store), ['the store cannot be read: requests that the cache cannot answer get 503', 'the store can be read again'])
+    const logged = cacheLines(service).slice(before[index]?.cache)
     t.ok(logged.length > 0 && logged.every((line, i) => line !== logged[i - 1]), `one line a change: ${logged.join(', ')}`)
   }
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { violationsOf } from '../../helpers/invariants.ts'
-import { createRandom, type Random } from '../../helpers/random.ts'
+import { createRandom } from '../../helpers/random.ts'
 import { type SpawnedService, spawnService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
 import { compare, openObserver } from './acknowledged.ts'
@@ -18,6 +18,8 @@ export type RoundsOptions = {
   seed: number
   /** A rule of the service that is broken on purpose: the name of a file in `faults`. */
   fault?: string
+  /** A round kills its service after 20 up to this many acknowledged writes. */
+  writesMax?: number
   /** Does something to the database while the service is down. */
   tamper?: (databasePath: string) => void
 }
@@ -76,11 +78,13 @@ const replay = async ({ ask }: SpawnedService, clients: readonly LoadClient[], r
   }
 }
 
-const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClient[], random: Random, acknowledged: () => number): Promise<void> => {
-  const enough = acknowledged() + 20 + random.below(200)
+const killUnderLoad = async (
+  service: SpawnedService, clients: readonly LoadClient[], { writes, pauseMs }: { writes: number, pauseMs: number }, acknowledged: () => number
+): Promise<void> => {
+  const enough = acknowledged() + writes
   const driven = Promise.all(clients.map(client => client.drive(service)))
   await Promise.race([driven, until(() => acknowledged() >= enough, 'the acknowledged writes', 60_000)])
-  await delay(random.next() * 20)
+  await delay(pauseMs)
   await service.kill('SIGKILL')
   await driven
 }
@@ -89,7 +93,7 @@ const killUnderLoad = async (service: SpawnedService, clients: readonly LoadClie
  * Rounds of: load, kill -9 in the middle of it, and a comparison of the database with what was acknowledged. The seed
  * repeats the jobs and how long each round is; what the kill hits is up to the moment.
  */
-export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: RoundsOptions): Promise<RoundsReport> => {
+export const killInRounds = async (t: Test, { rounds, seed, fault, tamper, writesMax = 220 }: RoundsOptions): Promise<RoundsReport> => {
   const random = createRandom(seed)
   const report: RoundsReport = { rounds: 0, acknowledged: 0, cutOff: 0, carriedOut: 0, lost: 0, violations: [] }
   const entry = fault === undefined ? 'src/main.ts' : join(import.meta.dirname, 'faults', `${fault}.ts`)
@@ -104,7 +108,8 @@ export const killInRounds = async (t: Test, { rounds, seed, fault, tamper }: Rou
     }
     const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' }, databasePath, entry)
     await replay(service, clients, report)
-    await killUnderLoad(service, clients, random, () => report.acknowledged)
+    const round = { writes: random.between(20, writesMax), pauseMs: random.next() * 20 }
+    await killUnderLoad(service, clients, round, () => report.acknowledged)
     tamper?.(databasePath)
     check(databasePath, clients, report)
     report.rounds++
