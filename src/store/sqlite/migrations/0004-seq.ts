@@ -39,13 +39,13 @@ const rankQueue = sql`
   UPDATE JobQueue SET seq = (SELECT seq FROM JobExecutionLog AS log WHERE log.jobId = JobQueue.jobId)`
 
 /*
- * All but JobExecutionLog_seq replace an index that ended with the rowid. Those of JobExecutionLog leave out rows without
- * a seq: an insert writes the row before its trigger fills in the seq, and would enter and leave each index (100,000 rows
- * took 1.0 s instead of 0.76 s). None is UNIQUE: INSERT OR REPLACE with the seq of another row would remove that row
- * without firing a trigger.
+ * All but JobExecutionLog_seq replace an index that ended with the rowid. Those of JobExecutionLog leave out rows
+ * without a seq: an insert writes the row before its trigger fills in the seq, and would enter and leave each index
+ * (100,000 rows took 1.0 s instead of 0.76 s). None is UNIQUE: INSERT OR REPLACE with the seq of another row would
+ * remove that row without firing a trigger.
  *
- * The previous release, while it still runs beside this one, claims by the new indexes, but lists and prunes by a scan of
- * the table: a page of a million rows takes 1.6 s.
+ * The previous release, while it still runs beside this one, claims by the new indexes, but lists and prunes by a
+ * scan of the table: a page of a million rows takes 1.6 s.
  */
 const indexes = [
   ...[
