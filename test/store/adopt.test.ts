@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { insertJob } from '../../src/store/tx/jobs.ts'
+import { pruneRecords } from '../../src/store/tx/retention.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { sqlite3 } from '../helpers/service.ts'
-import { looseTable, makeForeignDatabase } from './adopted.ts'
+import { looseTable, makeForeignDatabase, openAdopted } from './adopted.ts'
 import { inEachState, jobOf } from './jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
@@ -164,4 +165,15 @@ t.test('switches only a file that becomes ours to write-ahead logging', async t 
   t.equal(await sqlite3(makeForeignDatabase(t, looseTable, `${path}2`), 'PRAGMA journal_mode'), 'delete')
   await openStore(t, `${path}2`)
   t.equal(await sqlite3(`${path}2`, 'PRAGMA journal_mode'), 'wal')
+})
+
+t.test('leaves a record whose end is a number, and prunes those behind it', async t => {
+  const { path, transact } = await openAdopted(t)
+  const foreign = openForeign(t, path)
+  foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES
+    ('seconds', 'Failed', 1577836800), ('milliseconds', 'Failed', 1577836800000), ('text', 'Failed', '2020-01-01T00:00:00Z')`)
+  const { removed, next } = await transact(tx => pruneRecords(tx, 'foreign', Date.UTC(2026, 0, 1), 10, null))
+  t.equal(removed, 1)
+  t.equal(next, null)
+  t.same(foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY jobId').pluck().all(), ['milliseconds', 'seconds'])
 })
