@@ -141,3 +141,63 @@ t.test('the reads of the queue use their indexes', async t => {
     t.same(await plansOf(run), plans, name)
   }
 })
+
+/*
+ * The statements of the release before `seq`, which order by the rowid: it may still run beside this release, or
+ * return after it.
+ */
+t.test('the previous release finds its rows by the indexes, and sorts at most those of one time', async t => {
+  const foreign = openForeign(t, (await openStore(t)).path)
+  const parameters = {
+    tenant: 'acme',
+    createdMs: 3,
+    row: 2,
+    createdAfter: 1,
+    status: null,
+    type: 'report',
+    limit: 51,
+    ended: '2020-01-01',
+    before: '2021-01-01',
+    availableAt: 1
+  }
+  const planOf = (sql: string): string[] =>
+    foreign.prepare<[object], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all(parameters)
+      .map(({ detail }) => detail).filter(step => step !== 'SCAN (subquery-1)' && !step.startsWith('CO-ROUTINE'))
+  const sortOfTies = 'USE TEMP B-TREE FOR LAST TERM OF ORDER BY'
+
+  const page = (owned: string, range: string) => `
+    SELECT createdMs, row FROM (
+      SELECT createdMs, rowid AS row, status, type FROM JobExecutionLog
+      WHERE ${owned} AND ${range} ORDER BY createdMs DESC, rowid DESC LIMIT 5000)
+    WHERE (:status IS NULL OR status = :status) AND (:type IS NULL OR type = :type) LIMIT :limit`
+  const ranges = {
+    'createdMs = :createdMs AND rowid < :row AND createdMs > :createdAfter': 'createdMs=?',
+    'createdMs < :createdMs AND createdMs > :createdAfter': 'createdMs>? AND createdMs<?',
+    'createdMs IS NULL AND rowid < :row': 'createdMs=?'
+  }
+  for (const [range, terms] of Object.entries(ranges)) {
+    const [ofAll, ...ofTenant] = ['1', 'tenant = :tenant', 'tenant IS NULL'].map(owned => planOf(page(owned, range)))
+    t.same(ofAll, [`SEARCH JobExecutionLog USING INDEX JobExecutionLog_created (${terms})`, sortOfTies], range)
+    for (const plan of ofTenant) {
+      t.same(plan, [`SEARCH JobExecutionLog USING INDEX JobExecutionLog_tenantCreated (tenant=? AND ${terms})`, sortOfTies], range)
+    }
+  }
+
+  for (const [submitted, index] of [['IS NOT NULL', 'JobExecutionLog_ended'], ['IS NULL', 'JobExecutionLog_endedElsewhere']]) {
+    const ended = 'coalesce(endTime, createdAt)'
+    const records = (where: string, order: string) => planOf(`
+      SELECT jobId AS jobId, ${ended} AS ended, rowid AS row FROM JobExecutionLog
+      WHERE status IN ('Succeeded', 'Failed') AND submittedBy ${submitted} AND ${where} ORDER BY ${order} LIMIT :limit`)
+    const search = `SEARCH JobExecutionLog USING INDEX ${index}`
+    t.same(records(`${ended} < :before`, `${ended}, rowid`), [`${search} (<expr><?)`, sortOfTies])
+    t.same(records(`${ended} < :before AND ${ended} > :ended`, `${ended}, rowid`), [`${search} (<expr>>? AND <expr><?)`, sortOfTies])
+    t.same(records(`${ended} = :ended AND rowid > :row`, 'rowid'), [`${search} (<expr>=?)`, 'USE TEMP B-TREE FOR ORDER BY'], 'all of one time')
+  }
+
+  const available = (where: string) => planOf(`
+    SELECT *, rowid AS row FROM JobQueue WHERE leaseToken IS NULL AND type = :type AND availableAt <= :availableAt ${where}
+    ORDER BY availableAt, rowid LIMIT 1`)
+  t.same(available(''), ['SEARCH JobQueue USING INDEX JobQueue_free (type=? AND availableAt<?)', sortOfTies])
+  t.same(available('AND tenant = :tenant'),
+    ['SEARCH JobQueue USING INDEX JobQueue_freeOfTenant (tenant=? AND type=? AND availableAt<?)', sortOfTies])
+})

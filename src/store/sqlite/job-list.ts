@@ -31,7 +31,7 @@ type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
  */
 const ranges = {
   sameTime: 'createdMs = :createdMs AND seq < :seq AND createdMs > :createdAfter',
-  before: 'createdMs < :createdMs AND createdMs > :createdAfter AND seq IS NOT NULL',
+  before: 'createdMs < :createdMs AND createdMs > :createdAfter',
   untimed: 'createdMs IS NULL AND seq < :seq'
 } as const
 type Range = keyof typeof ranges

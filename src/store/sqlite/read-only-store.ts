@@ -15,7 +15,7 @@ type Connection = SqliteDatabase.Database
 // are for tables that another program made: those hold values of any kind, under names in any case.
 const readRecords = (database: Connection, { tenant, allTenants }: Access, type: string | undefined): RecordPages => {
   const filter = { allTenants: allTenants ? 1 : 0, tenant, type: type ?? null }
-  const last = database.prepare<[], number | null>('SELECT max(seq) FROM JobExecutionLog WHERE seq IS NOT NULL').pluck().get() ?? 0
+  const last = database.prepare<[], number | null>('SELECT max(seq) FROM JobExecutionLog').pluck().get() ?? 0
   const total = database.prepare<[object], number>(
     `SELECT count(*) FROM JobExecutionLog WHERE +seq <= :last AND ${isReadable}`
   ).pluck().get({ ...filter, last }) ?? 0
