@@ -44,7 +44,7 @@ module.exports = {
     only('processors', ['job', 'store', 'errors.ts'], 'A processor can be run without the service.'),
     only('http', ['job', 'views', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
 
-    never('only-status-touches-the-cache', 'Whoever else did could show an older version.',
+    never('only-status-touches-the-cache', 'Another part that did could show an older version.',
       { path: '^src/', pathNot: '^src/(cache|status)/|^src/app\\.ts$' }, { path: '^src/cache/' }),
     never('status-knows-store-types-only', 'The store is given to it as a need.',
       { path: '^src/status/' }, { path: '^src/store/', dependencyTypesNot: ['type-only'] }),

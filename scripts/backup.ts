@@ -19,7 +19,6 @@ try {
     `${path}: backup of ${databasePath}, ${records} records up to version ${version}, ${sizeBytes} bytes, checked\n`
   )
 } catch (error) {
-  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}
-`)
+  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}\n`)
   process.exitCode = 1
 }

@@ -15,7 +15,6 @@ try {
   await database.close()
   process.stdout.write(`${databasePath}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
 } catch (error) {
-  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}
-`)
+  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}\n`)
   process.exitCode = 1
 }

@@ -19,7 +19,6 @@ try {
   const kept = keptAs === null ? 'there was no database before' : `the previous database is kept as ${keptAs}`
   process.stdout.write(`${databasePath}: restored from ${path}, ${records} records up to version ${version}; ${kept}\n`)
 } catch (error) {
-  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}
-`)
+  process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}\n`)
   process.exitCode = 1
 }

@@ -23,16 +23,18 @@ function buildTap (): void {
 }
 
 // tap's own summary counts assertions and files. A test is a block with at least one assertion and no block inside it.
-function countTests (folder: string): { passed: number, failed: number } {
-  const count = { passed: 0, failed: 0 }
+function countTests (folder: string): { passed: number, failed: number, skipped: number } {
+  const count = { passed: 0, failed: 0, skipped: 0 }
   const watch = (block: Parser): Parser => {
     let isTest = true
     block.on('child', (child: Parser) => {
       isTest = false
       watch(child)
     })
-    return block.on('complete', ({ ok, pass, fail }) => {
+    // Skipped blocks and those still to do have no inside: they are assertions of the block around them.
+    return block.on('complete', ({ ok, pass, fail, skip, todo }) => {
       if (isTest && pass + fail > 0) count[ok ? 'passed' : 'failed']++
+      count.skipped += skip + todo
     })
   }
   for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
@@ -60,10 +62,11 @@ async function runTap (): Promise<{ exitCode: number, passed: number, failed: nu
     tap.on('error', reject)
     tap.on('close', (code, signal) => resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL']))
   })
-  const { passed, failed } = countTests(folder)
+  const { passed, failed, skipped } = countTests(folder)
   rmSync(folder, { recursive: true })
   const nothingRan = passed + failed === 0
   if (nothingRan) console.log('no test ran')
+  if (skipped > 0) console.log(`${skipped} skipped or to do`)
   // A file that crashes outside its tests fails no test, but the run.
   return { exitCode: exitCode || Number(nothingRan), passed, failed: failed || Number(exitCode !== 0) }
 }

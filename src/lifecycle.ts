@@ -10,6 +10,8 @@ import { DatabaseUnusable } from './store/errors.ts'
 // Far above Node's 511: a burst of connecting clients overflows that, and each of them retries after a second. The
 // system may cap it.
 const connectionsWaitingMax = 8192
+// localhost may stand for several addresses, and the service listens on one: that of the commands in the README.
+const loopback = '127.0.0.1'
 const drainGraceMs = 5000
 const drainMsMax = 30_000
 
@@ -26,7 +28,12 @@ export const createLifecycle = ({ server, loops, worker, onDraining, close }: Ap
   let listening: Promise<unknown> = Promise.resolve()
   return {
     listen: (host, port) => {
-      const address = server.listen({ host, port, backlog: connectionsWaitingMax, listenTextResolver: text => text }).then(url => {
+      const address = server.listen({
+        host: host === 'localhost' ? loopback : host,
+        port,
+        backlog: connectionsWaitingMax,
+        listenTextResolver: text => text
+      }).then(url => {
         if (draining) return url
         for (const loop of loops) loop.start()
         worker.start()

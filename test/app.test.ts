@@ -35,6 +35,15 @@ t.test('a drain while the start is still under way leaves nothing running, and c
   t.equal(await sqlite3(path, `SELECT status || attempt FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'Queued0')
 })
 
+t.test('listens on 127.0.0.1 for the name localhost', async t => {
+  const app = await createApp(loadConfig({
+    DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, JWT_SECRET: 'x'.repeat(32), LOG_LEVEL: 'silent'
+  }))
+  const { listen, drain } = createLifecycle(app)
+  t.teardown(drain)
+  t.match(await listen('localhost', 0), /^http:\/\/127\.0\.0\.1:\d+$/)
+})
+
 t.test('a store that cannot be read: cached jobs are answered, all others are 503, never 404, until it is back', async t => {
   const service = await startService(t, { WORKERS: '0' })
   await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cached', 'Succeeded'), ('cold', 'Succeeded')")

@@ -34,15 +34,17 @@ const sendOverloaded = (
     response.end(body)
     return
   }
+  // To HEAD Node would send nothing before the end.
+  response.flushHeaders()
   response.write(body)
   void discardBody(request, discardMs).then(() => { response.end() })
 }
 
 const operatorPaths: readonly (string | undefined)[] = ['/livez', '/readyz', '/metrics']
 
-// The response to it is 401 in any case, and costs no more than a rejection.
+// Its response is 401 in any case: overload is no reason to reveal less of what is wrong.
 const isAnonymous = ({ headers: { authorization }, url = '' }: IncomingMessage): boolean =>
-  authorization === undefined && url.startsWith('/api/')
+  authorization === undefined && pathOf(url).startsWith('/api/')
 
 export type GateNeeds = {
   admission: AdmissionControl

@@ -7,7 +7,7 @@ const keepAliveMs = 72_000
 
 /**
  * Node's server, before the framework. Fastify takes it through its `serverFactory`, and then listens on one address
- * only: of a HOST that has several, like localhost, on the first.
+ * only: if a HOST has several, on the first.
  */
 export const createNodeServer = (handle: RequestListener): Server => {
   const server = createServer({

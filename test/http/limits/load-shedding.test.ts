@@ -237,11 +237,22 @@ t.test('rejects a HEAD without a body, and keeps its connection', async t => {
   t.same(statuses(await send(0, get('/api/v1/jobs/a').replace('GET', 'HEAD'), get('/api/v1/jobs/b'))), ['503', '503'])
 })
 
+t.test('a rejected HEAD gets its headers before its body has arrived', async t => {
+  const { open } = await serve(t)
+  const socket = await open()
+  socket.write(line('HEAD /api/v1/jobs/a', 'Host: x', 'Authorization: Bearer a.b.c', 'Content-Length: 9'))
+  const [headers] = await once(socket, 'data') as [Buffer]
+  t.match(headers.toString(), /^HTTP\/1\.1 503 /)
+  t.equal(socket.readableEnded, false, 'the connection still takes the body')
+  socket.destroy()
+})
+
 t.test('always handles requests of operators, and those that get 401 anyway', async t => {
   const { send, rejected } = await serve(t)
   t.same(statuses(await send(0, get('/livez'), get('/readyz'), get('/metrics'))), ['418', '418', '418'])
   t.equal(statuses(await send(0, line('GET /api/v1/jobs/a', 'Host: x')))[0], '401')
   t.equal(statuses(await send(0, line('POST /api/v1/jobs', 'Host: x', 'Content-Length: 2') + '{}'))[0], '401')
+  t.equal(statuses(await send(0, line('GET http://x/api/v1/jobs/a', 'Host: x')))[0], '401', 'the absolute form')
   t.equal(rejected(), 0)
   t.equal(statuses(await send(0, line('GET /docs', 'Host: x')))[0], '503', 'a public page')
 })
