@@ -194,7 +194,7 @@ t.test('docs/configuration.md lists every variable of the service with its defau
 t.test('docs/configuration.md lists every variable that tests, benches and scripts read', t => {
   const listed = tableIn(textOf('docs/configuration.md')).flatMap(([names = '']) => codeIn(names))
   // Those of the system and of CI, and those that bootstrap.test.ts sets for the npm that it fakes.
-  const others = ['PATH', 'HOME', 'CI', 'NODE_V8_COVERAGE', 'NPM_CALLS', 'NPM_FAILS']
+  const others = ['PATH', 'HOME', 'CI', 'NODE_V8_COVERAGE', 'NODE_COMPILE_CACHE', 'NPM_CALLS', 'NPM_FAILS']
   const exclude = ['**/node_modules/**']
   const files = globSync(['{src,scripts,bench}/**/*.{ts,mjs}', 'test/**/*.test.ts'], { exclude })
   const read = new Set(files.map(textOf).flatMap(source => [
