@@ -2,8 +2,8 @@ import { type Ask, createClient } from '../helpers/client.ts'
 import { bearer } from '../helpers/tokens.ts'
 import type { ServiceProcess } from './service-process.ts'
 
-/** The status of a request without a response: its connection ended, or no response came in time. */
-export const noAnswer = { cut: 0, late: -1 } as const
+/** The status of a request without a response: its connection ended, no response came in time, or the run was aborted. */
+export const noAnswer = { cut: 0, late: -1, aborted: -2 } as const
 
 /** A response and its times. Without a response the outcome of the request is unknown. */
 export type Answer = { status: number, headers: Record<string, string>, text: string, startedAt: number, endedAt: number }
@@ -13,9 +13,9 @@ export type TimedClient = (node: ServiceProcess, path: string, ask?: Pick<Ask, '
 // Longer than a service may wait for others that are suspended.
 const patienceMs = 12_000
 
-/** A client of the processes of a run, which takes the time of each request and never rejects. `abort` ends those under way. */
+/** A client of the processes of a run, which takes the time of each request and never rejects. `abort` ends those under way and all later ones. */
 export const createTimedClient = (): { ask: TimedClient, abort: () => void } => {
-  let abortion = new AbortController()
+  const abortion = new AbortController()
   const { authorization } = bearer({ expiresIn: 24 * 3600 * 1000, tenant: 'torture', scope: 'jobs:read jobs:write jobs:work' })
   const timedAsk: TimedClient = async (node, path, { headers, ...more } = {}) => {
     const { ask } = createClient(`http://127.0.0.1:${node.port}`)
@@ -27,15 +27,12 @@ export const createTimedClient = (): { ask: TimedClient, abort: () => void } => 
       const text = await response.text()
       return { status: response.status, headers: Object.fromEntries(response.headers), text, startedAt, endedAt: performance.now() }
     } catch {
-      const status = patience.aborted ? noAnswer.late : noAnswer.cut
+      const status = abortion.signal.aborted ? noAnswer.aborted : patience.aborted ? noAnswer.late : noAnswer.cut
       return { status, headers: {}, text: '', startedAt, endedAt: performance.now() }
     }
   }
   return {
     ask: timedAsk,
-    abort: () => {
-      abortion.abort()
-      abortion = new AbortController()
-    }
+    abort: () => { abortion.abort() }
   }
 }

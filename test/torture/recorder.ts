@@ -44,6 +44,7 @@ export const createRecorder = () => {
 
   /** Counts what was refused, and complains of what no fault excuses. */
   const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): void => {
+    if (answer.status === noAnswer.aborted) return
     const key = `${what.split(' ')[0] ?? ''} ${answer.status}`
     refusals.set(key, (refusals.get(key) ?? 0) + 1)
     if (expected.includes(answer.status)) return

@@ -44,7 +44,7 @@ const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string
     headers: tag === null ? {} : { 'if-none-match': tag }
   })
   recorder.read({ kind: 'read', job, node: node.index, what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`, answer })
-  if (answer.status === noAnswer.cut) await delay(20)
+  if (answer.status === noAnswer.cut || answer.status === noAnswer.aborted) await delay(20)
   return answer.headers.etag ?? null
 }
 
@@ -91,6 +91,7 @@ const submit = async (actor: Actor, key: string): Promise<void> => {
       await readBack(actor, job)
       return
     }
+    if (answer.status === noAnswer.aborted) return
     recorder.refuse({ what: 'submit', node: node.index, answer })
     await delay(50)
   }
