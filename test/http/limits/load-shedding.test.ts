@@ -164,11 +164,15 @@ t.test('rejects writes once too many have waited for two seconds, until few wait
   t.match(lines, [{ level: 40, queue: 'writes', msg: /overloaded/ }], 'logged once')
 })
 
+type ServeOptions = { isDraining?: boolean, decision?: keyof PendingRequest, discardMs?: number }
+
 /**
  * A gate that admits so many requests and defers the others, and a service behind it. `send` sends requests on one
  * connection, in one piece, and reads all the responses.
  */
-const serve = async (t: Test, { isDraining = false, decision = 'reject' }: { isDraining?: boolean, decision?: keyof PendingRequest } = {}) => {
+const serve = async (
+  t: Test, { isDraining = false, decision = 'reject', discardMs = 300 }: ServeOptions = {}
+) => {
   let left = 0
   let rejected = 0
   const gate: GateNeeds = {
@@ -178,7 +182,7 @@ const serve = async (t: Test, { isDraining = false, decision = 'reject' }: { isD
     },
     onRejected: () => { rejected++ },
     isDraining: () => isDraining,
-    discardMs: 300
+    discardMs
   }
   const app = fastify({
     forceCloseConnections: true,
@@ -238,7 +242,7 @@ t.test('rejects a HEAD without a body, and keeps its connection', async t => {
 })
 
 t.test('a rejected HEAD gets its headers before its body has arrived', async t => {
-  const { open } = await serve(t)
+  const { open } = await serve(t, { discardMs: 600_000 })
   const socket = await open()
   socket.write(line('HEAD /api/v1/jobs/a', 'Host: x', 'Authorization: Bearer a.b.c', 'Content-Length: 9'))
   const [headers] = await once(socket, 'data') as [Buffer]
