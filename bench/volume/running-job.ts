@@ -1,7 +1,7 @@
 import { createViews } from '../../src/views/views.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
+import { createQueueReader } from '../../src/store/sqlite/readers/queue-reader.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'

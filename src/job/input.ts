@@ -10,3 +10,6 @@ export type InputReader = {
   /** The bytes in order, one chunk in memory at a time. Throws InputTorn where they end early. */
   read: (raw: RawInput) => AsyncGenerator<Uint8Array, void, void>
 }
+
+/** Which records a client may read: those of its own tenant and those without a tenant, or all of them. */
+export type Access = { tenant: string, allTenants: boolean }

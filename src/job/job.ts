@@ -49,6 +49,9 @@ export const ResultFacts = Type.Object({
 })
 export type ResultFacts = Static<typeof ResultFacts>
 
+/** The type and name of result bytes, as the worker declares them with the first. */
+export type ContentInfo = { contentType: string, fileName: string }
+
 const Time = Type.Integer({ description: 'milliseconds since 1970-01-01 UTC' })
 
 const common = {

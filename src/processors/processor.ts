@@ -1,8 +1,8 @@
+import type { Access } from '../job/input.ts'
 import type { TSchema } from '@sinclair/typebox'
-import type { Access } from '../job/access.ts'
 import type { RecordPages } from '../store/store.ts'
 
-export type { Access } from '../job/access.ts'
+export type { Access } from '../job/input.ts'
 
 /**
  * How far a run has come; absent fields keep their value. `percent` is 0 to 100, `done` and `total` are in any unit.

@@ -29,7 +29,7 @@ export type ListStatuses = (
 
 export type ReadStatusNeeds = FillNeeds
 
-const refutedFloorsMax = 10_000
+const unconfirmedFloorsMax = 10_000
 
 // A floor means nothing for an id that does not exist.
 const satisfies = (entry: StatusEntry, floor: number): boolean => entry.version >= floor || entry.state === 'absent'
@@ -37,7 +37,7 @@ const satisfies = (entry: StatusEntry, floor: number): boolean => entry.version 
 export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStatus, readMany: ReadMany } => {
   const { cache, epoch, onRead } = needs
   // Floors that the store did not confirm for an entry: forged, or of a restored database. The store is asked once.
-  const refuted = new LRUCache<string, true>({ max: refutedFloorsMax })
+  const unconfirmed = new LRUCache<string, true>({ max: unconfirmedFloorsMax })
 
   const { tryCache, fill, bypassCache } = createFill(needs)
 
@@ -45,13 +45,13 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
   const readFurther = async (jobId: string, floor: number, found: StatusEntry | undefined): Promise<StatusEntry> => {
     const entry = found ?? await fill(jobId)
     if (satisfies(entry, floor)) return entry
-    const refutedKey = `${jobId} ${entry.version} ${floor}`
-    if (refuted.has(refutedKey)) {
+    const floorKey = `${jobId} ${entry.version} ${floor}`
+    if (unconfirmed.has(floorKey)) {
       if (found !== undefined) onRead('cache')
       return entry
     }
     const fresh = await bypassCache(jobId)
-    if (!satisfies(fresh, floor)) refuted.set(`${jobId} ${fresh.version} ${floor}`, true)
+    if (!satisfies(fresh, floor)) unconfirmed.set(`${jobId} ${fresh.version} ${floor}`, true)
     return fresh
   }
 

@@ -1,4 +1,4 @@
-import { openReadOnlyStore as openSqliteReadOnlyStore } from './sqlite/read-only-store.ts'
+import { openReadOnlyStore as openSqliteReadOnlyStore } from './sqlite/readers/read-only-store.ts'
 
 /*
  * Apart from open-store.ts: a processor's thread reads, and loads neither migrations nor the query builder.

@@ -1,6 +1,5 @@
 import type { Selectable, Transaction } from 'kysely'
-import type { Access } from '../job/access.ts'
-import type { InputReader, RawInput } from '../job/input.ts'
+import type { InputReader, RawInput, Access } from '../job/input.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
 import type { Tables } from './tables.ts'

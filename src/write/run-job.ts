@@ -1,6 +1,5 @@
 import { storedChunkBytes } from '../job/chunks.ts'
-import type { ContentInfo } from '../job/content-info.ts'
-import type { Failure, JobLookup, ResultFacts } from '../job/job.ts'
+import type { Failure, JobLookup, ResultFacts, ContentInfo } from '../job/job.ts'
 import { type LeaseHeld, LeaseLost, type LeaseState, ResultBegun } from '../job/lease.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'

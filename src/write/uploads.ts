@@ -1,6 +1,6 @@
+import type { ContentInfo } from '../job/job.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
-import type { ContentInfo } from '../job/content-info.ts'
 import { type LeaseHeld, OffsetMismatch } from '../job/lease.ts'
 import type { ResultReader } from '../store/store.ts'
 import { createResultDigest } from './result-digest.ts'

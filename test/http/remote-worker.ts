@@ -1,4 +1,4 @@
-import type { ContentInfo } from '../../src/job/content-info.ts'
+import type { ContentInfo } from '../../src/job/job.ts'
 import type { LeaseHeld } from '../../src/job/lease.ts'
 import { createHash } from 'node:crypto'
 import type { Test } from 'tap'

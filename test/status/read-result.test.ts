@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createReadResult } from '../../src/status/read-result.ts'
-import { createResultReader } from '../../src/store/sqlite/result-reader.ts'
+import { createResultReader } from '../../src/store/sqlite/readers/result-reader.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 
 const noon = Date.UTC(2026, 0, 31, 12)

@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
 import t from 'tap'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobReader } from '../../src/store/sqlite/job-reader.ts'
+import { createJobReader } from '../../src/store/sqlite/readers/job-reader.ts'
 import { up as firstMigration } from '../../src/store/sqlite/migrations/0001-job-execution-log.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { spawnChild } from './child.ts'

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createListJobs } from '../../src/store/sqlite/job-list.ts'
+import { createListJobs } from '../../src/store/sqlite/readers/job-list.ts'
 import type { OpenStoreUnderTest } from './conformance/store-under-test.ts'
 import { topics } from './conformance/topics.ts'
 import { openForeign, openStore, storeOn } from './open.ts'

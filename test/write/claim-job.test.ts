@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { ServiceFailure } from '../../src/errors.ts'
-import { createQueueReader } from '../../src/store/sqlite/queue-reader.ts'
+import { createQueueReader } from '../../src/store/sqlite/readers/queue-reader.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
 import { until } from '../helpers/until.ts'

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { type Access, type ProgressReport, processors } from '../../../src/processors/registry.ts'
-import { openReadOnlyStore } from '../../../src/store/sqlite/read-only-store.ts'
+import { openReadOnlyStore } from '../../../src/store/sqlite/readers/read-only-store.ts'
 import { openForeign, openStore } from '../../store/open.ts'
 
 type Row = {

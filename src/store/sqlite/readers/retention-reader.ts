@@ -1,10 +1,10 @@
 import type { Kysely } from 'kysely'
-import { toIso } from '../../job/time.ts'
-import type { RetentionReader } from '../store.ts'
-import type { Tables } from '../tables.ts'
-import { dueIdempotencyKeys, dueOrphans, dueRecords, dueResults, dueTombstones } from '../tx/retention.ts'
-import type { Database } from './database.ts'
-import { guardRead } from './transact.ts'
+import { toIso } from '../../../job/time.ts'
+import type { RetentionReader } from '../../store.ts'
+import type { Tables } from '../../tables.ts'
+import { dueIdempotencyKeys, dueOrphans, dueRecords, dueResults, dueTombstones } from '../../tx/retention.ts'
+import type { Database } from '../database.ts'
+import { guardRead } from '../transact.ts'
 
 // In the order of the versions: the log has no index by time.
 const dueChanges = (db: Kysely<Tables>, before: number) => db

@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
-import { openReadOnlyStore } from '../../../src/store/sqlite/read-only-store.ts'
-import { openForeign, openStore } from '../open.ts'
+import { openReadOnlyStore } from '../../../../src/store/sqlite/readers/read-only-store.ts'
+import { openForeign, openStore } from '../../open.ts'
 
 const operator = { tenant: 'operator', allTenants: true }
 

@@ -1,8 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { ResultTorn } from '../errors.ts'
-import type { BytesOf, PartialResult, ResultReader } from '../store.ts'
-import type { Database } from './database.ts'
-import { guardRead } from './transact.ts'
+import { ResultTorn } from '../../errors.ts'
+import type { BytesOf, PartialResult, ResultReader } from '../../store.ts'
+import type { Database } from '../database.ts'
+import { guardRead } from '../transact.ts'
 
 type Chunk = { startOffset: number, bytes: Uint8Array }
 type ChunkOfResult = { jobId: string, sha256: string, offset: number }

@@ -1,10 +1,10 @@
-import type { JobLookup } from '../../job/job.ts'
-import { toTombstone, type TombstoneRow } from '../records.ts'
-import type { JobReader } from '../store.ts'
-import { tombstoneQuery } from '../tx/jobs.ts'
-import type { Database } from './database.ts'
+import type { JobLookup } from '../../../job/job.ts'
+import { toTombstone, type TombstoneRow } from '../../records.ts'
+import type { JobReader } from '../../store.ts'
+import { tombstoneQuery } from '../../tx/jobs.ts'
+import type { Database } from '../database.ts'
 import { recordQuery, type RecordWithFacts, toRecord } from './record-query.ts'
-import { guardRead } from './transact.ts'
+import { guardRead } from '../transact.ts'
 
 /** Every statement is compiled and prepared once: to do both again would cost several times the read itself. */
 export const createJobReader = ({ database: { reader, writer } }: { database: Database }): Omit<JobReader, 'list'> => {

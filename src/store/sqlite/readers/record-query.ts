@@ -1,8 +1,8 @@
 import { type Kysely, sql } from 'kysely'
-import type { JobLookup, ResultFacts } from '../../job/job.ts'
-import { toJob } from '../records.ts'
-import type { JobRow, Tables } from '../tables.ts'
-import { selectRecord } from '../tx/jobs.ts'
+import type { JobLookup, ResultFacts } from '../../../job/job.ts'
+import { toJob } from '../../records.ts'
+import type { JobRow, Tables } from '../../tables.ts'
+import { selectRecord } from '../../tx/jobs.ts'
 
 /** A record with the facts of its stored result as a JSON array; null without a result. */
 export type RecordWithFacts = JobRow & { resultFacts: string | null }

@@ -1,11 +1,11 @@
-import type { ListPosition } from '../../../src/job/list-position.ts'
+import type { ListPosition } from '../../../../src/job/list-position.ts'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import type { JobLookup } from '../../../src/job/job.ts'
-import { createListJobs } from '../../../src/store/sqlite/job-list.ts'
-import type { ListFilter, ListPage } from '../../../src/store/store.ts'
-import { idOf } from '../jobs.ts'
-import { openForeign, openStore } from '../open.ts'
+import type { JobLookup } from '../../../../src/job/job.ts'
+import { createListJobs } from '../../../../src/store/sqlite/readers/job-list.ts'
+import type { ListFilter, ListPage } from '../../../../src/store/store.ts'
+import { idOf } from '../../jobs.ts'
+import { openForeign, openStore } from '../../open.ts'
 
 const all: ListFilter = { tenant: null, status: null, type: null, createdAfter: null }
 

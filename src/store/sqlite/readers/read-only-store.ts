@@ -1,6 +1,6 @@
+import type { Access } from '../../../job/input.ts'
 import SqliteDatabase from 'better-sqlite3'
-import type { Access } from '../../job/access.ts'
-import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../store.ts'
+import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../../store.ts'
 
 /** Rows read in one transaction for one page. */
 const pageRows = 2000

@@ -1,8 +1,8 @@
-import type { ListPosition } from '../../job/list-position.ts'
-import type { ListFilter, ListJobs, ListPage } from '../store.ts'
-import type { Database } from './database.ts'
+import type { ListPosition } from '../../../job/list-position.ts'
+import type { ListFilter, ListJobs, ListPage } from '../../store.ts'
+import type { Database } from '../database.ts'
 import { recordOfSeqQuery, type RecordWithFacts, toRecord } from './record-query.ts'
-import { guardRead } from './transact.ts'
+import { guardRead } from '../transact.ts'
 
 /** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
 export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }

@@ -1,6 +1,6 @@
-import type { EpochRow, EpochRowStore, NodeRow } from '../store.ts'
-import type { Database } from './database.ts'
-import { guardRead } from './transact.ts'
+import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
+import type { Database } from '../database.ts'
+import { guardRead } from '../transact.ts'
 
 type JoinedRow = EpochRow & {
   node: string | null

@@ -1,7 +1,7 @@
-import type { QueueReader } from '../store.ts'
-import { availableQuery, stuckQuery } from '../tx/queue.ts'
-import type { Database } from './database.ts'
-import { guardRead } from './transact.ts'
+import type { QueueReader } from '../../store.ts'
+import { availableQuery, stuckQuery } from '../../tx/queue.ts'
+import type { Database } from '../database.ts'
+import { guardRead } from '../transact.ts'
 
 export const createQueueReader = ({ database }: { database: Database }): QueueReader => {
   const { reader, writer } = database

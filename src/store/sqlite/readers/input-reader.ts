@@ -1,8 +1,8 @@
-import { InputTorn } from '../errors.ts'
-import type { InputReader } from '../../job/input.ts'
-import { inputColumns, type InputRow, toInput } from '../tx/inputs.ts'
-import type { Database } from './database.ts'
-import { guardRead } from './transact.ts'
+import { InputTorn } from '../../errors.ts'
+import type { InputReader } from '../../../job/input.ts'
+import { inputColumns, type InputRow, toInput } from '../../tx/inputs.ts'
+import type { Database } from '../database.ts'
+import { guardRead } from '../transact.ts'
 
 export const createInputReader = ({ database: { reader, writer } }: { database: Database }): InputReader => {
   const row = reader.prepare<[string], InputRow>(writer.selectFrom('JobInput').select(inputColumns).where('jobId', '=', '').compile().sql)

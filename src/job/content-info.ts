@@ -1,2 +1,0 @@
-/** The type and name of result bytes, as the worker declares them with the first. */
-export type ContentInfo = { contentType: string, fileName: string }
