@@ -57,7 +57,7 @@ export type SpawnedService = Client & {
 }
 
 /**
- * What `setpriv` is told to start a service with: Node, which ends with the test, and without the options of the test
+ * The arguments of `setpriv` that start a service: Node, which ends with the test, and without the options of the test
  * runner, which bring listeners for signals that a service ignores. (A runner puts them into any environment it is given.)
  */
 export const asService: readonly string[] = ['--pdeathsig', 'KILL', 'env', '--unset=NODE_OPTIONS', process.execPath]

@@ -93,7 +93,7 @@ t.test('a backup under write load is restored: its state, a new incarnation, and
   t.not(newDone.incarnation, oldDone.incarnation)
   t.equal(await (await after.ask(`/api/v1/jobs/${done}/result`)).text(), 'all of it')
   t.equal((await look(after, late)).status, 404)
-  // The floor of a version that was never drawn here sends nobody to the store, nor hides what is cached.
+  // The floor of a version that was never drawn here causes no read of the store, and hides nothing that is cached.
   t.match(await look(after, done, `"${oldDone.incarnation}.999999.1"`), { status: 200, body: newDone.body })
   t.equal((await look(after, done, newDone.eTag)).status, 304)
 

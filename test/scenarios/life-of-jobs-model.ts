@@ -1,7 +1,7 @@
 import type { JobLookup, Progress } from '../../src/job/job.ts'
 
 /*
- * What is expected of jobs, told a second time and in the simplest way: a table of rows and a queue, in memory, without
+ * What is expected of jobs, written a second time and in the simplest way: a table of rows and a queue, in memory, without
  * versions, transactions, expiry by index or a cache. It shares nothing with what it is compared to but the words.
  */
 
@@ -98,7 +98,7 @@ export const shownOfStore = (lookup: JobLookup): Shown => {
   return { ...common, finishedAt, resultUrl, size: result?.sizeBytes ?? null, expiresAt, resultExpiredAt }
 }
 
-/** A row of ours as it is written anew: whatever others had put into columns of other states is gone. */
+/** A row of ours as it is written again: whatever others had put into columns of other states is gone. */
 const fresh = (row: Row) => ({
   ...row, cancelRequestedAt: null, isCancelled: false, hasPartial: false, code: null, resultUrl: null, result: null, expiresAt: null, resultExpiredAt: null, finishedAt: null
 })
@@ -190,8 +190,8 @@ export type Update = { percent?: number, done?: number, total?: number }
 export const progress = (model: Model, row: Row, { percent, done, total }: Update) => {
   const before = row.progress
   const whole = total ?? before.total
-  const told = percent ?? (done !== undefined && whole !== null && whole > 0 ? 100 * done / whole : before.percent)
-  const shown = Math.max(before.percent, Math.min(99, Math.floor(told)))
+  const reported = percent ?? (done !== undefined && whole !== null && whole > 0 ? 100 * done / whole : before.percent)
+  const shown = Math.max(before.percent, Math.min(99, Math.floor(reported)))
   const elapsedMs = model.now - (row.startedAt ?? model.now)
   const etaSeconds = shown < 1 || elapsedMs < 1000 ? null : Math.ceil(elapsedMs * (100 - shown) / shown / 1000)
   row.progress = { ...before, percent: shown, done: done ?? before.done, total: whole, etaSeconds }

@@ -75,9 +75,9 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
 const strays: Record<string, string> = {
   'a queue item without a record': 'SELECT jobId FROM JobQueue EXCEPT SELECT jobId FROM JobExecutionLog',
   'an input without a queue item': 'SELECT jobId FROM JobInput EXCEPT SELECT jobId FROM JobQueue',
-  'input bytes of nobody': "SELECT inputId FROM JobInputChunk EXCEPT SELECT inputId FROM JobInput EXCEPT SELECT id FROM OrphanedBytes WHERE holder = 'JobInputChunk'",
+  'input bytes without an owner': "SELECT inputId FROM JobInputChunk EXCEPT SELECT inputId FROM JobInput EXCEPT SELECT id FROM OrphanedBytes WHERE holder = 'JobInputChunk'",
   'input bytes of a job that the pruner would take': "SELECT inputId FROM JobInput INTERSECT SELECT id FROM OrphanedBytes WHERE holder = 'JobInputChunk'",
-  'result bytes of nobody': "SELECT jobId FROM JobResultChunk EXCEPT SELECT jobId FROM JobResult EXCEPT SELECT jobId FROM JobQueue EXCEPT SELECT id FROM OrphanedBytes WHERE holder = 'JobResultChunk'",
+  'result bytes without an owner': "SELECT jobId FROM JobResultChunk EXCEPT SELECT jobId FROM JobResult EXCEPT SELECT jobId FROM JobQueue EXCEPT SELECT id FROM OrphanedBytes WHERE holder = 'JobResultChunk'",
   'result bytes of a job that the pruner would take': "SELECT jobId FROM (SELECT jobId FROM JobResult UNION SELECT jobId FROM JobQueue) INTERSECT SELECT id FROM OrphanedBytes WHERE holder = 'JobResultChunk'",
   'facts of a result that is not there': "SELECT jobId FROM JobResult EXCEPT SELECT jobId FROM JobExecutionLog WHERE status = 'Succeeded' AND resultExpiredAt IS NULL",
   'an event of no job': 'SELECT jobId FROM SanitizationEvent EXCEPT SELECT jobId FROM JobExecutionLog',
@@ -134,7 +134,7 @@ export const openWorld = async (template: string, path: string, makeCache: MakeC
     known.set(jobId, { version, shown, lookup, floor: lookup.kind === 'absent' ? 0 : before?.floor ?? 0, isRelayed })
   }
 
-  // What a client is told against the record.
+  // The response of a client against the record.
   const checkRead = async (jobId: string, floor: number) => {
     const seen = known.get(jobId)
     if (seen === undefined) return
@@ -147,7 +147,7 @@ export const openWorld = async (template: string, path: string, makeCache: MakeC
     if (entry.version < seen.floor && entry.state !== 'absent') fail(jobId, 'went back', entry.version, seen.floor)
     if (seen.isRelayed || entry.version === seen.version) {
       const expected = service.toEntry(seen.lookup)
-      if (!same(entry, expected)) fail(jobId, 'is told wrongly', entry, expected)
+      if (!same(entry, expected)) fail(jobId, 'is shown wrongly', entry, expected)
     }
     if (seen.lookup.kind !== 'absent') seen.floor = Math.max(seen.floor, entry.version)
   }

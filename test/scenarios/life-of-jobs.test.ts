@@ -10,7 +10,7 @@ import { type MakeCache, makeTemplate, openWorld, type World } from './life-of-j
 
 /*
  * Random lives of jobs on the real store and a real cache, held against a small model after every step: what the record
- * says, versions that rise with every visible change and with nothing else, who gets which job, what is told to clients
+ * says, versions that rise with every visible change and with nothing else, which worker gets which job, what clients see
  * (never older than what they have seen), and that nothing is left behind.
  *
  * LIFE_RUNS multiplies the runs; LIFE_SEED and LIFE_PATH, as a failure prints them, repeat it.

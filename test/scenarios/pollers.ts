@@ -6,7 +6,7 @@ export type Sightings = { answers: number, versions: Set<number>, complaints: st
 const versionOf = (eTag: string | null): number => Number(/\.(\d+)\.\d+"$/.exec(eTag ?? '')?.[1] ?? Number.NaN)
 
 /**
- * Polls jobs without pause, every other poller with the ETag it got last, until told to stop. A poller that starts a
+ * Polls jobs without pause, every other poller with the ETag it got last, until stopped. A poller that starts a
  * request after any of them saw a version must never be shown an older one.
  */
 export const startPollers = (client: Client, jobIds: readonly string[], count: number) => {

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { startRedis } from '../helpers/redis.ts'
 import { type SpawnedService, spawnService } from '../helpers/service.ts'
 
-/** Polls as a well-behaved client does: no sooner than it was told, and with the tag it has. */
+/** Polls as a well-behaved client does: no sooner than Retry-After says, and with its last ETag. */
 const poll = async (service: SpawnedService, location: string) => {
   const states: string[] = []
   let tag = ''
@@ -49,7 +49,7 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     t.match(JSON.stringify(report), /"Succeeded":1/)
   })
 
-  t.test('a job that fails tells why, and has no result', async t => {
+  t.test('a job that fails reports why, and has no result', async t => {
     const service = await open(t)
     const jobId = await service.submit('sanitize', { content: '{"broken":', contentType: 'application/json' })
     const { body } = await poll(service, `/api/v1/jobs/${jobId}`)
@@ -57,8 +57,8 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     const result = await service.ask(`/api/v1/jobs/${jobId}/result`)
     t.equal(result.status, 409)
     t.match(await result.json(), { code: 'JOB_FAILED', jobStatus: 'Failed' })
-    const told = service.lines.filter(line => line.startsWith('{') && line.includes('"event"') && line.includes(jobId)).map(line => JSON.parse(line))
-    t.match(told, [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }], 'the log tells its life')
+    const logged = service.lines.filter(line => line.startsWith('{') && line.includes('"event"') && line.includes(jobId)).map(line => JSON.parse(line))
+    t.match(logged, [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }], 'the log tells its life')
     t.match(await (await service.ask('/metrics')).text(), /job_transitions_total\{event="fail",state="failed"\} 1/)
   })
 }

@@ -65,7 +65,7 @@ const tears = {
   'a result that is deleted': { before: finished, query: '', status: '200 OK', tear: "DELETE FROM JobExecutionLog WHERE jobId = 'big'" },
   'a result that takes another\'s place': { before: finished, query: '', status: '200 OK', tear: "UPDATE JobResult SET sha256 = 'BBBB' WHERE jobId = 'big'" },
   'a range of a result that expires': { before: finished, query: '', headers: `range: bytes=0-${sizeBytes - 1}\r\n`, status: '206 Partial Content', tear: "DELETE FROM JobResult WHERE jobId = 'big'" },
-  'a part that another attempt begins anew': { before: running, query: '?partial=true', status: '200 OK', tear: "UPDATE JobExecutionLog SET attempt = 2 WHERE jobId = 'big'" },
+  'a part that another attempt starts again': { before: running, query: '?partial=true', status: '200 OK', tear: "UPDATE JobExecutionLog SET attempt = 2 WHERE jobId = 'big'" },
   'a part whose bytes are discarded': { before: running, query: '?partial=true', status: '200 OK', tear: "DELETE FROM JobResultChunk WHERE jobId = 'big'" }
 }
 

@@ -13,7 +13,7 @@ const processes = Number(process.env.TORTURE_PROCESSES ?? '2')
 
 t.test('nothing that was answered is taken back, whatever breaks', async t => {
   const { violations, figures } = await runTorture({
-    seed, durationMs: seconds * 1000, processes, folder: t.testdir(), tell: text => { t.comment(text) }
+    seed, durationMs: seconds * 1000, processes, folder: t.testdir(), log: text => { t.comment(text) }
   })
   t.comment(`TORTURE_SEED=${seed} ${JSON.stringify(figures)}`)
   t.same(violations.slice(0, 10), [], `TORTURE_SEED=${seed} TORTURE_SECONDS=${seconds} TORTURE_PROCESSES=${processes}`)

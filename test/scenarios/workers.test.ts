@@ -102,7 +102,7 @@ t.test('a job whose last worker fell silent has failed', async t => {
   t.match(await service.finished(jobId), { status: 'Failed', errorDetails: { code: 'LEASE_EXPIRED' } })
 })
 
-t.test('a cancelled run is told so in every answer; what came of it counts', async t => {
+t.test('every response reports the cancellation of a run; its outcome counts', async t => {
   const service = await startService(t, { WORKERS: '0' })
   const { claimed, report } = createWorkerClient(service)
   const begin = async () => {

@@ -9,8 +9,8 @@ import { endPosition, type FinalRecord, type ForeignWrite, type History, type Op
 const bounds = { foreignMs: 1000, recoveryMs: 2000 }
 
 /** An operation on the only job, from and to these ms. */
-const operation = (kind: Operation['kind'], startedAt: number, endedAt: number, told: Partial<Operation> = {}): Operation =>
-  ({ kind, job: 0, startedAt, endedAt, version: null, position: null, end: null, node: 0, what: '', ...told })
+const operation = (kind: Operation['kind'], startedAt: number, endedAt: number, revealed: Partial<Operation> = {}): Operation =>
+  ({ kind, job: 0, startedAt, endedAt, version: null, position: null, end: null, node: 0, what: '', ...revealed })
 const read = (startedAt: number, endedAt: number, version: number) => operation('read', startedAt, endedAt, { version })
 const write = (startedAt: number, endedAt: number, version: number) => operation('write', startedAt, endedAt, { version })
 
@@ -85,7 +85,7 @@ t.test('leases', async t => {
   const hold = (attempt: number, from: number, until: number) => ({ job: 0, attempt, holder: `${attempt}-${from}`, from, until })
   t.same(found({ holds: [hold(1, 0, 10), hold(2, 10, 20)] }), [])
   t.same(found({ holds: [hold(1, 0, 10), hold(2, 9, 20)] }), ['two-holders'])
-  t.same(found({ holds: [hold(2, 9, 20), hold(1, 0, 10)] }), ['two-holders'], 'in whatever order they are told')
+  t.same(found({ holds: [hold(2, 9, 20), hold(1, 0, 10)] }), ['two-holders'], 'in any order')
   t.same(found({ holds: [hold(1, 0, 10), hold(1, 11, 20)] }), ['two-holders'], 'an attempt is given out once')
   t.same(found({ holds: [hold(1, 0, 10), { ...hold(2, 5, 20), job: 1 }], jobs: ['job', 'job-2'], records: [record(9), { ...record(9), jobId: 'job-2' }] }), [])
 })

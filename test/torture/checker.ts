@@ -9,7 +9,7 @@ import type { End, FaultWindow, ForeignWrite, History, Hold, Operation } from '.
 export type Rule =
   /** A request that started after a version was revealed was given a lower one. */
   | 'backward'
-  /** The same of where the job stands, as acknowledgements tell it. */
+  /** The same for the position of the job, as acknowledgements give it. */
   | 'position-backward'
   /** A change by another program was not seen in time. */
   | 'late'
@@ -21,7 +21,7 @@ export type Rule =
   | 'unfinished'
   /** Two workers had the same job at the same time. */
   | 'two-holders'
-  /** There is a job that nobody was told of: one submission made two. */
+  /** There is a job that no client submitted: one submission made two. */
   | 'unknown-job'
   /** An answer that should not be. */
   | 'answer'
@@ -40,7 +40,7 @@ export type Bounds = {
 
 type ValueOf = (operation: Operation) => number | null
 
-/** What a job was shown to be, since when, and who told; only where that rose. */
+/** The value that was revealed of a job, when, and by which operation; only where it rose. */
 type Rise = { at: number, value: number, by: Operation | null }
 
 // Rises come in the order of time, and there are few of a job: the one that counts is near the end.
@@ -60,7 +60,7 @@ const createRises = (jobCount: number) => {
   }
 }
 
-const tell = ({ kind, node, what, startedAt, endedAt }: Operation) =>
+const describe = ({ kind, node, what, startedAt, endedAt }: Operation) =>
   `${kind} ${what} at process ${node} from ${startedAt.toFixed(1)} to ${endedAt.toFixed(1)}`
 
 // In the order of the ends: whatever ended before an operation started has been met when its turn comes.
@@ -73,8 +73,8 @@ const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: Val
     const { job, startedAt, endedAt, kind } = operation
     const floor = kind === 'read' ? rises.before(job, startedAt) : undefined
     if (floor !== undefined && most < floor.value) {
-      const by = floor.by === null ? '' : `, after ${tell(floor.by)}`
-      violations.push({ rule, at: endedAt, text: `${jobs[job] ?? ''}: ${most} after ${floor.value}: ${tell(operation)}${by}` })
+      const by = floor.by === null ? '' : `, after ${describe(floor.by)}`
+      violations.push({ rule, at: endedAt, text: `${jobs[job] ?? ''}: ${most} after ${floor.value}: ${describe(operation)}${by}` })
     }
     const value = valueOf(operation)
     if (value !== null) rises.add(job, { at: endedAt, value, by: operation })
@@ -102,12 +102,12 @@ const sweepForeign = ({ jobs, operations, foreignWrites, ...history }: History, 
     if (kind !== 'read' || version === null) continue
     const floor = rises.before(job, startedAt)
     if (floor === undefined || version >= floor.value) continue
-    violations.push({ rule: 'late', at: endedAt, text: `${jobs[job] ?? ''}: ${version}, but ${floor.value} had been committed: ${tell(operation)}` })
+    violations.push({ rule: 'late', at: endedAt, text: `${jobs[job] ?? ''}: ${version}, but ${floor.value} had been committed: ${describe(operation)}` })
   }
   return violations
 }
 
-// The highest value that anybody was told of each job, against the database.
+// The highest value that was revealed of each job, against the database.
 const findLost = ({ jobs, operations, foreignWrites, records }: History): Violation[] => {
   const violations: Violation[] = []
   const recordOf = new Map(records.map(record => [record.jobId, record]))
@@ -121,8 +121,8 @@ const findLost = ({ jobs, operations, foreignWrites, records }: History): Violat
   for (const operation of operations) {
     const { job, version, position, endedAt } = operation
     const { version: finalVersion, position: finalPosition } = record[job] ?? { version: 0, position: -1 }
-    if (version !== null && version > finalVersion) complain(job, endedAt, `version ${version} was told, the record has ${finalVersion}: ${tell(operation)}`)
-    if (position !== null && position > finalPosition) complain(job, endedAt, `position ${position} was told, the record has ${finalPosition}: ${tell(operation)}`)
+    if (version !== null && version > finalVersion) complain(job, endedAt, `version ${version} was revealed, the record has ${finalVersion}: ${describe(operation)}`)
+    if (position !== null && position > finalPosition) complain(job, endedAt, `position ${position} was revealed, the record has ${finalPosition}: ${describe(operation)}`)
   }
   for (const { job, version, committedAt } of foreignWrites) {
     const finalVersion = record[job]?.version ?? 0
@@ -140,10 +140,10 @@ const findEnds = ({ jobs, operations, records }: History, overAt: number): Viola
     first[job] ??= { end, text }
     if (known !== undefined && known.end !== end) violations.push({ rule: 'two-ends', at, text: `${jobs[job] ?? ''}: ${end} by ${text}, ${known.end} by ${known.text}` })
   }
-  for (const operation of operations) if (operation.end !== null) meet(operation.job, operation.end, operation.endedAt, tell(operation))
+  for (const operation of operations) if (operation.end !== null) meet(operation.job, operation.end, operation.endedAt, describe(operation))
   for (const { jobId, end } of records) {
     const job = indexOf.get(jobId)
-    if (job === undefined) violations.push({ rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and nobody was told of it` })
+    if (job === undefined) violations.push({ rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and no response named it` })
     else if (end === null) violations.push({ rule: 'unfinished', at: overAt, text: `${jobId} has not ended` })
     else meet(job, end, overAt, 'its record')
   }

@@ -7,7 +7,7 @@
 export type End = 'succeeded' | 'failed' | 'cancelled'
 
 /**
- * A request that was answered. `version` and `position` are what the answer revealed; null: it told nothing of the kind.
+ * A request that was answered. `version` and `position` are what the answer revealed; null: it did not reveal one.
  * Version 0: that there is no such job.
  */
 export type Operation = {
@@ -21,7 +21,7 @@ export type Operation = {
   /** Where it is at most, if no more than that was revealed. */
   positionMax?: number
   end: End | null
-  /** Which process answered, and to what: for whoever has to find out why. */
+  /** The process that responded, and the request: for the reader of a violation. */
   node: number
   what: string
 }
@@ -29,7 +29,7 @@ export type Operation = {
 /** A change that another program committed; `committedAt` was taken after the commit. */
 export type ForeignWrite = { job: number, version: number, committedAt: number }
 
-/** What a worker was given: the job is its alone from the answer on until the lease it was last told of, or until it gave it up. */
+/** A claim: the job belongs to this worker alone from the response until its last known lease ends, or until it ends the run. */
 export type Hold = { job: number, attempt: number, holder: string, from: number, until: number }
 
 /** While something was broken on purpose. */
@@ -52,7 +52,7 @@ export type History = {
 export const endPosition = 1e9
 
 /*
- * Acknowledgements to workers name no version. So where a job stands is also told by a number that only rises: the attempt,
+ * Acknowledgements to workers name no version. So the position of a job is also a number that only rises: the attempt,
  * and within it the percent; then queued again; then the end.
  */
 export const toPosition = (state: string, attempt: number, percent: number): number => {

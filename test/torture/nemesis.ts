@@ -224,16 +224,16 @@ export type NemesisNeeds = {
   only: readonly string[] | undefined
   /** Called between the rounds, while nothing is broken. */
   onCalm: () => Promise<void>
-  tell: (text: string) => void
+  log: (text: string) => void
 }
 
 /** Breaks everything that can be broken, over and over in an order of chance, now and then two things at once. Returns when what was. */
-export const runNemesis = async ({ victims, random, isStopped, only, onCalm, tell }: NemesisNeeds, windows: FaultWindow[]): Promise<void> => {
+export const runNemesis = async ({ victims, random, isStopped, only, onCalm, log }: NemesisNeeds, windows: FaultWindow[]): Promise<void> => {
   const inflict = async (fault: Fault, own: Random) => {
     const from = performance.now()
     const window: FaultWindow = { name: fault.name, from, until: Infinity }
     windows.push(window)
-    tell(fault.name)
+    log(fault.name)
     await fault.run(victims, own)
     window.until = performance.now()
   }

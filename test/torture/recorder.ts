@@ -1,7 +1,7 @@
 import { type Answer, noAnswer } from './client.ts'
 import { endPosition, type ForeignWrite, type Hold, type Operation, toEnd, toPosition } from './history.ts'
 
-/** Answers that should not be: 5xx other than 503, and anything that nobody expected. */
+/** Responses that are errors of the service: 5xx other than 503, and any status that the request does not allow. */
 export type Complaint = { at: number, text: string }
 
 /** A request whose connection ended: only the end of a process excuses that. */
@@ -57,8 +57,8 @@ export const createRecorder = () => {
     complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
   }
 
-  const push = ({ kind, job, node, what, answer: { startedAt, endedAt } }: Recorded, told: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>) => {
-    operations.push({ kind, job, startedAt, endedAt, node, what, ...told })
+  const push = ({ kind, job, node, what, answer: { startedAt, endedAt } }: Recorded, revealed: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>) => {
+    operations.push({ kind, job, startedAt, endedAt, node, what, ...revealed })
   }
 
   return {
@@ -72,14 +72,14 @@ export const createRecorder = () => {
     toJob,
     complain,
     refuse,
-    /** Of a command, from what its answer and the caller tell. */
+    /** Records a command, from its response and the caller's position. */
     write: (recorded: Recorded) => {
       const { headers } = recorded.answer
       const state = headers['job-state']
       const end = toEnd(state)
       push(recorded, { version: versionOf(headers.etag), position: end === null ? recorded.position ?? null : endPosition, end })
     },
-    /** Of a read of many, which tells their statuses and no more. */
+    /** Records a read of many, which reveals their statuses and no more. */
     readMany: (ofWhich: readonly number[], recorded: Omit<Recorded, 'job'>) => {
       if (recorded.answer.status !== 200) return refuse(recorded)
       const { items, notFound } = JSON.parse(recorded.answer.text) as Many
@@ -87,13 +87,13 @@ export const createRecorder = () => {
         const jobId = jobs[job] ?? ''
         const status = items.find(item => item.jobId === jobId)?.status
         if (status === undefined && !notFound.includes(jobId)) complain(`${recorded.what}: ${jobId} is neither found nor not`)
-        const told = status === undefined
+        const revealed = status === undefined
           ? { version: 0, position: -1 }
           : isEnd(status) ? { version: null, position: endPosition } : { version: null, position: null, positionMax: endPosition - 1 }
-        push({ ...recorded, job }, { ...told, end: null })
+        push({ ...recorded, job }, { ...revealed, end: null })
       }
     },
-    /** Of a poll, in either view. */
+    /** Records a poll, in either view. */
     read: (recorded: Recorded) => {
       const { answer } = recorded
       if (answer.status === 404) return push(recorded, { version: 0, position: -1, end: null })

@@ -31,7 +31,7 @@ const { minutes, seed: firstSeed, seconds, processes, fault, only, quiet } = new
   .option('--processes <n>', 'how many service processes; otherwise 2 to 4 by turns', toCount)
   .option('--fault <name>', 'break a rule of the service on purpose: a file of test/torture/faults')
   .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text => text.split(',').filter(Boolean))
-  .option('--quiet', 'do not tell of each fault')
+  .option('--quiet', 'do not print each fault')
   .parse().opts<Options>()
 
 const roundSeconds = Math.min(seconds, minutes * 60)
@@ -43,8 +43,8 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   const folder = mkdtempSync(join(tmpdir(), 'torture-'))
   const count = processes ?? 2 + seed % 3
   console.log(`round with seed ${seed}, ${count} processes`)
-  const tell = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
-  const { violations, figures, history } = await runTorture({ seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, only, ...(tell && { tell }) })
+  const log = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
+  const { violations, figures, history } = await runTorture({ seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, only, ...(log && { log }) })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
   for (const { rule, at, text } of violations.slice(0, 20)) console.log(`  ${(at / 1000).toFixed(2)} s ${rule}: ${text}`)

@@ -15,7 +15,7 @@ export type ServiceProcess = {
   isUp: () => boolean
   kill: () => void
   signal: (signal: 'SIGSTOP' | 'SIGCONT') => void
-  /** How far files may be written, until it is started anew: to a process that meets it the disk is full. */
+  /** Limits the size of files until the process starts again: beyond it the disk is full for this process. */
   limitFiles: (bytes: number | 'unlimited') => Promise<void>
   /** Resolves when it listens. */
   up: () => Promise<void>

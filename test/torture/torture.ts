@@ -32,7 +32,8 @@ export type TortureOptions = {
   only?: readonly string[] | undefined
   /** Ends as soon as one of these rules is found broken, with everything left as it is. */
   stopAt?: readonly Rule[]
-  tell?: (text: string) => void
+  /** Gets a line for each fault. */
+  log?: (text: string) => void
 }
 
 export type TortureReport = {
@@ -137,14 +138,14 @@ const lookAtAll = async ({ nodes, ask, recorder }: Pick<Stage, 'nodes' | 'ask' |
   }))
 }
 
-type Act = { world: World, stage: Omit<Stage, 'isStopped' | 'isQuiet'>, databasePath: string, windows: FaultWindow[], abort: () => void }
+type Act = { world: World, stage: Omit<Stage, 'isStopped' | 'isRecovering'>, databasePath: string, windows: FaultWindow[], abort: () => void }
 
-const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} }: TortureOptions, { world, stage, databasePath, windows, abort }: Act) => {
+const act = async ({ seed, durationMs, processes, only, stopAt, log = () => {} }: TortureOptions, { world, stage, databasePath, windows, abort }: Act) => {
   const { nodes } = world
   const { recorder } = stage
   const phases = createPhases()
   const random = createRandom(seed)
-  const actor = (isStopped: () => boolean): Actor => ({ ...stage, isStopped, isQuiet: () => isRecovering, random: random.fork() })
+  const actor = (isStopped: () => boolean): Actor => ({ ...stage, isStopped, isRecovering: () => isRecovering, random: random.fork() })
   let longestRecoveryMs = 0
   let isRecovering = false
   const recover = async () => {
@@ -192,7 +193,7 @@ const act = async ({ seed, durationMs, processes, only, stopAt, tell = () => {} 
     isStopped: isTimeOver,
     only,
     onCalm,
-    tell: text => { tell(`${((performance.now() - beganAt) / 1000).toFixed(1)} s: ${text}`) }
+    log: text => { log(`${((performance.now() - beganAt) / 1000).toFixed(1)} s: ${text}`) }
   }, windows)
   clearInterval(looking)
   phases.become(isFound ? 'over' : 'drain')

@@ -15,8 +15,8 @@ export type Stage = {
   /** The one that each foreign writer works on. */
   watchedForeign: number[]
   isStopped: () => boolean
-  /** Whether to ask slowly: what is measured is not to be how busy the machine is. */
-  isQuiet: () => boolean
+  /** Whether the processes recover: clients then send slowly, so that the load does not delay the recovery. */
+  isRecovering: () => boolean
 }
 
 export type Actor = Stage & { random: Random }
@@ -50,10 +50,10 @@ const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string
 
 /** Polls one process over and over, with the newest ETag it has of a job or without. */
 export const runPoller = async (actor: Actor, node: ServiceProcess, withTags: boolean): Promise<void> => {
-  const { random, watched, watchedForeign, isStopped, isQuiet } = actor
+  const { random, watched, watchedForeign, isStopped, isRecovering } = actor
   const tags = new Map<number, string>()
   while (!isStopped()) {
-    await delay(isQuiet() ? 50 : random.between(0, 3))
+    await delay(isRecovering() ? 50 : random.between(0, 3))
     const of = random.chance(0.3) ? watchedForeign : watched
     const job = of[random.between(0, of.length - 1)]
     if (job === undefined || !node.isUp()) {
@@ -67,9 +67,9 @@ export const runPoller = async (actor: Actor, node: ServiceProcess, withTags: bo
 
 /** Asks one process for all that is watched, over and over. */
 export const runLister = async (actor: Actor, node: ServiceProcess): Promise<void> => {
-  const { random, ask, recorder, watched, watchedForeign, isStopped, isQuiet } = actor
+  const { random, ask, recorder, watched, watchedForeign, isStopped, isRecovering } = actor
   while (!isStopped()) {
-    await delay(isQuiet() ? 50 : random.between(0, 30))
+    await delay(isRecovering() ? 50 : random.between(0, 30))
     const asked = [...new Set([...watched, ...watchedForeign])].filter(job => recorder.jobs[job] !== undefined)
     if (asked.length === 0 || !node.isUp()) continue
     const answer = await ask(node, `/api/v1/jobs?ids=${asked.map(job => recorder.jobs[job]).join(',')}`)
@@ -77,7 +77,7 @@ export const runLister = async (actor: Actor, node: ServiceProcess): Promise<voi
   }
 }
 
-/** Submits a job and repeats it under its key until it is acknowledged. Nobody may be told of two. */
+/** Submits a job and repeats it under its key until it is acknowledged. No second job may come of it. */
 const submit = async (actor: Actor, key: string): Promise<void> => {
   const { ask, recorder } = actor
   for (;;) {
@@ -97,7 +97,7 @@ const submit = async (actor: Actor, key: string): Promise<void> => {
   }
 }
 
-/** Whoever was given an acknowledgement asks another process at once. */
+/** A client that got an acknowledgement polls another process at once. */
 const readBack = async (actor: Actor, job: number): Promise<void> => {
   if (actor.random.chance(0.5)) await poll(actor, pickNode(actor), job, null)
 }

@@ -1,7 +1,7 @@
 import SqliteDatabase from 'better-sqlite3'
 
 /*
- * What clients were told, job by job, and what a database says of the same. Each job is driven by one client, one command
+ * What clients know of each job, and what the database holds. Each job is driven by one client, one command
  * after the other, so at a kill it is as it was acknowledged, or one command further: there is no third possibility.
  */
 
@@ -18,7 +18,7 @@ export type Facts = {
 export const absent: Facts = { state: 'absent', attempt: 0, percent: 0, bytes: 0, code: null, cancelAsked: false }
 
 /**
- * `done` counts the commands that were carried out; `underWay` is what the job comes to if the one that nobody answered
+ * `done` counts the commands that were carried out; `underWay` is what the job comes to if the one without a response
  * was, too. `seen`: the newest version shown.
  */
 export type Driven = {
@@ -68,8 +68,8 @@ export const openObserver = (path: string) => {
   const chunks = database.prepare<[string], Buffer>('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').pluck()
   const byKey = database.prepare<[string], string>('SELECT jobId FROM IdempotencyKey WHERE key = ?').pluck()
 
-  const observe = ({ key, jobId: told }: Pick<Driven, 'key' | 'jobId'>): Observed => {
-    const jobId = told ?? byKey.get(key) ?? null
+  const observe = ({ key, jobId: known }: Pick<Driven, 'key' | 'jobId'>): Observed => {
+    const jobId = known ?? byKey.get(key) ?? null
     const found = jobId === null ? undefined : row.get(jobId)
     if (jobId === null || found === undefined) {
       const version = jobId === null ? undefined : tombstone.get(jobId)

@@ -109,17 +109,17 @@ const newJob = (serial: number, random: Random): Planned => ({
   steps: toSteps(random)
 })
 
-const look = async ({ ask }: Service, job: Planned): Promise<void> => {
+const poll = async ({ ask }: Service, job: Planned): Promise<void> => {
   const answer = await ask(`/api/v1/jobs/${job.jobId}`, { claims })
   await answer.arrayBuffer()
   const version = Number(answer.headers.get('etag')?.split('.')[1] ?? 0)
-  // Acknowledged by whoever answers, so it counts like an acknowledgement.
+  // A version that was shown counts like an acknowledgement.
   job.seen = Math.max(job.seen, version)
 }
 
 /**
  * A client that makes jobs and drives them, one command after the other, until its service is gone. `onAcknowledged` is
- * called for every write that was answered; an answer that nobody expects is thrown.
+ * called for every acknowledged write; an unexpected response is thrown.
  */
 export const createLoadClient = (random: Random, nextSerial: () => number, onAcknowledged: () => void) => {
   const jobs: Planned[] = []
@@ -142,7 +142,7 @@ export const createLoadClient = (random: Random, nextSerial: () => number, onAck
       }
       const step = job.steps[job.done]
       if (step !== undefined) await command(service, job, step)
-      if (random.chance(0.3)) await look(service, job)
+      if (random.chance(0.3)) await poll(service, job)
     }
   }
 

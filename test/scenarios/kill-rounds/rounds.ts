@@ -62,7 +62,7 @@ const check = (databasePath: string, clients: readonly LoadClient[], report: Rou
     report.violations.push(wrong)
   }
   const known = new Set(jobs.map(({ jobId }) => jobId))
-  report.violations.push(...observer.jobIds().filter(jobId => !known.has(jobId)).map(jobId => `nobody submitted ${jobId}`))
+  report.violations.push(...observer.jobIds().filter(jobId => !known.has(jobId)).map(jobId => `no client submitted ${jobId}`))
   observer.close()
 }
 
