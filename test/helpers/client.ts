@@ -9,12 +9,19 @@ import { until } from './until.ts'
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
 export type Json = any
 
-export type Ask = { method?: string, claims?: TokenClaims, headers?: Record<string, string>, body?: unknown, signal?: AbortSignal }
+export type Ask = {
+  method?: string
+  claims?: TokenClaims
+  headers?: Record<string, string>
+  body?: unknown
+  signal?: AbortSignal
+}
 
 /** A client of a service: `ask` sends a real HTTP request with a token (unless the header is given). */
 export const createClient = (url: string) => {
-  const ask = async (path: string, { method = 'GET', claims, headers = {}, body, signal }: Ask = {}): Promise<Response> =>
-    await fetch(url + path, {
+  const ask = async (path: string, options: Ask = {}): Promise<Response> => {
+    const { method = 'GET', claims, headers = {}, body, signal } = options
+    return await fetch(url + path, {
       method,
       redirect: 'manual',
       ...(signal === undefined ? {} : { signal }),
@@ -25,6 +32,7 @@ export const createClient = (url: string) => {
       },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) })
     }).catch((cause: unknown) => { throw new Error(`${method} ${path} was not answered`, { cause }) })
+  }
   const askJson = async (path: string, options?: Ask): Promise<Json> => await (await ask(path, options)).json()
   const submit = async (type: string, input: unknown, options: Ask = {}): Promise<string> =>
     (await askJson('/api/v1/jobs', { method: 'POST', ...options, body: { type, input } })).jobId as string
@@ -52,7 +60,11 @@ type More = Pick<Ask, 'claims' | 'headers'>
 export const createWorkerClient = ({ ask }: Pick<Client, 'ask'>, claims = workerClaims) => {
   const on = (jobId: string, command: string, method: string, token: string | null, body?: unknown, more: More = {}) =>
     ask(`/api/v1/worker/jobs/${jobId}/${command}`, {
-      method, claims, ...more, ...(body === undefined ? {} : { body }), headers: { ...(token === null ? {} : { 'lease-token': token }), ...more.headers }
+      method,
+      claims,
+      ...more,
+      ...(body === undefined ? {} : { body }),
+      headers: { ...(token === null ? {} : { 'lease-token': token }), ...more.headers }
     })
   return {
     claim: async (body: Record<string, unknown>, more: More = {}) =>
@@ -64,7 +76,8 @@ export const createWorkerClient = ({ ask }: Pick<Client, 'ask'>, claims = worker
       return await answer.json() as Claimed
     },
     /** `progress`, `complete` or `fail`. */
-    report: (jobId: string, command: string, token: string | null, body?: unknown, more?: More) => on(jobId, command, 'POST', token, body, more),
+    report: (jobId: string, command: string, token: string | null, body?: unknown, more?: More) =>
+      on(jobId, command, 'POST', token, body, more),
     input: (jobId: string, token: string | null, more?: More) => on(jobId, 'input', 'GET', token, undefined, more),
     upload: (jobId: string, token: string | null, offset: number | string, body: string, more?: More) =>
       on(jobId, `result?offset=${offset}`, 'PUT', token, body, more)

@@ -32,7 +32,9 @@ export type Service = Client & {
 }
 
 /** A service in this process, on real parts, listening on a free port; its log lines are kept. */
-export const startService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db')): Promise<Service> => {
+export const startService = async (
+  t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db')
+): Promise<Service> => {
   const logs: Array<Record<string, Json>> = []
   const app = await createApp(loadConfig(environment(databasePath, env)), {
     logStream: { write: line => { logs.push(JSON.parse(line)) } }
@@ -63,7 +65,9 @@ export type SpawnedService = Client & {
 export const asService: readonly string[] = ['--pdeathsig', 'KILL', 'env', '--unset=NODE_OPTIONS', process.execPath]
 
 /** A service process of its own, which the test may kill. */
-export const spawnService = async (t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'): Promise<SpawnedService> => {
+export const spawnService = async (
+  t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'
+): Promise<SpawnedService> => {
   const child = spawn('setpriv', [...asService, main], {
     env: { ...process.env, ...environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
   })

@@ -1,7 +1,9 @@
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 
-/** Asks until the answer is anything but undefined or false; gives up after a bound that no healthy run comes near. */
-export const until = async <Value>(ask: () => Value | Promise<Value>, what = 'the condition', limitMs = 60_000): Promise<Exclude<Value, undefined | false>> => {
+/** Asks until the answer is not undefined or false. The limit only ends a hang: no healthy run comes near it. */
+export const until = async <Value>(
+  ask: () => Value | Promise<Value>, what = 'the condition', limitMs = 60_000
+): Promise<Exclude<Value, undefined | false>> => {
   const end = performance.now() + limitMs
   for (;;) {
     const answer = await ask()
