@@ -9,11 +9,12 @@ import { startRedis } from './helpers/redis.ts'
 import { spawnService } from './helpers/service.ts'
 import { bearer, secret } from './helpers/tokens.ts'
 import { until } from './helpers/until.ts'
+import { openForeign, openStore } from './store/open.ts'
 
 const run = promisify(execFile)
 
-const failure = async (env: Record<string, string>): Promise<{ code: number, stderr: string }> =>
-  await run(process.execPath, ['src/main.ts'], { env: { ...process.env, JWT_SECRET: secret, PORT: '0', ...env } }).then(
+const failure = async (env: Record<string, string>, main = 'src/main.ts'): Promise<{ code: number, stderr: string }> =>
+  await run(process.execPath, [main], { env: { ...process.env, JWT_SECRET: secret, PORT: '0', ...env } }).then(
     () => ({ code: 0, stderr: '' }),
     (error: { code: number, stderr: string }) => ({ code: error.code, stderr: error.stderr })
   )
@@ -166,6 +167,38 @@ t.test('a database that cannot be used is named, in one line', async t => {
     t.equal(code, 1)
     t.equal(stderr.trim().split('\n').length, 1)
     t.ok(stderr.startsWith(`DATABASE_URL: cannot use ${path}: `), stderr)
+  }
+})
+
+t.test('a database that another program locks, from the beginning or since its migration, is named in one line', async t => {
+  const redis = await startRedis(t)
+  const directory = t.testdir()
+  const locked = await openStore(t, join(directory, 'locked.db'))
+  openForeign(t, locked.path).exec('BEGIN IMMEDIATE')
+  const starts = [
+    { databasePath: locked.path, main: 'src/main.ts' },
+    { databasePath: join(directory, 'later.db'), main: 'test/helpers/locked-start.ts' }
+  ]
+  await Promise.all(starts.map(async ({ databasePath, main }) => {
+    t.same(await failure({ DATABASE_URL: `sqlite:${databasePath}`, REDIS_URL: redis.url }, main), {
+      code: 1,
+      stderr: `DATABASE_URL: cannot use ${databasePath}: another program keeps it locked (database is locked)\n`
+    })
+  }))
+})
+
+t.test('a database whose state of the service cannot be read is named, in one line', async t => {
+  const { path: databasePath } = await openStore(t)
+  const foreign = openForeign(t, databasePath)
+  for (const [damage, reason] of [
+    ['DELETE FROM ServiceState', 'ServiceState has no incarnation'],
+    ['DROP TABLE ServiceState', 'no such table: ServiceState']
+  ] as const) {
+    foreign.exec(damage)
+    t.same(await failure({ DATABASE_URL: `sqlite:${databasePath}` }), {
+      code: 1,
+      stderr: `DATABASE_URL: cannot use ${databasePath}: ${reason}\n`
+    })
   }
 })
 

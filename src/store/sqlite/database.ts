@@ -100,6 +100,12 @@ const toReason = (cause: unknown): string => {
   return isDamaged ? `it is damaged (${message}): restore a backup with npm run restore` : message
 }
 
+/** This error of SQLite; where its message is not enough for an operator, one of the same code that says more. */
+export const withReason = (error: InstanceType<typeof SqliteDatabase.SqliteError>): Error => {
+  const reason = toReason(error)
+  return reason === error.message ? error : Object.assign(new Error(reason, { cause: error }), { code: error.code })
+}
+
 /** Why this file cannot be used, from what SQLite or the migration threw. */
 export const toDatabaseUnusable = (path: string, cause: unknown): DatabaseUnusable =>
   cause instanceof DatabaseUnusable ? cause : new DatabaseUnusable(path, toReason(cause), { cause })

@@ -16,13 +16,16 @@ import { createTransact } from './transact.ts'
 /** `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward. */
 export type SqliteStoreNeeds = { database: Database, now: () => number, monotonicNow: () => number }
 
-const readIncarnation = ({ reader }: Database): string => {
+const readIncarnation = ({ path, reader }: Database): string => {
   const incarnation = reader.prepare<[], string>("SELECT value FROM ServiceState WHERE name = 'incarnation'").pluck().get()
-  if (incarnation === undefined) throw new Error('ServiceState has no incarnation')
+  if (incarnation === undefined) throw new DatabaseUnusable(path, 'ServiceState has no incarnation')
   return incarnation
 }
 
-/** The store on a migrated SQLite database. `close` closes its connections. */
+/**
+ * The store on a migrated SQLite database. `close` closes its connections. Throws DatabaseUnusable, and what SQLite
+ * throws.
+ */
 export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNeeds): Store => {
   const transact = createTransact({ database, now: monotonicNow })
   const incarnation = readIncarnation(database)
@@ -44,18 +47,23 @@ export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNe
 
 export type OpenSqliteStoreNeeds = Omit<SqliteStoreNeeds, 'database'> & { databasePath: string, isCacheShared: boolean }
 
-/** Opens the store of a service process. Throws DatabaseUnusable and DatabaseInUse. */
-export const openSqliteStore = async (
-  { databasePath, isCacheShared, now, monotonicNow }: OpenSqliteStoreNeeds
-): Promise<OpenedStore> => {
-  const opened = await openForProcess(databasePath, isCacheShared).catch((error: unknown) => {
-    const cause = error instanceof DatabaseUnusable ? undefined : findSqliteError(error)
-    throw cause === undefined ? error : toDatabaseUnusable(databasePath, cause)
-  })
-  const { database, releaseLock, stale } = opened
+const open = async ({ databasePath, isCacheShared, now, monotonicNow }: OpenSqliteStoreNeeds): Promise<OpenedStore> => {
+  const { database, releaseLock, stale } = await openForProcess(databasePath, isCacheShared)
   const close = async () => {
     await database.close()
     releaseLock()
   }
-  return { store: { ...createSqliteStore({ database, now, monotonicNow }), close }, stale }
+  try {
+    return { store: { ...createSqliteStore({ database, now, monotonicNow }), close }, stale }
+  } catch (error) {
+    await close()
+    throw error
+  }
 }
+
+/** Opens the store of a service process. Throws DatabaseUnusable and DatabaseInUse. */
+export const openSqliteStore = async (needs: OpenSqliteStoreNeeds): Promise<OpenedStore> =>
+  await open(needs).catch((error: unknown) => {
+    const cause = error instanceof DatabaseUnusable ? undefined : findSqliteError(error)
+    throw cause === undefined ? error : toDatabaseUnusable(needs.databasePath, cause)
+  })
