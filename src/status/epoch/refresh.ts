@@ -4,8 +4,9 @@ import type { EpochRows, EpochRowStore } from '../../store/store.ts'
  * Refreshes: reads of the rows by which processes agree on their cache.
  *
  * A refresh begins, the database reads the rows, and the answer arrives. Any time may pass in between, and refreshes
- * may overlap. Five rules make that safe. A model check found that each of them is needed: without it a reader is shown
- * an older version than one that was revealed before.
+ * may overlap. Five rules make that safe, each for the reason that it states. slow-refreshes.test.ts breaks the first
+ * two, one at a time, and finds a process that still uses an epoch which has ended. interleavings.test.ts breaks the
+ * first and the last, and finds a reader that is shown an older version than one that was revealed before.
  *
  * 1. A lease runs from the beginning of its refresh (cluster-view.ts). Counted from the answer it would outlive the
  *    time for which other processes wait: B reads `on` and the answer is slow; A ends the epoch, waits until B's lease
