@@ -145,6 +145,8 @@ t.test('rejects an unknown type and an input that does not fit its schema', asyn
   })
 })
 
+const lastConnection = 'SQLite leaves WAL mode for the last connection only'
+
 t.test('a run reads the records that its submitter may read, and leaves no connection open', async t => {
   const { path: databasePath, database } = await openStore(t)
   const foreign = openForeign(t, databasePath)
@@ -154,7 +156,27 @@ t.test('a run reads the records that its submitter may read, and leaves no conne
   await open(t, { databasePath }).run(task('records'), { onChunk: bytes => { chunks.push(bytes) } })
   t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), { access, totals: [2, 1], read: [['sum', 'mean'], ['sum']] })
   await database.close()
-  t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', 'SQLite leaves WAL mode for the last connection only')
+  t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', lastConnection)
+})
+
+t.test('a run that fails while it reads records or raw input leaves no connection open', async t => {
+  const { path: databasePath, database } = await openStore(t)
+  const foreign = openForeign(t, databasePath)
+  foreign.exec(`
+    INSERT INTO JobExecutionLog (jobId, status, type, tenant) VALUES ('1', 'Queued', 'sum', 'a');
+    INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i', 0, zeroblob(3)), ('i', 3, zeroblob(3))`)
+  await database.close()
+  const pool = open(t, { databasePath })
+  const rawInput = (sizeBytes: number) => ({ inputId: 'i', sizeBytes })
+  for (const [name, failing] of [
+    ['the processor throws after a page of records', task('recordsThrow')],
+    ['the processor throws after a chunk', { ...task('rawThrows'), rawInput: rawInput(6) }],
+    ['a chunk is missing', { ...task('raw'), rawInput: rawInput(9) }]
+  ] as const) {
+    foreign.pragma('journal_mode = WAL')
+    await t.rejects(pool.run(failing, ignore), crash, name)
+    t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', lastConnection)
+  }
 })
 
 t.test('threads run in parallel, and closing ends them', async t => {

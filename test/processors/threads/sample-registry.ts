@@ -41,6 +41,12 @@ const runs: Record<string, Run> = {
     const first = await rawInput!.read()[Symbol.asyncIterator]().next()
     return output([first.value as Uint8Array, ...await Array.fromAsync(rawInput!.read())])
   },
+  rawThrows: async (_input, { rawInput }) => output((async function * () {
+    for await (const bytes of rawInput!.read()) {
+      yield bytes
+      if (bytes.byteLength > 0) throw new Error('enough read')
+    }
+  })()),
   endless: async () => output((function * () {
     for (;;) yield new Uint8Array(65_536)
   })()),
@@ -75,6 +81,11 @@ const runs: Record<string, Run> = {
     const ofOneType = await records({ type: 'sum' })
     const read = [await Array.fromAsync(pages), await Array.fromAsync(ofOneType.pages)].map(pages => pages.flat().map(({ type }) => type))
     return output([new TextEncoder().encode(JSON.stringify({ access, totals: [total, ofOneType.total], read }))])
+  },
+  recordsThrow: async (_input, { records }) => {
+    const { pages } = await records()
+    for await (const page of pages) if (page.length > 0) throw new Error('enough read')
+    return output([])
   }
 }
 
