@@ -75,10 +75,11 @@ const realParts: Parts = { openStore, createRedisCache, createCoherence, createC
 type StatusNeeds = { parts: Parts, config: Config, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
 
 const createStatusParts = ({ parts, config, opened: { store, stale }, node, metrics, log }: StatusNeeds) => {
-  const { incarnation, jobs, results } = store
+  const { publicUrl } = config
+  const { incarnation, jobs: { find, findVersion, list }, results: { findPartial, read } } = store
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes }
   const views = createViews({
-    publicUrl: config.publicUrl,
+    publicUrl,
     onInvalid: (jobId, error) => {
       metrics.recordsInvalid.inc()
       log.error({ jobId, err: error }, 'a record breaks BR-001 and is not shown')
@@ -101,8 +102,8 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
     cache: openedCache.cache,
     epoch: openedCache.epoch,
     views,
-    find: jobs.find,
-    findVersion: jobs.findVersion,
+    find,
+    findVersion,
     createSingleFlight,
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
@@ -112,10 +113,10 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
     expose,
     invalidate,
     reads: {
-      statusAccess: createStatusAccess({ readStatus, incarnation, representation: views.representation, publicUrl: config.publicUrl }),
+      statusAccess: createStatusAccess({ readStatus, incarnation, representation: views.representation, publicUrl }),
       readMany,
-      listStatuses: createListStatuses({ list: jobs.list, exposeMany }),
-      readResult: createReadResult({ find: jobs.find, findPartial: results.findPartial, read: results.read, expose, now }),
+      listStatuses: createListStatuses({ list, exposeMany }),
+      readResult: createReadResult({ find, findPartial, read, expose, now }),
       inputs: store.inputs
     }
   }
@@ -146,11 +147,14 @@ type CommandsNeeds = CommandNeeds &
   { parts: Parts, config: Config, opened: OpenedStore, node: string, log: Logger, metrics: Metrics }
 
 /** The commands that change jobs, and the embedded worker, which runs jobs through them. */
-const createCommands = ({ parts, config, opened: { store, stale }, node, log, metrics, commit, now }: CommandsNeeds) => {
+const createCommands = ({
+  parts, config, opened: { store, stale }, node, log, metrics, commit, now
+}: CommandsNeeds) => {
   const needs = { commit, now }
   const queueNeeds = { ...needs, queue: store.queue, randomId }
   const rescueJobs = createRescueJobs(queueNeeds)
-  const runJob = parts.createRunJob({ ...needs, resultRetentionMs: config.resultRetentionMs, graceMs: config.cancelGraceMs })
+  const { resultRetentionMs, cancelGraceMs: graceMs } = config
+  const runJob = parts.createRunJob({ ...needs, resultRetentionMs, graceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const longPollClaim = createLongPollClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
   const worker = createEmbeddedWorker(config.databasePath, {
@@ -176,7 +180,7 @@ const createCommands = ({ parts, config, opened: { store, stale }, node, log, me
     ofClients: {
       submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued }),
       storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
-      cancelJob: createCancelJob({ ...needs, graceMs: config.cancelGraceMs, onAsked: worker.cancel }),
+      cancelJob: createCancelJob({ ...needs, graceMs, onAsked: worker.cancel }),
       eraseJob: createEraseJob(needs),
       longPollClaim,
       runJob,
@@ -206,7 +210,9 @@ const createPrune = ({ config, store, expireResults, metrics, log, isStopping }:
 const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
   ({ jobTypes, knownTypes: toKnownTypes(), retentionSecondsMax: resultRetentionMs / 1000 })
 
-const toLimits = ({ bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: () => number, metrics: Metrics, log: Logger) => ({
+const toLimits = (
+  { bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: () => number, metrics: Metrics, log: Logger
+) => ({
   bodyBytesMax,
   rateLimitPerMinute,
   writesWaiting,
@@ -232,7 +238,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const { worker, rescueJobs, expireResults, ofClients } = commands
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
-  const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange: reportStoreHealth(metrics, log) })
+  const onChange = reportStoreHealth(metrics, log)
+  const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange })
   let draining = false
   const server = await createServer({
     status: reads,
@@ -256,7 +263,9 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
   const relay = parts.createRelay({ follower: await store.changes.follow(), invalidate, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
-  const loops = createLoops({ relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log })
+  const loops = createLoops({
+    relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log
+  })
   await openedCache.start()
 
   const facts = { store: `${store.kind} (${databasePath})`, cache: openedCache.kind, workers: config.workers }

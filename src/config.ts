@@ -105,7 +105,9 @@ export const readOrCreateSecret = (path: string): string => {
   }
   const secret = readFileSync(path, 'utf8').trim()
   if (Buffer.byteLength(secret) < secretBytesMin) {
-    throw new ConfigError([`JWT_SECRET: is unset, and ${path} holds fewer than ${secretBytesMin} bytes: remove that file, or set JWT_SECRET`])
+    throw new ConfigError([
+      `JWT_SECRET: is unset, and ${path} holds fewer than ${secretBytesMin} bytes: remove that file, or set JWT_SECRET`
+    ])
   }
   return secret
 }
@@ -148,7 +150,9 @@ const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
     const key = createPublicKey(pem.replaceAll('\\n', '\n'))
     const bits = key.asymmetricKeyDetails?.modulusLength
     const kind = key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType ?? ''
-    if (!signingKeys.includes(kind)) problems.push('JWT_PUBLIC_KEY: must be a key of RSA, P-256, P-384, P-521 or Ed25519')
+    if (!signingKeys.includes(kind)) {
+      problems.push('JWT_PUBLIC_KEY: must be a key of RSA, P-256, P-384, P-521 or Ed25519')
+    }
     if (bits !== undefined && bits < 2048) problems.push('JWT_PUBLIC_KEY: an RSA key must have at least 2048 bits')
     return { kind: 'public-key', key }
   } catch {
@@ -175,8 +179,12 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
     return url === null ? null : { kind: 'jwks', url }
   }
   if (env.JWT_SECRET !== undefined) {
-    if (Buffer.byteLength(env.JWT_SECRET) < secretBytesMin) problems.push(`JWT_SECRET: must have at least ${secretBytesMin} bytes`)
-    if (publicKeyExpression.test(env.JWT_SECRET)) problems.push('JWT_SECRET: must be a shared secret; set a public key as JWT_PUBLIC_KEY')
+    if (Buffer.byteLength(env.JWT_SECRET) < secretBytesMin) {
+      problems.push(`JWT_SECRET: must have at least ${secretBytesMin} bytes`)
+    }
+    if (publicKeyExpression.test(env.JWT_SECRET)) {
+      problems.push('JWT_SECRET: must be a shared secret; set a public key as JWT_PUBLIC_KEY')
+    }
     return { kind: 'secret', secret: env.JWT_SECRET }
   }
   if (isProduction(env)) {

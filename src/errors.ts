@@ -62,7 +62,8 @@ export class ServiceFailure extends Error {
 }
 
 /** Whether a dependency failed, not the service itself: it is logged as a warning, and trying again makes sense. */
-export const isUnavailable = (error: unknown): boolean => error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
+export const isUnavailable = (error: unknown): boolean =>
+  error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
 
 /**
  * A failure that the operator can correct. It ends a start or a script, and its message, without a stack trace, is all

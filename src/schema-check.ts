@@ -2,7 +2,9 @@ import type { TSchema } from '@sinclair/typebox'
 import { Ajv, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 
-const options = { allErrors: true, useDefaults: true, removeAdditional: false, strict: false, discriminator: true } as const
+const options = {
+  allErrors: true, useDefaults: true, removeAdditional: false, strict: false, discriminator: true
+} as const
 
 /** At most so many broken rules of one value are reported. */
 export const violationsReportedMax = 20

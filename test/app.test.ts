@@ -17,7 +17,9 @@ t.test('a body that does not come is 408, and its connection is closed', async t
   const { url } = await startService(t, { WORKERS: '0' })
   const { authorization } = bearer()
   const socket = connect(Number(new URL(url).port), '127.0.0.1')
-  socket.write(`POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n`)
+  socket.write(
+    `POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n`
+  )
   const answer = await text(socket)
   t.match(answer, /^HTTP\/1\.1 408 /)
 })
@@ -27,7 +29,9 @@ t.test('a drain while the start is still under way leaves nothing running, and c
   const first = await startService(t, { WORKERS: '0' }, path)
   const jobId = await first.submit('sanitize', { content: 'a', contentType: 'text/plain' })
   await first.stop()
-  const app = await createApp(loadConfig({ DATABASE_URL: `sqlite:${path}`, JWT_SECRET: 'x'.repeat(32), PORT: '0', LOG_LEVEL: 'silent' }))
+  const app = await createApp(loadConfig({
+    DATABASE_URL: `sqlite:${path}`, JWT_SECRET: 'x'.repeat(32), PORT: '0', LOG_LEVEL: 'silent'
+  }))
   const { listen, drain } = createLifecycle(app)
   const listening = listen('127.0.0.1', 0)
   await drain()
@@ -63,7 +67,9 @@ t.test('a store that cannot be read: cached jobs are answered, all others are 50
   t.equal((await service.ask('/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } })).status, 503)
   const ready = await service.ask('/readyz')
   t.equal(ready.status, 503)
-  t.match(await ready.json(), { status: 'unavailable', store: { kind: 'sqlite', status: 'down', reason: String, since: String } })
+  t.match(await ready.json(), {
+    status: 'unavailable', store: { kind: 'sqlite', status: 'down', reason: String, since: String }
+  })
   t.equal((await service.ask('/livez')).status, 200)
 
   await service.sql('ALTER TABLE Elsewhere RENAME TO JobExecutionLog; ALTER TABLE Away RENAME TO ServiceState')
@@ -85,7 +91,9 @@ t.test('while another program holds the database, reads go on, and a write waits
 
   other.exec('BEGIN IMMEDIATE')
   const waiting = submit()
-  for (let i = 0; i < 50; i++) t.equal((await service.ask(`/api/v1/jobs/${i % 2 === 0 ? 'a' : `unknown-${i}`}`)).ok, i % 2 === 0)
+  for (let i = 0; i < 50; i++) {
+    t.equal((await service.ask(`/api/v1/jobs/${i % 2 === 0 ? 'a' : `unknown-${i}`}`)).ok, i % 2 === 0)
+  }
   other.exec('COMMIT')
   t.equal((await waiting).status, 202)
 
@@ -95,5 +103,8 @@ t.test('while another program holds the database, reads go on, and a write waits
   t.ok(rejected.headers.has('retry-after'))
   other.exec('ROLLBACK')
   t.equal((await submit()).status, 202)
-  t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'remote'"), '2', 'the rejected submission left nothing')
+  t.equal(
+    await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'remote'"), '2',
+    'the rejected submission left nothing'
+  )
 })

@@ -127,7 +127,10 @@ const badValues: Array<[name: string, value: string, line: RegExp]> = [
   ['DATABASE_URL', 'sqlite::memory:', /^DATABASE_URL: must be sqlite:PATH/],
   ['DATABASE_URL', 'mysql://localhost/x', /^DATABASE_URL: must be sqlite:PATH/],
   ['DATABASE_URL', 'postgres://localhost/jobs', /^DATABASE_URL: postgres:\/\/ is not supported by this version yet/],
-  ['DATABASE_URL', 'postgresql://u:p@localhost/jobs', /^DATABASE_URL: postgres:\/\/ is not supported by this version yet/],
+  [
+    'DATABASE_URL', 'postgresql://u:p@localhost/jobs',
+    /^DATABASE_URL: postgres:\/\/ is not supported by this version yet/
+  ],
   ['REDIS_URL', 'localhost:6379', /^REDIS_URL: must be a URL that begins with redis:\/\//],
   ['REDIS_URL', 'http://localhost', /^REDIS_URL: /],
   ['JOB_TYPES', 'report,,sanitize', /^JOB_TYPES: must be a list of names/],
@@ -147,10 +150,19 @@ for (const [name, value, line] of badValues) {
 
 t.test('every problem is listed, of the schema and of the other checks', async t => {
   const problems = problemsOf({
-    PORT: 'x', LOG_LEVEL: 'loud', WORKERS: '-1', DATABASE_URL: 'postgres://x', REDIS_URL: 'x', PUBLIC_URL: 'x', JOB_TYPES: '!', JWT_SECRET: 'short'
+    PORT: 'x',
+    LOG_LEVEL: 'loud',
+    WORKERS: '-1',
+    DATABASE_URL: 'postgres://x',
+    REDIS_URL: 'x',
+    PUBLIC_URL: 'x',
+    JOB_TYPES: '!',
+    JWT_SECRET: 'short'
   })
   const names = problems.map(line => line.split(':')[0])
-  t.same(names.toSorted(), ['DATABASE_URL', 'JOB_TYPES', 'JWT_SECRET', 'LOG_LEVEL', 'PORT', 'PUBLIC_URL', 'REDIS_URL', 'WORKERS'])
+  t.same(names.toSorted(), [
+    'DATABASE_URL', 'JOB_TYPES', 'JWT_SECRET', 'LOG_LEVEL', 'PORT', 'PUBLIC_URL', 'REDIS_URL', 'WORKERS'
+  ])
 })
 
 t.test('the length of the secret is counted in bytes', async t => {
@@ -173,7 +185,9 @@ t.test('a key that is weak, or no public signing key, stops the start', async t 
   const weak = generateKeyPairSync('rsa', { modulusLength: 1024 })
   const exchange = generateKeyPairSync('x25519')
   const keys: Array<[string, string, RegExp]> = [
-    ['a private key', privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), /^JWT_PUBLIC_KEY: must be a public key in PEM form$/],
+    ['a private key', privateKey.export({
+      type: 'pkcs8', format: 'pem'
+    }).toString(), /^JWT_PUBLIC_KEY: must be a public key in PEM form$/],
     ['no key', 'hello', /^JWT_PUBLIC_KEY: must be a public key in PEM form$/],
     ['a weak key', toPem(weak.publicKey), /^JWT_PUBLIC_KEY: an RSA key must have at least 2048 bits$/],
     ['a key that signs nothing', toPem(exchange.publicKey), /^JWT_PUBLIC_KEY: /]
@@ -186,13 +200,21 @@ t.test('a key that is weak, or no public signing key, stops the start', async t 
 })
 
 t.test('JWKS_URL must be an http or https URL', async t => {
-  t.same(loadConfig({ JWKS_URL: 'https://login.example.org/keys' }).tokenKey, { kind: 'jwks', url: new URL('https://login.example.org/keys') })
-  for (const url of ['file:///etc/keys', 'keys.json']) t.match(problemsOf({ JWKS_URL: url }), [/^JWKS_URL: must be a URL/])
+  t.same(loadConfig({ JWKS_URL: 'https://login.example.org/keys' }).tokenKey, {
+    kind: 'jwks', url: new URL('https://login.example.org/keys')
+  })
+  for (const url of ['file:///etc/keys', 'keys.json']) {
+    t.match(problemsOf({ JWKS_URL: url }), [/^JWKS_URL: must be a URL/])
+  }
 })
 
 t.test('only one key may be given, and in production one must', async t => {
-  t.match(problemsOf({ JWT_SECRET: secret, JWKS_URL: 'https://x.example.org' }), ['JWT_SECRET, JWKS_URL: set only one of them'])
-  t.match(problemsOf({ NODE_ENV: 'production' }), [/^JWT_SECRET: in production one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set$/])
+  t.match(problemsOf({
+    JWT_SECRET: secret, JWKS_URL: 'https://x.example.org'
+  }), ['JWT_SECRET, JWKS_URL: set only one of them'])
+  t.match(problemsOf({
+    NODE_ENV: 'production'
+  }), [/^JWT_SECRET: in production one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set$/])
   t.match(problemsOf({ NODE_ENV: 'production', JWT_SECRET: '' }), [/in production/], 'an empty variable is none')
 })
 
@@ -203,7 +225,9 @@ const keyScript = `
 t.test('outside production a missing key is created once, readable by its owner alone', async t => {
   const cwd = t.testdir()
   const start = async (env: Record<string, string> = {}) =>
-    (await run(process.execPath, ['--input-type=module', '-e', keyScript], { cwd, env: { PATH: process.env.PATH, ...env } })).stdout
+    (await run(process.execPath, ['--input-type=module', '-e', keyScript], {
+      cwd, env: { PATH: process.env.PATH, ...env }
+    })).stdout
   const path = join(cwd, 'data/jwt-secret')
   await t.rejects(start({ NODE_ENV: 'production' }), /in production one of/)
   await t.rejects(start({ PORT: 'x' }), /PORT/)

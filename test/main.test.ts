@@ -22,7 +22,10 @@ const failure = async (env: Record<string, string>, main = 'src/main.ts'): Promi
 t.test('prints what it runs on, and how to get a token', async t => {
   const service = await spawnService(t, { LOG_LEVEL: 'info' })
   const text = await until(() => service.lines.join('\n').includes('a token') && service.lines.join('\n'))
-  for (const words of [service.url, `sqlite (${service.databasePath})`, 'memory', 'workers        1', `${service.url}/docs`, 'npm run --silent token --']) {
+  for (const words of [
+    service.url, `sqlite (${service.databasePath})`, 'memory', 'workers        1', `${service.url}/docs`,
+    'npm run --silent token --'
+  ]) {
     t.ok(text.includes(words), words)
   }
 })
@@ -45,7 +48,9 @@ t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async
     socket.on('data', data => { answer += String(data) })
     const body = '{"type":"remote","input":{}}'
     const { authorization } = bearer()
-    socket.write(`POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 5)}`)
+    socket.write(
+      `POST /api/v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body.slice(0, 5)}`
+    )
     await service.ask('/livez')
     const exit = once(service.process, 'exit')
     for (let i = 0; i < times; i++) service.process.kill('SIGTERM')
@@ -67,14 +72,23 @@ t.test('a start that fails costs no job an attempt', async t => {
   await first.kill('SIGTERM')
   const other = await spawnService(t, { WORKERS: '0' }, join(t.testdirName, 'other.db'))
   const { port } = new URL(other.url)
-  for (let i = 0; i < 2; i++) t.match(await failure({ PORT: port, DATABASE_URL: `sqlite:${first.databasePath}` }), { code: 1 })
+  for (let i = 0; i < 2; i++) {
+    t.match(await failure({ PORT: port, DATABASE_URL: `sqlite:${first.databasePath}` }), { code: 1 })
+  }
   const second = await spawnService(t, {}, first.databasePath)
   t.match(await second.finished(jobId), { status: 'Succeeded' })
 })
 
 t.test('SIGTERM during the start ends the process with 0', async t => {
   const child = spawn(process.execPath, ['src/main.ts'], {
-    env: { ...process.env, JWT_SECRET: secret, PORT: '0', DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, LOG_LEVEL: 'trace' }, stdio: ['ignore', 'pipe', 'inherit']
+    env: {
+      ...process.env,
+      JWT_SECRET: secret,
+      PORT: '0',
+      DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`,
+      LOG_LEVEL: 'trace'
+    },
+    stdio: ['ignore', 'pipe', 'inherit']
   })
   // The lock is taken in the middle of the start.
   await until(() => existsSync(join(t.testdirName, 'jobs.db.lock')))
@@ -101,7 +115,9 @@ t.test('a job that is running at SIGTERM ends, or goes back to the queue: no lea
   const jobId = await service.submit('report', {})
   await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running')
   t.equal((await service.kill('SIGTERM')).code, 0)
-  const [status, leases] = (await service.sql(`SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'; SELECT count(*) FROM JobQueue WHERE leaseToken IS NOT NULL`)).split('\n')
+  const [status, leases] = (await service.sql(
+    `SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'; SELECT count(*) FROM JobQueue WHERE leaseToken IS NOT NULL`
+  )).split('\n')
   t.match(status, /^(Queued|Succeeded)$/)
   t.equal(leases, '0')
 })
@@ -126,9 +142,13 @@ t.test('npm start ends with 0 when npm alone gets the signal, and when the whole
 })
 
 t.test('bad values stop the start, every problem on a line of its own', async t => {
-  const { code, stderr } = await failure({ PORT: 'x', DATABASE_URL: 'postgres://localhost/jobs', JWT_SECRET: 'short', WORKERS: '-1' })
+  const { code, stderr } = await failure({
+    PORT: 'x', DATABASE_URL: 'postgres://localhost/jobs', JWT_SECRET: 'short', WORKERS: '-1'
+  })
   t.equal(code, 1)
-  t.same(stderr.trim().split('\n').map(line => line.split(':')[0]).sort(), ['DATABASE_URL', 'JWT_SECRET', 'PORT', 'WORKERS'])
+  t.same(stderr.trim().split('\n').map(line => line.split(':')[0]).sort(), [
+    'DATABASE_URL', 'JWT_SECRET', 'PORT', 'WORKERS'
+  ])
   t.match(stderr, /postgres:\/\/ is not supported by this version yet/)
 })
 
@@ -161,7 +181,9 @@ t.test('processes that share a Redis share a database; one without Redis does no
 })
 
 t.test('a database that cannot be used is named, in one line', async t => {
-  const directory = t.testdir({ 'notes.txt': 'these are notes, not a database, however long they go on'.repeat(20), file: '' })
+  const directory = t.testdir({
+    'notes.txt': 'these are notes, not a database, however long they go on'.repeat(20), file: ''
+  })
   for (const path of [join(directory, 'notes.txt'), join(directory, 'file', 'jobs.db'), directory]) {
     const { code, stderr } = await failure({ DATABASE_URL: `sqlite:${path}` })
     t.equal(code, 1)
@@ -208,5 +230,7 @@ t.test('a port in use is named', async t => {
   const { code, stderr } = await failure({ PORT: port, DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` })
   t.equal(code, 1)
   t.match(stderr, /^PORT: .*EADDRINUSE/)
-  t.match(await failure({ HOST: '192.0.2.1', DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` }), { code: 1, stderr: /^HOST: .*EADDRNOTAVAIL.*\n$/ })
+  t.match(await failure({ HOST: '192.0.2.1', DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` }), {
+    code: 1, stderr: /^HOST: .*EADDRNOTAVAIL.*\n$/
+  })
 })

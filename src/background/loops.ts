@@ -20,7 +20,9 @@ export type LoopsNeeds = {
 }
 
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
-export const createLoops = ({ relay, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log }: LoopsNeeds): Loop[] => {
+export const createLoops = ({
+  relay, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log
+}: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
     // A store that is down is a warning; any other failure is a bug.

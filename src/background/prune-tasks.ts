@@ -22,7 +22,9 @@ export type PruneTasksNeeds = {
   pruneForeignRows: boolean
 }
 
-const createRecordsTask = (origin: Origin, { transact, retention, now, recordRetentionMs }: PruneTasksNeeds): PruneTask => {
+const createRecordsTask = (
+  origin: Origin, { transact, retention, now, recordRetentionMs }: PruneTasksNeeds
+): PruneTask => {
   let cursor: RecordCursor | null = null
   const before = () => now() - recordRetentionMs
   return {

@@ -65,7 +65,9 @@ type RetryNeeds = {
 
 // A store that is away for a moment must not cost the work that is done, and one that never comes back must not occupy
 // the slot for ever.
-const createRetryWhileUnavailable = ({ forMs, monotonicNow, isEnded, onUnavailable }: RetryNeeds): Retry => async report => {
+const createRetryWhileUnavailable = ({
+  forMs, monotonicNow, isEnded, onUnavailable
+}: RetryNeeds): Retry => async report => {
   const end = monotonicNow() + forMs
   for (let trial = 1; ; trial++) {
     try {

@@ -107,7 +107,9 @@ const noWorker: EmbeddedWorker = {
 }
 
 /** The worker of a service process, with the processors of the registry; without slots it claims no job. */
-export const createEmbeddedWorker = (databasePath: string, needs: Omit<WorkerNeeds, 'pool' | 'types'>): EmbeddedWorker => {
+export const createEmbeddedWorker = (
+  databasePath: string, needs: Omit<WorkerNeeds, 'pool' | 'types'>
+): EmbeddedWorker => {
   if (needs.slots === 0) return noWorker
   const pool = createProcessorPool({ databasePath, threads: needs.slots })
   return { ...createWorker({ ...needs, pool, types: [...processors.keys()] }), close: pool.close }

@@ -3,7 +3,9 @@
  * service's side a command to Redis costs more than the rest of a poll, and polls often arrive together. Equal items
  * share one result; each run begins after all calls that share it.
  */
-export const createCoalescer = <Item, Result>(run: (items: Item[]) => Promise<Result[]>): ((item: Item) => Promise<Result>) => {
+export const createCoalescer = <Item, Result>(
+  run: (items: Item[]) => Promise<Result[]>
+): ((item: Item) => Promise<Result>) => {
   type Batch = { items: Item[], results: Map<Item, Promise<Result>>, all: Promise<Result[]> }
   let batch: Batch | null = null
 

@@ -6,7 +6,8 @@ import { type StatusEntry, type EntryState, entryStates } from '../job/status-en
  * begins with `T`. The number of the representation comes last, because a process that makes other bodies of the same
  * record must not use these.
  */
-const format = /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,10})$/
+const format =
+  /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,10})$/
 
 const isEntryState = (text: string): text is EntryState => (entryStates as readonly string[]).includes(text)
 

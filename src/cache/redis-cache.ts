@@ -103,7 +103,9 @@ export type RedisCacheNeeds = {
  * Rejects if a reply takes longer than `replyMsMax`. A reply that has arrived, but was not read yet because this
  * process was busy or had no core, is no reason to leave the cache: the event loop gets a turn to read it.
  */
-const createTimeout = (replyMsMax: number) => <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
+const createTimeout = (
+  replyMsMax: number
+) => <Reply>(reply: Promise<Reply>): Promise<Reply> => new Promise((resolve, reject) => {
   const giveUp = () => { reject(new Error('the reply of Redis timed out')) }
   const timer = setTimeout(() => { setImmediate(() => { setImmediate(giveUp) }) }, replyMsMax)
   reply.finally(() => { clearTimeout(timer) }).then(resolve, reject)
@@ -143,6 +145,26 @@ const createDecoder = (representation: number) => {
   }
 }
 
+type WithTimeout = ReturnType<typeof createTimeout>
+
+/** The scripts as commands for one cell; those of the same turn of the event loop share one round trip. */
+const createCellCommands = (
+  client: Client, withTimeout: WithTimeout, { representation, random }: Pick<RedisCacheNeeds, 'representation' | 'random'>
+) => {
+  const toArguments = ({ entry, token }: { entry: StatusEntry, token: string | null }) =>
+    [entry.version, encodeEntry(entry, representation), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]
+  const keysOf = (cells: { key: string }[]) => cells.map(({ key }) => key)
+  return {
+    leaseCell: createCoalescer((cells: { key: string, token: string }[]) => withTimeout(client.leaseCells(
+      cells.length, ...keysOf(cells), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`)
+    ))),
+    exposeCell: createCoalescer((cells: { key: string, entry: StatusEntry, token: string | null }[]) =>
+      withTimeout(client.exposeCells(cells.length, ...keysOf(cells), ...cells.flatMap(toArguments)))),
+    invalidateCell: createCoalescer((cells: { key: string, version: number }[]) =>
+      withTimeout(client.invalidateCells(cells.length, ...keysOf(cells), ...cells.map(({ version }) => version))))
+  }
+}
+
 /**
  * A cache on one Redis. It connects in the background; until then, and whenever Redis is away, its operations reject.
  */
@@ -161,14 +183,9 @@ export const createRedisCache = (needs: RedisCacheNeeds): RedisCache => {
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
   const decode = createDecoder(representation)
   const readCell = createCoalescer((keys: string[]) => withTimeout(client.mget(keys)))
-  const get = (epoch: string, jobId: string): Promise<Lookup> => readCell(keyOf(epoch, jobId)).then(cell => decode(cell, jobId))
-  const leaseCell = createCoalescer((cells: { key: string, token: string }[]) =>
-    withTimeout(client.leaseCells(cells.length, ...cells.map(({ key }) => key), tokenTimeToLiveMs, ...cells.map(({ token }) => `T${token}`))))
-  const exposeCell = createCoalescer((cells: { key: string, entry: StatusEntry, token: string | null }[]) =>
-    withTimeout(client.exposeCells(cells.length, ...cells.map(({ key }) => key), ...cells.flatMap(({ entry, token }) =>
-      [entry.version, encodeEntry(entry, representation), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]))))
-  const invalidateCell = createCoalescer((cells: { key: string, version: number }[]) =>
-    withTimeout(client.invalidateCells(cells.length, ...cells.map(({ key }) => key), ...cells.map(({ version }) => version))))
+  const get = (epoch: string, jobId: string): Promise<Lookup> =>
+    readCell(keyOf(epoch, jobId)).then(cell => decode(cell, jobId))
+  const { leaseCell, exposeCell, invalidateCell } = createCellCommands(client, withTimeout, { representation, random })
   const expose = async (epoch: string, entry: StatusEntry, token: string | null) => {
     await exposeCell({ key: keyOf(epoch, entry.jobId), entry, token })
   }

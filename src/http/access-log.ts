@@ -53,7 +53,9 @@ export const createLogResponse = ({ metrics, log, monotonicNow }: AccessLogNeeds
  * and two listeners), so it is off. Routes marked `logsItself` get neither: they log directly, and seldom need a
  * logger.
  */
-export const registerAccessLog = (app: FastifyInstance, logResponse: LogResponse, { log, monotonicNow, isDraining }: AccessLogNeeds): void => {
+export const registerAccessLog = (
+  app: FastifyInstance, logResponse: LogResponse, { log, monotonicNow, isDraining }: AccessLogNeeds
+): void => {
   app.decorateRequest('receivedAt', 0)
   app.addHook('onRequest', (request, reply, done) => {
     request.receivedAt = monotonicNow()

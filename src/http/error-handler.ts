@@ -15,7 +15,9 @@ declare module 'fastify' {
 }
 
 /** Sends every failure in the shape of its path, and logs the cause of those that only the operator may know. */
-export const registerErrorHandler = (app: FastifyInstance, { log, monotonicNow }: { log: Logger, monotonicNow: () => number }): void => {
+export const registerErrorHandler = (
+  app: FastifyInstance, { log, monotonicNow }: { log: Logger, monotonicNow: () => number }
+): void => {
   const shouldLog = createLogThrottle(monotonicNow)
   const logUnavailable = ({ message, cause }: ServiceFailure) => {
     if (shouldLog(`${message} ${reasonOf(cause)}`)) log.warn({ err: cause }, message)
@@ -23,10 +25,14 @@ export const registerErrorHandler = (app: FastifyInstance, { log, monotonicNow }
   app.setErrorHandler((error, request, reply) => {
     const failure = toClientFailure(error, { bytesMax: request.routeOptions.bodyLimit, ...request.routeOptions.config })
     // A failure because the client has left is not one of the service.
-    if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
+    if (failure.code === 'INTERNAL' && !request.raw.socket.destroyed) {
+      logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
+    }
     if (failure.code === 'STORE_UNAVAILABLE') logUnavailable(failure)
     // The client gets no reason, which would help to guess; the operator does.
-    if (failure.code === 'UNAUTHORIZED') logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'token rejected')
+    if (failure.code === 'UNAUTHORIZED') {
+      logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'token rejected')
+    }
     return sendFailure(request, reply, failure)
   })
   app.setNotFoundHandler(() => { throw noSuchRoute() })

@@ -21,7 +21,9 @@ import { createValidatorCompiler } from './bodies/validation.ts'
 import { registerErrorHandler } from './error-handler.ts'
 import { createAdmissionControl } from './limits/admission.ts'
 import { registerBodyTimeouts } from './limits/body-timeouts.ts'
-import { createWriteShedding, gateRequests, type OverloadedQueue, registerWriteShedding } from './limits/load-shedding.ts'
+import {
+  createWriteShedding, gateRequests, type OverloadedQueue, registerWriteShedding
+} from './limits/load-shedding.ts'
 import { rejectMalformed } from './limits/malformed-requests.ts'
 import { createNodeServer } from './limits/node-server.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
@@ -43,7 +45,13 @@ const paramLengthMax = 64 * 1024
 const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
 /** What routes read. */
-type StatusNeeds = { statusAccess: StatusAccess, readMany: ReadMany, listStatuses: ListStatuses, readResult: ReadResult, inputs: InputReader }
+type StatusNeeds = {
+  statusAccess: StatusAccess,
+  readMany: ReadMany,
+  listStatuses: ListStatuses,
+  readResult: ReadResult,
+  inputs: InputReader
+}
 
 /** What routes change, and the work that they do for a client at once. */
 type CommandNeeds = {
@@ -116,7 +124,9 @@ const createRequestIds = (): ((request: RawRequestDefaultExpression) => string) 
     typeof own === 'string' && requestIdExpression.test(own) ? own : `${prefix}-${++count}`
 }
 
-const createFastify = ({ bodyBytesMax }: LimitNeeds, gate: (handle: RequestListener) => RequestListener): FastifyInstance => fastify({
+const createFastify = (
+  { bodyBytesMax }: LimitNeeds, gate: (handle: RequestListener) => RequestListener
+): FastifyInstance => fastify({
   serverFactory: handle => createNodeServer(gate(handle)),
   // Routes get their loggers from the access log.
   logController: new LogController({ disableRequestLogging: true }),
@@ -142,7 +152,9 @@ const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logRespo
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
   await typed.register(listRoutes, { readMany: reads.readMany, listStatuses: reads.listStatuses })
   await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
-  await typed.register(workerRoutes, { statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl })
+  await typed.register(workerRoutes, {
+    statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl
+  })
   await typed.register(operationsRoutes, operations)
 }
 

@@ -45,7 +45,9 @@ export const ResultFacts = Type.Object({
   fileName: Type.String(),
   sizeBytes: Type.Integer({ minimum: 0 }),
   sha256: Type.String({ description: 'base64' }),
-  inlineJson: Nullable(Type.String({ description: 'the JSON text itself, where it is small enough to travel in the status' }))
+  inlineJson: Nullable(Type.String({
+    description: 'the JSON text itself, where it is small enough to travel in the status'
+  }))
 })
 export type ResultFacts = Static<typeof ResultFacts>
 

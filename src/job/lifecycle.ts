@@ -9,7 +9,12 @@ export type JobEvent =
   | { type: 'append' }
   /** `expiresAt`: when a stored result is due to be removed; null: there is none. */
   | {
-    type: 'complete', at: number, resultUrl: string | null, result: ResultFacts | null, expiresAt: number | null, message?: string
+    type: 'complete',
+    at: number,
+    resultUrl: string | null,
+    result: ResultFacts | null,
+    expiresAt: number | null,
+    message?: string
   }
   | { type: 'fail', at: number, failure: Failure, retryable: boolean, maxAttempts: number }
   | { type: 'rescue', at: number, maxAttempts: number }

@@ -11,7 +11,9 @@ const daysInMonth = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 const isLeapYear = (year: number) => year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
 
 const fromCommonForm = (parts: RegExpExecArray): number | null => {
-  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map(Number) as [number, number, number, number, number, number]
+  const [year, month, day, hour, minute, second] = parts.slice(1, 7).map(Number) as [
+    number, number, number, number, number, number
+  ]
   const lastDay = month === 2 && isLeapYear(year) ? 29 : daysInMonth[month - 1] ?? 0
   // Date.UTC takes the years 0 to 99 for 1900 to 1999; Luxon also knows 24:00.
   if (year < 100 || day < 1 || day > lastDay || hour > 23 || minute > 59 || second > 59) return null

@@ -60,7 +60,9 @@ export class ProcessorError extends Error {
   readonly retryable: boolean
   readonly details?: unknown
 
-  constructor (code: string, message: string, options: { retryable?: boolean, details?: unknown, cause?: unknown } = {}) {
+  constructor (
+    code: string, message: string, options: { retryable?: boolean, details?: unknown, cause?: unknown } = {}
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code
     this.retryable = options.retryable ?? false

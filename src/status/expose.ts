@@ -59,7 +59,9 @@ const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void
   }
 }
 
-export const createExposeEntry = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): ExposeEntry => async (entry, fill) => {
+export const createExposeEntry = (
+  { cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>
+): ExposeEntry => async (entry, fill) => {
   await settle(epoch, epochName => cache.expose(epochName, entry, fill?.epoch === epochName ? fill.token : null))
   return entry
 }
@@ -75,5 +77,7 @@ export const createExposeMany = ({ cache, epoch, views }: ExposeNeeds): ExposeMa
   return entries
 }
 
-export const createInvalidate = ({ cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>): Invalidate => (jobId, version) =>
+export const createInvalidate = (
+  { cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>
+): Invalidate => (jobId, version) =>
   settle(epoch, epochName => cache.invalidate(epochName, jobId, version))

@@ -20,7 +20,9 @@ export type FillNeeds = {
 }
 
 /** Reads of the store that fill the cache or bypass it. */
-export const createFill = ({ cache, epoch, loadEntry, exposeEntry, uniqueId, onRead, createSingleFlight }: FillNeeds) => {
+export const createFill = ({
+  cache, epoch, loadEntry, exposeEntry, uniqueId, onRead, createSingleFlight
+}: FillNeeds) => {
   /** Returns undefined if the cache is not in use, or fails now. */
   const tryCache = async <Value>(command: (epochName: string) => Promise<Value>): Promise<Value | undefined> => {
     const view = epoch.view()

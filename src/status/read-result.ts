@@ -33,7 +33,9 @@ export type ReadResultNeeds = {
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
 }
 
-export const createReadResult = ({ find, expose, now, findPartial, read }: ReadResultNeeds): ReadResult => async jobId => {
+export const createReadResult = ({
+  find, expose, now, findPartial, read
+}: ReadResultNeeds): ReadResult => async jobId => {
   // Read before the record, so that the bytes of a running job are no newer than the status that goes with them.
   const partial = await findPartial(jobId)
   const lookup = await find(jobId)
@@ -51,7 +53,9 @@ export const createReadResult = ({ find, expose, now, findPartial, read }: ReadR
   if (result !== null) {
     const { sha256 } = result
     const expiry = expiresAt === null ? null : { at: expiresAt, inMs: expiresAt - now() }
-    return { entry, kind: 'stored', facts: result, attempt, expiry, read: (start, end) => read({ jobId, sha256 }, start, end) }
+    return {
+      entry, kind: 'stored', facts: result, attempt, expiry, read: (start, end) => read({ jobId, sha256 }, start, end)
+    }
   }
   return isWebUrl(resultUrl)
     ? { entry, kind: 'external', url: new URL(resultUrl).href }

@@ -1,4 +1,6 @@
-import { type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toRecordStatus } from '../job/job.ts'
+import {
+  type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toRecordStatus
+} from '../job/job.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
 import { toEpochMs, toIso } from '../job/time.ts'
@@ -65,7 +67,9 @@ const toText = (value: unknown): string | null =>
 
 const toNumber = (value: unknown): number | null => typeof value === 'number' && Number.isFinite(value) ? value : null
 
-const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0 ? value as number : null
+const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0
+  ? value as number
+  : null
 
 // Null only for null: a row without a tenant is visible to every tenant.
 const toTenant = (value: string | null): string | null => value === null ? null : String(value)
@@ -107,20 +111,34 @@ export const toJob = (row: JobRow, result: ResultFacts | null): Extract<JobLooku
       return { kind: 'job', job: { ...common, state: 'queued' } }
     case 'Running': {
       const hasPartialResult = row.hasPartialResult === 1
-      return { kind: 'job', job: { ...common, state: 'running', cancelRequestedAt: toTime(row.cancelRequestedAt), hasPartialResult } }
+      return {
+        kind: 'job',
+        job: {
+          ...common, state: 'running', cancelRequestedAt: toTime(row.cancelRequestedAt), hasPartialResult
+        }
+      }
     }
     case 'Succeeded': {
       const progress = { ...common.progress, percent: 100, etaSeconds: null }
       const [expiresAt, resultExpiredAt] = [toTime(row.expiresAt), toTime(row.resultExpiredAt)]
       const resultUrl = toText(row.resultUrl)
-      return { kind: 'job', job: { ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt } }
+      return {
+        kind: 'job',
+        job: {
+          ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt
+        }
+      }
     }
     case 'Failed': {
       const cancelledAt = toTime(row.cancelledAt)
       const errorDetails = toText(row.errorDetails)
-      if (cancelledAt === null) return { kind: 'job', job: { ...common, state: 'failed', finishedAt, failure: toFailure(errorDetails) } }
+      if (cancelledAt === null) {
+        return { kind: 'job', job: { ...common, state: 'failed', finishedAt, failure: toFailure(errorDetails) } }
+      }
       const failure = errorDetails === null ? jobCancelled : toFailure(errorDetails)
-      return { kind: 'job', job: { ...common, state: 'cancelled', finishedAt: finishedAt ?? cancelledAt, cancelledAt, failure } }
+      return {
+        kind: 'job', job: { ...common, state: 'cancelled', finishedAt: finishedAt ?? cancelledAt, cancelledAt, failure }
+      }
     }
   }
 }

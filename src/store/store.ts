@@ -31,7 +31,9 @@ export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Valu
  * The jobs of a list; null restricts nothing. `tenant` means this tenant's jobs and those without a tenant.
  * `createdAfter` in ms since 1970.
  */
-export type ListFilter = { tenant: string | null, status: string | null, type: string | null, createdAfter: number | null }
+export type ListFilter = {
+  tenant: string | null, status: string | null, type: string | null, createdAfter: number | null
+}
 
 /** `next` is the position to go on from; null at the end of the list. */
 export type ListPage = { lookups: JobLookup[], next: ListPosition | null }

@@ -11,7 +11,10 @@ const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
 export const JobStatus = Type.Object({
   jobId: Type.String({ pattern: jobIdPattern }),
   status: StringEnum(recordStatuses),
-  startTime: Type.String({ format: 'date-time', description: 'When the job was accepted while it is first queued, then when the latest run began. ISO 8601, UTC.' }),
+  startTime: Type.String({
+    format: 'date-time',
+    description: 'When the job was accepted while it is first queued, then when the latest run began. ISO 8601, UTC.'
+  }),
   endTime: Nullable(Time),
   resultUrl: Nullable(Type.String({ description: 'Where the result is, once the job succeeded with one.' })),
   errorDetails: Nullable(Failure)
@@ -33,14 +36,20 @@ export const TaskData = Type.Object({
   createdAt: Time,
   startedAt: Nullable(Time),
   finishedAt: Nullable(Time),
-  expiresAt: Nullable(Type.String({ format: 'date-time', description: 'When the stored result is due to be removed.' })),
+  expiresAt: Nullable(Type.String({
+    format: 'date-time', description: 'When the stored result is due to be removed.'
+  })),
   expiredAt: Nullable(Type.String({ format: 'date-time', description: 'When it was removed.' })),
   resultAvailable: Type.Boolean(),
-  partialResultAvailable: Type.Boolean({ description: 'Whether the running attempt has sent bytes of its result already.' }),
+  partialResultAvailable: Type.Boolean({
+    description: 'Whether the running attempt has sent bytes of its result already.'
+  }),
   resultUrl: Nullable(Type.String()),
   failure: Nullable(Failure),
   version: Type.Integer({ minimum: 1 }),
-  pollAfterMs: Nullable(Type.Integer({ minimum: 1, description: 'Ask again after this many milliseconds; null when nothing will change.' })),
+  pollAfterMs: Nullable(Type.Integer({
+    minimum: 1, description: 'Ask again after this many milliseconds; null when nothing will change.'
+  })),
   result: Type.Unknown({ description: 'A JSON result of at most 16 KiB, once succeeded; else null.' })
 }, { additionalProperties: false })
 export type TaskData = Static<typeof TaskData>

@@ -51,7 +51,14 @@ export type ViewsNeeds = {
 }
 
 const unseen = {
-  state: 'absent', percent: 0, pollAfterMs: 0, expiredAt: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
+  state: 'absent',
+  percent: 0,
+  pollAfterMs: 0,
+  expiredAt: 0,
+  hasResult: false,
+  canCancel: false,
+  v1Body: '',
+  taskBody: ''
 } as const
 
 type Projections = { toJobStatus: (job: Job) => JobStatus, toTaskData: (job: Job) => TaskData }

@@ -29,15 +29,23 @@ t.test('invalidates every change since it began, once', async t => {
 
 t.test('processes a bulk load in several rounds', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
-  const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {} })
-  sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
+  const relay = createRelay({
+    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {}
+  })
+  sql(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n"
+  )
   t.same([await relay(), await relay(), await relay()], [10_000, 2345, 0])
 })
 
 t.test('other work gets in between the batches of a bulk load', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
-  const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {} })
-  sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n")
+  const relay = createRelay({
+    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {}
+  })
+  sql(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n"
+  )
   let turns = 0
   let isDone = false
   const count = () => {
@@ -54,7 +62,9 @@ t.test('repeats a round that failed, from the same change on', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   let isBroken = true
   const relay = createRelay({
-    follower: await store.changes.follow(), invalidate: () => isBroken ? Promise.reject(new Error('no')) : Promise.resolve(), onGap: () => {}
+    follower: await store.changes.follow(),
+    invalidate: () => isBroken ? Promise.reject(new Error('no')) : Promise.resolve(),
+    onGap: () => {}
   })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')")
   await t.rejects(relay(), /no/)
@@ -65,7 +75,9 @@ t.test('repeats a round that failed, from the same change on', async t => {
 t.test('reports a gap if the log was pruned before it was read', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   let gaps = 0
-  const relay = createRelay({ follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => { gaps++ } })
+  const relay = createRelay({
+    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => { gaps++ }
+  })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued'), ('c', 'Queued')")
   sql('DELETE FROM JobChange WHERE version <= 2')
   t.equal(await relay(), 1)
@@ -83,7 +95,13 @@ t.test('after a gap no earlier cell is used, also in a memory cache, and the rel
   const cache = newCache()
   const epoch = createFixedEpoch(() => `e${ids++}`)
   const { store, readStatus, sql, advance } = await openParts(t, { cache, epoch })
-  const relay = createRelay({ follower: await store.changes.follow(), invalidate: createInvalidate({ cache, epoch }), onGap: () => { epoch.trip(epoch.view(), 'gap') } })
+  const relay = createRelay({
+    follower: await store.changes.follow(),
+    invalidate: createInvalidate(
+      { cache, epoch }
+    ),
+    onGap: () => { epoch.trip(epoch.view(), 'gap') }
+  })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
   await readStatus('job-1', 0)
   const version = advance(50)

@@ -15,7 +15,9 @@ const list: Processor[] = [
     run: (input, { progress }) => {
       progress({ percent: 50, stage: 'echoing' })
       const { text } = input as { text: string }
-      return Promise.resolve({ contentType: 'application/json', fileName: 'echo.json', message: 'echoed', body: [Buffer.from(text)] })
+      return Promise.resolve({
+        contentType: 'application/json', fileName: 'echo.json', message: 'echoed', body: [Buffer.from(text)]
+      })
     }
   },
   { ...any, type: 'stall', run: () => new Promise(() => { setInterval(() => {}, 60_000) }) },

@@ -42,7 +42,11 @@ const setUp = async (t: Test, more: Partial<PruneTasksNeeds> = {}) => {
     monotonicNow
   })
   // Rows of the database's own clock get the time of the test.
-  const dateTombstones = () => { commands.sql(`UPDATE JobTombstone SET expiredAt = '${new Date(commands.clock.ms).toISOString()}' WHERE expiredAt > '2026-02-28'`) }
+  const dateTombstones = () => {
+    commands.sql(
+    `UPDATE JobTombstone SET expiredAt = '${new Date(commands.clock.ms).toISOString()}' WHERE expiredAt > '2026-02-28'`
+    )
+  }
   return {
     ...commands,
     prune,
@@ -81,7 +85,9 @@ t.test('removes a job step by step: its result, its record and its tombstone', a
   await prune()
   t.equal((await store.jobs.find(jobId)).kind, 'absent')
   t.same(pruned, { results: 1, bytes: 2, records: 1, tombstones: 1 })
-  for (const table of ['JobExecutionLog', 'JobTombstone', 'JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'OrphanedBytes']) t.equal(count(table), 0, table)
+  for (const table of [
+    'JobExecutionLog', 'JobTombstone', 'JobQueue', 'JobInput', 'JobResult', 'JobResultChunk', 'OrphanedBytes'
+  ]) t.equal(count(table), 0, table)
 })
 
 t.test('leaves unfinished jobs, however old', async t => {
@@ -92,7 +98,9 @@ t.test('leaves unfinished jobs, however old', async t => {
   const lease = await claim()
   await runJob.append(lease, 0, Buffer.from('half'), csv)
   const queued = await submit()
-  sql("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('theirs', 'Running', '2020-01-01T00:00:00Z'), ('theirs-too', 'Queued', '2020-01-01')")
+  sql(
+    "INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('theirs', 'Running', '2020-01-01T00:00:00Z'), ('theirs-too', 'Queued', '2020-01-01')"
+  )
   const before = await Promise.all([running, queued, 'theirs', 'theirs-too'].map(store.jobs.find))
   clock.ms += 1000 * day
   await prune()
@@ -105,22 +113,32 @@ t.test('leaves unfinished jobs, however old', async t => {
 t.test('leaves rows of other programs unless configured to prune them', async t => {
   for (const pruneForeignRows of [false, true]) {
     const { prune, sql, clock, store } = await setUp(t, { pruneForeignRows })
-    sql("INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('old', 'Failed', '2020-01-01 00:00:00'), ('young', 'Failed', '2026-01-31T11:00:00+01:00'), ('odd', 'Failed', '')")
+    sql(
+      "INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('old', 'Failed', '2020-01-01 00:00:00'), ('young', 'Failed', '2026-01-31T11:00:00+01:00'), ('odd', 'Failed', '')"
+    )
     clock.ms += 9 * day
     await prune()
-    t.same(await Promise.all(['old', 'young', 'odd'].map(async jobId => (await store.jobs.find(jobId)).kind)), [pruneForeignRows ? 'tombstone' : 'job', 'job', 'job'])
+    t.same(await Promise.all(['old', 'young', 'odd'].map(async jobId => (await store.jobs.find(jobId)).kind)), [
+      pruneForeignRows ? 'tombstone' : 'job', 'job', 'job'
+    ])
     clock.ms += 2 * day
     await prune()
     await prune()
-    t.same(await Promise.all(['young', 'odd'].map(async jobId => (await store.jobs.find(jobId)).kind)), [pruneForeignRows ? 'tombstone' : 'job', 'job'])
+    t.same(await Promise.all(['young', 'odd'].map(async jobId => (await store.jobs.find(jobId)).kind)), [
+      pruneForeignRows ? 'tombstone' : 'job', 'job'
+    ])
   }
 })
 
 t.test('examines a record that is not due once per round', async t => {
   const { prune, sql, batches, clock, pruned } = await setUp(t, { pruneForeignRows: true })
-  sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120) INSERT INTO JobExecutionLog (jobId, status, endTime) SELECT 'odd-' || i, 'Failed', '' FROM n")
+  sql(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120) INSERT INTO JobExecutionLog (jobId, status, endTime) SELECT 'odd-' || i, 'Failed', '' FROM n"
+  )
   await prune()
-  const examined = () => batches.filter(({ kind }) => kind === 'foreign-records').reduce((sum, batch) => sum + batch.examined, 0)
+  const examined = () => batches.filter(({ kind }) => kind === 'foreign-records').reduce(
+    (sum, batch) => sum + batch.examined, 0
+  )
   t.equal(examined(), 120)
   sql("INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('due', 'Failed', '2020-01-01')")
   clock.ms += 1
@@ -131,7 +149,13 @@ t.test('examines a record that is not due once per round', async t => {
 
 t.test('no cached answer outlives its tombstone', async t => {
   const { finish, prune, clock, readStatus, dateTombstones, store, cache, epoch, transitions } = await setUp(t)
-  const relay = createRelay({ follower: await store.changes.follow(), invalidate: createInvalidate({ cache, epoch }), onGap: () => { t.fail('no gap') } })
+  const relay = createRelay({
+    follower: await store.changes.follow(),
+    invalidate: createInvalidate(
+      { cache, epoch }
+    ),
+    onGap: () => { t.fail('no gap') }
+  })
   const jobId = await finish()
   clock.ms += 10 * day + 1
   await prune()
@@ -257,7 +281,13 @@ t.test('other work gets in between the batches', async t => {
   let batches = 0
   let turns = 0
   const prune = createPruner({
-    tasks: [{ kind: 'many', isDue: async () => true, prune: async () => ({ examined: 1, removed: 1, isDone: ++batches === 20 }) }],
+    tasks: [{
+      kind: 'many',
+      isDue: async () => true,
+      prune: async () => ({
+        examined: 1, removed: 1, isDone: ++batches === 20
+      })
+    }],
     onPruned: () => {},
     isStopping: () => false,
     monotonicNow
@@ -278,7 +308,8 @@ t.test('a service with nothing to prune takes no lock', async t => {
 })
 
 t.test('the next process prunes what a killed one left', async t => {
-  const { finish, submit, claim, clock, prune, sql, count, database, cancelJob, rescueJobs, runJob, store } = await setUp(t)
+  const { finish, submit, claim, clock, prune, sql, count, database, cancelJob, rescueJobs, runJob, store } =
+    await setUp(t)
   for (let job = 0; job < 20; job++) await finish('x'.repeat(2000))
   const stopped = await submit()
   await runJob.append(await claim(), 0, Buffer.alloc(1000), csv)
@@ -287,7 +318,11 @@ t.test('the next process prunes what a killed one left', async t => {
   sql(`UPDATE JobExecutionLog SET endTime = ${past}, expiresAt = ${past} WHERE status = 'Succeeded'`)
   // It dies among the results, among the records and among the bytes.
   for (const lines of [5, 30, 50]) {
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, join(import.meta.dirname, 'pruning-child.ts'), database.path], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(
+      'setpriv', [
+        '--pdeathsig', 'KILL', process.execPath, join(import.meta.dirname, 'pruning-child.ts'), database.path
+      ], { stdio: ['ignore', 'pipe', 'inherit'] }
+    )
     const exit = once(child, 'exit')
     let seen = 0
     child.stdout.on('data', (dots: Buffer) => {

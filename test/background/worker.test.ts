@@ -56,7 +56,9 @@ const setUp = async (t: Test, {
     await pool.close()
   })
   const submitter = { subject: 'me', tenant: 'acme', allTenants: false }
-  const submit = async (type: string, input: unknown, more: { maxAttempts?: number, timeoutSeconds?: number } = {}, raw?: StoredInput) =>
+  const submit = async (
+    type: string, input: unknown, more: { maxAttempts?: number, timeoutSeconds?: number } = {}, raw?: StoredInput
+  ) =>
     (await parts.submitJob(submitter, { type, input, ...more }, null, raw)).jobId
   const cancel = async (jobId: string) => (await parts.cancelJob(jobId, () => true)).outcome
   const read = async (jobId: string) => {
@@ -92,8 +94,12 @@ t.test('runs a job to its end: progress, bytes in order, an inline JSON result, 
 t.test('a failure of the processor is the failure of the job', async t => {
   const { worker, submit, reaches } = await setUp(t)
   worker.start()
-  t.match(await reaches(await submit('refuse', {}), 'failed'), { failure: { code: 'REFUSED', message: 'no', details: { why: 1 } }, attempt: 1 })
-  t.match(await reaches(await submit('crash', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'PROCESSOR_CRASHED' }, attempt: 1 })
+  t.match(await reaches(await submit('refuse', {}), 'failed'), {
+    failure: { code: 'REFUSED', message: 'no', details: { why: 1 } }, attempt: 1
+  })
+  t.match(await reaches(await submit('crash', {}, { maxAttempts: 1 }), 'failed'), {
+    failure: { code: 'PROCESSOR_CRASHED' }, attempt: 1
+  })
 })
 
 t.test('the bytes of a failed run are not kept', async t => {
@@ -118,7 +124,9 @@ t.test('a retryable failure is retried after a while', async t => {
 t.test('a run ends at its time-out', async t => {
   const { worker, submit, reaches } = await setUp(t)
   worker.start()
-  t.match(await reaches(await submit('stall', {}, { maxAttempts: 1, timeoutSeconds: 1 }), 'failed'), { failure: { code: 'TIMEOUT' } })
+  t.match(await reaches(await submit('stall', {}, { maxAttempts: 1, timeoutSeconds: 1 }), 'failed'), {
+    failure: { code: 'TIMEOUT' }
+  })
 })
 
 t.test('heartbeats extend the lease of a run without a new version', async t => {
@@ -135,18 +143,22 @@ t.test('heartbeats extend the lease of a run without a new version', async t => 
 })
 
 t.test('a store that is unavailable for a while costs no attempt: the run goes on and retries its reports', async t => {
-  const { open, runJob, submit, reaches, errors, worker: idle } = await setUp(t, { leaseMs: 600, now: frozen, monotonicNow: frozen })
+  const { open, runJob, submit, reaches, errors, worker: idle } = await setUp(t, {
+    leaseMs: 600, now: frozen, monotonicNow: frozen
+  })
   await idle.stop(0)
   const unavailable = new ServiceFailure('STORE_UNAVAILABLE', 'unavailable')
   let failuresLeft = { heartbeat: 1, append: 2, complete: 2, fail: 2 }
-  const failing = <Args extends unknown[], Value>(name: keyof typeof failuresLeft, command: (...args: Args) => Promise<Value>) =>
-    async (...args: Args): Promise<Value> => {
-      if (failuresLeft[name] > 0) {
-        failuresLeft = { ...failuresLeft, [name]: failuresLeft[name] - 1 }
-        throw unavailable
+  const failing = <Args extends unknown[], Value>(
+    name: keyof typeof failuresLeft, command: (...args: Args) => Promise<Value>
+  ) =>
+      async (...args: Args): Promise<Value> => {
+        if (failuresLeft[name] > 0) {
+          failuresLeft = { ...failuresLeft, [name]: failuresLeft[name] - 1 }
+          throw unavailable
+        }
+        return await command(...args)
       }
-      return await command(...args)
-    }
   const worker = open({
     runJob: {
       ...runJob,
@@ -193,10 +205,14 @@ t.test('a report whose answer was lost is not stored twice', async t => {
 t.test('reports are retried for the time of a lease, not for ever', async t => {
   const { open, runJob, submit, reaches, worker: idle } = await setUp(t, { leaseMs: 300, now: frozen })
   await idle.stop(0)
-  const worker = open({ runJob: { ...runJob, append: () => Promise.reject(new ServiceFailure('STORE_UNAVAILABLE', 'full')) } })
+  const worker = open({
+    runJob: { ...runJob, append: () => Promise.reject(new ServiceFailure('STORE_UNAVAILABLE', 'full')) }
+  })
   t.teardown(() => worker.stop(0))
   worker.start()
-  t.match(await reaches(await submit('slow', { ms: 1 }, { maxAttempts: 1 }), 'failed'), { failure: { code: 'PROCESSOR_FAILED' } })
+  t.match(await reaches(await submit('slow', { ms: 1 }, { maxAttempts: 1 }), 'failed'), {
+    failure: { code: 'PROCESSOR_FAILED' }
+  })
 })
 
 t.test('a run that lost its lease ends and reports nothing', async t => {
@@ -204,7 +220,13 @@ t.test('a run that lost its lease ends and reports nothing', async t => {
   worker.start()
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
-  const another = { leaseToken: 'another', leaseHolder: 'another', leaseMs: 60_000, leaseExpiresAt: Date.now() + 60_000, deadlineAt: null }
+  const another = {
+    leaseToken: 'another',
+    leaseHolder: 'another',
+    leaseMs: 60_000,
+    leaseExpiresAt: Date.now() + 60_000,
+    deadlineAt: null
+  }
   await transact(tx => setLease(tx, jobId, another))
   // With one slot, another job runs only once the first run has ended.
   await reaches(await submit('echo', { text: '1' }), 'succeeded')
@@ -261,7 +283,9 @@ t.test('a cancelled run stops at once and frees its slot', async t => {
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
   t.equal(await cancel(jobId), 'asked')
-  t.match(await reaches(jobId, 'cancelled'), { failure: { code: 'JOB_CANCELLED' }, isTerminal: true, isSuccess: false, cancelRequested: true, attempt: 1 })
+  t.match(await reaches(jobId, 'cancelled'), {
+    failure: { code: 'JOB_CANCELLED' }, isTerminal: true, isSuccess: false, cancelRequested: true, attempt: 1
+  })
   await reaches(await submit('echo', { text: '1' }), 'succeeded')
   t.equal(await findItem(jobId), undefined)
   t.same(errors, [], 'a cancellation is not an error of the worker')
@@ -321,7 +345,9 @@ t.test('raw bytes reach the processor whole and in order, and its counts are rec
   const jobId = await submit('measure', { unit: 'byte' }, {}, raw)
   worker.start()
   const data = await reaches(jobId, 'succeeded')
-  t.match(data, { result: { unit: 'byte', sizeBytes: 600_000, sha256: raw.sha256 }, progress: { message: 'measured 600000' } })
+  t.match(data, {
+    result: { unit: 'byte', sizeBytes: 600_000, sha256: raw.sha256 }, progress: { message: 'measured 600000' }
+  })
   const events = await transact(tx => tx.selectFrom('SanitizationEvent').selectAll().execute())
   t.match(events, [{ jobId, kind: 'byte', count: 600_000 }])
   t.ok(Number.isInteger(Date.parse(events[0]?.at ?? '')))
@@ -335,7 +361,9 @@ t.test('a job with raw bytes fails with INVALID_INPUT if its processor takes non
   const { worker, submit, storeInput, reaches } = await setUp(t)
   const raw = await storeInput((async function * () { yield Buffer.from('x') })(), 'text/plain', 1)
   worker.start()
-  t.match(await reaches(await submit('echo', { text: '1' }, {}, raw), 'failed'), { failure: { code: 'INVALID_INPUT' }, attempt: 1 })
+  t.match(await reaches(await submit('echo', { text: '1' }, {}, raw), 'failed'), {
+    failure: { code: 'INVALID_INPUT' }, attempt: 1
+  })
 })
 
 t.test('a partial result is visible while its run goes on', async t => {
@@ -345,7 +373,9 @@ t.test('a partial result is visible while its run goes on', async t => {
   const jobId = await submit('half', {})
   await until(async () => (await read(jobId)).partialResultAvailable === true, 'the first bytes')
   t.match(await read(jobId), { status: 'running', resultAvailable: false })
-  t.same(await results.findPartial(jobId), { attempt: 1, sizeBytes: 65_536, contentType: 'text/csv', fileName: 'half.csv' })
+  t.same(await results.findPartial(jobId), {
+    attempt: 1, sizeBytes: 65_536, contentType: 'text/csv', fileName: 'half.csv'
+  })
   await cancel(jobId)
   t.match(await reaches(jobId, 'cancelled'), { partialResultAvailable: false })
 })

@@ -22,7 +22,14 @@ export const entryAt = (version: number, more: Partial<StatusEntry> = {}): Statu
 }
 
 export const absent: StatusEntry = entryAt(0, {
-  state: 'absent', tenant: null, percent: 0, pollAfterMs: 0, hasResult: false, canCancel: false, v1Body: '', taskBody: ''
+  state: 'absent',
+  tenant: null,
+  percent: 0,
+  pollAfterMs: 0,
+  hasResult: false,
+  canCancel: false,
+  v1Body: '',
+  taskBody: ''
 })
 
 /** A cache under test; `evict` empties a cell as memory pressure would. */
@@ -169,8 +176,19 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
         await many.cache.exposeMany(epoch, [entryAt(7)])
         const found = await many.cache.get(epoch, 'job-1')
         t.same(found, await one.cache.get(epoch, 'job-1'))
-        t.match(found, { empty: { kind: 'miss' }, token: { kind: 'miss' }, older: { entry: { version: 7 } }, same: { entry: { percent: 1 } }, newer: { entry: { version: 8 } }, absent: { entry: { version: 7 } } }[before])
-        t.same(await many.cache.lease(epoch, 'job-1', 'next'), await one.cache.lease(epoch, 'job-1', 'next'), 'and a fill under way is as dead')
+        t.match(found, {
+          empty: { kind: 'miss' },
+          token: { kind: 'miss' },
+          older: { entry: { version: 7 } },
+          same: {
+            entry: { percent: 1 }
+          },
+          newer: { entry: { version: 8 } },
+          absent: { entry: { version: 7 } }
+        }[before])
+        t.same(await many.cache.lease(
+          epoch, 'job-1', 'next'
+        ), await one.cache.lease(epoch, 'job-1', 'next'), 'and a fill under way is as dead')
       })
     }
   })
@@ -180,7 +198,9 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
     await cache.exposeMany(epoch, [])
     await filled(cache, entryAt(1))
     await filled(cache, entryAt(2, { jobId: 'job-3' }))
-    await cache.exposeMany(epoch, [entryAt(3), entryAt(2), entryAt(9, { jobId: 'job-2' }), entryAt(4, { jobId: 'job-3' })])
+    await cache.exposeMany(epoch, [
+      entryAt(3), entryAt(2), entryAt(9, { jobId: 'job-2' }), entryAt(4, { jobId: 'job-3' })
+    ])
     t.match(await cache.get(epoch, 'job-1'), { entry: { version: 3 } })
     t.match(await cache.get(epoch, 'job-3'), { entry: { version: 4 } })
     t.same(await cache.get(epoch, 'job-2'), { kind: 'miss' }, 'and no other cell is filled')
@@ -189,8 +209,10 @@ export const cacheConformance = (t: Test, open: (t: Test) => Promise<CacheUnderT
   t.test('every fact of an entry comes back', async t => {
     const { cache } = await open(t)
     const facts: Array<Partial<StatusEntry>> = [
-      { hasResult: false }, { canCancel: false }, { hasResult: false, canCancel: false }, { tenant: null }, { tenant: '' },
-      { state: 'cancelled', pollAfterMs: 0, percent: 100 }, { state: 'expired', expiredAt: 8_640_000_000_000_000, v1Body: '', taskBody: '' }, { state: 'invalid' }
+      { hasResult: false }, { canCancel: false }, { hasResult: false, canCancel: false }, { tenant: null },
+      { tenant: '' },
+      { state: 'cancelled', pollAfterMs: 0, percent: 100 },
+      { state: 'expired', expiredAt: 8_640_000_000_000_000, v1Body: '', taskBody: '' }, { state: 'invalid' }
     ]
     for (const [number, more] of facts.entries()) {
       const entry = entryAt(number + 1, { ...more, jobId: `job-${number}` })

@@ -31,7 +31,11 @@ t.test('any entry that is encoded is decoded to the same entry', async t => {
 t.test('an entry of another job, or a part of an entry, is not decoded', async t => {
   fc.assert(fc.property(anyEntry, fc.nat(), (entry, at) => {
     const encoded = encodeEntry(entry, 2)
-    if (decodeEntry(encoded, `${entry.jobId.slice(1)}x`, 2) !== undefined && `${entry.jobId.slice(1)}x` !== entry.jobId) throw new Error('another job')
+    if (decodeEntry(
+      encoded, `${entry.jobId.slice(1)}x`, 2
+    ) !== undefined && `${entry.jobId.slice(1)}x` !== entry.jobId) {
+      throw new Error('another job')
+    }
     if (decodeEntry(encoded.slice(0, at % encoded.length), entry.jobId, 2) !== undefined) throw new Error('a part')
     if (decodeEntry(`${encoded} `, entry.jobId, 2) !== undefined) throw new Error('more than the whole')
   }), { numRuns: 500 })
@@ -43,6 +47,8 @@ t.test('an entry of an earlier release, without the flags, is not decoded', asyn
   t.match(decodeEntry(encoded, 'job-1', 2), { hasResult: true, canCancel: true })
   t.equal(decodeEntry(encoded, 'job-1', 3), undefined, 'bodies that this process would not make')
   t.equal(decodeEntry(encoded.replace(' 11 ', ' '), 'job-1', 2), undefined)
-  for (const flags of ['1', '111', '12', '2']) t.equal(decodeEntry(encoded.replace(' 11 ', ` ${flags} `), 'job-1', 2), undefined, flags)
+  for (const flags of ['1', '111', '12', '2']) {
+    t.equal(decodeEntry(encoded.replace(' 11 ', ` ${flags} `), 'job-1', 2), undefined, flags)
+  }
   t.match(decodeEntry(encoded.replace(' 11 ', ' 01 '), 'job-1', 2), { hasResult: false, canCancel: true })
 })

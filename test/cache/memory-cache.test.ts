@@ -43,7 +43,16 @@ t.test('is bounded in number and size', async t => {
 })
 
 t.test('times to live are spread, and never longer than their bound', t => {
-  const bounds = { queued: 2000, running: 2000, invalid: 2000, absent: 3000, succeeded: 3_600_000, failed: 3_600_000, cancelled: 3_600_000, expired: 3_600_000 } as const
+  const bounds = {
+    queued: 2000,
+    running: 2000,
+    invalid: 2000,
+    absent: 3000,
+    succeeded: 3_600_000,
+    failed: 3_600_000,
+    cancelled: 3_600_000,
+    expired: 3_600_000
+  } as const
   for (const [state, bound] of Object.entries(bounds)) {
     t.equal(timeToLiveMs(state as keyof typeof bounds, 0), bound)
     t.equal(timeToLiveMs(state as keyof typeof bounds, 0.5), bound * 0.9)

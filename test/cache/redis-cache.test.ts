@@ -10,7 +10,9 @@ import { absent, cacheConformance, entryAt } from './conformance.ts'
 const e = 'e1'
 let incarnations = 0
 
-const open = async (t: Test, redis: { url: string }, random = () => 0): Promise<RedisCache & { incarnation: string }> => {
+const open = async (t: Test, redis: { url: string }, random = () => 0): Promise<RedisCache & {
+  incarnation: string
+}> => {
   const incarnation = `i${incarnations++}`
   const cache = createRedisCache({ representation: 2, url: redis.url, incarnation, random, onError: () => {} })
   t.teardown(cache.close)
@@ -24,7 +26,9 @@ t.test('with a Redis', async t => {
   t.test('keeps the promises of a status cache', t => {
     cacheConformance(t, async t => {
       const cache = await open(t, redis)
-      const evict = async (epoch: string, jobId: string) => { await redis.client.del(`js:${cache.incarnation}:${epoch}:${jobId}`) }
+      const evict = async (epoch: string, jobId: string) => {
+        await redis.client.del(`js:${cache.incarnation}:${epoch}:${jobId}`)
+      }
       return { cache, evict }
     })
     t.end()
@@ -37,7 +41,8 @@ t.test('with a Redis', async t => {
     await cache.lease(e, 'token', 'a')
     t.ok(await ttlOf('token') > 4000 && await ttlOf('token') <= 5000)
     const entries = [
-      [entryAt(1, { jobId: 'live' }), 1800], [entryAt(1, { jobId: 'done', state: 'succeeded' }), 3_240_000], [{ ...absent, jobId: 'none' }, 2700]
+      [entryAt(1, { jobId: 'live' }), 1800], [entryAt(1, { jobId: 'done', state: 'succeeded' }), 3_240_000],
+      [{ ...absent, jobId: 'none' }, 2700]
     ] as const
     for (const [entry, bound] of entries) {
       await cache.lease(e, entry.jobId, 'a')
@@ -54,7 +59,8 @@ t.test('with a Redis', async t => {
     const key = `js:${cache.incarnation}:${e}:job-1`
     const good = encodeEntry(entryAt(5), 2)
     const planted = [
-      'garbage', '', good.slice(0, -1), `${good} `, good.replaceAll('job-1', 'job-2'), good.replace('running', 'nostate'), good.replace('E5', 'Ex'),
+      'garbage', '', good.slice(0, -1), `${good} `, good.replaceAll('job-1', 'job-2'),
+      good.replace('running', 'nostate'), good.replace('E5', 'Ex'),
       good.replace('E5', 'E'), good.replace('{"jobId"', '{"jobNo"'), good.replace(' 11 ', ' ')
     ]
     for (const bytes of planted) {
@@ -166,7 +172,9 @@ t.test('client settings: nothing waits for a connection, nothing is sent twice',
     connectTimeout: 1000,
     enableAutoPipelining: false
   })
-  for (const text of ['READONLY x', 'MASTERDOWN x', 'LOADING x']) t.equal(redisOptions.reconnectOnError(new Error(text)), true)
+  for (const text of ['READONLY x', 'MASTERDOWN x', 'LOADING x']) {
+    t.equal(redisOptions.reconnectOnError(new Error(text)), true)
+  }
   t.equal(redisOptions.reconnectOnError(new Error('ERR x')), false)
   t.equal(redisOptions.retryStrategy(100), 1000)
   t.end()

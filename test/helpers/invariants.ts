@@ -49,8 +49,11 @@ const statements: Record<string, string> = {
 }
 
 const tornResults = (database: SqliteDatabase.Database): string[] => {
-  const chunks = database.prepare<[string], Buffer>('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').pluck()
-  return database.prepare<[], { jobId: string, sizeBytes: number, sha256: string }>('SELECT jobId, sizeBytes, sha256 FROM JobResult').all()
+  const chunks =
+    database.prepare<[string], Buffer>('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').pluck()
+  return database.prepare<[], {
+    jobId: string, sizeBytes: number, sha256: string
+  }>('SELECT jobId, sizeBytes, sha256 FROM JobResult').all()
     .filter(({ jobId, sizeBytes, sha256 }) => {
       const bytes = Buffer.concat(chunks.all(jobId))
       return bytes.byteLength !== sizeBytes || createHash('sha256').update(bytes).digest('base64') !== sha256
@@ -63,7 +66,9 @@ export const violationsOf = (path: string): string[] => {
   try {
     const verdicts = database.prepare<[], string>('PRAGMA integrity_check').pluck().all()
     if (verdicts[0] !== 'ok') return verdicts.map(verdict => `integrity_check: ${verdict}`)
-    const loose = database.prepare('PRAGMA foreign_key_check').all().map(row => `foreign_key_check: ${JSON.stringify(row)}`)
+    const loose = database.prepare('PRAGMA foreign_key_check').all().map(
+      row => `foreign_key_check: ${JSON.stringify(row)}`
+    )
     const broken = Object.entries(statements).flatMap(([rule, sql]) =>
       database.prepare<[], string>(sql).pluck().all().map(id => `${rule}: ${id}`))
     return [...loose, ...broken, ...tornResults(database)]

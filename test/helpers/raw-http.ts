@@ -37,7 +37,9 @@ const readChunks = (bytes: Buffer, start: number): { body: Buffer, length: numbe
   }
 }
 
-const readBody = (bytes: Buffer, start: number, headers: RawAnswer['headers']): { body: Buffer, length: number } | undefined => {
+const readBody = (bytes: Buffer, start: number, headers: RawAnswer['headers']): {
+  body: Buffer, length: number
+} | undefined => {
   const lengths = valuesOf({ headers }, 'content-length')
   const codings = valuesOf({ headers }, 'transfer-encoding')
   if (lengths.length + codings.length !== 1) throw new Error(`a body framed ${lengths.length + codings.length} times`)
@@ -72,7 +74,9 @@ export const readAnswers = (bytes: Buffer, mayBeCut = false): RawAnswer[] => {
   for (let rest = bytes; rest.length > 0;) {
     const answer = readAnswer(rest, false)
     if (answer === undefined && mayBeCut) break
-    if (answer === undefined) throw new Error(`half an answer: ${JSON.stringify(rest.toString('latin1').slice(0, 200))}`)
+    if (answer === undefined) {
+      throw new Error(`half an answer: ${JSON.stringify(rest.toString('latin1').slice(0, 200))}`)
+    }
     answers.push(answer)
     rest = rest.subarray(answer.length)
   }
@@ -103,7 +107,8 @@ export const createConnection = (port: number, limitMs = 15_000) => {
       clearTimeout(timer)
       used.off('data', take)
       used.off('close', close)
-      const stays = exchanged.kind === 'answered' && exchanged.more.length === 0 && !valuesOf(exchanged.answer, 'connection').includes('close')
+      const stays = exchanged.kind === 'answered' && exchanged.more.length === 0 &&
+        !valuesOf(exchanged.answer, 'connection').includes('close')
       if (!stays) {
         used.destroy()
         if (socket === used) socket = undefined
@@ -132,7 +137,9 @@ export const createConnection = (port: number, limitMs = 15_000) => {
  * Sends bytes on a connection of their own; all that comes back until it is closed. `lingerMs`: how long the client
  * leaves its half open, after which a request that is not whole cannot become so.
  */
-export const sendAlone = (port: number, bytes: Buffer | string, { lingerMs = 20_000, limitMs = 20_000 } = {}): Promise<{ bytes: Buffer, isClosed: boolean }> =>
+export const sendAlone = (port: number, bytes: Buffer | string, { lingerMs = 20_000, limitMs = 20_000 } = {}): Promise<{
+  bytes: Buffer, isClosed: boolean
+}> =>
   new Promise(resolve => {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true })
     const pieces: Buffer[] = []

@@ -28,8 +28,11 @@ export type PrivateRedis = {
 
 // The server dies with the test process, however that dies.
 const launch = async (port: number): Promise<ChildProcess> => {
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'],
-    { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn('setpriv', [
+    '--pdeathsig', 'KILL', 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly',
+    'no'
+  ],
+  { stdio: ['ignore', 'pipe', 'inherit'] })
   for await (const line of child.stdout) {
     if (String(line).includes('Ready to accept connections')) break
   }

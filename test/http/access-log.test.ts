@@ -16,12 +16,18 @@ const linesOf = (reqId: string) => service.logs.filter(line => line.reqId === re
 
 t.test('a submission, a poll and a download are logged with the request id and the job id', async t => {
   const body = { type: 'sanitize', input: { content: `<b>${secretText}</b>`, contentType: 'text/html' } }
-  const submitted: Json = await (await ask('/api/v1/jobs', { method: 'POST', body, headers: { ...headers, 'x-request-id': 'round-submit' } })).json()
+  const submitted: Json = await (await ask('/api/v1/jobs', {
+    method: 'POST', body, headers: { ...headers, 'x-request-id': 'round-submit' }
+  })).json()
   await service.finished(submitted.jobId, { headers })
   await ask(`/api/v1/jobs/${submitted.jobId}`, { headers: { ...headers, 'x-request-id': 'round-poll' } })
-  const result = await ask(`/api/jobs/${submitted.jobId}/result`, { headers: { ...headers, 'x-request-id': 'round-result' } })
+  const result = await ask(`/api/jobs/${submitted.jobId}/result`, {
+    headers: { ...headers, 'x-request-id': 'round-result' }
+  })
   t.match(await result.text(), secretText)
-  for (const [reqId, method, status] of [['round-submit', 'POST', 202], ['round-poll', 'GET', 200], ['round-result', 'GET', 200]] as const) {
+  for (const [reqId, method, status] of [
+    ['round-submit', 'POST', 202], ['round-poll', 'GET', 200], ['round-result', 'GET', 200]
+  ] as const) {
     const answered = await until(() => linesOf(reqId).find(line => line.msg === 'answered'))
     t.match(answered, { method, status, ms: Number, route: String }, reqId)
     t.ok(linesOf(reqId).some(line => line.jobId === submitted.jobId), `${reqId}: the job is named`)
@@ -37,13 +43,19 @@ t.test('a request without a valid X-Request-Id gets a new id', async t => {
 })
 
 t.test('failures are logged without the content of the request', async t => {
-  const broken = [`{"type":"x","input":"${secretText}"`, `{"type":"x","input":1,"${secretText}":1}`, `{"type":"sanitize","input":{"content":"${secretText}","contentType":"${secretText}"}}`]
+  const broken = [
+    `{"type":"x","input":"${secretText}"`, `{"type":"x","input":1,"${secretText}":1}`,
+    `{"type":"sanitize","input":{"content":"${secretText}","contentType":"${secretText}"}}`
+  ]
   for (const body of broken) t.equal((await ask('/api/v1/jobs', { method: 'POST', body, headers })).status, 400)
   for (const authorization of [`Bearer ${bearerToken}x`, `Basic ${secretText}`, secretText]) {
     t.equal((await ask('/api/v1/jobs/no-such-job', { headers: { authorization } })).status, 401)
   }
-  t.equal((await ask(`/api/v1/jobs/no-such-job?token=${secretText}`, { headers: { ...headers, cookie: secretText } })).status, 404)
-  const damaged = `INSERT INTO JobExecutionLog (jobId, status, errorDetails, progressMessage) VALUES ('bad', '${secretText}', '${secretText}', '${secretText}')`
+  t.equal((await ask(`/api/v1/jobs/no-such-job?token=${secretText}`, {
+    headers: { ...headers, cookie: secretText }
+  })).status, 404)
+  const damaged =
+    `INSERT INTO JobExecutionLog (jobId, status, errorDetails, progressMessage) VALUES ('bad', '${secretText}', '${secretText}', '${secretText}')`
   await service.sql(`PRAGMA ignore_check_constraints = ON; ${damaged}`)
   t.equal((await ask('/api/v1/jobs/bad', { headers })).status, 500)
   await until(() => service.logs.some(line => line.msg === 'answered' && line.status === 500))
@@ -61,7 +73,9 @@ t.test('no line has a token, an Authorization header or a piece of the input', a
 })
 
 t.test('failures of the service are logged as errors, those of the client are not', async t => {
-  const statuses = (level: number) => new Set(service.logs.filter(line => line.msg === 'answered' && line.level === level).map(line => line.status))
+  const statuses = (level: number) => new Set(
+    service.logs.filter(line => line.msg === 'answered' && line.level === level).map(line => line.status)
+  )
   t.same(statuses(50), new Set([500]))
   t.same(statuses(30), new Set([202, 404, 400, 401]))
   t.same(statuses(20), new Set([200]), 'successful reads are logged at debug')

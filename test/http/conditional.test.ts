@@ -64,7 +64,9 @@ t.test('Link lists the routes of the job that exist, in the same view', async t 
       t.equal(links[0]?.target, path)
       for (const { target, rel } of links) {
         const answer = await ask(target, { method: rel === 'cancel' ? 'POST' : 'GET', claims: { scope: 'jobs:read' } })
-        t.equal(answer.status, { status: 200, result: id === 'elsewhere' ? 303 : 202, cancel: 403 }[rel], `${rel}: ${target}`)
+        t.equal(answer.status, {
+          status: 200, result: id === 'elsewhere' ? 303 : 202, cancel: 403
+        }[rel], `${rel}: ${target}`)
       }
     }
   }
@@ -90,7 +92,8 @@ t.test('a matching If-None-Match is 304, without a body and without a store read
 
 t.test('an If-None-Match that does not match or is invalid is 200', async t => {
   const eTag = await eTagOf('/api/v1/jobs/queued')
-  for (const header of ['"other"', 'W/"other", "another"', eTag.slice(1, -1), eTag.toUpperCase().replace(/\d/, '9'), '', '"', ',,,', '**', 'null']) {
+  for (const header of ['"other"', 'W/"other", "another"', eTag.slice(1, -1), eTag.toUpperCase()
+    .replace(/\d/, '9'), '', '"', ',,,', '**', 'null']) {
     t.equal((await ask('/api/v1/jobs/queued', condition(header))).status, 200, header)
   }
 })
@@ -137,7 +140,9 @@ t.test('a forged ETag of a future version gets the current status and costs one 
 t.test('ignores an ETag of another incarnation', async t => {
   const eTag = await eTagOf('/api/v1/jobs/forged')
   const before = await storeReads(service)
-  for (const header of ['"0123456789abcdef.999999999.1"', `"f${eTag.slice(1)}`, '"999999999"', '"a.b.c"', `"${'9'.repeat(400)}.1.1"`]) {
+  for (const header of [
+    '"0123456789abcdef.999999999.1"', `"f${eTag.slice(1)}`, '"999999999"', '"a.b.c"', `"${'9'.repeat(400)}.1.1"`
+  ]) {
     t.equal((await ask('/api/v1/jobs/forged', condition(header))).status, 200, header.slice(0, 40))
   }
   t.equal(await storeReads(service), before)

@@ -61,7 +61,10 @@ t.test('a status is application/json for any Accept', async t => {
 })
 
 t.test('instance is the path as the client wrote it, without the query', async t => {
-  for (const path of ['/api/v1/jobs/no-such-job', '/api/v1/jobs/%ZZ', '/api/v1/jobs/a%20b', '/api/v1/nothing', '/api/v1/jobs/no-such-job/result']) {
+  for (const path of [
+    '/api/v1/jobs/no-such-job', '/api/v1/jobs/%ZZ', '/api/v1/jobs/a%20b', '/api/v1/nothing',
+    '/api/v1/jobs/no-such-job/result'
+  ]) {
     for (const query of ['', '?token=secret']) {
       const body: Json = await (await ask(path + query)).json()
       t.equal(body.instance, path)
@@ -74,12 +77,19 @@ t.test('a problem has the members of RFC 9457 and a code', async t => {
   t.equal(answer.status, 404)
   t.equal(answer.headers.get('cache-control'), 'no-store')
   t.same(await answer.json(), {
-    type: 'about:blank', title: 'No such route', status: 404, detail: 'No route matches this path.', instance: '/nothing', code: 'NOT_FOUND'
+    type: 'about:blank',
+    title: 'No such route',
+    status: 404,
+    detail: 'No route matches this path.',
+    instance: '/nothing',
+    code: 'NOT_FOUND'
   })
 })
 
 t.test('errors are an envelope under /api/jobs and /api/sanitize, and a problem elsewhere', async t => {
-  for (const path of ['/api/jobs/no-such-job/status', '/api/jobs/no-such-job', '/api/jobs', '/api/sanitize', '/api/sanitize/async']) {
+  for (const path of [
+    '/api/jobs/no-such-job/status', '/api/jobs/no-such-job', '/api/jobs', '/api/sanitize', '/api/sanitize/async'
+  ]) {
     const body: Json = await (await ask(path)).json()
     t.same(Object.keys(body), ['success', 'error'], path)
     t.equal(body.success, false)

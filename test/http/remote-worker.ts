@@ -15,7 +15,13 @@ const leaseMs = 86_400_000
 export const plain: ContentInfo = { contentType: 'text/plain; charset=utf-8', fileName: 'result.txt' }
 
 const toFacts = (bytes: Buffer, kind: ContentInfo) =>
-  ({ ...kind, sizeBytes: bytes.byteLength, sha256: createHash('sha256').update(bytes).digest('base64'), inlineJson: null })
+  ({
+    ...kind,
+    sizeBytes: bytes.byteLength,
+    sha256: createHash('sha256').update(bytes)
+      .digest('base64'),
+    inlineJson: null
+  })
 
 /** Runs jobs of a type that the service itself does not run, on a connection of its own, and without its cache. */
 export const openRemoteWorker = (t: Test, service: Service) => {
@@ -28,10 +34,14 @@ export const openRemoteWorker = (t: Test, service: Service) => {
     now: () => Date.now() + clock.ahead, nextId: () => ++leases, resultRetentionMs: retentionMs
   })
   const claim = async (type: string) => {
-    const found = await until(async () => await claimJob({ types: [type], tenant: null }, 'remote', leaseMs) ?? undefined, 'a job to run')
+    const found = await until(
+      async () => await claimJob({ types: [type], tenant: null }, 'remote', leaseMs) ?? undefined, 'a job to run'
+    )
     return found
   }
-  const append = (lease: LeaseHeld, offset: number, text: string, kind = plain) => runJob.append(lease, offset, Buffer.from(text), kind)
+  const append = (lease: LeaseHeld, offset: number, text: string, kind = plain) => runJob.append(
+    lease, offset, Buffer.from(text), kind
+  )
   const complete = (lease: LeaseHeld, outcome: RunOutcome) => runJob.complete(lease, outcome)
   let types = 0
   return {
@@ -55,9 +65,15 @@ export const openRemoteWorker = (t: Test, service: Service) => {
     },
     /** Ends a run with these bytes, of which the first may have been appended. */
     completeWith: async (lease: LeaseHeld, bytes: Buffer, kind = plain, appendedBytes = 0) => {
-      if (bytes.byteLength > appendedBytes) await runJob.append(lease, appendedBytes, bytes.subarray(appendedBytes), kind)
+      if (bytes.byteLength > appendedBytes) {
+        await runJob.append(lease, appendedBytes, bytes.subarray(appendedBytes), kind)
+      }
       const facts = toFacts(bytes, kind)
-      return await complete(lease, bytes.byteLength === 0 ? { kind: 'given', facts, bytes } : { kind: 'appended', facts })
+      return await complete(lease, bytes.byteLength === 0
+        ? {
+            kind: 'given', facts, bytes
+          }
+        : { kind: 'appended', facts })
     }
   }
 }

@@ -43,11 +43,15 @@ t.test('a client that disconnects during its upload is logged', async () => {
   const path = '/api/sanitize/async'
   await disconnect({ path, headers: { 'content-type': 'text/plain' }, body: 'a'.repeat(600 * 1024) },
     async () => Number(await service.sql('SELECT count(*) FROM JobInputChunk')) >= 2)
-  await until(() => service.logs.some(({ msg, route }) => msg === 'the client went away' && route === path), 'the log line')
+  await until(
+    () => service.logs.some(({ msg, route }) => msg === 'the client went away' && route === path), 'the log line'
+  )
 })
 
 t.test('a client that disconnects during a waiting claim does not delay the shutdown, and no disconnect is an error', async t => {
-  await disconnect({ path: '/api/v1/worker/claim', ...asJson({ types: ['no-such-type'], wait: 50 }) }, afterRequests(20))
+  await disconnect(
+    { path: '/api/v1/worker/claim', ...asJson({ types: ['no-such-type'], wait: 50 }) }, afterRequests(20)
+  )
   // Stopping waits for all requests in progress.
   await service.stop()
   t.same(service.logs.filter(({ level }) => level >= 50), [])

@@ -10,7 +10,9 @@ const { ask, submit } = service
 const owner = { sub: 'ann', tenant: 'acme' }
 const stranger = { sub: 'bob', tenant: 'globex' }
 const admin = { sub: 'root', scope: 'jobs:read jobs:admin' }
-const routes = (id: string) => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`, `/api/v1/jobs/${id}/result`, `/api/jobs/${id}/result`]
+const routes = (id: string) => [
+  `/api/v1/jobs/${id}`, `/api/jobs/${id}/status`, `/api/v1/jobs/${id}/result`, `/api/jobs/${id}/result`
+]
 
 t.test('a client reads rows of its own tenant and of no tenant; an admin reads all', async t => {
   await insertRows(service,
@@ -60,10 +62,16 @@ const readAll = async (id: string) => {
 
 const secrets = {
   running: (jobId: string) => insertRows(service, { jobId, status: 'Running', tenant: 'acme', progressPercent: 50 }),
-  succeeded: (jobId: string) => insertRows(service, { jobId, status: 'Succeeded', tenant: 'acme', resultUrl: 'https://example.org/a' }),
+  succeeded: (jobId: string) => insertRows(service, {
+    jobId, status: 'Succeeded', tenant: 'acme', resultUrl: 'https://example.org/a'
+  }),
   failed: (jobId: string) => insertRows(service, { jobId, status: 'Failed', tenant: 'acme', errorDetails: 'x' }),
-  cancelled: (jobId: string) => insertRows(service, { jobId, status: 'Failed', tenant: 'acme', cancelledAt: '2026-01-01' }),
-  stopping: (jobId: string) => insertRows(service, { jobId, status: 'Running', tenant: 'acme', submittedBy: 'ann', cancelRequestedAt: '2026-01-01' }),
+  cancelled: (jobId: string) => insertRows(service, {
+    jobId, status: 'Failed', tenant: 'acme', cancelledAt: '2026-01-01'
+  }),
+  stopping: (jobId: string) => insertRows(service, {
+    jobId, status: 'Running', tenant: 'acme', submittedBy: 'ann', cancelRequestedAt: '2026-01-01'
+  }),
   damaged: (jobId: string) => forceRow(service, { jobId, status: 'Paused', tenant: 'acme' }),
   erased: async (jobId: string) => {
     await insertRows(service, { jobId, status: 'Succeeded', tenant: 'acme' })
@@ -71,7 +79,9 @@ const secrets = {
   }
 }
 
-const seenByOwner = { running: 200, succeeded: 200, failed: 200, cancelled: 200, stopping: 200, damaged: 500, erased: 410 }
+const seenByOwner = {
+  running: 200, succeeded: 200, failed: 200, cancelled: 200, stopping: 200, damaged: 500, erased: 410
+}
 
 for (const [kind, write] of Object.entries(secrets)) {
   t.test(`the response for a ${kind} job of another tenant equals that for an unknown id, byte for byte`, async t => {
@@ -86,7 +96,9 @@ for (const [kind, write] of Object.entries(secrets)) {
     // The first reads find an empty cache, or one that still has the entry of an absent job.
     t.same(await readAll(jobId), unknown, 'first reads')
     const expected = seenByOwner[kind as keyof typeof seenByOwner]
-    await until(async () => (await ask(`/api/v1/jobs/${jobId}`, { claims: owner })).status === expected, 'the owner to see it')
+    await until(
+      async () => (await ask(`/api/v1/jobs/${jobId}`, { claims: owner })).status === expected, 'the owner to see it'
+    )
     t.same(await readAll(jobId), unknown, 'after the owner has read it')
   })
 }
@@ -102,6 +114,8 @@ t.test('the ETag of a job of another tenant gives no access', async t => {
 
 t.test('ids are case-sensitive', async t => {
   await insertRows(service, { jobId: 'Case', status: 'Running' }, { jobId: 'case', status: 'Queued' })
-  const statuses = await Promise.all(['Case', 'case', 'CASE'].map(async id => (await ask(`/api/v1/jobs/${id}`)).headers.get('job-state')))
+  const statuses = await Promise.all(
+    ['Case', 'case', 'CASE'].map(async id => (await ask(`/api/v1/jobs/${id}`)).headers.get('job-state'))
+  )
   t.same(statuses, ['running', 'queued', null])
 })

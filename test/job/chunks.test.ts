@@ -5,11 +5,17 @@ import { toChunks } from '../../src/job/chunks.ts'
 async function * later (pieces: readonly Uint8Array[]) { yield * pieces }
 
 t.test('splits any pieces into chunks of one size, the last one shorter', async t => {
-  await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 20 })), fc.integer({ min: 1, max: 12 }), fc.boolean(), async (pieces, size, isAsync) => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array(
+    { maxLength: 20 }
+  )), fc.integer({ min: 1, max: 12 }), fc.boolean(), async (pieces, size, isAsync) => {
     const whole = Buffer.concat(pieces)
     const chunks = await Array.fromAsync(toChunks(isAsync ? later(pieces) : pieces, size))
     t.same(Buffer.concat(chunks), whole)
-    t.same(chunks.map(({ byteLength }) => byteLength), Array.from({ length: Math.ceil(whole.length / size) }, (_, at) => Math.min(size, whole.length - at * size)))
+    t.same(chunks.map(({ byteLength }) => byteLength), Array.from({
+      length: Math.ceil(
+        whole.length / size
+      )
+    }, (_, at) => Math.min(size, whole.length - at * size)))
     t.equal(new Set(chunks.map(({ buffer }) => buffer)).size, chunks.length, 'each in a buffer of its own')
   }), { numRuns: 100 })
 })

@@ -4,9 +4,12 @@ import { isJobId, isTerminal, jobIdPattern, recordStatuses, toRecordStatus } fro
 import { inEachState } from '../store/jobs.ts'
 
 t.test('an id is 1 to 128 characters that need no escaping', async t => {
-  for (const text of ['a', 'job-123', '0', '.', '..', '~', '_', '-', 'A.b_c~d-9', 'a'.repeat(128)]) t.equal(isJobId(text), true, text)
+  for (const text of ['a', 'job-123', '0', '.', '..', '~', '_', '-', 'A.b_c~d-9', 'a'.repeat(128)]) {
+    t.equal(isJobId(text), true, text)
+  }
   const bad = [
-    '', 'a'.repeat(129), 'a'.repeat(10_000), 'a b', ' a', 'a ', 'a/b', 'a\\b', 'a%20b', 'a:b', 'a{b}', 'a*', 'a?', 'a#', 'a+b', 'a,b',
+    '', 'a'.repeat(129), 'a'.repeat(10_000), 'a b', ' a', 'a ', 'a/b', 'a\\b', 'a%20b', 'a:b', 'a{b}', 'a*', 'a?', 'a#',
+    'a+b', 'a,b',
     'a\n', '\na', 'a\nb', 'a\0', 'a\0b', 'ä', 'é', 'ａ', '👍', '١', 'ſ', '\u212A', '\u202Ea', 'a\uD800'
   ]
   for (const text of bad) t.equal(isJobId(text), false, JSON.stringify(text))

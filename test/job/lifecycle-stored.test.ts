@@ -17,14 +17,18 @@ const { path, transact, store } = await openStore(t)
 const foreign = openForeign(t, path)
 foreign.pragma('synchronous = OFF')
 
-const clear = () => { foreign.exec('DELETE FROM JobExecutionLog; DELETE FROM JobTombstone; DELETE FROM JobResultChunk') }
+const clear = () => {
+  foreign.exec('DELETE FROM JobExecutionLog; DELETE FROM JobTombstone; DELETE FROM JobResultChunk')
+}
 
 const put = async (job: Job) => {
   clear()
   await transact(async tx => {
     await insertJob(tx, job)
     if (job.state !== 'succeeded' || job.result === null) return
-    await tx.insertInto('JobResultChunk').values({ jobId: job.jobId, startOffset: 0, bytes: Buffer.from('abc') }).execute()
+    await tx.insertInto('JobResultChunk').values({
+      jobId: job.jobId, startOffset: 0, bytes: Buffer.from('abc')
+    }).execute()
     await insertResult(tx, job.jobId, facts)
   })
 }
@@ -32,7 +36,9 @@ const put = async (job: Job) => {
 /** Writes a job's columns as any program would. */
 const update = (job: Job) => {
   const columns = toColumns(job)
-  foreign.prepare(`UPDATE JobExecutionLog SET ${Object.keys(columns).map(name => `${name} = @${name}`).join(', ')} WHERE jobId = 'j'`).run(columns)
+  foreign.prepare(
+    `UPDATE JobExecutionLog SET ${Object.keys(columns).map(name => `${name} = @${name}`).join(', ')} WHERE jobId = 'j'`
+  ).run(columns)
 }
 
 // As the record alone holds it: a queued job has no progress, and the facts of a result are in a table of their own.
@@ -57,13 +63,17 @@ t.test('accepts every change that the table allows', async t => {
 })
 
 t.test('in a terminal state, rejects the writes of events that the table rejects', async t => {
-  const wouldBe = [...new Set(cells.flatMap(({ job, outcome }) => 'rejection' in outcome || isTerminal(job) ? [] : [results[outcome.result](job)]))]
+  const wouldBe = [...new Set(
+    cells.flatMap(({ job, outcome }) => 'rejection' in outcome || isTerminal(job) ? [] : [results[outcome.result](job)])
+  )]
   for (const [name, job] of Object.entries(jobs).filter(([, job]) => isTerminal(job))) {
     await put(job)
     const before = await store.jobs.find('j')
     for (const next of wouldBe) {
       if (toRecordStatus(next.state) === toRecordStatus(job.state)) continue
-      t.throws(() => { update(next) }, { code: 'SQLITE_CONSTRAINT_TRIGGER', message: /BR-001/ }, `${name} to ${next.state}`)
+      t.throws(
+        () => { update(next) }, { code: 'SQLITE_CONSTRAINT_TRIGGER', message: /BR-001/ }, `${name} to ${next.state}`
+      )
     }
     t.same(await store.jobs.find('j'), before, 'and nothing of it stays')
   }
@@ -75,10 +85,14 @@ const ways: Record<string, (status: string) => string> = {
   'UPDATE OR IGNORE': status => `UPDATE OR IGNORE JobExecutionLog SET status = '${status}' WHERE jobId = 'j'`,
   'UPDATE OR REPLACE': status => `UPDATE OR REPLACE JobExecutionLog SET status = '${status}' WHERE jobId = 'j'`,
   REPLACE: status => `REPLACE INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}')`,
-  'REPLACE of the row': status => `REPLACE INTO JobExecutionLog (rowid, jobId, status) SELECT rowid, jobId, '${status}' FROM JobExecutionLog`,
-  'ON CONFLICT': status => `INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}') ON CONFLICT (jobId) DO UPDATE SET status = excluded.status`,
-  'DELETE and INSERT': status => `DELETE FROM JobExecutionLog WHERE jobId = 'j'; INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}')`,
-  'DELETE and INSERT at once': status => `BEGIN; DELETE FROM JobExecutionLog; INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}'); COMMIT`
+  'REPLACE of the row': status =>
+    `REPLACE INTO JobExecutionLog (rowid, jobId, status) SELECT rowid, jobId, '${status}' FROM JobExecutionLog`,
+  'ON CONFLICT': status =>
+    `INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}') ON CONFLICT (jobId) DO UPDATE SET status = excluded.status`,
+  'DELETE and INSERT': status =>
+    `DELETE FROM JobExecutionLog WHERE jobId = 'j'; INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}')`,
+  'DELETE and INSERT at once': status =>
+    `BEGIN; DELETE FROM JobExecutionLog; INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', '${status}'); COMMIT`
 }
 
 for (const recursive of ['OFF', 'ON']) {
@@ -113,10 +127,19 @@ t.test('rejects a fifth status', async t => {
   for (const [name, job] of Object.entries(jobs)) {
     await put(job)
     const before = await store.jobs.find('j')
-    for (const status of ["'Cancelled'", "'Expired'", "'queued'", "'FAILED'", "' Failed'", "''", "'Failed' || char(0)", 'NULL', '1', "X'4661696C6564'"]) {
-      t.throws(() => { foreign.exec(`UPDATE JobExecutionLog SET status = ${status}`) }, { code: /^SQLITE_CONSTRAINT/ }, `${name} to ${status}`)
-      t.throws(() => { foreign.exec(`REPLACE INTO JobExecutionLog (jobId, status) VALUES ('j', ${status})`) }, { code: /^SQLITE_CONSTRAINT/ })
-      t.throws(() => { foreign.exec(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('k', ${status})`) }, { code: /^SQLITE_CONSTRAINT/ })
+    for (const status of [
+      "'Cancelled'", "'Expired'", "'queued'", "'FAILED'", "' Failed'", "''", "'Failed' || char(0)", 'NULL', '1',
+      "X'4661696C6564'"
+    ]) {
+      t.throws(() => {
+        foreign.exec(`UPDATE JobExecutionLog SET status = ${status}`)
+      }, { code: /^SQLITE_CONSTRAINT/ }, `${name} to ${status}`)
+      t.throws(() => { foreign.exec(`REPLACE INTO JobExecutionLog (jobId, status) VALUES ('j', ${status})`) }, {
+        code: /^SQLITE_CONSTRAINT/
+      })
+      t.throws(() => { foreign.exec(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('k', ${status})`) }, {
+        code: /^SQLITE_CONSTRAINT/
+      })
     }
     t.same(await store.jobs.find('j'), before)
   }
@@ -132,7 +155,9 @@ t.test('only a failed record can be cancelled', async t => {
   }
   clear()
   for (const status of recordStatuses) {
-    const insert = () => { foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('${status}', '${status}', 'x')`) }
+    const insert = () => {
+      foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('${status}', '${status}', 'x')`)
+    }
     if (status === 'Failed') t.doesNotThrow(insert)
     else t.throws(insert, check)
   }

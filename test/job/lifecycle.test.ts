@@ -1,6 +1,8 @@
 import t from 'tap'
 import { type Job, isTerminal } from '../../src/job/job.ts'
-import { type JobEvent, leaseExpired, jobCancelled, retryDelayMs, timedOut, transition } from '../../src/job/lifecycle.ts'
+import {
+  type JobEvent, leaseExpired, jobCancelled, retryDelayMs, timedOut, transition
+} from '../../src/job/lifecycle.ts'
 import { runningJob } from '../store/jobs.ts'
 import { at, cells, delays, events, jobs, rejections, results } from './transitions.ts'
 
@@ -28,7 +30,9 @@ t.test('each event in each state does what the table says', async t => {
 })
 
 t.test('the table names every event and every state', async t => {
-  t.same(new Set(Object.values(jobs).map(({ state }) => state)), new Set(['queued', 'running', 'succeeded', 'failed', 'cancelled']))
+  t.same(new Set(Object.values(jobs).map(({ state }) => state)), new Set([
+    'queued', 'running', 'succeeded', 'failed', 'cancelled'
+  ]))
   t.same(new Set(Object.values(events).map(({ type }) => type)), new Set([
     'claim', 'progress', 'append', 'complete', 'fail', 'rescue', 'release', 'cancel', 'cancel-forced', 'expire'
   ]))
@@ -45,14 +49,18 @@ t.test('no event leaves a terminal state', async t => {
 })
 
 t.test('progress without a start has no estimate', async t => {
-  t.match(accept(runningJob('j', { startedAt: null }), events.progress).job, { progress: { percent: 50, etaSeconds: null } })
+  t.match(accept(runningJob('j', { startedAt: null }), events.progress).job, {
+    progress: { percent: 50, etaSeconds: null }
+  })
 })
 
 t.test('retries a retryable failure and an expired lease until no attempt is left', async t => {
   const { failure } = events['fail, for good']
   const lastTimes = [{ type: 'fail', at, failure, retryable: true }, { type: 'rescue', at }] as const
   for (const event of lastTimes) {
-    const after = (attempt: number, maxAttempts: number) => accept(runningJob('j', { attempt }), { ...event, maxAttempts })
+    const after = (attempt: number, maxAttempts: number) => accept(runningJob('j', { attempt }), {
+      ...event, maxAttempts
+    })
     t.match(after(1, 3), { job: { state: 'queued', attempt: 1 }, retryAfterMs: 1000 }, event.type)
     t.match(after(2, 3), { job: { state: 'queued', attempt: 2 }, retryAfterMs: 2000 })
     for (const [attempt, maxAttempts] of [[3, 3], [4, 3], [1, 1]] as const) {
@@ -68,5 +76,7 @@ t.test('failures that the service itself reports have stable codes', async t => 
 })
 
 t.test('the delay before the next attempt doubles, up to a minute', async t => {
-  t.same([1, 2, 3, 4, 5, 6, 7, 8, 100, 1e9].map(retryDelayMs), [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000])
+  t.same([1, 2, 3, 4, 5, 6, 7, 8, 100, 1e9].map(retryDelayMs), [
+    1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000
+  ])
 })

@@ -25,7 +25,9 @@ t.test('asks for no further poll once a job has ended', async t => {
 
 t.test('the wait is a second at least, ten at most, and grows with the estimate', async t => {
   fc.assert(fc.property(fc.nat(), fc.nat(), (a, b) => {
-    const [less, more] = [Math.min(a, b), Math.max(a, b)].map(eta => pollAfterMs(running(eta)) ?? NaN) as [number, number]
+    const [less, more] = [Math.min(a, b), Math.max(a, b)].map(eta => pollAfterMs(running(eta)) ?? NaN) as [
+      number, number
+    ]
     return less >= 1000 && less <= more && more <= 10_000
   }))
   t.pass()

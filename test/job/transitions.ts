@@ -61,7 +61,9 @@ const running = (job: Job) => ({
 
 const ended = (job: Job) => ({ ...common(job), finishedAt: at, progress: { ...job.progress, etaSeconds: null } })
 
-const succeeded = (job: Job, message: string | null, more: Pick<SucceededJob, 'resultUrl' | 'result' | 'expiresAt'>): SucceededJob => ({
+const succeeded = (
+  job: Job, message: string | null, more: Pick<SucceededJob, 'resultUrl' | 'result' | 'expiresAt'>
+): SucceededJob => ({
   ...ended(job),
   state: 'succeeded',
   progress: { ...job.progress, percent: 100, etaSeconds: null, message },
@@ -71,12 +73,22 @@ const succeeded = (job: Job, message: string | null, more: Pick<SucceededJob, 'r
 
 /** What a job becomes, exactly, by the names that the table uses. */
 export const results = {
-  claimed: job => ({ ...running(job), attempt: job.attempt + 1, startedAt: at, progress: noProgress, cancelRequestedAt: null, hasPartialResult: false }),
+  claimed: job => ({
+    ...running(job),
+    attempt: job.attempt +
+    1,
+    startedAt: at,
+    progress: noProgress,
+    cancelRequestedAt: null,
+    hasPartialResult: false
+  }),
   // 10 s for one half.
   advanced: job => ({ ...running(job), progress: { ...job.progress, percent: 50, message: 'row 5', etaSeconds: 10 } }),
   begun: job => ({ ...running(job), hasPartialResult: true }),
   stored: job => succeeded(job, '3 rows', { resultUrl: '/r', ...stored }),
-  elsewhere: job => succeeded(job, job.progress.message, { resultUrl: 'https://x.example/r', result: null, expiresAt: null }),
+  elsewhere: job => succeeded(job, job.progress.message, {
+    resultUrl: 'https://x.example/r', result: null, expiresAt: null
+  }),
   'requeued, 2 s': job => ({ ...common(job), state: 'queued' }),
   'requeued, now': job => ({ ...common(job), state: 'queued' }),
   failed: job => ({ ...ended(job), state: 'failed', failure }),
@@ -150,15 +162,18 @@ export const table: Record<JobName, Record<EventName, ResultName | Rejection>> =
   cancelled: finished
 }
 
-export type Cell = { from: JobName, by: EventName, job: Job, event: JobEvent, outcome: { result: ResultName } | { rejection: Rejection } }
+export type Cell = {
+  from: JobName, by: EventName, job: Job, event: JobEvent, outcome: { result: ResultName } | { rejection: Rejection }
+}
 
 const isRejection = (outcome: string): outcome is Rejection => (rejections as readonly string[]).includes(outcome)
 
 /** The table, cell by cell. */
-export const cells: readonly Cell[] = Object.entries(table).flatMap(([from, row]) => Object.entries(row).map(([by, outcome]) => ({
-  from: from as JobName,
-  by: by as EventName,
-  job: jobs[from as JobName],
-  event: events[by as EventName],
-  outcome: isRejection(outcome) ? { rejection: outcome } : { result: outcome }
-})))
+export const cells: readonly Cell[] =
+  Object.entries(table).flatMap(([from, row]) => Object.entries(row).map(([by, outcome]) => ({
+    from: from as JobName,
+    by: by as EventName,
+    job: jobs[from as JobName],
+    event: events[by as EventName],
+    outcome: isRejection(outcome) ? { rejection: outcome } : { result: outcome }
+  })))

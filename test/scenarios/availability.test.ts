@@ -15,12 +15,16 @@ import { type Sightings, startPollers } from './pollers.ts'
 // As docs/guarantees.md says.
 const recoveryMs = 5000
 
-type Pair = { redis: PrivateRedis, proxy: Proxy, services: SpawnedService[], first: SpawnedService, second: SpawnedService }
+type Pair = {
+  redis: PrivateRedis, proxy: Proxy, services: SpawnedService[], first: SpawnedService, second: SpawnedService
+}
 
 const cacheStatus = async (service: SpawnedService): Promise<string> => (await service.askJson('/readyz')).cache.status
 
 const untilAll = async (services: readonly SpawnedService[], status: string) => await until(async () =>
-  (await Promise.all(services.map(cacheStatus))).every(found => found === status), `the cache to be ${status} for all`, recoveryMs)
+  (await Promise.all(services.map(cacheStatus))).every(
+    found => found === status
+  ), `the cache to be ${status} for all`, recoveryMs)
 
 const startPair = async (t: Test): Promise<Pair> => {
   const redis = await startRedis(t)
@@ -40,10 +44,14 @@ const startPair = async (t: Test): Promise<Pair> => {
 const { redis, proxy, services, first, second } = await startPair(t)
 
 const cacheLines = ({ lines }: SpawnedService): string[] =>
-  lines.filter(line => /"msg":"cache (in use|warming up|disabled)/.test(line)).map(line => (JSON.parse(line) as { msg: string }).msg)
+  lines.filter(line => /"msg":"cache (in use|warming up|disabled)/.test(line)).map(
+    line => (JSON.parse(line) as { msg: string }).msg
+  )
 
 /** Runs the work while two pollers a process check that all responses are 200 or 304 and no version is older than one before. */
-const whilePolled = async (t: Test, services: readonly SpawnedService[], work: (seen: readonly Sightings[]) => Promise<void>) => {
+const whilePolled = async (
+  t: Test, services: readonly SpawnedService[], work: (seen: readonly Sightings[]) => Promise<void>
+) => {
   const pollers = services.map(service => startPollers(service, ['live', 'done'], 2))
   await work(pollers.map(({ seen }) => seen))
   for (const poller of pollers) {
@@ -67,11 +75,15 @@ t.test('every read is answered while Redis is dead or very slow', async t => {
     ] as const) {
       await harm()
       await untilAll(services, 'degraded')
-      await first.sql("UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 1 WHERE jobId = 'live'")
+      await first.sql(
+        "UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 1 WHERE jobId = 'live'"
+      )
       await traffic(seen, 100)
       const ready = await first.ask('/readyz')
       t.equal(ready.status, 200, `${name}: a reason to say so, not to be taken out of service`)
-      t.match(await ready.json(), { status: 'degraded', store: { status: 'ok' }, cache: { kind: 'redis', reason: String } })
+      t.match(await ready.json(), {
+        status: 'degraded', store: { status: 'ok' }, cache: { kind: 'redis', reason: String }
+      })
       t.match(await (await first.ask('/metrics')).text(), /^job_status_cache_mode\{mode="on"\} 0$/m)
       await mend()
       await untilAll(services, 'ok')
@@ -84,7 +96,9 @@ t.test('every read is answered while Redis is dead or very slow', async t => {
   }
 })
 
-const trips = async () => Number(/^job_status_cache_trips_total (\d+)$/m.exec(await (await first.ask('/metrics')).text())?.[1])
+const trips = async () => Number(
+  /^job_status_cache_trips_total (\d+)$/m.exec(await (await first.ask('/metrics')).text())?.[1]
+)
 
 t.test('a Redis that goes and comes every second is left alone for longer and longer', async t => {
   const hold = async () => Number(await first.sql('SELECT holdMs FROM CacheEpoch'))
@@ -105,8 +119,10 @@ t.test('a Redis that goes and comes every second is left alone for longer and lo
   })
 })
 
-const hideStore = 'ALTER TABLE JobExecutionLog RENAME TO HiddenLog; ALTER TABLE CacheEpoch RENAME TO HiddenEpoch; ALTER TABLE ServiceState RENAME TO HiddenState; ALTER TABLE JobQueue RENAME TO HiddenQueue'
-const showStore = 'ALTER TABLE HiddenLog RENAME TO JobExecutionLog; ALTER TABLE HiddenEpoch RENAME TO CacheEpoch; ALTER TABLE HiddenState RENAME TO ServiceState; ALTER TABLE HiddenQueue RENAME TO JobQueue'
+const hideStore =
+  'ALTER TABLE JobExecutionLog RENAME TO HiddenLog; ALTER TABLE CacheEpoch RENAME TO HiddenEpoch; ALTER TABLE ServiceState RENAME TO HiddenState; ALTER TABLE JobQueue RENAME TO HiddenQueue'
+const showStore =
+  'ALTER TABLE HiddenLog RENAME TO JobExecutionLog; ALTER TABLE HiddenEpoch RENAME TO CacheEpoch; ALTER TABLE HiddenState RENAME TO ServiceState; ALTER TABLE HiddenQueue RENAME TO JobQueue'
 
 const requireRefused = async (t: Test, service: SpawnedService, jobId: string) => {
   const answer = await service.ask(`/api/v1/jobs/${jobId}`)
@@ -116,7 +132,9 @@ const requireRefused = async (t: Test, service: SpawnedService, jobId: string) =
 }
 
 const storeLines = ({ lines }: SpawnedService): string[] =>
-  lines.filter(line => /"the store (can|cannot) be read/.test(line)).map(line => (JSON.parse(line) as { msg: string }).msg)
+  lines.filter(line => /"the store (can|cannot) be read/.test(line)).map(
+    line => (JSON.parse(line) as { msg: string }).msg
+  )
 
 /** What was warned of, the cache aside, which may change more than once. */
 const warningsIn = (lines: readonly string[]): string[] => lines
@@ -127,15 +145,21 @@ const warningsIn = (lines: readonly string[]): string[] => lines
 
 const requireLoggedOnce = (t: Test, { lines }: SpawnedService, from: number | undefined) => {
   const warnings = warningsIn(lines.slice(from))
-  t.equal(new Set(warnings).size, warnings.length, `logged once, not with each request or trial: ${warnings.join(', ')}`)
+  t.equal(
+    new Set(warnings).size, warnings.length, `logged once, not with each request or trial: ${warnings.join(', ')}`
+  )
 }
 
-const storeUp = async ({ ask }: SpawnedService) => Number(/^job_status_store_up (\d)$/m.exec(await (await ask('/metrics')).text())?.[1])
+const storeUp = async ({ ask }: SpawnedService) => Number(
+  /^job_status_store_up (\d)$/m.exec(await (await ask('/metrics')).text())?.[1]
+)
 
 const comesBack = async (services: readonly SpawnedService[], coldJob: string) => {
   for (const service of services) {
     await until(async () => (await service.ask(`/api/v1/jobs/${coldJob}`)).status === 200, 'the recovery', recoveryMs)
-    await until(async () => (await service.askJson('/readyz')).status === 'ready', 'the recovery of the cache', recoveryMs)
+    await until(
+      async () => (await service.askJson('/readyz')).status === 'ready', 'the recovery of the cache', recoveryMs
+    )
     await until(async () => await storeUp(service) === 1, 'the metric')
   }
 }
@@ -170,20 +194,28 @@ const answersWhileStoreIsAway = async (t: Test, services: readonly SpawnedServic
     }, 'the end of the lease')
     t.ok(seen.every(status => status === 200 || status === 503), `never unknown: ${[...new Set(seen)].join(', ')}`)
   }
-  for (const service of services) for (const jobId of ['done', coldJob, 'never']) await requireRefused(t, service, jobId)
+  for (const service of services) {
+    for (const jobId of ['done', coldJob, 'never']) await requireRefused(t, service, jobId)
+  }
   for (let i = 0; i < 50; i++) t.equal((await first.ask(`/api/v1/jobs/${coldJob}`)).status, 503)
   await until(async () => await storeUp(first) === 0, 'the metric')
   const ready: Json = await first.ask('/readyz')
   t.equal(ready.status, 503)
-  t.match(await ready.json(), { status: 'unavailable', store: { status: 'down', reason: String }, cache: { status: 'degraded', reason: /database/ } })
+  t.match(await ready.json(), {
+    status: 'unavailable', store: { status: 'down', reason: String }, cache: { status: 'degraded', reason: /database/ }
+  })
   await first.sql(showStore)
   await comesBack(services, coldJob)
   for (const service of services) t.equal((await service.ask('/api/v1/jobs/never')).status, 404)
   for (const [index, service] of services.entries()) {
     requireLoggedOnce(t, service, before[index]?.all)
-    t.same(storeLines(service).slice(before[index]?.store), ['the store cannot be read: requests that the cache cannot answer get 503', 'the store can be read again'])
+    t.same(storeLines(service).slice(before[index]?.store), [
+      'the store cannot be read: requests that the cache cannot answer get 503', 'the store can be read again'
+    ])
     const logged = cacheLines(service).slice(before[index]?.cache)
-    t.ok(logged.length > 0 && logged.every((line, i) => line !== logged[i - 1]), `one line a change: ${logged.join(', ')}`)
+    t.ok(logged.length > 0 && logged.every(
+      (line, i) => line !== logged[i - 1]
+    ), `one line a change: ${logged.join(', ')}`)
   }
 }
 
@@ -193,6 +225,8 @@ t.test('the store cannot be read: several processes answer what is cached until 
 
 t.test('the store cannot be read: a process alone answers what is cached until its lease ends, then 503', async t => {
   t.match(await second.kill('SIGTERM'), { code: 0 })
-  await until(async () => await first.sql('SELECT count(*) FROM CacheNode') === '1', 'the other to have left', recoveryMs)
+  await until(
+    async () => await first.sql('SELECT count(*) FROM CacheNode') === '1', 'the other to have left', recoveryMs
+  )
   await answersWhileStoreIsAway(t, [first], 'colder')
 })

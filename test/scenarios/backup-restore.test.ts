@@ -17,15 +17,21 @@ const run = promisify(execFile)
 
 /** `npm run backup` or `npm run restore`, without npm. */
 const script = async (name: 'backup' | 'restore', databasePath: string, file: string) =>
-  await run(process.execPath, [`scripts/${name}.ts`, file], { env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret } }).then(
+  await run(process.execPath, [`scripts/${name}.ts`, file], {
+    env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret }
+  }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
-    (error: { code: number, stdout: string, stderr: string }) => ({ code: error.code, stdout: error.stdout, stderr: error.stderr })
+    (error: {
+      code: number, stdout: string, stderr: string
+    }) => ({ code: error.code, stdout: error.stdout, stderr: error.stderr })
   )
 
 const refusedWith = (stderr: RegExp) => ({ code: 1, stdout: /^$/, stderr })
 
 // The same in this process, which spares a start each.
-const restored = (databasePath: string, file: string): Promise<string> => restoreBackup(file, databasePath, Date.now()).then(
+const restored = (
+  databasePath: string, file: string
+): Promise<string> => restoreBackup(file, databasePath, Date.now()).then(
   ({ keptAs }) => keptAs ?? 'none before', (error: Error) => `${error.name}: ${error.message}`)
 const backedUp = (databasePath: string, file: string): Promise<string> => writeBackup(databasePath, file).then(
   ({ records }) => `${records} records`, (error: Error) => `${error.name}: ${error.message}`)
@@ -33,7 +39,14 @@ const backedUp = (databasePath: string, file: string): Promise<string> => writeB
 const look = async ({ ask }: SpawnedService, jobId: string, eTag?: string) => {
   const answer = await ask(`/api/v1/jobs/${jobId}`, { headers: eTag === undefined ? {} : { 'if-none-match': eTag } })
   const [, incarnation = '', version = ''] = /^"([0-9a-f]+)\.(\d+)\./.exec(answer.headers.get('etag') ?? '') ?? []
-  return { status: answer.status, body: await answer.text(), eTag: answer.headers.get('etag') ?? '', incarnation, version: Number(version) }
+  return {
+    status: answer.status,
+    body: await answer.text(),
+    eTag: answer.headers.get('etag') ??
+    '',
+    incarnation,
+    version: Number(version)
+  }
 }
 
 t.test('a backup under write load is restored: its state, a new incarnation, and the jobs that ran are run again', async t => {
@@ -58,7 +71,13 @@ t.test('a backup under write load is restored: its state, a new incarnation, and
     while (!load.stopped) load.submitted.push(await before.submit('load', {}))
   }))
   const made = await script('backup', path, backup)
-  t.match(made, { code: 0, stdout: new RegExp(`^${backup}: backup of ${path}, \\d+ records up to version \\d+, \\d+ bytes, checked\\n$`), stderr: /^$/ })
+  t.match(made, {
+    code: 0,
+    stdout: new RegExp(
+    `^${backup}: backup of ${path}, \\d+ records up to version \\d+, \\d+ bytes, checked\\n$`
+    ),
+    stderr: /^$/
+  })
   load.stopped = true
   await writers
   t.equal(statSync(backup).mode & 0o777, 0o600)
@@ -67,7 +86,9 @@ t.test('a backup under write load is restored: its state, a new incarnation, and
   const records = Number(await sqlite3(backup, 'SELECT count(*) FROM JobExecutionLog'))
   t.ok(records >= 3 && records <= load.submitted.length + 3, `of one moment: ${records}`)
   const bytes = readFileSync(backup)
-  t.match(await script('backup', path, backup), refusedWith(/^.*jobs\.backup is there already, and is not overwritten\n$/))
+  t.match(
+    await script('backup', path, backup), refusedWith(/^.*jobs\.backup is there already, and is not overwritten\n$/)
+  )
   t.ok(readFileSync(backup).equals(bytes))
 
   // After the backup: more progress and the end of the job that ran, and a new one.
@@ -76,14 +97,25 @@ t.test('a backup under write load is restored: its state, a new incarnation, and
   const late = await before.submit('late', {})
   const [oldDone, oldRunning] = [await look(before, done), await look(before, running)]
   t.match(JSON.parse(oldRunning.body), { status: 'Succeeded' })
-  t.match(await script('restore', path, backup), refusedWith(/^a service process is using .*jobs\.db: stop it, then restore\n$/))
+  t.match(
+    await script('restore', path, backup),
+    refusedWith(/^a service process is using .*jobs\.db: stop it, then restore\n$/)
+  )
   t.equal((await before.kill('SIGTERM')).code, 0)
 
   const restoring = await script('restore', path, backup)
-  t.match(restoring, { code: 0, stderr: /^$/, stdout: new RegExp(`^${path}: restored from ${backup}, ${records} records up to version \\d+; the previous database is kept as \\S+\\n$`) })
+  t.match(restoring, {
+    code: 0,
+    stderr: /^$/,
+    stdout: new RegExp(
+      `^${path}: restored from ${backup}, ${records} records up to version \\d+; the previous database is kept as \\S+\\n$`
+    )
+  })
   const keptAs = /kept as (\S+)/.exec(restoring.stdout)?.[1] ?? ''
   t.match(keptAs, /jobs\.db\.before-\d{4}-\d\d-\d\dT[\d-]+Z$/)
-  t.equal(await sqlite3(keptAs, `SELECT count(*) FROM JobExecutionLog WHERE jobId = '${late}'`), '1', 'what was there is kept')
+  t.equal(
+    await sqlite3(keptAs, `SELECT count(*) FROM JobExecutionLog WHERE jobId = '${late}'`), '1', 'what was there is kept'
+  )
 
   const after = await spawnService(t, env, path)
   const newDone = await look(after, done, oldDone.eTag)
@@ -98,7 +130,9 @@ t.test('a backup under write load is restored: its state, a new incarnation, and
   t.equal((await look(after, done, newDone.eTag)).status, 304)
 
   const old = createWorkerClient(after)
-  t.match(await jsonOf(old.report(running, 'progress', held.leaseToken, { percent: 90 })), { code: 'LEASE_LOST' }, 'who held a lease then has lost it')
+  t.match(await jsonOf(old.report(
+    running, 'progress', held.leaseToken, { percent: 90 }
+  )), { code: 'LEASE_LOST' }, 'who held a lease then has lost it')
   await after.sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${running}'`)
   const again = await jsonOf(old.claim({ types: ['work'], wait: 10 }))
   t.match(again, { jobId: running, attempt: 2 })
@@ -143,7 +177,9 @@ t.test('what is no whole backup of this service is refused, and nothing is chang
     const said = await restored(path, file)
     t.match(said, /^BackupFailed: [^\n]+$/)
     t.match(said, why)
-    t.same(readdirSync(t.testdirName).filter(name => !name.endsWith('.lock') && !files.includes(name)), [], 'nothing is left behind')
+    t.same(readdirSync(t.testdirName).filter(
+      name => !name.endsWith('.lock'
+      ) && !files.includes(name)), [], 'nothing is left behind')
     t.equal(await sqlite3(path, "SELECT value FROM ServiceState WHERE name = 'incarnation'"), incarnation)
   }
   await refused(join(t.testdirName, 'none'), /there is no file .*none$/)
@@ -184,7 +220,9 @@ t.test('a backup is restored where there was no database, also one that is a pla
   const writer = new SqliteDatabase(path)
   writer.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
   mkdirSync(join(t.testdirName, 'copy'))
-  for (const name of ['', '-wal']) writeFileSync(join(t.testdirName, 'copy', `jobs.db${name}`), readFileSync(path + name))
+  for (const name of ['', '-wal']) {
+    writeFileSync(join(t.testdirName, 'copy', `jobs.db${name}`), readFileSync(path + name))
+  }
   writer.close()
   t.equal(await restored(elsewhere, join(t.testdirName, 'copy', 'jobs.db')), 'none before')
   t.equal(await sqlite3(elsewhere, 'SELECT jobId FROM JobExecutionLog'), 'theirs')
@@ -199,6 +237,8 @@ t.test('what cannot be backed up is said in one line, and leaves nothing', async
   const bytes = readFileSync(path)
   bytes.fill(0x5a, 4096 * 4, 4096 * 6)
   writeFileSync(path, bytes)
-  t.match(await backedUp(path, backup), /jobs\.db was not backed up: (it is damaged: .+|database disk image is malformed)$/)
+  t.match(
+    await backedUp(path, backup), /jobs\.db was not backed up: (it is damaged: .+|database disk image is malformed)$/
+  )
   t.same(readdirSync(t.testdirName).filter(name => name.includes('backup')), [])
 })

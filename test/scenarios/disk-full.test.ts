@@ -27,7 +27,9 @@ const submitUntilRefused = async (service: SpawnedService): Promise<{ accepted: 
 }
 
 /** Writes are refused, reads go on, and once there is space all goes on without a restart. */
-const tellFull = async (t: Test, service: SpawnedService, first: string, makeSpace: () => Promise<unknown> | void): Promise<void> => {
+const tellFull = async (
+  t: Test, service: SpawnedService, first: string, makeSpace: () => Promise<unknown> | void
+): Promise<void> => {
   const { accepted, refusal } = await submitUntilRefused(service)
   for (let trial = 0; trial < 3; trial++) {
     const answer = trial === 0 ? refusal : await submit(service)
@@ -47,16 +49,23 @@ const tellFull = async (t: Test, service: SpawnedService, first: string, makeSpa
   await service.kill('SIGKILL')
   t.same(violationsOf(service.databasePath), [])
   for (const jobId of [...jobIds, later]) {
-    t.equal(await service.sql(`SELECT count(*) FROM JobExecutionLog JOIN JobInput USING (jobId) WHERE jobId = '${jobId}'`), '1')
+    t.equal(
+      await service.sql(`SELECT count(*) FROM JobExecutionLog JOIN JobInput USING (jobId) WHERE jobId = '${jobId}'`),
+      '1'
+    )
   }
 }
 
-const submitFirst = async (service: SpawnedService): Promise<string> => (await (await submit(service)).json() as { jobId: string }).jobId
+const submitFirst = async (
+  service: SpawnedService
+): Promise<string> => (await (await submit(service)).json() as { jobId: string }).jobId
 
 /** A small disk of the test's own, or why there is none. */
 const mountDisk = async (): Promise<{ disk: string, refused: string }> => {
   const disk = mkdtempSync(join(tmpdir(), 'small-disk-'))
-  const refused = await run('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', disk]).then(() => '', (error: { stderr: string }) => error.stderr.split('\n', 1)[0] ?? '')
+  const refused = await run('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', disk]).then(
+    () => '', (error: { stderr: string }) => error.stderr.split('\n', 1)[0] ?? ''
+  )
   t.teardown(async () => {
     if (refused === '') await run('umount', ['--lazy', disk])
     rmdirSync(disk)
@@ -68,7 +77,9 @@ const { disk, refused } = await mountDisk()
 // The test after it does the same with a limit that needs no rights.
 if (refused !== '') console.error(`a full disk is not tried, for none can be mounted here: ${refused}`)
 
-t.test('a full disk: writes are 503 with Retry-After, reads go on, and space is all it takes to recover', { skip: refused !== '' && refused }, async t => {
+t.test('a full disk: writes are 503 with Retry-After, reads go on, and space is all it takes to recover', {
+  skip: refused !== '' && refused
+}, async t => {
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' }, join(disk, 'jobs.db'))
   const first = await submitFirst(service)
   const ballast = join(disk, 'ballast')

@@ -39,14 +39,20 @@ const scenarios = (t: Test, open: (t: Test) => Promise<Service>) => {
   t.test('under load no poller sees a version fall', async t => {
     const service = await open(t)
     const jobIds = ['a', 'b', 'c']
-    for (const id of jobIds) await service.sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('${id}', 'Running')`)
+    for (const id of jobIds) {
+      await service.sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('${id}', 'Running')`)
+    }
     const pollers = startPollers(service, jobIds, 12)
     for (let percent = 1; percent <= 25; percent++) {
-      const written = await service.sql(`UPDATE JobExecutionLog SET progressPercent = ${percent}; SELECT max(version) FROM JobExecutionLog`)
+      const written = await service.sql(
+        `UPDATE JobExecutionLog SET progressPercent = ${percent}; SELECT max(version) FROM JobExecutionLog`
+      )
       await until(() => Math.max(...pollers.newest.values()) >= Number(written), `version ${written}`, visibleWithinMs)
     }
     await service.sql("UPDATE JobExecutionLog SET status = 'Succeeded'")
-    await until(async () => (await service.askJson('/api/v1/jobs/c')).status === 'Succeeded', 'the end', visibleWithinMs)
+    await until(
+      async () => (await service.askJson('/api/v1/jobs/c')).status === 'Succeeded', 'the end', visibleWithinMs
+    )
     const seen = await pollers.stop()
     t.same(seen.complaints, [])
     t.ok(seen.answers > 100)
@@ -55,7 +61,9 @@ const scenarios = (t: Test, open: (t: Test) => Promise<Service>) => {
   t.test('a thousand concurrent readers of a cold job make two reads of the store at most', async t => {
     const service = await open(t)
     await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cold', 'Succeeded')")
-    const storeReads = async () => Number(/job_status_reads_total\{source="store"\} (\d+)/.exec(await (await service.ask('/metrics')).text())?.[1] ?? 0)
+    const storeReads = async () => Number(
+      /job_status_reads_total\{source="store"\} (\d+)/.exec(await (await service.ask('/metrics')).text())?.[1] ?? 0
+    )
     const before = await storeReads()
     const answers = await Promise.all(Array.from({ length: 1000 }, () => service.ask('/api/v1/jobs/cold')))
     t.ok(answers.every(answer => answer.status === 200))

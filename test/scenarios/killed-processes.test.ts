@@ -18,9 +18,14 @@ t.test('killed between commit and cache write: the relay finishes it', async t =
   const before = await service.ask(`/api/jobs/${jobId}/status`)
   const { data: { version } } = await before.json() as { data: { version: number } }
 
-  const killed = promisify(execFile)(process.execPath, ['test/helpers/killed-writer.ts', service.databasePath, jobId, 'held'])
+  const killed = promisify(execFile)(process.execPath, [
+    'test/helpers/killed-writer.ts', service.databasePath, jobId, 'held'
+  ])
   t.equal(await killed.then(() => 'lived', (error: { signal: string }) => error.signal), 'SIGKILL')
-  t.equal(await service.sql(`SELECT progressPercent FROM JobExecutionLog WHERE jobId = '${jobId}'`), '77.0', 'it was committed')
+  t.equal(
+    await service.sql(`SELECT progressPercent FROM JobExecutionLog WHERE jobId = '${jobId}'`), '77.0',
+    'it was committed'
+  )
   const after = await until(async () => {
     const { data } = await service.askJson(`/api/jobs/${jobId}/status`)
     return data.progress.percent === 77 ? data : undefined
@@ -41,7 +46,9 @@ t.test('a service killed in the middle of its jobs takes them up again, and only
   await until(async () => (await first.askJson(`/api/v1/jobs/${running}`)).status === 'Running')
   const shown = Number((await first.askJson(`/api/jobs/${running}/status`)).data.version)
   t.same(await first.kill('SIGKILL'), { code: null, signal: 'SIGKILL' })
-  const statusIn = async (jobId: string) => await first.sql(`SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+  const statusIn = async (jobId: string) => await first.sql(
+    `SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'`
+  )
   t.equal(await statusIn(running), 'Running')
   t.equal(await statusIn(queued), 'Queued')
 
@@ -52,8 +59,10 @@ t.test('a service killed in the middle of its jobs takes them up again, and only
   t.match(await second.finished(running), { status: 'Succeeded' })
   const { data } = await second.askJson(`/api/jobs/${running}/status`)
   t.equal(data.attempt, 2)
-  t.equal(await second.sql("SELECT count(*) FROM JobExecutionLog WHERE jobId LIKE 'row-%' AND status = 'Running' AND version <= 300000"), '300000',
-    'rows of others are as they were')
+  t.equal(await second.sql(
+    "SELECT count(*) FROM JobExecutionLog WHERE jobId LIKE 'row-%' AND status = 'Running' AND version <= 300000"
+  ), '300000',
+  'rows of others are as they were')
 })
 
 t.test('an acknowledged submission survives a kill at once', async t => {

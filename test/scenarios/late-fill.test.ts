@@ -41,7 +41,9 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
 }
 
 t.test('a late fill after an eviction does not bring back an old version', async t => {
-  const cache = createRedisCache({ representation: 2, url: redisServer.url, incarnation: 'lease', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({
+    representation: 2, url: redisServer.url, incarnation: 'lease', random: () => 0, onError: () => {}
+  })
   t.teardown(cache.close)
   await cache.identify()
   const { shown, late, after } = await race(t, cache, redisServer.client)

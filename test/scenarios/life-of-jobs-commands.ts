@@ -12,24 +12,30 @@ import { iso, type World } from './life-of-jobs-world.ts'
 
 export type Step = fc.AsyncCommand<expected.Model, World>
 
-const step = <Args extends object>(name: string, args: fc.Arbitrary<Args>, run: (world: World, args: Args) => Promise<void>, isForeign = false): fc.Arbitrary<Step> =>
-  args.map(values => ({
-    check: () => true,
-    run: async (_model, world) => {
-      await run(world, values)
-      await world.check(isForeign)
-    },
-    toString: () => `${name} ${JSON.stringify(values)}`
-  }))
+const step = <Args extends object>(
+  name: string, args: fc.Arbitrary<Args>, run: (world: World, args: Args) => Promise<void>, isForeign = false
+): fc.Arbitrary<Step> =>
+    args.map(values => ({
+      check: () => true,
+      run: async (_model, world) => {
+        await run(world, values)
+        await world.check(isForeign)
+      },
+      toString: () => `${name} ${JSON.stringify(values)}`
+    }))
 
 const agree = (what: string, actual: unknown, wanted: unknown) => {
-  if (JSON.stringify(actual) !== JSON.stringify(wanted)) throw new Error(`${what}: ${JSON.stringify(actual)}, expected ${JSON.stringify(wanted)}`)
+  if (JSON.stringify(actual) !== JSON.stringify(wanted)) {
+    throw new Error(`${what}: ${JSON.stringify(actual)}, expected ${JSON.stringify(wanted)}`)
+  }
 }
 
 /** The name of the error, where there is one. */
 const outcomeOf = async <Value>(work: Promise<Value>): Promise<{ value: Value } | { error: string }> =>
   await work.then(value => ({ value }), (error: Error) => {
-    if (['LeaseLost', 'OffsetMismatch', 'ResultBegun', 'ResultTorn', 'SqliteError'].includes(error.name)) return { error: error.name }
+    if (['LeaseLost', 'OffsetMismatch', 'ResultBegun', 'ResultTorn', 'SqliteError'].includes(error.name)) {
+      return { error: error.name }
+    }
     throw error
   })
 
@@ -71,12 +77,22 @@ const submission = fc.record({
 })
 type Submitted = typeof submission extends fc.Arbitrary<infer Value> ? Value : never
 
-const submitOne = async (world: World, { tenant, type, maxAttempts, timeoutSeconds, retentionSeconds, raw }: Submitted) => {
+const submitOne = async (
+  world: World, { tenant, type, maxAttempts, timeoutSeconds, retentionSeconds, raw }: Submitted
+) => {
   const { model } = world
   const service = world.service()
   const stored = raw === undefined ? undefined : await service.storeInput(toStream(raw), 'text/plain', raw.length)
-  const submission = { type, input: {}, maxAttempts, ...(timeoutSeconds && { timeoutSeconds }), ...(retentionSeconds && { retentionSeconds }) }
-  const { jobId, entry } = await service.submitJob({ subject: 'me', tenant, allTenants: false }, submission, null, stored)
+  const submission = {
+    type,
+    input: {},
+    maxAttempts,
+    ...(timeoutSeconds && { timeoutSeconds }),
+    ...(retentionSeconds && { retentionSeconds })
+  }
+  const { jobId, entry } = await service.submitJob(
+    { subject: 'me', tenant, allTenants: false }, submission, null, stored
+  )
   expected.submit(model, jobId, {
     order: world.claims.length + world.steps() * 1000 + model.queue.size,
     type,
@@ -97,7 +113,9 @@ const claimSome = async (world: World, { types, tenant, holder, leaseMs, atOnce 
   const { model } = world
   const service = world.service()
   // Several who ask at the same time: each job goes to one of them.
-  const got = await Promise.all(Array.from({ length: atOnce }, () => service.claimJob({ types, tenant }, holder, leaseMs)))
+  const got = await Promise.all(
+    Array.from({ length: atOnce }, () => service.claimJob({ types, tenant }, holder, leaseMs))
+  )
   const wanted = got.map(claim => {
     const jobId = expected.claim(model, types, tenant, { holder, leaseMs })
     const lease = jobId === undefined ? undefined : model.queue.get(jobId)?.lease
@@ -122,7 +140,9 @@ const claim = step('claim', fc.record({
   atOnce: fc.constantFrom(1, 1, 3)
 }), claimSome)
 
-const begin = step('begin', fc.record({ submission, leaseMs: fc.constantFrom(30_000, 600_000) }), async (world, { submission, leaseMs }) => {
+const begin = step('begin', fc.record({
+  submission, leaseMs: fc.constantFrom(30_000, 600_000)
+}), async (world, { submission, leaseMs }) => {
   await submitOne(world, submission)
   await claimSome(world, { types, tenant: null, holder: 'w1', leaseMs, atOnce: 1 })
 })
@@ -131,8 +151,12 @@ const begin = step('begin', fc.record({ submission, leaseMs: fc.constantFrom(30_
 const report = <Args extends object>(
   name: string,
   args: fc.Arbitrary<Args>,
-  run: (service: ReturnType<World['service']>, lease: { jobId: string, leaseToken: string }, args: Args) => Promise<unknown>,
-  make: (model: expected.Model, jobId: string, held: NonNullable<ReturnType<typeof expected.heldBy>>, args: Args) => unknown,
+  run: (
+    service: ReturnType<World['service']>, lease: { jobId: string, leaseToken: string }, args: Args
+  ) => Promise<unknown>,
+  make: (
+    model: expected.Model, jobId: string, held: NonNullable<ReturnType<typeof expected.heldBy>>, args: Args
+  ) => unknown,
   needsRunning: (args: Args) => boolean = () => true
 ) => step(name, fc.tuple(pick, args).map(([at, args]) => ({ at, ...args })), async (world, args) => {
     const lease = pickLease(world, args.at)
@@ -145,40 +169,54 @@ const report = <Args extends object>(
     const isRefused = typeof wanted === 'object' && wanted !== null && 'error' in wanted
     if (isRefused && held !== undefined && before !== undefined) held.lease.expiresAt = before
     else if (!isRefused && ['progress', 'append'].includes(name)) world.onEvent(name)
-    agree(`${name} of ${jobId}`, await outcomeOf(run(world.service(), lease, args)), isRefused ? wanted : { value: wanted })
+    agree(`${name} of ${jobId}`, await outcomeOf(run(world.service(), lease, args)), isRefused
+      ? wanted
+      : { value: wanted })
   })
 
 const state = ({ item }: { item: expected.Queued }) =>
   ({ leaseExpiresAt: item.lease?.expiresAt, cancelRequested: item.cancelDueAt !== null })
 
-const heartbeat = report('heartbeat', none, ({ runJob }, lease) => runJob.heartbeat(lease), (_model, _jobId, held) => state(held))
+const heartbeat = report(
+  'heartbeat', none, ({ runJob }, lease) => runJob.heartbeat(lease), (_model, _jobId, held) => state(held)
+)
 
 const percent = fc.integer({ min: 0, max: 100 })
 const progress = report('progress', fc.oneof(
-  percent.map(percent => ({ percent })), fc.record({ done: percent, total: percent }), percent.map(done => ({ done })), none
+  percent.map(percent => ({ percent })), fc.record({ done: percent, total: percent }), percent.map(done => ({ done })),
+  none
 ), ({ runJob }, lease, { percent, done, total }: expected.Update) =>
-  runJob.progress(lease, { ...(percent !== undefined && { percent }), ...(done !== undefined && { done }), ...(total !== undefined && { total }) }),
+  runJob.progress(lease, {
+    ...(percent !== undefined && { percent }),
+    ...(done !== undefined && { done }),
+    ...(total !== undefined && { total })
+  }),
 (model, _jobId, held, update: expected.Update) => {
   expected.progress(model, held.row, update)
   return state(held)
 })
 
-const append = report('append', fc.record({ text: fc.constantFrom('', 'abc', 'de'), isInPlace: fc.nat({ max: 4 }).map(n => n > 0), isAnew: fc.nat({ max: 5 }).map(n => n === 0) }),
-  async ({ runJob, database }, lease, { text, isInPlace, isAnew }) => {
-    const end = database.reader.prepare('SELECT coalesce(sum(length(bytes)), 0) FROM JobResultChunk WHERE jobId = ?').pluck().get(lease.jobId) as number
-    return await runJob.append(lease, isAnew ? 0 : isInPlace ? end : end + 1, Buffer.from(text), csv)
-  },
-  (model, jobId, { row }, { text, isInPlace, isAnew }) => {
-    const sent = model.sent.get(jobId) ?? ''
-    if (isAnew ? sent !== '' : !isInPlace) return { error: 'OffsetMismatch' }
-    if (sent === '' && text !== '') {
-      // Only with its first bytes is it looked at what the record says.
-      if (!row.isOurs || row.status !== 'Running') return { error: 'LeaseLost' }
-      row.hasPartial = true
-    }
-    model.sent.set(jobId, sent + text)
-    return sent.length + text.length
-  }, () => false)
+const append = report('append', fc.record({
+  text: fc.constantFrom('', 'abc', 'de'),
+  isInPlace: fc.nat({ max: 4 }).map(n => n > 0),
+  isAnew: fc.nat({ max: 5 }).map(n => n === 0)
+}),
+async ({ runJob, database }, lease, { text, isInPlace, isAnew }) => {
+  const end = database.reader.prepare('SELECT coalesce(sum(length(bytes)), 0) FROM JobResultChunk WHERE jobId = ?')
+    .pluck().get(lease.jobId) as number
+  return await runJob.append(lease, isAnew ? 0 : isInPlace ? end : end + 1, Buffer.from(text), csv)
+},
+(model, jobId, { row }, { text, isInPlace, isAnew }) => {
+  const sent = model.sent.get(jobId) ?? ''
+  if (isAnew ? sent !== '' : !isInPlace) return { error: 'OffsetMismatch' }
+  if (sent === '' && text !== '') {
+    // Only with its first bytes is it looked at what the record says.
+    if (!row.isOurs || row.status !== 'Running') return { error: 'LeaseLost' }
+    row.hasPartial = true
+  }
+  model.sent.set(jobId, sent + text)
+  return sent.length + text.length
+}, () => false)
 
 type End = 'appended' | 'given' | 'external' | 'none'
 
@@ -191,33 +229,41 @@ const toOutcome = (kind: End, sent: string): RunOutcome => {
   }
 }
 
-const complete = report('complete', fc.record({ kind: fc.constantFrom<End>('appended', 'appended', 'given', 'external', 'none') }),
-  async ({ runJob, database }, lease, { kind }) => {
-    const chunks = database.reader.prepare('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').pluck().all(lease.jobId) as Uint8Array[]
-    return (await runJob.complete(lease, { ...toOutcome(kind, String(Buffer.concat(chunks))), counts: { script: 2, nothing: 0 } })).state
-  },
-  (model, jobId, { row, item }, { kind }) => {
-    const sent = model.sent.get(jobId) ?? ''
-    if (kind !== 'appended' && sent !== '') return { error: 'ResultBegun' }
-    if (!row.isOurs || row.status !== 'Running') return { error: 'LeaseLost' }
-    const url = `/api/v1/jobs/${jobId}/result`
-    const [result, resultUrl] = {
-      appended: [sent, url], given: ['{"a":1}', url], external: [null, 'https://x.example/r'], none: [null, null]
-    }[kind] as [string | null, string | null]
-    expected.complete(model, jobId, row, item, result, resultUrl)
-    return 'succeeded'
-  }, () => false)
+const complete = report('complete', fc.record({
+  kind: fc.constantFrom<End>('appended', 'appended', 'given', 'external', 'none')
+}),
+async ({ runJob, database }, lease, { kind }) => {
+  const chunks = database.reader.prepare('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset')
+    .pluck().all(lease.jobId) as Uint8Array[]
+  return (await runJob.complete(lease, {
+    ...toOutcome(kind, String(Buffer.concat(chunks))), counts: { script: 2, nothing: 0 }
+  })).state
+},
+(model, jobId, { row, item }, { kind }) => {
+  const sent = model.sent.get(jobId) ?? ''
+  if (kind !== 'appended' && sent !== '') return { error: 'ResultBegun' }
+  if (!row.isOurs || row.status !== 'Running') return { error: 'LeaseLost' }
+  const url = `/api/v1/jobs/${jobId}/result`
+  const [result, resultUrl] = {
+    appended: [sent, url], given: ['{"a":1}', url], external: [null, 'https://x.example/r'], none: [null, null]
+  }[kind] as [string | null, string | null]
+  expected.complete(model, jobId, row, item, result, resultUrl)
+  return 'succeeded'
+}, () => false)
 
 const stateOf = (model: expected.Model, jobId: string) => expected.shownOfModel(model, jobId).state
 
 const fail = report('fail', fc.record({ isRetryable: fc.boolean() }),
-  async ({ runJob }, lease, { isRetryable }) => (await runJob.fail(lease, { code: 'E_TEST', message: 'm' }, isRetryable)).state,
+  async ({ runJob }, lease, { isRetryable }) =>
+    (await runJob.fail(lease, { code: 'E_TEST', message: 'm' }, isRetryable)).state,
   (model, jobId, { row }, { isRetryable }) => {
     expected.fail(model, jobId, row, isRetryable)
     return stateOf(model, jobId)
   })
 
-const release = report('release', none, async ({ runJob }, lease) => (await runJob.release(lease)).state, (model, jobId, { row }) => {
+const release = report('release', none, async ({ runJob }, lease) => (await runJob.release(lease)).state, (
+  model, jobId, { row }
+) => {
   expected.release(model, jobId, row)
   return stateOf(model, jobId)
 })
@@ -248,14 +294,18 @@ const pass = step('pass', fc.record({
   world.setClock()
 })
 
-const passUntil = step('pass until', fc.record({ by: fc.constantFrom(-1, 0, 0, 1), nth: fc.constantFrom(0, 0, 0, 1, 2) }), async (world, { by, nth }) => {
+const passUntil = step('pass until', fc.record({
+  by: fc.constantFrom(-1, 0, 0, 1), nth: fc.constantFrom(0, 0, 0, 1, 2)
+}), async (world, { by, nth }) => {
   const due = expected.nextDue(world.model, nth)
   if (due === undefined) return
   world.model.now = Math.max(world.model.now, due + by)
   world.setClock()
 })
 
-const rescue = step('rescue', fc.record({ holder: fc.constantFrom(undefined, undefined, undefined, undefined, 'embedded', 'w1') }), async (world, { holder }) => {
+const rescue = step('rescue', fc.record({
+  holder: fc.constantFrom(undefined, undefined, undefined, undefined, 'embedded', 'w1')
+}), async (world, { holder }) => {
   await world.service().rescueJobs(holder)
   expected.rescue(world.model, holder)
 })
@@ -276,8 +326,14 @@ const fetchResult = step('fetch', fc.record({ at: pick }), async (world, { at })
   if (jobId === undefined || row === undefined) return
   const text = row.result ?? 'abc'
   const { sha256, sizeBytes } = factsOf(text)
-  const read = Array.fromAsync(world.service().results.read({ jobId, sha256 }, 0, sizeBytes)).then(chunks => String(Buffer.concat(chunks)))
-  agree(`the result of ${jobId}`, await outcomeOf(read), row.result === null ? { error: 'ResultTorn' } : { value: text })
+  const read = Array.fromAsync(world.service().results.read({ jobId, sha256 }, 0, sizeBytes)).then(
+    chunks => String(Buffer.concat(chunks))
+  )
+  agree(`the result of ${jobId}`, await outcomeOf(read), row.result === null
+    ? {
+        error: 'ResultTorn'
+      }
+    : { value: text })
 })
 
 // A client that went away in the middle: nothing of it is left once its time has come.
@@ -287,11 +343,15 @@ const breakOff = step('break off', none, async world => {
 
 const foreignStatus = fc.constantFrom<expected.Status>('Queued', 'Running', 'Succeeded', 'Failed')
 
-const foreignWrite = step('foreign status', fc.record({ at: pick, status: foreignStatus }), async (world, { at, status }) => {
+const foreignWrite = step('foreign status', fc.record({
+  at: pick, status: foreignStatus
+}), async (world, { at, status }) => {
   const jobId = pickJob(world, at)
   if (jobId === undefined) return
   const end = expected.isFinal(status) ? `, endTime = '${iso(world.model.now)}'` : ''
-  const run = async () => { world.foreign(`UPDATE JobExecutionLog SET status = ?${end} WHERE jobId = ?`, status, jobId) }
+  const run = async () => {
+    world.foreign(`UPDATE JobExecutionLog SET status = ?${end} WHERE jobId = ?`, status, jobId)
+  }
   agree(`${status} by another`, 'error' in await outcomeOf(run()), !expected.writeStatus(world.model, jobId, status))
 }, true)
 
@@ -307,12 +367,17 @@ const foreignPlace = step('foreign row', fc.record({
   }
   const end = expected.isFinal(status) ? iso(model.now) : null
   const run = async () => {
-    world.foreign('REPLACE INTO JobExecutionLog (jobId, status, tenant, createdAt, endTime) VALUES (?, ?, ?, ?, ?)', jobId, status, tenant, iso(model.now), end)
+    world.foreign(
+      'REPLACE INTO JobExecutionLog (jobId, status, tenant, createdAt, endTime) VALUES (?, ?, ?, ?, ?)', jobId, status,
+      tenant, iso(model.now), end
+    )
   }
   agree('a row by another', 'error' in await outcomeOf(run()), !expected.writeRow(model, jobId, status, tenant))
 }, true)
 
-const foreignFacts = step('foreign facts', fc.record({ at: pick, tenant: fc.option(tenant), percent: fc.integer({ min: 1, max: 100 }) }), async (world, { at, tenant, percent }) => {
+const foreignFacts = step('foreign facts', fc.record({
+  at: pick, tenant: fc.option(tenant), percent: fc.integer({ min: 1, max: 100 })
+}), async (world, { at, tenant, percent }) => {
   const jobId = pickJob(world, at)
   const row = jobId === undefined ? undefined : world.model.rows.get(jobId)
   if (row === undefined) return

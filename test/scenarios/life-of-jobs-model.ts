@@ -70,29 +70,55 @@ export type Shown = Record<string, unknown>
 export const shownOfModel = ({ rows, tombstones }: Model, jobId: string): Shown => {
   const row = rows.get(jobId)
   const dead = tombstones.get(jobId)
-  if (row === undefined) return dead === undefined ? { kind: 'absent' } : { kind: 'tombstone', tenant: dead.tenant, expiredAt: dead.expiredAt }
+  if (row === undefined) {
+    return dead === undefined
+      ? { kind: 'absent' }
+      : {
+          kind: 'tombstone', tenant: dead.tenant, expiredAt: dead.expiredAt
+        }
+  }
   const { status, tenant, createdAt, startedAt, attempt, isOurs, progress, finishedAt } = row
   const common = { kind: 'job', tenant, createdAt, startedAt, attempt, isOurs, progress }
   switch (status) {
     case 'Queued': return { ...common, state: 'queued' }
-    case 'Running': return { ...common, state: 'running', cancelRequestedAt: row.cancelRequestedAt, hasPartial: row.hasPartial }
-    case 'Failed': return { ...common, state: row.isCancelled ? 'cancelled' : 'failed', finishedAt, code: row.code ?? 'UNSPECIFIED' }
+    case 'Running': return {
+      ...common, state: 'running', cancelRequestedAt: row.cancelRequestedAt, hasPartial: row.hasPartial
+    }
+    case 'Failed': return {
+      ...common, state: row.isCancelled ? 'cancelled' : 'failed', finishedAt, code: row.code ?? 'UNSPECIFIED'
+    }
     case 'Succeeded': {
       const { resultUrl, result, expiresAt, resultExpiredAt } = row
       const whole = { ...progress, percent: 100, etaSeconds: null }
-      return { ...common, progress: whole, state: 'succeeded', finishedAt, resultUrl, size: result?.length ?? null, expiresAt, resultExpiredAt }
+      return {
+        ...common,
+        progress: whole,
+        state: 'succeeded',
+        finishedAt,
+        resultUrl,
+        size: result?.length ??
+        null,
+        expiresAt,
+        resultExpiredAt
+      }
     }
   }
 }
 
 export const shownOfStore = (lookup: JobLookup): Shown => {
-  if (lookup.kind === 'tombstone') return { kind: 'tombstone', tenant: lookup.tombstone.tenant, expiredAt: lookup.tombstone.expiredAt }
+  if (lookup.kind === 'tombstone') {
+    return { kind: 'tombstone', tenant: lookup.tombstone.tenant, expiredAt: lookup.tombstone.expiredAt }
+  }
   if (lookup.kind !== 'job') return { kind: lookup.kind }
   const { job } = lookup
   const { tenant, createdAt, startedAt, attempt, progress, state } = job
-  const common = { kind: 'job', tenant, createdAt, startedAt, attempt, isOurs: job.submittedBy !== null, progress, state }
+  const common = {
+    kind: 'job', tenant, createdAt, startedAt, attempt, isOurs: job.submittedBy !== null, progress, state
+  }
   if (job.state === 'queued') return common
-  if (job.state === 'running') return { ...common, cancelRequestedAt: job.cancelRequestedAt, hasPartial: job.hasPartialResult }
+  if (job.state === 'running') {
+    return { ...common, cancelRequestedAt: job.cancelRequestedAt, hasPartial: job.hasPartialResult }
+  }
   if (job.state !== 'succeeded') return { ...common, finishedAt: job.finishedAt, code: job.failure.code }
   const { finishedAt, resultUrl, result, expiresAt, resultExpiredAt } = job
   return { ...common, finishedAt, resultUrl, size: result?.sizeBytes ?? null, expiresAt, resultExpiredAt }
@@ -100,7 +126,16 @@ export const shownOfStore = (lookup: JobLookup): Shown => {
 
 /** A row of ours as it is written again: whatever others had put into columns of other states is gone. */
 const fresh = (row: Row) => ({
-  ...row, cancelRequestedAt: null, isCancelled: false, hasPartial: false, code: null, resultUrl: null, result: null, expiresAt: null, resultExpiredAt: null, finishedAt: null
+  ...row,
+  cancelRequestedAt: null,
+  isCancelled: false,
+  hasPartial: false,
+  code: null,
+  resultUrl: null,
+  result: null,
+  expiresAt: null,
+  resultExpiredAt: null,
+  finishedAt: null
 })
 
 const newRow = (isOurs: boolean, status: Status, tenant: string | null, createdAt: number): Row => fresh({
@@ -112,7 +147,9 @@ const dequeue = (model: Model, jobId: string) => {
   model.sent.delete(jobId)
 }
 
-const free = (item: Queued, availableAt: number) => { Object.assign(item, { lease: null, cancelDueAt: null, availableAt }) }
+const free = (item: Queued, availableAt: number) => {
+  Object.assign(item, { lease: null, cancelDueAt: null, availableAt })
+}
 
 export const submit = (model: Model, jobId: string, item: Omit<Queued, 'lease' | 'cancelDueAt' | 'availableAt'>) => {
   model.rows.set(jobId, newRow(true, 'Queued', item.tenant, model.now))
@@ -120,7 +157,9 @@ export const submit = (model: Model, jobId: string, item: Omit<Queued, 'lease' |
 }
 
 const finish = (model: Model, jobId: string, row: Row, more: Partial<Row>) => {
-  model.rows.set(jobId, { ...fresh(row), progress: { ...row.progress, etaSeconds: null }, finishedAt: model.now, ...more })
+  model.rows.set(jobId, {
+    ...fresh(row), progress: { ...row.progress, etaSeconds: null }, finishedAt: model.now, ...more
+  })
   dequeue(model, jobId)
 }
 
@@ -150,15 +189,22 @@ const settle = (model: Model, jobId: string, item: Queued) => {
 /** A run that ends without a result. */
 const failOrRetry = (model: Model, jobId: string, row: Row, code: string, isRetryable: boolean) => {
   if (row.cancelRequestedAt !== null) cancelled(model, jobId, row)
-  else if (isRetryable && row.attempt < (model.queue.get(jobId)?.maxAttempts ?? 0)) requeue(model, jobId, row, Math.min(60_000, 1000 * 2 ** (row.attempt - 1)))
-  else finish(model, jobId, row, { status: 'Failed', code })
+  else if (isRetryable && row.attempt < (model.queue.get(jobId)?.maxAttempts ?? 0)) {
+    requeue(
+      model, jobId, row, Math.min(60_000, 1000 * 2 ** (row.attempt - 1))
+    )
+  } else finish(model, jobId, row, { status: 'Failed', code })
 }
 
 /** The job that is claimed, if any. */
-export const claim = (model: Model, types: readonly string[], tenant: string | null, lease: Omit<Lease, 'expiresAt' | 'deadlineAt' | 'token'>): string | undefined => {
+export const claim = (
+  model: Model, types: readonly string[], tenant: string | null,
+  lease: Omit<Lease, 'expiresAt' | 'deadlineAt' | 'token'>
+): string | undefined => {
   for (;;) {
     const [next] = [...model.queue]
-      .filter(([, item]) => item.lease === null && types.includes(item.type) && item.availableAt <= model.now && (tenant === null || item.tenant === tenant))
+      .filter(([, item]) => item.lease === null && types.includes(item.type) && item.availableAt <= model.now &&
+        (tenant === null || item.tenant === tenant))
       .sort(([, a], [, b]) => a.availableAt - b.availableAt || a.order - b.order)
     if (next === undefined) return undefined
     const [jobId, item] = next
@@ -167,8 +213,17 @@ export const claim = (model: Model, types: readonly string[], tenant: string | n
     if (tenant !== null && row !== undefined && row.tenant !== tenant) item.tenant = row.tenant
     else if (row?.isOurs !== true || row.status !== 'Queued') settle(model, jobId, item)
     else {
-      model.rows.set(jobId, { ...fresh(row), status: 'Running', attempt: row.attempt + 1, startedAt: model.now, progress: none })
-      item.lease = { ...lease, token: '', expiresAt: model.now + lease.leaseMs, deadlineAt: item.timeoutMs === null ? null : model.now + item.timeoutMs }
+      model.rows.set(jobId, {
+        ...fresh(row), status: 'Running', attempt: row.attempt + 1, startedAt: model.now, progress: none
+      })
+      item.lease = {
+        ...lease,
+        token: '',
+        expiresAt: model.now + lease.leaseMs,
+        deadlineAt: item.timeoutMs === null
+          ? null
+          : model.now + item.timeoutMs
+      }
       item.cancelDueAt = null
       return jobId
     }
@@ -176,7 +231,9 @@ export const claim = (model: Model, types: readonly string[], tenant: string | n
 }
 
 /** The run that this token stands for; undefined: the lease is lost. `isRunning`: the record has to say so, too. */
-export const heldBy = (model: Model, jobId: string, token: string, isRunning = true): { row: Row, item: Queued, lease: Lease } | undefined => {
+export const heldBy = (model: Model, jobId: string, token: string, isRunning = true): {
+  row: Row, item: Queued, lease: Lease
+} | undefined => {
   const item = model.queue.get(jobId)
   if (item?.lease == null || item.lease.token !== token || item.lease.expiresAt <= model.now) return undefined
   const row = isRunning ? ownRow(model, jobId, 'Running') : model.rows.get(jobId)
@@ -197,12 +254,18 @@ export const progress = (model: Model, row: Row, { percent, done, total }: Updat
   row.progress = { ...before, percent: shown, done: done ?? before.done, total: whole, etaSeconds }
 }
 
-export const complete = (model: Model, jobId: string, row: Row, item: Queued, result: string | null, resultUrl: string | null) => {
+export const complete = (
+  model: Model, jobId: string, row: Row, item: Queued, result: string | null, resultUrl: string | null
+) => {
   const expiresAt = result === null ? null : model.now + Math.min(retention.resultMs, item.retentionMs)
-  finish(model, jobId, row, { status: 'Succeeded', progress: { ...row.progress, percent: 100, etaSeconds: null }, result, resultUrl, expiresAt })
+  finish(model, jobId, row, {
+    status: 'Succeeded', progress: { ...row.progress, percent: 100, etaSeconds: null }, result, resultUrl, expiresAt
+  })
 }
 
-export const fail = (model: Model, jobId: string, row: Row, isRetryable: boolean) => { failOrRetry(model, jobId, row, 'E_TEST', isRetryable) }
+export const fail = (model: Model, jobId: string, row: Row, isRetryable: boolean) => {
+  failOrRetry(model, jobId, row, 'E_TEST', isRetryable)
+}
 
 export const release = (model: Model, jobId: string, row: Row) => {
   if (row.cancelRequestedAt !== null) cancelled(model, jobId, row)
@@ -237,11 +300,19 @@ export const remove = (model: Model, jobId: string) => {
 export const rescue = (model: Model, holder?: string) => {
   const { now } = model
   const causes: Array<[(item: Queued) => boolean, (jobId: string, row: Row) => void]> = holder !== undefined
-    ? [[({ lease }) => lease?.holder === holder, (jobId, row) => { failOrRetry(model, jobId, row, 'LEASE_EXPIRED', true) }]]
+    ? [[({ lease }) => lease?.holder === holder, (jobId, row) => {
+        failOrRetry(model, jobId, row, 'LEASE_EXPIRED', true)
+      }]]
     : [
-        [({ cancelDueAt }) => cancelDueAt !== null && cancelDueAt <= now, (jobId, row) => { cancelled(model, jobId, row) }],
-        [({ lease }) => lease !== null && lease.expiresAt <= now, (jobId, row) => { failOrRetry(model, jobId, row, 'LEASE_EXPIRED', true) }],
-        [({ lease }) => lease?.deadlineAt != null && lease.deadlineAt <= now, (jobId, row) => { failOrRetry(model, jobId, row, 'TIMEOUT', true) }]
+        [({ cancelDueAt }) => cancelDueAt !== null && cancelDueAt <= now, (jobId, row) => {
+          cancelled(model, jobId, row)
+        }],
+        [({ lease }) => lease !== null && lease.expiresAt <= now, (jobId, row) => {
+          failOrRetry(model, jobId, row, 'LEASE_EXPIRED', true)
+        }],
+        [({ lease }) => lease?.deadlineAt != null && lease.deadlineAt <= now, (jobId, row) => {
+          failOrRetry(model, jobId, row, 'TIMEOUT', true)
+        }]
       ]
   for (const [isOver, end] of causes) {
     for (const [jobId, item] of [...model.queue].filter(([, item]) => isOver(item))) {
@@ -254,7 +325,8 @@ export const rescue = (model: Model, holder?: string) => {
 
 export const expireResults = ({ now, rows }: Model) => {
   for (const row of rows.values()) {
-    const isDue = row.isOurs && row.status === 'Succeeded' && row.expiresAt !== null && row.expiresAt <= now && row.resultExpiredAt === null
+    const isDue = row.isOurs && row.status === 'Succeeded' && row.expiresAt !== null && row.expiresAt <= now &&
+      row.resultExpiredAt === null
     if (isDue) Object.assign(row, { result: null, resultExpiredAt: now })
   }
 }
@@ -267,15 +339,23 @@ export const prune = (model: Model) => {
     const isDue = isFinal(row.status) && (row.finishedAt ?? row.createdAt) < now - retention.recordMs
     if (isDue && (row.isOurs || model.pruneForeignRows)) remove(model, jobId)
   }
-  for (const [jobId, { expiredAt }] of [...tombstones]) if (expiredAt < now - retention.tombstoneMs) tombstones.delete(jobId)
+  for (const [jobId, { expiredAt }] of [...tombstones]) {
+    if (expiredAt < now - retention.tombstoneMs) tombstones.delete(jobId)
+  }
 }
 
 /** When something is due next, or after so many other things. */
 export const nextDue = ({ now, rows, tombstones, queue }: Model, nth: number): number | undefined => {
   const times = [
-    ...[...queue.values()].flatMap(({ availableAt, cancelDueAt, lease }) => [availableAt, cancelDueAt, lease?.expiresAt, lease?.deadlineAt]),
+    ...[...queue.values()].flatMap(({
+      availableAt, cancelDueAt, lease
+    }) => [availableAt, cancelDueAt, lease?.expiresAt, lease?.deadlineAt]),
     ...[...rows.values()].flatMap(({ status, expiresAt, resultExpiredAt, finishedAt }) =>
-      isFinal(status) && finishedAt !== null ? [finishedAt + retention.recordMs + 1, resultExpiredAt === null ? expiresAt : null] : []),
+      isFinal(status) && finishedAt !== null
+        ? [
+            finishedAt + retention.recordMs + 1, resultExpiredAt === null ? expiresAt : null
+          ]
+        : []),
     ...[...tombstones.values()].map(({ expiredAt }) => expiredAt + retention.tombstoneMs + 1)
   ]
   return times.filter(time => time != null).filter(time => time > now).sort((a, b) => a - b)[nth]

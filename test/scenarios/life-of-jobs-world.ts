@@ -15,7 +15,9 @@ import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import type { Claim } from '../../src/write/claim-job.ts'
 import { createParts } from '../helpers/parts.ts'
 import { storeOn } from '../store/open.ts'
-import { type Model, retention as retentionTimes, type Shown, shownOfModel, shownOfStore } from './life-of-jobs-model.ts'
+import {
+  type Model, retention as retentionTimes, type Shown, shownOfModel, shownOfStore
+} from './life-of-jobs-model.ts'
 
 export const iso = (ms: number) => new Date(ms).toISOString()
 
@@ -26,7 +28,9 @@ export const makeTemplate = async (path: string): Promise<void> => {
   await sql.raw('CREATE TABLE TestClock (at TEXT NOT NULL)').execute(database.writer)
   await sql.raw("INSERT INTO TestClock VALUES ('')").execute(database.writer)
   await sql.raw(`CREATE TRIGGER TestTombstone AFTER INSERT ON JobTombstone BEGIN
-    UPDATE JobTombstone SET expiredAt = (SELECT at FROM TestClock) WHERE jobId = NEW.jobId; END`).execute(database.writer)
+    UPDATE JobTombstone SET expiredAt = (SELECT at FROM TestClock) WHERE jobId = NEW.jobId; END`).execute(
+    database.writer
+  )
   await database.close()
 }
 
@@ -34,7 +38,10 @@ export const makeTemplate = async (path: string): Promise<void> => {
 export type MakeCache = () => StatusCache
 
 /** All parts of one process, from its opening to its close. */
-const openProcess = async (path: string, cache: StatusCache, epochName: string, now: () => number, ids: { job: number, other: number }, pruneForeignRows: boolean, onTransition: (event: string) => void) => {
+const openProcess = async (
+  path: string, cache: StatusCache, epochName: string, now: () => number, ids: { job: number, other: number },
+  pruneForeignRows: boolean, onTransition: (event: string) => void
+) => {
   const database = openDatabase(path)
   await sql.raw('PRAGMA synchronous = OFF').execute(database.writer)
   const store = storeOn(database)
@@ -42,7 +49,12 @@ const openProcess = async (path: string, cache: StatusCache, epochName: string, 
   let gaps = 0
   const epoch = createFixedEpoch(() => `${epochName}-${gaps}`)
   const commands = createParts(store, {
-    cache, epoch, now, nextId: () => ++ids.other, nextJobId: () => `job-${++ids.job}`, onTransition: (_job, event) => { onTransition(event) }
+    cache,
+    epoch,
+    now,
+    nextId: () => ++ids.other,
+    nextJobId: () => `job-${++ids.job}`,
+    onTransition: (_job, event) => { onTransition(event) }
   })
   const relay = createRelay({
     follower: await changes.follow(),
@@ -95,7 +107,9 @@ const versionOf = (lookup: JobLookup): number => {
 }
 
 /** The service under test, one process after the other on one database, and what has been seen of it. */
-export const openWorld = async (template: string, path: string, makeCache: MakeCache, model: Model, name: string, onEvent: (event: string) => void) => {
+export const openWorld = async (
+  template: string, path: string, makeCache: MakeCache, model: Model, name: string, onEvent: (event: string) => void
+) => {
   copyFileSync(template, path)
   const now = () => model.now
   const ids = { job: 0, other: 0 }
@@ -105,9 +119,13 @@ export const openWorld = async (template: string, path: string, makeCache: MakeC
   const foreign = new SqliteDatabase(path)
   foreign.pragma('synchronous = OFF')
   const setClock = foreign.prepare('UPDATE TestClock SET at = ?')
-  const strayQueries = Object.entries(strays).map(([what, query]) => ({ what, statement: foreign.prepare<[], string>(query).pluck() }))
+  const strayQueries = Object.entries(strays).map(([what, query]) => ({
+    what, statement: foreign.prepare<[], string>(query).pluck()
+  }))
   const claims: Claim[] = []
-  const known = new Map<string, { version: number, shown: Shown, lookup: JobLookup, floor: number, isRelayed: boolean }>()
+  const known = new Map<string, {
+    version: number, shown: Shown, lookup: JobLookup, floor: number, isRelayed: boolean
+  }>()
   let versionMax = 0
   let steps = 0
 
@@ -127,7 +145,9 @@ export const openWorld = async (template: string, path: string, makeCache: MakeC
     const version = versionOf(lookup)
     const isChanged = !same(before?.shown ?? { kind: 'absent' }, shown)
     const isMoved = version !== (before?.version ?? 0)
-    if (isChanged && lookup.kind !== 'absent' && version <= versionMax) fail(jobId, 'changed without a new version', version, versionMax)
+    if (isChanged && lookup.kind !== 'absent' && version <= versionMax) {
+      fail(jobId, 'changed without a new version', version, versionMax)
+    }
     // Others may write what is not shown, such as the percent of a job that is whole.
     if (isMoved && !isChanged && !isForeign) fail(jobId, 'has a new version without a change', version, before?.version)
     const isRelayed = isMoved ? !isForeign : before?.isRelayed ?? true
@@ -174,7 +194,9 @@ export const openWorld = async (template: string, path: string, makeCache: MakeC
     check: async (isForeign: boolean) => {
       steps++
       // Of a job that is still to come, too: that it is absent may be known.
-      for (const jobId of new Set([...known.keys(), ...model.rows.keys(), `job-${ids.job + 1}`])) await checkRecord(jobId, isForeign)
+      for (const jobId of new Set([...known.keys(), ...model.rows.keys(), `job-${ids.job + 1}`])) {
+        await checkRecord(jobId, isForeign)
+      }
       versionMax = Math.max(versionMax, ...[...known.values()].map(({ version }) => version))
       for (const { what, statement } of strayQueries) {
         const stray = statement.get()

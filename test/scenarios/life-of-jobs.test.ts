@@ -45,7 +45,9 @@ const live = async (t: Test, runs: number, makeCache: (run: number) => MakeCache
         return { model, real: world }
       }, commands)
     }
-  ).afterEach(end), { numRuns: Math.ceil(runs * times), seed, ...(path === undefined ? {} : { path, endOnFailure: true }) })
+  ).afterEach(end), {
+    numRuns: Math.ceil(runs * times), seed, ...(path === undefined ? {} : { path, endOnFailure: true })
+  })
   t.comment(`${run} runs, ${steps} steps, LIFE_SEED=${seed}`)
   t.comment(`what happened: ${JSON.stringify(events)}`)
   return events
@@ -54,14 +56,18 @@ const live = async (t: Test, runs: number, makeCache: (run: number) => MakeCache
 t.test('with the cache in memory', async t => {
   // Nothing in it ends by itself: what is old must have been outdated.
   const events = await live(t, 350, () => () => createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 1000 }))
-  for (const event of ['claim', 'progress', 'append', 'complete', 'fail', 'release', 'rescue', 'cancel', 'cancel-forced', 'expire']) {
+  for (const event of [
+    'claim', 'progress', 'append', 'complete', 'fail', 'release', 'rescue', 'cancel', 'cancel-forced', 'expire'
+  ]) {
     t.ok(events[event], `${event} happened`)
   }
 })
 
 t.test('with a Redis', async t => {
   const redis = await startRedis(t)
-  const cache = createRedisCache({ representation: 2, url: redis.url, incarnation: 'life', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({
+    representation: 2, url: redis.url, incarnation: 'life', random: () => 0, onError: () => {}
+  })
   t.teardown(cache.close)
   await cache.identify()
   t.ok((await live(t, 30, () => () => cache)).claim)

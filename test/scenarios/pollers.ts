@@ -18,7 +18,9 @@ export const startPollers = (client: Client, jobIds: readonly string[], count: n
     let tag: string | null = null
     while (!isStopped) {
       const floor = newest.get(jobId) ?? 0
-      const answer: Response = await client.ask(`/api/v1/jobs/${jobId}`, { headers: withTag && tag !== null ? { 'if-none-match': tag } : {} })
+      const answer: Response = await client.ask(`/api/v1/jobs/${jobId}`, {
+        headers: withTag && tag !== null ? { 'if-none-match': tag } : {}
+      })
       await answer.arrayBuffer()
       seen.answers++
       if (answer.status !== 200 && answer.status !== 304) {

@@ -21,7 +21,9 @@ t.test('when Redis is killed in mid-traffic and comes back empty, every poll is 
   let percent = 0
   const write = async () => {
     percent++
-    for (const id of jobIds) await service.sql(`UPDATE JobExecutionLog SET progressPercent = ${percent} WHERE jobId = '${id}'`)
+    for (const id of jobIds) {
+      await service.sql(`UPDATE JobExecutionLog SET progressPercent = ${percent} WHERE jobId = '${id}'`)
+    }
   }
   for (let round = 0; round < 3; round++) {
     await write()
@@ -30,7 +32,9 @@ t.test('when Redis is killed in mid-traffic and comes back empty, every poll is 
     await write()
     await traffic()
     t.equal(await cacheStatus(), 'degraded')
-    t.match(await service.askJson('/readyz'), { status: 'degraded', store: { status: 'ok' }, cache: { kind: 'redis', reason: String } })
+    t.match(await service.askJson('/readyz'), {
+      status: 'degraded', store: { status: 'ok' }, cache: { kind: 'redis', reason: String }
+    })
     await redis.restart()
     await until(async () => await cacheStatus() === 'ok', 'the recovery', 5000)
     await write()
@@ -39,7 +43,9 @@ t.test('when Redis is killed in mid-traffic and comes back empty, every poll is 
   const seen = await pollers.stop()
   t.same(seen.complaints, [])
   t.ok(seen.versions.size > 6, 'the changes were seen')
-  const lines = service.logs.filter(line => /^cache (in use|warming up|disabled)/.test(line.msg as string)).map(line => line.msg)
+  const lines = service.logs.filter(line => /^cache (in use|warming up|disabled)/.test(line.msg as string)).map(
+    line => line.msg
+  )
   t.ok(lines.length <= 2 * 3 + 1 + 2, `one line for each change of state, not for each request: ${lines.length}`)
 })
 
@@ -50,13 +56,17 @@ t.test('the service starts while Redis is down', async t => {
   const ready = await service.ask('/readyz')
   t.equal(ready.status, 200)
   t.match(await ready.json(), { status: 'degraded', cache: { reason: /ECONNREFUSED/ } })
-  t.equal(service.logs.filter(line => line.level === 40 && /^cache disabled/.test(line.msg as string)).length, 1, 'and it is logged once')
+  t.equal(service.logs.filter(
+    line => line.level === 40 && /^cache disabled/.test(line.msg as string
+    )).length, 1, 'and it is logged once')
 })
 
 t.test('the log never contains the password of Redis', async t => {
   const redis = await startRedis(t)
   await redis.client.config('SET', 'requirepass', 'right')
-  const service = await startService(t, { REDIS_URL: redis.url.replace('//', '//default:s3cr3t-wrong@'), WORKERS: '0', LOG_LEVEL: 'trace' })
+  const service = await startService(t, {
+    REDIS_URL: redis.url.replace('//', '//default:s3cr3t-wrong@'), WORKERS: '0', LOG_LEVEL: 'trace'
+  })
   t.match(await service.askJson('/readyz'), { cache: { status: 'degraded' } })
   t.ok(service.logs.some(line => line.msg === 'redis'), 'errors occurred and were logged')
   t.notMatch(JSON.stringify(service.logs), /s3cr3t/)
@@ -84,7 +94,9 @@ t.test('cells of a Redis that replaced another one at the same address are not u
   const epochs = async () => new Set((await redis.client.keys('js:*:job-1')).map(key => key.split(':')[2]))
   const [before] = await epochs()
   await redis.client.replicaof('127.0.0.1', '1')
-  await until(async () => (await service.askJson('/readyz')).cache.status === 'degraded', 'the loss to be noticed', 5000)
+  await until(
+    async () => (await service.askJson('/readyz')).cache.status === 'degraded', 'the loss to be noticed', 5000
+  )
   t.equal((await service.ask('/api/v1/jobs/job-1')).status, 200)
   await redis.client.replicaof('NO', 'ONE')
   await until(async () => (await service.askJson('/readyz')).cache.status === 'ok', 'the recovery', 5000)

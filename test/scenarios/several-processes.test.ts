@@ -24,7 +24,9 @@ await inUse(a, b)
 /** A job that a worker elsewhere runs, and what was acknowledged of it so far: its progress only rises. */
 const startRun = async (a: Client) => {
   const jobId = await a.submit('remote', {}, scopes)
-  const claim = await a.askJson('/api/v1/worker/claim', { method: 'POST', body: { types: ['remote'], leaseSeconds: 3600 }, ...scopes })
+  const claim = await a.askJson('/api/v1/worker/claim', {
+    method: 'POST', body: { types: ['remote'], leaseSeconds: 3600 }, ...scopes
+  })
   let done = 0
   let known = 0
   const complaints: string[] = []
@@ -45,7 +47,9 @@ const startRun = async (a: Client) => {
       complaints.push(`a read was answered ${answer.status}`)
       return
     }
-    const seen = Number((await answer.json() as { data: { progress: { done: number | null } } }).data.progress.done ?? 0)
+    const seen = Number(
+      (await answer.json() as { data: { progress: { done: number | null } } }).data.progress.done ?? 0
+    )
     reads++
     if (seen < floor) complaints.push(`got ${seen} after ${floor}`)
     known = Math.max(known, seen)
@@ -72,7 +76,9 @@ const startTraffic = ({ report, read, reads }: Run, writer: Client, readers: Cli
   }
 }
 
-const faults: Array<{ name: string, strike: (redis: PrivateRedis) => Promise<void>, mend: (redis: PrivateRedis) => Promise<void> }> = [
+const faults: Array<{
+  name: string, strike: (redis: PrivateRedis) => Promise<void>, mend: (redis: PrivateRedis) => Promise<void>
+}> = [
   { name: 'killed, and started again empty', strike: redis => redis.kill(), mend: redis => redis.restart() },
   {
     name: 'suspended for longer than anybody waits for it',
@@ -158,7 +164,10 @@ t.test('a process that was suspended uses no old view; meanwhile the other one w
     const readsMs: number[] = []
     for (let i = 0; i < 21; i++) readsMs.push(await timed(() => run.read(b)))
     const medianMs = readsMs.sort((a, b) => a - b)[10] ?? Infinity
-    t.ok(medianMs < reportMs / 2, `the report waited for the suspended process (${reportMs} ms), reads do not (${medianMs} ms)`)
+    t.ok(
+      medianMs < reportMs / 2,
+      `the report waited for the suspended process (${reportMs} ms), reads do not (${medianMs} ms)`
+    )
     await redis.restart()
     await inUse(b)
     await run.report(b)

@@ -27,7 +27,9 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     const service = await open(t)
     await service.sql(`INSERT INTO JobExecutionLog (jobId, type, status, startTime, endTime)
       VALUES ('job-1', 'import', 'Succeeded', '2026-01-01 00:00:00', '2026-01-01 00:00:02')`)
-    const submitted = await service.ask('/api/v1/jobs', { method: 'POST', body: { type: 'report', input: { type: 'import' } } })
+    const submitted = await service.ask('/api/v1/jobs', {
+      method: 'POST', body: { type: 'report', input: { type: 'import' } }
+    })
     t.equal(submitted.status, 202)
     const location = new URL(submitted.headers.get('location') ?? '')
     t.equal(location.origin, service.url)
@@ -57,8 +59,13 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     const result = await service.ask(`/api/v1/jobs/${jobId}/result`)
     t.equal(result.status, 409)
     t.match(await result.json(), { code: 'JOB_FAILED', jobStatus: 'Failed' })
-    const logged = service.lines.filter(line => line.startsWith('{') && line.includes('"event"') && line.includes(jobId)).map(line => JSON.parse(line))
-    t.match(logged, [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }], 'the log tells its life')
+    const logged = service.lines.filter(
+      line => line.startsWith('{'
+      ) && line.includes('"event"') && line.includes(jobId)).map(line => JSON.parse(line))
+    t.match(
+      logged, [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }],
+      'the log tells its life'
+    )
     t.match(await (await service.ask('/metrics')).text(), /job_transitions_total\{event="fail",state="failed"\} 1/)
   })
 }

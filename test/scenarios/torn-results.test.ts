@@ -25,7 +25,9 @@ t.test('a result whose first bytes cannot be read is a failure, without the head
     for (const headers of [{}, { range: 'bytes=2-3' }]) {
       const answer = await service.ask(target, { headers })
       t.equal(answer.status, 500)
-      for (const name of ['etag', 'repr-digest', 'content-disposition', 'content-range', 'job-result', 'expires']) t.notOk(answer.headers.has(name), name)
+      for (const name of ['etag', 'repr-digest', 'content-disposition', 'content-range', 'job-result', 'expires']) {
+        t.notOk(answer.headers.has(name), name)
+      }
       t.match(await answer.json(), { code: 'INTERNAL' })
     }
   }
@@ -34,7 +36,8 @@ t.test('a result whose first bytes cannot be read is a failure, without the head
 const fillChunks = `WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ${chunks - 1})
   INSERT INTO JobResultChunk (jobId, startOffset, bytes) SELECT 'big', i * 65536, zeroblob(65536) FROM n`
 
-const finished = `INSERT INTO JobExecutionLog (jobId, status, resultUrl) VALUES ('big', 'Succeeded', '/api/v1/jobs/big/result');
+const finished =
+  `INSERT INTO JobExecutionLog (jobId, status, resultUrl) VALUES ('big', 'Succeeded', '/api/v1/jobs/big/result');
   INSERT INTO JobResult (jobId, contentType, fileName, sizeBytes, sha256) VALUES ('big', 'application/octet-stream', 'big.bin', ${sizeBytes}, 'AAAA');`
 
 const running = `INSERT INTO JobExecutionLog (jobId, status, attempt) VALUES ('big', 'Running', 1);
@@ -62,18 +65,37 @@ const readToTheEnd = async ({ socket, head }: Awaited<ReturnType<typeof beginRea
 }
 
 const tears = {
-  'a result that is deleted': { before: finished, query: '', status: '200 OK', tear: "DELETE FROM JobExecutionLog WHERE jobId = 'big'" },
-  'a result that takes another\'s place': { before: finished, query: '', status: '200 OK', tear: "UPDATE JobResult SET sha256 = 'BBBB' WHERE jobId = 'big'" },
-  'a range of a result that expires': { before: finished, query: '', headers: `range: bytes=0-${sizeBytes - 1}\r\n`, status: '206 Partial Content', tear: "DELETE FROM JobResult WHERE jobId = 'big'" },
-  'a part that another attempt starts again': { before: running, query: '?partial=true', status: '200 OK', tear: "UPDATE JobExecutionLog SET attempt = 2 WHERE jobId = 'big'" },
-  'a part whose bytes are discarded': { before: running, query: '?partial=true', status: '200 OK', tear: "DELETE FROM JobResultChunk WHERE jobId = 'big'" }
+  'a result that is deleted': {
+    before: finished, query: '', status: '200 OK', tear: "DELETE FROM JobExecutionLog WHERE jobId = 'big'"
+  },
+  'a result that takes another\'s place': {
+    before: finished, query: '', status: '200 OK', tear: "UPDATE JobResult SET sha256 = 'BBBB' WHERE jobId = 'big'"
+  },
+  'a range of a result that expires': {
+    before: finished,
+    query: '',
+    headers: `range: bytes=0-${sizeBytes - 1}\r\n`,
+    status: '206 Partial Content',
+    tear: "DELETE FROM JobResult WHERE jobId = 'big'"
+  },
+  'a part that another attempt starts again': {
+    before: running,
+    query: '?partial=true',
+    status: '200 OK',
+    tear: "UPDATE JobExecutionLog SET attempt = 2 WHERE jobId = 'big'"
+  },
+  'a part whose bytes are discarded': {
+    before: running, query: '?partial=true', status: '200 OK', tear: "DELETE FROM JobResultChunk WHERE jobId = 'big'"
+  }
 }
 
 for (const [what, { before, query, status, tear, ...more }] of Object.entries(tears)) {
   t.test(`${what} while it is read ends with the connection, never with bytes of another`, async t => {
     const service = await startService(t, { WORKERS: '0' })
     await service.sql(before + fillChunks)
-    const reading = await beginReading(t, service, `/api/v1/jobs/big/result${query}`, 'headers' in more ? more.headers : '')
+    const reading = await beginReading(
+      t, service, `/api/v1/jobs/big/result${query}`, 'headers' in more ? more.headers : ''
+    )
     t.match(reading.head.toString('latin1'), new RegExp(`^HTTP/1.1 ${status}[^]*content-length: ${sizeBytes}\r\n`))
     await service.sql(tear)
     t.ok(await readToTheEnd(reading) < sizeBytes, 'cut short, and seen to be')
@@ -121,12 +143,16 @@ const openRoute = async (t: Test, change = '') => {
 const small = "INSERT INTO JobResultChunk (jobId, startOffset, bytes) VALUES ('big', 0, CAST('abc' AS BLOB));"
 
 t.test('what changes between the look and the first byte is met by a second look', async t => {
-  const expired = await openRoute(t, "UPDATE JobExecutionLog SET resultExpiredAt = '2026-01-31T12:00:00Z'; DELETE FROM JobResult")
+  const expired = await openRoute(
+    t, "UPDATE JobExecutionLog SET resultExpiredAt = '2026-01-31T12:00:00Z'; DELETE FROM JobResult"
+  )
   expired.sql(finished + small)
   const gone = await expired.ask(`${expired.url}/api/v1/jobs/big/result`)
   t.match(gone, { status: 410, body: /RESULT_EXPIRED/ })
 
-  const again = await openRoute(t, "UPDATE JobExecutionLog SET attempt = 2; UPDATE JobResultChunk SET bytes = CAST('xy' AS BLOB)")
+  const again = await openRoute(
+    t, "UPDATE JobExecutionLog SET attempt = 2; UPDATE JobResultChunk SET bytes = CAST('xy' AS BLOB)"
+  )
   again.sql(running + small)
   t.match(await again.ask(`${again.url}/api/jobs/big/result?partial=true`), { status: 200, body: 'xy', attempt: '2' })
 })

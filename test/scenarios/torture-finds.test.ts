@@ -24,7 +24,10 @@ const find = async (t: Test, fault: string, stopAt: readonly Rule[], only: reado
     stopAt
   })
   const found = violations.find(({ rule }) => stopAt.includes(rule))
-  t.match(found, { text: expected }, `found after ${((found?.at ?? 0) / 1000).toFixed(1)} s and ${figures.operations} operations: ${found?.text ?? 'nothing'}`)
+  t.match(
+    found, { text: expected },
+    `found after ${((found?.at ?? 0) / 1000).toFixed(1)} s and ${figures.operations} operations: ${found?.text ?? 'nothing'}`
+  )
 }
 
 t.test('without the relay, changes by others come too late', async t => { await find(t, 'no-relay', ['late'], []) })

@@ -36,7 +36,9 @@ t.test('twenty workers never hold one job, and every job is done once, though so
     }
   }
   const workers = Array.from({ length: 20 }, (_, name) => work(name))
-  const jobIds = await Promise.all(Array.from({ length: jobCount }, (_, at) => submit(service, { type: types[at % 3], maxAttempts: 100 })))
+  const jobIds = await Promise.all(
+    Array.from({ length: jobCount }, (_, at) => submit(service, { type: types[at % 3], maxAttempts: 100 }))
+  )
   await until(() => done.length >= jobCount, 'the end of all jobs', 60_000)
   stop.abort()
   await Promise.all(workers)
@@ -73,7 +75,8 @@ t.test('a failing job is tried again after a pause, until no attempt is left', a
     const before = Date.now()
     t.match(await jsonOf(report(jobId, 'fail', leaseToken, failure)), { status: 'Queued' })
     const availableAt = Number(await service.sql(`SELECT availableAt FROM JobQueue WHERE jobId = '${jobId}'`))
-    t.ok(availableAt >= before + delayMs && availableAt <= Date.now() + delayMs, `${delayMs} ms after attempt ${attempt}`)
+    t.ok(availableAt >= before + delayMs &&
+      availableAt <= Date.now() + delayMs, `${delayMs} ms after attempt ${attempt}`)
     await service.sql(`UPDATE JobQueue SET availableAt = availableAt + 60000 WHERE jobId = '${jobId}'`)
     t.equal((await claim({ types: ['flaky'] })).status, 204, 'not yet')
     await service.sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
@@ -118,7 +121,9 @@ t.test('every response reports the cancellation of a run; its outcome counts', a
   for (const body of [undefined, {}, { percent: 5 }]) {
     t.match(await jsonOf(report(noticing.jobId, 'progress', noticing.leaseToken, body)), { cancelRequested: true })
   }
-  t.match(await jsonOf(report(noticing.jobId, 'fail', noticing.leaseToken, failure)), { status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' } })
+  t.match(await jsonOf(report(noticing.jobId, 'fail', noticing.leaseToken, failure)), {
+    status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' }
+  })
   t.match(await service.askJson(`/api/jobs/${noticing.jobId}/status`), { data: { status: 'cancelled', attempt: 1 } })
 
   const faster = await begin()
@@ -140,7 +145,9 @@ t.test('a lease and what was uploaded under it outlive the process that gave it'
   const jobId = await submit(first, { type: 'work' })
   const { leaseToken } = await createWorkerClient(first).claimed('work', { leaseSeconds: 600 })
   const text = randomBytes(300_000).toString('hex')
-  t.same(await jsonOf(createWorkerClient(first).upload(jobId, leaseToken, 0, text.slice(0, 400_000))), { offset: 400_000 })
+  t.same(await jsonOf(createWorkerClient(first).upload(
+    jobId, leaseToken, 0, text.slice(0, 400_000)
+  )), { offset: 400_000 })
   await first.kill('SIGKILL')
 
   const second = await spawnService(t, { WORKERS: '0' }, path)

@@ -29,15 +29,20 @@ const scopeOf = (path: string, method: string) => {
   return method === 'GET' ? 'jobs:read' : 'jobs:write'
 }
 
-const operations: Operation[] = Object.entries<Json>(document.paths).filter(([path]) => path.startsWith('/api/')).flatMap(([path, item]) =>
-  Object.keys(item).map(name => name.toUpperCase()).map(method => ({ path, method, scope: scopeOf(path, method), takesBody: method !== 'GET' })))
+const operations: Operation[] =
+  Object.entries<Json>(document.paths).filter(([path]) => path.startsWith('/api/')).flatMap(([path, item]) =>
+    Object.keys(item).map(name => name.toUpperCase()).map(method => ({
+      path, method, scope: scopeOf(path, method), takesBody: method !== 'GET'
+    })))
 const ofJobs = operations.filter(({ path }) => path.includes('{'))
 
 type Asked = { method: string, target: string, headers?: Record<string, string>, body?: string }
 
 /** The bytes of an answer, but for its date. */
 const bytesOf = async ({ method, target, headers = {}, body = '' }: Asked, bearer: string | null): Promise<string> => {
-  const lines = Object.entries({ host: 'x', connection: 'close', ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }), ...headers }).map(([name, value]) => `${name}: ${value}`)
+  const lines = Object.entries({
+    host: 'x', connection: 'close', ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }), ...headers
+  }).map(([name, value]) => `${name}: ${value}`)
   if (method !== 'GET' && method !== 'HEAD') lines.push(`content-length: ${body.length}`)
   const { bytes } = await sendAlone(port, [`${method} ${target} HTTP/1.1`, ...lines, '', body].join('\r\n'))
   return bytes.toString('latin1').replace(/\r\nDate: [^\r]*/, '')
@@ -47,21 +52,39 @@ const statusOf = (bytes: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(bytes)?.[1
 
 const json = { 'content-type': 'application/json' }
 const bodies: Array<Pick<Asked, 'headers' | 'body'>> = [
-  {}, { headers: json, body: '{}' }, { headers: json, body: '{"percent":50}' }, { headers: json, body: '{"result":1}' }, { headers: json, body: '{"resultUrl":"https://example.org/"}' },
-  { headers: json, body: '{"error":{"code":"E","message":"e"}}' }, { headers: json, body: '{"more":1}' }, { headers: json, body: '{' }, { headers: { 'content-type': 'text/plain' }, body: 'bytes' }
+  {}, { headers: json, body: '{}' }, { headers: json, body: '{"percent":50}' }, { headers: json, body: '{"result":1}' },
+  { headers: json, body: '{"resultUrl":"https://example.org/"}' },
+  { headers: json, body: '{"error":{"code":"E","message":"e"}}' }, { headers: json, body: '{"more":1}' },
+  { headers: json, body: '{' }, { headers: { 'content-type': 'text/plain' }, body: 'bytes' }
 ]
 
 /** Every way to ask one route about one job, with what only its owner can know. */
 const waysToAsk = ({ path, method, takesBody }: Operation, jobId: string, { eTag, leaseToken }: Known): Asked[] => {
   const target = path.replace(/\{\w+\}/, jobId)
-  const leases = path.startsWith('/api/v1/worker/') ? [{}, { 'lease-token': leaseToken }, { 'lease-token': 'guessed' }] : [{}]
+  const leases = path.startsWith('/api/v1/worker/')
+    ? [
+        {}, { 'lease-token': leaseToken }, { 'lease-token': 'guessed' }
+      ]
+    : [{}]
   if (!takesBody) {
-    const conditions = [{}, { 'if-none-match': eTag }, { 'if-none-match': '*' }, { 'if-none-match': `W/${eTag}, "x"` }, { range: 'bytes=0-1' }, { range: 'bytes=99999-' }, { range: 'bytes=0-1', 'if-range': eTag }, { accept: 'application/problem+json' }, { accept: 'text/html' }]
-    const queries = path.endsWith('/result') ? ['', '?partial=true', '?partial=true&offset=1', '?partial=true&offset=999999', '?offset=x', '?ids=a'] : ['', '?partial=true']
-    return ['GET', 'HEAD'].flatMap(method => queries.flatMap(query => conditions.flatMap(headers => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease } })))))
+    const conditions = [
+      {}, { 'if-none-match': eTag }, { 'if-none-match': '*' }, { 'if-none-match': `W/${eTag}, "x"` },
+      { range: 'bytes=0-1' }, { range: 'bytes=99999-' },
+      { range: 'bytes=0-1', 'if-range': eTag }, { accept: 'application/problem+json' }, { accept: 'text/html' }
+    ]
+    const queries = path.endsWith('/result')
+      ? [
+          '', '?partial=true', '?partial=true&offset=1', '?partial=true&offset=999999', '?offset=x', '?ids=a'
+        ]
+      : ['', '?partial=true']
+    return ['GET', 'HEAD'].flatMap(method => queries.flatMap(query => conditions.flatMap(
+      headers => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease } }))
+    )))
   }
   const queries = method === 'PUT' ? ['', '?offset=0', '?offset=3', '?offset=-1'] : ['']
-  return queries.flatMap(query => bodies.flatMap(({ headers = {}, body = '' }) => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease }, body }))))
+  return queries.flatMap(query => bodies.flatMap(({
+    headers = {}, body = ''
+  }) => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease }, body }))))
 }
 
 type Known = { eTag: string, leaseToken: string }
@@ -69,7 +92,9 @@ type Known = { eTag: string, leaseToken: string }
 const worker = openRemoteWorker(t, service)
 let types = 0
 
-const queued = async (type = `of-acme-${++types}`) => ({ type, jobId: await submit(type, { secret: 1 }, { claims: owner }) })
+const queued = async (type = `of-acme-${++types}`) => ({
+  type, jobId: await submit(type, { secret: 1 }, { claims: owner })
+})
 const running = async () => {
   const { type, jobId } = await queued()
   const { leaseToken } = await worker.claim(type)
@@ -118,19 +143,25 @@ const states: Record<string, () => Promise<{ jobId: string, leaseToken?: string 
   }
 }
 
-const contents = () => service.sql("SELECT * FROM JobExecutionLog WHERE tenant = 'acme' ORDER BY jobId; SELECT * FROM JobQueue ORDER BY jobId")
+const contents = () => service.sql(
+  "SELECT * FROM JobExecutionLog WHERE tenant = 'acme' ORDER BY jobId; SELECT * FROM JobQueue ORDER BY jobId"
+)
 
 /** As long as the other, and of no job. */
 const unknownLike = (jobId: string) => jobId.replace(/^.{8}/, 'ffffffff')
 
-const expectAlike = async (t: Test, jobId: string, known: Known, bearer: string | null, asked: Operation[], statuses: readonly number[]) => {
+const expectAlike = async (
+  t: Test, jobId: string, known: Known, bearer: string | null, asked: Operation[], statuses: readonly number[]
+) => {
   let count = 0
   for (const operation of asked) {
     for (const way of waysToAsk(operation, jobId, known)) {
       const unknown = { ...way, target: way.target.replace(jobId, unknownLike(jobId)) }
       const [ofJob, ofNone] = [await bytesOf(way, bearer), await bytesOf(unknown, bearer)]
       const same = ofJob.replaceAll(jobId, unknownLike(jobId)) === ofNone
-      if (!same || !statuses.includes(statusOf(ofJob))) t.same(ofJob, ofNone, `${way.method} ${way.target} ${JSON.stringify(way.headers)} ${way.body ?? ''}`)
+      if (!same || !statuses.includes(statusOf(ofJob))) {
+        t.same(ofJob, ofNone, `${way.method} ${way.target} ${JSON.stringify(way.headers)} ${way.body ?? ''}`)
+      }
       count++
     }
   }
@@ -162,7 +193,9 @@ t.test('without a token or the scope of a route, an existing job looks like an u
   await expectAlike(t, jobId, { eTag, leaseToken }, 'garbage', ofJobs, [401])
   for (const scope of ['jobs:read', 'jobs:write', 'jobs:work']) {
     const others = `${allScopes} jobs:admin`.replace(scope, '')
-    await expectAlike(t, jobId, { eTag, leaseToken }, token({ ...owner, scope: others }), ofJobs.filter(operation => operation.scope === scope), [403])
+    await expectAlike(t, jobId, { eTag, leaseToken }, token({
+      ...owner, scope: others
+    }), ofJobs.filter(operation => operation.scope === scope), [403])
   }
   t.equal(await contents(), before)
 })
@@ -171,25 +204,36 @@ t.test('every route needs a token, and one scope', async t => {
   t.ok(operations.length >= 17)
   for (const { path, method, scope } of operations) {
     const asked = { method, target: path.replace(/\{\w+\}/, 'no-such-job'), headers: json, body: '{}' }
-    const status = async (claims: TokenClaims | null) => statusOf(await bytesOf(asked, claims === null ? null : token(claims)))
+    const status = async (claims: TokenClaims | null) => statusOf(
+      await bytesOf(asked, claims === null ? null : token(claims))
+    )
     t.equal(await status(null), 401, `${method} ${path} without a token`)
     t.equal(await status({ scope: '' }), 403, `${method} ${path} without a scope`)
-    t.equal(await status({ scope: `${allScopes} jobs:admin`.replace(scope, '') }), 403, `${method} ${path} with all but ${scope}`)
+    t.equal(await status({
+      scope: `${allScopes} jobs:admin`.replace(scope, '')
+    }), 403, `${method} ${path} with all but ${scope}`)
     t.notOk([401, 403].includes(await status({ scope })), `${method} ${path} with ${scope}`)
   }
 })
 
 t.test('lists, bulk reads and claims contain jobs of the own tenant only', async t => {
   const { type, jobId } = await queued()
-  const as = (claims: TokenClaims, target: string, more: Partial<Asked> = {}) => bytesOf({ method: 'GET', target, ...more }, token(claims))
+  const as = (claims: TokenClaims, target: string, more: Partial<Asked> = {}) => bytesOf(
+    { method: 'GET', target, ...more }, token(claims)
+  )
   for (const query of ['', `?type=${type}`, '?status=Queued', '?limit=200', `?type=${type}&status=Queued`]) {
     t.notMatch(await as(stranger, `/api/v1/jobs${query}`), jobId, query)
-    t.equal(await as(stranger, `/api/v1/jobs?type=${type}`), (await as(stranger, '/api/v1/jobs?type=no-such-type')), 'a type of theirs looks like an unused one')
+    t.equal(
+      await as(stranger, `/api/v1/jobs?type=${type}`), (await as(stranger, '/api/v1/jobs?type=no-such-type')),
+      'a type of theirs looks like an unused one'
+    )
   }
   t.match(await as(owner, `/api/v1/jobs?type=${type}`), jobId)
   for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`]) {
     const unknown = unknownLike(jobId)
-    t.equal((await as(stranger, `/api/v1/jobs?ids=${ids}`)).replaceAll(jobId, unknown), await as(stranger, `/api/v1/jobs?ids=${ids.replaceAll(jobId, unknown)}`), ids)
+    t.equal((await as(
+      stranger, `/api/v1/jobs?ids=${ids}`
+    )).replaceAll(jobId, unknown), await as(stranger, `/api/v1/jobs?ids=${ids.replaceAll(jobId, unknown)}`), ids)
   }
   // The place in the list that another tenant's page ends at is no way into it.
   await queued(type)
@@ -198,7 +242,9 @@ t.test('lists, bulk reads and claims contain jobs of the own tenant only', async
   t.notMatch(await as(stranger, `/api/v1/jobs?type=${type}&cursor=${nextCursor}`), jobId)
   const claim = { method: 'POST', headers: json, body: JSON.stringify({ types: [type] }) }
   t.equal(statusOf(await as(stranger, '/api/v1/worker/claim', claim)), 204)
-  t.equal(await as(stranger, '/api/v1/worker/claim', claim), await as(stranger, '/api/v1/worker/claim', { ...claim, body: '{"types":["no-such-type"]}' }))
+  t.equal(await as(stranger, '/api/v1/worker/claim', claim), await as(stranger, '/api/v1/worker/claim', {
+    ...claim, body: '{"types":["no-such-type"]}'
+  }))
   t.equal(statusOf(await as(owner, '/api/v1/worker/claim', claim)), 200)
 })
 
@@ -210,7 +256,14 @@ t.test('a lease token of an own job opens no job of another tenant', async t => 
   const workers = ofJobs.filter(({ scope }) => scope === 'jobs:work')
   await expectAlike(t, jobId, { eTag: '"x"', leaseToken }, token(stranger), workers, [404, 400, 415])
   t.equal(await contents(), before)
-  t.equal(statusOf(await bytesOf({ method: 'POST', target: `/api/v1/worker/jobs/${own}/progress`, headers: { ...json, 'lease-token': leaseToken }, body: '{}' }, token(stranger))), 200, 'it opens its own')
+  t.equal(statusOf(await bytesOf({
+    method: 'POST',
+    target: `/api/v1/worker/jobs/${own}/progress`,
+    headers: {
+      ...json, 'lease-token': leaseToken
+    },
+    body: '{}'
+  }, token(stranger))), 200, 'it opens its own')
 })
 
 t.test('no error is in the log after all of this', async t => {

@@ -11,9 +11,13 @@ import { signed } from './signing.ts'
 
 const key = (kid: string) => ({ kid, ...generateKeyPairSync('ec', { namedCurve: 'P-256' }) })
 const start = (t: Test, JWKS_URL: string) => startService(t, { WORKERS: '0', JWT_SECRET: '', JWKS_URL })
-const ask = ({ url }: Service, token: string) => fetch(`${url}/api/v1/jobs/no-such-job`, { headers: { authorization: `Bearer ${token}` } })
+const ask = ({ url }: Service, token: string) => fetch(`${url}/api/v1/jobs/no-such-job`, {
+  headers: { authorization: `Bearer ${token}` }
+})
 const statusOf = async (service: Service, token: string): Promise<number> => (await ask(service, token)).status
-const tokenOf = ({ kid, privateKey }: ReturnType<typeof key>, claims = {}) => signed({ alg: 'ES256', key: privateKey, header: { kid }, claims })
+const tokenOf = ({ kid, privateKey }: ReturnType<typeof key>, claims = {}) => signed({
+  alg: 'ES256', key: privateKey, header: { kid }, claims
+})
 
 const realNow = Date.now
 /** Sets the clock of this process, and of what it tests, forward. */
@@ -49,7 +53,9 @@ t.test('any bad response of the key server is 503 with Retry-After, never 500, a
       response.writeHead(200, { 'content-length': '100' }).write('{"keys"')
       setImmediate(() => { response.destroy() })
     },
-    'a damaged key': response => { response.end(JSON.stringify({ keys: [{ kty: 'EC', crv: 'P-256', kid: 'one', x: 'AA', y: 'AA' }] })) }
+    'a damaged key': response => {
+      response.end(JSON.stringify({ keys: [{ kty: 'EC', crv: 'P-256', kid: 'one', x: 'AA', y: 'AA' }] }))
+    }
   }
   let minutes = 0
   for (const [what, answer] of Object.entries(answers)) {
@@ -186,7 +192,9 @@ t.test('unknown kids do not make the service fetch more often, and known ones st
   t.equal(await statusOf(service, tokenOf(unknown, late)), 401, 'the set was read just now')
   pass(31_000)
   server.answerWith(breakOff)
-  for (let i = 0; i < 10; i++) t.equal(await statusOf(service, tokenOf(unknown, late)), 503, 'it may be in the set by now')
+  for (let i = 0; i < 10; i++) {
+    t.equal(await statusOf(service, tokenOf(unknown, late)), 503, 'it may be in the set by now')
+  }
   t.equal(server.fetches(), 2)
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
   pass(5000)
@@ -210,8 +218,12 @@ t.test('a set that cannot be read again is used for one more hour', async t => {
     server.answerWith(failure)
     t.equal(await statusOf(service, tokenOf(one, late)), 404, 'a key of the last set')
     t.equal(await statusOf(service, tokenOf(two, late)), 503, 'a key that a newer one may have')
-    t.equal(await statusOf(service, signed({ alg: 'HS256', key: 'x', header: { kid: 'one' } })), 401, 'no algorithm of a set')
-    t.equal(await statusOf(service, signed({ alg: 'ES256', key: two.privateKey, header: { kid: 'one' }, claims: late })), 401, 'a forged signature')
+    t.equal(
+      await statusOf(service, signed({ alg: 'HS256', key: 'x', header: { kid: 'one' } })), 401, 'no algorithm of a set'
+    )
+    t.equal(await statusOf(service, signed({
+      alg: 'ES256', key: two.privateKey, header: { kid: 'one' }, claims: late
+    })), 401, 'a forged signature')
   }
   t.equal(server.fetches(), 1 + failures.length)
   server.answerWith(breakOff)
@@ -237,7 +249,9 @@ t.test('tokens with a known key do not wait for a server that has just failed; i
   t.equal(await statusOf(service, tokenOf(one, late)), 404)
   pass(5000)
   let answer = () => {}
-  server.answerWith(response => { answer = () => { response.end(JSON.stringify({ keys: [toJwk(two.publicKey, 'two')] })) } })
+  server.answerWith(
+    response => { answer = () => { response.end(JSON.stringify({ keys: [toJwk(two.publicKey, 'two')] })) } }
+  )
   const old = tokenOf(one, late)
   t.equal(await statusOf(service, old), 404)
   await until(() => server.fetches() === 3, 'the question')

@@ -11,11 +11,17 @@ import { signed } from './signing.ts'
  */
 
 const service = await startService(t, { WORKERS: '0' })
-await insertRows(service, { jobId: 'of-acme', status: 'Running', tenant: 'acme' }, { jobId: 'of-globex', status: 'Running', tenant: 'globex' })
+await insertRows(service, { jobId: 'of-acme', status: 'Running', tenant: 'acme' }, {
+  jobId: 'of-globex', status: 'Running', tenant: 'globex'
+})
 
-const statusOf = async (authorization: string, path = '/api/v1/jobs/of-acme', init: RequestInit = {}): Promise<number> =>
+const statusOf = async (
+  authorization: string, path = '/api/v1/jobs/of-acme', init: RequestInit = {}
+): Promise<number> =>
   (await fetch(service.url + path, { ...init, headers: { authorization } })).status
-const tokenOf = (tenant: string, more: object = {}) => signed({ alg: 'HS256', key: secret, claims: { tenant, ...more } })
+const tokenOf = (tenant: string, more: object = {}) => signed({
+  alg: 'HS256', key: secret, claims: { tenant, ...more }
+})
 
 t.test('a header that differs in one character is verified, and rejected', async t => {
   const known = `Bearer ${tokenOf('acme')}`
@@ -34,8 +40,15 @@ t.test('a header that differs in one character is verified, and rejected', async
 t.test('the scheme may be in any case, and anything beside it makes the header invalid', async t => {
   const known = `Bearer ${tokenOf('acme')}`
   t.equal(await statusOf(known), 200)
-  for (const same of [known.replace('Bearer', 'bearer'), known.replace('Bearer', 'BEARER'), ` ${known} `, `\t${known}`]) t.equal(await statusOf(same), 200, JSON.stringify(same.slice(0, 9)))
-  for (const other of [known.slice(7), `${known},`, `${known}, x`, `${known}.`, `${known}=`, `${known}\u00a0`, `${known} x`, `${known};a=b`, known.toLowerCase(), known.toUpperCase(), known.replace(' ', '  ')]) {
+  for (const same of [
+    known.replace('Bearer', 'bearer'), known.replace('Bearer', 'BEARER'), ` ${known} `, `\t${known}`
+  ]) {
+    t.equal(await statusOf(same), 200, JSON.stringify(same.slice(0, 9)))
+  }
+  for (const other of [
+    known.slice(7), `${known},`, `${known}, x`, `${known}.`, `${known}=`, `${known}\u00a0`, `${known} x`,
+    `${known};a=b`, known.toLowerCase(), known.toUpperCase(), known.replace(' ', '  ')
+  ]) {
     t.equal(await statusOf(other), 401, JSON.stringify(other.slice(-9)))
   }
 })
@@ -44,7 +57,9 @@ t.test('each header has the principal of its own token, whichever headers come b
   const tokens = Object.fromEntries(['acme', 'globex'].map(tenant => [tenant, `Bearer ${tokenOf(tenant)}`]))
   for (let round = 0; round < 20; round++) {
     const asked = ['acme', 'globex'].flatMap(tenant => ['acme', 'globex'].map(owner => ({ tenant, owner })))
-    const statuses = await Promise.all(asked.map(({ tenant, owner }) => statusOf(tokens[tenant] ?? '', `/api/v1/jobs/of-${owner}`)))
+    const statuses = await Promise.all(
+      asked.map(({ tenant, owner }) => statusOf(tokens[tenant] ?? '', `/api/v1/jobs/of-${owner}`))
+    )
     t.same(statuses, [200, 404, 404, 200])
   }
 })
@@ -61,8 +76,11 @@ t.test('a cached verification allows no more than its token', async t => {
 
 t.test('a rejected token is not cached, and does not affect others', async t => {
   const good = `Bearer ${tokenOf('acme')}`
-  const forged = `Bearer ${signed({ alg: 'HS256', key: 'another-secret-that-is-not-configured-99', claims: { tenant: 'acme' } })}`
-  t.same([await statusOf(forged), await statusOf(good), await statusOf(forged), await statusOf(good)], [401, 200, 401, 200])
+  const forged =
+    `Bearer ${signed({ alg: 'HS256', key: 'another-secret-that-is-not-configured-99', claims: { tenant: 'acme' } })}`
+  t.same([await statusOf(forged), await statusOf(good), await statusOf(forged), await statusOf(good)], [
+    401, 200, 401, 200
+  ])
   const answers = await Promise.all(Array.from({ length: 60 }, (_, at) => statusOf(at % 2 === 0 ? good : forged)))
   t.same(answers, answers.map((_, at) => at % 2 === 0 ? 200 : 401))
 })
@@ -83,10 +101,22 @@ t.test('a cached verification ends with the exp of its token, on every route', a
 t.test('cached verifications take a bounded amount of memory', async t => {
   const app = fastify()
   t.teardown(() => app.close())
-  const { cached, verify } = await registerAuth(app, { tokenKey: { kind: 'secret', secret }, issuer: null, audience: null }, Date.now)
+  const { cached, verify } = await registerAuth(app, {
+    tokenKey: {
+      kind: 'secret', secret
+    },
+    issuer: null,
+    audience: null
+  }, Date.now)
   app.get('/', verify)
-  const headers = Array.from({ length: 1000 }, (_, at) => `Bearer ${tokenOf('acme', { padding: `${at}`.padEnd(12_000, 'x') })}`)
-  for (const authorization of headers) t.equal((await app.inject({ url: '/', headers: { authorization } })).statusCode, 200)
-  const kept = headers.filter(authorization => cached({ headers: { authorization } } as FastifyRequest) !== undefined).length
+  const headers = Array.from(
+    { length: 1000 }, (_, at) => `Bearer ${tokenOf('acme', { padding: `${at}`.padEnd(12_000, 'x') })}`
+  )
+  for (const authorization of headers) {
+    t.equal((await app.inject({ url: '/', headers: { authorization } })).statusCode, 200)
+  }
+  const kept = headers.filter(authorization => cached({
+    headers: { authorization }
+  } as FastifyRequest) !== undefined).length
   t.ok(kept > 100 && kept < 600, `${kept} of 1,000 long ones`)
 })

@@ -39,14 +39,21 @@ const textsOf = (key: KeyObject): Array<string | Buffer> => {
   const der = key.export({ type: 'spki', format: 'der' })
   const jwk = key.export({ format: 'jwk' })
   const pkcs1 = key.asymmetricKeyType === 'rsa'
-    ? [key.export({ type: 'pkcs1', format: 'pem' }).toString(), key.export({ type: 'pkcs1', format: 'der' }), Buffer.from(String(jwk.n), 'base64url'), String(jwk.n)]
+    ? [key.export({ type: 'pkcs1', format: 'pem' }).toString(), key.export({
+        type: 'pkcs1', format: 'der'
+      }), Buffer.from(String(jwk.n), 'base64url'), String(jwk.n)]
     : [Buffer.from(String(jwk.x), 'base64url'), String(jwk.x)]
   const lines = spki.trim().split('\n')
   const pems = [
-    spki, spki.trim(), spki.replaceAll('\n', '\r\n'), spki.trim().replaceAll('\n', '\r\n'), spki.replaceAll('\n', ''), spki.replaceAll('\n', ' '), spki.replaceAll('\n', '\\n'),
-    ` ${spki}`, `\n${spki}`, `${spki}\n`, `\ufeff${spki}`, `${spki}\0`, `"${spki}"`, lines.slice(1, -1).join(''), lines.slice(1, -1).join('\n')
+    spki, spki.trim(), spki.replaceAll('\n', '\r\n'), spki.trim().replaceAll('\n', '\r\n'), spki.replaceAll('\n', ''),
+    spki.replaceAll('\n', ' '), spki.replaceAll('\n', '\\n'),
+    ` ${spki}`, `\n${spki}`, `${spki}\n`, `\ufeff${spki}`, `${spki}\0`, `"${spki}"`, lines.slice(1, -1).join(''),
+    lines.slice(1, -1).join('\n')
   ]
-  return [...pems, der, der.toString('base64'), toBase64Url(der), der.toString('hex'), JSON.stringify(jwk), JSON.stringify({ keys: [jwk] }), ...pkcs1]
+  return [
+    ...pems, der, der.toString('base64'), toBase64Url(der), der.toString('hex'), JSON.stringify(jwk),
+    JSON.stringify({ keys: [jwk] }), ...pkcs1
+  ]
 }
 
 for (const [kind, { publicKey, algs }] of Object.entries(kinds)) {
@@ -56,17 +63,31 @@ for (const [kind, { publicKey, algs }] of Object.entries(kinds)) {
     const own = algs[0] ?? ''
     for (const alg of allAlgs.filter(alg => !algs.includes(alg))) {
       t.equal(await statusOf(service, signed({ alg, key: signer(alg) })), 401, `${alg} by a key of its own`)
-      t.equal(await statusOf(service, signed({ alg, key: signer(alg), header: { alg: own } })), 401, `${alg} that says ${own}`)
-      t.equal(await statusOf(service, signed({ alg: own, key: signer(own), header: { alg } })), 401, `${own} that says ${alg}`)
+      t.equal(
+        await statusOf(service, signed({ alg, key: signer(alg), header: { alg: own } })), 401, `${alg} that says ${own}`
+      )
+      t.equal(
+        await statusOf(service, signed({ alg: own, key: signer(own), header: { alg } })), 401, `${own} that says ${alg}`
+      )
     }
-    for (const alg of ['HS384', 'HS512']) t.equal(await statusOf(service, signed({ alg, key: textsOf(publicKey)[0] ?? '' })), 401, alg)
+    for (const alg of ['HS384', 'HS512']) {
+      t.equal(await statusOf(service, signed({ alg, key: textsOf(publicKey)[0] ?? '' })), 401, alg)
+    }
     if (kind === 'RSA') {
-      t.equal(await statusOf(service, signed({ alg: 'PS256', key: signer('PS256'), header: { alg: 'RS256' } })), 401, 'PS256 that says RS256')
-      t.equal(await statusOf(service, signed({ alg: 'RS512', key: signer('RS512'), header: { alg: 'RS256' } })), 401, 'RS512 that says RS256')
+      t.equal(await statusOf(service, signed({
+        alg: 'PS256', key: signer('PS256'), header: { alg: 'RS256' }
+      })), 401, 'PS256 that says RS256')
+      t.equal(await statusOf(service, signed({
+        alg: 'RS512', key: signer('RS512'), header: { alg: 'RS256' }
+      })), 401, 'RS512 that says RS256')
     }
     for (const text of textsOf(publicKey)) {
-      t.equal(await statusOf(service, signed({ alg: 'HS256', key: text })), 401, `HS256 with ${JSON.stringify(String(text).slice(0, 30))}`)
-      t.equal(await statusOf(service, signed({ alg: 'HS256', key: text, header: { alg: own } })), 401, `HS256 that says ${own}`)
+      t.equal(await statusOf(service, signed({
+        alg: 'HS256', key: text
+      })), 401, `HS256 with ${JSON.stringify(String(text).slice(0, 30))}`)
+      t.equal(await statusOf(service, signed({
+        alg: 'HS256', key: text, header: { alg: own }
+      })), 401, `HS256 that says ${own}`)
     }
   })
 }
@@ -83,14 +104,24 @@ t.test('3.4: a curve signature of zeros, of the order, or in another form is inv
   const pairs = [zero, one, order].flatMap(r => [zero, one, order].map(s => Buffer.concat([r, s])))
   // The same numbers as they stand in certificates.
   const der = Buffer.from('3006020100020100', 'hex')
-  const other = [...pairs, der, Buffer.alloc(0), bytes.subarray(0, 63), Buffer.concat([bytes, Buffer.alloc(1)]), Buffer.concat([zero.subarray(1), bytes]), randomBytes(64)]
-  for (const forged of other) t.equal(await statusOf(service, `${header}.${payload}.${toBase64Url(forged)}`), 401, forged.toString('hex').slice(0, 140))
-  for (let length = 0; length < 70; length++) t.equal(await statusOf(service, `${header}.${payload}.${toBase64Url(Buffer.alloc(length))}`), 401)
+  const other = [...pairs, der, Buffer.alloc(0), bytes.subarray(0, 63), Buffer.concat([
+    bytes, Buffer.alloc(1)
+  ]), Buffer.concat([zero.subarray(1), bytes]), randomBytes(64)]
+  for (const forged of other) {
+    t.equal(
+      await statusOf(service, `${header}.${payload}.${toBase64Url(forged)}`), 401, forged.toString('hex').slice(0, 140)
+    )
+  }
+  for (let length = 0; length < 70; length++) {
+    t.equal(await statusOf(service, `${header}.${payload}.${toBase64Url(Buffer.alloc(length))}`), 401)
+  }
 })
 
 t.test('3.5: a short RSA key is rejected, from the settings and from a set', async t => {
   const short = generateKeyPairSync('rsa', { modulusLength: 1024 })
-  t.throws(() => loadConfig({ JWT_PUBLIC_KEY: short.publicKey.export({ type: 'spki', format: 'pem' }).toString() }), { message: /2048/ })
+  t.throws(() => loadConfig({
+    JWT_PUBLIC_KEY: short.publicKey.export({ type: 'spki', format: 'pem' }).toString()
+  }), { message: /2048/ })
   const { url } = await serveKeys(t, toJwk(short.publicKey, 'short'), toJwk(rsa.publicKey, 'long'))
   const service = await start(t, { JWKS_URL: url })
   t.equal(await statusOf(service, signed({ alg: 'RS256', key: rsa.privateKey, header: { kid: 'long' } })), 404)
@@ -99,7 +130,8 @@ t.test('3.5: a short RSA key is rejected, from the settings and from a set', asy
 
 t.test('3.1: a key of a set is used only for the algorithm, use and operations that it names', async t => {
   const { url } = await serveKeys(t,
-    toJwk(rsa.publicKey, 'ps', { alg: 'PS256' }), toJwk(rsa.publicKey, 'enc', { use: 'enc' }), toJwk(p256.publicKey, 'derive', { use: undefined, key_ops: ['deriveBits'] }),
+    toJwk(rsa.publicKey, 'ps', { alg: 'PS256' }), toJwk(rsa.publicKey, 'enc', { use: 'enc' }),
+    toJwk(p256.publicKey, 'derive', { use: undefined, key_ops: ['deriveBits'] }),
     toJwk(p256.publicKey, 'oaep', { alg: 'RSA-OAEP' }), toJwk(ed.publicKey, 'ed', { alg: 'EdDSA' }))
   const service = await start(t, { JWKS_URL: url })
   const status = (alg: string, kid: unknown, key: KeyObject) => statusOf(service, signed({ alg, key, header: { kid } }))
@@ -116,16 +148,26 @@ t.test('3.10: with a set, too, a key or an address in the token is not used', as
   const { url, fetches } = await serveKeys(t, toJwk(p256.publicKey, 'k'))
   const service = await start(t, { JWKS_URL: url })
   const base = new URL(mine.url).origin
-  for (const header of [{ jku: mine.url }, { x5u: mine.url }, { jwk: rsa.publicKey.export({ format: 'jwk' }) }, { iss: base }, { x5c: ['MIIB'] }, { 'x5t#S256': 'x' }]) {
-    t.equal(await statusOf(service, signed({ alg: 'RS256', key: rsa.privateKey, header: { kid: 'k', ...header }, claims: { iss: base } })), 401, Object.keys(header).join())
+  for (const header of [{ jku: mine.url }, { x5u: mine.url }, {
+    jwk: rsa.publicKey.export(
+      { format: 'jwk' }
+    )
+  }, { iss: base }, { x5c: ['MIIB'] }, { 'x5t#S256': 'x' }]) {
+    t.equal(await statusOf(service, signed({
+      alg: 'RS256', key: rsa.privateKey, header: { kid: 'k', ...header }, claims: { iss: base }
+    })), 401, Object.keys(header).join())
   }
   t.equal(mine.fetches(), 0)
   t.equal(fetches(), 1)
   for (const kid of ['../keys', 'K', 'k ', '\u0000k', '__proto__', 'x'.repeat(8000)]) {
-    t.equal(await statusOf(service, signed({ alg: 'ES256', key: p256.privateKey, header: { kid } })), 401, kid.slice(0, 20))
+    t.equal(
+      await statusOf(service, signed({ alg: 'ES256', key: p256.privateKey, header: { kid } })), 401, kid.slice(0, 20)
+    )
   }
   for (const kid of [7, null, ['k'], { toString: 'k' }, true]) {
-    t.equal(await statusOf(service, signed({ alg: 'ES256', key: p256.privateKey, header: { kid } })), 401, JSON.stringify(kid))
+    t.equal(
+      await statusOf(service, signed({ alg: 'ES256', key: p256.privateKey, header: { kid } })), 401, JSON.stringify(kid)
+    )
   }
   t.equal(fetches(), 1, 'and is no reason to fetch the set again')
 })

@@ -15,7 +15,9 @@ const service = await startService(t, { WORKERS: '0' })
 const statusOf = async (authorization: string, { url } = service): Promise<number> =>
   (await fetch(`${url}/api/v1/jobs/no-such-job`, { headers: { authorization } })).status
 
-const hs256 = (more: { header?: object | string, claims?: object | string | Buffer } = {}) => signed({ alg: 'HS256', key: secret, ...more })
+const hs256 = (more: {
+  header?: object | string, claims?: object | string | Buffer
+} = {}) => signed({ alg: 'HS256', key: secret, ...more })
 
 // The id names no job: 404 says that the token was good.
 const expectTaken = async (t: Test, tokens: Record<string, string>) => {
@@ -30,7 +32,9 @@ const now = () => Math.floor(Date.now() / 1000)
 t.test('2.1, 3.1: the token does not choose its algorithm', async t => {
   await expectTaken(t, { HS256: hs256() })
   const algs = ['HS384', 'HS512', 'hs256', 'HS256 ', 'Hs256', 'HMAC', 'SHA256', '', 'A256KW', 'dir']
-  await expectRejected(t, Object.fromEntries(algs.map(alg => [alg, signed({ alg: alg.startsWith('HS') && alg.length === 5 ? alg : 'HS256', key: secret, header: { alg } })])))
+  await expectRejected(t, Object.fromEntries(algs.map(alg => [
+    alg, signed({ alg: alg.startsWith('HS') && alg.length === 5 ? alg : 'HS256', key: secret, header: { alg } })
+  ])))
   const kinds = [null, 256, true, ['HS256'], { toString: 'HS256' }]
   await expectRejected(t, Object.fromEntries(kinds.map(alg => [JSON.stringify(alg), hs256({ header: { alg } })])))
 })
@@ -53,9 +57,13 @@ t.test('3.3: a nested or encrypted token is rejected', async t => {
   await expectRejected(t, {
     'a token in a token': hs256({ header: { cty: 'JWT' }, claims: inner }),
     'a token in a token, as JSON text': hs256({ header: { cty: 'JWT' }, claims: JSON.stringify(inner) }),
-    'five parts': [toBase64Url('{"alg":"dir","enc":"A256GCM"}'), '', toBase64Url('iv'), toBase64Url('text'), toBase64Url('tag')].join('.'),
+    'five parts': [
+      toBase64Url('{"alg":"dir","enc":"A256GCM"}'), '', toBase64Url('iv'), toBase64Url('text'), toBase64Url('tag')
+    ].join('.'),
     'four parts': `${inner}.${inner.split('.')[2]}`,
-    'the flattened JSON form': JSON.stringify({ protected: inner.split('.')[0], payload: inner.split('.')[1], signature: inner.split('.')[2] })
+    'the flattened JSON form': JSON.stringify({
+      protected: inner.split('.')[0], payload: inner.split('.')[1], signature: inner.split('.')[2]
+    })
   })
 })
 
@@ -82,9 +90,12 @@ t.test('3.4, RFC 7515 2: base64url is strict, so a token has one spelling only',
       [`${name} with a character too many`]: resign(`${part.padEnd(Math.ceil(part.length / 4) * 4, 'A')}A`)
     })
   }
-  const withPlus = `${header}.${Buffer.from(JSON.stringify(goodClaims({ more: '???>>>' }))).toString('base64').replaceAll('=', '')}`
+  const withPlus =
+    `${header}.${Buffer.from(JSON.stringify(goodClaims({ more: '???>>>' }))).toString('base64').replaceAll('=', '')}`
   t.match(withPlus, /[+/]/)
-  await expectRejected(t, { 'the other alphabet': `${withPlus}.${toBase64Url(signatureOf('HS256', secret, withPlus))}` })
+  await expectRejected(t, {
+    'the other alphabet': `${withPlus}.${toBase64Url(signatureOf('HS256', secret, withPlus))}`
+  })
   const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
   const last = alphabet.indexOf(signature.slice(-1))
   const twins = [1, 2, 3].map(bits => `${signature.slice(0, -1)}${alphabet[last ^ bits]}`)
@@ -121,7 +132,9 @@ t.test('3.5: the service does not start with a weak secret, or one that others c
 })
 
 t.test('3.6: a compressed token is not inflated', async t => {
-  await expectRejected(t, { 'a zipped payload': hs256({ header: { zip: 'DEF' }, claims: Buffer.from('4yrOz0tVslJQqqWlBQA', 'base64url') }) })
+  await expectRejected(t, {
+    'a zipped payload': hs256({ header: { zip: 'DEF' }, claims: Buffer.from('4yrOz0tVslJQqqWlBQA', 'base64url') })
+  })
 })
 
 t.test('3.7: header and claims are UTF-8', async t => {
@@ -133,24 +146,36 @@ t.test('3.7: header and claims are UTF-8', async t => {
     'a long form of /': hs256({ claims: claims(Buffer.from([0xc0, 0xaf])) }),
     'a surrogate': hs256({ claims: claims(Buffer.from([0xed, 0xa0, 0x80])) }),
     'an escaped half': hs256({ claims: claims(Buffer.from('\\ud83d')) }),
-    'a mark of byte order': hs256({ claims: Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), claims(Buffer.from('tester'))]) }),
+    'a mark of byte order': hs256({
+      claims: Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), claims(Buffer.from('tester'))])
+    }),
     'UTF-16': hs256({ claims: Buffer.from(claims(Buffer.from('tester')).toString(), 'utf16le') })
   })
 })
 
 t.test('3.8, 3.9: issuer and audience are compared exactly', async t => {
   const strict = await startService(t, { WORKERS: '0', JWT_ISSUER: 'https://login.example.org/', JWT_AUDIENCE: 'jobs' })
-  const status = (claims: object) => statusOf(`Bearer ${hs256({ claims: { iss: 'https://login.example.org/', aud: 'jobs', ...claims } })}`, strict)
+  const status = (claims: object) => statusOf(
+    `Bearer ${hs256({ claims: { iss: 'https://login.example.org/', aud: 'jobs', ...claims } })}`, strict
+  )
   t.equal(await status({}), 404)
   const wrong: object[] = [
-    ...['https://login.example.org/x', 'https://LOGIN.example.org/', ' https://login.example.org/', 'https://login.example.org/\u0000', 'https://login.example.org.evil.example/', ['https://login.example.org/'], { toString: 'x' }, true].map(iss => ({ iss })),
-    ...['Jobs', 'jobs ', 'jobs,mail', 'job', '', null, 0, {}, [['jobs']], ['mail'], { 0: 'jobs', length: 1 }, ['jobs', 7]].map(aud => ({ aud }))
+    ...[
+      'https://login.example.org/x', 'https://LOGIN.example.org/', ' https://login.example.org/',
+      'https://login.example.org/\u0000',
+      'https://login.example.org.evil.example/', ['https://login.example.org/'], { toString: 'x' }, true
+    ].map(iss => ({ iss })),
+    ...[
+      'Jobs', 'jobs ', 'jobs,mail', 'job', '', null, 0, {}, [['jobs']], ['mail'], { 0: 'jobs', length: 1 }, ['jobs', 7]
+    ].map(aud => ({ aud }))
   ]
   for (const claims of wrong) t.equal(await status(claims), 401, JSON.stringify(claims))
 })
 
 t.test('3.8: subject and tenant are compared exactly', async t => {
-  await expectRejected(t, Object.fromEntries([true, 0, 1e9, [], {}, ['tester'], { toString: 'x' }].map(sub => [JSON.stringify(sub), hs256({ claims: { sub } })])))
+  await expectRejected(t, Object.fromEntries([true, 0, 1e9, [], {}, ['tester'], { toString: 'x' }].map(
+    sub => [JSON.stringify(sub), hs256({ claims: { sub } })]
+  )))
   for (const twice of ['"sub":"a","sub":["b"]', '"sub":"a","sub":""']) {
     await expectRejected(t, { [twice]: hs256({ claims: `{${twice},"exp":${now() + 60}}` }) })
   }
@@ -165,30 +190,44 @@ t.test('3.10, RFC 7515 4: of duplicate members only the last counts', async t =>
     'a begin to come last': hs256({ claims: `{"sub":"tester","exp":${exp},"nbf":1,"nbf":${exp}}` })
   })
   await expectTaken(t, { 'HS256 last': hs256({ header: '{"alg":"none","alg":"HS256"}' }) })
-  const scopes = (first: string, last: string) => hs256({ claims: `{"sub":"tester","exp":${exp},"scope":"${first}","scope":"${last}"}` })
-  t.equal(await statusOf(`Bearer ${scopes('jobs:read', 'jobs:work')}`), 403, 'the scope that is overwritten opens nothing')
+  const scopes = (first: string, last: string) => hs256({
+    claims: `{"sub":"tester","exp":${exp},"scope":"${first}","scope":"${last}"}`
+  })
+  t.equal(
+    await statusOf(`Bearer ${scopes('jobs:read', 'jobs:work')}`), 403, 'the scope that is overwritten opens nothing'
+  )
 })
 
 t.test('3.10: a kid is a name, and neither a path nor a query', async t => {
-  const kids = ['../../../../dev/null', '/etc/passwd', "' OR 1=1 --", "x' UNION SELECT 'a-secret", '| sleep 5', 'http://127.0.0.1:1/', '__proto__', 'constructor', '', '\u0000', 'k'.repeat(8000)]
+  const kids = [
+    '../../../../dev/null', '/etc/passwd', "' OR 1=1 --", "x' UNION SELECT 'a-secret", '| sleep 5',
+    'http://127.0.0.1:1/', '__proto__', 'constructor', '', '\u0000', 'k'.repeat(8000)
+  ]
   await expectTaken(t, Object.fromEntries(kids.map(kid => [kid.slice(0, 40), hs256({ header: { kid } })])))
-  await expectRejected(t, Object.fromEntries(kids.map(kid => [kid.slice(0, 40), signed({ alg: 'HS256', key: ' ', header: { kid } })])))
-  await expectRejected(t, Object.fromEntries([7, null, true, ['a'], {}].map(kid => [JSON.stringify(kid), hs256({ header: { kid } })])))
+  await expectRejected(
+    t, Object.fromEntries(kids.map(kid => [kid.slice(0, 40), signed({ alg: 'HS256', key: ' ', header: { kid } })]))
+  )
+  await expectRejected(
+    t, Object.fromEntries([7, null, true, ['a'], {}].map(kid => [JSON.stringify(kid), hs256({ header: { kid } })]))
+  )
 })
 
 t.test('3.10: a key in the header is ignored', async t => {
   const mine = 'a-key-that-the-sender-has-made-up-himself-123'
   const jwk = { kty: 'oct', k: toBase64Url(mine), alg: 'HS256' }
   await expectRejected(t, Object.fromEntries([
-    { jwk }, { jwks: { keys: [jwk] } }, { jku: `${service.url}/livez` }, { x5u: `${service.url}/livez` }, { x5c: [Buffer.from(mine).toString('base64')] }, { k: toBase64Url(mine) }
+    { jwk }, { jwks: { keys: [jwk] } }, { jku: `${service.url}/livez` }, { x5u: `${service.url}/livez` },
+    { x5c: [Buffer.from(mine).toString('base64')] }, { k: toBase64Url(mine) }
   ].map(header => [Object.keys(header).join(), signed({ alg: 'HS256', key: mine, header })])))
   t.notOk(service.logs.some(line => String(line.route) === '/livez'), 'and none was fetched')
 })
 
 t.test('3.10, RFC 7515 4.1.11: a token with a critical extension is rejected', async t => {
   const crits: object[] = [
-    { crit: ['exp'] }, { crit: ['b64'], b64: false }, { crit: ['b64'], b64: true }, { crit: ['alg'] }, { crit: ['x'], x: 1 }, { crit: [] }, { crit: null }, { crit: '' },
-    { crit: 'x' }, { crit: 0 }, { crit: false }, { crit: {} }, { crit: [null] }, { crit: ['x', 'x'], x: 1 }, { crit: ['__proto__'] }
+    { crit: ['exp'] }, { crit: ['b64'], b64: false }, { crit: ['b64'], b64: true }, { crit: ['alg'] },
+    { crit: ['x'], x: 1 }, { crit: [] }, { crit: null }, { crit: '' },
+    { crit: 'x' }, { crit: 0 }, { crit: false }, { crit: {} }, { crit: [null] }, { crit: ['x', 'x'], x: 1 },
+    { crit: ['__proto__'] }
   ]
   await expectRejected(t, Object.fromEntries(crits.map(header => [JSON.stringify(header), hs256({ header })])))
   await expectTaken(t, { 'what need not be understood': hs256({ header: { 'https://example.org/x': 1 } }) })
@@ -197,7 +236,10 @@ t.test('3.10, RFC 7515 4.1.11: a token with a critical extension is rejected', a
 t.test('3.11, 3.12: a token of another type is not accepted as an access token', async t => {
   const types = ['JWT', 'jwt', 'at+jwt', 'AT+JWT', 'application/at+jwt', 'application/jwt', undefined]
   await expectTaken(t, Object.fromEntries(types.map(typ => [String(typ), hs256({ header: { typ } })])))
-  const others = ['logout+jwt', 'dpop+jwt', 'secevent+jwt', 'token-introspection+jwt', 'oauth-authz-req+jwt', 'kb+jwt', 'JWE', 'JOSE', 'text/plain', 'at+jwt ', 'application/application/jwt', '', 'constructor', null, 7, ['JWT'], {}]
+  const others = [
+    'logout+jwt', 'dpop+jwt', 'secevent+jwt', 'token-introspection+jwt', 'oauth-authz-req+jwt', 'kb+jwt', 'JWE', 'JOSE',
+    'text/plain', 'at+jwt ', 'application/application/jwt', '', 'constructor', null, 7, ['JWT'], {}
+  ]
   await expectRejected(t, Object.fromEntries(others.map(typ => [JSON.stringify(typ), hs256({ header: { typ } })])))
 })
 
@@ -223,11 +265,14 @@ t.test('RFC 7519 4.1: times are numbers, and odd ones are rejected', async t => 
   const exp = now() + 60
   const payload = (rest: string) => hs256({ claims: `{"sub":"tester",${rest}}` })
   await expectRejected(t, Object.fromEntries([
-    '"exp":1e-5', '"exp":-1', '"exp":0', '"exp":-0', '"exp":-1e308', '"exp":"9999999999"', '"exp":[9999999999]', '"exp":{}', '"exp":true',
-    `"exp":${exp},"nbf":1e300`, `"exp":${exp},"nbf":1e999`, `"exp":${exp},"nbf":"0"`, `"exp":${exp},"nbf":null`, `"exp":${exp},"nbf":[0]`, `"exp":${exp},"nbf":false`
+    '"exp":1e-5', '"exp":-1', '"exp":0', '"exp":-0', '"exp":-1e308', '"exp":"9999999999"', '"exp":[9999999999]',
+    '"exp":{}', '"exp":true',
+    `"exp":${exp},"nbf":1e300`, `"exp":${exp},"nbf":1e999`, `"exp":${exp},"nbf":"0"`, `"exp":${exp},"nbf":null`,
+    `"exp":${exp},"nbf":[0]`, `"exp":${exp},"nbf":false`
   ].map(rest => [rest, payload(rest)])))
   await expectTaken(t, Object.fromEntries([
-    `"exp":${exp},"nbf":-5`, `"exp":${exp},"nbf":0`, `"exp":${exp},"iat":${exp + 1000}`, `"exp":${exp},"iat":"lately"`, '"exp":1e300'
+    `"exp":${exp},"nbf":-5`, `"exp":${exp},"nbf":0`, `"exp":${exp},"iat":${exp + 1000}`, `"exp":${exp},"iat":"lately"`,
+    '"exp":1e300'
   ].map(rest => [rest, payload(rest)])))
 })
 
@@ -243,11 +288,16 @@ t.test('a token of any size gets its response quickly', async t => {
 
 t.test('a token is accepted in the Authorization header only', async t => {
   const token = hs256()
-  for (const authorization of [`Bearer  ${token}`, `Bearer\t${token}`, `Bearer=${token}`, `Bearer "${token}"`, `Bearer ${token},`, `Bearer ${token}, Bearer ${token}`, `JWT ${token}`, `Bearer:${token}`]) {
+  for (const authorization of [
+    `Bearer  ${token}`, `Bearer\t${token}`, `Bearer=${token}`, `Bearer "${token}"`, `Bearer ${token},`,
+    `Bearer ${token}, Bearer ${token}`, `JWT ${token}`, `Bearer:${token}`
+  ]) {
     t.equal(await statusOf(authorization), 401, JSON.stringify(authorization.slice(0, 20)))
   }
   for (const path of [`/api/v1/jobs/no-such-job?access_token=${token}`, `/api/v1/jobs/no-such-job?token=${token}`]) {
-    t.equal((await fetch(service.url + path, { headers: { cookie: `token=${token}; access_token=${token}` } })).status, 401)
+    t.equal(
+      (await fetch(service.url + path, { headers: { cookie: `token=${token}; access_token=${token}` } })).status, 401
+    )
   }
 })
 

@@ -12,7 +12,9 @@ export const signatureOf = (alg: string, key: KeyObject | string | Buffer, text:
   const digest = `sha${alg.slice(2)}`
   if (alg.startsWith('HS')) return createHmac(digest, key).update(text).digest()
   if (alg === 'EdDSA') return signBytes(null, Buffer.from(text), key)
-  if (alg.startsWith('ES')) return signBytes(digest, Buffer.from(text), { key: key as KeyObject, dsaEncoding: 'ieee-p1363' })
+  if (alg.startsWith('ES')) {
+    return signBytes(digest, Buffer.from(text), { key: key as KeyObject, dsaEncoding: 'ieee-p1363' })
+  }
   if (alg.startsWith('RS')) return signBytes(digest, Buffer.from(text), key)
   return signBytes(digest, Buffer.from(text), {
     key: key as KeyObject, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST

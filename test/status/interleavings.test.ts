@@ -28,7 +28,9 @@ const carryOut = async (order: Order): Promise<Report> => {
 }
 
 const names = Object.keys(mutants) as Array<keyof typeof mutants>
-const worseIn = (placement: Placement) => names.filter(name => mutants[name].placements.some(place => place === placement))
+const worseIn = (placement: Placement) => names.filter(
+  name => mutants[name].placements.some(place => place === placement)
+)
 
 for (const placement of placements) {
   const where = placement === 'memory' ? 'with the cache in memory' : 'in two processes that share a cache'
@@ -44,7 +46,9 @@ for (const placement of placements) {
     t.comment(`what happened: ${JSON.stringify(events)}`)
     if (path !== null) return
     t.equal(runs, asked)
-    const expected = ['cache', 'store', 'relayed', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared' ? ['on', 'warm', 'off', 'unanswered'] : []]
+    const expected = ['cache', 'store', 'relayed', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
+      ? ['on', 'warm', 'off', 'unanswered']
+      : []]
     for (const event of expected) t.ok((events[event] ?? 0) * 10 > runs, `${event} happened often`)
   })
 

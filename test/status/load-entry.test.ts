@@ -15,7 +15,9 @@ const open = async (t: Test) => {
     return await store.jobs.find(jobId)
   }
   const load = createEntryLoader({ find, findVersion: store.jobs.findVersion, views })
-  return { load, found, invalid, sql, advance, fresh: async (jobId: string) => views.toEntry(await store.jobs.find(jobId)) }
+  return {
+    load, found, invalid, sql, advance, fresh: async (jobId: string) => views.toEntry(await store.jobs.find(jobId))
+  }
 }
 
 t.test('a record that has not changed is not read again; the answer is the same', async t => {
@@ -44,7 +46,9 @@ t.test('every change is read at once, also one of another program', async t => {
 
 t.test('a job that is absent, expired or damaged is read again each time', async t => {
   const { load, found, invalid, sql } = await open(t)
-  sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Odd'), ('gone', 'Failed')")
+  sql(
+    "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Odd'), ('gone', 'Failed')"
+  )
   sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
   for (const jobId of ['no-such-job', 'gone', 'bad']) {
     const [first, second] = [await load(jobId), await load(jobId)]

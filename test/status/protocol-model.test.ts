@@ -29,7 +29,9 @@ const holds = <State>(t: Test, name: string, system: System<State>) => {
 const breaks = <State>(t: Test, name: string, system: System<State>, steps: number) => {
   const found = explore(system, statesMax)
   if (found.kind === 'holds') return t.fail(`${name} holds, in ${found.states} states`)
-  t.comment(`${name}, after ${found.states} states:\n${[...found.story, found.violation].map(line => `  ${line}`).join('\n')}`)
+  t.comment(
+    `${name}, after ${found.states} states:\n${[...found.story, found.violation].map(line => `  ${line}`).join('\n')}`
+  )
   t.equal(found.story.length, steps, `${name}: a shortest story has ${steps} steps`)
 }
 
@@ -48,7 +50,9 @@ t.test('the obvious schemes all return older versions', async t => {
 
 t.test('level 1 holds while every command is answered', async t => {
   holds(t, 'evicted, restarted empty, a writer dies', oneCellSystem(levelOne, five, { empty: 2, crash: 1 }))
-  holds(t, 'with a foreign writer and a relay that outdates', oneCellSystem(levelOne, withRelay, { empty: 1, crash: 1 }))
+  holds(t, 'with a foreign writer and a relay that outdates', oneCellSystem(levelOne, withRelay, {
+    empty: 1, crash: 1
+  }))
   holds(t, 'writers outdate where they have no entry', oneCellSystem(levelOneOutdating, five, { empty: 2, crash: 1 }))
 })
 
@@ -73,7 +77,12 @@ t.test('level 2 holds', async t => {
   const large: Array<[string, Setting]> = [
     ['all at once', { actors: three, faults: { lose: 1, evict: 1, restart: 1, crash: 1 } }],
     ['two replies are lost', { actors: three, faults: { lose: 2 } }],
-    ['two writers', { actors: [['writer', 'A'], ['writer', 'B'], ['reader', 'A'], ['reader', 'B']], faults: { lose: 1 } }],
+    ['two writers', {
+      actors: [
+        ['writer', 'A'], ['writer', 'B'], ['reader', 'A'], ['reader', 'B']
+      ],
+      faults: { lose: 1 }
+    }],
     ['three readers', { actors: [...three, ['reader', 'B']], faults: { lose: 1 } }],
     ['a relay, and an eviction', { actors: relayed, faults: { lose: 1, evict: 1 } }],
     ['old contents, and a lost reply', { actors: three, faults: { rollBack: 1, lose: 1 } }]
@@ -89,12 +98,17 @@ t.test('level 2 needs each of its rules', async t => {
     ['checksServer', 11, { actors: three, faults: { rollBack: 1 } }],
     ['dropsCommandsWithConnection', 11, { actors: three, faults: { rollBack: 1 } }]
   ]
-  for (const [rule, steps, setting] of without) breaks(t, `without ${rule}`, levelTwoSystem({ ...setting, rules: { [rule]: false } }), steps)
+  for (const [rule, steps, setting] of without) {
+    breaks(t, `without ${rule}`, levelTwoSystem({ ...setting, rules: { [rule]: false } }), steps)
+  }
 })
 
 /** The model's cell is worth something only if a cell of the real caches does the same. */
 const sameAsModel = async (t: Test, cache: StatusCache) => {
-  const cells: Cell[] = [{ kind: 'empty' }, { kind: 'token', token: 1 }, { kind: 'token', token: 2 }, { kind: 'entry', version: 1 }, { kind: 'entry', version: 2 }, { kind: 'entry', version: 3 }]
+  const cells: Cell[] = [
+    { kind: 'empty' }, { kind: 'token', token: 1 }, { kind: 'token', token: 2 }, { kind: 'entry', version: 1 },
+    { kind: 'entry', version: 2 }, { kind: 'entry', version: 3 }
+  ]
   const commands: Command[] = [
     { do: 'get' }, { do: 'lease', token: 1 }, { do: 'lease', token: 2 }, { do: 'outdate', version: 2 },
     ...[0, 1, 2].map(token => ({ do: 'expose', version: 2, token }) as const)
@@ -115,7 +129,11 @@ const sameAsModel = async (t: Test, cache: StatusCache) => {
       }
       case 'lease': {
         const leased = await cache.lease(epoch, 'job-1', String(command.token))
-        return leased.kind === 'hit' ? { kind: 'hit', version: leased.entry.version } : { kind: 'token', token: Number(leased.token) }
+        return leased.kind === 'hit'
+          ? {
+              kind: 'hit', version: leased.entry.version
+            }
+          : { kind: 'token', token: Number(leased.token) }
       }
       case 'outdate':
         await cache.invalidate(epoch, 'job-1', command.version)
@@ -140,7 +158,9 @@ const sameAsModel = async (t: Test, cache: StatusCache) => {
       const epoch = `case-${cases++}`
       await put(epoch, cell)
       const reply = await carryOut(epoch, command)
-      deepEqual({ reply, cell: await contents(epoch) }, run(cell, command), `${JSON.stringify(cell)} ${JSON.stringify(command)}`)
+      deepEqual(
+        { reply, cell: await contents(epoch) }, run(cell, command), `${JSON.stringify(cell)} ${JSON.stringify(command)}`
+      )
     }
   }
   t.equal(cases, 42)
@@ -152,7 +172,9 @@ t.test('the cell of the model does what a cell in memory does', async t => {
 
 t.test('the cell of the model does what a cell in Redis does', async t => {
   const redis = await startRedis(t)
-  const cache = createRedisCache({ representation: 2, url: redis.url, incarnation: 'model', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({
+    representation: 2, url: redis.url, incarnation: 'model', random: () => 0, onError: () => {}
+  })
   t.teardown(cache.close)
   await cache.identify()
   await sameAsModel(t, cache)

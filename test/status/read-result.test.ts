@@ -15,7 +15,14 @@ const openReads = async (t: Test) => {
     return await store.jobs.find(jobId)
   }
   const readResult = createReadResult({ find, expose, now: () => noon, ...createResultReader(parts) })
-  return { ...parts, gate, readResult, text: async (chunks: AsyncIterable<Uint8Array>) => Buffer.concat(await Array.fromAsync(chunks)).toString() }
+  return {
+    ...parts,
+    gate,
+    readResult,
+    text: async (
+      chunks: AsyncIterable<Uint8Array>
+    ) => Buffer.concat(await Array.fromAsync(chunks)).toString()
+  }
 }
 
 const running = `
@@ -45,7 +52,13 @@ t.test('a partial result reveals a state too', async t => {
   t.match(await readStatus('job-1', 0), { state: 'queued' })
   sql(`DELETE FROM JobExecutionLog; ${running}`)
   const partial = await readResult('job-1')
-  t.match(partial, { kind: 'partial', facts: { attempt: 1, sizeBytes: 3, contentType: 'text/csv', fileName: 'a.csv' }, entry: { state: 'running' } })
+  t.match(partial, {
+    kind: 'partial',
+    facts: {
+      attempt: 1, sizeBytes: 3, contentType: 'text/csv', fileName: 'a.csv'
+    },
+    entry: { state: 'running' }
+  })
   t.equal(partial.kind === 'partial' && await text(partial.read(1, 3)), 'bc')
   t.match(await readStatus('job-1', 0), { state: 'running' })
 })
@@ -64,11 +77,15 @@ t.test('stored bytes come with the attempt that made them, and with their time',
 
 t.test('whatever happens between the two reads, a partial result belongs to the state and attempt in the response', async t => {
   const changes = {
-    'another attempt began': ["UPDATE JobExecutionLog SET attempt = 2; UPDATE JobResultChunk SET bytes = CAST('X' AS BLOB)", 'none'],
+    'another attempt began': [
+      "UPDATE JobExecutionLog SET attempt = 2; UPDATE JobResultChunk SET bytes = CAST('X' AS BLOB)", 'none'
+    ],
     'it is queued again': ["UPDATE JobExecutionLog SET status = 'Queued'", 'none'],
     'it failed': ["UPDATE JobExecutionLog SET status = 'Failed'", 'none'],
     'it succeeded': [succeeded, 'stored'],
-    'more bytes came': ["INSERT INTO JobResultChunk (jobId, startOffset, bytes) VALUES ('job-1', 3, CAST('de' AS BLOB))", 'partial'],
+    'more bytes came': [
+      "INSERT INTO JobResultChunk (jobId, startOffset, bytes) VALUES ('job-1', 3, CAST('de' AS BLOB))", 'partial'
+    ],
     'it is gone': ['DELETE FROM JobExecutionLog', 'none']
   } as const
   for (const [what, [change, kind]] of Object.entries(changes)) {

@@ -15,7 +15,9 @@ import { startRedis } from '../helpers/redis.ts'
 const redisServer = await startRedis(t)
 
 const openListing = async (t: Test) => {
-  const cache = createRedisCache({ representation: 2, url: redisServer.url, incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {} })
+  const cache = createRedisCache({
+    representation: 2, url: redisServer.url, incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {}
+  })
   t.teardown(cache.close)
   await cache.identify()
   const epoch = createFixedEpoch(() => 'e1')
@@ -38,7 +40,9 @@ const openListing = async (t: Test) => {
   const listStatuses = createListStatuses({ list: createListJobs({ database: parts.database }), exposeMany: gated })
   parts.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
   const listed = async () => {
-    const { entries: [entry] } = await listStatuses({ tenant: null, status: null, type: null, createdAfter: null }, null, 10)
+    const { entries: [entry] } = await listStatuses(
+      { tenant: null, status: null, type: null, createdAfter: null }, null, 10
+    )
     return entry?.version ?? 0
   }
   return { ...parts, listed, fillGate, listGate, read: async () => (await parts.readStatus('job-1', 0)).version }
@@ -75,7 +79,9 @@ t.test('a list that reaches the cache late does not bring back an older version'
   const version = advance(50)
   await expose(await store.jobs.find('job-1'))
   t.equal(await read(), version)
-  const [key = ''] = await redisServer.client.keys('js:alistthatreachesthecachelatedoesnotbringbackanolderversion:*:job-1')
+  const [key = ''] = await redisServer.client.keys(
+    'js:alistthatreachesthecachelatedoesnotbringbackanolderversion:*:job-1'
+  )
   t.ok(await redisServer.client.exists(key))
   await redisServer.client.del(key)
   listGate.open()

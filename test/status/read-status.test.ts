@@ -16,12 +16,14 @@ const createFaulty = () => {
   const cache = newCache()
   const broken = new Set<Operation>()
   const calls: string[] = []
-  const through = <Args extends unknown[], Value>(name: Operation, operation: (...args: Args) => Value | Promise<Value>) =>
-    async (...args: Args): Promise<Value> => {
-      calls.push(name)
-      if (broken.has(name)) throw new Error(`${name} failed`)
-      return await operation(...args)
-    }
+  const through = <Args extends unknown[], Value>(
+    name: Operation, operation: (...args: Args) => Value | Promise<Value>
+  ) =>
+      async (...args: Args): Promise<Value> => {
+        calls.push(name)
+        if (broken.has(name)) throw new Error(`${name} failed`)
+        return await operation(...args)
+      }
   let view: View = { epoch: 'e0', mode: 'on' }
   let epochs = 0
   const trips: string[] = []
@@ -85,7 +87,9 @@ t.test('a floor newer than the entry makes the read go to the store and updates 
   sql(insert)
   await readStatus('job-1', 0)
   const version = advance(50)
-  t.match(await readStatus('job-1', version - 1), { version: 1 }, 'the floor is met: the entry stands until the relay comes')
+  t.match(
+    await readStatus('job-1', version - 1), { version: 1 }, 'the floor is met: the entry stands until the relay comes'
+  )
   t.match(await readStatus('job-1', version), { version, percent: 50 })
   t.match(await readStatus('job-1', 0), { version }, 'for everyone')
   t.same(reads, ['store', 'cache', 'store', 'cache'])
@@ -205,7 +209,8 @@ t.test('a store that cannot be read rejects, and fills nothing', async t => {
   t.match(await readStatus('job-1', 0), { version: 1 })
 })
 
-const insertMany = "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Running'), ('c', 'Failed')"
+const insertMany =
+  "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Running'), ('c', 'Failed')"
 
 t.test('many jobs are read in the order of the ids: cached ones in one command, the others from the store', async t => {
   const { cache, epoch, calls } = createFaulty()
@@ -216,7 +221,9 @@ t.test('many jobs are read in the order of the ids: cached ones in one command, 
   await readStatus('no-such-job', 0)
   reads.length = calls.length = 0
   const entries = await readMany(['c', 'b', 'no-such-job', 'a', 'b'])
-  t.same(entries.map(({ jobId, state }) => [jobId, state]), [['c', 'failed'], ['b', 'running'], ['no-such-job', 'absent'], ['a', 'queued'], ['b', 'running']])
+  t.same(entries.map(({ jobId, state }) => [jobId, state]), [
+    ['c', 'failed'], ['b', 'running'], ['no-such-job', 'absent'], ['a', 'queued'], ['b', 'running']
+  ])
   t.same(reads.toSorted(), ['cache', 'cache', 'cache', 'store', 'store'])
   t.equal(calls.filter(name => name === 'getMany').length, 1)
   t.equal(calls.filter(name => name === 'get').length, 0)
@@ -265,7 +272,9 @@ t.test('after many jobs were exposed no read returns an older version of any of 
   t.same(shown, lookups.map(views.toEntry), 'in the order of the page')
   t.same(await readMany(['a', 'b', 'c']), [shown[1], before[1], shown[0]])
   t.equal(late.kind, 'token')
-  t.same(await cache.lease(epoch.view().epoch, 'no-such-job', 'next'), { kind: 'token', token: 'next' }, 'fills under way have no effect')
+  t.same(await cache.lease(epoch.view().epoch, 'no-such-job', 'next'), {
+    kind: 'token', token: 'next'
+  }, 'fills under way have no effect')
   t.same(await exposeMany([]), [])
 
   broken.add('exposeMany')
@@ -287,7 +296,9 @@ t.test('an exposure of many jobs that outlives its epoch is repeated in the next
     }
   }
   const { store, sql } = await openParts(t, { cache: gated, epoch })
-  const exposeMany = createExposeMany({ cache: gated, epoch, views: createViews({ publicUrl: null, onInvalid: () => {} }) })
+  const exposeMany = createExposeMany({
+    cache: gated, epoch, views: createViews({ publicUrl: null, onInvalid: () => {} })
+  })
   sql(insert)
   gate.shut()
   const exposing = exposeMany([await store.jobs.find('job-1')])

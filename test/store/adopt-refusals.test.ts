@@ -18,41 +18,197 @@ const insert = (values: string) => `INSERT INTO JobExecutionLog (jobId, status) 
 
 // What another program may have made, and what the refusal says of it.
 const refused: Array<{ name: string, sql: string, says: RegExp }> = [
-  { name: 'a view', sql: "CREATE VIEW JobExecutionLog AS SELECT 'a' AS jobId, 'Running' AS status", says: /its JobExecutionLog cannot be adopted: it is a view$/ },
-  { name: 'a virtual table', sql: 'CREATE VIRTUAL TABLE JobExecutionLog USING fts5(jobId, status)', says: /it is a virtual$/ },
+  {
+    name: 'a view',
+    sql: "CREATE VIEW JobExecutionLog AS SELECT 'a' AS jobId, 'Running' AS status",
+    says: /its JobExecutionLog cannot be adopted: it is a view$/
+  },
+  {
+    name: 'a virtual table',
+    sql: 'CREATE VIRTUAL TABLE JobExecutionLog USING fts5(jobId, status)',
+    says: /it is a virtual$/
+  },
   { name: 'no jobId', sql: table('id TEXT PRIMARY KEY, status TEXT'), says: /column jobId is missing$/ },
   { name: 'neither jobId nor status', sql: table('id'), says: /column jobId is missing; column status is missing$/ },
   { name: 'no status', sql: table('jobId TEXT PRIMARY KEY'), says: /column status is missing$/ },
-  { name: 'a jobId that is not unique', sql: table('jobId TEXT, status TEXT'), says: /jobId is neither PRIMARY KEY nor UNIQUE$/ },
-  { name: 'a jobId that is unique together with another', sql: table('jobId TEXT, status TEXT, type TEXT, PRIMARY KEY (jobId, type)'), says: /jobId is neither PRIMARY KEY nor UNIQUE$/ },
-  { name: 'a jobId that is unique for some rows', sql: `${table('jobId TEXT, status TEXT')}; CREATE UNIQUE INDEX some ON JobExecutionLog (jobId) WHERE status = 'Running'`, says: /jobId is neither PRIMARY KEY nor UNIQUE$/ },
-  { name: 'an INTEGER PRIMARY KEY', sql: table('jobId INTEGER PRIMARY KEY, status TEXT'), says: /column jobId is declared INTEGER/ },
-  { name: 'a number for jobId', sql: table('jobId BIGINT UNIQUE, status TEXT'), says: /column jobId is declared BIGINT/ },
-  { name: 'another unique column', sql: table('jobId TEXT PRIMARY KEY, status TEXT, ref TEXT UNIQUE'), says: /ref is UNIQUE too/ },
+  {
+    name: 'a jobId that is not unique',
+    sql: table(
+      'jobId TEXT, status TEXT'
+    ),
+    says: /jobId is neither PRIMARY KEY nor UNIQUE$/
+  },
+  {
+    name: 'a jobId that is unique together with another',
+    sql: table(
+      'jobId TEXT, status TEXT, type TEXT, PRIMARY KEY (jobId, type)'
+    ),
+    says: /jobId is neither PRIMARY KEY nor UNIQUE$/
+  },
+  {
+    name: 'a jobId that is unique for some rows',
+    sql: `${table('jobId TEXT, status TEXT')}; CREATE UNIQUE INDEX some ON JobExecutionLog (jobId) WHERE status = 'Running'`,
+    says: /jobId is neither PRIMARY KEY nor UNIQUE$/
+  },
+  {
+    name: 'an INTEGER PRIMARY KEY',
+    sql: table(
+      'jobId INTEGER PRIMARY KEY, status TEXT'
+    ),
+    says: /column jobId is declared INTEGER/
+  },
+  {
+    name: 'a number for jobId',
+    sql: table(
+      'jobId BIGINT UNIQUE, status TEXT'
+    ),
+    says: /column jobId is declared BIGINT/
+  },
+  {
+    name: 'another unique column',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, ref TEXT UNIQUE'
+    ),
+    says: /ref is UNIQUE too/
+  },
   { name: 'a WITHOUT ROWID table', sql: `${sound} WITHOUT ROWID`, says: /it is a WITHOUT ROWID table$/ },
-  { name: 'a column called rowid', sql: table('jobId TEXT PRIMARY KEY, status TEXT, rowid TEXT'), says: /column rowid has a name that the service keeps/ },
-  { name: 'a column called seq', sql: table('jobId TEXT PRIMARY KEY, status TEXT, Seq INTEGER'), says: /column seq has a name that the service keeps/ },
-  { name: 'a column called submittedBy', sql: table('jobId TEXT PRIMARY KEY, status TEXT, submittedby TEXT'), says: /column submittedBy has a name that the service keeps/ },
-  { name: 'a column that our rows do not fill', sql: table('jobId TEXT PRIMARY KEY, status TEXT, owner TEXT NOT NULL'), says: /NOT NULL constraint failed: JobExecutionLog\.owner$/ },
-  { name: 'a column that our rows leave null', sql: table('jobId TEXT PRIMARY KEY, status TEXT, endTime TEXT NOT NULL'), says: /NOT NULL constraint failed: JobExecutionLog\.endTime$/ },
-  { name: 'a column that is made of others', sql: table("jobId TEXT PRIMARY KEY, status TEXT, type TEXT AS ('x')"), says: /generated column "type"/ },
-  { name: 'a CHECK of more than one line that our rows fail', sql: table("jobId TEXT PRIMARY KEY, status TEXT, type TEXT CHECK (type IN ('a',\n'b'))"), says: /CHECK constraint failed: type IN \('a', 'b'\)$/ },
-  { name: 'a trigger that rejects our rows', sql: `${sound}; CREATE TRIGGER no BEFORE INSERT ON JobExecutionLog BEGIN SELECT RAISE(ABORT, 'read only'); END`, says: /read only$/ },
-  { name: 'a type that rejects our times', sql: `${table('jobId TEXT PRIMARY KEY, status TEXT, endTime INTEGER')} STRICT`, says: /cannot store TEXT value in INTEGER column JobExecutionLog\.endTime$/ },
-  { name: 'a type that makes numbers of tenants', sql: table('jobId TEXT PRIMARY KEY, status TEXT, tenant INTEGER'), says: /column tenant does not keep "007" as it is$|tenant: a text, or null$/ },
-  { name: 'a type that makes texts of percents', sql: table('jobId TEXT PRIMARY KEY, status TEXT, progressPercent TEXT'), says: /progressPercent: a number/ },
-  { name: 'a type that makes texts of versions', sql: table('jobId TEXT PRIMARY KEY, status TEXT, version TEXT'), says: /version/ },
-  { name: 'jobIds that take no notice of case', sql: table('jobId TEXT COLLATE NOCASE PRIMARY KEY, status TEXT'), says: /column jobId takes different texts for the same$/ },
-  { name: 'tenants that take no notice of case', sql: table('jobId TEXT PRIMARY KEY, status TEXT, tenant TEXT COLLATE NOCASE'), says: /column tenant takes different texts for the same$/ },
-  { name: 'tenants that take no notice of spaces', sql: table('jobId TEXT PRIMARY KEY, status TEXT, tenant TEXT COLLATE RTRIM'), says: /column tenant takes different texts for the same$/ },
-  { name: 'a status that is none', sql: `${sound}; ${insert("('a', 'Running'), ('b', 'Cancelled'), ('c', NULL)")}`, says: /2 rows break the rule of status \(one of Queued, Running, Succeeded, Failed\): see jobId "c"$/ },
-  { name: 'a jobId that is none', sql: `${sound}; ${insert("('a b\nc', 'Running')")}`, says: /1 row breaks the rule of jobId \(.*\): see jobId "a b\\nc"$/ },
-  { name: 'a cancelledAt where nothing failed', sql: `${table('jobId TEXT PRIMARY KEY, status TEXT, cancelledAt TEXT')}; INSERT INTO JobExecutionLog VALUES ('a', 'Running', '2026')`, says: /1 row breaks the rule of cancelledAt/ },
+  {
+    name: 'a column called rowid',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, rowid TEXT'
+    ),
+    says: /column rowid has a name that the service keeps/
+  },
+  {
+    name: 'a column called seq',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, Seq INTEGER'
+    ),
+    says: /column seq has a name that the service keeps/
+  },
+  {
+    name: 'a column called submittedBy',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, submittedby TEXT'
+    ),
+    says: /column submittedBy has a name that the service keeps/
+  },
+  {
+    name: 'a column that our rows do not fill',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, owner TEXT NOT NULL'
+    ),
+    says: /NOT NULL constraint failed: JobExecutionLog\.owner$/
+  },
+  {
+    name: 'a column that our rows leave null',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, endTime TEXT NOT NULL'
+    ),
+    says: /NOT NULL constraint failed: JobExecutionLog\.endTime$/
+  },
+  {
+    name: 'a column that is made of others',
+    sql: table(
+      "jobId TEXT PRIMARY KEY, status TEXT, type TEXT AS ('x')"
+    ),
+    says: /generated column "type"/
+  },
+  {
+    name: 'a CHECK of more than one line that our rows fail',
+    sql: table(
+      "jobId TEXT PRIMARY KEY, status TEXT, type TEXT CHECK (type IN ('a',\n'b'))"
+    ),
+    says: /CHECK constraint failed: type IN \('a', 'b'\)$/
+  },
+  {
+    name: 'a trigger that rejects our rows',
+    sql: `${sound}; CREATE TRIGGER no BEFORE INSERT ON JobExecutionLog BEGIN SELECT RAISE(ABORT, 'read only'); END`,
+    says: /read only$/
+  },
+  {
+    name: 'a type that rejects our times',
+    sql: `${table('jobId TEXT PRIMARY KEY, status TEXT, endTime INTEGER')} STRICT`,
+    says: /cannot store TEXT value in INTEGER column JobExecutionLog\.endTime$/
+  },
+  {
+    name: 'a type that makes numbers of tenants',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, tenant INTEGER'
+    ),
+    says: /column tenant does not keep "007" as it is$|tenant: a text, or null$/
+  },
+  {
+    name: 'a type that makes texts of percents',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, progressPercent TEXT'
+    ),
+    says: /progressPercent: a number/
+  },
+  {
+    name: 'a type that makes texts of versions',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, version TEXT'
+    ),
+    says: /version/
+  },
+  {
+    name: 'jobIds that take no notice of case',
+    sql: table(
+      'jobId TEXT COLLATE NOCASE PRIMARY KEY, status TEXT'
+    ),
+    says: /column jobId takes different texts for the same$/
+  },
+  {
+    name: 'tenants that take no notice of case',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, tenant TEXT COLLATE NOCASE'
+    ),
+    says: /column tenant takes different texts for the same$/
+  },
+  {
+    name: 'tenants that take no notice of spaces',
+    sql: table(
+      'jobId TEXT PRIMARY KEY, status TEXT, tenant TEXT COLLATE RTRIM'
+    ),
+    says: /column tenant takes different texts for the same$/
+  },
+  {
+    name: 'a status that is none',
+    sql: `${sound}; ${insert("('a', 'Running'), ('b', 'Cancelled'), ('c', NULL)")}`,
+    says: /2 rows break the rule of status \(one of Queued, Running, Succeeded, Failed\): see jobId "c"$/
+  },
+  {
+    name: 'a jobId that is none',
+    sql: `${sound}; ${insert("('a b\nc', 'Running')")}`,
+    says: /1 row breaks the rule of jobId \(.*\): see jobId "a b\\nc"$/
+  },
+  {
+    name: 'a cancelledAt where nothing failed',
+    sql: `${table('jobId TEXT PRIMARY KEY, status TEXT, cancelledAt TEXT')}; INSERT INTO JobExecutionLog VALUES ('a', 'Running', '2026')`,
+    says: /1 row breaks the rule of cancelledAt/
+  },
   { name: 'a table of ours', sql: `${sound}; CREATE TABLE jobqueue (id)`, says: /table JobQueue already exists$/ },
-  { name: 'a later table of ours', sql: 'CREATE TABLE SanitizationEvent (id)', says: /table SanitizationEvent already exists$/ },
-  { name: 'an index of ours', sql: `${sound}; CREATE INDEX JobExecutionLog_created ON JobExecutionLog (status)`, says: /index JobExecutionLog_created already exists$/ },
-  { name: 'migrations of another program', sql: "CREATE TABLE kysely_migration (name, timestamp); INSERT INTO kysely_migration VALUES ('init', '')", says: /kysely_migration belongs to another program: migration init/ },
-  { name: 'migrations of another kind', sql: 'CREATE TABLE kysely_migration (id)', says: /kysely_migration is not one of this service$/ }
+  {
+    name: 'a later table of ours',
+    sql: 'CREATE TABLE SanitizationEvent (id)',
+    says: /table SanitizationEvent already exists$/
+  },
+  {
+    name: 'an index of ours',
+    sql: `${sound}; CREATE INDEX JobExecutionLog_created ON JobExecutionLog (status)`,
+    says: /index JobExecutionLog_created already exists$/
+  },
+  {
+    name: 'migrations of another program',
+    sql: "CREATE TABLE kysely_migration (name, timestamp); INSERT INTO kysely_migration VALUES ('init', '')",
+    says: /kysely_migration belongs to another program: migration init/
+  },
+  {
+    name: 'migrations of another kind',
+    sql: 'CREATE TABLE kysely_migration (id)',
+    says: /kysely_migration is not one of this service$/
+  }
 ]
 
 for (const { name, sql, says } of refused) {
@@ -64,7 +220,9 @@ for (const { name, sql, says } of refused) {
     await close()
     t.ok(error instanceof DatabaseUnusable)
     t.match(error, { message: says })
-    t.ok(error instanceof Error && error.message.startsWith(`DATABASE_URL: cannot use ${path}: `) && !error.message.includes('\n'))
+    t.ok(error instanceof Error && error.message.startsWith(
+      `DATABASE_URL: cannot use ${path}: `
+    ) && !error.message.includes('\n'))
     t.strictSame(readFileSync(path), before)
     t.notOk(existsSync(`${path}-wal`) || existsSync(`${path}-journal`))
   })
@@ -78,7 +236,8 @@ t.test('rejects a database of a newer release before it writes anything', async 
   await sqlite3(path, 'PRAGMA wal_checkpoint(TRUNCATE)')
   const before = readFileSync(path)
   await t.rejects(migrate(database.writer), {
-    name: 'DatabaseUnusable', message: /made by a newer version of this service: migration 0099-from-the-future is not known/
+    name: 'DatabaseUnusable',
+    message: /made by a newer version of this service: migration 0099-from-the-future is not known/
   })
   t.equal(readFileSync(`${path}-wal`).length, 0)
   t.strictSame(readFileSync(path), before)

@@ -45,7 +45,9 @@ const rows = `
     INSERT INTO JobExecutionLog (jobId, status) SELECT 'many-' || i, 'Running' FROM n`
 
 const expectLaws = async (t: Test, path: string) => {
-  const insert = (values: string, columns = '') => sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status${columns}) VALUES (${values})`)
+  const insert = (values: string, columns = '') => sqlite3(
+    path, `INSERT INTO JobExecutionLog (jobId, status${columns}) VALUES (${values})`
+  )
   await t.rejects(insert("'x', 'Paused'"))
   await t.rejects(insert("'x', NULL"))
   await t.rejects(insert("'a b', 'Queued'"))
@@ -67,13 +69,18 @@ const expectLaws = async (t: Test, path: string) => {
 for (const [kind, table] of Object.entries(tables)) {
   t.test(`a table with ${kind} is adopted with its rows`, async t => {
     const path = makeForeignDatabase(t, `${table}; ${rows}`)
-    const columns = await sqlite3(path, "SELECT group_concat(name) FROM pragma_table_info('JobExecutionLog') WHERE name NOT IN ('version', 'createdAt')")
+    const columns = await sqlite3(
+      path,
+      "SELECT group_concat(name) FROM pragma_table_info('JobExecutionLog') WHERE name NOT IN ('version', 'createdAt')"
+    )
     const kept = `SELECT ${columns} FROM JobExecutionLog ORDER BY rowid`
     const before = await sqlite3(path, kept)
     const { store, changeLog } = await openStore(t, path)
 
     t.equal(await sqlite3(path, kept), before, 'no value is lost')
-    const found = await Promise.all(['q', 'r', 's', 'f', 'many-1', 'many-3000'].map(async id => jobOf(await store.jobs.find(id))))
+    const found = await Promise.all(
+      ['q', 'r', 's', 'f', 'many-1', 'many-3000'].map(async id => jobOf(await store.jobs.find(id)))
+    )
     t.match(found, [
       { jobId: 'q', state: 'queued', startedAt: null, tenant: null, submittedBy: null, attempt: 0 },
       { state: 'running', startedAt: at, createdAt: kind.startsWith('every') ? Number : at, progress: { percent: 0 } },
@@ -86,7 +93,10 @@ for (const [kind, table] of Object.entries(tables)) {
     const versions = (await sqlite3(path, 'SELECT version FROM JobExecutionLog ORDER BY rowid')).split('\n').map(Number)
     t.same(versions, versions.map((_, index) => index + 1), 'each row has a version of its own')
     t.equal(changeLog.head(), versions.length)
-    t.equal(await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog JOIN JobChange USING (jobId, version)'), String(versions.length))
+    t.equal(
+      await sqlite3(path, 'SELECT count(*) FROM JobExecutionLog JOIN JobChange USING (jobId, version)'),
+      String(versions.length)
+    )
 
     await sqlite3(path, "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = 'many-1'")
     t.match(await store.jobs.find('many-1'), { job: { state: 'succeeded', version: versions.length + 1 } })
@@ -107,7 +117,9 @@ for (const [kind, table] of Object.entries(tables)) {
 }
 
 t.test('keeps the triggers and columns of the other program, and fires none of its triggers', async t => {
-  const path = makeForeignDatabase(t, `${tables['STRICT, with an index, a view, an audit and a later column of ours']}; ${rows}`)
+  const path = makeForeignDatabase(
+    t, `${tables['STRICT, with an index, a view, an audit and a later column of ours']}; ${rows}`
+  )
   await openStore(t, path)
   t.equal(await sqlite3(path, 'SELECT * FROM Audit'), '')
   t.equal(await sqlite3(path, 'SELECT sum(updated) FROM JobExecutionLog'), '0')
@@ -125,10 +137,18 @@ t.test('reads values of any type as what they are', async t => {
       ('ms', 'Running', x'00ff', ${at}, NULL, x'00', NULL, NULL, -1.5),
       ('digits', 'Failed', 'a', '20260131', 0, NULL, '17', 1, 9e999),
       ('bytes', 'Failed', 'a', x'32303236', -1e300, NULL, x'7b7d', 0, 'soon')`))
-  t.match(await store.jobs.find('seconds'), { job: { type: '7', createdAt: at, startedAt: at, finishedAt: at + 500, resultUrl: '17', attempt: 2 } })
-  t.match(await store.jobs.find('ms'), { job: { type: null, createdAt: at, startedAt: at, attempt: 0, progress: { etaSeconds: null } } })
-  t.match(await store.jobs.find('digits'), { job: { startedAt: Date.UTC(2026, 0, 31), finishedAt: null, failure: { code: 'UNSPECIFIED', message: '17' } } })
-  t.match(await store.jobs.find('bytes'), { job: { startedAt: null, finishedAt: null, failure: { code: 'UNSPECIFIED' } } })
+  t.match(await store.jobs.find('seconds'), {
+    job: { type: '7', createdAt: at, startedAt: at, finishedAt: at + 500, resultUrl: '17', attempt: 2 }
+  })
+  t.match(await store.jobs.find('ms'), {
+    job: { type: null, createdAt: at, startedAt: at, attempt: 0, progress: { etaSeconds: null } }
+  })
+  t.match(await store.jobs.find('digits'), {
+    job: { startedAt: Date.UTC(2026, 0, 31), finishedAt: null, failure: { code: 'UNSPECIFIED', message: '17' } }
+  })
+  t.match(await store.jobs.find('bytes'), {
+    job: { startedAt: null, finishedAt: null, failure: { code: 'UNSPECIFIED' } }
+  })
   t.equal(await sqlite3(path, "SELECT createdMs FROM JobExecutionLog WHERE jobId IN ('seconds', 'ms')"), `${at}\n${at}`)
 })
 
@@ -142,7 +162,9 @@ t.test('accepts the own statements of the other program', async t => {
   const { store } = await openStore(t, path)
   t.equal(insert.run('b').lastInsertRowid, Number(first) + 1)
   update.run(first)
-  t.match(all.all(), [{ jobid: 'a', STATUS: 'Succeeded', priority: 5, payload: Buffer.from([1]) }, { jobid: 'b', STATUS: 'Running' }])
+  t.match(all.all(), [
+    { jobid: 'a', STATUS: 'Succeeded', priority: 5, payload: Buffer.from([1]) }, { jobid: 'b', STATUS: 'Running' }
+  ])
   t.match(await store.jobs.find('a'), { job: { jobId: 'a', state: 'succeeded', finishedAt: at, version: 3 } })
 })
 

@@ -17,7 +17,9 @@ export const spawnChild = (t: Test, program: string, ...args: string[]): Child =
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, join(import.meta.dirname, program), ...args],
     { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
-  const ended = once(child, 'exit').then(([code, signal]) => ({ code: code as number | null, signal: signal as NodeJS.Signals | null }))
+  const ended = once(child, 'exit').then(([code, signal]) => ({
+    code: code as number | null, signal: signal as NodeJS.Signals | null
+  }))
   t.teardown(async () => {
     child.kill('SIGKILL')
     await ended

@@ -74,7 +74,9 @@ for (const { kind, open } of kindsOfStore) {
         }
         for (const verb of ['INSERT', 'REPLACE']) {
           for (const before of ['Queued', 'Running']) {
-            for (const after of ['Queued', 'Running', 'Succeeded', 'Failed']) t.ok(await reborn(before, after, verb), `${verb}: ${before}, ${after}`)
+            for (const after of ['Queued', 'Running', 'Succeeded', 'Failed']) {
+              t.ok(await reborn(before, after, verb), `${verb}: ${before}, ${after}`)
+            }
           }
           for (const before of ['Succeeded', 'Failed']) {
             for (const after of ['Queued', 'Running', 'Succeeded', 'Failed']) {
@@ -89,10 +91,14 @@ for (const { kind, open } of kindsOfStore) {
         const insert = (jobId: string, status: string, more = '') =>
           `INSERT INTO JobExecutionLog (jobId, status${more && ', progressPercent'}) VALUES (${jobId}, ${status}${more})`
         const refused = [
-          insert("'j'", "'Paused'"), insert("'j'", "'queued'"), insert("'j'", "''"), insert("'j'", 'NULL'), insert("'j'", '1'),
+          insert("'j'", "'Paused'"), insert("'j'", "'queued'"), insert("'j'", "''"), insert("'j'", 'NULL'),
+          insert("'j'", '1'),
           insert("''", "'Queued'"), insert('NULL', "'Queued'"), insert(`'${'a'.repeat(129)}'`, "'Queued'"),
-          ...["'a b'", "'a/b'", "'ä'", "'a\nb'", "'a%'", "'{a}'", "'a' || char(0) || 'b'", "'a' || char(0)", "x'61'"].map(id => insert(id, "'Queued'")),
-          insert("'j'", "'Running'", ', 101'), insert("'j'", "'Running'", ', -0.5'), insert("'j'", "'Running'", ", 'half'"),
+          ...[
+            "'a b'", "'a/b'", "'ä'", "'a\nb'", "'a%'", "'{a}'", "'a' || char(0) || 'b'", "'a' || char(0)", "x'61'"
+          ].map(id => insert(id, "'Queued'")),
+          insert("'j'", "'Running'", ', 101'), insert("'j'", "'Running'", ', -0.5'),
+          insert("'j'", "'Running'", ", 'half'"),
           "INSERT INTO JobExecutionLog (jobId, status, attempt) VALUES ('j', 'Queued', -1)"
         ]
         const head = changeLog.head()
@@ -114,5 +120,7 @@ for (const { kind, open } of kindsOfStore) {
 t.test('throws the error of a rejected statement of ours unchanged', async t => {
   const { transact } = await openStore(t)
   const values = { jobId: 'odd id', status: 'Queued' }
-  await t.rejects(transact(tx => tx.insertInto('JobExecutionLog').values(values).execute()), { code: 'SQLITE_CONSTRAINT_CHECK' })
+  await t.rejects(transact(tx => tx.insertInto('JobExecutionLog').values(values).execute()), {
+    code: 'SQLITE_CONSTRAINT_CHECK'
+  })
 })

@@ -12,38 +12,155 @@ const b = "INSERT INTO JobExecutionLog (jobId, status) VALUES ('b', 'Queued')"
 
 const changing: Case[] = [
   { name: 'INSERT', sql: aRunning, then: { a: 'running' } },
-  { name: 'INSERT under an unquoted name of another case', sql: "insert into jobexecutionlog (JOBID, STATUS) values ('a', 'Failed')", then: { a: 'failed' } },
-  { name: 'INSERT of many rows', sql: "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Failed'), ('c', 'Running')", then: { a: 'queued', b: 'failed', c: 'running' } },
-  { name: 'UPDATE', setup: aRunning, sql: "UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://x.example/r' WHERE jobId = 'a'", then: { a: 'succeeded' } },
-  { name: 'UPDATE of many rows', setup: `${aRunning}; ${b}`, sql: "UPDATE JobExecutionLog SET status = 'Failed'", then: { a: 'failed', b: 'failed' } },
-  { name: 'UPDATE OR REPLACE', setup: aRunning, sql: "UPDATE OR REPLACE JobExecutionLog SET status = 'Queued'", then: { a: 'queued' } },
-  { name: 'UPDATE OR IGNORE', setup: aRunning, sql: "UPDATE OR IGNORE JobExecutionLog SET status = 'Queued'", then: { a: 'queued' } },
-  { name: 'INSERT OR REPLACE', setup: aRunning, sql: "INSERT OR REPLACE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')", then: { a: 'queued' } },
-  { name: 'REPLACE of many rows', setup: aRunning, sql: "REPLACE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed'), ('b', 'Queued'), ('b', 'Running')", then: { a: 'failed', b: 'running' } },
-  { name: 'ON CONFLICT DO UPDATE', setup: aRunning, sql: "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed') ON CONFLICT (jobId) DO UPDATE SET status = excluded.status", then: { a: 'failed' } },
-  { name: 'INSERT OR IGNORE of a new row', sql: "INSERT OR IGNORE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Running')", then: { a: 'running' } },
+  {
+    name: 'INSERT under an unquoted name of another case',
+    sql: "insert into jobexecutionlog (JOBID, STATUS) values ('a', 'Failed')",
+    then: { a: 'failed' }
+  },
+  {
+    name: 'INSERT of many rows',
+    sql: "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Failed'), ('c', 'Running')",
+    then: { a: 'queued', b: 'failed', c: 'running' }
+  },
+  {
+    name: 'UPDATE',
+    setup: aRunning,
+    sql: "UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://x.example/r' WHERE jobId = 'a'",
+    then: { a: 'succeeded' }
+  },
+  {
+    name: 'UPDATE of many rows',
+    setup: `${aRunning}; ${b}`,
+    sql: "UPDATE JobExecutionLog SET status = 'Failed'",
+    then: { a: 'failed', b: 'failed' }
+  },
+  {
+    name: 'UPDATE OR REPLACE',
+    setup: aRunning,
+    sql: "UPDATE OR REPLACE JobExecutionLog SET status = 'Queued'",
+    then: {
+      a: 'queued'
+    }
+  },
+  {
+    name: 'UPDATE OR IGNORE',
+    setup: aRunning,
+    sql: "UPDATE OR IGNORE JobExecutionLog SET status = 'Queued'",
+    then: {
+      a: 'queued'
+    }
+  },
+  {
+    name: 'INSERT OR REPLACE',
+    setup: aRunning,
+    sql: "INSERT OR REPLACE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')",
+    then: { a: 'queued' }
+  },
+  {
+    name: 'REPLACE of many rows',
+    setup: aRunning,
+    sql: "REPLACE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed'), ('b', 'Queued'), ('b', 'Running')",
+    then: { a: 'failed', b: 'running' }
+  },
+  {
+    name: 'ON CONFLICT DO UPDATE',
+    setup: aRunning,
+    sql: "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed') ON CONFLICT (jobId) DO UPDATE SET status = excluded.status",
+    then: { a: 'failed' }
+  },
+  {
+    name: 'INSERT OR IGNORE of a new row',
+    sql: "INSERT OR IGNORE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Running')",
+    then: { a: 'running' }
+  },
   { name: 'DELETE', setup: aRunning, sql: "DELETE FROM JobExecutionLog WHERE jobId = 'a'", then: { a: 'tombstone' } },
-  { name: 'DELETE of all rows', setup: `${aRunning}; ${b}`, sql: 'DELETE FROM JobExecutionLog', then: { a: 'tombstone', b: 'tombstone' } },
-  { name: 'DELETE then INSERT', setup: aRunning, sql: 'DELETE FROM JobExecutionLog; INSERT INTO JobExecutionLog (jobId, status) VALUES (\'a\', \'Queued\')', then: { a: 'queued' } },
-  { name: 'DELETE then INSERT of the same terminal status', setup: `${aRunning}; UPDATE JobExecutionLog SET status = 'Failed'`, sql: 'DELETE FROM JobExecutionLog; INSERT INTO JobExecutionLog (jobId, status) VALUES (\'a\', \'Failed\')', then: { a: 'failed' } },
-  { name: 'an UPDATE in a transaction with others', setup: aRunning, sql: `BEGIN; UPDATE JobExecutionLog SET status = 'Queued'; UPDATE JobExecutionLog SET status = 'Running'; ${b}; COMMIT`, then: { a: 'running', b: 'queued' } }
+  {
+    name: 'DELETE of all rows',
+    setup: `${aRunning}; ${b}`,
+    sql: 'DELETE FROM JobExecutionLog',
+    then: {
+      a: 'tombstone', b: 'tombstone'
+    }
+  },
+  {
+    name: 'DELETE then INSERT',
+    setup: aRunning,
+    sql: 'DELETE FROM JobExecutionLog; INSERT INTO JobExecutionLog (jobId, status) VALUES (\'a\', \'Queued\')',
+    then: { a: 'queued' }
+  },
+  {
+    name: 'DELETE then INSERT of the same terminal status',
+    setup: `${aRunning}; UPDATE JobExecutionLog SET status = 'Failed'`,
+    sql: 'DELETE FROM JobExecutionLog; INSERT INTO JobExecutionLog (jobId, status) VALUES (\'a\', \'Failed\')',
+    then: { a: 'failed' }
+  },
+  {
+    name: 'an UPDATE in a transaction with others',
+    setup: aRunning,
+    sql: `BEGIN; UPDATE JobExecutionLog SET status = 'Queued'; UPDATE JobExecutionLog SET status = 'Running'; ${b}; COMMIT`,
+    then: { a: 'running', b: 'queued' }
+  }
 ]
 
 const unchanging: Case[] = [
-  { name: 'an UPDATE to the same', setup: aRunning, sql: "UPDATE JobExecutionLog SET status = status, type = NULL WHERE jobId = 'a'", then: { a: 'running' } },
-  { name: 'INSERT OR IGNORE of a known row', setup: aRunning, sql: "INSERT OR IGNORE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed')", then: { a: 'running' } },
-  { name: 'ON CONFLICT DO NOTHING', setup: aRunning, sql: "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed') ON CONFLICT DO NOTHING", then: { a: 'running' } },
-  { name: 'a transaction rolled back', setup: aRunning, sql: 'BEGIN; DELETE FROM JobExecutionLog; ROLLBACK', then: { a: 'running' } },
-  { name: 'a DELETE that finds nothing', setup: aRunning, sql: "DELETE FROM JobExecutionLog WHERE jobId = 'z'", then: { a: 'running' } }
+  {
+    name: 'an UPDATE to the same',
+    setup: aRunning,
+    sql: "UPDATE JobExecutionLog SET status = status, type = NULL WHERE jobId = 'a'",
+    then: { a: 'running' }
+  },
+  {
+    name: 'INSERT OR IGNORE of a known row',
+    setup: aRunning,
+    sql: "INSERT OR IGNORE INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed')",
+    then: { a: 'running' }
+  },
+  {
+    name: 'ON CONFLICT DO NOTHING',
+    setup: aRunning,
+    sql: "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed') ON CONFLICT DO NOTHING",
+    then: { a: 'running' }
+  },
+  {
+    name: 'a transaction rolled back',
+    setup: aRunning,
+    sql: 'BEGIN; DELETE FROM JobExecutionLog; ROLLBACK',
+    then: {
+      a: 'running'
+    }
+  },
+  {
+    name: 'a DELETE that finds nothing',
+    setup: aRunning,
+    sql: "DELETE FROM JobExecutionLog WHERE jobId = 'z'",
+    then: {
+      a: 'running'
+    }
+  }
 ]
 
 const written = (sql: string): Case => ({ name: sql, setup: `${aRunning}; ${b}`, sql, then: { b: 'queued' } })
 
 // A version that others write counts for nothing: each of these is a change that draws the next one.
 const writingVersions: Case[] = [
-  { ...written("INSERT INTO JobExecutionLog (jobId, status, version) VALUES ('c', 'Queued', 1000000)"), then: { c: 'queued' } },
-  { ...written("INSERT INTO JobExecutionLog (jobId, status, version) VALUES ('c', 'Queued', -5)"), then: { c: 'queued' } },
-  { ...written("INSERT INTO JobExecutionLog (jobId, status, version) VALUES ('c', 'Queued', 1)"), then: { c: 'queued' } },
+  {
+    ...written(
+      "INSERT INTO JobExecutionLog (jobId, status, version) VALUES ('c', 'Queued', 1000000)"
+    ),
+    then: { c: 'queued' }
+  },
+  {
+    ...written(
+      "INSERT INTO JobExecutionLog (jobId, status, version) VALUES ('c', 'Queued', -5)"
+    ),
+    then: { c: 'queued' }
+  },
+  {
+    ...written(
+      "INSERT INTO JobExecutionLog (jobId, status, version) VALUES ('c', 'Queued', 1)"
+    ),
+    then: { c: 'queued' }
+  },
   { ...written("REPLACE INTO JobExecutionLog (jobId, status, version) VALUES ('b', 'Queued', 0)") },
   { ...written("REPLACE INTO JobExecutionLog (jobId, status, version) VALUES ('b', 'Queued', NULL)") },
   written("UPDATE JobExecutionLog SET version = 1000000 WHERE jobId = 'b'"),
@@ -51,7 +168,9 @@ const writingVersions: Case[] = [
   written("UPDATE JobExecutionLog SET version = 0 WHERE jobId = 'b'"),
   written("UPDATE JobExecutionLog SET version = version - 1 WHERE jobId = 'b'"),
   written("UPDATE JobExecutionLog SET version = version + 1 WHERE jobId = 'b'"),
-  written("UPDATE JobExecutionLog SET version = (SELECT version FROM JobExecutionLog WHERE jobId = 'a') WHERE jobId = 'b'"),
+  written(
+    "UPDATE JobExecutionLog SET version = (SELECT version FROM JobExecutionLog WHERE jobId = 'a') WHERE jobId = 'b'"
+  ),
   written("UPDATE OR REPLACE JobExecutionLog SET version = NULL WHERE jobId = 'b'"),
   written("UPDATE JobExecutionLog SET version = 3, type = 'x' WHERE jobId = 'b'")
 ]
@@ -94,7 +213,9 @@ for (const { kind, open } of kindsOfStore) {
               const last = changes.findLast(change => change.jobId === jobId)
               t.equal(await versionOf(opened, jobId), last?.version, `${jobId} has the version of its last change`)
             }
-            t.same(new Set(changes.map(({ jobId }) => jobId)), new Set(Object.keys(each.then)), 'only these jobs changed')
+            t.same(new Set(changes.map(
+              ({ jobId }) => jobId
+            )), new Set(Object.keys(each.then)), 'only these jobs changed')
             t.same(changes.map(({ version }) => version), changes.map((_, at) => head + 1 + at), 'in one sequence')
           })
         }
@@ -116,15 +237,21 @@ for (const { kind, open } of kindsOfStore) {
         await writer.run('DELETE FROM JobExecutionLog; DELETE FROM JobTombstone')
         await writer.run("INSERT INTO JobExecutionLog (jobId, status) VALUES ('bare', 'Running')")
         const job = jobOf(await opened.store.jobs.find('bare'))
-        t.match(job, { tenant: null, submittedBy: null, type: null, startedAt: null, attempt: 0, progress: { percent: 0 } })
+        t.match(job, {
+          tenant: null, submittedBy: null, type: null, startedAt: null, attempt: 0, progress: { percent: 0 }
+        })
         t.ok(job.createdAt >= before && job.createdAt <= Date.now(), 'createdAt is filled')
 
         await writer.run("INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('null', 'Running', NULL)")
         t.ok(jobOf(await opened.store.jobs.find('null')).createdAt >= before, 'in place of NULL too')
         await writer.run("UPDATE JobExecutionLog SET createdAt = NULL WHERE jobId = 'null'")
         t.ok(jobOf(await opened.store.jobs.find('null')).createdAt >= before, 'by UPDATE too')
-        await writer.run("UPDATE JobExecutionLog SET createdAt = '2020-02-29 10:00:00+02:00', startTime = '20200229T080001Z', endTime = 'soon' WHERE jobId = 'null'")
-        t.match(await opened.store.jobs.find('null'), { job: { createdAt: Date.UTC(2020, 1, 29, 8), startedAt: Date.UTC(2020, 1, 29, 8, 0, 1) } })
+        await writer.run(
+          "UPDATE JobExecutionLog SET createdAt = '2020-02-29 10:00:00+02:00', startTime = '20200229T080001Z', endTime = 'soon' WHERE jobId = 'null'"
+        )
+        t.match(await opened.store.jobs.find('null'), {
+          job: { createdAt: Date.UTC(2020, 1, 29, 8), startedAt: Date.UTC(2020, 1, 29, 8, 0, 1) }
+        })
       })
     }
   })

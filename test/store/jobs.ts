@@ -6,7 +6,14 @@ import { noProgress } from '../../src/job/progress.ts'
 const at = Date.UTC(2026, 0, 31, 12)
 
 const common = {
-  version: 0, tenant: 'acme', submittedBy: 'alice', type: 'report', createdAt: at, startedAt: null, attempt: 0, progress: noProgress
+  version: 0,
+  tenant: 'acme',
+  submittedBy: 'alice',
+  type: 'report',
+  createdAt: at,
+  startedAt: null,
+  attempt: 0,
+  progress: noProgress
 }
 
 export const queuedJob = (jobId: string, more: Partial<QueuedJob> = {}): QueuedJob =>
@@ -62,7 +69,9 @@ export const cancelledJob = (jobId: string, more: Partial<CancelledJob> = {}): C
   ...more
 })
 
-export const inEachState: ReadonlyArray<(jobId: string) => Job> = [queuedJob, runningJob, succeededJob, failedJob, cancelledJob]
+export const inEachState: ReadonlyArray<(jobId: string) => Job> = [
+  queuedJob, runningJob, succeededJob, failedJob, cancelledJob
+]
 
 /** The job of a lookup that is one; throws for any other. */
 export const jobOf = (lookup: JobLookup): Job => {
@@ -86,7 +95,9 @@ const timeOrNull = fc.option(time)
 const quantity = fc.option(fc.double({ noNaN: true, noDefaultInfinity: true }).map(value => value + 0))
 
 // Jobs are plain objects, and so are the ones that are found.
-const record = <Model>(model: { [Key in keyof Model]: fc.Arbitrary<Model[Key]> }) => fc.record(model, { noNullPrototype: true })
+const record = <Model>(model: { [Key in keyof Model]: fc.Arbitrary<Model[Key]> }) => fc.record(model, {
+  noNullPrototype: true
+})
 
 const progress = record({
   percent: fc.double({ min: 0, max: 100, noNaN: true }).map(value => value + 0),
@@ -117,7 +128,15 @@ const failure = fc.record({
 /** Any job as the record can hold it: a queued one has no progress, a succeeded one is whole. */
 export const anyJob: fc.Arbitrary<Job> = fc.oneof(
   record({ ...anyCommon, state: fc.constant('queued' as const), progress: fc.constant(noProgress) }),
-  record({ ...anyCommon, state: fc.constant('running' as const), progress, cancelRequestedAt: timeOrNull, hasPartialResult: fc.boolean() }),
+  record({
+    ...anyCommon,
+    state: fc.constant(
+      'running' as const
+    ),
+    progress,
+    cancelRequestedAt: timeOrNull,
+    hasPartialResult: fc.boolean()
+  }),
   record({
     ...anyCommon,
     state: fc.constant('succeeded' as const),
@@ -129,5 +148,7 @@ export const anyJob: fc.Arbitrary<Job> = fc.oneof(
     resultExpiredAt: timeOrNull
   }),
   record({ ...anyCommon, state: fc.constant('failed' as const), progress, finishedAt: timeOrNull, failure }),
-  record({ ...anyCommon, state: fc.constant('cancelled' as const), progress, finishedAt: time, cancelledAt: time, failure })
+  record({
+    ...anyCommon, state: fc.constant('cancelled' as const), progress, finishedAt: time, cancelledAt: time, failure
+  })
 )

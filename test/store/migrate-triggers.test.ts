@@ -12,7 +12,9 @@ for (const { kind, open } of kindsOfStore) {
       .filter(name => !unseen.includes(name.toLowerCase()))
     t.equal(columns.length, 20)
     for (const column of columns) {
-      foreign.exec("DELETE FROM JobExecutionLog; DELETE FROM JobTombstone; INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')")
+      foreign.exec(
+        "DELETE FROM JobExecutionLog; DELETE FROM JobTombstone; INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')"
+      )
       const update = foreign.prepare(`UPDATE JobExecutionLog SET ${column} = 1`)
       const head = changeLog.head()
       update.run()
@@ -51,14 +53,18 @@ for (const { kind, open } of kindsOfStore) {
     const { path } = await open(t)
     const foreign = openForeign(t, path)
     const insert = foreign.prepare('INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES (?, ?, ?)')
-    const createdMs = foreign.prepare<[string], number | null>('SELECT createdMs FROM JobExecutionLog WHERE jobId = ?').pluck()
+    const createdMs =
+      foreign.prepare<[string], number | null>('SELECT createdMs FROM JobExecutionLog WHERE jobId = ?').pluck()
     const at = Date.UTC(2026, 0, 31, 12)
     const forms: Array<[string, number | null]> = [
-      ['2026-01-31T12:00:00.000Z', at], ['2026-01-31 12:00:00', at], ['2026-01-31T12:00', at], ['2026-01-31T13:00:00.123+01:00', at + 123],
-      ['2026-01-31', Date.UTC(2026, 0, 31)], ['1969-12-31T23:59:59.999Z', -1], ['0001-01-01', Date.parse('0001-01-01T00:00:00Z')],
+      ['2026-01-31T12:00:00.000Z', at], ['2026-01-31 12:00:00', at], ['2026-01-31T12:00', at],
+      ['2026-01-31T13:00:00.123+01:00', at + 123],
+      ['2026-01-31', Date.UTC(2026, 0, 31)], ['1969-12-31T23:59:59.999Z', -1],
+      ['0001-01-01', Date.parse('0001-01-01T00:00:00Z')],
       ['9999-12-31T23:59:59.999Z', Date.UTC(9999, 11, 31, 23, 59, 59, 999)],
       ...['now', 'NOW', 'now ', '2026-01-31 now', '2026-01-31T12:00:00 localtime', '2026-1-31', '2026-13-41', '2026-W05-6', '2026-01-31T12:00:00\0x', 'soon', '', ' ',
-        '12:00', 'auto', 'subsec', '2461072.0', '2026', '20260131T120000Z', 'x'.repeat(100_000)].map((form): [string, null] => [form, null])
+        '12:00', 'auto', 'subsec', '2461072.0', '2026', '20260131T120000Z',
+        'x'.repeat(100_000)].map((form): [string, null] => [form, null])
     ]
     for (const [index, [form, ms]] of forms.entries()) {
       const jobId = `j-${index}`
@@ -79,7 +85,9 @@ for (const { kind, open } of kindsOfStore) {
     const { path } = await open(t)
     const foreign = openForeign(t, path)
     const orphans = foreign.prepare('SELECT holder, id, forgetAt FROM OrphanedBytes ORDER BY holder')
-    const forgotten = [{ holder: 'JobInputChunk', id: 'i-1', forgetAt: 0 }, { holder: 'JobResultChunk', id: 'j', forgetAt: 0 }]
+    const forgotten = [
+      { holder: 'JobInputChunk', id: 'i-1', forgetAt: 0 }, { holder: 'JobResultChunk', id: 'j', forgetAt: 0 }
+    ]
     const fill = `
       DELETE FROM JobResultChunk; DELETE FROM JobExecutionLog; DELETE FROM JobTombstone; DELETE FROM OrphanedBytes;
       INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Running'), ('other', 'Running');
@@ -103,7 +111,9 @@ for (const { kind, open } of kindsOfStore) {
       }
       t.equal(foreign.prepare('SELECT count(*) FROM JobResultChunk').pluck().get(), 1, 'in small portions, later')
     }
-    foreign.exec(`${fill}; DELETE FROM JobInput WHERE jobId = 'other'; DELETE FROM JobResultChunk; DELETE FROM JobExecutionLog WHERE jobId = 'other'`)
+    foreign.exec(
+      `${fill}; DELETE FROM JobInput WHERE jobId = 'other'; DELETE FROM JobResultChunk; DELETE FROM JobExecutionLog WHERE jobId = 'other'`
+    )
     t.same(orphans.all(), [{ holder: 'JobInputChunk', id: 'i-2', forgetAt: 0 }], 'no bytes, nothing to forget')
   })
 }

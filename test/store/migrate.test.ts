@@ -49,7 +49,9 @@ t.test('several processes that start at once all get the whole schema', async t 
   t.same(await Promise.all(children.map(child => child.line())), ['ready', 'ready', 'ready'])
   for (const child of children) child.process.stdin?.end('begin\n')
   const answers = await Promise.all(children.map(child => child.line()))
-  t.same(answers.toSorted(), ['applied 0 with 0 statements', 'applied 0 with 0 statements', 'applied 4 with 0 statements'])
+  t.same(answers.toSorted(), [
+    'applied 0 with 0 statements', 'applied 0 with 0 statements', 'applied 4 with 0 statements'
+  ])
   t.equal(await sqlite3(path, "SELECT count(*) FROM ServiceState WHERE name = 'incarnation'"), '1')
 })
 
@@ -120,7 +122,9 @@ t.test('a migration that fails throws, and leaves nothing', async t => {
   const database = openUnmigrated(t)
   // A table of the same name, made by someone else, in the way of the middle of the migration.
   await sqlite3(database.path, 'CREATE TABLE IdempotencyKey (id)')
-  await t.rejects(migrate(database.writer), { name: 'DatabaseUnusable', message: 'table IdempotencyKey already exists' })
+  await t.rejects(migrate(database.writer), {
+    name: 'DatabaseUnusable', message: 'table IdempotencyKey already exists'
+  })
   t.match(schemaOf(database.reader), [{ name: 'IdempotencyKey', sql: 'CREATE TABLE IdempotencyKey (id)' }])
   await sqlite3(database.path, 'DROP TABLE IdempotencyKey')
   t.same(await migrate(database.writer), released)
@@ -128,12 +132,16 @@ t.test('a migration that fails throws, and leaves nothing', async t => {
 
 t.test('starts with a row that breaks the rules, and enforces them again afterwards', async t => {
   const path = makeFirstRelease(t)
-  await sqlite3(path, "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('odd', 'Paused')")
+  await sqlite3(
+    path, "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('odd', 'Paused')"
+  )
   const database = openUnmigrated(t, path)
   t.same(await migrate(database.writer), released.slice(1))
   t.match(await storeOn(database).jobs.find('odd'), { kind: 'invalid', jobId: 'odd' })
   const values = { jobId: 'j', status: 'Paused' }
-  await t.rejects(database.writer.insertInto('JobExecutionLog').values(values).execute(), { code: 'SQLITE_CONSTRAINT_CHECK' })
+  await t.rejects(database.writer.insertInto('JobExecutionLog').values(values).execute(), {
+    code: 'SQLITE_CONSTRAINT_CHECK'
+  })
 })
 
 t.test('a start waits for the transaction of another program', async t => {

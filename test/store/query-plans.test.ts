@@ -67,19 +67,30 @@ t.test('every read and every batch of the pruner uses its index', async t => {
   const changes = createChangeLog({ database: watched, incarnation: 'i' })
   const at = Date.now() + 86_400_000
   const after = { ended: '2019-01-01', seq: 1 }
-  const orphan = (holder: string, id: string) => { foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`) }
+  const orphan = (holder: string, id: string) => {
+    foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`)
+  }
   const record = 'SEARCH JobExecutionLog USING'
   const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
-    ['due results', () => retention.hasDueResults(at), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
-    ['due records of ours', () => retention.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_ended (<expr><?)`]],
-    ['due records of others', () => retention.hasDueRecords('foreign', at), [`${record} INDEX JobExecutionLog_endedElsewhere (<expr><?)`]],
-    ['due tombstones', () => retention.hasDueTombstones(at), ['SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)']],
-    ['orphans', () => retention.hasOrphans(at), ['SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)']],
+    ['due results', () =>
+      retention.hasDueResults(at), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
+    ['due records of ours', () =>
+      retention.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_ended (<expr><?)`]],
+    ['due records of others', () =>
+      retention.hasDueRecords('foreign', at), [`${record} INDEX JobExecutionLog_endedElsewhere (<expr><?)`]],
+    ['due tombstones', () =>
+      retention.hasDueTombstones(at), ['SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)']],
+    ['orphans', () =>
+      retention.hasOrphans(at), ['SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)']],
     // The first row alone, whatever the table holds.
     ['old changes', () => retention.hasOldChanges(at), ['CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest']],
-    ['old keys', () => retention.hasOldIdempotencyKeys(at), ['SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)']],
+    ['old keys', () => retention.hasOldIdempotencyKeys(at), [
+      'SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)'
+    ]],
 
-    ['results', () => transact(tx => findDueResults(tx, at, 10)), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
+    ['results', () => transact(
+      tx => findDueResults(tx, at, 10)
+    ), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
     ['records of ours', () => transact(tx => pruneRecords(tx, 'ours', at, 10, null)), [
       `${record} INDEX JobExecutionLog_ended (<expr><?)`, `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
@@ -89,7 +100,8 @@ t.test('every read and every batch of the pruner uses its index', async t => {
       `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
     ['tombstones', () => transact(tx => pruneTombstones(tx, at, 10)), [
-      'SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)', 'SEARCH JobTombstone USING INDEX sqlite_autoindex_JobTombstone_1 (jobId=?)'
+      'SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)',
+      'SEARCH JobTombstone USING INDEX sqlite_autoindex_JobTombstone_1 (jobId=?)'
     ]],
     ['result bytes', () => { orphan('JobResultChunk', 's'); return transact(tx => pruneOrphans(tx, at, 10)) }, [
       'SEARCH OrphanedBytes USING COVERING INDEX OrphanedBytes_due (forgetAt<?)',
@@ -104,10 +116,12 @@ t.test('every read and every batch of the pruner uses its index', async t => {
       'SEARCH OrphanedBytes USING PRIMARY KEY (holder=? AND id=?)'
     ]],
     ['changes', () => transact(tx => changes.prune(tx, at, 10)), [
-      'SEARCH JobChange USING INTEGER PRIMARY KEY (rowid=?)', 'LIST SUBQUERY', 'CO-ROUTINE oldest', 'SCAN JobChange', 'SCAN oldest'
+      'SEARCH JobChange USING INTEGER PRIMARY KEY (rowid=?)', 'LIST SUBQUERY', 'CO-ROUTINE oldest', 'SCAN JobChange',
+      'SCAN oldest'
     ]],
     ['keys', () => transact(tx => pruneIdempotencyKeys(tx, at, 10)), [
-      'SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)', 'SEARCH IdempotencyKey USING PRIMARY KEY (tenant=? AND key=?)'
+      'SEARCH IdempotencyKey USING COVERING INDEX IdempotencyKey_age (createdAt<?)',
+      'SEARCH IdempotencyKey USING PRIMARY KEY (tenant=? AND key=?)'
     ]]
   ]
   for (const [name, run, plans] of cases) {
@@ -127,15 +141,26 @@ t.test('the reads of the queue use their indexes', async t => {
     ['any job of a tenant', () => queue.hasAvailable({ types: ['report'], tenant: 'acme' }, 1), ofTenant],
     ['the next job', inWrite(tx => nextAvailable(tx, { types: ['report'], tenant: null }, 1)), ofAll],
     ['the next job of a tenant', inWrite(tx => nextAvailable(tx, { types: ['report'], tenant: 'acme' }, 1)), ofTenant],
-    ['lost leases', () => queue.hasStuck({ leaseExpiredAt: 1 }), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
-    ['runs that took too long', () => queue.hasStuck({ deadlineAt: 1 }), [`${search} INDEX JobQueue_deadline (deadlineAt<?)`]],
-    ['runs that did not stop', () => queue.hasStuck({ cancelDueAt: 1 }), [`${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`]],
-    ['lost leases, to be taken back', inWrite(tx => findStuck(tx, { leaseExpiredAt: 1 }, 10)), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['lost leases', () => queue.hasStuck({
+      leaseExpiredAt: 1
+    }), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['runs that took too long', () => queue.hasStuck(
+      { deadlineAt: 1 }
+    ), [`${search} INDEX JobQueue_deadline (deadlineAt<?)`]],
+    ['runs that did not stop', () => queue.hasStuck({
+      cancelDueAt: 1
+    }), [`${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`]],
+    ['lost leases, to be taken back', inWrite(tx => findStuck(
+      tx, { leaseExpiredAt: 1 }, 10
+    )), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
     ['bytes of an earlier run', inWrite(tx => discardChunks(tx, 'j', 10)), [
-      'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)', 'LIST SUBQUERY',
+      'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)',
+      'LIST SUBQUERY',
       'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=?)'
     ]],
-    ['a result to be forgotten', inWrite(tx => orphanResult(tx, 'j')), ['SEARCH JobResult USING INDEX sqlite_autoindex_JobResult_1 (jobId=?)']]
+    ['a result to be forgotten', inWrite(
+      tx => orphanResult(tx, 'j'
+      )), ['SEARCH JobResult USING INDEX sqlite_autoindex_JobResult_1 (jobId=?)']]
   ]
   for (const [name, run, plans] of cases) {
     t.same(await plansOf(run), plans, name)
@@ -179,19 +204,27 @@ t.test('the previous release finds its rows by the indexes, and sorts at most th
     const [ofAll, ...ofTenant] = ['1', 'tenant = :tenant', 'tenant IS NULL'].map(owned => planOf(page(owned, range)))
     t.same(ofAll, [`SEARCH JobExecutionLog USING INDEX JobExecutionLog_created (${terms})`, sortOfTies], range)
     for (const plan of ofTenant) {
-      t.same(plan, [`SEARCH JobExecutionLog USING INDEX JobExecutionLog_tenantCreated (tenant=? AND ${terms})`, sortOfTies], range)
+      t.same(plan, [
+        `SEARCH JobExecutionLog USING INDEX JobExecutionLog_tenantCreated (tenant=? AND ${terms})`, sortOfTies
+      ], range)
     }
   }
 
-  for (const [submitted, index] of [['IS NOT NULL', 'JobExecutionLog_ended'], ['IS NULL', 'JobExecutionLog_endedElsewhere']]) {
+  for (const [submitted, index] of [
+    ['IS NOT NULL', 'JobExecutionLog_ended'], ['IS NULL', 'JobExecutionLog_endedElsewhere']
+  ]) {
     const ended = 'coalesce(endTime, createdAt)'
     const records = (where: string, order: string) => planOf(`
       SELECT jobId AS jobId, ${ended} AS ended, rowid AS row FROM JobExecutionLog
       WHERE status IN ('Succeeded', 'Failed') AND submittedBy ${submitted} AND ${where} ORDER BY ${order} LIMIT :limit`)
     const search = `SEARCH JobExecutionLog USING INDEX ${index}`
     t.same(records(`${ended} < :before`, `${ended}, rowid`), [`${search} (<expr><?)`, sortOfTies])
-    t.same(records(`${ended} < :before AND ${ended} > :ended`, `${ended}, rowid`), [`${search} (<expr>>? AND <expr><?)`, sortOfTies])
-    t.same(records(`${ended} = :ended AND rowid > :row`, 'rowid'), [`${search} (<expr>=?)`, 'USE TEMP B-TREE FOR ORDER BY'], 'all of one time')
+    t.same(records(`${ended} < :before AND ${ended} > :ended`, `${ended}, rowid`), [
+      `${search} (<expr>>? AND <expr><?)`, sortOfTies
+    ])
+    t.same(records(`${ended} = :ended AND rowid > :row`, 'rowid'), [
+      `${search} (<expr>=?)`, 'USE TEMP B-TREE FOR ORDER BY'
+    ], 'all of one time')
   }
 
   const available = (where: string) => planOf(`

@@ -21,7 +21,9 @@ for (let round = 1; !stopped; round += 1) {
   for (const jobId of jobIds) {
     const row = read(jobId)
     for (const [column, value] of Object.entries(before.get(jobId) ?? { jobId })) {
-      if (row?.[column] !== value) throw new Error(`${jobId}: ${column} was ${String(value)}, is ${String(row?.[column])}`)
+      if (row?.[column] !== value) {
+        throw new Error(`${jobId}: ${column} was ${String(value)}, is ${String(row?.[column])}`)
+      }
     }
   }
   for (const { version } of changes.all(head, 1000)) {

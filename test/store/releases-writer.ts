@@ -8,7 +8,9 @@ const [path = ''] = process.argv.slice(2)
 const database = new SqliteDatabase(path, { timeout: 10_000 })
 database.pragma('synchronous = FULL')
 
-const prepared = Object.fromEntries(Object.entries(firstRelease).map(([name, sql]) => [name, database.prepare<unknown[], Record<string, unknown>>(sql)]))
+const prepared = Object.fromEntries(
+  Object.entries(firstRelease).map(([name, sql]) => [name, database.prepare<unknown[], Record<string, unknown>>(sql)])
+)
 const statement = (name: keyof typeof firstRelease) => {
   const found = prepared[name]
   if (found === undefined) throw new Error(name)
@@ -25,7 +27,10 @@ const jobs: Array<[string, number[]]> = []
 
 const submit = (jobId: string) => {
   expect(get('findIdempotencyKey', 'acme', jobId) === undefined, 'a key that nobody used')
-  run('insertRecord', jobId, 'old', 'acme', 'ann', at, 'Queued', null, null, null, null, 0, 0, null, null, null, null, null)
+  run(
+    'insertRecord', jobId, 'old', 'acme', 'ann', at, 'Queued', null, null, null, null, 0, 0, null, null, null, null,
+    null
+  )
   run('enqueue', jobId, 'old', 3, null, available, null, null, null)
   run('insertInput', jobId, '{"a":1}', '{}')
   run('saveIdempotencyKey', 'acme', jobId, 'hash', jobId, available)
@@ -33,7 +38,9 @@ const submit = (jobId: string) => {
 
 const versionOf = (jobId: string): number => Number(get('findRecord', jobId)?.version)
 const update = (jobId: string, status: string, endTime: string | null, percent: number) =>
-  expect(run('updateRecord', status, at, endTime, null, null, 1, percent, null, null, null, null, null, jobId, versionOf(jobId)) === 1, `to ${status}`)
+  expect(run(
+    'updateRecord', status, at, endTime, null, null, 1, percent, null, null, null, null, null, jobId, versionOf(jobId)
+  ) === 1, `to ${status}`)
 
 const claim = (jobId: string) => {
   const item = get('nextAvailable', 'old', available, 1)

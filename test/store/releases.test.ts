@@ -31,8 +31,12 @@ t.test('migrates a database of the first release while its programs read and wri
   const before = contents()
   const incarnation = foreign.prepare('SELECT value FROM ServiceState').pluck().all()
 
-  const [writer, reader, migrator] = [spawnChild(t, 'releases-writer.ts', path), spawnChild(t, 'releases-reader.ts', path), spawnChild(t, 'migrating.ts', path)]
-  t.ok(await writer.line() !== undefined && await reader.line() !== undefined && await migrator.line() === 'ready', 'all are at work')
+  const [writer, reader, migrator] = [
+    spawnChild(t, 'releases-writer.ts', path), spawnChild(t, 'releases-reader.ts', path),
+    spawnChild(t, 'migrating.ts', path)
+  ]
+  t.ok(await writer.line() !== undefined && await reader.line() !== undefined &&
+    await migrator.line() === 'ready', 'all are at work')
   migrator.process.stdin?.end('begin\n')
   t.equal(await migrator.line(), 'applied 3 with 0 statements')
   // Lines that came before, and then some that were written after.
@@ -45,14 +49,19 @@ t.test('migrates a database of the first release while its programs read and wri
   let last = ''
   for (let line = await writer.line(); line !== undefined; line = await writer.line()) last = line
   while (await reader.line() !== undefined);
-  t.same([await writer.ended, await reader.ended], [{ code: 0, signal: null }, { code: 0, signal: null }], 'no statement failed')
+  t.same([await writer.ended, await reader.ended], [{
+    code: 0, signal: null
+  }, { code: 0, signal: null }], 'no statement failed')
 
   const after = contents()
-  for (const [index, table] of Object.keys(firstReleaseTables).entries()) t.strictSame(after[index], before[index], table)
+  for (const [index, table] of Object.keys(firstReleaseTables).entries()) {
+    t.strictSame(after[index], before[index], table)
+  }
   t.same(foreign.prepare('SELECT value FROM ServiceState').pluck().all(), incarnation)
   t.equal(foreign.pragma('integrity_check', { simple: true }), 'ok')
   const bySeq = foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY seq').pluck().all()
-  t.same(bySeq, foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY rowid').pluck().all(), 'in the order of insertion')
+  t.same(bySeq, foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY rowid').pluck()
+    .all(), 'in the order of insertion')
   t.equal(foreign.prepare('SELECT count(DISTINCT seq) FROM JobExecutionLog').pluck().get(), bySeq.length)
 
   const jobs = JSON.parse(last) as Array<[string, number[]]>
@@ -72,7 +81,9 @@ t.test('migrates a database of the first release while its programs read and wri
 t.test('gives a queue item of the previous release its tenant and its seq', async t => {
   const { path } = await openStore(t, makeFirstRelease(t, 100))
   const foreign = openForeign(t, path)
-  const strangers = foreign.prepare('SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.tenant IS NOT log.tenant').pluck()
+  const strangers = foreign.prepare(
+    'SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.tenant IS NOT log.tenant'
+  ).pluck()
   t.equal(strangers.get(), 0)
   foreign.exec(`
     INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('a', 'Queued', 'acme'), ('b', 'Queued', NULL);
@@ -80,6 +91,8 @@ t.test('gives a queue item of the previous release its tenant and its seq', asyn
     INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, tenant) VALUES ('c', 'x', 1, 0, 'other')`)
   t.equal(strangers.get(), 0)
   t.equal(foreign.prepare("SELECT tenant FROM JobQueue WHERE jobId = 'c'").pluck().get(), 'other')
-  const others = foreign.prepare('SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.seq IS NOT log.seq').pluck()
+  const others = foreign.prepare(
+    'SELECT count(*) FROM JobQueue JOIN JobExecutionLog AS log USING (jobId) WHERE JobQueue.seq IS NOT log.seq'
+  ).pluck()
   t.equal(others.get(), 0, 'and by the seq of its record')
 })

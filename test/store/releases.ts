@@ -27,14 +27,17 @@ const fill = (jobs: number) => `
 
 /** A database of the first release, in WAL mode as it left it. */
 export const makeFirstRelease = (t: Test, jobs = 0, path = join(t.testdir(), 'jobs.db')): string => {
-  const input = `PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;\n${dump}\n${jobs > 0 ? `BEGIN; ${fill(jobs)}; COMMIT` : ''};`
+  const input =
+    `PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;\n${dump}\n${jobs > 0 ? `BEGIN; ${fill(jobs)}; COMMIT` : ''};`
   execFileSync('sqlite3', ['-bail', path], { input })
   return path
 }
 
 /** The whole schema, but for what SQLite keeps for itself. */
 export const schemaOf = (connection: SqliteDatabase.Database): unknown[] =>
-  connection.prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name").all()
+  connection.prepare(
+    "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY type, name"
+  ).all()
 
 /** The first release's tables of jobs, with their columns. */
 export const firstReleaseTables: Record<string, string> = {

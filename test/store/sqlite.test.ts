@@ -21,7 +21,9 @@ const openSqlite: OpenStoreUnderTest = async t => {
     count: async from => foreign.prepare<[], number>(`SELECT count(*) FROM ${from}`).pluck().get() ?? 0,
     logged: async () => changeLog.after(0, Number.MAX_SAFE_INTEGER),
     listWith: rowsExaminedMax => createListJobs({ database, rowsExaminedMax }),
-    pruneChanges: async keep => { foreign.prepare('DELETE FROM JobChange WHERE version <= ?').run(changeLog.head() - keep) }
+    pruneChanges: async keep => {
+      foreign.prepare('DELETE FROM JobChange WHERE version <= ?').run(changeLog.head() - keep)
+    }
   }
 }
 

@@ -39,7 +39,10 @@ t.test('shows any failure that another program recorded', async t => {
 t.test('reads times of any ISO 8601 form, and no others', async t => {
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
-  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', '20260131T120000Z')")
+  await sqlite3(
+    path,
+    "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', '20260131T120000Z')"
+  )
   t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: at } })
   for (const text of ['soon', '', '1769860800', '+010000-01-01T00:00:00Z', '-000001-12-31T23:59:59.999Z']) {
     await sqlite3(path, `UPDATE JobExecutionLog SET endTime = '${text}', createdAt = '${text}'`)
@@ -51,15 +54,21 @@ t.test('reads times of any ISO 8601 form, and no others', async t => {
 
 t.test('shows a succeeded job at 100 percent, whatever was recorded', async t => {
   const { store, path } = await openStore(t)
-  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, progressPercent, etaSeconds) VALUES ('j', 'Succeeded', 12.5, 9)")
-  t.match(await store.jobs.find('j'), { job: { progress: { percent: 100, etaSeconds: null }, resultUrl: null, result: null } })
+  await sqlite3(
+    path, "INSERT INTO JobExecutionLog (jobId, status, progressPercent, etaSeconds) VALUES ('j', 'Succeeded', 12.5, 9)"
+  )
+  t.match(await store.jobs.find('j'), {
+    job: { progress: { percent: 100, etaSeconds: null }, resultUrl: null, result: null }
+  })
 })
 
 t.test('a change of any column that readers see draws a version, once', async t => {
   const { store, path, transact, database } = await openStore(t)
   const foreign = openForeign(t, path)
   await transact(tx => insertJob(tx, runningJob('j')))
-  const columns = database.reader.prepare<[], { name: string }>('PRAGMA table_info(JobExecutionLog)').all().map(({ name }) => name)
+  const columns = database.reader.prepare<[], { name: string }>('PRAGMA table_info(JobExecutionLog)').all().map(
+    ({ name }) => name
+  )
   const values: Record<string, string | number> = {
     status: 'Failed', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2, hasPartialResult: 1
   }
@@ -79,19 +88,36 @@ t.test('a change of any column that readers see draws a version, once', async t 
 t.test('shows a failed job with a cancellation time as cancelled', async t => {
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
-  await sqlite3(path, "INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('j', 'Failed', '2026-01-31 12:00:00')")
-  t.match(await store.jobs.find('j'), { job: { state: 'cancelled', cancelledAt: at, finishedAt: at, failure: { code: 'JOB_CANCELLED' } } })
-  await sqlite3(path, "UPDATE JobExecutionLog SET endTime = '2026-01-31T12:00:01Z', errorDetails = '{\"code\":\"E_STOP\",\"message\":\"by hand\"}'")
-  t.match(await store.jobs.find('j'), { job: { state: 'cancelled', finishedAt: at + 1000, failure: { code: 'E_STOP', message: 'by hand' } } })
+  await sqlite3(
+    path, "INSERT INTO JobExecutionLog (jobId, status, cancelledAt) VALUES ('j', 'Failed', '2026-01-31 12:00:00')"
+  )
+  t.match(await store.jobs.find('j'), {
+    job: { state: 'cancelled', cancelledAt: at, finishedAt: at, failure: { code: 'JOB_CANCELLED' } }
+  })
+  await sqlite3(
+    path,
+    "UPDATE JobExecutionLog SET endTime = '2026-01-31T12:00:01Z', errorDetails = '{\"code\":\"E_STOP\",\"message\":\"by hand\"}'"
+  )
+  t.match(await store.jobs.find('j'), {
+    job: { state: 'cancelled', finishedAt: at + 1000, failure: { code: 'E_STOP', message: 'by hand' } }
+  })
   await sqlite3(path, "UPDATE JobExecutionLog SET cancelledAt = 'soon'")
-  t.match(await store.jobs.find('j'), { job: { state: 'failed', failure: { code: 'E_STOP' } } }, 'what is no time is as good as none')
+  t.match(await store.jobs.find('j'), {
+    job: {
+      state: 'failed', failure: { code: 'E_STOP' }
+    }
+  }, 'what is no time is as good as none')
 })
 
 t.test('shows no field of one state in another state', async t => {
   const { store, path } = await openStore(t)
-  const set = "cancelRequestedAt = '2026-01-31T12:00:00Z', expiresAt = '2026-02-01T12:00:00Z', resultExpiredAt = '2026-02-01T12:00:01Z', hasPartialResult = 1"
+  const set =
+    "cancelRequestedAt = '2026-01-31T12:00:00Z', expiresAt = '2026-02-01T12:00:00Z', resultExpiredAt = '2026-02-01T12:00:01Z', hasPartialResult = 1"
   const at = Date.UTC(2026, 0, 31, 12)
-  await sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status) VALUES ('q', 'Queued'), ('r', 'Running'), ('s', 'Succeeded'); UPDATE JobExecutionLog SET ${set}`)
+  await sqlite3(
+    path,
+    `INSERT INTO JobExecutionLog (jobId, status) VALUES ('q', 'Queued'), ('r', 'Running'), ('s', 'Succeeded'); UPDATE JobExecutionLog SET ${set}`
+  )
   t.same(Object.keys(jobOf(await store.jobs.find('q'))).filter(name => /cancel|xpire|partial/i.test(name)), [])
   t.match(await store.jobs.find('r'), { job: { cancelRequestedAt: at, hasPartialResult: true } })
   t.match(await store.jobs.find('s'), { job: { expiresAt: at + 86_400_000, resultExpiredAt: at + 86_401_000 } })

@@ -9,16 +9,23 @@ import { endPosition, type FinalRecord, type ForeignWrite, type History, type Op
 const bounds = { foreignMs: 1000, recoveryMs: 2000 }
 
 /** An operation on the only job, from and to these ms. */
-const operation = (kind: Operation['kind'], startedAt: number, endedAt: number, revealed: Partial<Operation> = {}): Operation =>
+const operation = (
+  kind: Operation['kind'], startedAt: number, endedAt: number, revealed: Partial<Operation> = {}
+): Operation =>
   ({ kind, job: 0, startedAt, endedAt, version: null, position: null, end: null, node: 0, what: '', ...revealed })
 const read = (startedAt: number, endedAt: number, version: number) => operation('read', startedAt, endedAt, { version })
-const write = (startedAt: number, endedAt: number, version: number) => operation('write', startedAt, endedAt, { version })
+const write = (startedAt: number, endedAt: number, version: number) => operation(
+  'write', startedAt, endedAt, { version }
+)
 
 const record = (version: number, end: FinalRecord['end'] = 'succeeded'): FinalRecord =>
   ({ jobId: 'job', version, position: end === null ? 1500 : endPosition, end })
 
 const found = (history: Partial<History>): Rule[] =>
-  checkHistory({ jobs: ['job'], operations: [], foreignWrites: [], holds: [], faults: [], records: [record(9)], ...history }, bounds)
+  checkHistory(
+    { jobs: ['job'], operations: [], foreignWrites: [], holds: [], faults: [], records: [record(9)], ...history },
+    bounds
+  )
     .map(({ rule }) => rule)
 
 t.test('versions', async t => {
@@ -27,11 +34,17 @@ t.test('versions', async t => {
   t.same(found({ operations: [write(0, 1, 2), read(2, 3, 1)] }), ['backward'], 'what was acknowledged was revealed')
   t.same(found({ operations: [read(0, 2, 2), read(1, 3, 1)] }), [], 'it had started before')
   t.same(found({ operations: [read(1, 2, 2), read(0, 3, 1)] }), [], 'however late it ended')
-  t.same(found({ operations: [read(0, 1, 2), read(0, 3, 5), read(2, 4, 1)] }), ['backward'], 'what was revealed later does not hide it')
+  t.same(found({
+    operations: [read(0, 1, 2), read(0, 3, 5), read(2, 4, 1)]
+  }), ['backward'], 'what was revealed later does not hide it')
   t.same(found({ operations: [read(0, 1, 2), read(1, 2, 1)] }), [], 'which came first is not known')
   t.same(found({ operations: [read(0, 1, 2), read(2, 3, 0)] }), ['backward'], 'a job that was there is not unknown')
-  t.same(found({ operations: [read(0, 1, 3), read(0, 2, 1), read(3, 4, 2)] }), ['backward'], 'the highest counts, not the last')
-  t.same(found({ operations: [write(0, 1, 3), write(2, 3, 2)] }), [], 'the answer to a command may be of an earlier moment')
+  t.same(found({
+    operations: [read(0, 1, 3), read(0, 2, 1), read(3, 4, 2)]
+  }), ['backward'], 'the highest counts, not the last')
+  t.same(found({
+    operations: [write(0, 1, 3), write(2, 3, 2)]
+  }), [], 'the answer to a command may be of an earlier moment')
   t.same(found({
     jobs: ['job', 'other'],
     records: [record(9), { ...record(9), jobId: 'other' }],
@@ -44,10 +57,14 @@ t.test('positions', async t => {
   t.same(found({ operations: [ack, operation('read', 2, 3, { position: 1050 })] }), [])
   t.same(found({ operations: [ack, operation('read', 2, 3, { position: 1049 })] }), ['position-backward'])
   t.same(found({ operations: [ack, operation('read', 0, 3, { position: 1049 })] }), [])
-  const atMost = (startedAt: number, positionMax: number) => operation('read', startedAt, startedAt + 1, { positionMax })
+  const atMost = (startedAt: number, positionMax: number) => operation(
+    'read', startedAt, startedAt + 1, { positionMax }
+  )
   t.same(found({ operations: [ack, atMost(2, 1050)] }), [])
   t.same(found({ operations: [ack, atMost(2, 1049)] }), ['position-backward'])
-  t.same(found({ operations: [atMost(2, 5000), operation('read', 4, 5, { position: 1049 })] }), [], 'that it may be so far reveals nothing')
+  t.same(found({
+    operations: [atMost(2, 5000), operation('read', 4, 5, { position: 1049 })]
+  }), [], 'that it may be so far reveals nothing')
 })
 
 t.test('changes by other programs', async t => {
@@ -56,12 +73,18 @@ t.test('changes by other programs', async t => {
   t.same(found({ foreignWrites, operations: [read(1011, 1012, 2)] }), ['late'])
   t.same(found({ foreignWrites, operations: [read(1009, 2000, 2)] }), [])
   const faults = [{ name: 'x', from: 500, until: 600 }]
-  t.same(found({ foreignWrites, faults, operations: [read(3599, 3600, 2)] }), [], 'not while something is broken, and until it has recovered')
+  t.same(found({
+    foreignWrites, faults, operations: [read(3599, 3600, 2)]
+  }), [], 'not while something is broken, and until it has recovered')
   t.same(found({ foreignWrites, faults, operations: [read(3601, 3602, 2)] }), ['late'])
-  t.same(found({ foreignWrites, faults: [...faults, { name: 'y', from: 3000, until: 3100 }], operations: [read(6099, 6100, 2)] }), [],
-    'another fault meanwhile')
-  t.same(found({ foreignWrites, faults: [{ name: 'z', from: 1100, until: 1200 }], operations: [read(1300, 1301, 2)] }), ['late'],
-    'a later fault is no excuse')
+  t.same(found({
+    foreignWrites, faults: [...faults, { name: 'y', from: 3000, until: 3100 }], operations: [read(6099, 6100, 2)]
+  }), [],
+  'another fault meanwhile')
+  t.same(found({
+    foreignWrites, faults: [{ name: 'z', from: 1100, until: 1200 }], operations: [read(1300, 1301, 2)]
+  }), ['late'],
+  'a later fault is no excuse')
 })
 
 t.test('what is lost', async t => {
@@ -69,7 +92,9 @@ t.test('what is lost', async t => {
   t.same(found({ operations: [read(0, 1, 10)] }), ['lost'], 'shown, and never committed')
   t.same(found({ operations: [write(0, 1, 1)], records: [] }), ['lost'])
   t.same(found({ foreignWrites: [{ job: 0, version: 10, committedAt: 0 }] }), ['lost'])
-  t.same(found({ operations: [operation('write', 0, 1, { position: 2000 })], records: [record(9, null)] }), ['lost', 'unfinished'])
+  t.same(found({
+    operations: [operation('write', 0, 1, { position: 2000 })], records: [record(9, null)]
+  }), ['lost', 'unfinished'])
 })
 
 t.test('ends', async t => {
@@ -82,12 +107,20 @@ t.test('ends', async t => {
 })
 
 t.test('leases', async t => {
-  const hold = (attempt: number, from: number, until: number) => ({ job: 0, attempt, holder: `${attempt}-${from}`, from, until })
+  const hold = (attempt: number, from: number, until: number) => ({
+    job: 0, attempt, holder: `${attempt}-${from}`, from, until
+  })
   t.same(found({ holds: [hold(1, 0, 10), hold(2, 10, 20)] }), [])
   t.same(found({ holds: [hold(1, 0, 10), hold(2, 9, 20)] }), ['two-holders'])
   t.same(found({ holds: [hold(2, 9, 20), hold(1, 0, 10)] }), ['two-holders'], 'in any order')
   t.same(found({ holds: [hold(1, 0, 10), hold(1, 11, 20)] }), ['two-holders'], 'an attempt is given out once')
-  t.same(found({ holds: [hold(1, 0, 10), { ...hold(2, 5, 20), job: 1 }], jobs: ['job', 'job-2'], records: [record(9), { ...record(9), jobId: 'job-2' }] }), [])
+  t.same(found({
+    holds: [
+      hold(1, 0, 10), { ...hold(2, 5, 20), job: 1 }
+    ],
+    jobs: ['job', 'job-2'],
+    records: [record(9), { ...record(9), jobId: 'job-2' }]
+  }), [])
 })
 
 t.test('a million operations, one of them wrong', async t => {

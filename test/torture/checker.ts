@@ -64,7 +64,9 @@ const describe = ({ kind, node, what, startedAt, endedAt }: Operation) =>
   `${kind} ${what} at process ${node} from ${startedAt.toFixed(1)} to ${endedAt.toFixed(1)}`
 
 // In the order of the ends: whatever ended before an operation started has been met when its turn comes.
-const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: ValueOf, mostOf = valueOf): Violation[] => {
+const sweepOperations = (
+  { jobs, operations }: History, rule: Rule, valueOf: ValueOf, mostOf = valueOf
+): Violation[] => {
   const violations: Violation[] = []
   const rises = createRises(jobs.length)
   for (const operation of operations) {
@@ -74,7 +76,9 @@ const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: Val
     const floor = kind === 'read' ? rises.before(job, startedAt) : undefined
     if (floor !== undefined && most < floor.value) {
       const by = floor.by === null ? '' : `, after ${describe(floor.by)}`
-      violations.push({ rule, at: endedAt, text: `${jobs[job] ?? ''}: ${most} after ${floor.value}: ${describe(operation)}${by}` })
+      violations.push({
+        rule, at: endedAt, text: `${jobs[job] ?? ''}: ${most} after ${floor.value}: ${describe(operation)}${by}`
+      })
     }
     const value = valueOf(operation)
     if (value !== null) rises.add(job, { at: endedAt, value, by: operation })
@@ -83,7 +87,9 @@ const sweepOperations = ({ jobs, operations }: History, rule: Rule, valueOf: Val
 }
 
 // From when on every reader is to be given this change.
-const visibleBy = ({ committedAt }: ForeignWrite, faults: readonly FaultWindow[], { foreignMs, recoveryMs }: Bounds): number => {
+const visibleBy = (
+  { committedAt }: ForeignWrite, faults: readonly FaultWindow[], { foreignMs, recoveryMs }: Bounds
+): number => {
   let from = committedAt
   for (const fault of faults) {
     if (fault.from <= from + foreignMs && fault.until + recoveryMs > from) from = fault.until + recoveryMs
@@ -94,7 +100,9 @@ const visibleBy = ({ committedAt }: ForeignWrite, faults: readonly FaultWindow[]
 const sweepForeign = ({ jobs, operations, foreignWrites, ...history }: History, bounds: Bounds): Violation[] => {
   const faults = history.faults.toSorted((a, b) => a.from - b.from)
   const rises = createRises(jobs.length)
-  const reveals = foreignWrites.map(write => ({ job: write.job, at: visibleBy(write, faults, bounds), value: write.version, by: null }))
+  const reveals = foreignWrites.map(write => ({
+    job: write.job, at: visibleBy(write, faults, bounds), value: write.version, by: null
+  }))
   for (const reveal of reveals.sort((a, b) => a.at - b.at)) rises.add(reveal.job, reveal)
   const violations: Violation[] = []
   for (const operation of operations) {
@@ -102,7 +110,11 @@ const sweepForeign = ({ jobs, operations, foreignWrites, ...history }: History, 
     if (kind !== 'read' || version === null) continue
     const floor = rises.before(job, startedAt)
     if (floor === undefined || version >= floor.value) continue
-    violations.push({ rule: 'late', at: endedAt, text: `${jobs[job] ?? ''}: ${version}, but ${floor.value} had been committed: ${describe(operation)}` })
+    violations.push({
+      rule: 'late',
+      at: endedAt,
+      text: `${jobs[job] ?? ''}: ${version}, but ${floor.value} had been committed: ${describe(operation)}`
+    })
   }
   return violations
 }
@@ -121,12 +133,20 @@ const findLost = ({ jobs, operations, foreignWrites, records }: History): Violat
   for (const operation of operations) {
     const { job, version, position, endedAt } = operation
     const { version: finalVersion, position: finalPosition } = record[job] ?? { version: 0, position: -1 }
-    if (version !== null && version > finalVersion) complain(job, endedAt, `version ${version} was revealed, the record has ${finalVersion}: ${describe(operation)}`)
-    if (position !== null && position > finalPosition) complain(job, endedAt, `position ${position} was revealed, the record has ${finalPosition}: ${describe(operation)}`)
+    if (version !== null && version > finalVersion) {
+      complain(job, endedAt, `version ${version} was revealed, the record has ${finalVersion}: ${describe(operation)}`)
+    }
+    if (position !== null && position > finalPosition) {
+      complain(
+        job, endedAt, `position ${position} was revealed, the record has ${finalPosition}: ${describe(operation)}`
+      )
+    }
   }
   for (const { job, version, committedAt } of foreignWrites) {
     const finalVersion = record[job]?.version ?? 0
-    if (version > finalVersion) complain(job, committedAt, `version ${version} was committed by another program, the record has ${finalVersion}`)
+    if (version > finalVersion) {
+      complain(job, committedAt, `version ${version} was committed by another program, the record has ${finalVersion}`)
+    }
   }
   return violations
 }
@@ -138,13 +158,22 @@ const findEnds = ({ jobs, operations, records }: History, overAt: number): Viola
   const meet = (job: number, end: End, at: number, text: string) => {
     const known = first[job]
     first[job] ??= { end, text }
-    if (known !== undefined && known.end !== end) violations.push({ rule: 'two-ends', at, text: `${jobs[job] ?? ''}: ${end} by ${text}, ${known.end} by ${known.text}` })
+    if (known !== undefined && known.end !== end) {
+      violations.push({
+        rule: 'two-ends', at, text: `${jobs[job] ?? ''}: ${end} by ${text}, ${known.end} by ${known.text}`
+      })
+    }
   }
-  for (const operation of operations) if (operation.end !== null) meet(operation.job, operation.end, operation.endedAt, describe(operation))
+  for (const operation of operations) {
+    if (operation.end !== null) meet(operation.job, operation.end, operation.endedAt, describe(operation))
+  }
   for (const { jobId, end } of records) {
     const job = indexOf.get(jobId)
-    if (job === undefined) violations.push({ rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and no response named it` })
-    else if (end === null) violations.push({ rule: 'unfinished', at: overAt, text: `${jobId} has not ended` })
+    if (job === undefined) {
+      violations.push({
+        rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and no response named it`
+      })
+    } else if (end === null) violations.push({ rule: 'unfinished', at: overAt, text: `${jobId} has not ended` })
     else meet(job, end, overAt, 'its record')
   }
   return violations
@@ -174,7 +203,9 @@ export const checkHistory = (history: History, bounds: Bounds): Violation[] => {
   const overAt = history.operations.at(-1)?.endedAt ?? 0
   return [
     ...sweepOperations(history, 'backward', ({ version }) => version),
-    ...sweepOperations(history, 'position-backward', ({ position }) => position, ({ position, positionMax }) => positionMax ?? position),
+    ...sweepOperations(history, 'position-backward', ({ position }) => position, ({
+      position, positionMax
+    }) => positionMax ?? position),
     ...sweepForeign(history, bounds),
     ...findLost(history),
     ...findEnds(history, overAt),

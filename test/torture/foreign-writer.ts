@@ -27,7 +27,9 @@ export const openForeign = (databasePath: string) => {
 }
 
 /** Drives rows of its own through their lives; they are looked for before they are there. */
-export const runForeignWriter = async (actor: Actor, { databasePath, index }: { databasePath: string, index: number }): Promise<void> => {
+export const runForeignWriter = async (
+  actor: Actor, { databasePath, index }: { databasePath: string, index: number }
+): Promise<void> => {
   const { recorder, random, isStopped } = actor
   const foreign = openForeign(databasePath)
   const write = async (job: number, sql: string) => {
@@ -42,7 +44,9 @@ export const runForeignWriter = async (actor: Actor, { databasePath, index }: { 
       await write(job, "INSERT INTO JobExecutionLog (jobId, status) VALUES (?, 'Running')")
       for (let step = random.between(1, 8); step > 0 && !isStopped(); step--) {
         await delay(random.between(50, 900))
-        await write(job, 'UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 5 WHERE jobId = ?')
+        await write(
+          job, 'UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 5 WHERE jobId = ?'
+        )
       }
       await write(job, `UPDATE JobExecutionLog SET status = '${random.pick(['Succeeded', 'Failed'])}' WHERE jobId = ?`)
     }

@@ -8,7 +8,9 @@ import type { TorturedRedis } from './redis-server.ts'
 import type { ServiceProcess } from './service-process.ts'
 
 /** What there is to break. `proxies[i]` stands between `nodes[i]` and Redis. */
-export type Victims = { nodes: readonly ServiceProcess[], proxies: readonly Proxy[], redis: TorturedRedis, databasePath: string }
+export type Victims = {
+  nodes: readonly ServiceProcess[], proxies: readonly Proxy[], redis: TorturedRedis, databasePath: string
+}
 
 type Fault = {
   name: string
@@ -97,7 +99,13 @@ const ofRedis: Fault[] = [
       await redis.start('snapshot')
     }
   },
-  { name: 'FLUSHALL over and over', on: 'redis', run: async (victims, random) => { await flushFor(victims, random.between(200, 1500)) } },
+  {
+    name: 'FLUSHALL over and over',
+    on: 'redis',
+    run: async (victims, random) => {
+      await flushFor(victims, random.between(200, 1500))
+    }
+  },
   {
     name: 'Redis out of memory',
     on: 'redis',
@@ -149,7 +157,9 @@ const ofConnections: Fault[] = [
   {
     name: 'delay one side past the deadline',
     on: 'connection',
-    run: async (victims, random) => { await delayFor(victims, random, random.pick(directions), random.pick([120, 300, Infinity])) }
+    run: async (victims, random) => {
+      await delayFor(victims, random, random.pick(directions), random.pick([120, 300, Infinity]))
+    }
   },
   {
     name: 'evict everything under slow commands',
@@ -228,7 +238,9 @@ export type NemesisNeeds = {
 }
 
 /** Breaks everything that can be broken, over and over in an order of chance, now and then two things at once. Returns when what was. */
-export const runNemesis = async ({ victims, random, isStopped, only, onCalm, log }: NemesisNeeds, windows: FaultWindow[]): Promise<void> => {
+export const runNemesis = async (
+  { victims, random, isStopped, only, onCalm, log }: NemesisNeeds, windows: FaultWindow[]
+): Promise<void> => {
   const inflict = async (fault: Fault, own: Random) => {
     const from = performance.now()
     const window: FaultWindow = { name: fault.name, from, until: Infinity }

@@ -10,7 +10,9 @@ export type Cut = { startedAt: number, endedAt: number, text: string }
 /** Writes down what was answered. */
 export type Recorder = ReturnType<typeof createRecorder>
 
-export type Recorded = { kind: Operation['kind'], job: number, node: number, what: string, answer: Answer, position?: number | null }
+export type Recorded = {
+  kind: Operation['kind'], job: number, node: number, what: string, answer: Answer, position?: number | null
+}
 
 const versionOf = (eTag: string | undefined): number | null => {
   const version = /\.(\d+)\.\d+"$/.exec(eTag ?? '')?.[1]
@@ -43,7 +45,9 @@ export const createRecorder = () => {
   const complain = (text: string) => { complaints.push({ at: performance.now(), text }) }
 
   /** Counts what was refused, and complains of what no fault excuses. */
-  const refuse = ({ what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []): void => {
+  const refuse = (
+    { what, node, answer }: Pick<Recorded, 'what' | 'node' | 'answer'>, expected: readonly number[] = []
+  ): void => {
     if (answer.status === noAnswer.aborted) return
     const key = `${what.split(' ')[0] ?? ''} ${answer.status}`
     refusals.set(key, (refusals.get(key) ?? 0) + 1)
@@ -57,7 +61,11 @@ export const createRecorder = () => {
     complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
   }
 
-  const push = ({ kind, job, node, what, answer: { startedAt, endedAt } }: Recorded, revealed: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>) => {
+  const push = ({
+    kind, job, node, what, answer: {
+      startedAt, endedAt
+    }
+  }: Recorded, revealed: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>) => {
     operations.push({ kind, job, startedAt, endedAt, node, what, ...revealed })
   }
 
@@ -77,7 +85,9 @@ export const createRecorder = () => {
       const { headers } = recorded.answer
       const state = headers['job-state']
       const end = toEnd(state)
-      push(recorded, { version: versionOf(headers.etag), position: end === null ? recorded.position ?? null : endPosition, end })
+      push(recorded, {
+        version: versionOf(headers.etag), position: end === null ? recorded.position ?? null : endPosition, end
+      })
     },
     /** Records a read of many, which reveals their statuses and no more. */
     readMany: (ofWhich: readonly number[], recorded: Omit<Recorded, 'job'>) => {
@@ -86,10 +96,16 @@ export const createRecorder = () => {
       for (const job of ofWhich) {
         const jobId = jobs[job] ?? ''
         const status = items.find(item => item.jobId === jobId)?.status
-        if (status === undefined && !notFound.includes(jobId)) complain(`${recorded.what}: ${jobId} is neither found nor not`)
+        if (status === undefined && !notFound.includes(jobId)) {
+          complain(`${recorded.what}: ${jobId} is neither found nor not`)
+        }
         const revealed = status === undefined
           ? { version: 0, position: -1 }
-          : isEnd(status) ? { version: null, position: endPosition } : { version: null, position: null, positionMax: endPosition - 1 }
+          : isEnd(status)
+            ? {
+                version: null, position: endPosition
+              }
+            : { version: null, position: null, positionMax: endPosition - 1 }
         push({ ...recorded, job }, { ...revealed, end: null })
       }
     },
@@ -101,13 +117,17 @@ export const createRecorder = () => {
       const { headers } = answer
       const state = headers['job-state']
       const version = versionOf(headers.etag)
-      if (version === null || state === undefined) return complain(`${recorded.what}: an answer without ETag or Job-State`)
+      if (version === null || state === undefined) {
+        return complain(`${recorded.what}: an answer without ETag or Job-State`)
+      }
       const end = toEnd(state)
       let position = end === null ? null : endPosition
       if (answer.status === 200 && answer.text.startsWith('{"success"')) {
         const { data } = JSON.parse(answer.text) as TaskView
         position = toPosition(data.status, data.attempt, data.progress.percent)
-        if (data.version !== version) complain(`${recorded.what}: version ${data.version} under the ETag ${headers.etag ?? ''}`)
+        if (data.version !== version) {
+          complain(`${recorded.what}: version ${data.version} under the ETag ${headers.etag ?? ''}`)
+        }
         if (data.status !== state) complain(`${recorded.what}: status ${data.status} under Job-State ${state}`)
       }
       push(recorded, { version, position, end })

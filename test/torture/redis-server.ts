@@ -39,7 +39,9 @@ export const startTorturedRedis = async (folder: string): Promise<TorturedRedis>
   const snapshot = join(folder, 'snapshot.rdb')
   const port = await freePort()
   let child = await launch(port, folder)
-  const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false })
+  const client = new Redis(port, '127.0.0.1', {
+    retryStrategy: () => 20, maxRetriesPerRequest: 0, autoResendUnfulfilledCommands: false
+  })
   client.on('error', () => {})
 
   const kill = async () => {

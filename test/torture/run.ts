@@ -9,7 +9,9 @@ import { runTorture } from './torture.ts'
  * that finds something leaves its history, and its seed repeats it.
  */
 
-type Options = { minutes: number, seed: number, seconds: number, processes?: number, fault?: string, only?: string[], quiet?: boolean }
+type Options = {
+  minutes: number, seed: number, seconds: number, processes?: number, fault?: string, only?: string[], quiet?: boolean
+}
 
 const toNumber = (text: string): number => {
   const number = Number(text)
@@ -30,7 +32,8 @@ const { minutes, seed: firstSeed, seconds, processes, fault, only, quiet } = new
   .option('--seconds <n>', 'how long one round is', toNumber, 60)
   .option('--processes <n>', 'how many service processes; otherwise 2 to 4 by turns', toCount)
   .option('--fault <name>', 'break a rule of the service on purpose: a file of test/torture/faults')
-  .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text => text.split(',').filter(Boolean))
+  .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text =>
+    text.split(',').filter(Boolean))
   .option('--quiet', 'do not print each fault')
   .parse().opts<Options>()
 
@@ -44,15 +47,25 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   const count = processes ?? 2 + seed % 3
   console.log(`round with seed ${seed}, ${count} processes`)
   const log = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
-  const { violations, figures, history } = await runTorture({ seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, only, ...(log && { log }) })
+  const { violations, figures, history } = await runTorture({
+    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, only, ...(log && { log })
+  })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
-  for (const { rule, at, text } of violations.slice(0, 20)) console.log(`  ${(at / 1000).toFixed(2)} s ${rule}: ${text}`)
+  for (const { rule, at, text } of violations.slice(0, 20)) {
+    console.log(`  ${(at / 1000).toFixed(2)} s ${rule}: ${text}`)
+  }
   if (violations.length > 0) {
     const path = join(folder, 'history.json')
     writeFileSync(path, JSON.stringify(history))
-    const others = [...(fault === undefined ? [] : ['--fault', fault]), ...(only === undefined ? [] : ['--only', `'${only.join(',')}'`])].join(' ')
-    console.log(`  ${path}; again: npm run torture -- --seed ${seed} --seconds ${roundSeconds} --processes ${count} ${others}`)
+    const others = [...(fault === undefined
+      ? []
+      : [
+          '--fault', fault
+        ]), ...(only === undefined ? [] : ['--only', `'${only.join(',')}'`])].join(' ')
+    console.log(
+      `  ${path}; again: npm run torture -- --seed ${seed} --seconds ${roundSeconds} --processes ${count} ${others}`
+    )
   } else {
     rmSync(folder, { recursive: true, force: true })
   }

@@ -40,7 +40,9 @@ const toWarnings = () => {
   return { warnings, add: (message: string) => { warnings.set(message, (warnings.get(message) ?? 0) + 1) } }
 }
 
-export const startServiceProcess = async ({ index, databasePath, redisPort, entry }: ServiceProcessNeeds): Promise<ServiceProcess> => {
+export const startServiceProcess = async ({
+  index, databasePath, redisPort, entry
+}: ServiceProcessNeeds): Promise<ServiceProcess> => {
   const port = await freePort()
   const complaints: string[] = []
   const { warnings, add } = toWarnings()
@@ -69,7 +71,9 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, entr
       for (const resolve of ups.splice(0)) resolve()
     }
     if (!line.startsWith('{')) return
-    const { level, msg, reason, err } = JSON.parse(line) as { level: number, msg: string, reason?: string, err?: { message: string } }
+    const { level, msg, reason, err } = JSON.parse(line) as {
+      level: number, msg: string, reason?: string, err?: { message: string }
+    }
     add(`${msg}${reason === undefined ? '' : `: ${reason}`}`)
     if (level >= 50) complaints.push(`process ${index}: ${msg}: ${err?.message ?? reason ?? ''}`)
   }
@@ -84,7 +88,11 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, entr
       const wasUp = isUp
       isUp = false
       if (isClosing) return
-      if (!isKilled) (wasUp ? complaints : { push: add }).push(`process ${index} ended by itself: ${String(code ?? signal)} ${errors.slice(0, 500)}`)
+      if (!isKilled) {
+        (wasUp ? complaints : { push: add }).push(
+        `process ${index} ended by itself: ${String(code ?? signal)} ${errors.slice(0, 500)}`
+        )
+      }
       setTimeout(() => { if (!isClosing) launch() }, restartPauseMs)
     })
   }
@@ -104,7 +112,9 @@ export const startServiceProcess = async ({ index, databasePath, redisPort, entr
     limitFiles: async bytes => {
       if (!isUp) return
       const { pid } = child
-      await run('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`]).catch((error: unknown) => { if (isUp && child.pid === pid) throw error })
+      await run('prlimit', ['--pid', String(pid), `--fsize=${bytes}:`]).catch(
+        (error: unknown) => { if (isUp && child.pid === pid) throw error }
+      )
     },
     up,
     close: async () => {

@@ -60,12 +60,22 @@ const bounds: Bounds = { foreignMs: 1000, recoveryMs: 2000 }
 const recoveryMsMax = 5000 + 3000
 const drainLimitMs = 60_000
 
-type Row = { jobId: string, type: string | null, status: string, version: number, attempt: number | null, cancelledAt: string | null, progressPercent: number | null }
+type Row = {
+  jobId: string,
+  type: string | null,
+  status: string,
+  version: number,
+  attempt: number | null,
+  cancelledAt: string | null,
+  progressPercent: number | null
+}
 
 const readRecords = (databasePath: string): FinalRecord[] => {
   const database = new SqliteDatabase(databasePath, { readonly: true })
   try {
-    const rows = database.prepare<[], Row>('SELECT jobId, type, status, version, attempt, cancelledAt, progressPercent FROM JobExecutionLog').all()
+    const rows = database.prepare<[], Row>(
+      'SELECT jobId, type, status, version, attempt, cancelledAt, progressPercent FROM JobExecutionLog'
+    ).all()
     return rows.map(({ jobId, status, version, cancelledAt }) => {
       const end = toEnd(cancelledAt === null ? status.toLowerCase() : 'cancelled')
       return { jobId, version, position: end === null ? 0 : endPosition, end }
@@ -84,9 +94,16 @@ const isReady = async (node: ServiceProcess): Promise<boolean> => {
   }
 }
 
-type World = { nodes: ServiceProcess[], proxies: Proxy[], redis: Awaited<ReturnType<typeof startTorturedRedis>>, close: () => Promise<void> }
+type World = {
+  nodes: ServiceProcess[],
+  proxies: Proxy[],
+  redis: Awaited<ReturnType<typeof startTorturedRedis>>,
+  close: () => Promise<void>
+}
 
-const openWorld = async ({ processes, folder, entry = 'src/main.ts' }: TortureOptions, databasePath: string): Promise<World> => {
+const openWorld = async (
+  { processes, folder, entry = 'src/main.ts' }: TortureOptions, databasePath: string
+): Promise<World> => {
   const redis = await startTorturedRedis(join(folder, 'redis'))
   const nodes: ServiceProcess[] = []
   const proxies: Proxy[] = []
@@ -123,9 +140,13 @@ const tally = (names: readonly string[]): Record<string, number> => {
 }
 
 // Everybody asks about every job once more, when all has come to rest.
-const lookAtAll = async ({ nodes, ask, recorder }: Pick<Stage, 'nodes' | 'ask' | 'recorder'>, records: readonly FinalRecord[]): Promise<void> => {
+const lookAtAll = async (
+  { nodes, ask, recorder }: Pick<Stage, 'nodes' | 'ask' | 'recorder'>, records: readonly FinalRecord[]
+): Promise<void> => {
   const restedAt = performance.now()
-  for (const { jobId, version } of records) recorder.foreignWrites.push({ job: recorder.toJob(jobId), version, committedAt: restedAt })
+  for (const { jobId, version } of records) {
+    recorder.foreignWrites.push({ job: recorder.toJob(jobId), version, committedAt: restedAt })
+  }
   await delay(bounds.recoveryMs + bounds.foreignMs + 50)
   const left = nodes.flatMap(node => recorder.jobs.map((_, job) => ({ node, job })))
   await Promise.all(Array.from({ length: 8 }, async () => {
@@ -133,25 +154,40 @@ const lookAtAll = async ({ nodes, ask, recorder }: Pick<Stage, 'nodes' | 'ask' |
       const { node, job } = each
       const answer = await ask(node, `/api/jobs/${recorder.jobs[job] ?? ''}/status`)
       recorder.read({ kind: 'read', job, node: node.index, what: 'last look', answer })
-      if (![200, 304, 404].includes(answer.status)) recorder.complain(`last look at process ${node.index}: ${answer.status} though nothing is broken`)
+      if (![200, 304, 404].includes(answer.status)) {
+        recorder.complain(`last look at process ${node.index}: ${answer.status} though nothing is broken`)
+      }
     }
   }))
 }
 
-type Act = { world: World, stage: Omit<Stage, 'isStopped' | 'isRecovering'>, databasePath: string, windows: FaultWindow[], abort: () => void }
+type Act = {
+  world: World,
+  stage: Omit<Stage, 'isStopped' | 'isRecovering'>,
+  databasePath: string,
+  windows: FaultWindow[],
+  abort: () => void
+}
 
-const act = async ({ seed, durationMs, processes, only, stopAt, log = () => {} }: TortureOptions, { world, stage, databasePath, windows, abort }: Act) => {
+const act = async (
+  { seed, durationMs, processes, only, stopAt, log = () => {} }: TortureOptions,
+  { world, stage, databasePath, windows, abort }: Act
+) => {
   const { nodes } = world
   const { recorder } = stage
   const phases = createPhases()
   const random = createRandom(seed)
-  const actor = (isStopped: () => boolean): Actor => ({ ...stage, isStopped, isRecovering: () => isRecovering, random: random.fork() })
+  const actor = (isStopped: () => boolean): Actor => ({
+    ...stage, isStopped, isRecovering: () => isRecovering, random: random.fork()
+  })
   let longestRecoveryMs = 0
   let isRecovering = false
   const recover = async () => {
     const from = performance.now()
     isRecovering = true
-    await until(async () => (await Promise.all(nodes.map(isReady))).every(Boolean), 'the recovery of the cache', recoveryMsMax)
+    await until(
+      async () => (await Promise.all(nodes.map(isReady))).every(Boolean), 'the recovery of the cache', recoveryMsMax
+    )
       .catch((error: unknown) => { recorder.complain(String(error)) })
     isRecovering = false
     longestRecoveryMs = Math.max(longestRecoveryMs, performance.now() - from)
@@ -168,13 +204,17 @@ const act = async ({ seed, durationMs, processes, only, stopAt, log = () => {} }
     ...[0, 1, 2, 3].map(() => runWorker(actor(phases.isOver), phases.isDraining)),
     runCanceller(actor(phases.isDraining)),
     ...nodes.map(node => runLister(actor(phases.isOver), node)),
-    ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(withTags => runPoller(actor(phases.isOver), node, withTags)))
+    ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(
+      withTags => runPoller(actor(phases.isOver), node, withTags)
+    ))
   ]
   let isFound = false
   const look = () => {
     const { jobs, operations, foreignWrites, holds, complaints } = recorder
     const history = { jobs, operations, foreignWrites, holds, faults: windows, records: [] }
-    isFound = (stopAt?.includes('answer') && complaints.length > 0) || checkHistory(history, bounds).some(({ rule }) => stopAt?.includes(rule))
+    isFound = (stopAt?.includes('answer') && complaints.length > 0) || checkHistory(history, bounds).some(
+      ({ rule }) => stopAt?.includes(rule)
+    )
   }
   const looking = stopAt === undefined ? undefined : setInterval(look, 500)
   const onCalm = async () => {
@@ -210,7 +250,9 @@ const act = async ({ seed, durationMs, processes, only, stopAt, log = () => {} }
 }
 
 const isExcused = ({ startedAt, endedAt }: Cut, windows: readonly FaultWindow[]): boolean =>
-  windows.some(({ name, from, until }) => name.startsWith('kill') && name.includes('service') && from <= endedAt && until >= startedAt)
+  windows.some(({
+    name, from, until
+  }) => name.startsWith('kill') && name.includes('service') && from <= endedAt && until >= startedAt)
 
 const toReport = (recorder: Recorder, world: World, { records, windows, beganAt, longestRecoveryMs }:
 { records: FinalRecord[], windows: FaultWindow[], beganAt: number, longestRecoveryMs: number }): TortureReport => {
@@ -220,11 +262,15 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
   const violations = [
     ...checkHistory(history, bounds),
     ...complaints.map(({ at, text }) => ({ rule: 'answer' as const, at, text })),
-    ...cuts.filter(cut => !isExcused(cut, windows)).map(({ endedAt, text }) => ({ rule: 'answer' as const, at: endedAt, text })),
+    ...cuts.filter(cut => !isExcused(cut, windows)).map(({ endedAt, text }) => ({
+      rule: 'answer' as const, at: endedAt, text
+    })),
     ...serverComplaints.map(text => ({ rule: 'log' as const, at: performance.now(), text }))
   ].map(violation => ({ ...violation, at: violation.at - beganAt })).sort((a, b) => a.at - b.at)
   const warnings: Record<string, number> = {}
-  for (const { warnings: of } of world.nodes) for (const [text, count] of of) warnings[text] = (warnings[text] ?? 0) + count
+  for (const { warnings: of } of world.nodes) {
+    for (const [text, count] of of) warnings[text] = (warnings[text] ?? 0) + count
+  }
   return {
     violations,
     history,

@@ -43,7 +43,13 @@ const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string
     method: !isTask && random.chance(0.2) ? 'HEAD' : 'GET',
     headers: tag === null ? {} : { 'if-none-match': tag }
   })
-  recorder.read({ kind: 'read', job, node: node.index, what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`, answer })
+  recorder.read({
+    kind: 'read',
+    job,
+    node: node.index,
+    what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`,
+    answer
+  })
   if (answer.status === noAnswer.cut || answer.status === noAnswer.aborted) await delay(20)
   return answer.headers.etag ?? null
 }
@@ -103,7 +109,9 @@ const readBack = async (actor: Actor, job: number): Promise<void> => {
 }
 
 /** Keeps some jobs on their way. */
-export const runSubmitter = async (actor: Actor, { name, isWanted }: { name: string, isWanted: () => boolean }): Promise<void> => {
+export const runSubmitter = async (
+  actor: Actor, { name, isWanted }: { name: string, isWanted: () => boolean }
+): Promise<void> => {
   for (let count = 0; !actor.isStopped(); count++) {
     if (isWanted()) await submit(actor, `${name}-${count}`)
     await delay(actor.random.between(5, 60))
@@ -118,14 +126,18 @@ const toOwnClock = (iso: string): number => Date.parse(iso) - Date.now() + perfo
 
 const report = async (actor: Actor, { job, claim }: Held, what: string, body: unknown): Promise<Answer> => {
   const node = pickNode(actor)
-  const answer = await actor.ask(node, `/api/v1/worker/jobs/${claim.jobId}/${what}`, { method: 'POST', headers: { 'lease-token': claim.leaseToken }, body })
+  const answer = await actor.ask(node, `/api/v1/worker/jobs/${claim.jobId}/${what}`, {
+    method: 'POST', headers: { 'lease-token': claim.leaseToken }, body
+  })
   if (answer.status !== 200) {
     actor.recorder.refuse({ what, node: node.index, answer }, [409])
     return answer
   }
   const percent = (body as { percent?: number }).percent ?? 0
   const position = what === 'progress' ? claim.attempt * 1000 + Math.min(99, percent) : claim.attempt * 1000 + 500
-  actor.recorder.write({ kind: 'write', job, node: node.index, what: `${what} ${JSON.stringify(body)}`, answer, position })
+  actor.recorder.write({
+    kind: 'write', job, node: node.index, what: `${what} ${JSON.stringify(body)}`, answer, position
+  })
   return answer
 }
 
@@ -137,7 +149,9 @@ const end = async (actor: Actor, held: Held, mustEnd: boolean): Promise<void> =>
   held.hold.until = Math.min(held.hold.until, performance.now())
   const failure = { error: { code: 'OOPS', message: 'x' }, retryable: choice < 0.3 }
   for (let trial = 0; trial < 5; trial++) {
-    const answer = choice < 0.4 && !mustEnd ? await report(actor, held, 'fail', failure) : await report(actor, held, 'complete', { result: held.claim.attempt })
+    const answer = choice < 0.4 && !mustEnd
+      ? await report(actor, held, 'fail', failure)
+      : await report(actor, held, 'complete', { result: held.claim.attempt })
     if (answer.status === 200) await readBack(actor, held.job)
     if (answer.status === 200 || answer.status === 409) return
     await delay(50)
@@ -154,7 +168,9 @@ const drive = async (actor: Actor, held: Held, isDraining: boolean): Promise<voi
     const answer = await report(actor, held, 'progress', random.chance(0.15) ? {} : { percent })
     if (answer.status === 409) return
     if (answer.status !== 200) continue
-    const { leaseExpiresAt, cancelRequested } = JSON.parse(answer.text) as { leaseExpiresAt: string, cancelRequested: boolean }
+    const { leaseExpiresAt, cancelRequested } = JSON.parse(answer.text) as {
+      leaseExpiresAt: string, cancelRequested: boolean
+    }
     held.hold.until = Math.max(held.hold.until, toOwnClock(leaseExpiresAt))
     await readBack(actor, held.job)
     if (cancelRequested) break
@@ -167,7 +183,9 @@ export const runWorker = async (actor: Actor, isDraining: () => boolean): Promis
   const { ask, recorder, random, isStopped } = actor
   while (!isStopped()) {
     const node = pickNode(actor)
-    const answer = await ask(node, '/api/v1/worker/claim', { method: 'POST', body: { types: ['torture'], leaseSeconds: random.between(1, 2) } })
+    const answer = await ask(node, '/api/v1/worker/claim', {
+      method: 'POST', body: { types: ['torture'], leaseSeconds: random.between(1, 2) }
+    })
     if (answer.status !== 200) {
       if (answer.status !== 204) recorder.refuse({ what: 'claim', node: node.index, answer })
       await delay(random.between(10, 40))
@@ -175,8 +193,18 @@ export const runWorker = async (actor: Actor, isDraining: () => boolean): Promis
     }
     const claim = JSON.parse(answer.text) as Claim
     const job = recorder.toJob(claim.jobId)
-    recorder.write({ kind: 'write', job, node: node.index, what: `claim ${claim.attempt}`, answer, position: claim.attempt * 1000 })
-    const hold: Hold = { job, attempt: claim.attempt, holder: claim.leaseToken, from: answer.endedAt, until: toOwnClock(claim.leaseExpiresAt) }
+    recorder.write({
+      kind: 'write', job, node: node.index, what: `claim ${claim.attempt}`, answer, position: claim.attempt * 1000
+    })
+    const hold: Hold = {
+      job,
+      attempt: claim.attempt,
+      holder: claim.leaseToken,
+      from: answer.endedAt,
+      until: toOwnClock(
+        claim.leaseExpiresAt
+      )
+    }
     recorder.holds.push(hold)
     watch(actor, job)
     await readBack(actor, job)

@@ -8,11 +8,15 @@ const openViews = (publicUrl: string | null = null) => {
 }
 
 const bodiesOf = ({ v1Body, taskBody }: { v1Body: string, taskBody: string }) =>
-  [JSON.parse(v1Body), JSON.parse(taskBody)] as [Record<string, unknown>, { success: boolean, data: Record<string, unknown> }]
+  [JSON.parse(v1Body), JSON.parse(taskBody)] as [Record<string, unknown>, {
+    success: boolean, data: Record<string, unknown>
+  }]
 
 t.test('an entry of each state has both bodies, which agree on the state', async t => {
   const { toEntry, invalid } = openViews()
-  const statuses = { queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Failed' }
+  const statuses = {
+    queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Failed'
+  }
   for (const [index, toJob] of inEachState.entries()) {
     const job = { ...toJob(`job-${index}`), version: index + 1 }
     const entry = toEntry({ kind: 'job', job })
@@ -31,23 +35,31 @@ t.test('a job that is absent, expired or invalid has no bodies', async t => {
   t.match(toEntry({ kind: 'absent', jobId: 'no-such-job' }), { ...none, state: 'absent', version: 0, tenant: null })
   t.match(toEntry({ kind: 'tombstone', tombstone }), { ...none, ...tombstone, state: 'expired' })
   t.same(invalid, [])
-  t.match(toEntry({ kind: 'invalid', jobId: 'bad', version: 8, tenant: null }), { ...none, state: 'invalid', version: 8 })
+  t.match(toEntry({ kind: 'invalid', jobId: 'bad', version: 8, tenant: null }), {
+    ...none, state: 'invalid', version: 8
+  })
   t.same(invalid, ['bad'])
 })
 
 t.test('a view that breaks its schema is not sent, and is reported', async t => {
   const { toEntry, invalid } = openViews()
-  t.match(toEntry({ kind: 'job', job: queuedJob('bad', { version: 1, attempt: -1 }) }), { state: 'invalid', v1Body: '', taskBody: '' })
+  t.match(toEntry({ kind: 'job', job: queuedJob('bad', { version: 1, attempt: -1 }) }), {
+    state: 'invalid', v1Body: '', taskBody: ''
+  })
   t.same(invalid, ['bad'])
 })
 
 t.test('a path of a result gets the public URL as prefix, and another URL stays', async t => {
   const resultUrl = '/api/v1/jobs/job-1/result'
-  const [v1, { data }] = bodiesOf(openViews('https://jobs.example').toEntry({ kind: 'job', job: succeededJob('job-1', { version: 1, resultUrl }) }))
+  const [v1, { data }] = bodiesOf(openViews('https://jobs.example').toEntry({
+    kind: 'job', job: succeededJob('job-1', { version: 1, resultUrl })
+  }))
   t.equal(v1.resultUrl, `https://jobs.example${resultUrl}`)
   t.equal(data.resultUrl, 'https://jobs.example/api/jobs/job-1/result')
   const elsewhere = succeededJob('job-1', { version: 1, resultUrl: 'https://files.example/1' })
-  t.equal(bodiesOf(openViews('https://jobs.example').toEntry({ kind: 'job', job: elsewhere }))[0].resultUrl, 'https://files.example/1')
+  t.equal(bodiesOf(openViews('https://jobs.example').toEntry({
+    kind: 'job', job: elsewhere
+  }))[0].resultUrl, 'https://files.example/1')
 })
 
 t.test('bodies with another public URL are another representation', async t => {

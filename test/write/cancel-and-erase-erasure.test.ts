@@ -13,7 +13,9 @@ const finish = async ({ submit, claim, runJob, storeInput }: Commands) => {
   return jobId
 }
 
-const tables = ['JobExecutionLog', 'JobQueue', 'JobInput', 'JobInputChunk', 'JobResult', 'JobResultChunk', 'SanitizationEvent']
+const tables = [
+  'JobExecutionLog', 'JobQueue', 'JobInput', 'JobInputChunk', 'JobResult', 'JobResultChunk', 'SanitizationEvent'
+]
 
 t.test('erases a finished job with its result, its input and its sanitization counts', async t => {
   const commands = await openCommands(t)
@@ -57,7 +59,9 @@ t.test('a forbidden erasure changes nothing, and its answer is exposed', async t
   const { eraseJob, sql, store, changeLog, exposed } = commands
   const jobId = await finish(commands)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('tenantless', 'Succeeded')")
-  for (const [id, canModify] of [[jobId, (tenant: string | null) => tenant === 'globex'], ['tenantless', ofAcme], ['unknown', always]] as const) {
+  for (const [id, canModify] of [
+    [jobId, (tenant: string | null) => tenant === 'globex'], ['tenantless', ofAcme], ['unknown', always]
+  ] as const) {
     const before = [await store.jobs.find(id), changeLog.head()]
     const count = exposed.length
     t.equal((await eraseJob(id, canModify)).outcome, 'forbidden')
@@ -69,7 +73,9 @@ t.test('a forbidden erasure changes nothing, and its answer is exposed', async t
 
 t.test('erases a finished row of another program like one of ours', async t => {
   const { eraseJob, sql, store } = await openCommands(t)
-  sql("INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('done', 'Failed', 'acme'), ('live', 'Running', 'acme')")
+  sql(
+    "INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('done', 'Failed', 'acme'), ('live', 'Running', 'acme')"
+  )
   t.equal((await eraseJob('done', ofAcme)).outcome, 'erased')
   t.match(await store.jobs.find('done'), { kind: 'tombstone' })
   t.equal((await eraseJob('live', ofAcme)).outcome, 'active')
@@ -78,7 +84,9 @@ t.test('erases a finished row of another program like one of ours', async t => {
 t.test('many erasures at once erase the job once', async t => {
   const commands = await openCommands(t)
   const jobId = await finish(commands)
-  const outcomes = await Promise.all(Array.from({ length: 10 }, async () => (await commands.eraseJob(jobId, ofAcme)).outcome))
+  const outcomes = await Promise.all(
+    Array.from({ length: 10 }, async () => (await commands.eraseJob(jobId, ofAcme)).outcome)
+  )
   t.same(outcomes.toSorted(), ['erased', ...Array.from({ length: 9 }, () => 'forbidden')])
 })
 

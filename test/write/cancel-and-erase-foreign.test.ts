@@ -1,11 +1,14 @@
 import t from 'tap'
 import { always, graceMs, leaseMs, openCommands } from './commands.ts'
 
-const ask = (jobId: string) => `UPDATE JobExecutionLog SET cancelRequestedAt = '2026-01-31T12:00:00Z' WHERE jobId = '${jobId}'`
+const ask = (jobId: string) =>
+  `UPDATE JobExecutionLog SET cancelRequestedAt = '2026-01-31T12:00:00Z' WHERE jobId = '${jobId}'`
 
 t.test('a cancellation that another program requested reaches the worker, and is forced after the grace time', async t => {
   const { submit, claim, runJob, rescueJobs, sql, clock, job } = await openCommands(t)
-  for (const report of [runJob.heartbeat, lease => runJob.progress(lease, { percent: 1 })] satisfies Array<typeof runJob.heartbeat>) {
+  for (const report of [
+    runJob.heartbeat, lease => runJob.progress(lease, { percent: 1 })
+  ] satisfies Array<typeof runJob.heartbeat>) {
     const jobId = await submit()
     const lease = await claim()
     t.equal((await report(lease)).cancelRequested, false)

@@ -6,8 +6,14 @@ const ofAcme = (tenant: string | null) => tenant === 'acme'
 const isLost = { name: 'LeaseLost' }
 
 /** A cancellation that changes nothing: no version, no queue item, and no transition is reported. */
-const changesNothing = async (t: Test, { cancelJob, store, changeLog, transitions, count }: Commands, jobId: string, outcome: string, canModify = always) => {
-  const state = async () => [await store.jobs.find(jobId), changeLog.head(), transitions.length, count('JobQueue'), count('JobQueue WHERE cancelDueAt IS NOT NULL')]
+const changesNothing = async (
+  t: Test, { cancelJob, store, changeLog, transitions, count }: Commands, jobId: string, outcome: string,
+  canModify = always
+) => {
+  const state = async () => [
+    await store.jobs.find(jobId), changeLog.head(), transitions.length, count('JobQueue'),
+    count('JobQueue WHERE cancelDueAt IS NOT NULL')
+  ]
   const before = await state()
   t.equal((await cancelJob(jobId, canModify)).outcome, outcome)
   t.same(await state(), before)
@@ -21,7 +27,14 @@ t.test('cancels a queued job at once, so that no worker can claim it', async t =
   const { outcome, entry } = await cancelJob(jobId, ofAcme)
   t.equal(outcome, 'cancelled')
   t.match(entry, { jobId, state: 'cancelled', pollAfterMs: 0, canCancel: false, hasResult: false })
-  t.match(await job(jobId), { state: 'cancelled', attempt: 0, startedAt: null, finishedAt: clock.ms, cancelledAt: clock.ms, failure: { code: 'JOB_CANCELLED' } })
+  t.match(await job(jobId), {
+    state: 'cancelled',
+    attempt: 0,
+    startedAt: null,
+    finishedAt: clock.ms,
+    cancelledAt: clock.ms,
+    failure: { code: 'JOB_CANCELLED' }
+  })
   t.same([count('JobQueue'), count('JobInput')], [0, 0])
   t.equal(await claimJob(reports, 'w', leaseMs), null)
   t.same(transitions, [['cancel', 'cancelled']])
@@ -58,10 +71,14 @@ t.test('informs the worker of a running job with its next report, of whatever ki
 })
 
 t.test('a run that was asked to stop may still succeed; any other end cancels the job', async t => {
-  const ends: Array<[string, (commands: Commands, lease: Awaited<ReturnType<Commands['claim']>>) => Promise<unknown>, string]> = [
+  const ends: Array<[
+    string, (commands: Commands, lease: Awaited<ReturnType<Commands['claim']>>) => Promise<unknown>, string
+  ]> = [
     ['complete', ({ runJob }, lease) => runJob.complete(lease, noResult), 'succeeded'],
     ['a failure for good', ({ runJob }, lease) => runJob.fail(lease, { code: 'E', message: 'm' }, false), 'cancelled'],
-    ['a failure to be tried again', ({ runJob }, lease) => runJob.fail(lease, { code: 'E', message: 'm' }, true), 'cancelled'],
+    ['a failure to be tried again', ({ runJob }, lease) => runJob.fail(
+      lease, { code: 'E', message: 'm' }, true
+    ), 'cancelled'],
     ['release', ({ runJob }, lease) => runJob.release(lease), 'cancelled'],
     ['a lost lease', ({ rescueJobs, clock }) => { clock.ms += leaseMs; return rescueJobs() }, 'cancelled']
   ]

@@ -14,13 +14,17 @@ t.test('a worker of a tenant claims jobs of its tenant alone', async t => {
   const theirs = await submit({}, bob)
   const ours = await submit()
   const claim = async (tenant: string | null) => (await claimJob({ types: ['report'], tenant }, 'w', leaseMs))?.jobId
-  t.same([await claim('acme'), await claim('acme'), await claim('third'), await claim(null)], [ours, undefined, undefined, theirs])
+  t.same([await claim('acme'), await claim('acme'), await claim('third'), await claim(null)], [
+    ours, undefined, undefined, theirs
+  ])
 })
 
 t.test('a job that another program gave to another tenant is claimed by workers of that tenant', async t => {
   const { submit, claimJob, sql } = await openCommands(t)
   const [moved, freed] = [await submit(), await submit()]
-  sql(`UPDATE JobExecutionLog SET tenant = 'other' WHERE jobId = '${moved}'; UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = '${freed}'`)
+  sql(
+    `UPDATE JobExecutionLog SET tenant = 'other' WHERE jobId = '${moved}'; UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = '${freed}'`
+  )
   const claim = async (tenant: string | null) => (await claimJob({ types: ['report'], tenant }, 'w', leaseMs))?.jobId
   t.equal(await claim('acme'), undefined)
   t.equal(await claim('other'), moved)
@@ -96,7 +100,9 @@ t.test('ten workers in two processes claim each job exactly once', async t => {
   const claimed = await Promise.all(Array.from({ length: 10 }, async (_, worker) => {
     const { claimJob, runJob } = sides[worker % 2] ?? one
     const mine: string[] = []
-    for (let claim = await claimJob(reports, `w${worker}`, leaseMs); claim !== null; claim = await claimJob(reports, `w${worker}`, leaseMs)) {
+    for (let claim = await claimJob(reports, `w${worker}`, leaseMs); claim !== null; claim = await claimJob(
+      reports, `w${worker}`, leaseMs
+    )) {
       mine.push(claim.jobId)
       await runJob.complete(claim, appended(0))
     }

@@ -83,6 +83,8 @@ export const facts = (sizeBytes: number) => ({ ...csv, sizeBytes, sha256: 'c2hh'
 export const appended = (sizeBytes: number): RunOutcome => ({ kind: 'appended', facts: facts(sizeBytes) })
 
 /** The outcome of a run that sends these bytes with its completion. */
-export const given = (text: string): RunOutcome => ({ kind: 'given', facts: facts(Buffer.byteLength(text)), bytes: Buffer.from(text) })
+export const given = (text: string): RunOutcome => ({
+  kind: 'given', facts: facts(Buffer.byteLength(text)), bytes: Buffer.from(text)
+})
 
 export const noResult: RunOutcome = { kind: 'none' }

@@ -1,9 +1,13 @@
 import t from 'tap'
-import { alice, always, appended, type Commands, csv, given, graceMs, leaseMs, openCommands, reports, resultRetentionMs } from './commands.ts'
+import {
+  alice, always, appended, type Commands, csv, given, graceMs, leaseMs, openCommands, reports, resultRetentionMs
+} from './commands.ts'
 
 type Command = { name: string, prepare: (commands: Commands) => Promise<() => Promise<unknown>>, state: string }
 
-const onClaimed = (run: (commands: Commands, claim: Awaited<ReturnType<Commands['claim']>>) => Promise<unknown>) => async (commands: Commands) => {
+const onClaimed = (
+  run: (commands: Commands, claim: Awaited<ReturnType<Commands['claim']>>) => Promise<unknown>
+) => async (commands: Commands) => {
   await commands.submit()
   const claim = await commands.claim()
   return () => run(commands, claim)
@@ -19,13 +23,49 @@ const changes: Command[] = [
     },
     state: 'running'
   },
-  { name: 'progress', prepare: onClaimed(({ runJob }, claim) => runJob.progress(claim, { percent: 7 })), state: 'running' },
-  { name: 'append', prepare: onClaimed(({ runJob }, claim) => runJob.append(claim, 0, Buffer.from('abc'), csv)), state: 'running' },
-  { name: 'complete', prepare: onClaimed(({ runJob }, claim) => runJob.complete(claim, appended(0))), state: 'succeeded' },
-  { name: 'complete with bytes', prepare: onClaimed(({ runJob }, claim) => runJob.complete(claim, given('abc'))), state: 'succeeded' },
-  { name: 'fail', prepare: onClaimed(({ runJob }, claim) => runJob.fail(claim, { code: 'E', message: 'm' }, false)), state: 'failed' },
+  {
+    name: 'progress',
+    prepare: onClaimed(
+      ({ runJob }, claim) => runJob.progress(claim, { percent: 7 })
+    ),
+    state: 'running'
+  },
+  {
+    name: 'append',
+    prepare: onClaimed(
+      ({ runJob }, claim) => runJob.append(claim, 0, Buffer.from('abc'), csv)
+    ),
+    state: 'running'
+  },
+  {
+    name: 'complete',
+    prepare: onClaimed(
+      ({ runJob }, claim) => runJob.complete(claim, appended(0))
+    ),
+    state: 'succeeded'
+  },
+  {
+    name: 'complete with bytes',
+    prepare: onClaimed(
+      ({ runJob }, claim) => runJob.complete(claim, given('abc'))
+    ),
+    state: 'succeeded'
+  },
+  {
+    name: 'fail',
+    prepare: onClaimed(
+      ({ runJob }, claim) => runJob.fail(claim, { code: 'E', message: 'm' }, false)
+    ),
+    state: 'failed'
+  },
   { name: 'release', prepare: onClaimed(({ runJob }, claim) => runJob.release(claim)), state: 'queued' },
-  { name: 'rescue', prepare: onClaimed(({ rescueJobs, clock }) => { clock.ms += leaseMs; return rescueJobs() }), state: 'queued' },
+  {
+    name: 'rescue',
+    prepare: onClaimed(({
+      rescueJobs, clock
+    }) => { clock.ms += leaseMs; return rescueJobs() }),
+    state: 'queued'
+  },
   {
     name: 'cancel of a queued job',
     prepare: async ({ submit, cancelJob }) => {
@@ -34,7 +74,13 @@ const changes: Command[] = [
     },
     state: 'cancelled'
   },
-  { name: 'cancel of a running job', prepare: onClaimed(({ cancelJob }, { jobId }) => cancelJob(jobId, always)), state: 'running' },
+  {
+    name: 'cancel of a running job',
+    prepare: onClaimed(
+      ({ cancelJob }, { jobId }) => cancelJob(jobId, always)
+    ),
+    state: 'running'
+  },
   {
     name: 'cancel, forced',
     prepare: async commands => {

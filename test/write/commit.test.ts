@@ -63,7 +63,8 @@ t.test('exposes several changes at once, and returns their entries in order', as
     return toEntry(lookup)
   })
   const committing = commit(async tx => ({
-    changes: [{ lookup: await insert(tx, 'a'), event: 'rescue' }, { lookup: await insert(tx, 'b'), event: 'fail' }], value: null
+    changes: [{ lookup: await insert(tx, 'a'), event: 'rescue' }, { lookup: await insert(tx, 'b'), event: 'fail' }],
+    value: null
   }))
   await until(() => begun.length === 2, 'both exposures, of which neither has ended')
   open()
@@ -96,7 +97,9 @@ t.test('fails if the exposure fails: the change stands, is not reported, and the
   const unavailable = new ServiceFailure('STORE_UNAVAILABLE', 'the processes could not coordinate')
   const { commit, store, steps } = await setUp(t, () => Promise.reject(unavailable))
   await t.rejects(commit(async tx => ({
-    changes: [{ lookup: await insert(tx, 'a'), event: 'claim' }], value: null, onExposeFailed: () => { steps.push('take back') }
+    changes: [{ lookup: await insert(tx, 'a'), event: 'claim' }],
+    value: null,
+    onExposeFailed: () => { steps.push('take back') }
   })), unavailable)
   t.same(steps, ['expose a, which others see as job', 'take back'])
   t.match(await store.jobs.find('a'), { kind: 'job' })

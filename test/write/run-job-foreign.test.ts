@@ -31,7 +31,8 @@ const recordStands = async (t: Test, commands: Commands, lease: { jobId: string,
 t.test('leaves a running job finished that another program finished', async t => {
   for (const status of ['Succeeded', 'Failed']) {
     await t.test(status, async t => {
-      const { commands, lease, jobId, job } = await runAndThen(t, id => `UPDATE JobExecutionLog SET status = '${status}', resultUrl = 'https://x.example/r' WHERE jobId = '${id}'`)
+      const { commands, lease, jobId, job } = await runAndThen(t, id =>
+        `UPDATE JobExecutionLog SET status = '${status}', resultUrl = 'https://x.example/r' WHERE jobId = '${id}'`)
       await recordStands(t, commands, lease)
       t.match(await job(jobId), { state: status.toLowerCase() })
     })
@@ -41,7 +42,9 @@ t.test('leaves a running job finished that another program finished', async t =>
 t.test('leaves a running job to the program that replaced its record', async t => {
   for (const status of ['Queued', 'Running', 'Succeeded']) {
     await t.test(status, async t => {
-      const { commands, lease, jobId, job } = await runAndThen(t, id => `REPLACE INTO JobExecutionLog (jobId, status, type) VALUES ('${id}', '${status}', 'report')`)
+      const { commands, lease, jobId, job } = await runAndThen(
+        t, id => `REPLACE INTO JobExecutionLog (jobId, status, type) VALUES ('${id}', '${status}', 'report')`
+      )
       await recordStands(t, commands, lease)
       t.match(await job(jobId), { state: status.toLowerCase(), submittedBy: null, tenant: null })
     })
@@ -49,10 +52,15 @@ t.test('leaves a running job to the program that replaced its record', async t =
 })
 
 t.test('drops a running job that another program deleted', async t => {
-  const { commands, lease, jobId, store, count } = await runAndThen(t, id => `DELETE FROM JobExecutionLog WHERE jobId = '${id}'`)
+  const { commands, lease, jobId, store, count } = await runAndThen(
+    t, id => `DELETE FROM JobExecutionLog WHERE jobId = '${id}'`
+  )
   t.match(await store.jobs.find(jobId), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   await recordStands(t, commands, lease)
-  t.equal(count('JobResultChunk'), count("OrphanedBytes WHERE holder = 'JobResultChunk' AND forgetAt = 0"), 'the pruner finds what it had sent')
+  t.equal(
+    count('JobResultChunk'), count("OrphanedBytes WHERE holder = 'JobResultChunk' AND forgetAt = 0"),
+    'the pruner finds what it had sent'
+  )
   await t.rejects(commands.runJob.append(lease, 4, Buffer.from('more'), csv), { name: 'LeaseLost' })
 })
 
@@ -64,7 +72,9 @@ t.test('leaves a job to the program that deleted it and inserted it again', asyn
 })
 
 t.test('a running job that another program queued again can be claimed again', async t => {
-  const { commands, lease, jobId, clock, rescueJobs, runJob, claim, job } = await runAndThen(t, id => `UPDATE JobExecutionLog SET status = 'Queued' WHERE jobId = '${id}'`)
+  const { commands, lease, jobId, clock, rescueJobs, runJob, claim, job } = await runAndThen(
+    t, id => `UPDATE JobExecutionLog SET status = 'Queued' WHERE jobId = '${id}'`
+  )
   await t.rejects(runJob.complete(lease, appended(4)), { name: 'LeaseLost' }, 'the old run is void')
   t.match(await job(jobId), { state: 'queued', submittedBy: 'alice' })
   clock.ms += leaseMs
@@ -100,7 +110,8 @@ t.test('does not serve our bytes for a record that another program replaced', as
 
 t.test('does not run a queued job that another program took', async t => {
   for (const sql of [
-    "UPDATE JobExecutionLog SET status = 'Running'", "UPDATE JobExecutionLog SET status = 'Failed'", 'DELETE FROM JobExecutionLog',
+    "UPDATE JobExecutionLog SET status = 'Running'", "UPDATE JobExecutionLog SET status = 'Failed'",
+    'DELETE FROM JobExecutionLog',
     "REPLACE INTO JobExecutionLog (jobId, status) SELECT jobId, 'Queued' FROM JobExecutionLog"
   ]) {
     await t.test(sql, async t => {
@@ -119,8 +130,12 @@ t.test('does not run a queued job that another program took', async t => {
 
 t.test('never claims, rescues or changes rows of other programs', async t => {
   const { sql, rescueJobs, claimJob, runJob, store, clock, changeLog, exposed } = await openCommands(t)
-  sql("INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('q', 'report', 'Queued'), ('r', 'report', 'Running'), ('s', 'report', 'Succeeded')")
-  const rows = async () => [await store.jobs.find('q'), await store.jobs.find('r'), await store.jobs.find('s'), changeLog.head()]
+  sql(
+    "INSERT INTO JobExecutionLog (jobId, type, status) VALUES ('q', 'report', 'Queued'), ('r', 'report', 'Running'), ('s', 'report', 'Succeeded')"
+  )
+  const rows = async () => [
+    await store.jobs.find('q'), await store.jobs.find('r'), await store.jobs.find('s'), changeLog.head()
+  ]
   const before = await rows()
   clock.ms += 365 * 86_400_000
   t.equal(await claimJob(reports, 'w', leaseMs), null)

@@ -10,7 +10,10 @@ t.test('stores a result that is sent with the completion', async t => {
   const jobId = await submit()
   await runJob.complete(await claim(), given(text))
   t.match(await job(jobId), {
-    state: 'succeeded', resultUrl: `/api/v1/jobs/${jobId}/result`, result: facts(600_000), expiresAt: clock.ms + resultRetentionMs
+    state: 'succeeded',
+    resultUrl: `/api/v1/jobs/${jobId}/result`,
+    result: facts(600_000),
+    expiresAt: clock.ms + resultRetentionMs
   })
   t.equal(await bytesOf(results.read({ jobId, sha256: 'c2hh' }, 0, 600_000)), text)
   t.equal(count('JobResultChunk'), 3)
@@ -21,7 +24,13 @@ t.test('completes with an external result, or with none', async t => {
   const { submit, claim, runJob, job } = await openCommands(t)
   const elsewhere = await submit()
   await runJob.complete(await claim(), { kind: 'external', url: 'https://x.example/r', message: 'put there' })
-  t.match(await job(elsewhere), { state: 'succeeded', resultUrl: 'https://x.example/r', result: null, expiresAt: null, progress: { message: 'put there' } })
+  t.match(await job(elsewhere), {
+    state: 'succeeded',
+    resultUrl: 'https://x.example/r',
+    result: null,
+    expiresAt: null,
+    progress: { message: 'put there' }
+  })
   const none = await submit()
   await runJob.complete(await claim(), noResult)
   t.match(await job(none), { state: 'succeeded', resultUrl: null, result: null, expiresAt: null })
@@ -72,7 +81,9 @@ t.test('keeps a result as long as the submitter asked, and at most as long as th
 })
 
 t.test('an expired result is removed, and its record stays and says so', async t => {
-  const { submit, claim, runJob, job, expireResults, results, changeLog, clock, count, transitions, readStatus, transact } = await openCommands(t)
+  const {
+    submit, claim, runJob, job, expireResults, results, changeLog, clock, count, transitions, readStatus, transact
+  } = await openCommands(t)
   const [short, long, elsewhere] = [await submit({ retentionSeconds: 60 }), await submit(), await submit()]
   await runJob.complete(await claim(), given('{"a":1}'))
   await runJob.complete(await claim(), given('long'))
@@ -84,10 +95,13 @@ t.test('an expired result is removed, and its record stays and says so', async t
   clock.ms += 1
   t.equal(await expireResults(10), 1)
   t.equal(await expireResults(10), 0)
-  t.match(await job(short), { state: 'succeeded', result: null, resultUrl: `/api/v1/jobs/${short}/result`, resultExpiredAt: clock.ms, version })
+  t.match(await job(short), {
+    state: 'succeeded', result: null, resultUrl: `/api/v1/jobs/${short}/result`, resultExpiredAt: clock.ms, version
+  })
   t.match(await readStatus(short, 0), { hasResult: false, version })
   t.same(transitions.at(-1), ['expire', 'succeeded'])
-  await t.rejects(results.read({ jobId: short, sha256: 'c2hh' }, 0, 7).next(), { name: 'ResultTorn' }, 'at once, though its bytes go later')
+  await t.rejects(results.read({ jobId: short, sha256: 'c2hh' }, 0, 7)
+    .next(), { name: 'ResultTorn' }, 'at once, though its bytes go later')
   t.equal(count('OrphanedBytes'), 1)
   while (await transact(tx => pruneOrphans(tx, clock.ms, 10)) > 0);
   t.equal(count('JobResultChunk'), 1)
@@ -95,7 +109,10 @@ t.test('an expired result is removed, and its record stays and says so', async t
   clock.ms += resultRetentionMs
   t.equal(await expireResults(10), 1)
   t.match(await job(long), { resultExpiredAt: clock.ms })
-  t.match(await job(elsewhere), { resultExpiredAt: null, resultUrl: 'https://x.example/r' }, 'an external result is not ours to remove')
+  t.match(
+    await job(elsewhere), { resultExpiredAt: null, resultUrl: 'https://x.example/r' },
+    'an external result is not ours to remove'
+  )
 })
 
 t.test('expires at most as many results at a time as asked', async t => {

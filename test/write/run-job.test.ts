@@ -33,7 +33,9 @@ t.test('ten claims at once for five jobs get five jobs', async t => {
   const path = join(t.testdir(), 'jobs.db')
   const [one, two] = [await openCommands(t, path), await openCommands(t, path)]
   const jobIds = [await one.submit(), await one.submit(), await one.submit(), await one.submit(), await one.submit()]
-  const claims = await Promise.all(Array.from({ length: 10 }, (_, at) => (at % 2 === 0 ? one : two).claimJob(reports, `w${at}`, leaseMs)))
+  const claims = await Promise.all(
+    Array.from({ length: 10 }, (_, at) => (at % 2 === 0 ? one : two).claimJob(reports, `w${at}`, leaseMs))
+  )
   const got = claims.filter(claim => claim !== null)
   t.same(got.map(claim => claim.jobId).toSorted(), jobIds.toSorted())
   for (const jobId of jobIds) t.match(await one.job(jobId), { state: 'running', attempt: 1 })
@@ -72,7 +74,9 @@ t.test('progress makes a new version', async t => {
   const { version } = await job(jobId)
   clock.ms += 10_000
   await runJob.progress(claimed, { done: 1, total: 4, stage: 'reading' })
-  t.match(await job(jobId), { version: version + 1, progress: { percent: 25, done: 1, total: 4, stage: 'reading', etaSeconds: 30 } })
+  t.match(await job(jobId), {
+    version: version + 1, progress: { percent: 25, done: 1, total: 4, stage: 'reading', etaSeconds: 30 }
+  })
   await runJob.progress(claimed, { percent: 10 })
   t.match(await job(jobId), { version: version + 1, progress: { percent: 25 } }, 'a lower one is ignored')
 })
@@ -90,7 +94,11 @@ t.test('appended bytes become the result when the job completes', async t => {
   clock.ms += 1000
   await runJob.complete(claimed, { ...appended(5), message: '2 rows' })
   t.match(await job(jobId), {
-    state: 'succeeded', finishedAt: clock.ms, resultUrl: `/api/v1/jobs/${jobId}/result`, result: facts(5), progress: { percent: 100, message: '2 rows' }
+    state: 'succeeded',
+    finishedAt: clock.ms,
+    resultUrl: `/api/v1/jobs/${jobId}/result`,
+    result: facts(5),
+    progress: { percent: 100, message: '2 rows' }
   })
   t.equal(String(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256: 'c2hh' }, 0, 5)))), 'abcde')
   t.same([count('JobQueue'), count('JobInput')], [0, 0], 'its input is not kept')

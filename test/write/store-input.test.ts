@@ -37,7 +37,9 @@ t.test('rejects too many bytes: announced ones before the first is read, others 
   t.equal(await transact(tx => pruneOrphans(tx, clock.ms + 3_600_000 - 1, 100)), 0)
   await transact(tx => pruneOrphans(tx, clock.ms + 3_600_000, 100))
   t.same([count('JobInputChunk'), count('OrphanedBytes')], [0, 0], 'what came of it is forgotten in an hour')
-  t.equal((await storeInput(stream('a'.repeat(1_000_000)), 'text/plain', 1_000_000)).sizeBytes, 1_000_000, 'so much may be')
+  t.equal(
+    (await storeInput(stream('a'.repeat(1_000_000)), 'text/plain', 1_000_000)).sizeBytes, 1_000_000, 'so much may be'
+  )
 })
 
 t.test('bytes of a client that went away are pruned', async t => {
@@ -58,11 +60,15 @@ t.test('a job keeps its bytes; a submission that makes no job does not', async t
   t.equal(count('OrphanedBytes'), 0)
 
   const again = await storeInput(stream('by', 'tes'), 'text/plain', 0)
-  t.match(await submitJob(alice, submission, 'key', again), { jobId, replayed: true }, 'the same bytes are the same request')
+  t.match(
+    await submitJob(alice, submission, 'key', again), { jobId, replayed: true }, 'the same bytes are the same request'
+  )
   t.equal(count(`OrphanedBytes WHERE id = '${again.inputId}'`), 1, 'which need not be kept twice')
   for (const [text, contentType] of [['other', 'text/plain'], ['bytes', 'text/html']] as const) {
     const other = await storeInput(stream(text), contentType, 0)
-    await t.rejects(submitJob(alice, submission, 'key', other), { code: 'IDEMPOTENCY_KEY_REUSED' }, `${text} as ${contentType}`)
+    await t.rejects(
+      submitJob(alice, submission, 'key', other), { code: 'IDEMPOTENCY_KEY_REUSED' }, `${text} as ${contentType}`
+    )
     t.equal(count(`OrphanedBytes WHERE id = '${other.inputId}'`), 1)
   }
   await t.rejects(submitJob(alice, submission, 'key'), { code: 'IDEMPOTENCY_KEY_REUSED' }, 'no bytes are not the same')

@@ -14,14 +14,23 @@ t.test('queues a submitted job with its submitter', async t => {
   t.equal(replayed, false)
   t.match(entry, { jobId, version: 1, tenant: 'acme', state: 'queued' })
   t.match(await job(jobId), {
-    state: 'queued', version: 1, tenant: 'acme', submittedBy: 'alice', type: 'report', createdAt: clock.ms, startedAt: null, attempt: 0
+    state: 'queued',
+    version: 1,
+    tenant: 'acme',
+    submittedBy: 'alice',
+    type: 'report',
+    createdAt: clock.ms,
+    startedAt: null,
+    attempt: 0
   })
   t.equal(queued.length, 1)
 })
 
 t.test('accepts any JSON as input', async t => {
   const { submit, claim } = await openCommands(t)
-  for (const input of [null, 0, '', 'text', [], [1, [2]], { a: { b: null } }, JSON.parse('{"__proto__":{"a":1}}'), '\uD800', '\0']) {
+  for (const input of [
+    null, 0, '', 'text', [], [1, [2]], { a: { b: null } }, JSON.parse('{"__proto__":{"a":1}}'), '\uD800', '\0'
+  ]) {
     await submit({ input })
     t.same(JSON.parse((await claim()).input), input)
   }
@@ -46,8 +55,12 @@ t.test('returns the job as it is now for the same key and request', async t => {
   const first = await submitJob(alice, submission, 'key')
   t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'queued' } })
   await runJob.complete(await claim(), appended(0))
-  t.match(await submitJob(alice, submission, 'key'), { jobId: first.jobId, replayed: true, entry: { state: 'succeeded' } })
-  t.match(await submitJob({ ...alice, subject: 'bob' }, submission, 'key'), { jobId: first.jobId }, 'keys are the tenant’s')
+  t.match(await submitJob(alice, submission, 'key'), {
+    jobId: first.jobId, replayed: true, entry: { state: 'succeeded' }
+  })
+  t.match(
+    await submitJob({ ...alice, subject: 'bob' }, submission, 'key'), { jobId: first.jobId }, 'keys are the tenant’s'
+  )
   t.equal(count('JobExecutionLog'), 1)
 })
 
@@ -63,10 +76,14 @@ t.test('rejects another request under a used key, and keeps nothing of it', asyn
   const { submitJob, count, changeLog } = await openCommands(t)
   await submitJob(alice, submission, 'key')
   const others = [
-    { ...submission, type: 'sanitize' }, { ...submission, input: { from: '2026-01-02', type: 'x' } }, { ...submission, input: null },
-    { ...submission, input: [submission.input] }, { ...submission, maxAttempts: 3 }, { ...submission, timeoutSeconds: 1 }
+    { ...submission, type: 'sanitize' }, { ...submission, input: { from: '2026-01-02', type: 'x' } },
+    { ...submission, input: null },
+    { ...submission, input: [submission.input] }, { ...submission, maxAttempts: 3 },
+    { ...submission, timeoutSeconds: 1 }
   ]
-  for (const other of others) await t.rejects(submitJob(alice, other, 'key'), { name: 'ServiceFailure', code: 'IDEMPOTENCY_KEY_REUSED' })
+  for (const other of others) {
+    await t.rejects(submitJob(alice, other, 'key'), { name: 'ServiceFailure', code: 'IDEMPOTENCY_KEY_REUSED' })
+  }
   t.same([count('JobExecutionLog'), count('JobQueue'), changeLog.head()], [1, 1, 1])
 })
 
@@ -87,7 +104,9 @@ t.test('keeps a key for a day from its first use, even if it is used again', asy
   const second = await submitJob(alice, { ...submission, type: 'sanitize' }, 'key')
   t.equal(second.replayed, false, 'then it is as good as new')
   t.not(second.jobId, first.jobId)
-  await t.rejects(submitJob(alice, submission, 'key'), { code: 'IDEMPOTENCY_KEY_REUSED' }, 'and stands for the second request')
+  await t.rejects(
+    submitJob(alice, submission, 'key'), { code: 'IDEMPOTENCY_KEY_REUSED' }, 'and stands for the second request'
+  )
   t.equal(idempotencyKeyKeptMs, 86_400_000)
 })
 
@@ -97,7 +116,9 @@ t.test('one key used by many submissions at once, in two processes, makes one jo
   const keys = Array.from({ length: 4 }, (_, index) => `key-${index}`)
   const submitted = await Promise.all(sides.flatMap(({ transact, expose }, side) => keys.flatMap(key => {
     const commit = createCommit({ transact, expose, onTransition: () => {} })
-    const submitJob = createSubmitJob({ commit, now: () => 0, randomUuid: () => `${side}-${randomUUID()}`, onQueued: () => {} })
+    const submitJob = createSubmitJob({
+      commit, now: () => 0, randomUuid: () => `${side}-${randomUUID()}`, onQueued: () => {}
+    })
     return Array.from({ length: 10 }, async () => ({ key, ...await submitJob(alice, submission, key) }))
   })))
   for (const key of keys) {
@@ -114,7 +135,8 @@ t.test('a submission that fails passes its key on to the next', async t => {
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('taken', 'Running')")
   const failing = createSubmitJob({ commit, now: () => 0, randomUuid: () => 'taken', onQueued: () => {} })
   const [first, second, third] = await Promise.allSettled([
-    failing(alice, { ...submission, type: 'other' }, 'key'), submitJob(alice, submission, 'key'), submitJob(alice, submission, 'key')
+    failing(alice, { ...submission, type: 'other' }, 'key'), submitJob(alice, submission, 'key'),
+    submitJob(alice, submission, 'key')
   ])
   t.match(first, { status: 'rejected', reason: { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' } })
   t.match([second, third], [{ value: { replayed: false } }, { value: { replayed: true } }])
@@ -132,7 +154,9 @@ t.test('a replay of an erased job says that it is gone', async t => {
 t.test('keeps nothing of a submission whose id is taken', async t => {
   const { transact, count, sql } = await openCommands(t)
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('taken', 'Running')")
-  const commit = createCommit({ transact, expose: () => Promise.reject(new Error('not reached')), onTransition: () => {} })
+  const commit = createCommit({
+    transact, expose: () => Promise.reject(new Error('not reached')), onTransition: () => {}
+  })
   const submitJob = createSubmitJob({ commit, randomUuid: () => 'taken', now: () => 0, onQueued: () => {} })
   await t.rejects(submitJob(alice, submission, 'key'), { code: 'SQLITE_CONSTRAINT_PRIMARYKEY' })
   t.same([count('JobExecutionLog'), count('JobQueue'), count('JobInput'), count('IdempotencyKey')], [1, 0, 0, 0])

@@ -36,7 +36,9 @@ t.test('the event loop turns while a claim skips many jobs that another program 
   sql("UPDATE JobExecutionLog SET status = 'Failed'")
   const left = await submit()
   let claimed: string | undefined
-  const turns = await turnsDuring(async () => { claimed = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.jobId })
+  const turns = await turnsDuring(
+    async () => { claimed = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.jobId }
+  )
   t.equal(claimed, left)
   t.equal(count('JobQueue'), 1, 'the next claim does not meet them again')
   t.ok(turns >= 6, `${turns} turns`)
@@ -50,7 +52,9 @@ t.test('the event loop turns while the bytes of an earlier attempt are removed',
   await runJob.fail(lease, { code: 'X', message: 'x' }, true)
   clock.ms += 60_000
   let attempt: number | undefined
-  const turns = await turnsDuring(async () => { attempt = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.attempt })
+  const turns = await turnsDuring(
+    async () => { attempt = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.attempt }
+  )
   t.equal(attempt, 2)
   t.equal(count('JobResultChunk'), 0)
   t.ok(turns >= 6, `${turns} turns`)

@@ -40,7 +40,9 @@ t.test('stores pieces of any size in chunks, and completes with their hash', asy
   t.equal(await store(claim, 0, pieces(), csv), bytes.byteLength)
   t.equal(count('JobResultChunk'), 3)
   await complete(claim)
-  t.match(await job(claim.jobId), { state: 'succeeded', result: { ...csv, sizeBytes: bytes.byteLength, sha256: sha256(bytes), inlineJson: null } })
+  t.match(await job(claim.jobId), {
+    state: 'succeeded', result: { ...csv, sizeBytes: bytes.byteLength, sha256: sha256(bytes), inlineJson: null }
+  })
 })
 
 t.test('extends the lease while bytes arrive, however slowly', async t => {
@@ -107,12 +109,16 @@ t.test('puts JSON of at most 16 KiB into the status, unchanged', t => {
   t.equal(inlined('application/json', '{"a":', '1}'), '{"a":1}')
   t.equal(inlined('Application/JSON; charset=utf-8', ' null\n'), ' null\n')
   t.equal(inlined('application/json', `${'['.repeat(64)}${']'.repeat(64)}`)?.length, 128)
-  t.equal(inlined('application/json', `${'['.repeat(65)}${']'.repeat(65)}`), null, 'too deep for those who read a status')
+  t.equal(
+    inlined('application/json', `${'['.repeat(65)}${']'.repeat(65)}`), null, 'too deep for those who read a status'
+  )
   t.equal(inlined('application/json', `"${'x'.repeat(16 * 1024 - 2)}"`)?.length, 16 * 1024)
   for (const [why, ...args] of [
-    ['too large', 'application/json', `"${'x'.repeat(8 * 1024)}`, `${'x'.repeat(8 * 1024)}"`], ['too large, then small', 'application/json', 'x'.repeat(20_000), '1'],
+    ['too large', 'application/json', `"${'x'.repeat(8 * 1024)}`, `${'x'.repeat(8 * 1024)}"`],
+    ['too large, then small', 'application/json', 'x'.repeat(20_000), '1'],
     ['of another type', 'text/plain', '1'], ['no JSON', 'application/json', '{'], ['nothing', 'application/json'],
-    ['nothing but empty', 'application/json', ''], ['not UTF-8', 'application/json', Buffer.from('"\u00ff"', 'latin1')], ['with a mark before it', 'application/json', '\ufeff1']
+    ['nothing but empty', 'application/json', ''], ['not UTF-8', 'application/json', Buffer.from('"\u00ff"', 'latin1')],
+    ['with a mark before it', 'application/json', '\ufeff1']
   ] as Array<[string, string, ...Array<string | Buffer>]>) {
     t.equal(inlined(...args), null, why)
   }

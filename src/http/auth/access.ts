@@ -26,7 +26,9 @@ const isPublic = ({ is404, originalUrl, routeOptions: { config, url = '' } }: Fa
  * limit or without the scope of its route; after that, one without a route. With callbacks: a poll whose token is
  * cached waits for nothing here, not even for a microtask.
  */
-export const registerAccess = (app: FastifyInstance, { cached, verify }: Authentication, rateLimit: RateLimit | null): void => {
+export const registerAccess = (
+  app: FastifyInstance, { cached, verify }: Authentication, rateLimit: RateLimit | null
+): void => {
   const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {
     request.principal = principal
     const { scope } = request.routeOptions.config

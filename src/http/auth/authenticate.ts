@@ -19,7 +19,9 @@ export type TokenSettings = { tokenKey: TokenKey, issuer: string | null, audienc
 type Algorithms = NonNullable<NonNullable<FastifyJWTOptions['verify']>['algorithms']>
 
 const rsaAlgorithms: Algorithms = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512']
-const curveAlgorithms: Record<string, Algorithms> = { prime256v1: ['ES256'], secp384r1: ['ES384'], secp521r1: ['ES512'] }
+const curveAlgorithms: Record<string, Algorithms> = {
+  prime256v1: ['ES256'], secp384r1: ['ES384'], secp521r1: ['ES512']
+}
 
 // The key decides the algorithm: a token that names another one is rejected.
 const algorithmsOf = (key: KeyObject): Algorithms => {
@@ -46,7 +48,9 @@ const rsaBitsMin = 2048
 
 const requireStrong = (key: KeyObject): KeyObject => {
   const { modulusLength = rsaBitsMin } = key.asymmetricKeyDetails ?? {}
-  if (modulusLength < rsaBitsMin) throw new joseErrors.JOSENotSupported(`an RSA key of the set has ${modulusLength} bits, fewer than ${rsaBitsMin}`)
+  if (modulusLength < rsaBitsMin) {
+    throw new joseErrors.JOSENotSupported(`an RSA key of the set has ${modulusLength} bits, fewer than ${rsaBitsMin}`)
+  }
   return key
 }
 
@@ -58,7 +62,10 @@ const createKeyFetcher = (url: URL, needs: JwksNeeds) => {
       return toPem(requireStrong(KeyObject.from(await findKey(header))))
     } catch (error) {
       if (tokenFaults.some(fault => error instanceof fault)) throw error
-      throw new ServiceFailure('STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched. Retry later.', { retryAfterSeconds: 1 }, { cause: error })
+      throw new ServiceFailure(
+        'STORE_UNAVAILABLE', 'The keys that verify tokens cannot be fetched. Retry later.', { retryAfterSeconds: 1 },
+        { cause: error }
+      )
     }
   }
 }
@@ -125,7 +132,9 @@ const createVerifiedTokens = (now: () => number) => new LRUCache<string, Princip
 })
 
 /** Registers the verifier of tokens. `now` in ms since 1970. */
-export const registerAuth = async (app: FastifyInstance, settings: TokenSettings, now: () => number): Promise<Authentication> => {
+export const registerAuth = async (
+  app: FastifyInstance, settings: TokenSettings, now: () => number
+): Promise<Authentication> => {
   const verified = createVerifiedTokens(now)
   const cachedMsMax = settings.tokenKey.kind === 'jwks' ? cachedMsOfSets : Infinity
   await app.register(fastifyJwt, toJwtOptions(settings, { now, onChange: () => { verified.clear() } }))

@@ -10,14 +10,18 @@ import { type FailureCode, catalogue } from '../../errors.ts'
 
 const reasons: Record<string, { status: string, code: FailureCode, detail: string }> = {
   HPE_HEADER_OVERFLOW: {
-    status: '431 Request Header Fields Too Large', code: 'VALIDATION_FAILED', detail: 'The headers of the request are too large.'
+    status: '431 Request Header Fields Too Large',
+    code: 'VALIDATION_FAILED',
+    detail: 'The headers of the request are too large.'
   },
   ERR_HTTP_REQUEST_TIMEOUT: {
     status: '408 Request Timeout', code: 'VALIDATION_FAILED', detail: 'The request did not arrive in time.'
   }
 }
 
-const malformed = { status: '400 Bad Request', code: 'VALIDATION_FAILED', detail: 'The request is not well-formed HTTP.' } as const
+const malformed = {
+  status: '400 Bad Request', code: 'VALIDATION_FAILED', detail: 'The request is not well-formed HTTP.'
+} as const
 
 // How long the client has to close its half of the connection.
 const closingMs = 1000

@@ -52,7 +52,9 @@ const parseCursor = (cursor: string): ListPosition => {
   }
   const [, createdMs = '', seq = ''] = /^(-?\d+|none) seq (\d+)$/.exec(text) ?? []
   const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), seq: Number(seq) }
-  if (createdMs === '' || toCursor(position) !== cursor) throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
+  if (createdMs === '' || toCursor(position) !== cursor) {
+    throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
+  }
   return position
 }
 
@@ -124,11 +126,17 @@ const failureCodes: readonly FailureCode[] =
 
 const exampleItems = [jobStatusExamples.succeeded.value]
 const examples = {
-  page: { summary: 'A page of the list', value: { items: exampleItems, nextCursor: toCursor({ createdMs: Date.UTC(2026, 2, 1, 9), seq: 41 }) } },
+  page: {
+    summary: 'A page of the list',
+    value: {
+      items: exampleItems, nextCursor: toCursor({ createdMs: Date.UTC(2026, 2, 1, 9), seq: 41 })
+    }
+  },
   byIds: { summary: 'Asked for by ids', value: { items: exampleItems, notFound: ['no-such-job'], expired: [] } }
 }
 
-const description = `With \`ids\`: these jobs, in the order of the ids. Without: one page of the list, newest first. A page can
+const description =
+  `With \`ids\`: these jobs, in the order of the ids. Without: one page of the list, newest first. A page can
 be short or empty and still have a nextCursor. Jobs that are accepted between two pages neither shift nor repeat others.`
 
 /** Returns many jobs at once: by their ids, or newest first. */

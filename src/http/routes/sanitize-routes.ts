@@ -112,7 +112,8 @@ const sendAccepted = (
 const asyncCodes: readonly FailureCode[] =
   [...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE']
 
-const asyncDescription = `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are
+const asyncDescription =
+  `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are
 stored as they arrive. The result is the sanitized content; the counts of what was removed are in the status and in the
 table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.`
 

@@ -34,7 +34,9 @@ const setFields = (reply: FastifyReply, fields: Fields): FastifyReply => {
 }
 
 /** Sets the headers of a response that say which state the job is in. */
-export const setStateHeaders = (reply: FastifyReply, entry: StatusEntry): FastifyReply => setFields(reply, toStateFields(entry))
+export const setStateHeaders = (reply: FastifyReply, entry: StatusEntry): FastifyReply => setFields(
+  reply, toStateFields(entry)
+)
 
 /** Sends the status that a command resulted in. */
 export const sendStatus = (reply: FastifyReply, representation: Representation, code: 200 | 202 = 200): FastifyReply =>

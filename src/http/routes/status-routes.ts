@@ -2,7 +2,9 @@ import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../errors.ts'
-import { conditionalHeaders, emptyResponse, failureResponses, jsonResponse, statusHeaders } from '../openapi/responses.ts'
+import {
+  conditionalHeaders, emptyResponse, failureResponses, jsonResponse, statusHeaders
+} from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import type { LogResponse } from '../access-log.ts'
 import { principalOf } from '../auth/principal.ts'
@@ -87,10 +89,14 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       summary: 'The status of a job',
       description: 'A known job is always 200, a failed one too. Poll no sooner than Retry-After says, with If-None-Match.',
       tags: ['Jobs'],
-      params: Type.Object({ jobId: Type.String({ description: 'The id that the submission returned, or that another engine wrote.' }) }),
+      params: Type.Object({
+        jobId: Type.String({ description: 'The id that the submission returned, or that another engine wrote.' })
+      }),
       headers: conditionalHeaders,
       response: {
-        200: jsonResponse('The job as it is.', Type.Ref('JobStatus'), { headers: statusHeaders, examples: jobStatusExamples }),
+        200: jsonResponse('The job as it is.', Type.Ref('JobStatus'), {
+          headers: statusHeaders, examples: jobStatusExamples
+        }),
         304: notModified,
         ...failureResponses(failureCodes, 'Problem')
       }
@@ -109,7 +115,9 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       params: Type.Object({ taskId: Type.String({ description: 'The jobId.' }) }),
       headers: conditionalHeaders,
       response: {
-        200: jsonResponse('The task as it is.', Type.Ref('TaskStatus'), { headers: statusHeaders, examples: taskStatusExamples }),
+        200: jsonResponse('The task as it is.', Type.Ref('TaskStatus'), {
+          headers: statusHeaders, examples: taskStatusExamples
+        }),
         304: notModified,
         ...failureResponses([...failureCodes, 'INVALID_TASK_ID'], 'TaskError')
       }

@@ -22,7 +22,9 @@ const toLimit = (field: 'from' | 'to', text: string | undefined): number | undef
   if (text === undefined) return undefined
   const ms = toEpochMs(text)
   if (ms !== null) return ms
-  throw new ProcessorError('INVALID_INPUT', `"${field}" is not a date that exists.`, { details: [{ field, rule: 'date' }] })
+  throw new ProcessorError('INVALID_INPUT', `"${field}" is not a date that exists.`, {
+    details: [{ field, rule: 'date' }]
+  })
 }
 
 /**
@@ -35,7 +37,9 @@ export const report = async (input: ReportRequest, context: ProcessorContext): P
   const from = toLimit('from', input.from)
   const to = toLimit('to', input.to)
   if (from !== undefined && to !== undefined && from > to) {
-    throw new ProcessorError('INVALID_INPUT', '"from" is later than "to".', { details: [{ field: 'from', rule: 'order' }] })
+    throw new ProcessorError('INVALID_INPUT', '"from" is later than "to".', {
+      details: [{ field: 'from', rule: 'order' }]
+    })
   }
   const generatedAt = toIso(context.now())
   const figures = collectFigures({ from, to })

@@ -15,8 +15,12 @@ const toDurationLines = ({ count, ...figures }: DurationFigures, of: { type?: st
 
 const toLines = (report: Report): Line[] => [
   { section: 'report', metric: 'generatedAt', value: report.generatedAt },
-  ...Object.entries(report.filter).map(([name, value]): Line => ({ section: 'filter', metric: name, value: value ?? '' })),
-  ...Object.entries(report.period).map(([name, value]): Line => ({ section: 'period', metric: name, value: value ?? '' })),
+  ...Object.entries(report.filter).map(([name, value]): Line => ({
+    section: 'filter', metric: name, value: value ?? ''
+  })),
+  ...Object.entries(report.period).map(([name, value]): Line => ({
+    section: 'period', metric: name, value: value ?? ''
+  })),
   { section: 'total', metric: 'jobs', value: report.total },
   ...toStatusLines('status', report.byStatus, {}),
   ...toDurationLines(report.durationMs, {}),

@@ -3,7 +3,8 @@ import sanitizeHtml from 'sanitize-html'
 import { ProcessorError } from '../processor.ts'
 import { cleanText, type Count } from './clean-text.ts'
 import {
-  allowedAttributes, allowedSchemes, allowedTags, findAttributeRule, flagAttributes, imageSchemes, tagsWithoutText, toRel,
+  allowedAttributes, allowedSchemes, allowedTags, findAttributeRule, flagAttributes, imageSchemes, tagsWithoutText,
+  toRel,
   urlAttributes, voidTags
 } from './html-policy.ts'
 import type { Normalization } from '../../job/sanitize-input.ts'

@@ -42,7 +42,8 @@ const loneSurrogates = /\p{Surrogate}/gv
 const bidirectional = /[\u061C\u200E\u200F\u202A-\u202E\u2066-\u2069]/g
 
 // Soft hyphen, zero-width space, word joiner, BOM, fillers, annotations: a reader misses none of them in any place.
-const invisible = /[[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]--[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F\u{10000}-\u{10FFFF}]]/gv
+const invisible =
+  /[[\p{Default_Ignorable_Code_Point}\uFFF9-\uFFFB]--[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F\u{10000}-\u{10FFFF}]]/gv
 
 // They include the selectors of ideographic variants: with 240 of them each can carry a hidden byte, and without its
 // selector an ideograph is shown in its common form.
@@ -53,7 +54,9 @@ const allBut = (kept: string[], characters: string) => new RegExp(`(?!${kept.joi
 // Of the tag sequences only the flags of England, Scotland and Wales are in general use; others can hide a message.
 const flags = ['gbeng', 'gbsct', 'gbwls'].map(name =>
   [...[...name].map(letter => `\\u{${(0xE0000 + letter.charCodeAt(0)).toString(16)}}`), '\\u{E007F}'])
-const keptTags = flags.flatMap(tags => tags.map((_, at) => `(?<=\\u{1F3F4}${tags.slice(0, at).join('')})${tags.slice(at).join('')}`))
+const keptTags = flags.flatMap(
+  tags => tags.map((_, at) => `(?<=\\u{1F3F4}${tags.slice(0, at).join('')})${tags.slice(at).join('')}`)
+)
 const tags = allBut(keptTags, '[\\u{E0000}-\\u{E007F}]')
 
 const selectors = allBut([
@@ -66,7 +69,8 @@ const selectors = allBut([
 const joiningScripts = [
   'Arabic', 'Syriac', 'Mandaic', 'Nko', 'Mongolian', 'Phags_Pa', 'Adlam', 'Hanifi_Rohingya', 'Manichaean', 'Sogdian',
   'Devanagari', 'Bengali', 'Gurmukhi', 'Gujarati', 'Oriya', 'Tamil', 'Telugu', 'Kannada', 'Malayalam', 'Sinhala',
-  'Khmer', 'Myanmar', 'Tibetan', 'Balinese', 'Javanese', 'Sundanese', 'Meetei_Mayek', 'Chakma', 'Newa', 'Tirhuta', 'Grantha'
+  'Khmer', 'Myanmar', 'Tibetan', 'Balinese', 'Javanese', 'Sundanese', 'Meetei_Mayek', 'Chakma', 'Newa', 'Tirhuta',
+  'Grantha'
 ]
 const letter = `[[${joiningScripts.map(script => `\\p{scx=${script}}`).join('')}]&&[\\p{L}\\p{M}]]`
 
@@ -117,7 +121,9 @@ type Normalize = (text: string) => string
 const normalize = (text: string, normalization: Normalization): string => {
   if (normalization === 'none') return text
   if (hasTooManyMarks(text)) {
-    throw new ProcessorError('TOO_MANY_MARKS', `Text with more than ${marksMax} combining marks in a row is not sanitized.`)
+    throw new ProcessorError(
+      'TOO_MANY_MARKS', `Text with more than ${marksMax} combining marks in a row is not sanitized.`
+    )
   }
   return text.normalize(normalization)
 }

@@ -5,7 +5,8 @@ const textTags = [
 
 const blockTags = [
   'address', 'article', 'aside', 'blockquote', 'caption', 'col', 'colgroup', 'dd', 'details', 'div', 'dl', 'dt',
-  'figcaption', 'figure', 'footer', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'header', 'hgroup', 'hr', 'img', 'li', 'main', 'nav',
+  'figcaption', 'figure', 'footer', 'h1', 'h2', 'h3', 'h4', 'h5', 'h6', 'header', 'hgroup', 'hr', 'img', 'li', 'main',
+  'nav',
   'ol', 'p', 'pre', 'section', 'summary', 'table', 'tbody', 'td', 'tfoot', 'th', 'thead', 'tr', 'ul'
 ]
 
@@ -14,7 +15,8 @@ export const allowedTags = [...textTags, ...blockTags]
 
 /** Elements that are removed with their content. Other elements that are not allowed leave their content. */
 export const tagsWithoutText = [
-  'script', 'style', 'template', 'noscript', 'iframe', 'noembed', 'noframes', 'object', 'applet', 'embed', 'svg', 'math',
+  'script', 'style', 'template', 'noscript', 'iframe', 'noembed', 'noframes', 'object', 'applet', 'embed', 'svg',
+  'math',
   'textarea', 'select', 'option', 'title', 'xmp', 'plaintext', 'audio', 'video', 'canvas', 'frameset'
 ]
 

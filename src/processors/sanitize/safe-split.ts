@@ -22,7 +22,8 @@ const classes = Uint8Array.from({ length: 0x10000 }, (_, unit) => {
 })
 
 const isCut = (text: string, at: number): boolean =>
-  (classes[text.charCodeAt(at - 1)]! & closes) !== 0 || (at < text.length && (classes[text.charCodeAt(at)]! & opens) !== 0)
+  (classes[text.charCodeAt(at - 1)]! & closes) !== 0 ||
+    (at < text.length && (classes[text.charCodeAt(at)]! & opens) !== 0)
 
 /** The last place after `after` and up to `last` where the text can be split; `after` if there is none. */
 export const findCutBack = (text: string, last: number, after: number): number => {

@@ -105,7 +105,9 @@ export const createProcessorPool = ({
     const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
     let result: ThreadResult<RunOutput>
     try {
-      result = await piscina.run(threadTask, { name: 'runTask', signal, transferList: [port] }) as ThreadResult<RunOutput>
+      result = await piscina.run(threadTask, {
+        name: 'runTask', signal, transferList: [port]
+      }) as ThreadResult<RunOutput>
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw crashed(error instanceof Error ? error.name : 'unknown')

@@ -11,7 +11,8 @@ const toFrames = (error: unknown): string => {
   if (!(error instanceof Error) || error.stack === undefined) return ''
   const { message, stack } = error
   const above = stack.indexOf(message)
-  return stack.slice(above === -1 ? 0 : above + message.length).split('\n').filter(line => /^ {4}at /.test(line)).join('\n')
+  return stack.slice(above === -1 ? 0 : above + message.length).split('\n').filter(line => /^ {4}at /.test(line))
+    .join('\n')
 }
 
 /** Runs work in the thread. Never rejects. */

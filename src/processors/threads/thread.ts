@@ -55,7 +55,9 @@ const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnl
   const processor = await findProcessor(registry, type)
   const input = parseInput(task.input)
   checkInput(processor, input, rawInput !== null)
-  const progress = createProgressThrottle(report => { post(port, { kind: 'progress', report }) }, () => performance.now())
+  const progress = createProgressThrottle(
+    report => { post(port, { kind: 'progress', report }) }, () => performance.now()
+  )
   const context: ProcessorContext = {
     access,
     rawInput: rawInput === null ? null : { sizeBytes: rawInput.sizeBytes, read: () => store.readInput(rawInput) },
@@ -65,7 +67,9 @@ const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnl
   }
   const { contentType, fileName, message, counts, body } = await processor.run(input, context)
   post(port, { kind: 'output', contentType, fileName })
-  for await (const bytes of toChunks(body, chunkBytes)) await postAndWait(port, { kind: 'chunk', bytes }, [bytes.buffer])
+  for await (const bytes of toChunks(body, chunkBytes)) {
+    await postAndWait(port, { kind: 'chunk', bytes }, [bytes.buffer])
+  }
   const lastMessage = typeof message === 'function' ? message() : message
   progress.flush()
   await postAndWait(port, { kind: 'end' })

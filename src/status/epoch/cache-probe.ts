@@ -32,7 +32,9 @@ const retryMsMin = 100
 const retryMsMax = 2000
 const probeIntervalMs = 1000
 
-export const createCacheProbe = ({ identify, schedule, onFound, onUnavailable, onLost }: CacheProbeNeeds): CacheProbe => {
+export const createCacheProbe = ({
+  identify, schedule, onFound, onUnavailable, onLost
+}: CacheProbeNeeds): CacheProbe => {
   let server: string | null = null
   // Rises with each loss: a probe that began before proves nothing.
   let losses = 0

@@ -38,7 +38,8 @@ const createStatus = (now: () => number, onChange: (status: EpochStatus) => void
   return {
     get: () => status,
     become: (mode: Mode, reason: string | null) => {
-      if (mode === status.mode && (reason === status.reason || (reason !== otherRedis && status.reason !== starting))) return
+      if (mode === status.mode &&
+        (reason === status.reason || (reason !== otherRedis && status.reason !== starting))) return
       status = { mode, since: mode === status.mode ? status.since : now(), reason }
       onChange(status)
     }
@@ -65,7 +66,9 @@ export const createLocalView = ({ cluster, server, now, onChange }: LocalViewNee
 
   const reasonOff = (): string | null => {
     if (isServerContested()) return otherRedis
-    if (cluster.own() !== undefined && !cluster.isLeaseValid()) return 'the database cannot be read, so the cache may not be used'
+    if (cluster.own() !== undefined && !cluster.isLeaseValid()) {
+      return 'the database cannot be read, so the cache may not be used'
+    }
     return ended()?.reason ?? cluster.epoch().reason
   }
 

@@ -58,7 +58,8 @@ const openMemoryCache = ({ randomId, random, now, monotonicNow, onChange }: Open
 }
 
 const openRedisCache = (url: string, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
-  const { createRedisCache, incarnation, representation, randomId, random, now, monotonicNow, onChange, onError } = needs
+  const { createRedisCache, incarnation, representation, randomId, random, now, monotonicNow, onChange, onError } =
+    needs
   const cache = createRedisCache({ url, incarnation, representation, random, onError })
   const epoch = createSharedEpoch({
     ...coordination,
@@ -88,5 +89,7 @@ const openRedisCache = (url: string, coordination: EpochCoordination, needs: Ope
 }
 
 /** The cache in Redis where there is a URL for it, else in the memory of this process. */
-export const openCache = (redisUrl: string | null, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache =>
+export const openCache = (
+  redisUrl: string | null, coordination: EpochCoordination, needs: OpenCacheNeeds
+): OpenedCache =>
   redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, coordination, needs)

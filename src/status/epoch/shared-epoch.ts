@@ -76,7 +76,9 @@ const createWaiters = () => {
   }
 }
 
-const openRefresh = ({ createRefresh, rows, monotonicNow }: SharedEpochNeeds, cluster: ClusterView, view: LocalView, wake: () => void): Refresh => {
+const openRefresh = (
+  { createRefresh, rows, monotonicNow }: SharedEpochNeeds, cluster: ClusterView, view: LocalView, wake: () => void
+): Refresh => {
   const update = () => {
     view.update()
     wake()
@@ -120,7 +122,9 @@ type OldLeasesNeeds = {
   refreshSoon: (ms: number) => void
 }
 
-const createAwaitOldLeases = ({ monotonicNow, cluster, view, waiters, refresh, refreshSoon }: OldLeasesNeeds): Epoch['awaitOldLeases'] => {
+const createAwaitOldLeases = ({
+  monotonicNow, cluster, view, waiters, refresh, refreshSoon
+}: OldLeasesNeeds): Epoch['awaitOldLeases'] => {
   const areOldLeasesOver = (): boolean =>
     cluster.isLeaseValid() && (cluster.others().length === 0 || (cluster.epoch().mode === 'off' && cluster.isAgreed()))
   return async () => {
@@ -131,7 +135,10 @@ const createAwaitOldLeases = ({ monotonicNow, cluster, view, waiters, refresh, r
       if (view.current().mode !== 'off') return false
       if (areOldLeasesOver()) return true
       if (cluster.isEnded() || monotonicNow() >= deadline) {
-        throw new ServiceFailure('STORE_UNAVAILABLE', 'The service instances could not coordinate in time. Retry later.', { retryAfterSeconds: 1 })
+        throw new ServiceFailure(
+          'STORE_UNAVAILABLE', 'The service instances could not coordinate in time. Retry later.',
+          { retryAfterSeconds: 1 }
+        )
       }
       const next = waiters.add()
       if (waiters.count() === 1) refreshSoon(refreshSoonMs)
@@ -174,7 +181,11 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
   })
   const view = createLocalView({ ...needs, cluster, server: probe.server })
   const refresh = openRefresh(needs, cluster, view, waiters.wake)
-  const findStep = () => isEntered && !cluster.isEnded() ? nextStep({ ...needs, cluster, server: probe.server(), ended: view.ended() }) : null
+  const findStep = () => isEntered && !cluster.isEnded()
+    ? nextStep({
+      ...needs, cluster, server: probe.server(), ended: view.ended()
+    })
+    : null
   const act = createStepper(findStep, refresh.begin)
   const { refreshSoon, stop: stopTimer } = createTimer(
     schedule,

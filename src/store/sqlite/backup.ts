@@ -59,7 +59,8 @@ export const inspectCopy = (path: string): BackupContents => {
     const damage = findDamage(copy, 'thorough')
     if (damage !== undefined) throw new Error(`it is damaged: ${damage}`)
     const isOurs = copy.prepare(`
-      SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('ServiceState', 'JobExecutionLog', 'JobQueue')`).pluck().get()
+      SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('ServiceState', 'JobExecutionLog', 'JobQueue')`)
+      .pluck().get()
     if (isOurs !== 3) throw new Error('it is no database of this service')
     const records = copy.prepare('SELECT count(*) FROM JobExecutionLog').pluck().get()
     const version = copy.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck().get()

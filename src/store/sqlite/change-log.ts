@@ -22,7 +22,8 @@ export const createChangeLog = ({ database: { reader, writer }, incarnation }: C
     writer.selectFrom('JobChange').select('version').orderBy('version').limit(1).compile().sql
   ).pluck()
   const afterStatement = reader.prepare<[number, number], Row>(
-    writer.selectFrom('JobChange').select(['version', 'jobId']).where('version', '>', 0).orderBy('version').limit(0).compile().sql
+    writer.selectFrom('JobChange').select(['version', 'jobId']).where('version', '>', 0).orderBy('version').limit(0)
+      .compile().sql
   )
   // A number that moves when another connection has committed, the writer's included. It costs no read of the file.
   const dataVersionStatement = reader.prepare<[], number>('PRAGMA data_version').pluck()
@@ -60,7 +61,8 @@ export const createChangeLog = ({ database: { reader, writer }, incarnation }: C
         const isLast = rows.length < limit
         pageEnd = rows.at(-1)?.version ?? start
         pageDataVersion = isLast ? dataVersion : undefined
-        return { changes: rows.map(({ version, jobId }) => ({ jobId, version, cursor: toCursor(version) })), isGap, isLast }
+        const changes = rows.map(({ version, jobId }) => ({ jobId, version, cursor: toCursor(version) }))
+        return { changes, isGap, isLast }
       }),
       accept: () => {
         position = pageEnd

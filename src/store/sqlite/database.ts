@@ -2,7 +2,8 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import {
-  CompiledQuery, type DatabaseConnection, type Dialect, Kysely, type QueryResult, SqliteAdapter, SqliteDriver, SqliteIntrospector,
+  CompiledQuery, type DatabaseConnection, type Dialect, Kysely, type QueryResult, SqliteAdapter, SqliteDriver,
+  SqliteIntrospector,
   SqliteQueryCompiler
 } from 'kysely'
 import { LRUCache } from 'lru-cache'
@@ -91,7 +92,8 @@ const toDialect = (database: SqliteDatabase.Database): Dialect => ({
 
 /** Another connection holds the lock that was asked for. */
 export const isBusy = (error: unknown): boolean =>
-  error instanceof SqliteDatabase.SqliteError && (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
+  error instanceof SqliteDatabase.SqliteError &&
+    (error.code.startsWith('SQLITE_BUSY') || error.code.startsWith('SQLITE_LOCKED'))
 
 const toReason = (cause: unknown): string => {
   const message = cause instanceof Error ? cause.message : String(cause)

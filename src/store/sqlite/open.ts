@@ -9,13 +9,16 @@ import { lockForProcess, shareAmongProcesses } from './process-lock.ts'
 export type OpenedForProcess = { database: Database, releaseLock: () => void, stale: StaleOwners }
 
 const listIfThere = (reader: SqliteDatabase.Database, table: string, query: string): string[] => {
-  const isThere = reader.prepare<[string]>("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(table) !== undefined
+  const isThere =
+    reader.prepare<[string]>("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?").get(table) !== undefined
   return isThere ? reader.prepare<[], string>(query).pluck().all() : []
 }
 
 const findStaleOwners = (reader: SqliteDatabase.Database): StaleOwners => ({
   nodes: listIfThere(reader, 'CacheNode', 'SELECT node FROM CacheNode'),
-  holders: listIfThere(reader, 'JobQueue', `SELECT DISTINCT leaseHolder FROM JobQueue WHERE leaseHolder GLOB '${embeddedHolder}*'`)
+  holders: listIfThere(
+    reader, 'JobQueue', `SELECT DISTINCT leaseHolder FROM JobQueue WHERE leaseHolder GLOB '${embeddedHolder}*'`
+  )
 })
 
 /**

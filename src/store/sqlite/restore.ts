@@ -1,4 +1,6 @@
-import { chmodSync, closeSync, copyFileSync, existsSync, linkSync, openSync, realpathSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  chmodSync, closeSync, copyFileSync, existsSync, linkSync, openSync, realpathSync, renameSync, rmSync, statSync
+} from 'node:fs'
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
@@ -37,7 +39,9 @@ const renewIncarnation = async (path: string): Promise<void> => {
     // Throws if a newer release made the database.
     await migrate(database.writer)
     await database.writer.transaction().execute(async tx => {
-      await tx.updateTable('ServiceState').set({ value: sql`lower(hex(randomblob(8)))` }).where('name', '=', 'incarnation').execute()
+      await tx.updateTable('ServiceState').set({
+        value: sql`lower(hex(randomblob(8)))`
+      }).where('name', '=', 'incarnation').execute()
       await tx.updateTable('JobQueue').set({ leaseExpiresAt: 0 }).where('leaseToken', 'is not', null).execute()
     })
   } finally {
@@ -55,7 +59,9 @@ const holdOld = (path: string): SqliteDatabase.Database | undefined => {
     return old
   } catch (error) {
     old.close()
-    if (isBusy(error)) throw new BackupFailed(`another program has ${path} open: nothing was restored`, { cause: error })
+    if (isBusy(error)) {
+      throw new BackupFailed(`another program has ${path} open: nothing was restored`, { cause: error })
+    }
     return undefined
   }
 }
@@ -106,7 +112,9 @@ const lock = (path: string): (() => void) => {
   try {
     return lockForProcess(path)
   } catch (error) {
-    if (error instanceof DatabaseInUse) throw new BackupFailed(`a service process is using ${path}: stop it, then restore`, { cause: error })
+    if (error instanceof DatabaseInUse) {
+      throw new BackupFailed(`a service process is using ${path}: stop it, then restore`, { cause: error })
+    }
     throw error
   }
 }

@@ -17,7 +17,8 @@ import { createTransact } from './transact.ts'
 export type SqliteStoreNeeds = { database: Database, now: () => number, monotonicNow: () => number }
 
 const readIncarnation = ({ path, reader }: Database): string => {
-  const incarnation = reader.prepare<[], string>("SELECT value FROM ServiceState WHERE name = 'incarnation'").pluck().get()
+  const incarnation =
+    reader.prepare<[], string>("SELECT value FROM ServiceState WHERE name = 'incarnation'").pluck().get()
   if (incarnation === undefined) throw new DatabaseUnusable(path, 'ServiceState has no incarnation')
   return incarnation
 }

@@ -18,7 +18,9 @@ const togetherMsMax = 8
 // A failure of the database itself becomes one that a client may see; other errors stay as they are.
 const toStoreFailure = (error: unknown): unknown =>
   error instanceof SqliteError && !error.code.startsWith('SQLITE_CONSTRAINT')
-    ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, { cause: withReason(error) })
+    ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, {
+      cause: withReason(error)
+    })
     : error
 
 /** Runs a read of the database. Throws STORE_UNAVAILABLE if the database fails. */

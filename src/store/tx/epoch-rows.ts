@@ -34,7 +34,9 @@ const enter = async (tx: Tx, node: string, epoch: string): Promise<void> => {
 }
 
 /** `at` in ms since 1970. */
-export const joinEpoch = async (tx: Tx, node: string, name: string, stale: readonly string[], at: number): Promise<void> => {
+export const joinEpoch = async (
+  tx: Tx, node: string, name: string, stale: readonly string[], at: number
+): Promise<void> => {
   const { mode, holdMs } = await lockEpoch(tx)
   if (stale.length > 0) await tx.deleteFrom('CacheNode').where('node', 'in', [...stale]).execute()
   const other = await tx.selectFrom('CacheNode').select('node').where('node', '!=', node).executeTakeFirst()
@@ -45,7 +47,9 @@ export const joinEpoch = async (tx: Tx, node: string, name: string, stale: reado
 }
 
 /** `at` in ms since 1970. */
-export const tripEpoch = async (tx: Tx, node: string, seen: string, name: string, reason: string, at: number): Promise<void> => {
+export const tripEpoch = async (
+  tx: Tx, node: string, seen: string, name: string, reason: string, at: number
+): Promise<void> => {
   const row = await lockEpoch(tx)
   if (row.name !== seen || row.mode === 'off') return
   await writeEpoch(tx, { name, mode: 'off', runId: null, reason, changedAt: at, ...toHold(row, at) })
@@ -53,7 +57,9 @@ export const tripEpoch = async (tx: Tx, node: string, seen: string, name: string
 }
 
 export const acknowledgeEpoch = async (tx: Tx, node: string, what: Acknowledgement): Promise<void> => {
-  await tx.updateTable('CacheNode').set(({ eb }) => ({ ...what, beat: eb('beat', '+', 1) })).where('node', '=', node).execute()
+  await tx.updateTable('CacheNode').set(({ eb }) => ({
+    ...what, beat: eb('beat', '+', 1)
+  })).where('node', '=', node).execute()
 }
 
 /** `at` in ms since 1970. */

@@ -32,7 +32,8 @@ export const reserveIdempotencyKey = async (
 /** Removes keys first used before `before` (ms since 1970), at most `limit`. Returns how many. */
 export const pruneIdempotencyKeys = async (tx: Tx, before: number, limit: number): Promise<number> => {
   const old = await tx
-    .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', before).orderBy('createdAt').limit(limit)
+    .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', before).orderBy('createdAt')
+    .limit(limit)
     .execute()
   for (const { tenant, key } of old) {
     await tx.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()

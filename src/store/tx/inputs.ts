@@ -7,7 +7,12 @@ import type { Tx } from '../store.ts'
  */
 export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
   await tx.insertInto('JobInput').values({
-    jobId, input, access, inputId: raw?.inputId ?? null, rawSizeBytes: raw?.sizeBytes ?? null, rawContentType: raw?.contentType ?? null
+    jobId,
+    input,
+    access,
+    inputId: raw?.inputId ?? null,
+    rawSizeBytes: raw?.sizeBytes ?? null,
+    rawContentType: raw?.contentType ?? null
   }).execute()
   if (raw === null) return
   const { numDeletedRows } = await tx
@@ -15,7 +20,9 @@ export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }:
   if (numDeletedRows === 0n && raw.sizeBytes > 0) throw new InputTorn(raw.inputId)
 }
 
-export type InputRow = { input: string, access: string, inputId: string | null, rawSizeBytes: number | null, rawContentType: string | null }
+export type InputRow = {
+  input: string, access: string, inputId: string | null, rawSizeBytes: number | null, rawContentType: string | null
+}
 
 export const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }: InputRow): JobInput => ({
   input,
@@ -43,7 +50,8 @@ export const appendInputChunk = async (
     await tx.insertInto('OrphanedBytes').values({ holder: 'JobInputChunk', id: inputId, forgetAt }).execute()
   } else {
     const { numUpdatedRows } = await tx
-      .updateTable('OrphanedBytes').set({ forgetAt }).where('holder', '=', 'JobInputChunk').where('id', '=', inputId).executeTakeFirst()
+      .updateTable('OrphanedBytes').set({ forgetAt }).where('holder', '=', 'JobInputChunk').where('id', '=', inputId)
+      .executeTakeFirst()
     if (numUpdatedRows === 0n) throw new InputTorn(inputId)
   }
   await tx.insertInto('JobInputChunk').values({ inputId, startOffset, bytes }).execute()

@@ -4,7 +4,9 @@ import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
 /** The lease of one run. Times in ms since 1970; at `deadlineAt` the run is ended even if its worker is alive. */
-export type RunLease = { leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null }
+export type RunLease = {
+  leaseToken: string, leaseHolder: string, leaseMs: number, leaseExpiresAt: number, deadlineAt: number | null
+}
 
 const noLease = {
   leaseToken: null,
@@ -19,7 +21,8 @@ const noLease = {
 
 // Named, since a database may fold the names of columns that are not.
 const itemColumns = [
-  'jobId', 'type', 'tenant', 'maxAttempts', 'timeoutMs', 'availableAt', 'leaseToken', 'leaseHolder', 'leaseMs', 'leaseExpiresAt',
+  'jobId', 'type', 'tenant', 'maxAttempts', 'timeoutMs', 'availableAt', 'leaseToken', 'leaseHolder', 'leaseMs',
+  'leaseExpiresAt',
   'deadlineAt', 'cancelDueAt', 'resultRetentionMs', 'resultContentType', 'resultFileName'
 ] as const satisfies ReadonlyArray<keyof QueueItem>
 
@@ -72,7 +75,9 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
  * database with concurrent writers it comes with its record locked, and a job that is locked elsewhere is skipped
  * (SKIP LOCKED): a transaction that begins at the queue must not wait for a record.
  */
-export const nextAvailable = async (tx: Tx, { types, tenant }: ClaimFilter, now: number): Promise<QueueItem | undefined> => {
+export const nextAvailable = async (
+  tx: Tx, { types, tenant }: ClaimFilter, now: number
+): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { seq: number } | undefined
   for (const type of types) {
     const item = await availableQuery(tx, type, tenant, now).executeTakeFirst()
@@ -104,7 +109,8 @@ export const clearLease = async (tx: Tx, jobId: string, availableAt: number): Pr
 
 /** Sets when a cancelled run is ended if it does not stop by itself (ms since 1970). The first such time stands. */
 export const setCancelDue = async (tx: Tx, jobId: string, cancelDueAt: number): Promise<void> => {
-  await tx.updateTable('JobQueue').set({ cancelDueAt }).where('jobId', '=', jobId).where('cancelDueAt', 'is', null).execute()
+  await tx.updateTable('JobQueue').set({ cancelDueAt }).where('jobId', '=', jobId).where('cancelDueAt', 'is', null)
+    .execute()
 }
 
 /** The cancellation was withdrawn. */
@@ -113,7 +119,9 @@ export const clearCancelDue = async (tx: Tx, jobId: string): Promise<void> => {
 }
 
 export const setContentInfo = async (tx: Tx, jobId: string, { contentType, fileName }: ContentInfo): Promise<void> => {
-  await tx.updateTable('JobQueue').set({ resultContentType: contentType, resultFileName: fileName }).where('jobId', '=', jobId).execute()
+  await tx.updateTable('JobQueue').set({
+    resultContentType: contentType, resultFileName: fileName
+  }).where('jobId', '=', jobId).execute()
 }
 
 /** Follows the record: another program gave the job to another tenant. */

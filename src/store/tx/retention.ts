@@ -54,7 +54,9 @@ const nextRecords = async (tx: Tx, origin: Origin, before: string, after: Record
   const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where('seq', '>', after.seq)
     .orderBy('seq').execute()
   if (ties.length === limit) return ties
-  return [...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()]
+  return [
+    ...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()
+  ]
 }
 
 // A table that another program made may hold a number here, whose place in the index says nothing of its time.

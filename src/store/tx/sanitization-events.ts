@@ -5,6 +5,8 @@ import type { Tx } from '../store.ts'
 export const insertSanitizationEvents = async (
   tx: Tx, jobId: string, counts: Readonly<Record<string, number>>, at: number
 ): Promise<void> => {
-  const rows = Object.entries(counts).filter(([, count]) => count > 0).map(([kind, count]) => ({ jobId, kind, count, at: toIso(at) }))
+  const rows = Object.entries(counts).filter(([, count]) => count > 0).map(([kind, count]) => ({
+    jobId, kind, count, at: toIso(at)
+  }))
   if (rows.length > 0) await tx.insertInto('SanitizationEvent').values(rows).execute()
 }

@@ -10,9 +10,13 @@ const { url, ask } = service
 await insertRows(service, { jobId: 'job-123', status: 'Running' })
 
 const get = (path: string, authorization?: string, init: RequestInit = {}) =>
-  fetch(url + path, { ...init, headers: { ...(authorization === undefined ? {} : { authorization }), ...init.headers } })
+  fetch(url + path, {
+    ...init, headers: { ...(authorization === undefined ? {} : { authorization }), ...init.headers }
+  })
 
-const signed = (claims: unknown, header: object = { alg: 'HS256', typ: 'JWT' }, key = secret) => handmade(header, claims, hs256(key))
+const signed = (claims: unknown, header: object = { alg: 'HS256', typ: 'JWT' }, key = secret) => handmade(
+  header, claims, hs256(key)
+)
 const now = () => Math.floor(Date.now() / 1000)
 const without = (claim: string) => {
   const { [claim]: _, ...claims } = goodClaims()
@@ -78,7 +82,12 @@ t.test('a valid token of the same form is accepted', async t => {
 t.test('AC-005: 401 comes before anything is revealed', async t => {
   const known = await whole(await get('/api/v1/jobs/job-123'))
   const unknown = await whole(await get('/api/v1/jobs/job-321'))
-  t.same({ ...known, body: known.body.replaceAll('job-123', 'job-321') }, unknown, 'a job that exists gets the same response as one that does not')
+  t.same({
+    ...known,
+    body: known.body.replaceAll(
+      'job-123', 'job-321'
+    )
+  }, unknown, 'a job that exists gets the same response as one that does not')
   const requests: Array<[string, RequestInit]> = [
     ['/api/v1/jobs/non-existent-job', {}],
     ['/api/v1/jobs/job-123', { headers: { 'if-none-match': '*' } }],
@@ -91,8 +100,20 @@ t.test('AC-005: 401 comes before anything is revealed', async t => {
     ['/api/v1/jobs/job-123/result', {}],
     ['/api/v1/jobs', { method: 'POST', body: '{', headers: { 'content-type': 'application/json' } }],
     ['/api/v1/jobs', { method: 'POST', body: 'x', headers: { 'content-type': 'text/plain' } }],
-    ['/api/v1/jobs', { method: 'POST', body: 'x', headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' } }],
-    ['/api/v1/jobs', { method: 'POST', body: 'x'.repeat(1024 * 1024 + 1), headers: { 'content-type': 'application/json' } }],
+    ['/api/v1/jobs', {
+      method: 'POST',
+      body: 'x',
+      headers: {
+        'content-type': 'application/json', 'content-encoding': 'gzip'
+      }
+    }],
+    ['/api/v1/jobs', {
+      method: 'POST',
+      body: 'x'.repeat(1024 * 1024 + 1),
+      headers: {
+        'content-type': 'application/json'
+      }
+    }],
     ['/api/v1/jobs', { method: 'POST' }],
     ['/api/v1/jobs/job-123', { method: 'DELETE' }],
     ['/api/v1/no-such-route', {}],
@@ -138,7 +159,9 @@ t.test('a scope allows what it names and nothing else', async t => {
 
 t.test('403 says which scope is missing, and not whether the job exists', async t => {
   const claims = { scope: 'jobs:write' }
-  const [known, unknown] = await Promise.all(['job-123', 'job-321'].map(async id => await whole(await ask(`/api/v1/jobs/${id}`, { claims }))))
+  const [known, unknown] = await Promise.all(
+    ['job-123', 'job-321'].map(async id => await whole(await ask(`/api/v1/jobs/${id}`, { claims })))
+  )
   t.equal(known?.status, 403)
   t.same({ ...known, body: known?.body.replaceAll('job-123', 'job-321') }, unknown)
   t.match(JSON.parse(known?.body ?? ''), { code: 'FORBIDDEN', detail: /jobs:read/ })
@@ -148,7 +171,9 @@ t.test('403 says which scope is missing, and not whether the job exists', async 
 })
 
 t.test('a report reads other jobs, so its submission needs jobs:read', async t => {
-  const answer = await ask('/api/v1/jobs', { method: 'POST', claims: { scope: 'jobs:write' }, body: { type: 'report', input: {} } })
+  const answer = await ask('/api/v1/jobs', {
+    method: 'POST', claims: { scope: 'jobs:write' }, body: { type: 'report', input: {} }
+  })
   t.equal(answer.status, 403)
   t.match(await answer.json(), { code: 'FORBIDDEN', detail: /jobs:read/ })
   t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'report'"), '0')
@@ -156,7 +181,9 @@ t.test('a report reads other jobs, so its submission needs jobs:read', async t =
 
 t.test('AC-005: an expired token is rejected, though it was verified before', async t => {
   const bearer = token({ exp: Math.floor(Date.now() / 1000) + 60 })
-  const status = async () => (await fetch(`${service.url}/api/v1/jobs/no-such-job`, { headers: { authorization: `Bearer ${bearer}` } })).status
+  const status = async () => (await fetch(`${service.url}/api/v1/jobs/no-such-job`, {
+    headers: { authorization: `Bearer ${bearer}` }
+  })).status
   t.same([await status(), await status()], [404, 404])
   const realNow = Date.now
   Date.now = () => realNow() + 61_000

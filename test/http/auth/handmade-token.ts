@@ -14,7 +14,9 @@ export const hs256 = (key: string): Sign => text => createHmac('sha256', key).up
 
 /** RS256, ES256 or EdDSA, by the kind of key. */
 export const withKey = (key: KeyObject): Sign => text =>
-  signBytes(key.asymmetricKeyType === 'ed25519' ? null : 'sha256', Buffer.from(text), { key, dsaEncoding: 'ieee-p1363' }).toString('base64url')
+  signBytes(key.asymmetricKeyType === 'ed25519' ? null : 'sha256', Buffer.from(text), {
+    key, dsaEncoding: 'ieee-p1363'
+  }).toString('base64url')
 
 /** Claims that a service accepts, with seconds since 1970 as JWT has them. */
 export const goodClaims = (more: object = {}): Record<string, unknown> =>

@@ -23,14 +23,22 @@ for (const [name, { publicKey, privateKey, alg }] of Object.entries(asymmetric))
     const service = await start(t, { JWT_PUBLIC_KEY: pem })
     t.equal(await statusFor(service, handmade({ alg }, goodClaims(), withKey(privateKey))), 404, 'its own')
     for (const key of [pem, pem.trim(), pem.replaceAll('\n', '')]) {
-      t.equal(await statusFor(service, handmade({ alg: 'HS256' }, goodClaims(), hs256(key))), 401, 'HS256 with the text of the key')
+      t.equal(
+        await statusFor(service, handmade({ alg: 'HS256' }, goodClaims(), hs256(key))), 401,
+        'HS256 with the text of the key'
+      )
     }
     t.equal(await statusFor(service, token()), 401, 'HS256 with some secret')
     t.equal(await statusFor(service, handmade({ alg: 'none' }, goodClaims(), () => '')), 401, 'none')
     t.equal(await statusFor(service, handmade({ alg }, goodClaims({ exp: 1 }), withKey(privateKey))), 401, 'expired')
     for (const other of Object.values(asymmetric).filter(other => other.alg !== alg)) {
-      t.equal(await statusFor(service, handmade({ alg: other.alg }, goodClaims(), withKey(other.privateKey))), 401, other.alg)
-      t.equal(await statusFor(service, handmade({ alg }, goodClaims(), withKey(other.privateKey))), 401, `${alg} signed by ${other.alg}`)
+      t.equal(
+        await statusFor(service, handmade({ alg: other.alg }, goodClaims(), withKey(other.privateKey))), 401, other.alg
+      )
+      t.equal(
+        await statusFor(service, handmade({ alg }, goodClaims(), withKey(other.privateKey))), 401,
+        `${alg} signed by ${other.alg}`
+      )
     }
   })
 }
@@ -38,12 +46,16 @@ for (const [name, { publicKey, privateKey, alg }] of Object.entries(asymmetric))
 t.test('AC-005: a key in the header of the token is not used', async t => {
   const service = await start(t, { JWT_PUBLIC_KEY: toPem(ec.publicKey) })
   const other = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const header = { alg: 'ES256', jwk: other.publicKey.export({ format: 'jwk' }), x5c: ['MIIB'], jku: 'http://127.0.0.1:1/' }
+  const header = {
+    alg: 'ES256', jwk: other.publicKey.export({ format: 'jwk' }), x5c: ['MIIB'], jku: 'http://127.0.0.1:1/'
+  }
   t.equal(await statusFor(service, handmade(header, goodClaims(), withKey(other.privateKey))), 401)
 })
 
 t.test('a configured issuer or audience must be in the token and match', async t => {
-  const service = await startService(t, { WORKERS: '0', JWT_ISSUER: 'https://login.example.org/', JWT_AUDIENCE: 'jobs' })
+  const service = await startService(t, {
+    WORKERS: '0', JWT_ISSUER: 'https://login.example.org/', JWT_AUDIENCE: 'jobs'
+  })
   const claims = { iss: 'https://login.example.org/', aud: 'jobs' }
   const status = (more: object) => statusFor(service, handmade({ alg: 'HS256' }, goodClaims(more), hs256(secret)))
   t.equal(await status(claims), 404, 'both right')
@@ -58,9 +70,13 @@ t.test('a configured issuer or audience must be in the token and match', async t
 
 t.test('JWKS_URL: only keys of the set are accepted, found by kid', async t => {
   const symmetric = { kty: 'oct', kid: 'o', alg: 'HS256', k: Buffer.from(secret).toString('base64url') }
-  const { url, fetches } = await serveKeys(t, toJwk(rsa.publicKey, 'r'), toJwk(ec.publicKey, 'c'), toJwk(ed.publicKey, 'd'), symmetric)
+  const { url, fetches } = await serveKeys(
+    t, toJwk(rsa.publicKey, 'r'), toJwk(ec.publicKey, 'c'), toJwk(ed.publicKey, 'd'), symmetric
+  )
   const service = await start(t, { JWKS_URL: url })
-  const status = (header: object, sign: (text: string) => string) => statusFor(service, handmade(header, goodClaims(), sign))
+  const status = (header: object, sign: (text: string) => string) => statusFor(
+    service, handmade(header, goodClaims(), sign)
+  )
   t.equal(await status({ alg: 'RS256', kid: 'r' }, withKey(rsa.privateKey)), 404, 'RS256')
   t.equal(await status({ alg: 'ES256', kid: 'c' }, withKey(ec.privateKey)), 404, 'ES256')
   t.equal(await status({ alg: 'EdDSA', kid: 'd' }, withKey(ed.privateKey)), 404, 'EdDSA')

@@ -10,14 +10,19 @@ const service = await startService(t, { WORKERS: '0', BODY_BYTES_MAX: String(bod
 const { ask } = service
 await insertRows(service, { jobId: 'job-123', status: 'Queued' })
 
-const post = (body: string, headers: Record<string, string> = {}) => ask('/api/v1/jobs', { method: 'POST', body, headers })
+const post = (body: string, headers: Record<string, string> = {}) => ask('/api/v1/jobs', {
+  method: 'POST', body, headers
+})
 
 /** The response is a 400 that lists every broken field and rule, and repeats them in its detail. */
-const expectErrors = async (t: Test, answer: Response, expected: Array<[field: string, rule: string]>, what: string) => {
+const expectErrors = async (t: Test, answer: Response, expected: Array<[
+  field: string, rule: string
+]>, what: string) => {
   t.equal(answer.status, 400, what)
   const { code, detail, errors }: Json = await answer.json()
   t.equal(code, 'VALIDATION_FAILED', what)
-  t.same(errors.map(({ field, rule }: Json) => `${field} ${rule}`).sort(), expected.map(pair => pair.join(' ')).sort(), what)
+  t.same(errors.map(({ field, rule }: Json) => `${field} ${rule}`)
+    .sort(), expected.map(pair => pair.join(' ')).sort(), what)
   for (const { field, message } of errors) {
     t.ok(message.startsWith(field), `${message} begins with the field`)
     t.ok(detail.includes(message), 'and is in the detail')
@@ -65,13 +70,19 @@ t.test('reports every broken rule with its field', async t => {
     [{ type: 'x', input: 1, maxAttempts: 1.5 }, [['maxAttempts', 'type']]],
     [{ type: 'x', input: 1, maxAttempts: '3' }, [['maxAttempts', 'type']]],
     [{ type: 'x', input: 1, maxAttempts: null }, [['maxAttempts', 'type']]],
-    [{ type: 'x', input: 1, timeoutSeconds: 0, maxAttempts: [3] }, [['timeoutSeconds', 'minimum'], ['maxAttempts', 'type']]],
+    [{ type: 'x', input: 1, timeoutSeconds: 0, maxAttempts: [3] }, [
+      ['timeoutSeconds', 'minimum'], ['maxAttempts', 'type']
+    ]],
     [{ type: 'x', input: 1, timeoutSeconds: 86_401 }, [['timeoutSeconds', 'maximum']]],
-    [{ type: 'x', input: 1, jobId: 'mine', tenant: 'other' }, [['jobId', 'additionalProperties'], ['tenant', 'additionalProperties']]],
+    [{ type: 'x', input: 1, jobId: 'mine', tenant: 'other' }, [
+      ['jobId', 'additionalProperties'], ['tenant', 'additionalProperties']
+    ]],
     [{ type: 'x', input: 1, 'a/b~c': 1, '': 2 }, [['a/b~c', 'additionalProperties'], ['', 'additionalProperties']]],
     [{ Type: 'x', input: 1 }, [['type', 'required'], ['Type', 'additionalProperties']]]
   ]
-  for (const [body, expected] of cases) await expectErrors(t, await post(JSON.stringify(body)), expected, JSON.stringify(body))
+  for (const [body, expected] of cases) {
+    await expectErrors(t, await post(JSON.stringify(body)), expected, JSON.stringify(body))
+  }
 })
 
 t.test('rejects members named __proto__', async t => {
@@ -87,7 +98,9 @@ t.test('rejects members named __proto__', async t => {
 t.test('a body that is nested 5,000 deep or has numbers out of range is 400', async t => {
   const deep = (levels: number) => `{"type":"x","input":${'['.repeat(levels)}${']'.repeat(levels)}}`
   await expectErrors(t, await post(deep(5000)), [['body', 'maxDepth']], 'lists')
-  await expectErrors(t, await post(`{"type":"x","input":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`), [['body', 'maxDepth']], 'objects')
+  await expectErrors(
+    t, await post(`{"type":"x","input":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`), [['body', 'maxDepth']], 'objects'
+  )
   await expectErrors(t, await post(deep(65)), [['body', 'maxDepth']], 'one level too deep')
   await expectErrors(t, await post('{"type":"x","input":[{"a":-1e999}]}'), [['body', 'numberRange']], 'out of range')
 })
@@ -129,7 +142,9 @@ t.test('rejects bytes that are not UTF-8', async t => {
     t.equal((await send(`application/json; charset=${charset}`, latin1)).status, 415, charset)
   }
   for (const charset of ['utf-8', 'UTF-8', '"utf8"']) {
-    t.equal((await send(`application/json; charset=${charset}`, Buffer.from('{"type":"","input":1}'))).status, 400, charset)
+    t.equal(
+      (await send(`application/json; charset=${charset}`, Buffer.from('{"type":"","input":1}'))).status, 400, charset
+    )
   }
 })
 
@@ -182,8 +197,13 @@ t.test('no route matches an empty id or extra path segments', async t => {
 
 t.test('a status ignores the query string', async t => {
   const expected = await whole(await ask('/api/v1/jobs/job-123'))
-  const queries = ['?', '?a=1&a=2', '?a[b]=c&a=d', '?__proto__[x]=1', '?%00=%FF', '?=&&=', '?jobId=other', `?x=${'y'.repeat(8000)}`, '??', '?#']
-  for (const query of queries) t.same(await whole(await ask(`/api/v1/jobs/job-123${query}`)), expected, query.slice(0, 40))
+  const queries = [
+    '?', '?a=1&a=2', '?a[b]=c&a=d', '?__proto__[x]=1', '?%00=%FF', '?=&&=', '?jobId=other', `?x=${'y'.repeat(8000)}`,
+    '??', '?#'
+  ]
+  for (const query of queries) {
+    t.same(await whole(await ask(`/api/v1/jobs/job-123${query}`)), expected, query.slice(0, 40))
+  }
 })
 
 t.test('unsupported methods are 404 NOT_FOUND', async t => {

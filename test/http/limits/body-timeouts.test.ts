@@ -173,6 +173,8 @@ t.test('headers that do not arrive are 408, and the service closes the connectio
   socket.write('GET /livez HTTP/1.1\r\nHost: x\r\n')
   await once(socket, 'end')
   t.match(text, /^HTTP\/1\.1 408 /)
-  await until(() => new Promise<boolean>(resolve => { service.app.server.server.getConnections((_error, count) => { resolve(count === 0) }) }), 'no connection')
+  await until(() => new Promise<boolean>(
+    resolve => { service.app.server.server.getConnections((_error, count) => { resolve(count === 0) }) }
+  ), 'no connection')
   socket.destroy()
 })

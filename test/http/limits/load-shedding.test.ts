@@ -29,7 +29,9 @@ const open = () => {
   const onRejected = reportOverload(metrics, log, monotonicNow)
   const admission = createAdmissionControl({ monotonicNow, busyMs: () => clock.busyMs, random })
   const rejectsWrite = createWriteShedding({ writesWaiting: () => writes.waiting, onRejected, monotonicNow, random })
-  const rejections = async (queue: string) => (await metrics.requestsRefused.get()).values.find(({ labels }) => labels.queue === queue)?.value ?? 0
+  const rejections = async (queue: string) => (await metrics.requestsRefused.get()).values.find(
+    ({ labels }) => labels.queue === queue
+  )?.value ?? 0
   return { clock, writes, admission, onRejected, rejectsWrite, lines, rejections }
 }
 
@@ -44,7 +46,9 @@ const work = ({ clock }: Opened, ms: number) => {
  * An iteration of the event loop that finds requests, each of which costs so much when it is admitted, at once or a little
  * later. Returns the numbers of those admitted.
  */
-const iterate = async (opened: Opened, requests: number, eachMs: number, { isLater = false } = {}): Promise<number[]> => {
+const iterate = async (
+  opened: Opened, requests: number, eachMs: number, { isLater = false } = {}
+): Promise<number[]> => {
   const admitted: number[] = []
   for (let request = 0; request < requests; request++) {
     const admit = () => {
@@ -215,14 +219,19 @@ const serve = async (
 }
 
 const line = (first: string, ...headers: string[]): string => [`${first} HTTP/1.1`, ...headers, '', ''].join('\r\n')
-const get = (path: string, ...headers: string[]): string => line(`GET ${path}`, 'Host: x', 'Authorization: Bearer a.b.c', ...headers)
+const get = (path: string, ...headers: string[]): string => line(
+  `GET ${path}`, 'Host: x', 'Authorization: Bearer a.b.c', ...headers
+)
 const statuses = (answers: string[]): string[] => answers.map(answer => answer.slice(9, 12))
 const bodyOf = (answer = ''): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
 
 t.test('a rejection has the shape of its path, and says when to retry', async t => {
   const { send, rejected } = await serve(t)
   const [handled, problem, plain, envelope] =
-    await send(1, get('/api/v1/jobs/a'), get('/api/v1/jobs/b?x=1'), get('/api/v1/jobs/b', 'Accept: application/json'), get('/api/jobs/b/status'))
+    await send(
+      1, get('/api/v1/jobs/a'), get('/api/v1/jobs/b?x=1'), get('/api/v1/jobs/b', 'Accept: application/json'),
+      get('/api/jobs/b/status')
+    )
   t.match(handled, /^HTTP\/1\.1 418 /)
   t.match(problem, /^HTTP\/1\.1 503 /)
   t.match(problem, /^content-type: application\/problem\+json; charset=utf-8\r$/m)
@@ -303,7 +312,9 @@ t.test('an ambiguous request is 400 and closes its connection, admitted or not',
     const { send } = await serve(t, { decision })
     const [ok] = decision === 'admit' ? ['418'] : ['503']
     t.same(statuses(await send(0, ambiguous, get('/api/v1/jobs/b'))), ['400'], decision)
-    t.same(statuses(await send(0, get('/api/v1/jobs/a'), ambiguous, get('/api/v1/jobs/b'))), [ok], `${decision}, behind another`)
+    t.same(statuses(await send(
+      0, get('/api/v1/jobs/a'), ambiguous, get('/api/v1/jobs/b')
+    )), [ok], `${decision}, behind another`)
   }
 })
 
@@ -335,7 +346,10 @@ const press = (clients: number, ask: () => Promise<Response>) => {
 }
 
 const rejections = async ({ ask }: { ask: (path: string) => Promise<Response> }): Promise<number> =>
-  Array.from((await (await ask('/metrics')).text()).matchAll(/^http_requests_refused_total\{.*\} (\d+)$/gm), ([, count]) => Number(count))
+  Array.from(
+    (await (await ask('/metrics')).text()).matchAll(/^http_requests_refused_total\{.*\} (\d+)$/gm),
+    ([, count]) => Number(count)
+  )
     .reduce((sum, count) => sum + count, 0)
 
 const submission = { method: 'POST', body: { type: 'remote', input: {} } }
@@ -347,9 +361,13 @@ t.test('under overload some requests are rejected completely, and the others are
   await service.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
     INSERT INTO JobExecutionLog (jobId, status) SELECT 'job-' || i, 'Running' FROM n`)
   const readers = press(64, () => service.ask('/api/v1/jobs?limit=200', { headers }))
-  const claimers = press(16, () => service.ask('/api/v1/worker/claim', { method: 'POST', claims: workerClaims, body: { types: ['nothing'] } }))
+  const claimers = press(16, () => service.ask('/api/v1/worker/claim', {
+    method: 'POST', claims: workerClaims, body: { types: ['nothing'] }
+  }))
   for (const { counts } of [readers, claimers]) {
-    await until(() => (counts[503] ?? 0) > 20 && (counts[200] ?? 0) + (counts[204] ?? 0) > 20, 'rejections and responses', 60_000)
+    await until(
+      () => (counts[503] ?? 0) > 20 && (counts[200] ?? 0) + (counts[204] ?? 0) > 20, 'rejections and responses', 60_000
+    )
   }
   t.equal((await service.ask('/readyz')).status, 200)
   await readers.stop()
@@ -358,7 +376,9 @@ t.test('under overload some requests are rejected completely, and the others are
   t.same(Object.keys(claimers.counts), ['204', '503'], 'with a body or without')
   t.equal(await rejections(service), (readers.counts[503] ?? 0) + (claimers.counts[503] ?? 0))
   t.equal((await service.ask('/api/v1/jobs', submission)).status, 202, 'afterwards the service accepts submissions')
-  const logged = service.lines.filter(line => line.includes('overloaded')).map(line => (JSON.parse(line) as { queue: string }).queue)
+  const logged = service.lines.filter(line => line.includes('overloaded')).map(
+    line => (JSON.parse(line) as { queue: string }).queue
+  )
   t.same(logged, ['requests'], 'logged once')
 })
 
@@ -366,7 +386,9 @@ t.test('writes that pile up behind a lock: later ones are rejected, and reads go
   const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' })
   const foreign = openForeign(t, service.databasePath)
   foreign.exec('BEGIN IMMEDIATE')
-  const waiting = Array.from({ length: 300 }, () => service.ask('/api/v1/jobs', submission).then(({ status }) => status))
+  const waiting = Array.from(
+    { length: 300 }, () => service.ask('/api/v1/jobs', submission).then(({ status }) => status)
+  )
   let rejected: Response | undefined
   const more: Promise<number>[] = []
   await until(() => {

@@ -23,7 +23,12 @@ const send = async (bytes: string): Promise<string> => {
 }
 
 const request = (line: string, headers: string[] = [], body = '') =>
-  send([`${line} HTTP/1.1`, `Host: 127.0.0.1:${port}`, `Authorization: ${authorization}`, 'Connection: close', ...headers, '', body].join('\r\n'))
+  send(
+    [
+      `${line} HTTP/1.1`, `Host: 127.0.0.1:${port}`, `Authorization: ${authorization}`, 'Connection: close', ...headers,
+      '', body
+    ].join('\r\n')
+  )
 
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(answer)?.[1])
 const bodyOf = (answer: string): Json => JSON.parse(answer.slice(answer.indexOf('\r\n\r\n') + 4))
@@ -69,8 +74,12 @@ t.test('dots in a path are an ordinary id', async t => {
 t.test('a request target in absolute form is its path', async t => {
   const found = await request(`GET http://127.0.0.1:${port}/api/v1/jobs/job-123`)
   t.equal(statusOf(found), 200)
-  t.equal(bodyOf(await request('GET http://other.example.org/api/v1/jobs/no-such-job')).instance, '/api/v1/jobs/no-such-job')
-  t.match(bodyOf(await request('GET http://other.example.org/api/jobs/no-such-job/status')), { success: false }, 'in the shape of its path')
+  t.equal(
+    bodyOf(await request('GET http://other.example.org/api/v1/jobs/no-such-job')).instance, '/api/v1/jobs/no-such-job'
+  )
+  t.match(bodyOf(await request(
+    'GET http://other.example.org/api/jobs/no-such-job/status'
+  )), { success: false }, 'in the shape of its path')
 })
 
 t.test('a request target in absolute form needs a token like any other', async t => {
@@ -88,23 +97,33 @@ t.test('a body on a GET is not taken for the next request', async t => {
 })
 
 t.test('pipelined requests have their responses in order', async t => {
-  const get = (path: string, close = '') => `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\n${close}\r\n`
-  const answer = await send(get('/api/v1/jobs/job-123') + get('/api/v1/jobs/no-such-job') + get('/livez', 'Connection: close\r\n'))
+  const get = (
+    path: string, close = ''
+  ) => `GET ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\n${close}\r\n`
+  const answer = await send(
+    get('/api/v1/jobs/job-123') + get('/api/v1/jobs/no-such-job') + get('/livez', 'Connection: close\r\n')
+  )
   t.same([...answer.matchAll(/HTTP\/1\.1 (\d{3})/g)].map(match => match[1]), ['200', '404', '200'])
 })
 
 t.test('a media type with odd blanks and letters is still validated', async t => {
-  for (const type of ['application/json\t; charset=utf-8', 'APPLICATION/JSON', 'application/json;', ' application/json ; x="a;b"']) {
+  for (const type of [
+    'application/json\t; charset=utf-8', 'APPLICATION/JSON', 'application/json;', ' application/json ; x="a;b"'
+  ]) {
     const answer = await request('POST /api/v1/jobs', [`Content-Type: ${type}`, 'Content-Length: 2'], '{}')
     t.equal(statusOf(answer), 400, type)
-    t.match(bodyOf(answer), { errors: [{ field: 'type', rule: 'required' }, { field: 'input', rule: 'required' }] }, type)
+    t.match(
+      bodyOf(answer), { errors: [{ field: 'type', rule: 'required' }, { field: 'input', rule: 'required' }] }, type
+    )
   }
 })
 
 t.test('a body that breaks off writes nothing', async t => {
   const socket = connect(port, '127.0.0.1')
   await once(socket, 'connect')
-  socket.end(`POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"type":"x","inp`)
+  socket.end(
+    `POST /api/v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"type":"x","inp`
+  )
   socket.resume()
   await once(socket, 'close')
   t.equal(await service.sql("SELECT count(*) FROM JobExecutionLog WHERE type = 'x'"), '0')
@@ -112,7 +131,9 @@ t.test('a body that breaks off writes nothing', async t => {
 
 t.test('the Location of a response to HTTP/1.0 without a host is still a URL', async t => {
   const body = '{"type":"x","input":1}'
-  const answer = await send(`POST /api/v1/jobs HTTP/1.0\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  const answer = await send(
+    `POST /api/v1/jobs HTTP/1.0\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  )
   t.equal(statusOf(answer), 202)
   const location = /\r\nlocation: (.*)\r\n/i.exec(answer)?.[1] ?? ''
   t.match(location, new RegExp(`^http://127\\.0\\.0\\.1:${port}/api/v1/jobs/[0-9a-f-]{36}$`))
@@ -124,7 +145,10 @@ t.test('after all of this the service responds, and has logged no error', async 
 })
 
 t.test('an unknown route is 404, whatever its body', async t => {
-  for (const headers of [['Content-Type: application/json', 'Content-Length: 2000000'], ['Content-Type: image/png', 'Content-Length: 5'], ['Content-Encoding: gzip', 'Content-Length: 5']]) {
+  for (const headers of [
+    ['Content-Type: application/json', 'Content-Length: 2000000'], ['Content-Type: image/png', 'Content-Length: 5'],
+    ['Content-Encoding: gzip', 'Content-Length: 5']
+  ]) {
     t.equal(statusOf(await request('DELETE /api/v1/worker/claim', headers, 'abcde')), 404, headers.join(', '))
   }
 })

@@ -10,14 +10,18 @@ import { until } from '../../helpers/until.ts'
 
 const minuteMs = 60_000
 
-const toPrincipal = (subject: string, tenant = subject): Principal => ({ subject, tenant, scopes: [], allTenants: false })
+const toPrincipal = (subject: string, tenant = subject): Principal => ({
+  subject, tenant, scopes: [], allTenants: false
+})
 const ann = toPrincipal('ann')
 
 /** A limit on a clock of the test. `ask` returns after how many seconds to retry; 0: admitted. */
 const open = (perMinute: number) => {
   const clock = { ms: 1000 }
   const limited: string[] = []
-  const { draw } = createRateLimit({ perMinute, now: () => clock.ms, onLimited: ({ subject }) => { limited.push(subject) } })
+  const { draw } = createRateLimit({
+    perMinute, now: () => clock.ms, onLimited: ({ subject }) => { limited.push(subject) }
+  })
   const ask = (principal = ann): number => {
     try {
       draw(principal)
@@ -54,7 +58,9 @@ t.test('Retry-After is never more than 5 s', async t => {
 
 t.test('each subject has its own bucket; the same name under another tenant is another subject', async t => {
   const { ask, limited } = open(1)
-  const all = [ann, toPrincipal('bob'), toPrincipal('ann', 'acme'), toPrincipal('eann', 'acm'), toPrincipal('', 'acmeann')]
+  const all = [
+    ann, toPrincipal('bob'), toPrincipal('ann', 'acme'), toPrincipal('eann', 'acm'), toPrincipal('', 'acmeann')
+  ]
   for (const principal of all) t.equal(ask(principal), 0)
   for (const principal of all) t.equal(ask(principal), 5)
   t.equal(ask({ ...ann, scopes: ['jobs:read'] }), 5, 'another token of the same subject is not')
@@ -78,7 +84,9 @@ t.test('reports a limited subject once, until a minute has passed without reject
 t.test('in any rhythm of requests no stretch of time admits more than the limit, and a client that waits for Retry-After is admitted', async () => {
   const rhythms = fc.record({
     perMinute: fc.integer({ min: 12, max: 400 }),
-    pauses: fc.array(fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 300 }), fc.double({ min: 0, max: 20_000, noNaN: true })), { maxLength: 300 })
+    pauses: fc.array(fc.oneof(fc.constant(0), fc.integer({
+      min: 1, max: 300
+    }), fc.double({ min: 0, max: 20_000, noNaN: true })), { maxLength: 300 })
   })
   fc.assert(fc.property(rhythms, ({ perMinute, pauses }) => {
     const { clock, ask } = open(perMinute)
@@ -124,12 +132,17 @@ t.test('a subject over the limit gets 429 on every route, in the shape of its pa
   t.match(rejected.headers.get('retry-after'), /^[1-5]$/)
   t.equal(rejected.headers.get('cache-control'), 'no-store')
   t.match(rejected.headers.get('content-type'), 'application/problem+json')
-  t.match(await rejected.json(), { type: 'about:blank', status: 429, code: 'RATE_LIMITED', detail: /30 requests/, instance: '/api/v1/jobs/job-1' })
+  t.match(await rejected.json(), {
+    type: 'about:blank', status: 429, code: 'RATE_LIMITED', detail: /30 requests/, instance: '/api/v1/jobs/job-1'
+  })
 
   const requests: [path: string, method: string, body?: unknown][] = [
-    ['/api/jobs/job-1/status', 'GET'], ['/api/v1/jobs/job-1/result', 'GET'], ['/api/v1/jobs', 'GET'], ['/api/v1/no/such/route', 'GET'],
-    ['/api/v1/jobs', 'POST', { type: 'x', input: 1 }], ['/api/jobs/job-1/cancel', 'POST', {}], ['/api/v1/jobs/job-1', 'DELETE'],
-    ['/api/sanitize', 'POST', { content: 'x', contentType: 'text/plain' }], ['/api/v1/worker/claim', 'POST', { types: ['x'] }],
+    ['/api/jobs/job-1/status', 'GET'], ['/api/v1/jobs/job-1/result', 'GET'], ['/api/v1/jobs', 'GET'],
+    ['/api/v1/no/such/route', 'GET'],
+    ['/api/v1/jobs', 'POST', { type: 'x', input: 1 }], ['/api/jobs/job-1/cancel', 'POST', {}],
+    ['/api/v1/jobs/job-1', 'DELETE'],
+    ['/api/sanitize', 'POST', { content: 'x', contentType: 'text/plain' }],
+    ['/api/v1/worker/claim', 'POST', { types: ['x'] }],
     ['/api/v1/worker/jobs/job-1/result?offset=0', 'PUT', 'bytes']
   ]
   for (const [path, method, body] of requests) {
@@ -137,23 +150,39 @@ t.test('a subject over the limit gets 429 on every route, in the shape of its pa
     const answer = await exhaust(() => ask(path, { method, claims, ...(body === undefined ? {} : { body }) }))
     t.match(answer.headers.get('retry-after'), /^[1-5]$/, `${method} ${path}`)
     const isEnvelope = /^\/api\/(jobs|sanitize)/.test(path)
-    t.match(await answer.json(), isEnvelope ? { success: false, error: { code: 'RATE_LIMITED', message: String } } : { code: 'RATE_LIMITED' }, `${method} ${path}`)
+    t.match(await answer.json(), isEnvelope
+      ? {
+          success: false, error: { code: 'RATE_LIMITED', message: String }
+        }
+      : { code: 'RATE_LIMITED' }, `${method} ${path}`)
   }
-  t.equal((await ask('/api/v1/jobs/job-1', { claims: { ...claims, sub: 'patient' } })).status, 200, 'another subject is not concerned')
-  t.equal((await ask('/api/v1/jobs/job-1', { claims: { ...claims, tenant: 'acme' } })).status, 200, 'nor the same name under another tenant')
+  t.equal((await ask('/api/v1/jobs/job-1', {
+    claims: { ...claims, sub: 'patient' }
+  })).status, 200, 'another subject is not concerned')
+  t.equal((await ask('/api/v1/jobs/job-1', {
+    claims: { ...claims, tenant: 'acme' }
+  })).status, 200, 'nor the same name under another tenant')
   for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json']) {
     t.equal((await ask(path, { claims })).status, 200, `${path} is not limited`)
   }
-  t.equal((await ask('/api/v1/jobs/job-1', { headers: { authorization: '' } })).status, 401, 'nor is who has no token, and gets nothing')
+  t.equal((await ask('/api/v1/jobs/job-1', {
+    headers: { authorization: '' }
+  })).status, 401, 'nor is who has no token, and gets nothing')
   t.equal(logs.filter(line => line.msg.startsWith('rate limit exceeded')).length, 1, 'it is logged once')
-  t.match(logs.find(line => line.msg.startsWith('rate limit exceeded')), { level: 40, tenant: 'hasty', subject: 'hasty' })
+  t.match(logs.find(line => line.msg.startsWith('rate limit exceeded')), {
+    level: 40, tenant: 'hasty', subject: 'hasty'
+  })
   t.notOk(logs.some(line => line.status === 429 && line.level > 20), 'and not with every request')
-  t.ok(await until(async () => await (await ask('/api/v1/jobs/job-1', { claims })).json().then((body: Json) => body.jobId === 'job-1')), 'it comes back')
+  t.ok(await until(async () => await (await ask('/api/v1/jobs/job-1', { claims })).json().then(
+    (body: Json) => body.jobId === 'job-1'
+  )), 'it comes back')
 })
 
 t.test('without the setting there is no limit', async t => {
   const { ask } = await startService(t, { WORKERS: '0' })
-  const answers = await Promise.all(Array.from({ length: 300 }, async () => (await ask('/api/v1/jobs/no-such-job')).status))
+  const answers = await Promise.all(
+    Array.from({ length: 300 }, async () => (await ask('/api/v1/jobs/no-such-job')).status)
+  )
   t.same([...new Set(answers)], [404])
 })
 

@@ -11,13 +11,17 @@ import { forceRow, insertRows } from '../rows.ts'
 
 // Enough for all tests but that of the rate limit.
 const perMinute = 400
-const service = await startService(t, { WORKERS: '0', RECORD_RETENTION_SECONDS: '3600', RATE_LIMIT_PER_MINUTE: String(perMinute) })
+const service = await startService(t, {
+  WORKERS: '0', RECORD_RETENTION_SECONDS: '3600', RATE_LIMIT_PER_MINUTE: String(perMinute)
+})
 const claims = { scope: 'jobs:read jobs:write jobs:work' }
 
 type Request = { path: string, method?: string, body?: unknown, headers?: Record<string, string>, claims?: Json }
 
 const ask = ({ path, ...request }: Request) => service.ask(path, { claims, ...request })
-const post = (path: string, body: unknown = {}, headers: Record<string, string> = {}): Request => ({ path, method: 'POST', body, headers })
+const post = (path: string, body: unknown = {}, headers: Record<string, string> = {}): Request => ({
+  path, method: 'POST', body, headers
+})
 
 const submit = async (type: string): Promise<string> =>
   (await (await ask(post('/api/v1/jobs', { type, input: {} }))).json() as Json).jobId
@@ -60,7 +64,14 @@ const insert = async (jobId: string, status: string) => {
 
 const upload = async (): Promise<Request> => {
   const { jobId, lease } = await claim('upload')
-  return { path: `/api/v1/worker/jobs/${jobId}/result?offset=7`, method: 'PUT', body: 'x', headers: { ...lease, 'content-type': 'text/plain' } }
+  return {
+    path: `/api/v1/worker/jobs/${jobId}/result?offset=7`,
+    method: 'PUT',
+    body: 'x',
+    headers: {
+      ...lease, 'content-type': 'text/plain'
+    }
+  }
 }
 
 const expired = async () => {
@@ -95,7 +106,9 @@ const occasions: Record<FailureCode, () => Promise<Request>> = {
   NOT_FOUND: async () => ({ path: '/api/v1/nothing' }),
   JOB_NOT_FOUND: async () => ({ path: v1('no-such-job') }),
   NO_RESULT: async () => ({ path: v1(await succeed('nothing', {}), '/result') }),
-  LEASE_LOST: async () => post(`/api/v1/worker/jobs/${(await claim('lost')).jobId}/progress`, {}, { 'lease-token': 'another' }),
+  LEASE_LOST: async () => post(`/api/v1/worker/jobs/${(await claim('lost')).jobId}/progress`, {}, {
+    'lease-token': 'another'
+  }),
   OFFSET_MISMATCH: upload,
   JOB_ACTIVE: async () => ({ path: v1(await submit('active')), method: 'DELETE' }),
   JOB_FINISHED: async () => post(v1(await fail('finished'), '/cancel')),
@@ -106,7 +119,9 @@ const occasions: Record<FailureCode, () => Promise<Request>> = {
   RESULT_EXPIRED: async () => ({ path: v1(await expired(), '/result') }),
   PAYLOAD_TOO_LARGE: async () => post('/api/v1/jobs', { type: 'x', input: 'x'.repeat(1024 * 1024) }),
   UNSUPPORTED_MEDIA_TYPE: async () => post('/api/v1/jobs', 'a', { 'content-type': 'text/plain' }),
-  RANGE_NOT_SATISFIABLE: async () => ({ path: v1(await succeed('short'), '/result'), headers: { range: 'bytes=1000-' } }),
+  RANGE_NOT_SATISFIABLE: async () => ({
+    path: v1(await succeed('short'), '/result'), headers: { range: 'bytes=1000-' }
+  }),
   IDEMPOTENCY_KEY_REUSED: async () => {
     await ask(post('/api/v1/jobs', { type: 'x', input: 1 }, { 'idempotency-key': 'k' }))
     return post('/api/v1/jobs', { type: 'x', input: 2 }, { 'idempotency-key': 'k' })
@@ -132,8 +147,15 @@ for (const [code, occasion] of Object.entries(occasions)) {
     t.match(answer.headers.get('content-type'), /^application\/(problem\+)?json/)
     t.equal(answer.headers.get('cache-control'), 'no-store')
     const body = await answer.json() as Json
-    if (/^\/api\/(jobs|sanitize)/.test(request.path)) t.match(body, { success: false, error: { code, message: String } })
-    else t.match(body, { type: 'about:blank', title, status, detail: String, instance: request.path.split('?')[0], code })
+    if (/^\/api\/(jobs|sanitize)/.test(request.path)) {
+      t.match(body, {
+        success: false, error: { code, message: String }
+      })
+    } else {
+      t.match(body, {
+        type: 'about:blank', title, status, detail: String, instance: request.path.split('?')[0], code
+      })
+    }
     if ([429, 503].includes(status)) t.match(answer.headers.get('retry-after'), /^[1-5]$/)
     if (status === 401) t.equal(answer.headers.get('www-authenticate'), 'Bearer')
   })

@@ -14,7 +14,9 @@ await insertRows(service,
   { jobId: 'succeeded', status: 'Succeeded' },
   { jobId: 'elsewhere', status: 'Succeeded', resultUrl: 'https://example.org/a' },
   { jobId: 'erased', status: 'Succeeded' })
-await service.sql("DELETE FROM JobExecutionLog WHERE jobId = 'erased'; PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('damaged', 'Paused')")
+await service.sql(
+  "DELETE FROM JobExecutionLog WHERE jobId = 'erased'; PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('damaged', 'Paused')"
+)
 const { jobId: stored } = await service.finished(await service.submit('report', {}))
 
 const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
@@ -36,7 +38,9 @@ const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =
   Object.entries<Json>(item).map(([method, operation]) => ({ path, method, operation })))
 
 // Headers of HTTP itself, which need no documentation.
-const plainHeaders = ['date', 'connection', 'keep-alive', 'content-type', 'content-length', 'transfer-encoding', 'accept-ranges']
+const plainHeaders = [
+  'date', 'connection', 'keep-alive', 'content-type', 'content-length', 'transfer-encoding', 'accept-ranges'
+]
 
 /** Checks status, headers and body of a response against the documented operation. */
 const expectDocumented = async (t: Test, path: string, method: string, answer: Response) => {
@@ -50,7 +54,9 @@ const expectDocumented = async (t: Test, path: string, method: string, answer: R
   const text = await answer.text()
   const mediaType = (answer.headers.get('content-type') ?? '').split(';')[0] ?? ''
   const content = documented?.content ?? {}
-  if (text === '') return t.same(Object.keys(content).filter(type => type !== '*/*'), [], `${what}: no body is documented`)
+  if (text === '') {
+    return t.same(Object.keys(content).filter(type => type !== '*/*'), [], `${what}: no body is documented`)
+  }
   const documentedType = [mediaType, '*/*'].find(type => Object.hasOwn(content, type)) ?? mediaType
   t.ok(Object.hasOwn(content, documentedType), `${what}: ${mediaType} is documented`)
   if (documentedType !== '*/*' && /json$/.test(mediaType)) {
@@ -66,7 +72,9 @@ t.test('the document is OpenAPI 3.0, with bearer security and unique operation i
   const ids = operations.map(({ operation }) => operation.operationId)
   t.equal(new Set(ids).size, ids.length)
   for (const { path, operation } of operations) {
-    t.equal(operation.security === undefined, path.startsWith('/api/'), `${path}: only routes for operators need no token`)
+    t.equal(
+      operation.security === undefined, path.startsWith('/api/'), `${path}: only routes for operators need no token`
+    )
   }
 })
 
@@ -101,7 +109,9 @@ t.test('every example in the document matches its schema', async t => {
 t.test('a body that may be empty is not required', async t => {
   const required = operations.filter(({ operation }) => operation.requestBody !== undefined)
     .map(({ path, operation }) => [path.split('/').at(-1), operation.requestBody.required])
-  t.match(Object.fromEntries(required), { progress: false, complete: false, fail: true, claim: true, jobs: true, sanitize: true })
+  t.match(Object.fromEntries(required), {
+    progress: false, complete: false, fail: true, claim: true, jobs: true, sanitize: true
+  })
 })
 
 t.test('there is an example for each state of a job, in both views', async t => {
@@ -113,16 +123,23 @@ t.test('there is an example for each state of a job, in both views', async t => 
 
 t.test('the schemas reject invalid values, so that these checks can fail', async t => {
   const schema = ['components', 'schemas', 'JobStatus']
-  const good = document.paths['/api/v1/jobs/{jobId}'].get.responses['200'].content['application/json'].examples.queued.value
+  const good =
+    document.paths['/api/v1/jobs/{jobId}'].get.responses['200'].content['application/json'].examples.queued.value
   t.same(findFaults(good, ...schema), [])
-  for (const bad of [{ ...good, status: 'Paused' }, { ...good, more: 1 }, { ...good, startTime: null }, { ...good, endTime: 'soon' }]) {
+  for (const bad of [
+    { ...good, status: 'Paused' }, { ...good, more: 1 }, { ...good, startTime: null }, { ...good, endTime: 'soon' }
+  ]) {
     t.not(findFaults(bad, ...schema).length, 0)
   }
 })
 
 t.test('responses of reading routes match the document, success and failure', async t => {
-  for (const { path, method } of operations.filter(operation => operation.method === 'get' && operation.path.startsWith('/api/'))) {
-    for (const id of ['queued', 'running', 'failed', 'succeeded', 'elsewhere', stored, 'erased', 'damaged', 'no-such-job', 'a%20b']) {
+  for (const { path, method } of operations.filter(
+    operation => operation.method === 'get' && operation.path.startsWith('/api/')
+  )) {
+    for (const id of [
+      'queued', 'running', 'failed', 'succeeded', 'elsewhere', stored, 'erased', 'damaged', 'no-such-job', 'a%20b'
+    ]) {
       const target = path.replace(/\{\w+\}/, id)
       for (const accept of ['application/json', 'application/problem+json']) {
         await expectDocumented(t, path, method, await ask(target, { headers: { accept } }))
@@ -141,7 +158,9 @@ t.test('responses of reading routes match the document, success and failure', as
 
 t.test('responses to submissions match the document, success and failure', async t => {
   const post = async (body: unknown, headers: Record<string, string> = {}, claims = {}) => {
-    await expectDocumented(t, '/api/v1/jobs', 'post', await ask('/api/v1/jobs', { method: 'POST', body, headers, claims }))
+    await expectDocumented(t, '/api/v1/jobs', 'post', await ask('/api/v1/jobs', {
+      method: 'POST', body, headers, claims
+    }))
   }
   const key = { 'idempotency-key': 'k' }
   await post({ type: 'x', input: 1 }, key)
@@ -156,7 +175,9 @@ t.test('responses to submissions match the document, success and failure', async
 })
 
 t.test('responses to lists match the document', async t => {
-  for (const query of ['', '?limit=2', '?limit=0', '?ids=queued,no-such-job,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01']) {
+  for (const query of [
+    '', '?limit=2', '?limit=0', '?ids=queued,no-such-job,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01'
+  ]) {
     await expectDocumented(t, '/api/v1/jobs', 'get', await ask(`/api/v1/jobs${query}`))
   }
 })
@@ -187,7 +208,9 @@ t.test('responses to commands and workers match the document, success and failur
   const worker = '/api/v1/worker/jobs/{jobId}'
   const claim = async () => {
     const jobId = await service.submit('mine', { a: 1 })
-    const { leaseToken } = await (await call('POST', '/api/v1/worker/claim', '', { body: { types: ['mine'] } })).json() as Json
+    const { leaseToken } = await (await call('POST', '/api/v1/worker/claim', '', {
+      body: { types: ['mine'] }
+    })).json() as Json
     return { jobId, headers: { 'lease-token': leaseToken } }
   }
   await call('POST', '/api/v1/worker/claim', '', { body: { types: ['nothing'] } })
@@ -196,25 +219,41 @@ t.test('responses to commands and workers match the document, success and failur
   for (const headersOrNot of [headers, {}, { 'lease-token': 'x' }]) {
     await call('GET', `${worker}/input`, jobId, { headers: headersOrNot })
     await call('POST', `${worker}/progress`, jobId, { body: { percent: 3 }, headers: headersOrNot })
-    await call('PUT', `${worker}/result`, jobId, { query: '?offset=0', body: 'abc', headers: { ...headersOrNot, 'content-type': 'text/plain' } })
+    await call('PUT', `${worker}/result`, jobId, {
+      query: '?offset=0', body: 'abc', headers: { ...headersOrNot, 'content-type': 'text/plain' }
+    })
   }
-  await call('PUT', `${worker}/result`, jobId, { query: '?offset=9', body: 'abc', headers: { ...headers, 'content-type': 'text/plain' } })
+  await call('PUT', `${worker}/result`, jobId, {
+    query: '?offset=9', body: 'abc', headers: { ...headers, 'content-type': 'text/plain' }
+  })
   await call('DELETE', '/api/v1/jobs/{jobId}', jobId)
-  await expectDocumented(t, '/api/v1/jobs/{jobId}/result', 'get', await ask(`/api/v1/jobs/${jobId}/result?partial=true`))
-  await expectDocumented(t, '/api/v1/jobs/{jobId}/result', 'get', await ask(`/api/v1/jobs/${jobId}/result?partial=true&offset=99`))
+  await expectDocumented(
+    t, '/api/v1/jobs/{jobId}/result', 'get', await ask(`/api/v1/jobs/${jobId}/result?partial=true`)
+  )
+  await expectDocumented(
+    t, '/api/v1/jobs/{jobId}/result', 'get', await ask(`/api/v1/jobs/${jobId}/result?partial=true&offset=99`)
+  )
   await call('POST', `${worker}/complete`, jobId, { headers, body: { result: 1 } })
   await call('POST', `${worker}/complete`, jobId, { headers, body: {} })
   await call('POST', `${worker}/complete`, jobId, { headers, body: {} })
   await call('POST', '/api/v1/jobs/{jobId}/cancel', jobId)
   const second = await claim()
-  for (const path of ['/api/v1/jobs/{jobId}/cancel', '/api/jobs/{taskId}/cancel']) await call('POST', path, second.jobId)
-  await call('POST', `${worker}/fail`, second.jobId, { headers: second.headers, body: { error: { code: 'X', message: 'x' } } })
+  for (const path of ['/api/v1/jobs/{jobId}/cancel', '/api/jobs/{taskId}/cancel']) {
+    await call('POST', path, second.jobId)
+  }
+  await call('POST', `${worker}/fail`, second.jobId, {
+    headers: second.headers, body: { error: { code: 'X', message: 'x' } }
+  })
   await call('POST', `${worker}/fail`, second.jobId, { headers: second.headers, body: {} })
   for (const path of ['/api/v1/jobs/{jobId}/cancel', '/api/jobs/{taskId}/cancel']) {
-    for (const id of [second.jobId, 'running', 'succeeded', 'no-such-job', 'erased', 'a%20b']) await call('POST', path, id)
+    for (const id of [second.jobId, 'running', 'succeeded', 'no-such-job', 'erased', 'a%20b']) {
+      await call('POST', path, id)
+    }
     await call('POST', path, second.jobId, { body: { more: 1 } })
   }
-  for (const id of ['no-such-job', 'erased', 'running', second.jobId, second.jobId]) await call('DELETE', '/api/v1/jobs/{jobId}', id)
+  for (const id of ['no-such-job', 'erased', 'running', second.jobId, second.jobId]) {
+    await call('DELETE', '/api/v1/jobs/{jobId}', id)
+  }
 })
 
 t.test('responses for operators match the document', async t => {

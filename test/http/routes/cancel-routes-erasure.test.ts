@@ -10,7 +10,9 @@ const { ask, submit, finished, sql } = service
 const { claimed, report } = createWorkerClient(service)
 
 const v1 = (id: string) => `/api/v1/jobs/${id}`
-const erase = (id: string, claims?: TokenClaims) => ask(v1(id), { method: 'DELETE', ...(claims === undefined ? {} : { claims }) })
+const erase = (id: string, claims?: TokenClaims) => ask(v1(id), {
+  method: 'DELETE', ...(claims === undefined ? {} : { claims })
+})
 const readPaths = (id: string) => [v1(id), `/api/jobs/${id}/status`, `${v1(id)}/result`, `/api/jobs/${id}/result`]
 
 const expectFailure = async (answer: Response, status: number, code: string, jobStatus?: string) => {
@@ -40,7 +42,9 @@ t.test('erases a finished job: 204, then 410 for its tenant and 404 for others',
 
 t.test('removes record, result, input and sanitization events, and keeps a tombstone', async t => {
   const before = '<script>x</script>abc'
-  const { data }: Json = await jsonOf(ask('/api/sanitize/async', { method: 'POST', headers: { 'content-type': 'text/html' }, body: before }))
+  const { data }: Json = await jsonOf(ask('/api/sanitize/async', {
+    method: 'POST', headers: { 'content-type': 'text/html' }, body: before
+  }))
   const jobId: string = data.taskId
   await finished(jobId)
   const left = () => sql(`SELECT
@@ -50,7 +54,9 @@ t.test('removes record, result, input and sanitization events, and keeps a tombs
   t.equal(await left(), '1|1|1|1|0|0')
   t.equal((await erase(jobId)).status, 204)
   await until(async () => await left() === '0|0|0|0|0|1', 'the bytes to be pruned')
-  await until(async () => await sql('SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)') === '0', 'the input too')
+  await until(async () => await sql(
+    'SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)'
+  ) === '0', 'the input too')
   t.equal(await sql(`SELECT tenant, status FROM JobTombstone WHERE jobId = '${jobId}'`), 'tester|Succeeded')
 })
 
@@ -84,7 +90,9 @@ t.test('erases finished rows of other engines: those of the own tenant, and as a
   await expectFailure(await erase('no-tenant-live', admin), 409, 'JOB_ACTIVE', 'Running')
   t.equal((await erase('no-tenant', admin)).status, 204)
   t.equal((await erase('of-acme', admin)).status, 204)
-  t.equal((await ask(v1('no-tenant'))).status, 410, 'every tenant could read the row, so every tenant sees the tombstone')
+  t.equal(
+    (await ask(v1('no-tenant'))).status, 410, 'every tenant could read the row, so every tenant sees the tombstone'
+  )
 })
 
 t.test('the response for a job of another tenant equals that for an unknown id, and the job stays', async t => {
@@ -101,7 +109,9 @@ t.test('the response for a job of another tenant equals that for an unknown id, 
 
 t.test('requires the scope jobs:write, and a valid id of an intact record', async t => {
   await insertRows(service, { jobId: 'kept', status: 'Succeeded', tenant: 'tester' })
-  for (const scope of ['jobs:read', 'jobs:work', 'jobs:read jobs:admin']) await expectFailure(await erase('kept', { scope }), 403, 'FORBIDDEN')
+  for (const scope of ['jobs:read', 'jobs:work', 'jobs:read jobs:admin']) {
+    await expectFailure(await erase('kept', { scope }), 403, 'FORBIDDEN')
+  }
   t.equal((await ask(v1('kept'), { method: 'DELETE', headers: { authorization: '' } })).status, 401)
   await expectFailure(await erase('a%20b'), 404, 'JOB_NOT_FOUND')
   await forceRow(service, { jobId: 'damaged', status: 'Paused', tenant: 'tester' })
@@ -111,7 +121,9 @@ t.test('requires the scope jobs:write, and a valid id of an intact record', asyn
   }
   t.equal((await ask(v1('kept'))).status, 200)
   // Some clients send a Content-Type with every request.
-  const answer = await fetch(service.url + v1('kept'), { method: 'DELETE', headers: { ...bearer(), 'content-type': 'application/json' } })
+  const answer = await fetch(service.url + v1('kept'), {
+    method: 'DELETE', headers: { ...bearer(), 'content-type': 'application/json' }
+  })
   t.equal(answer.status, 204)
 })
 
@@ -122,7 +134,9 @@ t.test('one of many concurrent requests erases the job', async t => {
 })
 
 t.test('a replayed submission of an erased job is 410', async t => {
-  const post = () => ask('/api/v1/jobs', { method: 'POST', body: { type: 'report', input: {} }, headers: { 'idempotency-key': 'once' } })
+  const post = () => ask('/api/v1/jobs', {
+    method: 'POST', body: { type: 'report', input: {} }, headers: { 'idempotency-key': 'once' }
+  })
   const { jobId } = await jsonOf(post())
   await finished(jobId)
   t.equal((await erase(jobId)).status, 204)

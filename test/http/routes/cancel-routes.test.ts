@@ -11,7 +11,9 @@ const { claimed, report } = createWorkerClient(service)
 
 const paths = (id: string) => [`/api/v1/jobs/${id}/cancel`, `/api/jobs/${id}/cancel`] as const
 const statusPaths = (id: string) => [`/api/v1/jobs/${id}`, `/api/jobs/${id}/status`] as const
-const cancel = (path: string, claims?: TokenClaims) => ask(path, { method: 'POST', ...(claims === undefined ? {} : { claims }) })
+const cancel = (path: string, claims?: TokenClaims) => ask(path, {
+  method: 'POST', ...(claims === undefined ? {} : { claims })
+})
 
 const run = async (type: string) => {
   await submit(type, null)
@@ -24,7 +26,11 @@ const laterReports: Array<[command: string, body: unknown]> =
 /** Status code, failure code and job status of an error in either shape. */
 const failureOf = async (answer: Response) => {
   const body: Json = await answer.json()
-  return { status: answer.status, code: body.code ?? body.error.code, jobStatus: body.jobStatus ?? body.error?.details?.jobStatus }
+  return {
+    status: answer.status,
+    code: body.code ?? body.error.code,
+    jobStatus: body.jobStatus ?? body.error?.details?.jobStatus
+  }
 }
 
 /** The response equals that of a status read in the same view. */
@@ -43,10 +49,19 @@ t.test('cancels a queued job at once: 200 with its status', async t => {
     t.equal(headers['retry-after'], undefined)
     t.equal(headers.link, `<${statusPaths(jobId)[at]}>; rel="status"`, 'no result, and no cancellation')
     if (at === 0) {
-      t.match(body, { jobId, status: 'Failed', endTime: String, resultUrl: null, errorDetails: { code: 'JOB_CANCELLED' } })
+      t.match(body, {
+        jobId, status: 'Failed', endTime: String, resultUrl: null, errorDetails: { code: 'JOB_CANCELLED' }
+      })
     } else {
       t.match(body.data, {
-        taskId: jobId, status: 'cancelled', isTerminal: true, isSuccess: false, cancelRequested: true, attempt: 0, failure: { code: 'JOB_CANCELLED' }, pollAfterMs: null
+        taskId: jobId,
+        status: 'cancelled',
+        isTerminal: true,
+        isSuccess: false,
+        cancelRequested: true,
+        attempt: 0,
+        failure: { code: 'JOB_CANCELLED' },
+        pollAfterMs: null
       })
     }
     t.equal((await ask(`/api/v1/jobs/${jobId}/result`)).status, 409)
@@ -59,11 +74,15 @@ t.test('asks the worker of a running job to stop: 202 with its status, then canc
     const { headers } = await expectStatusView(t, await cancel(paths(jobId)[at]), statusPaths(jobId)[at], 202)
     t.match(headers, { 'job-state': 'running', 'retry-after': /^[1-9]/, 'retry-after-ms': /^[1-9]/, etag: /^"/ })
     t.match(headers.link, /rel="result".*rel="cancel"/)
-    t.match((await askJson(`/api/jobs/${jobId}/status`)).data, { status: 'running', isTerminal: false, cancelRequested: true })
+    t.match((await askJson(`/api/jobs/${jobId}/status`)).data, {
+      status: 'running', isTerminal: false, cancelRequested: true
+    })
     t.match(await jsonOf(report(jobId, 'progress', leaseToken)), { cancelRequested: true })
     t.equal((await cancel(paths(jobId)[at])).status, 202, 'again')
     await report(jobId, 'fail', leaseToken, { error: { code: 'STOPPED', message: 'stopped' } })
-    t.match((await askJson(`/api/jobs/${jobId}/status`)).data, { status: 'cancelled', failure: { code: 'JOB_CANCELLED' } })
+    t.match((await askJson(`/api/jobs/${jobId}/status`)).data, {
+      status: 'cancelled', failure: { code: 'JOB_CANCELLED' }
+    })
     t.equal((await cancel(paths(jobId)[at])).status, 200)
   }
 })
@@ -72,7 +91,9 @@ t.test('a job that completes before its worker sees the request stays succeeded'
   const { jobId, leaseToken } = await run('quick')
   t.equal((await cancel(paths(jobId)[0])).status, 202)
   t.equal((await report(jobId, 'complete', leaseToken, { result: 1 })).status, 200)
-  t.match((await askJson(`/api/jobs/${jobId}/status`)).data, { status: 'succeeded', cancelRequested: false, resultAvailable: true })
+  t.match((await askJson(`/api/jobs/${jobId}/status`)).data, {
+    status: 'succeeded', cancelRequested: false, resultAvailable: true
+  })
   t.same(await failureOf(await cancel(paths(jobId)[0])), { status: 409, code: 'JOB_FINISHED', jobStatus: 'Succeeded' })
 })
 
@@ -85,7 +106,9 @@ t.test('cancels a job after the grace period if its worker does not stop, and re
   const job = await hasty.finished(jobId)
   t.match(job, { status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' } })
   for (const [command, body] of laterReports) {
-    t.match(await failureOf(await worker.report(jobId, command, leaseToken, body)), { status: 409, code: 'LEASE_LOST' }, command)
+    t.match(await failureOf(await worker.report(
+      jobId, command, leaseToken, body
+    )), { status: 409, code: 'LEASE_LOST' }, command)
   }
   t.same(await hasty.askJson(`/api/v1/jobs/${jobId}`), job)
 })
@@ -101,7 +124,9 @@ t.test('cancelling a finished job is 409 JOB_FINISHED, with its status', async t
   const { jobId: failed, leaseToken } = await run('failing')
   await report(failed, 'fail', leaseToken, { error: { code: 'E', message: 'm' }, retryable: false })
   const before = await whole(await ask(`/api/v1/jobs/${failed}`))
-  for (const path of paths(failed)) t.same(await failureOf(await cancel(path)), { status: 409, code: 'JOB_FINISHED', jobStatus: 'Failed' })
+  for (const path of paths(failed)) {
+    t.same(await failureOf(await cancel(path)), { status: 409, code: 'JOB_FINISHED', jobStatus: 'Failed' })
+  }
   t.same(await whole(await ask(`/api/v1/jobs/${failed}`)), before)
 })
 
@@ -114,7 +139,9 @@ t.test('cancelling a row of another engine is 409 JOB_NOT_OURS in any state, wit
     { jobId: 'no-tenant', status: 'Running' })
   for (const id of ['theirs-queued', 'theirs-running', 'theirs-done', 'no-tenant']) {
     for (const path of paths(id)) {
-      for (const claims of [undefined, admin]) t.match(await failureOf(await cancel(path, claims)), { status: 409, code: 'JOB_NOT_OURS' }, path)
+      for (const claims of [undefined, admin]) {
+        t.match(await failureOf(await cancel(path, claims)), { status: 409, code: 'JOB_NOT_OURS' }, path)
+      }
     }
     t.notMatch((await ask(`/api/v1/jobs/${id}`)).headers.get('link'), /cancel/)
   }
@@ -123,7 +150,9 @@ t.test('cancelling a row of another engine is 409 JOB_NOT_OURS in any state, wit
 t.test('cancelling a job that was submitted here and has no tenant needs jobs:admin, as erasing it does', async t => {
   const jobId = await submit('unclaimed', null)
   await sql(`UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = '${jobId}'`)
-  for (const path of paths(jobId)) t.match(await failureOf(await cancel(path)), { status: 403, code: 'FORBIDDEN' }, path)
+  for (const path of paths(jobId)) {
+    t.match(await failureOf(await cancel(path)), { status: 403, code: 'FORBIDDEN' }, path)
+  }
   t.equal((await cancel(paths(jobId)[0], { scope: 'jobs:write jobs:admin' })).status, 200)
 })
 
@@ -148,7 +177,11 @@ t.test('the response for a job of another tenant equals that for an unknown id, 
     t.equal((await cancel(path, stranger)).status, 404)
     t.match(await failureOf(await cancel(path, { tenant: 'acme' })), { status: 410, code: 'JOB_EXPIRED' })
   }
-  t.equal(await sql("SELECT count(*) FROM JobExecutionLog WHERE jobId LIKE 'secret-%' AND (cancelledAt IS NOT NULL OR cancelRequestedAt IS NOT NULL)"), '0')
+  t.equal(
+    await sql(
+      "SELECT count(*) FROM JobExecutionLog WHERE jobId LIKE 'secret-%' AND (cancelledAt IS NOT NULL OR cancelRequestedAt IS NOT NULL)"
+    ), '0'
+  )
 })
 
 t.test('requires the scope jobs:write, and a valid id of an intact record', async t => {
@@ -164,11 +197,15 @@ t.test('requires the scope jobs:write, and a valid id of an intact record', asyn
   t.match(await failureOf(await cancel('/api/jobs/a%20b/cancel')), { status: 400, code: 'INVALID_TASK_ID' })
   await forceRow(service, { jobId: 'damaged', status: 'Paused', tenant: 'tester' })
   for (const path of paths('damaged')) t.match(await failureOf(await cancel(path)), { status: 500, code: 'INTERNAL' })
-  t.equal((await cancel(paths(jobId)[1], { sub: 'root', scope: 'jobs:write jobs:admin' })).status, 200, "an admin cancels any tenant's")
+  t.equal((await cancel(paths(jobId)[1], {
+    sub: 'root', scope: 'jobs:write jobs:admin'
+  })).status, 200, "an admin cancels any tenant's")
 })
 
 t.test('accepts an empty body or {} with any content type, and rejects all others with 400', async t => {
-  const post = async (path: string, body: string | undefined, type: string | undefined) => await fetch(service.url + path, {
+  const post = async (
+    path: string, body: string | undefined, type: string | undefined
+  ) => await fetch(service.url + path, {
     method: 'POST',
     headers: { ...bearer(), ...(type === undefined ? {} : { 'content-type': type }) },
     // fetch adds a Content-Type to a string, but not to bytes.
@@ -176,7 +213,10 @@ t.test('accepts an empty body or {} with any content type, and rejects all other
   })
   const jobId = await submit('unclaimed', null)
   for (const path of paths(jobId)) {
-    for (const type of [undefined, 'application/json', 'application/json; charset=utf-8', 'text/plain', 'application/x-www-form-urlencoded']) {
+    for (const type of [
+      undefined, 'application/json', 'application/json; charset=utf-8', 'text/plain',
+      'application/x-www-form-urlencoded'
+    ]) {
       for (const body of ['[]', 'null', '0', '""', '{"reason":"x"}', '{"__proto__":{}}', '{', 'a=b', '  ']) {
         const answer = await post(path, body, type)
         t.equal(answer.status, 400, `${body} as ${type}`)
@@ -188,19 +228,25 @@ t.test('accepts an empty body or {} with any content type, and rejects all other
   t.equal((await askJson(`/api/v1/jobs/${jobId}`)).status, 'Queued')
   for (const path of paths(jobId)) {
     for (const type of [undefined, 'application/json', 'text/plain', 'application/x-www-form-urlencoded']) {
-      for (const body of [undefined, '', '{}', ' { }\n']) t.equal((await post(path, body, type)).status, 200, `${body} as ${type}`)
+      for (const body of [undefined, '', '{}', ' { }\n']) {
+        t.equal((await post(path, body, type)).status, 200, `${body} as ${type}`)
+      }
     }
   }
 })
 
 t.test('stops a processor of the embedded worker early', async t => {
-  const own = await startService(t, { WORKERS: '1', CANCEL_GRACE_SECONDS: '3600', LEASE_SECONDS: '3600', BODY_BYTES_MAX: String(8 * 1024 * 1024) })
+  const own = await startService(t, {
+    WORKERS: '1', CANCEL_GRACE_SECONDS: '3600', LEASE_SECONDS: '3600', BODY_BYTES_MAX: String(8 * 1024 * 1024)
+  })
   // Seconds of work without a progress report, whose response could carry the request to cancel.
   const content = '<p><a href="x" onclick=y>b</a></p>'.repeat(100_000)
   const jobId = await own.submit('sanitize', { content, contentType: 'text/html' })
   await until(async () => (await own.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running', 'the run')
   t.equal((await own.ask(`/api/jobs/${jobId}/cancel`, { method: 'POST' })).status, 202)
   t.match(await own.finished(jobId), { status: 'Failed', errorDetails: { code: 'JOB_CANCELLED' } })
-  t.match((await own.askJson(`/api/jobs/${jobId}/status`)).data, { status: 'cancelled', attempt: 1, resultAvailable: false })
+  t.match((await own.askJson(`/api/jobs/${jobId}/status`)).data, {
+    status: 'cancelled', attempt: 1, resultAvailable: false
+  })
   t.match(await own.finished(await own.submit('report', {})), { status: 'Succeeded' }, 'and the slot is free again')
 })

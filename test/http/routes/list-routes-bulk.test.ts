@@ -31,17 +31,25 @@ t.test('returns the jobs in the order of the ids, each equal to its single read'
   t.match(answer.headers.get('content-type'), /^application\/json/)
   t.equal(answer.headers.get('cache-control'), 'private, no-store')
   t.equal(answer.headers.get('vary'), 'Authorization, Accept')
-  t.same(await answer.json(), { items: await Promise.all(order.map(id => askJson(`/api/v1/jobs/${id}`))), notFound: [], expired: [] })
+  t.same(await answer.json(), {
+    items: await Promise.all(order.map(id => askJson(`/api/v1/jobs/${id}`))), notFound: [], expired: []
+  })
 })
 
 t.test('puts every requested id into exactly one of items, notFound and expired', async t => {
   const long = 'x'.repeat(129)
-  const { notFound, expired, ...rest } = await bulk(['b', 'no-such-job', 'gone', 'a', 'b', 'gone', 'no-such-job', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä', 'a'])
+  const { notFound, expired, ...rest } = await bulk([
+    'b', 'no-such-job', 'gone', 'a', 'b', 'gone', 'no-such-job', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä', 'a'
+  ])
   t.same(idsOf(rest), ['b', 'a'])
-  t.same(notFound, ['no-such-job', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä'], 'malformed ids, and jobs and tombstones of other tenants')
+  t.same(notFound, [
+    'no-such-job', 'a b', '', long, 'of-acme', 'gone-of-acme', 'ä'
+  ], 'malformed ids, and jobs and tombstones of other tenants')
   t.same(expired, ['gone'])
   t.same(await bulk(['no-such-job']), { items: [], notFound: ['no-such-job'], expired: [] })
-  t.same(await bulk(['constructor', '__proto__', 'toString']), { items: [], notFound: ['constructor', '__proto__', 'toString'], expired: [] })
+  t.same(await bulk(['constructor', '__proto__', 'toString']), {
+    items: [], notFound: ['constructor', '__proto__', 'toString'], expired: []
+  })
 })
 
 t.test('shows jobs of the own tenant and of no tenant; an admin sees all', async t => {
@@ -71,10 +79,14 @@ t.test('a record that breaks BR-001 does not fail the others', async t => {
 t.test('accepts 100 ids and rejects more with 400, duplicates included', async t => {
   const many = Array.from({ length: 100 }, (_, at) => `${at}-`.padEnd(128, 'x'))
   t.same(await bulk(many), { items: [], notFound: many, expired: [] })
-  for (const ids of [[...many.map((_, at) => String(at)), 'one-more'], Array.from({ length: 101 }, () => 'a'), Array.from({ length: 101 }, () => '')]) {
+  for (const ids of [[...many.map(
+    (_, at) => String(at)
+  ), 'one-more'], Array.from({ length: 101 }, () => 'a'), Array.from({ length: 101 }, () => '')]) {
     const answer = await ask(`/api/v1/jobs?ids=${ids.join(',')}`)
     t.equal(answer.status, 400)
-    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'ids', rule: 'maxItems', message: /^ids .*100/ }] })
+    t.match(await answer.json(), {
+      code: 'VALIDATION_FAILED', errors: [{ field: 'ids', rule: 'maxItems', message: /^ids .*100/ }]
+    })
   }
 })
 
@@ -136,7 +148,9 @@ t.test('reads each job that is not cached from the store once', async t => {
   t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=s,q,p,s')), ['s', 'q', 'p'])
   t.same(await readsOf(cached), { cache: before.cache + 1, store: before.store + 2 })
   await redis.kill()
-  t.same(idsOf(await cached.askJson('/api/v1/jobs?ids=r,s,p')), ['r', 's', 'p'], 'without Redis the store serves all reads')
+  t.same(idsOf(await cached.askJson(
+    '/api/v1/jobs?ids=r,s,p'
+  )), ['r', 's', 'p'], 'without Redis the store serves all reads')
 })
 
 t.test('is never older than an earlier response', async t => {

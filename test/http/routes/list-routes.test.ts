@@ -8,7 +8,9 @@ const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, sql } = service
 
 type Page = { items: Json[], nextCursor: string | null }
-const list = (query = '', claims?: TokenClaims): Promise<Page> => askJson(`/api/v1/jobs${query}`, claims === undefined ? {} : { claims })
+const list = (query = '', claims?: TokenClaims): Promise<Page> => askJson(
+  `/api/v1/jobs${query}`, claims === undefined ? {} : { claims }
+)
 const idsOf = ({ items }: Page): string[] => items.map(({ jobId }) => jobId)
 
 /** The ids of every page, in order. */
@@ -34,8 +36,22 @@ const expect400 = async (t: Test, query: string, field: string, rule: string) =>
 await insertRows(service,
   { jobId: 'one', status: 'Queued', type: 'report', createdAt: '2026-01-01T00:00:00Z' },
   { jobId: 'two', status: 'Running', type: 'report', createdAt: '2026-01-02 00:00:00', tenant: 'tester' },
-  { jobId: 'three', status: 'Failed', type: 'export', createdAt: '2026-01-03T02:00:00+02:00', tenant: 'tester', errorDetails: '{"code":"E","message":"m"}' },
-  { jobId: 'four', status: 'Succeeded', type: 'export', createdAt: '2026-01-04', tenant: 'tester', resultUrl: 'https://example.org/a' },
+  {
+    jobId: 'three',
+    status: 'Failed',
+    type: 'export',
+    createdAt: '2026-01-03T02:00:00+02:00',
+    tenant: 'tester',
+    errorDetails: '{"code":"E","message":"m"}'
+  },
+  {
+    jobId: 'four',
+    status: 'Succeeded',
+    type: 'export',
+    createdAt: '2026-01-04',
+    tenant: 'tester',
+    resultUrl: 'https://example.org/a'
+  },
   { jobId: 'five', status: 'Failed', type: 'report', createdAt: '2026-01-05', tenant: 'acme' },
   { jobId: 'six', status: 'Failed', createdAt: 'long ago', tenant: 'tester' },
   { jobId: 'gone', status: 'Failed', createdAt: '2026-01-06', tenant: 'tester' })
@@ -98,14 +114,19 @@ t.test('a page has 50 jobs by default and 200 at most', async t => {
   t.equal((await list('?limit=200', claims)).items.length, 200)
   const pages = await readAll('?limit=200', claims)
   t.equal(new Set(pages.flat()).size, 261)
-  for (const [limit, rule] of [['0', 'minimum'], ['-1', 'minimum'], ['201', 'maximum'], ['1.5', 'type'], ['x', 'type'], ['', 'type'], ['5&limit=6', 'type']]) {
+  for (const [limit, rule] of [
+    ['0', 'minimum'], ['-1', 'minimum'], ['201', 'maximum'], ['1.5', 'type'], ['x', 'type'], ['', 'type'],
+    ['5&limit=6', 'type']
+  ]) {
     await expect400(t, `limit=${limit}`, 'limit', rule ?? '')
   }
 })
 
 t.test('a cursor stays valid when rows are inserted and its own row is deleted', async t => {
   const claims = { tenant: 'pager' }
-  const add = (jobId: string, createdAt: string) => insertRows(service, { jobId, status: 'Queued', tenant: 'pager', createdAt })
+  const add = (jobId: string, createdAt: string) => insertRows(service, {
+    jobId, status: 'Queued', tenant: 'pager', createdAt
+  })
   for (const n of [1, 2, 3, 4]) await add(`p-${n}`, `2027-01-0${n}T00:00:00Z`)
   const first = await list('?limit=2', claims)
   t.same(idsOf(first), ['p-4', 'p-3'])
@@ -125,16 +146,22 @@ t.test('a cursor of a release that listed by rowid is answered with 400, and the
 
 t.test('rejects forged cursors, invalid filters and unknown parameters with 400', async t => {
   const { nextCursor } = await list('?limit=1')
-  const forged = ['', 'x', '!', `${nextCursor}A`, `${nextCursor}=`, Buffer.from('1').toString('base64url'), Buffer.from('1 x').toString('base64url'),
-    Buffer.from('01 1').toString('base64url'), Buffer.from('1 -1').toString('base64url'), Buffer.from('1e3 1').toString('base64url'),
-    ...['1 seq', '1 seq x', '01 seq 1', '1 seq -1', '1e3 seq 1', '99999999999999999 seq 1', ' 1 seq 1', '1  seq 1']
-      .map(text => Buffer.from(text).toString('base64url')),
-    Buffer.from('99999999999999999 1').toString('base64url'), 'A'.repeat(5000)]
+  const forged = ['', 'x', '!', `${nextCursor}A`, `${nextCursor}=`, Buffer.from('1')
+    .toString('base64url'), Buffer.from('1 x').toString('base64url'),
+  Buffer.from('01 1').toString('base64url'), Buffer.from('1 -1').toString('base64url'),
+  Buffer.from('1e3 1').toString('base64url'),
+  ...['1 seq', '1 seq x', '01 seq 1', '1 seq -1', '1e3 seq 1', '99999999999999999 seq 1', ' 1 seq 1', '1  seq 1']
+    .map(text => Buffer.from(text).toString('base64url')),
+  Buffer.from('99999999999999999 1').toString('base64url'), 'A'.repeat(5000)]
   for (const cursor of forged) await expect400(t, `cursor=${cursor}`, 'cursor', 'format')
-  for (const time of ['', 'yesterday', '2026-13-01', '12:00', '2026-01-01T00:00:00+01:00']) await expect400(t, `createdAfter=${time}`, 'createdAfter', 'format')
+  for (const time of ['', 'yesterday', '2026-13-01', '12:00', '2026-01-01T00:00:00+01:00']) {
+    await expect400(t, `createdAfter=${time}`, 'createdAfter', 'format')
+  }
   for (const status of ['queued', 'Cancelled', '']) await expect400(t, `status=${status}`, 'status', 'enum')
   t.equal((await ask('/api/v1/jobs?status=Queued&status=Failed')).status, 400)
-  for (const name of ['Status', 'page', 'offset', 'tenant', 'ids[]', 'constructor']) await expect400(t, `${name}=1`, name, 'additionalProperties')
+  for (const name of ['Status', 'page', 'offset', 'tenant', 'ids[]', 'constructor']) {
+    await expect400(t, `${name}=1`, name, 'additionalProperties')
+  }
 })
 
 t.test('a record that breaks BR-001 does not fail the page', async t => {
@@ -145,7 +172,9 @@ t.test('a record that breaks BR-001 does not fail the page', async t => {
   const pages = await readAll('?limit=2&createdAfter=2026-06-01', { tenant: 'broken' })
   t.same(pages.flat(), ['good-2', 'good-1'])
   for (const jobId of ['bad-status', 'bad-percent']) {
-    t.ok(service.logs.some(line => line.level >= 50 && line.jobId === jobId && /BR-001/.test(line.msg)), `${jobId} is in the log`)
+    t.ok(service.logs.some(
+      line => line.level >= 50 && line.jobId === jobId && /BR-001/.test(line.msg
+      )), `${jobId} is in the log`)
   }
 })
 

@@ -29,14 +29,20 @@ t.test('/readyz reports store and cache, each with the time of its last change',
 
 t.test('/metrics counts requests by route, never by path, and reads by source', async t => {
   await insertRows(service, { jobId: 'very-special-id', status: 'Succeeded' })
-  for (const path of ['/api/v1/jobs/very-special-id', '/api/v1/jobs/very-special-id', '/api/jobs/very-special-id/status', '/very-special-path']) {
+  for (const path of [
+    '/api/v1/jobs/very-special-id', '/api/v1/jobs/very-special-id', '/api/jobs/very-special-id/status',
+    '/very-special-path'
+  ]) {
     await service.ask(path)
   }
   const answer = await fetch(`${url}/metrics`)
   t.match(answer.headers.get('content-type'), /^text\/plain; version=/)
   const text = await answer.text()
   t.notMatch(text, /very-special/)
-  t.equal(await metric(service, 'http_request_duration_seconds_count{method="GET",route="/api/v1/jobs/:jobId",status="200"}'), 2)
+  t.equal(
+    await metric(service, 'http_request_duration_seconds_count{method="GET",route="/api/v1/jobs/:jobId",status="200"}'),
+    2
+  )
   t.equal(await metric(service, 'http_request_duration_seconds_count{method="GET",route="none",status="404"}'), 1)
   t.equal(await metric(service, 'job_status_reads_total{source="store"}'), 1)
   t.equal(await metric(service, 'job_status_reads_total{source="cache"}'), 2)
@@ -44,11 +50,15 @@ t.test('/metrics counts requests by route, never by path, and reads by source', 
 })
 
 t.test('/metrics counts accepted jobs without replays, and damaged records', async t => {
-  const submit = () => service.ask('/api/v1/jobs', { method: 'POST', headers: { 'idempotency-key': 'k' }, body: { type: 'x', input: 1 } })
+  const submit = () => service.ask('/api/v1/jobs', {
+    method: 'POST', headers: { 'idempotency-key': 'k' }, body: { type: 'x', input: 1 }
+  })
   await submit()
   await submit()
   t.equal(await metric(service, 'jobs_submitted_total'), 1)
-  await service.sql("PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Paused')")
+  await service.sql(
+    "PRAGMA ignore_check_constraints = ON; INSERT INTO JobExecutionLog (jobId, status) VALUES ('bad', 'Paused')"
+  )
   await service.ask('/api/v1/jobs/bad')
   t.ok(await metric(service, 'job_records_invalid_total') >= 1)
 })
@@ -79,6 +89,8 @@ t.test('the Content-Security-Policy allows no other host and does not require ht
 })
 
 t.test('the page shows the document of /openapi.json', async t => {
-  const [shown, published] = await Promise.all(['/docs/json', '/openapi.json'].map(async path => await (await fetch(url + path)).json()))
+  const [shown, published] = await Promise.all(
+    ['/docs/json', '/openapi.json'].map(async path => await (await fetch(url + path)).json())
+  )
   t.same(shown, published)
 })

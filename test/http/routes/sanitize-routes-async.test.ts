@@ -23,7 +23,8 @@ const resultOf = async (taskId: string) => {
 }
 
 const events = async (taskId: string) =>
-  (await sql(`SELECT kind || ' ' || count FROM SanitizationEvent WHERE jobId = '${taskId}' ORDER BY kind`)).split('\n').filter(Boolean)
+  (await sql(`SELECT kind || ' ' || count FROM SanitizationEvent WHERE jobId = '${taskId}' ORDER BY kind`)).split('\n')
+    .filter(Boolean)
 
 t.test('runs the JSON of the synchronous API as a job whose result is the sanitized content', async t => {
   const body = { content: '<b onclick="x()">hi</b><script>x()</script>', contentType: 'text/html' }
@@ -46,7 +47,8 @@ t.test('runs the JSON of the synchronous API as a job whose result is the saniti
 
   const { data: { sanitized, removed } } = await askJson('/api/sanitize', { method: 'POST', body })
   t.equal(sanitized, '<b>hi</b>', 'as from the synchronous API')
-  t.same(await events(taskId), Object.entries(removed).map(([kind, count]) => `${kind} ${String(count)}`), 'what was removed is recorded')
+  t.same(await events(taskId), Object.entries(removed)
+    .map(([kind, count]) => `${kind} ${String(count)}`), 'what was removed is recorded')
   const status = await askJson(`/api/jobs/${taskId}/status`)
   t.match(status.data, { type: 'sanitize', progress: { message: 'removed 1 attribute, 1 element' } })
   t.match(await sql(`SELECT at FROM SanitizationEvent WHERE jobId = '${taskId}'`), /^\d{4}-\d\d-\d\dT[\d:.]+Z/)
@@ -68,9 +70,13 @@ t.test('accepts the content as a raw body', async t => {
 })
 
 t.test('the query selects the normalization of a raw body', async t => {
-  const compatible = await ask(`${path}?normalization=NFKC`, { method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' } })
+  const compatible = await ask(`${path}?normalization=NFKC`, {
+    method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' }
+  })
   t.equal((await resultOf((await compatible.json() as Json).data.taskId)).text, 'fi')
-  const rejected = await ask(`${path}?normalization=NFD`, { method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' } })
+  const rejected = await ask(`${path}?normalization=NFD`, {
+    method: 'POST', body: 'ﬁ', headers: { 'content-type': 'text/plain' }
+  })
   t.equal(rejected.status, 400)
   t.match(await rejected.json(), { error: { details: { errors: [{ field: 'normalization', rule: 'enum' }] } } })
 })
@@ -80,7 +86,9 @@ t.test('stores a raw body in chunks and removes them once the job has finished',
   const { taskId } = await accepted(content, 'text/plain')
   t.equal((await resultOf(taskId)).text, content)
   t.equal(await sql(`SELECT count(*) FROM JobInput WHERE jobId = '${taskId}'`), '0')
-  await until(async () => await sql('SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)') === '0', 'the bytes to be gone')
+  await until(async () => await sql(
+    'SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)'
+  ) === '0', 'the bytes to be gone')
 })
 
 t.test('a body over INPUT_BYTES_MAX is 413 and creates no job', async t => {
@@ -121,11 +129,17 @@ t.test('an aborted upload creates no job, and its bytes are removed later', asyn
   upload.write('a'.repeat(600 * 1024))
   await until(async () => Number(await sql('SELECT count(*) FROM JobInputChunk')) >= 2, 'the first chunks')
   upload.destroy()
-  await until(() => service.logs.some(({ route, msg }) => route === path && msg === 'the client went away'), 'the end of the request')
+  await until(() => service.logs.some(
+    ({ route, msg }) => route === path && msg === 'the client went away'
+  ), 'the end of the request')
   t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
-  t.ok(Number(await sql('SELECT max(forgetAt) FROM OrphanedBytes')) > Date.now(), 'not at once: an upload in progress has the same rows')
+  t.ok(Number(
+    await sql('SELECT max(forgetAt) FROM OrphanedBytes')
+  ) > Date.now(), 'not at once: an upload in progress has the same rows')
   await sql('UPDATE OrphanedBytes SET forgetAt = 1')
-  await until(async () => await sql('SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)') === '0', 'the bytes to be gone')
+  await until(async () => await sql(
+    'SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)'
+  ) === '0', 'the bytes to be gone')
 })
 
 t.test('one idempotency key creates one job, from JSON and from raw bytes', async t => {
@@ -153,7 +167,9 @@ t.test('a job reports invalid content', async t => {
     ['text/plain', Buffer.from([0x61, 0xff]), 'INVALID_INPUT'],
     ['text/html', '<div>'.repeat(600), 'HTML_TOO_DEEP']
   ] as const) {
-    const answer = await fetch(service.url + path, { method: 'POST', headers: { ...bearer(), 'content-type': contentType }, body: content })
+    const answer = await fetch(service.url + path, {
+      method: 'POST', headers: { ...bearer(), 'content-type': contentType }, body: content
+    })
     const job = await finished((await answer.json() as Json).data.taskId)
     t.match(job, { status: 'Failed', errorDetails: { code } })
     t.notMatch(JSON.stringify(job), 'secret')
@@ -180,17 +196,23 @@ t.test('rejects bad requests in the envelope', async t => {
 })
 
 t.test('rejects the query of raw bodies with a JSON body', async t => {
-  const answer = await ask(`${path}?normalization=NFKC`, { method: 'POST', body: { content: 'a', contentType: 'text/plain' } })
+  const answer = await ask(`${path}?normalization=NFKC`, {
+    method: 'POST', body: { content: 'a', contentType: 'text/plain' }
+  })
   t.equal(answer.status, 400)
   t.match(await answer.json(), { error: { details: { errors: [{ field: 'normalization', rule: 'rawBody' }] } } })
 })
 
 t.test('JOB_TYPES applies to sanitizing, too', async t => {
   const other = await startService(t, { WORKERS: '0', JOB_TYPES: 'report,q' })
-  for (const [body, contentType] of [[{ content: 'a', contentType: 'text/plain' }, 'application/json'], ['a', 'text/plain']] as const) {
+  for (const [body, contentType] of [
+    [{ content: 'a', contentType: 'text/plain' }, 'application/json'], ['a', 'text/plain']
+  ] as const) {
     const answer = await other.ask(path, { method: 'POST', body, headers: { 'content-type': contentType } })
     t.equal(answer.status, 400)
-    t.match(await answer.json(), { error: { details: { errors: [{ field: 'type', rule: 'enum', message: 'type must be one of: report, q' }] } } })
+    t.match(await answer.json(), {
+      error: { details: { errors: [{ field: 'type', rule: 'enum', message: 'type must be one of: report, q' }] } }
+    })
   }
 })
 
@@ -204,7 +226,9 @@ t.test('the URLs are absolute with PUBLIC_URL', async t => {
 
 t.test('HTML over 4 MiB fails with INPUT_TOO_LARGE', async t => {
   const large = await startService(t)
-  const answer = await large.ask(path, { method: 'POST', body: '<b>x</b>'.repeat(600_000), headers: { 'content-type': 'text/html' } })
+  const answer = await large.ask(path, {
+    method: 'POST', body: '<b>x</b>'.repeat(600_000), headers: { 'content-type': 'text/html' }
+  })
   const job = await large.finished((await answer.json() as Json).data.taskId)
   t.match(job, { status: 'Failed', errorDetails: { code: 'INPUT_TOO_LARGE', message: /4194304/ } })
 })

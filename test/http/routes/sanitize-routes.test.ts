@@ -29,7 +29,9 @@ t.test('the response is JSON that must not be stored', async t => {
 
 t.test('stores nothing', async t => {
   await send({ content: '<script>1</script>', contentType: 'text/html' })
-  t.equal(await service.sql('SELECT (SELECT count(*) FROM JobExecutionLog) + (SELECT count(*) FROM SanitizationEvent)'), '0')
+  t.equal(
+    await service.sql('SELECT (SELECT count(*) FROM JobExecutionLog) + (SELECT count(*) FROM SanitizationEvent)'), '0'
+  )
 })
 
 t.test('content that cannot be sanitized is 400, and the error names the rule without quoting the content', async t => {
@@ -42,7 +44,9 @@ t.test('content that cannot be sanitized is 400, and the error names the rule wi
     const answer = await send({ content, contentType })
     t.equal(answer.status, 400)
     const text = await answer.text()
-    t.match(JSON.parse(text), { success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field: 'content', rule }] } } })
+    t.match(JSON.parse(text), {
+      success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field: 'content', rule }] } }
+    })
     t.notMatch(text, 'secret')
   }
 })
@@ -57,7 +61,9 @@ t.test('names the broken rules of a body', async t => {
   ] as const) {
     const answer = await send(body)
     t.equal(answer.status, 400)
-    t.match(await answer.json(), { success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field, rule }] } } })
+    t.match(await answer.json(), {
+      success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field, rule }] } }
+    })
   }
 })
 
@@ -70,19 +76,25 @@ t.test('accepts a body of 1 MiB and rejects a larger one with 413, naming the as
 
   const rejected = await send({ ...most, content: `${most.content}a` })
   t.equal(rejected.status, 413)
-  t.match(await rejected.json(), { success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ } })
+  t.match(await rejected.json(), {
+    success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ }
+  })
 })
 
 t.test('BODY_BYTES_MAX does not raise its limit', async t => {
   const other = await startService(t, { WORKERS: '0', BODY_BYTES_MAX: String(2 * 1024 * 1024) })
-  const answer = await other.ask(path, { method: 'POST', body: { content: 'a'.repeat(1024 * 1024), contentType: 'text/plain' } })
+  const answer = await other.ask(path, {
+    method: 'POST', body: { content: 'a'.repeat(1024 * 1024), contentType: 'text/plain' }
+  })
   t.equal(answer.status, 413)
 })
 
 t.test('other media types are 415', async t => {
   const answer = await send('<b>', { headers: { 'content-type': 'text/html' } })
   t.equal(answer.status, 415)
-  t.match(await answer.json(), { success: false, error: { code: 'UNSUPPORTED_MEDIA_TYPE', message: /application\/json/ } })
+  t.match(await answer.json(), {
+    success: false, error: { code: 'UNSUPPORTED_MEDIA_TYPE', message: /application\/json/ }
+  })
 })
 
 t.test('needs the scope jobs:write (403) and a token (401)', async t => {

@@ -11,7 +11,12 @@ t.test('a header that Node does not take is a failure with a response', async t 
   t.teardown(() => app.close())
   app.get<{ Params: { link: string } }>('/:link', ({ params: { link } }, reply) => {
     try {
-      sendPoll(reply, { representation: { ...representation, link: link === 'broken' ? 'a\nb' : representation.link }, condition: undefined })
+      sendPoll(reply, {
+        representation: {
+          ...representation, link: link === 'broken' ? 'a\nb' : representation.link
+        },
+        condition: undefined
+      })
     } catch (error) {
       reply.send(error)
     }

@@ -48,9 +48,18 @@ const serve = async (t: Test, needs: Partial<StatusRouteNeeds>) => {
     request.principal = principal
     done()
   })
-  app.addSchema({ $id: 'JobStatus' }).addSchema({ $id: 'TaskStatus' }).addSchema({ $id: 'Problem' }).addSchema({ $id: 'TaskError' })
+  app.addSchema({ $id: 'JobStatus' }).addSchema({ $id: 'TaskStatus' }).addSchema({ $id: 'Problem' }).addSchema({
+    $id: 'TaskError'
+  })
   const readVisible = () => representationOf(entryAt(1))
-  await app.register(statusRoutes, { statusAccess: { readVisible, toRepresentation: () => readVisible().representation }, logResponse: () => {}, isDraining: () => false, ...needs })
+  await app.register(statusRoutes, {
+    statusAccess: {
+      readVisible, toRepresentation: () => readVisible().representation
+    },
+    logResponse: () => {},
+    isDraining: () => false,
+    ...needs
+  })
   t.teardown(() => app.close())
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   return { ask: (jobId: string) => fetch(`${url}/api/v1/jobs/${jobId}`), lines }
@@ -59,7 +68,9 @@ const serve = async (t: Test, needs: Partial<StatusRouteNeeds>) => {
 t.test('a poll that fails while its response is written ends its connection, is logged, and leaves the others alone', async t => {
   // Its length can be taken, and Node does not write it.
   const broken = entryAt(1, { v1Body: new ArrayBuffer(3) as unknown as string })
-  for (const [what, toResult] of Object.entries({ 'at once': <V>(value: V) => value, 'from a promise': async <V>(value: V) => await Promise.resolve(value) })) {
+  for (const [what, toResult] of Object.entries({
+    'at once': <V>(value: V) => value, 'from a promise': async <V>(value: V) => await Promise.resolve(value)
+  })) {
     const { ask, lines } = await serve(t, {
       statusAccess: {
         readVisible: (_view, id) => toResult(representationOf(id === 'broken' ? broken : entryAt(1))),
@@ -67,9 +78,17 @@ t.test('a poll that fails while its response is written ends its connection, is 
       }
     })
     const [first, second, third] = await Promise.allSettled([ask('a'), ask('broken'), ask('b')])
-    t.match([first, third], [{ status: 'fulfilled', value: { status: 200 } }, { status: 'fulfilled', value: { status: 200 } }], what)
+    t.match(
+      [first, third],
+      [{ status: 'fulfilled', value: { status: 200 } }, { status: 'fulfilled', value: { status: 200 } }], what
+    )
     t.match(second, { status: 'rejected' }, what)
-    t.match(lines.filter(({ level }) => level === 50), [{ msg: 'the request failed', err: { code: 'ERR_INVALID_ARG_TYPE' } }], what)
+    t.match(lines.filter(({ level }) => level === 50), [{
+      msg: 'the request failed',
+      err: {
+        code: 'ERR_INVALID_ARG_TYPE'
+      }
+    }], what)
   }
 })
 

@@ -80,7 +80,15 @@ t.test('a running task has every field', async t => {
 
 t.test('a succeeded task has every field', async t => {
   await insertRows(service, {
-    jobId: 'succeeded', status: 'Succeeded', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, resultUrl: 'https://example.org/a', progressPercent: 70, attempt: 1
+    jobId: 'succeeded',
+    status: 'Succeeded',
+    type: 'export',
+    createdAt,
+    startTime: startedAt,
+    endTime: finishedAt,
+    resultUrl: 'https://example.org/a',
+    progressPercent: 70,
+    attempt: 1
   })
   t.strictSame(await dataOf('succeeded'), {
     ...common,
@@ -102,7 +110,15 @@ t.test('a succeeded task has every field', async t => {
 
 t.test('a failed task has every field, and success stays true', async t => {
   await insertRows(service, {
-    jobId: 'failed', status: 'Failed', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, attempt: 3, progressPercent: 70, errorDetails: '{"code":"A","message":"b"}'
+    jobId: 'failed',
+    status: 'Failed',
+    type: 'export',
+    createdAt,
+    startTime: startedAt,
+    endTime: finishedAt,
+    attempt: 3,
+    progressPercent: 70,
+    errorDetails: '{"code":"A","message":"b"}'
   })
   t.strictSame(await dataOf('failed'), {
     ...common,
@@ -124,7 +140,15 @@ t.test('a failed task has every field, and success stays true', async t => {
 
 t.test('a cancelled task has every field', async t => {
   await insertRows(service, {
-    jobId: 'cancelled', status: 'Failed', type: 'export', createdAt, startTime: startedAt, endTime: finishedAt, cancelledAt: finishedAt, attempt: 1, progressPercent: 70
+    jobId: 'cancelled',
+    status: 'Failed',
+    type: 'export',
+    createdAt,
+    startTime: startedAt,
+    endTime: finishedAt,
+    cancelledAt: finishedAt,
+    attempt: 1,
+    progressPercent: 70
   })
   t.strictSame(await dataOf('cancelled'), {
     ...common,
@@ -149,8 +173,12 @@ t.test('a running task shows a requested cancellation and uploaded bytes', async
   await insertRows(service,
     { jobId: 'stopping', status: 'Running', cancelRequestedAt: startedAt },
     { jobId: 'sending', status: 'Running', hasPartialResult: 1 })
-  t.match(await dataOf('stopping'), { status: 'running', isTerminal: false, cancelRequested: true, partialResultAvailable: false })
-  t.match(await dataOf('sending'), { status: 'running', cancelRequested: false, partialResultAvailable: true, resultAvailable: false })
+  t.match(await dataOf('stopping'), {
+    status: 'running', isTerminal: false, cancelRequested: true, partialResultAvailable: false
+  })
+  t.match(await dataOf('sending'), {
+    status: 'running', cancelRequested: false, partialResultAvailable: true, resultAvailable: false
+  })
 })
 
 t.test('a minimal row of another engine has every field', async t => {
@@ -177,7 +205,9 @@ t.test('the version rises with every visible change', async t => {
     // The ETag of a future version makes the read bypass the cache.
     const { headers } = await ask('/api/v1/jobs/rising')
     const [incarnation] = (headers.get('etag') ?? '').slice(1).split('.')
-    const after = await askJson('/api/jobs/rising/status', { headers: { 'if-none-match': `"${incarnation}.${version + 1}.0"` } })
+    const after = await askJson('/api/jobs/rising/status', {
+      headers: { 'if-none-match': `"${incarnation}.${version + 1}.0"` }
+    })
     t.ok(after.data.version > version, change)
     version = after.data.version
   }
@@ -185,7 +215,9 @@ t.test('the version rises with every visible change', async t => {
 
 t.test('an invalid id is 400 INVALID_TASK_ID with field and rule, and reads nothing from the store', async t => {
   const before = await metric(service, 'job_status_reads_total{source="store"}')
-  for (const id of ['a%20b', 'a%2Fb', '%00', 'ä', 'a'.repeat(129), 'a'.repeat(10_000), '%ZZ', 'a+b', 'a:b', "a'b", 'a,b', '*']) {
+  for (const id of [
+    'a%20b', 'a%2Fb', '%00', 'ä', 'a'.repeat(129), 'a'.repeat(10_000), '%ZZ', 'a+b', 'a:b', "a'b", 'a,b', '*'
+  ]) {
     for (const route of ['status', 'result']) {
       const answer = await ask(`/api/jobs/${id}/${route}`)
       const what = `${id.slice(0, 20)} ${route}`
@@ -193,7 +225,13 @@ t.test('an invalid id is 400 INVALID_TASK_ID with field and rule, and reads noth
       t.match(answer.headers.get('content-type'), /^application\/json/)
       t.match(await answer.json(), {
         success: false,
-        error: { code: 'INVALID_TASK_ID', message: String, details: { errors: [{ field: 'taskId', rule: 'pattern', message: /^taskId / }] } }
+        error: {
+          code: 'INVALID_TASK_ID',
+          message: String,
+          details: {
+            errors: [{ field: 'taskId', rule: 'pattern', message: /^taskId / }]
+          }
+        }
       }, what)
     }
   }
@@ -212,7 +250,9 @@ t.test('errors are in the envelope, with a code and a message', async t => {
   const answer = await ask('/api/jobs/no-such-job/status', { headers: { accept: 'application/problem+json' } })
   t.equal(answer.status, 404)
   t.match(answer.headers.get('content-type'), /^application\/json/, 'problem+json is for the other routes')
-  t.same(await answer.json(), { success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is visible to this token.' } })
+  t.same(await answer.json(), {
+    success: false, error: { code: 'JOB_NOT_FOUND', message: 'No job with this id is visible to this token.' }
+  })
 })
 
 /*
@@ -223,7 +263,9 @@ t.test('errors are in the envelope, with a code and a message', async t => {
 const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
 const methods = ['get', 'post', 'put', 'delete', 'patch']
 const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
-  Object.entries<Json>(item).filter(([method]) => methods.includes(method)).map(([method, operation]) => ({ path, method, operation })))
+  Object.entries<Json>(item).filter(([method]) => methods.includes(method)).map(([method, operation]) => ({
+    path, method, operation
+  })))
 
 /** The alternatives of a schema, with references resolved. */
 const variantsOf = (schema: Json): Json[] => {
@@ -289,7 +331,13 @@ const rejectedRequests = [
   { what: 'an encoded body', headers: { 'content-encoding': 'gzip' } },
   { what: 'no token', headers: { authorization: '' } },
   { what: 'a token without scopes', claims: { scope: '' } },
-  { what: 'an invalid body, an unknown id, a missing header', body: '{', claims: { scope: 'jobs:read jobs:write jobs:work' } }
+  {
+    what: 'an invalid body, an unknown id, a missing header',
+    body: '{',
+    claims: {
+      scope: 'jobs:read jobs:write jobs:work'
+    }
+  }
 ]
 
 t.test('errors of every route are application/json for the Accept of n8n, in the shape of the path', async t => {
@@ -299,7 +347,9 @@ t.test('errors of every route are application/json for the Accept of n8n, in the
       for (const { what, body, headers = {}, ...more } of rejectedRequests) {
         const target = path.replace(/\{\w+\}/, 'not-there')
         const sent = body === undefined || method === 'get' ? {} : { body }
-        const answer = await ask(target, { method: method.toUpperCase(), ...sent, headers: { accept, ...headers }, ...more })
+        const answer = await ask(target, {
+          method: method.toUpperCase(), ...sent, headers: { accept, ...headers }, ...more
+        })
         const text = await answer.text()
         if (answer.ok) {
           t.ok(!path.startsWith('/api/') || path === '/api/v1/jobs', `${method} ${path} accepts ${what}`)

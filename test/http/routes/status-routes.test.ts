@@ -11,13 +11,22 @@ const v1 = (jobId: string) => askJson(`/api/v1/jobs/${jobId}`)
 
 t.test('AC-001: a running job is 200 Running, without resultUrl and errorDetails', async t => {
   await insertRows(service, {
-    jobId: 'job-123', status: 'Running', startTime: '2026-01-02 03:04:05', resultUrl: 'https://example.org/early', errorDetails: '{"code":"A","message":"b"}'
+    jobId: 'job-123',
+    status: 'Running',
+    startTime: '2026-01-02 03:04:05',
+    resultUrl: 'https://example.org/early',
+    errorDetails: '{"code":"A","message":"b"}'
   })
   const answer = await ask('/api/v1/jobs/job-123')
   t.equal(answer.status, 200)
   t.match(answer.headers.get('content-type'), /^application\/json/)
   t.same(await answer.json(), {
-    jobId: 'job-123', status: 'Running', startTime: '2026-01-02T03:04:05.000Z', endTime: null, resultUrl: null, errorDetails: null
+    jobId: 'job-123',
+    status: 'Running',
+    startTime: '2026-01-02T03:04:05.000Z',
+    endTime: null,
+    resultUrl: null,
+    errorDetails: null
   })
 })
 
@@ -77,7 +86,9 @@ t.test('AC-004: a job that does not exist is exactly 404', async t => {
 })
 
 t.test('the body has exactly six fields in every state', async t => {
-  await insertRows(service, ...['Queued', 'Running', 'Succeeded', 'Failed'].map(status => ({ jobId: `six-${status}`, status })))
+  await insertRows(
+    service, ...['Queued', 'Running', 'Succeeded', 'Failed'].map(status => ({ jobId: `six-${status}`, status }))
+  )
   for (const status of ['Queued', 'Running', 'Succeeded', 'Failed']) {
     const job = await v1(`six-${status}`)
     t.same(Object.keys(job), ['jobId', 'status', 'startTime', 'endTime', 'resultUrl', 'errorDetails'], status)
@@ -93,7 +104,10 @@ t.test('startTime is never null: it defaults to the acceptance time', async t =>
     { jobId: 'start-4', status: 'Running', createdAt: 'never', startTime: 'never' })
   t.equal((await v1('start-1')).startTime, '2026-01-02T01:04:05.000Z')
   t.equal((await v1('start-2')).startTime, '2026-01-02T03:04:05.000Z')
-  t.match((await v1('start-3')).startTime, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, 'the database sets the time of the insert')
+  t.match(
+    (await v1('start-3')).startTime, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+    'the database sets the time of the insert'
+  )
   t.equal((await v1('start-4')).startTime, '1970-01-01T00:00:00.000Z', 'without any readable time it is the epoch')
 })
 
@@ -132,7 +146,9 @@ t.test('errorDetails of any shape become code, message and details', async t => 
     ['', none],
     [null, none]
   ]
-  await insertRows(service, ...shapes.map(([errorDetails], at) => ({ jobId: `error-${at}`, status: 'Failed', errorDetails })))
+  await insertRows(
+    service, ...shapes.map(([errorDetails], at) => ({ jobId: `error-${at}`, status: 'Failed', errorDetails }))
+  )
   for (const [at, [text, expected]] of shapes.entries()) {
     t.same((await v1(`error-${at}`)).errorDetails, expected, String(text))
     t.same((await askJson(`/api/jobs/error-${at}/status`)).data.failure, expected, 'the same in the task view')
@@ -155,7 +171,9 @@ t.test('BR-001: the database rejects a fifth status', async t => {
 t.test('BR-001: a row with a fifth status is 500 in both views, does not show the value, and is logged as an error', async t => {
   await forceRow(service, { jobId: 'paused', status: 'Paused', tenant: 'tester' })
   const before = { cache: await cacheReads(service), store: await storeReads(service) }
-  for (const path of ['/api/v1/jobs/paused', '/api/jobs/paused/status', '/api/v1/jobs/paused', '/api/jobs/paused/result']) {
+  for (const path of [
+    '/api/v1/jobs/paused', '/api/jobs/paused/status', '/api/v1/jobs/paused', '/api/jobs/paused/result'
+  ]) {
     const answer = await ask(path)
     t.equal(answer.status, 500, path)
     const text = await answer.text()
@@ -183,11 +201,15 @@ t.test('BR-001: a record that breaks the schema of a view is not sent', async t 
  * and in both views.
  */
 
-const scenarioService = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'scenarios.db'))
+const scenarioService = await startService(
+  t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'scenarios.db')
+)
 const worker = createWorkerClient(scenarioService)
 
 const submitted = (type: string, more: object = {}) =>
-  jsonOf(scenarioService.ask('/api/v1/jobs', { method: 'POST', body: { type, input: null, ...more } })).then(({ jobId }: Json) => jobId as string)
+  jsonOf(scenarioService.ask('/api/v1/jobs', { method: 'POST', body: { type, input: null, ...more } })).then(
+    ({ jobId }: Json) => jobId as string
+  )
 
 const begun = async (type: string, more: object = {}) => {
   await submitted(type, more)
@@ -215,7 +237,9 @@ const answers = (jobId: string, claims = {}) => Promise.all([
   scenarioService.ask(`/api/v1/jobs/${jobId}`, { claims }),
   scenarioService.ask(`/api/jobs/${jobId}/status`, { claims })
 ])
-const answered = (jobId: string, status: number) => until(async () => (await answers(jobId)).every(answer => answer.status === status), `${status} for ${jobId}`)
+const answered = (jobId: string, status: number) => until(
+  async () => (await answers(jobId)).every(answer => answer.status === status), `${status} for ${jobId}`
+)
 
 const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 const jobCancelled = { code: 'JOB_CANCELLED', message: 'The job was cancelled.' }
@@ -241,7 +265,9 @@ const scenarios: Scenario[] = [
     make: () => submitted('waiting'),
     record: 'Queued|0|0|0',
     v1: { status: 'Queued', startTime: time, endTime: null, resultUrl: null, errorDetails: null },
-    task: { ...live, status: 'queued', attempt: 0, cancelRequested: false, startedAt: null, partialResultAvailable: false },
+    task: {
+      ...live, status: 'queued', attempt: 0, cancelRequested: false, startedAt: null, partialResultAvailable: false
+    },
     links: ['status', 'result', 'cancel']
   },
   {
@@ -249,7 +275,9 @@ const scenarios: Scenario[] = [
     make: () => failed('again', true),
     record: 'Queued|0|0|0',
     v1: { status: 'Queued', startTime: time, endTime: null, resultUrl: null, errorDetails: null },
-    task: { ...live, status: 'queued', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false },
+    task: {
+      ...live, status: 'queued', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false
+    },
     links: ['status', 'result', 'cancel']
   },
   {
@@ -257,7 +285,9 @@ const scenarios: Scenario[] = [
     make: async () => (await begun('running')).jobId,
     record: 'Running|0|0|0',
     v1: { status: 'Running', startTime: time, endTime: null, resultUrl: null, errorDetails: null },
-    task: { ...live, status: 'running', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false },
+    task: {
+      ...live, status: 'running', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false
+    },
     links: ['status', 'result', 'cancel']
   },
   {
@@ -284,8 +314,21 @@ const scenarios: Scenario[] = [
     what: 'succeeded',
     make: () => succeeded('good'),
     record: 'Succeeded|0|0|0',
-    v1: { status: 'Succeeded', startTime: time, endTime: time, resultUrl: /^\/api\/v1\/jobs\/.*\/result$/, errorDetails: null },
-    task: { ...success, resultAvailable: true, resultUrl: /^\/api\/jobs\/.*\/result$/, result: { rows: 3 }, expiresAt: time, expiredAt: null },
+    v1: {
+      status: 'Succeeded',
+      startTime: time,
+      endTime: time,
+      resultUrl: /^\/api\/v1\/jobs\/.*\/result$/,
+      errorDetails: null
+    },
+    task: {
+      ...success,
+      resultAvailable: true,
+      resultUrl: /^\/api\/jobs\/.*\/result$/,
+      result: { rows: 3 },
+      expiresAt: time,
+      expiredAt: null
+    },
     links: ['status', 'result']
   },
   {
@@ -320,7 +363,9 @@ const scenarios: Scenario[] = [
     what: 'its result has expired',
     make: async () => {
       const jobId = await succeeded('brief', { retentionSeconds: 1 })
-      await until(async () => (await scenarioService.askJson(`/api/jobs/${jobId}/status`)).data.expiredAt !== null, 'the removal of its result')
+      await until(async () => (await scenarioService.askJson(
+        `/api/jobs/${jobId}/status`
+      )).data.expiredAt !== null, 'the removal of its result')
       return jobId
     },
     record: 'Succeeded|0|0|1',

@@ -13,7 +13,9 @@ const post = (key: string, body: unknown, claims = {}) =>
 const submit = async (key: string, body: unknown, claims = {}) => {
   const answer = await post(key, body, claims)
   const job: Json = await answer.json()
-  return { status: answer.status, jobId: job.jobId, code: job.code, replayed: answer.headers.get('idempotency-replayed') }
+  return {
+    status: answer.status, jobId: job.jobId, code: job.code, replayed: answer.headers.get('idempotency-replayed')
+  }
 }
 
 t.test('a repeated request returns the same job, with Idempotency-Replayed', async t => {
@@ -74,9 +76,16 @@ t.test('the same key with another body is 422 and creates no job', async t => {
     { type: 'x', input: { list: ['1', 2], text: 'a' } },
     { type: 'x', input: { list: [1, 2], text: 'a' }, timeoutSeconds: 1 }
   ]
-  for (const body of others) t.match(await submit('key-other', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED', replayed: null }, JSON.stringify(body))
+  for (const body of others) {
+    t.match(
+      await submit('key-other', body), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED', replayed: null },
+      JSON.stringify(body)
+    )
+  }
   t.equal(await service.sql('SELECT count(*) FROM JobExecutionLog'), before)
-  t.match(await submit('key-other', { type: 'x', input: { text: 'a', list: [1, 2] } }), { jobId, replayed: 'true' }, 'the first request still replays')
+  t.match(await submit('key-other', {
+    type: 'x', input: { text: 'a', list: [1, 2] }
+  }), { jobId, replayed: 'true' }, 'the first request still replays')
 })
 
 t.test('keys of different tenants are independent', async t => {
@@ -129,5 +138,7 @@ t.test('a key that is empty, too long or not printable ASCII is 400', async t =>
     t.equal(answer.status, 400, key)
     t.match(await answer.json(), { errors: [{ field: 'idempotency-key' }] })
   }
-  for (const key of ['a'.repeat(255), '"quoted"', '!~']) t.equal((await post(key, { type: 'x', input: 1 })).status, 202, key)
+  for (const key of ['a'.repeat(255), '"quoted"', '!~']) {
+    t.equal((await post(key, { type: 'x', input: 1 })).status, 202, key)
+  }
 })

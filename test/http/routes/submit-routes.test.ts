@@ -16,7 +16,9 @@ t.test('a submission is 202 with the six fields, statusUrl, both locations and R
   t.match(answer.headers.get('content-type'), /^application\/json/)
   const job: Json = await answer.json()
   t.same(Object.keys(job).sort(), ['endTime', 'errorDetails', 'jobId', 'resultUrl', 'startTime', 'status', 'statusUrl'])
-  t.match(job, { status: 'Queued', startTime: /^\d{4}-\d\d-\d\dT.*Z$/, endTime: null, resultUrl: null, errorDetails: null })
+  t.match(job, {
+    status: 'Queued', startTime: /^\d{4}-\d\d-\d\dT.*Z$/, endTime: null, resultUrl: null, errorDetails: null
+  })
   t.equal(job.statusUrl, `/api/v1/jobs/${job.jobId}`)
   t.equal(answer.headers.get('location'), `${url}/api/v1/jobs/${job.jobId}`, 'absolute')
   t.equal(answer.headers.get('operation-location'), answer.headers.get('location'))
@@ -27,7 +29,9 @@ t.test('a submission is 202 with the six fields, statusUrl, both locations and R
 })
 
 t.test('Location uses the Host header and ignores forwarded headers', async t => {
-  const answer = await post({ type: 'x', input: null }, { 'x-forwarded-host': 'evil.example.org', 'x-forwarded-proto': 'https' })
+  const answer = await post({ type: 'x', input: null }, {
+    'x-forwarded-host': 'evil.example.org', 'x-forwarded-proto': 'https'
+  })
   t.ok(answer.headers.get('location')?.startsWith(`${url}/api/v1/jobs/`), 'forwarded headers are not trusted')
 })
 
@@ -46,7 +50,9 @@ t.test('accepts a type that this process cannot run; the job stays Queued', asyn
 })
 
 t.test('accepts any JSON value as input', async t => {
-  for (const input of [null, 0, false, '', [], {}, 'ü\u0000\ud800', [[[1e308, -0]]], { constructor: { prototype: 1 } }]) {
+  for (const input of [
+    null, 0, false, '', [], {}, 'ü\u0000\ud800', [[[1e308, -0]]], { constructor: { prototype: 1 } }
+  ]) {
     t.equal((await post({ type: 'x', input })).status, 202, JSON.stringify(input))
   }
   t.equal((await post('\ufeff{"type":"x","input":1}')).status, 202, 'after a byte order mark')
@@ -61,7 +67,10 @@ t.test('stores maxAttempts and timeoutSeconds in the queue', async t => {
 
 t.test('stores tenant, submitter and type in the record', async t => {
   const jobId = await service.submit('x', 1, { claims: { sub: 'ann', tenant: 'acme' } })
-  t.equal(await service.sql(`SELECT tenant, submittedBy, type, status FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'acme|ann|x|Queued')
+  t.equal(
+    await service.sql(`SELECT tenant, submittedBy, type, status FROM JobExecutionLog WHERE jobId = '${jobId}'`),
+    'acme|ann|x|Queued'
+  )
 })
 
 t.test('rejects callbackUrl with an error of its own and creates no job', async t => {
@@ -69,7 +78,9 @@ t.test('rejects callbackUrl with an error of its own and creates no job', async 
   const answer = await post({ type: 'x', input: 1, callbackUrl: 'https://example.org/', retentionSeconds: 0 })
   t.equal(answer.status, 400)
   t.match(await answer.json(), {
-    code: 'VALIDATION_FAILED', detail: /callbackUrl is not supported/, errors: [{ field: 'callbackUrl', rule: 'notSupported' }]
+    code: 'VALIDATION_FAILED',
+    detail: /callbackUrl is not supported/,
+    errors: [{ field: 'callbackUrl', rule: 'notSupported' }]
   })
   t.equal(await rowCount(), before)
 })
@@ -100,13 +111,17 @@ t.test('retentionSeconds can shorten the retention of the result, not extend it'
 
 t.test('RESULT_RETENTION_SECONDS limits retentionSeconds', async t => {
   const brief = await startService(t, { WORKERS: '0', RESULT_RETENTION_SECONDS: '100' })
-  const submit = (retentionSeconds: number) => brief.ask('/api/v1/jobs', { method: 'POST', body: { type: 'x', input: 1, retentionSeconds } })
+  const submit = (retentionSeconds: number) => brief.ask('/api/v1/jobs', {
+    method: 'POST', body: { type: 'x', input: 1, retentionSeconds }
+  })
   t.equal((await submit(100)).status, 202)
   t.match(await jsonOf(submit(101)), { errors: [{ field: 'retentionSeconds', rule: 'maximum', message: /100/ }] })
 })
 
 t.test('the same key with another retentionSeconds is another request', async t => {
-  const again = (retentionSeconds: number) => post({ type: 'x', input: 1, retentionSeconds }, { 'idempotency-key': 'kept' })
+  const again = (retentionSeconds: number) => post({ type: 'x', input: 1, retentionSeconds }, {
+    'idempotency-key': 'kept'
+  })
   t.equal((await again(60)).status, 202)
   t.equal((await again(60)).headers.get('idempotency-replayed'), 'true')
   t.equal((await again(61)).status, 422)
@@ -116,13 +131,17 @@ t.test('rejects an input that its processor would reject, with field and rule', 
   const before = await rowCount()
   const cases: Array<[string, unknown, object[]]> = [
     ['report', { format: 'pdf' }, [{ field: 'input.format', rule: 'enum', message: /json, csv, html/ }]],
-    ['report', { from: 'yesterday', until: 1 }, [{ field: 'input.until', rule: 'additionalProperties' }, { field: 'input.from', rule: 'pattern' }]],
+    ['report', {
+      from: 'yesterday', until: 1
+    }, [{ field: 'input.until', rule: 'additionalProperties' }, { field: 'input.from', rule: 'pattern' }]],
     ['report', null, [{ field: 'input', rule: 'type' }]],
     ['report', 'all', [{ field: 'input', rule: 'type' }]],
     ['sanitize', {}, [{ field: 'input.content', rule: 'required' }, { field: 'input.contentType', rule: 'required' }]],
     ['sanitize', { content: 5, contentType: 'text/html' }, [{ field: 'input.content', rule: 'type' }]],
     ['sanitize', { content: '', contentType: 'image/png' }, [{ field: 'input.contentType', rule: 'enum' }]],
-    ['sanitize', { content: '', contentType: 'text/html', options: { nope: 1 } }, [{ field: 'input.options.nope', rule: 'additionalProperties' }]]
+    ['sanitize', {
+      content: '', contentType: 'text/html', options: { nope: 1 }
+    }, [{ field: 'input.options.nope', rule: 'additionalProperties' }]]
   ]
   for (const [type, input, expected] of cases) {
     const answer = await post({ type, input })
@@ -138,7 +157,9 @@ t.test('rejects an input that its processor would reject, with field and rule', 
 })
 
 t.test('PUBLIC_URL makes the URLs absolute, and JOB_TYPES restricts the types', async t => {
-  const other = await startService(t, { WORKERS: '0', PUBLIC_URL: 'https://jobs.example.org/base/', JOB_TYPES: 'report, other' })
+  const other = await startService(t, {
+    WORKERS: '0', PUBLIC_URL: 'https://jobs.example.org/base/', JOB_TYPES: 'report, other'
+  })
   const answer = await other.ask('/api/v1/jobs', { method: 'POST', body: { type: 'other', input: 1 } })
   const job: Json = await answer.json()
   const statusUrl = `https://jobs.example.org/base/api/v1/jobs/${job.jobId}`
@@ -153,8 +174,12 @@ t.test('PUBLIC_URL makes the URLs absolute, and JOB_TYPES restricts the types', 
   t.equal((await other.askJson('/api/v1/jobs/elsewhere')).resultUrl, 'https://example.org/b')
   t.same((await other.askJson('/openapi.json')).servers, [{ url: 'https://jobs.example.org/base' }])
 
-  const rejected = await other.ask('/api/v1/jobs', { method: 'POST', body: { type: 'sanitize', input: { content: '', contentType: 'text/html' } } })
+  const rejected = await other.ask('/api/v1/jobs', {
+    method: 'POST', body: { type: 'sanitize', input: { content: '', contentType: 'text/html' } }
+  })
   t.equal(rejected.status, 400)
-  t.match(await rejected.json(), { errors: [{ field: 'type', rule: 'enum', message: 'type must be one of: report, other' }] })
+  t.match(await rejected.json(), {
+    errors: [{ field: 'type', rule: 'enum', message: 'type must be one of: report, other' }]
+  })
   t.equal(await other.sql('SELECT count(*) FROM JobQueue'), '1')
 })

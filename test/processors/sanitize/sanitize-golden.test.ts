@@ -9,10 +9,13 @@ const folder = new URL('../../golden/sanitize/', import.meta.url)
 
 /** The answers of the synchronous API, which never change: new cases get new files, and no file is removed or adapted. */
 const names = [
-  'html-article', 'html-attributes', 'html-comments', 'html-empty', 'html-escapes', 'html-event-handlers', 'html-invisible',
-  'html-mutation', 'html-nested-script', 'html-nfkc', 'html-script', 'html-unclosed', 'html-unknown-elements', 'html-urls',
+  'html-article', 'html-attributes', 'html-comments', 'html-empty', 'html-escapes', 'html-event-handlers',
+  'html-invisible',
+  'html-mutation', 'html-nested-script', 'html-nfkc', 'html-script', 'html-unclosed', 'html-unknown-elements',
+  'html-urls',
   'json-deep', 'json-duplicates', 'json-scalar', 'json-strings', 'json-values',
-  'text-bidi', 'text-controls', 'text-emoji', 'text-empty', 'text-invisible', 'text-joiners', 'text-line-ends', 'text-marks',
+  'text-bidi', 'text-controls', 'text-emoji', 'text-empty', 'text-invisible', 'text-joiners', 'text-line-ends',
+  'text-marks',
   'text-markup', 'text-nfc', 'text-nfkc', 'text-no-normalization', 'text-whitespace'
 ]
 

@@ -11,7 +11,9 @@ const sample = new URL('./sample-thread.ts', import.meta.url)
 const open = (t: Test, needs: Partial<SanitizePoolNeeds> = {}) => {
   const pool = createSanitizePool({ threads: 1, waitingMax: 10, timeoutMs: 60_000, entry: sample, ...needs })
   t.teardown(() => pool.close())
-  return { ...pool, sanitize: (input: SanitizeInput, signal = new AbortController().signal) => pool.sanitizeNow(input, signal) }
+  return {
+    ...pool, sanitize: (input: SanitizeInput, signal = new AbortController().signal) => pool.sanitizeNow(input, signal)
+  }
 }
 
 const plain = (content: string) => ({ content, contentType: 'text/plain' as const })
@@ -19,22 +21,30 @@ const crash = {
   name: 'ServiceFailure',
   code: 'INTERNAL',
   message: 'The content could not be sanitized; the log has the reason.',
-  cause: { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true }
+  cause: {
+    name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true
+  }
 }
 const overload = { name: 'ServiceFailure', code: 'OVERLOADED', facts: { retryAfterSeconds: 1 } }
 
 t.test('sanitizes in the thread of the service, and names the rule that a content breaks', async t => {
-  const { sanitize } = open(t, { threads: 2, entry: new URL('../../../src/processors/threads/sanitize-thread.ts', import.meta.url) })
+  const { sanitize } = open(t, {
+    threads: 2, entry: new URL('../../../src/processors/threads/sanitize-thread.ts', import.meta.url)
+  })
   const [html, text] = await Promise.all([
     sanitize({ content: '<p onclick=x>é<script>x</script></p>', contentType: 'text/html' }),
     sanitize({ content: 'ﬁ\u200B', contentType: 'text/plain', options: { normalization: 'NFKC' } })
   ])
   t.strictSame(html, { sanitized: '<p>é</p>', contentType: 'text/html', removed: { attribute: 1, element: 1 } })
   t.strictSame(text, { sanitized: 'fi', contentType: 'text/plain', removed: { invisible: 1, normalized: 1 } })
-  const error: unknown = await sanitize({ content: '{', contentType: 'application/json' }).catch((error: unknown) => error)
+  const error: unknown = await sanitize({
+    content: '{', contentType: 'application/json'
+  }).catch((error: unknown) => error)
   t.ok(error instanceof ServiceFailure)
   const message = 'The content is not valid JSON.'
-  t.match(error, { code: 'VALIDATION_FAILED', message, facts: { errors: [{ field: 'content', rule: 'json', message }] } })
+  t.match(error, {
+    code: 'VALIDATION_FAILED', message, facts: { errors: [{ field: 'content', rule: 'json', message }] }
+  })
   t.equal((await sanitize(plain('x'.repeat(1024 * 1024)))).sanitized.length, 1024 * 1024)
 })
 

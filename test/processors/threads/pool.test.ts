@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createProcessorPool, type ProcessorPoolNeeds, type RunCallbacks } from '../../../src/processors/threads/pool.ts'
+import {
+  createProcessorPool, type ProcessorPoolNeeds, type RunCallbacks
+} from '../../../src/processors/threads/pool.ts'
 import { ProcessorError, type ProgressReport } from '../../../src/processors/registry.ts'
 import { openForeign, openStore } from '../../store/open.ts'
 
@@ -10,12 +12,16 @@ const task = (type: string, input: unknown = {}) => ({ type, input: JSON.stringi
 const ignore = { onChunk: () => {} }
 
 const open = (t: Test, needs: Partial<ProcessorPoolNeeds> = {}) => {
-  const pool = createProcessorPool({ databasePath: 'none', threads: 1, registry: new URL('./sample-registry.ts', import.meta.url), ...needs })
+  const pool = createProcessorPool({
+    databasePath: 'none', threads: 1, registry: new URL('./sample-registry.ts', import.meta.url), ...needs
+  })
   t.teardown(() => pool.close())
   return pool
 }
 
-const crash = { name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true }
+const crash = {
+  name: 'ProcessorError', code: 'PROCESSOR_CRASHED', message: 'The processor stopped unexpectedly.', retryable: true
+}
 
 t.test('reports the output first, then the bytes in order, in pieces of 64 KiB', async t => {
   const pool = open(t)
@@ -32,7 +38,9 @@ t.test('reports the output first, then the bytes in order, in pieces of 64 KiB',
   t.strictSame(output, { contentType: 'application/octet-stream', fileName: 'x.bin', message: '7 pieces' })
   t.strictSame(events, ['application/octet-stream x.bin', '65536', '65536', '65536', '65536', '65536', '37867'])
   t.ok(Buffer.concat(chunks).equals(Buffer.concat(sizes.map((size, at) => Buffer.alloc(size, at)))))
-  t.match(await pool.run(task('pieces', { sizes: [] }), { onChunk: () => { t.fail('there are no bytes') } }), { message: '0 pieces' })
+  t.match(await pool.run(task('pieces', { sizes: [] }), { onChunk: () => { t.fail('there are no bytes') } }), {
+    message: '0 pieces'
+  })
 })
 
 t.test('counts are read after the last byte', async t => {
@@ -60,7 +68,9 @@ t.test('progress is throttled, except changes of stage and the last report', asy
   const reports: ProgressReport[] = []
   await open(t).run(task('reports'), { ...ignore, onProgress: report => { reports.push(report) } })
   t.strictSame(reports[0], { done: 1, total: 1000 })
-  t.strictSame(reports.find(({ stage }) => stage === 'second'), { done: 1000, total: 1000, stage: 'second', percent: 50 })
+  t.strictSame(reports.find(({ stage }) => stage === 'second'), {
+    done: 1000, total: 1000, stage: 'second', percent: 50
+  })
   t.equal(reports.at(-1)?.message, 'last')
   t.ok(reports.length < 10, `${reports.length} reports of 1002`)
 })
@@ -72,7 +82,9 @@ for (const type of ['spins', 'waits', 'endless']) {
     const abort = new AbortController()
     const stop = () => { abort.abort(reason) }
     let calls = 0
-    const running = pool.run(task(type), { signal: abort.signal, onProgress: stop, onChunk: () => { if (++calls === 3) stop() } })
+    const running = pool.run(task(type), {
+      signal: abort.signal, onProgress: stop, onChunk: () => { if (++calls === 3) stop() }
+    })
     await t.rejects(running, reason)
     const callsAtEnd = calls
     t.match(await pool.run(task('pieces', { sizes: [1] }), ignore), { message: '1 pieces' })
@@ -85,7 +97,9 @@ t.test('an abort before the start, or while waiting for a thread, ends the run',
   const reason = new Error('enough')
   await t.rejects(pool.run(task('pieces'), { ...ignore, signal: AbortSignal.abort(reason) }), reason)
   const [first, second] = [new AbortController(), new AbortController()]
-  const waiting = pool.run(task('waits'), { ...ignore, signal: first.signal, onProgress: () => { second.abort(reason) } })
+  const waiting = pool.run(task('waits'), {
+    ...ignore, signal: first.signal, onProgress: () => { second.abort(reason) }
+  })
   await t.rejects(pool.run(task('pieces', { sizes: [1] }), { ...ignore, signal: second.signal }), reason)
   first.abort(reason)
   await t.rejects(waiting, reason)
@@ -96,8 +110,12 @@ t.test('a callback that fails ends the run with its error', async t => {
   const error = new Error('disk full')
   const fail = () => { throw error }
   const failLater = async () => { throw error }
-  const failing: RunCallbacks[] = [{ onChunk: fail }, { onChunk: failLater }, { ...ignore, onOutput: failLater }, { ...ignore, onProgress: failLater }]
-  for (const callbacks of failing) await t.rejects(pool.run(task(callbacks.onProgress ? 'spins' : 'endless'), callbacks), error)
+  const failing: RunCallbacks[] = [
+    { onChunk: fail }, { onChunk: failLater }, { ...ignore, onOutput: failLater }, { ...ignore, onProgress: failLater }
+  ]
+  for (const callbacks of failing) {
+    await t.rejects(pool.run(task(callbacks.onProgress ? 'spins' : 'endless'), callbacks), error)
+  }
   t.match(await pool.run(task('pieces', { sizes: [1] }), ignore), { message: '1 pieces' })
 })
 
@@ -117,7 +135,9 @@ t.test('a run settles after the callback under way', async t => {
 })
 
 t.test('a ProcessorError comes through unchanged', async t => {
-  await t.rejects(open(t).run(task('fails'), ignore), new ProcessorError('TOO_ODD', 'That is too odd.', { details: { limit: 3 } }))
+  await t.rejects(open(t).run(task('fails'), ignore), new ProcessorError('TOO_ODD', 'That is too odd.', {
+    details: { limit: 3 }
+  }))
 })
 
 for (const type of ['throws', 'throwsValue', 'breaks', 'dies', 'exits']) {
@@ -137,7 +157,9 @@ for (const type of ['throws', 'throwsValue', 'breaks', 'dies', 'exits']) {
 t.test('rejects an unknown type and an input that does not fit its schema', async t => {
   const pool = open(t)
   await t.rejects(pool.run(task('nothing'), ignore), { name: 'ProcessorError', code: 'UNKNOWN_TYPE', retryable: false })
-  await t.rejects(pool.run({ ...task('pieces'), input: '{"secret"' }, ignore), { code: 'INVALID_INPUT', message: 'The input is not valid JSON.', retryable: false })
+  await t.rejects(pool.run({ ...task('pieces'), input: '{"secret"' }, ignore), {
+    code: 'INVALID_INPUT', message: 'The input is not valid JSON.', retryable: false
+  })
   await t.rejects(pool.run(task('pieces', { sizes: [1, 'x'], y: 1 }), ignore), {
     code: 'INVALID_INPUT',
     retryable: false,
@@ -154,7 +176,9 @@ t.test('a run reads the records that its submitter may read, and leaves no conne
     ('1', 'Queued', 'sum', 'a'), ('2', 'Queued', 'sum', 'b'), ('3', 'Queued', 'mean', NULL)`)
   const chunks: Uint8Array[] = []
   await open(t, { databasePath }).run(task('records'), { onChunk: bytes => { chunks.push(bytes) } })
-  t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), { access, totals: [2, 1], read: [['sum', 'mean'], ['sum']] })
+  t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), {
+    access, totals: [2, 1], read: [['sum', 'mean'], ['sum']]
+  })
   await database.close()
   t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', lastConnection)
 })
@@ -195,10 +219,23 @@ t.test('runs the sanitize processor of the service', async t => {
   t.teardown(() => pool.close())
   const chunks: Uint8Array[] = []
   const content = `<p>${'é👩'.repeat(40_000)}</p><script>x</script>`
-  const output = await pool.run(task('sanitize', { content, contentType: 'text/html' }), { onChunk: bytes => { chunks.push(bytes) } })
-  t.strictSame(output, { contentType: 'text/html; charset=utf-8', fileName: 'sanitized.html', message: 'removed 1 element', counts: { element: 1 } })
+  const output = await pool.run(task('sanitize', { content, contentType: 'text/html' }), {
+    onChunk: bytes => { chunks.push(bytes) }
+  })
+  t.strictSame(output, {
+    contentType: 'text/html; charset=utf-8',
+    fileName: 'sanitized.html',
+    message: 'removed 1 element',
+    counts: { element: 1 }
+  })
   t.equal(Buffer.concat(chunks).toString(), `<p>${'é👩'.repeat(40_000)}</p>`)
-  t.match(await pool.run(task('sanitize', { content: '', contentType: 'text/plain' }), ignore), { message: 'removed nothing', counts: {} })
-  await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'application/json' }), ignore), { code: 'INVALID_JSON' })
-  await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'image/png' }), ignore), { code: 'INVALID_INPUT' })
+  t.match(await pool.run(task('sanitize', { content: '', contentType: 'text/plain' }), ignore), {
+    message: 'removed nothing', counts: {}
+  })
+  await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'application/json' }), ignore), {
+    code: 'INVALID_JSON'
+  })
+  await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'image/png' }), ignore), {
+    code: 'INVALID_INPUT'
+  })
 })

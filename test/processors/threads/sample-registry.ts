@@ -2,15 +2,21 @@ import { Type } from '@sinclair/typebox'
 import { type Processor, ProcessorError, type ProcessorOutput } from '../../../src/processors/registry.ts'
 
 /** Processors that behave as the tests of the pool need, in a registry as a user could write it. */
-const output = (body: ProcessorOutput['body'], rest: Pick<ProcessorOutput, 'message' | 'counts'> = {}): ProcessorOutput =>
+const output = (
+  body: ProcessorOutput['body'], rest: Pick<ProcessorOutput, 'message' | 'counts'> = {}
+): ProcessorOutput =>
   ({ contentType: 'application/octet-stream', fileName: 'x.bin', body, ...rest })
 
 const forever = () => new Promise<never>(resolve => setInterval(resolve, 2 ** 31 - 1, undefined as never).ref())
 
-type Run = (input: { sizes: number[], secret: string }, context: Parameters<Processor['run']>[1]) => Promise<ProcessorOutput>
+type Run = (
+  input: { sizes: number[], secret: string }, context: Parameters<Processor['run']>[1]
+) => Promise<ProcessorOutput>
 
 const runs: Record<string, Run> = {
-  pieces: async ({ sizes }) => output(sizes.map((size, at) => new Uint8Array(size).fill(at)), { message: () => `${sizes.length} pieces` }),
+  pieces: async ({ sizes }) => output(sizes.map((size, at) => new Uint8Array(size).fill(at)), {
+    message: () => `${sizes.length} pieces`
+  }),
   timed: async ({ sizes }, { progress }) => output((function * () {
     for (const size of sizes) {
       progress({ stage: String(process.hrtime.bigint()) })
@@ -79,7 +85,9 @@ const runs: Record<string, Run> = {
   records: async (_input, { access, records }) => {
     const { total, pages } = await records()
     const ofOneType = await records({ type: 'sum' })
-    const read = [await Array.fromAsync(pages), await Array.fromAsync(ofOneType.pages)].map(pages => pages.flat().map(({ type }) => type))
+    const read = [await Array.fromAsync(pages), await Array.fromAsync(ofOneType.pages)].map(
+      pages => pages.flat().map(({ type }) => type)
+    )
     return output([new TextEncoder().encode(JSON.stringify({ access, totals: [total, ofOneType.total], read }))])
   },
   recordsThrow: async (_input, { records }) => {
@@ -97,4 +105,12 @@ const inputSchema = Type.Object({
 const rawInputSchema = Type.Object({ name: Type.Optional(Type.String()) }, { additionalProperties: false })
 
 export const processors: ReadonlyMap<string, Processor> = new Map(Object.entries(runs).map(([type, run]) =>
-  [type, { type, inputSchema, ...(type.startsWith('raw') ? { rawInputSchema } : {}), needsScopes: [], run: run as Processor['run'] }]))
+  [type, {
+    type,
+    inputSchema,
+    ...(type.startsWith('raw')
+      ? { rawInputSchema }
+      : {}),
+    needsScopes: [],
+    run: run as Processor['run']
+  }]))

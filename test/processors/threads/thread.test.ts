@@ -12,7 +12,9 @@ const open = async (t: Test, registry?: URL) => {
   const insert = database.prepare('INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES (?, ?, ?)')
   const pool = createProcessorPool({ databasePath, threads: 1, ...(registry === undefined ? {} : { registry }) })
   t.teardown(() => pool.close())
-  const run = async (type: string, input: unknown, rawInput: { inputId: string, sizeBytes: number } | null, onChunk = () => {}) => {
+  const run = async (type: string, input: unknown, rawInput: {
+    inputId: string, sizeBytes: number
+  } | null, onChunk = () => {}) => {
     const chunks: Uint8Array[] = []
     const output = await pool.run({ type, input: JSON.stringify(input), rawInput, access }, {
       onChunk: bytes => {
@@ -52,9 +54,15 @@ t.test('input with raw bytes is checked by rawInputSchema, and rejected if there
   const { store, run } = await open(t, sample)
   const stored = store('one', 'x')
   t.match(await run('raw', { name: 'x' }, stored), { message: '1 bytes in 1' })
-  await t.rejects(run('raw', { sizes: [1] }, stored), { code: 'INVALID_INPUT', details: [{ field: '', rule: 'additionalProperties' }] })
-  await t.rejects(run('raw', { name: 'x' }, null), { code: 'INVALID_INPUT', message: 'The input does not fit the type raw.' })
-  await t.rejects(run('pieces', { sizes: [1] }, stored), { code: 'INVALID_INPUT', retryable: false, message: 'The type pieces takes its input as JSON only.' })
+  await t.rejects(run('raw', { sizes: [1] }, stored), {
+    code: 'INVALID_INPUT', details: [{ field: '', rule: 'additionalProperties' }]
+  })
+  await t.rejects(run('raw', { name: 'x' }, null), {
+    code: 'INVALID_INPUT', message: 'The input does not fit the type raw.'
+  })
+  await t.rejects(run('pieces', { sizes: [1] }, stored), {
+    code: 'INVALID_INPUT', retryable: false, message: 'The type pieces takes its input as JSON only.'
+  })
 })
 
 t.test('missing or changed chunks are a retryable failure, never a shorter input', async t => {
@@ -65,9 +73,13 @@ t.test('missing or changed chunks are a retryable failure, never a shorter input
   database.exec("DELETE FROM JobInputChunk WHERE inputId = 'gap' AND startOffset = 40")
   store('short', content.slice(0, 80), 40)
   store('long', content + 'x', 40)
-  for (const inputId of ['gap', 'short', 'long', 'gone']) await t.rejects(run('raw', {}, { inputId, sizeBytes }), crash, inputId)
+  for (const inputId of ['gap', 'short', 'long', 'gone']) {
+    await t.rejects(run('raw', {}, { inputId, sizeBytes }), crash, inputId)
+  }
   const stored = store('erased', 'x'.repeat(3 * chunkBytes))
-  await t.rejects(run('raw', {}, stored, () => { database.exec("DELETE FROM JobInputChunk WHERE inputId = 'erased'") }), crash, 'erased meanwhile')
+  await t.rejects(run('raw', {}, stored, () => {
+    database.exec("DELETE FROM JobInputChunk WHERE inputId = 'erased'")
+  }), crash, 'erased meanwhile')
 })
 
 t.test('sanitizes raw input with the processor of the service', async t => {
@@ -81,15 +93,30 @@ t.test('sanitizes raw input with the processor of the service', async t => {
     message: 'removed 20001 invisible, 1 normalized',
     counts: { invisible: 20_001, normalized: 1 }
   })
-  const lines = await run('sanitize', { contentType: 'application/x-ndjson', options: { normalization: 'NFKC' } }, store('lines', '{"a":"ﬁ\u202E"}\n\n[1.0]'))
+  const lines = await run('sanitize', {
+    contentType: 'application/x-ndjson',
+    options: {
+      normalization: 'NFKC'
+    }
+  }, store('lines', '{"a":"ﬁ\u202E"}\n\n[1.0]'))
   t.equal(lines.bytes.toString(), '{"a":"fi"}\n\n[1.0]')
-  t.match(lines, { contentType: 'application/x-ndjson; charset=utf-8', fileName: 'sanitized.ndjson', counts: { bidi: 1, normalized: 1 } })
+  t.match(lines, {
+    contentType: 'application/x-ndjson; charset=utf-8', fileName: 'sanitized.ndjson', counts: { bidi: 1, normalized: 1 }
+  })
   const html = await run('sanitize', { contentType: 'text/html' }, store('html', '<p onclick=x>é</p>'))
   t.equal(html.bytes.toString(), '<p>é</p>')
   t.match(html, { contentType: 'text/html; charset=utf-8', fileName: 'sanitized.html', counts: { attribute: 1 } })
-  await t.rejects(run('sanitize', { contentType: 'application/x-ndjson' }, store('broken', '{}\n{')), { code: 'INVALID_JSON', details: { line: 2 } })
-  await t.rejects(run('sanitize', { contentType: 'text/plain' }, store('latin', Buffer.from([0x5A, 0xFC]))), { code: 'INVALID_INPUT' })
-  await t.rejects(run('sanitize', { contentType: 'text/html' }, { inputId: 'nowhere', sizeBytes: 5 * 1024 * 1024 }), { code: 'INPUT_TOO_LARGE' })
+  await t.rejects(run('sanitize', { contentType: 'application/x-ndjson' }, store('broken', '{}\n{')), {
+    code: 'INVALID_JSON', details: { line: 2 }
+  })
+  await t.rejects(run('sanitize', { contentType: 'text/plain' }, store('latin', Buffer.from([0x5A, 0xFC]))), {
+    code: 'INVALID_INPUT'
+  })
+  await t.rejects(run('sanitize', { contentType: 'text/html' }, { inputId: 'nowhere', sizeBytes: 5 * 1024 * 1024 }), {
+    code: 'INPUT_TOO_LARGE'
+  })
   await t.rejects(run('sanitize', { contentType: 'application/json' }, store('json', '{}')), { code: 'INVALID_INPUT' })
-  await t.rejects(run('sanitize', { contentType: 'text/plain', content: 'x' }, store('both', 'x')), { code: 'INVALID_INPUT' })
+  await t.rejects(run('sanitize', { contentType: 'text/plain', content: 'x' }, store('both', 'x')), {
+    code: 'INVALID_INPUT'
+  })
 })

@@ -59,13 +59,16 @@ const rowSql = `SELECT status, attempt, progressPercent AS percent, version, err
   cancelRequestedAt IS NOT NULL AS cancelAsked, leaseToken
   FROM JobExecutionLog LEFT JOIN JobQueue USING (jobId) WHERE jobId = ?`
 
-export type Observed = { facts: Facts, version: number, leaseToken: string | null, jobId: string | null, content: string }
+export type Observed = {
+  facts: Facts, version: number, leaseToken: string | null, jobId: string | null, content: string
+}
 
 export const openObserver = (path: string) => {
   const database = new SqliteDatabase(path)
   const row = database.prepare<[string], Row>(rowSql)
   const tombstone = database.prepare<[string], number>('SELECT version FROM JobTombstone WHERE jobId = ?').pluck()
-  const chunks = database.prepare<[string], Buffer>('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').pluck()
+  const chunks =
+    database.prepare<[string], Buffer>('SELECT bytes FROM JobResultChunk WHERE jobId = ? ORDER BY startOffset').pluck()
   const byKey = database.prepare<[string], string>('SELECT jobId FROM IdempotencyKey WHERE key = ?').pluck()
 
   const observe = ({ key, jobId: known }: Pick<Driven, 'key' | 'jobId'>): Observed => {
@@ -73,11 +76,21 @@ export const openObserver = (path: string) => {
     const found = jobId === null ? undefined : row.get(jobId)
     if (jobId === null || found === undefined) {
       const version = jobId === null ? undefined : tombstone.get(jobId)
-      return { facts: { ...absent, state: version === undefined ? 'absent' : 'gone' }, version: version ?? 0, leaseToken: null, jobId, content: '' }
+      return {
+        facts: {
+          ...absent, state: version === undefined ? 'absent' : 'gone'
+        },
+        version: version ?? 0,
+        leaseToken: null,
+        jobId,
+        content: ''
+      }
     }
     const { status, attempt, percent, version, code, cancelAsked, leaseToken } = found
     const content = status === 'Running' || status === 'Succeeded' ? Buffer.concat(chunks.all(jobId)).toString() : ''
-    const facts: Facts = { state: status, attempt, percent: percent ?? 0, bytes: content.length, code, cancelAsked: cancelAsked === 1 }
+    const facts: Facts = {
+      state: status, attempt, percent: percent ?? 0, bytes: content.length, code, cancelAsked: cancelAsked === 1
+    }
     return { facts, version, leaseToken, jobId, content }
   }
 
@@ -85,7 +98,8 @@ export const openObserver = (path: string) => {
     observe,
     /** Every job of this service that the database knows, or knew. */
     jobIds: () => database.prepare<[], string>(
-      'SELECT jobId FROM JobExecutionLog WHERE submittedBy IS NOT NULL UNION SELECT jobId FROM JobTombstone').pluck().all(),
+      'SELECT jobId FROM JobExecutionLog WHERE submittedBy IS NOT NULL UNION SELECT jobId FROM JobTombstone').pluck()
+      .all(),
     close: () => { database.close() }
   }
 }
@@ -100,7 +114,9 @@ export const compare = (driven: Driven, { facts, version, leaseToken, jobId, con
     return `job ${serial} (${jobId}): acknowledged ${JSON.stringify(acknowledged)}, under way ${JSON.stringify(underWay)}, found ${JSON.stringify(facts)}`
   }
   if (version < seen) return `job ${serial} (${jobId}): version ${seen} was shown, ${version} is there`
-  if (content !== contentOf(serial, content.length) && content !== givenResult(serial)) return `job ${serial} (${jobId}): its result is not what was sent`
+  if (content !== contentOf(serial, content.length) && content !== givenResult(serial)) {
+    return `job ${serial} (${jobId}): its result is not what was sent`
+  }
   if (isFurther) driven.done++
   Object.assign(driven, { acknowledged: facts, underWay: null, leaseToken, jobId })
   return null

@@ -10,7 +10,9 @@ type Step = { send: (service: Service, job: Driven) => Promise<unknown>, toFacts
 class UnexpectedAnswer extends Error {}
 
 const requireAnswer = async (answer: Promise<Response>, status: number) => {
-  const { status: found, text } = await answer.then(async response => ({ status: response.status, text: await response.text() }))
+  const { status: found, text } = await answer.then(async response => ({
+    status: response.status, text: await response.text()
+  }))
   if (found !== status) throw new UnexpectedAnswer(`${found} in place of ${status}: ${text}`)
   // What an upload of nothing, or an erasure, answers is empty.
 
@@ -26,25 +28,33 @@ const report = (command: string, body?: unknown): Step['send'] => ({ ask }, { jo
 const submit: Step = {
   send: async ({ ask }, job) => {
     const body = { type: typeOf(job), input: { serial: job.serial } }
-    job.jobId = (await requireAnswer(ask('/api/v1/jobs', { method: 'POST', claims, body, headers: { 'idempotency-key': job.key } }), 202)).jobId
+    job.jobId = (await requireAnswer(ask('/api/v1/jobs', {
+      method: 'POST', claims, body, headers: { 'idempotency-key': job.key }
+    }), 202)).jobId
   },
   toFacts: () => ({ ...absent, state: 'Queued' })
 }
 
 const claim: Step = {
   send: async ({ ask }, job) => {
-    const claimed = await requireAnswer(createWorkerClient({ ask }).claim({ types: [typeOf(job)], leaseSeconds: 3600 }), 200)
+    const claimed = await requireAnswer(createWorkerClient({ ask }).claim({
+      types: [typeOf(job)], leaseSeconds: 3600
+    }), 200)
     if (claimed.jobId !== job.jobId) throw new UnexpectedAnswer(`${claimed.jobId} was claimed in place of ${job.jobId}`)
     job.leaseToken = claimed.leaseToken
   },
   toFacts: facts => ({ ...facts, state: 'Running', attempt: facts.attempt + 1 })
 }
 
-const progress = (percent: number): Step => ({ send: report('progress', { percent }), toFacts: facts => ({ ...facts, percent }) })
+const progress = (percent: number): Step => ({
+  send: report('progress', { percent }), toFacts: facts => ({ ...facts, percent })
+})
 
 const upload = (length: number): Step => ({
   send: ({ ask }, { jobId, leaseToken, serial, acknowledged: { bytes } }) => requireAnswer(
-    createWorkerClient({ ask }).upload(jobId ?? '', leaseToken, bytes, contentOf(serial, bytes + length).slice(bytes), { headers: { 'content-type': 'text/plain' } }), 200),
+    createWorkerClient({ ask }).upload(jobId ?? '', leaseToken, bytes, contentOf(serial, bytes + length).slice(bytes), {
+      headers: { 'content-type': 'text/plain' }
+    }), 200),
   toFacts: facts => ({ ...facts, bytes: facts.bytes + length })
 })
 

@@ -62,7 +62,9 @@ const check = (databasePath: string, clients: readonly LoadClient[], report: Rou
     report.violations.push(wrong)
   }
   const known = new Set(jobs.map(({ jobId }) => jobId))
-  report.violations.push(...observer.jobIds().filter(jobId => !known.has(jobId)).map(jobId => `no client submitted ${jobId}`))
+  report.violations.push(
+    ...observer.jobIds().filter(jobId => !known.has(jobId)).map(jobId => `no client submitted ${jobId}`)
+  )
   observer.close()
 }
 
@@ -79,7 +81,8 @@ const replay = async ({ ask }: SpawnedService, clients: readonly LoadClient[], r
 }
 
 const killUnderLoad = async (
-  service: SpawnedService, clients: readonly LoadClient[], { writes, pauseMs }: { writes: number, pauseMs: number }, acknowledged: () => number
+  service: SpawnedService, clients: readonly LoadClient[], { writes, pauseMs }: { writes: number, pauseMs: number },
+  acknowledged: () => number
 ): Promise<void> => {
   const enough = acknowledged() + writes
   const driven = Promise.all(clients.map(client => client.drive(service)))
@@ -93,7 +96,9 @@ const killUnderLoad = async (
  * Rounds of: load, kill -9 in the middle of it, and a comparison of the database with what was acknowledged. The seed
  * repeats the jobs and how long each round is; what the kill hits is up to the moment.
  */
-export const killInRounds = async (t: Test, { rounds, seed, fault, tamper, writesMax = 220 }: RoundsOptions): Promise<RoundsReport> => {
+export const killInRounds = async (
+  t: Test, { rounds, seed, fault, tamper, writesMax = 220 }: RoundsOptions
+): Promise<RoundsReport> => {
   const random = createRandom(seed)
   const report: RoundsReport = { rounds: 0, acknowledged: 0, cutOff: 0, carriedOut: 0, lost: 0, violations: [] }
   const entry = fault === undefined ? 'src/main.ts' : join(import.meta.dirname, 'faults', `${fault}.ts`)
@@ -104,7 +109,9 @@ export const killInRounds = async (t: Test, { rounds, seed, fault, tamper, write
   while (report.rounds < rounds && report.violations.length === 0) {
     if (report.rounds % roundsOfADatabase === 0) {
       databasePath = join(directory, `jobs-${report.rounds}.db`)
-      clients = Array.from({ length: clientsCount }, () => createLoadClient(random, () => ++serial, () => { report.acknowledged++ }))
+      clients = Array.from(
+        { length: clientsCount }, () => createLoadClient(random, () => ++serial, () => { report.acknowledged++ })
+      )
     }
     const service = await spawnService(t, { WORKERS: '0', LOG_LEVEL: 'info' }, databasePath, entry)
     await replay(service, clients, report)

@@ -13,18 +13,23 @@ export type Violation = { at: number, fault: string, bytes: Buffer }
 
 export type FuzzReport = { sent: number, damaged: number, violations: Violation[], met: Map<string, number> }
 
-type FuzzOptions = { url: string, document: Json, seed: number, requests: number, violationsMax?: number, isWholeOnly?: boolean }
+type FuzzOptions = {
+  url: string, document: Json, seed: number, requests: number, violationsMax?: number, isWholeOnly?: boolean
+}
 
 /** What the document has. */
-export const operationsOf = (document: Json): Operation[] => Object.entries<Json>(document.paths).flatMap(([path, item]) =>
-  Object.entries<Json>(item).map(([method, definition]) => ({ path, method: method.toUpperCase(), definition })))
+export const operationsOf = (document: Json): Operation[] =>
+  Object.entries<Json>(document.paths).flatMap(([path, item]) =>
+    Object.entries<Json>(item).map(([method, definition]) => ({ path, method: method.toUpperCase(), definition })))
 
 /**
  * Sends requests made from the document and from the seed, a few at a time, and judges each answer. What a request is
  * follows from the seed and from what earlier answers brought; ends early once there are enough violations.
  * `isWholeOnly`: none of them damaged.
  */
-export const fuzz = async ({ url, document, seed, requests, violationsMax = 10, isWholeOnly = false }: FuzzOptions): Promise<FuzzReport> => {
+export const fuzz = async ({
+  url, document, seed, requests, violationsMax = 10, isWholeOnly = false
+}: FuzzOptions): Promise<FuzzReport> => {
   const port = Number(new URL(url).port)
   const operations = operationsOf(document)
   const { judge, judgeAny, met } = createJudge(document, operations)

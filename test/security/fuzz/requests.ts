@@ -15,9 +15,13 @@ export type Operation = { path: string, method: string, definition: Json }
 export type FuzzRequest = { method: string, target: string, bytes: Buffer }
 
 /** What earlier answers brought, the newest few hundred of each. */
-export type Known = { jobIds: string[], leases: Array<{ jobId: string, leaseToken: string }>, eTags: string[], cursors: string[] }
+export type Known = {
+  jobIds: string[], leases: Array<{ jobId: string, leaseToken: string }>, eTags: string[], cursors: string[]
+}
 
-export const createKnown = (): Known => ({ jobIds: ['no-such-job'], leases: [{ jobId: 'no-such-job', leaseToken: 'none' }], eTags: ['"x"'], cursors: ['x'] })
+export const createKnown = (): Known => ({
+  jobIds: ['no-such-job'], leases: [{ jobId: 'no-such-job', leaseToken: 'none' }], eTags: ['"x"'], cursors: ['x']
+})
 
 const keptMax = 300
 
@@ -39,20 +43,28 @@ export const learn = (known: Known, answer: RawAnswer): void => {
   }
   const jobId = body?.jobId ?? body?.data?.taskId
   if (typeof jobId === 'string') keep(known.jobIds, jobId)
-  if (typeof jobId === 'string' && typeof body.leaseToken === 'string') keep(known.leases, { jobId, leaseToken: body.leaseToken })
+  if (typeof jobId === 'string' && typeof body.leaseToken === 'string') {
+    keep(known.leases, { jobId, leaseToken: body.leaseToken })
+  }
   if (typeof body?.nextCursor === 'string') keep(known.cursors, body.nextCursor)
 }
 
 const every = 'jobs:read jobs:write jobs:work'
 const expiresIn = 24 * 3600_000
 const bearers = [
-  ...Array.from({ length: 30 }, (_, at) => `Bearer ${token({ tenant: at % 5 === 0 ? 'globex' : 'acme', scope: every, expiresIn })}`),
-  ...['jobs:read', 'jobs:write', 'jobs:work', `${every} jobs:admin`, ''].map(scope => `Bearer ${token({ tenant: 'acme', scope, expiresIn })}`),
+  ...Array.from(
+    { length: 30 }, (_, at) => `Bearer ${token({ tenant: at % 5 === 0 ? 'globex' : 'acme', scope: every, expiresIn })}`
+  ),
+  ...['jobs:read', 'jobs:write', 'jobs:work', `${every} jobs:admin`, ''].map(
+    scope => `Bearer ${token({ tenant: 'acme', scope, expiresIn })}`
+  ),
   'Bearer garbage', 'Basic eDp5', `Bearer ${token({ tenant: '\u4f1a\u793e', scope: every, expiresIn })}`
 ]
 
 const oddIds = [
-  '.', '..', '%2e%2e', 'a%2fb', '%00', '%', '%ZZ', '%ff', 'a%20b', '%0d%0aX:%20y', 'a'.repeat(128), 'a'.repeat(129), 'a'.repeat(3000), '-', '~', "'--", '"', '*', 'a;b', 'a:b', '__proto__', 'constructor', '%F0%9F%92%A9', 'a,b', '$', '@', '', 'a//b', 'a?b', 'a#b'
+  '.', '..', '%2e%2e', 'a%2fb', '%00', '%', '%ZZ', '%ff', 'a%20b', '%0d%0aX:%20y', 'a'.repeat(128), 'a'.repeat(129),
+  'a'.repeat(3000), '-', '~',
+  "'--", '"', '*', 'a;b', 'a:b', '__proto__', 'constructor', '%F0%9F%92%A9', 'a,b', '$', '@', '', 'a//b', 'a?b', 'a#b'
 ]
 
 const pathOf = ({ path }: Operation, known: Known, random: Random, leased: string | undefined): string => {
@@ -61,19 +73,34 @@ const pathOf = ({ path }: Operation, known: Known, random: Random, leased: strin
 }
 
 const queryOf = ({ definition }: Operation, known: Known, random: Random): string => {
-  const pairs = (definition.parameters ?? []).filter((parameter: Json) => parameter.in === 'query' && random.chance(0.4)).map(({ name, schema }: Json) => {
-    if (random.chance(0.2)) return `${name}=${random.pick(['', 'x', '-1', '1e9', 'true', '%00', '%', '%ff', '[]', '1&' + name + '=2', '9'.repeat(400), 'a,'.repeat(150), 'null', '2026-13-45', '%2B'])}`
-    if (name === 'ids') return `ids=${Array.from({ length: 1 + random.below(5) }, () => random.pick(known.jobIds)).join()}`
+  const pairs = (definition.parameters ?? []).filter((parameter: Json) =>
+    parameter.in === 'query' && random.chance(0.4)).map(({ name, schema }: Json) => {
+    if (random.chance(0.2)) {
+      return `${name}=${random.pick(['', 'x', '-1', '1e9', 'true', '%00', '%', '%ff', '[]', '1&' + name + '=2', '9'.repeat(400), 'a,'.repeat(150), 'null', '2026-13-45', '%2B'])}`
+    }
+    if (name === 'ids') {
+      return `ids=${Array.from({ length: 1 + random.below(5) }, () => random.pick(known.jobIds)).join()}`
+    }
     if (name === 'cursor') return `cursor=${encodeURIComponent(random.pick(known.cursors))}`
-    if (name === 'createdAfter') return `createdAfter=${random.pick(['2020-01-01', '2026-01-01T00:00:00Z', '2026-01-01%2012:00'])}`
+    if (name === 'createdAfter') {
+      return `createdAfter=${random.pick(['2020-01-01', '2026-01-01T00:00:00Z', '2026-01-01%2012:00'])}`
+    }
     if (name === 'type') return `type=${random.pick(jobTypes)}`
     return `${name}=${encodeURIComponent(String(valueOf(schema, random)))}`
   })
-  if (random.chance(0.05)) pairs.push(random.pick(['__proto__[a]=1', 'more=1', '=', '&&', '%00=1', 'fresh=true', 'wait=0', '?', 'x'.repeat(2000)]))
+  if (random.chance(0.05)) {
+    pairs.push(
+      random.pick(['__proto__[a]=1', 'more=1', '=', '&&', '%00=1', 'fresh=true', 'wait=0', '?', 'x'.repeat(2000)])
+    )
+  }
   return pairs.length === 0 ? '' : `?${pairs.join('&')}`
 }
 
-const mediaTypes = ['application/json', 'application/json; charset=utf-8', 'text/plain', 'text/html', 'application/x-ndjson', 'application/octet-stream', 'application/json; charset=latin1', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'x', '', 'application/', 'application/JSON;', 'image/svg+xml']
+const mediaTypes = [
+  'application/json', 'application/json; charset=utf-8', 'text/plain', 'text/html', 'application/x-ndjson',
+  'application/octet-stream', 'application/json; charset=latin1', 'application/x-www-form-urlencoded',
+  'multipart/form-data; boundary=x', 'x', '', 'application/', 'application/JSON;', 'image/svg+xml'
+]
 
 // A claim may wait for most of a minute: that is no hang.
 const withoutWaiting = (value: Json): unknown => {
@@ -84,12 +111,28 @@ const withoutWaiting = (value: Json): unknown => {
 const bodyOf = ({ definition }: Operation, random: Random): { type: string | undefined, bytes: Buffer } => {
   const content: Json = definition.requestBody?.content
   if (content === undefined) {
-    return { type: random.chance(0.5) ? 'application/json' : undefined, bytes: Buffer.from(random.pick(['', '', '{}', '{}', '{"a":1}', 'x', '[]', ' '])) }
+    return {
+      type: random.chance(0.5) ? 'application/json' : undefined,
+      bytes: Buffer.from(
+        random.pick(['', '', '{}', '{}', '{"a":1}', 'x', '[]', ' '])
+      )
+    }
   }
   const type = random.pick(Object.keys(content))
   if (type !== 'application/json') {
-    const bytes = Buffer.from(random.chance(0.05) ? 'x'.repeat(random.below(400_000)) : random.pick(['', 'abc', '{"a":1}\n{"b":"<i>x</i>"}\n', '<p onclick=x>y</p>', anyText(random)]))
-    return { type: type === '*/*' ? random.pick(mediaTypes.slice(0, 6)) : type, bytes: random.chance(0.1) ? spoilBytes(bytes, random) : bytes }
+    const bytes = Buffer.from(random.chance(0.05)
+      ? 'x'.repeat(random.below(400_000))
+      : random.pick([
+        '', 'abc', '{"a":1}\n{"b":"<i>x</i>"}\n', '<p onclick=x>y</p>', anyText(random)
+      ]))
+    return {
+      type: type === '*/*'
+        ? random.pick(
+          mediaTypes.slice(0, 6)
+        )
+        : type,
+      bytes: random.chance(0.1) ? spoilBytes(bytes, random) : bytes
+    }
   }
   const value = valueOf(content[type].schema, random)
   const text = JSON.stringify(withoutWaiting(random.chance(0.3) ? spoil(value, random) : value)) ?? ''
@@ -98,19 +141,41 @@ const bodyOf = ({ definition }: Operation, random: Random): { type: string | und
 }
 
 const oddHeaders: Array<(known: Known, random: Random) => [string, string]> = [
-  (known, random) => ['if-none-match', random.pick([random.pick(known.eTags), '*', 'W/"x", "y"', '"', ',,,', 'x'.repeat(3000), '""'])],
-  (_, random) => ['range', random.pick(['bytes=0-0', 'bytes=1-', 'bytes=-5', 'bytes=5-1', 'bytes=0-1,3-4', 'bytes=9999999999999999999-', 'items=1-2', 'bytes=', 'x'])],
+  (known, random) => [
+    'if-none-match', random.pick([random.pick(known.eTags), '*', 'W/"x", "y"', '"', ',,,', 'x'.repeat(3000), '""'])
+  ],
+  (_, random) => [
+    'range', random.pick([
+      'bytes=0-0', 'bytes=1-', 'bytes=-5', 'bytes=5-1', 'bytes=0-1,3-4', 'bytes=9999999999999999999-', 'items=1-2',
+      'bytes=', 'x'
+    ])
+  ],
   (known, random) => ['if-range', random.pick([random.pick(known.eTags), 'x', 'Sat, 01 Jan 2000 00:00:00 GMT'])],
-  (_, random) => ['accept', random.pick(['application/json', 'application/problem+json', '*/*', 'text/html;q=0.9', 'application/problem+json;q=0', ';;;', 'application/json;q=abc, */*;q=2', 'x'.repeat(2000)])],
+  (_, random) => [
+    'accept', random.pick([
+      'application/json', 'application/problem+json', '*/*', 'text/html;q=0.9', 'application/problem+json;q=0', ';;;',
+      'application/json;q=abc, */*;q=2', 'x'.repeat(2000)
+    ])
+  ],
   (_, random) => ['content-encoding', random.pick(['gzip', 'identity', 'br', ''])],
   (_, random) => ['x-request-id', random.pick(['abc', 'a b', '\u00e4', 'x'.repeat(500), '$' + '{jndi:ldap://x}'])],
   (_, random) => ['idempotency-key', random.pick(['k', '', ' ', 'x'.repeat(256), 'a b', '\u00e4', 'key-1'])],
-  (known, random) => ['lease-token', random.pick([random.pick(known.leases).leaseToken, '', 'x'.repeat(300), "' OR 1=1"])],
-  (_, random) => ['content-disposition', random.pick(['attachment; filename="a.html"', 'attachment; filename="../../x"', "attachment; filename*=UTF-8''%0d%0aa", 'attachment; filename="' + 'x'.repeat(1000) + '"', '\u00e4', ''])],
+  (known, random) => [
+    'lease-token', random.pick([random.pick(known.leases).leaseToken, '', 'x'.repeat(300), "' OR 1=1"])
+  ],
+  (_, random) => [
+    'content-disposition', random.pick([
+      'attachment; filename="a.html"', 'attachment; filename="../../x"', "attachment; filename*=UTF-8''%0d%0aa",
+      'attachment; filename="' + 'x'.repeat(1000) + '"', '\u00e4', ''
+    ])
+  ],
   (_, random) => ['prefer', random.pick(['wait=0', 'respond-async', 'x'])],
   (_, random) => ['origin', random.pick(['https://evil.example', 'null'])],
-  () => ['x-http-method-override', 'DELETE'], () => ['x-forwarded-host', 'evil.example'], () => ['x-forwarded-for', '127.0.0.1'], () => ['cookie', 'token=x'], () => ['expect', '100-continue'], () => ['te', 'trailers'],
-  (_, random) => ['connection', random.pick(['close', 'keep-alive', 'x'])], (_, random) => [`x-${random.below(1000)}`, 'y'.repeat(random.below(3000))]
+  () => ['x-http-method-override', 'DELETE'], () => ['x-forwarded-host', 'evil.example'], () => [
+    'x-forwarded-for', '127.0.0.1'
+  ], () => ['cookie', 'token=x'], () => ['expect', '100-continue'], () => ['te', 'trailers'],
+  (_, random) => ['connection', random.pick(['close', 'keep-alive', 'x'])],
+  (_, random) => [`x-${random.below(1000)}`, 'y'.repeat(random.below(3000))]
 ]
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'QUERY', 'PROPFIND']
@@ -118,18 +183,30 @@ const methods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TR
 /** The next request, and which operation it was meant for. */
 export const nextRequest = (operations: readonly Operation[], known: Known, random: Random): FuzzRequest => {
   const operation = random.pick(operations)
-  const lease = operation.path.startsWith('/api/v1/worker/jobs') && random.chance(0.8) ? random.pick(known.leases) : undefined
+  const lease = operation.path.startsWith('/api/v1/worker/jobs') && random.chance(0.8)
+    ? random.pick(known.leases)
+    : undefined
   const target = pathOf(operation, known, random, lease?.jobId) + queryOf(operation, known, random)
-  const method = random.chance(0.08) ? random.pick(methods) : operation.method === 'GET' && random.chance(0.2) ? 'HEAD' : operation.method
+  const method = random.chance(0.08)
+    ? random.pick(methods)
+    : operation.method === 'GET' && random.chance(0.2) ? 'HEAD' : operation.method
   const headers = new Map<string, string>([['host', 'x']])
   if (random.chance(0.98)) headers.set('authorization', random.pick(bearers))
   if (lease !== undefined) headers.set('lease-token', lease.leaseToken)
-  const body = operation.method === 'GET' && random.chance(0.98) ? { type: undefined, bytes: Buffer.alloc(0) } : bodyOf(operation, random)
+  const body = operation.method === 'GET' && random.chance(0.98)
+    ? {
+        type: undefined, bytes: Buffer.alloc(0)
+      }
+    : bodyOf(operation, random)
   const type = random.chance(0.05) ? random.pick(mediaTypes) : body.type
   if (type !== undefined) headers.set('content-type', type)
   for (const { in: place, name, schema } of operation.definition.parameters ?? []) {
     if (place !== 'header' || headers.has(name) || !random.chance(0.2)) continue
-    const value = name === 'if-none-match' ? random.pick(['*', random.pick(known.eTags)]) : String(valueOf(schema, random)).replace(/\p{Cc}/gu, '')
+    const value = name === 'if-none-match'
+      ? random.pick([
+        '*', random.pick(known.eTags)
+      ])
+      : String(valueOf(schema, random)).replace(/\p{Cc}/gu, '')
     headers.set(name, Buffer.from(value).toString('latin1'))
   }
   while (random.chance(0.25)) headers.set(...random.pick(oddHeaders)(known, random))
@@ -137,7 +214,11 @@ export const nextRequest = (operations: readonly Operation[], known: Known, rand
   const isChunked = body.bytes.length > 0 && random.chance(0.1)
   if (isChunked) lines.push('transfer-encoding: chunked')
   else if (body.bytes.length > 0 || operation.method !== 'GET') lines.push(`content-length: ${body.bytes.length}`)
-  const framed = isChunked ? [Buffer.from(`${body.bytes.length.toString(16)}\r\n`), body.bytes, Buffer.from('\r\n0\r\n\r\n')] : [body.bytes]
+  const framed = isChunked
+    ? [
+        Buffer.from(`${body.bytes.length.toString(16)}\r\n`), body.bytes, Buffer.from('\r\n0\r\n\r\n')
+      ]
+    : [body.bytes]
   const head = Buffer.from([`${method} ${target} HTTP/1.1`, ...lines, '', ''].join('\r\n'), 'latin1')
   return { method, target, bytes: Buffer.concat([head, ...framed]) }
 }

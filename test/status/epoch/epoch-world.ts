@@ -79,7 +79,9 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     each()
   }
 
-  const enter = ({ redis = 'redis-1', staleNodes = [], createRefresh: createItsRefresh = createRefresh }: NodeOptions = {}): Node => {
+  const enter = ({
+    redis = 'redis-1', staleNodes = [], createRefresh: createItsRefresh = createRefresh
+  }: NodeOptions = {}): Node => {
     const database = openDatabase(path)
     t.teardown(database.close)
     const name = `node-${nodes.length}`
@@ -98,7 +100,9 @@ export const createWorld = async (t: Test, path = join(t.testdir(), 'jobs.db')) 
     }
     const transact = createTransact({ database, now: () => performance.now() })
     const rows = createEpochRowStore({
-      read: createReadEpochRows(database), transact: work => isMute ? Promise.reject(new Error('cannot write')) : transact(work), now: () => time
+      read: createReadEpochRows(database),
+      transact: work => isMute ? Promise.reject(new Error('cannot write')) : transact(work),
+      now: () => time
     })
     let isHeld = false
     let answerMs = 0

@@ -14,7 +14,9 @@ export const together = async (t: Test, count = 2, options: NodeOptions = {}) =>
 }
 
 /** Lets time pass until a condition holds. Returns how long that took, in ms. */
-export const passUntil = async ({ pass }: Pick<World, 'pass'>, isSo: () => boolean, limitMs = 30_000): Promise<number> => {
+export const passUntil = async (
+  { pass }: Pick<World, 'pass'>, isSo: () => boolean, limitMs = 30_000
+): Promise<number> => {
   let ms = 0
   for (; !isSo(); ms += 10) {
     if (ms > limitMs) throw new Error(`not within ${limitMs} ms`)

@@ -195,17 +195,34 @@ t.test('while the cache is in use a process writes a heartbeat every 5 s, and on
   for (const [index, beat] of beats(world).entries()) t.ok(beat - (first[index] ?? 0) <= 13, `${beat}`)
 })
 
-type Step = { kind: 'pass', ms: number } | { kind: 'reveal' | 'trip' | 'disconnect' | 'pause' | 'resume' | 'kill' | 'stop' | 'blind' | 'see' | 'mute' | 'speak' | 'start', who: number } |
+type Step = { kind: 'pass', ms: number } | {
+  kind: 'reveal' | 'trip' | 'disconnect' | 'pause' | 'resume' | 'kill' | 'stop' | 'blind' | 'see' | 'mute' | 'speak' | 'start', who: number
+} |
   { kind: 'redis', who: number, is: string } | { kind: 'slow', who: number, ms: number }
 
 const who = fc.nat(3)
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ kind: fc.constant('pass'), ms: fc.constantFrom(1, 20, 50, 100, 300, 900, 1000, 1200, 4000, 25_000) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('pass'), ms: fc.constantFrom(1, 20, 50, 100, 300, 900, 1000, 1200, 4000, 25_000)
+    })
+  },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('reveal'), who }) },
   { weight: 3, arbitrary: fc.record({ kind: fc.constantFrom('trip', 'disconnect', 'pause', 'resume'), who }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('kill', 'stop', 'blind', 'see', 'mute', 'speak', 'start'), who }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constantFrom('kill', 'stop', 'blind', 'see', 'mute', 'speak', 'start'), who
+    })
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('slow'), who, ms: fc.constantFrom(0, 90, 390, 990, 1500) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constant('redis'), who, is: fc.constantFrom('redis-1', 'redis-1', 'redis-2', '') }) }
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('redis'), who, is: fc.constantFrom('redis-1', 'redis-1', 'redis-2', '')
+    })
+  }
 )
 
 /**
@@ -217,7 +234,9 @@ const findBreach = (nodes: readonly Node[]): string | undefined => {
   const reading = views.filter(({ mode }) => mode === 'on')
   for (const reader of reading) {
     const other = views.find(({ mode, epoch }) => mode !== 'off' && epoch !== reader.epoch)
-    if (other !== undefined) return `${reader.name} reads ${reader.epoch}, and ${other.name} is ${other.mode} in ${other.epoch}`
+    if (other !== undefined) {
+      return `${reader.name} reads ${reader.epoch}, and ${other.name} is ${other.mode} in ${other.epoch}`
+    }
   }
   return undefined
 }

@@ -9,7 +9,9 @@ import { passUntil, reveals, together } from './processes.ts'
  */
 
 /** A lease runs from the answer, in place of the beginning. */
-const leaseFromAnswer = (needs: RefreshNeeds) => createRefresh({ ...needs, onRows: rows => { needs.onRows(rows, needs.monotonicNow()) } })
+const leaseFromAnswer = (needs: RefreshNeeds) => createRefresh({
+  ...needs, onRows: rows => { needs.onRows(rows, needs.monotonicNow()) }
+})
 
 /** Every answer is taken over, in whatever order they arrive. */
 const anyOrder = (needs: RefreshNeeds) => createRefresh({
@@ -70,7 +72,9 @@ const answeredInReverse = async (t: Test, options: NodeOptions = {}): Promise<st
 
 t.test('an answer to a refresh is dropped after a younger one was answered', async t => {
   t.equal(await answeredInReverse(t), 'off')
-  t.equal(await answeredInReverse(t, { createRefresh: anyOrder }), 'on', 'taken over, it would bring back the old epoch')
+  t.equal(await answeredInReverse(t, {
+    createRefresh: anyOrder
+  }), 'on', 'taken over, it would bring back the old epoch')
 })
 
 t.test('the age of a mode runs from the answer, so that a refresh that began before it shortens no wait', async t => {

@@ -26,11 +26,21 @@ const node = fc.constantFrom<NodeIndex>(0, 1)
 const job = fc.constantFrom<JobName>('a', 'a', 'a', 'b')
 
 const anyAction: fc.Arbitrary<Action> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ do: fc.constant('read'), node, job, floor: fc.constantFrom('none', 'none', 'none', ...floors) }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('read'), node, job, floor: fc.constantFrom('none', 'none', 'none', ...floors)
+    })
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('read-many', 'list'), node }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('find'), node, job }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('write'), node, job }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('write-outdating', 'write-outdating', 'write-foreign'), node, job }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: fc.constantFrom('write-outdating', 'write-outdating', 'write-foreign'), node, job
+    })
+  },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('evict'), job }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('relay'), node }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('flush', 'save', 'roll-back', 'roll-back') }) }
@@ -38,13 +48,25 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
 
 const anyFate = fc.constantFrom<Fate>('answered', 'answered', 'answered', 'answered', 'answered', ...fates)
 
-export type Script = { clients: Action[][], fates: Fate[], outages: boolean[], jumps: number[], lag: number, answerLags: number[], isWarm: boolean }
+export type Script = {
+  clients: Action[][],
+  fates: Fate[],
+  outages: boolean[],
+  jumps: number[],
+  lag: number,
+  answerLags: number[],
+  isWarm: boolean
+}
 
 /** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `jumps`: of time, in ms; `lag`: of one node's timers, in steps; `answerLags`: of the answers to its refreshes, in turn; `isWarm`: the job is in the cache before anything else happens. */
 const scriptWith = (change: { [Key in keyof Script]?: fc.Arbitrary<Script[Key]> }): fc.Arbitrary<Script> => fc.record({
-  clients: fc.array(fc.array(anyAction, { minLength: 1, maxLength: 5, size: 'max' }), { minLength: 2, maxLength: 6, size: 'max' }),
+  clients: fc.array(fc.array(anyAction, { minLength: 1, maxLength: 5, size: 'max' }), {
+    minLength: 2, maxLength: 6, size: 'max'
+  }),
   fates: fc.oneof(fc.constant<Fate[]>([]), fc.array(anyFate, { maxLength: 16, size: 'max' })),
-  outages: fc.oneof({ weight: 3, arbitrary: fc.constant<boolean[]>([]) }, { weight: 1, arbitrary: fc.array(fc.boolean(), { maxLength: 6 }) }),
+  outages: fc.oneof({ weight: 3, arbitrary: fc.constant<boolean[]>([]) }, {
+    weight: 1, arbitrary: fc.array(fc.boolean(), { maxLength: 6 })
+  }),
   jumps: fc.array(fc.constantFrom(0, 0, 0, 300, 1200), { maxLength: 30, size: 'max' }),
   lag: fc.constantFrom(0, 0, 30),
   answerLags: fc.constant([]),
@@ -82,7 +104,9 @@ const act = async (world: World, action: Action, who: string): Promise<void> => 
     case 'read-many': case 'list': {
       const ends = jobIds.map(jobId => begin(who, jobId))
       const { readMany, exposeMany } = nodes[action.node]
-      const entries = action.do === 'read-many' ? await readMany(jobIds) : await exposeMany(jobIds.map(jobId => record.lookUp(jobId)))
+      const entries = action.do === 'read-many'
+        ? await readMany(jobIds)
+        : await exposeMany(jobIds.map(jobId => record.lookUp(jobId)))
       return entries.forEach((entry, index) => { ends[index]?.(entry) })
     }
     case 'find': {
@@ -117,13 +141,17 @@ const impatientTicks = 60
 // What a request may fail with: then nothing was revealed.
 const isRefusal = (error: unknown) => error === storeDown || error instanceof ServiceFailure
 
-export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'lag' | 'answerLags'> & { scheduler: fc.Scheduler, script: Script }
+export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'lag' | 'answerLags'> & {
+  scheduler: fc.Scheduler, script: Script
+}
 
 /** Plays a script to its end, and asks every node once more. Returns what was wrong. */
 export const play = async ({ scheduler, script, ...needs }: Play): Promise<string[]> => {
   const hop = createHop(scheduler)
   const { onEvent } = needs
-  const world = openWorld({ ...needs, hop, fates: script.fates, outages: script.outages, lag: script.lag, answerLags: script.answerLags })
+  const world = openWorld({
+    ...needs, hop, fates: script.fates, outages: script.outages, lag: script.lag, answerLags: script.answerLags
+  })
   const { wrongs, time } = world
   const jumps = [...script.jumps]
   let open = 0

@@ -17,7 +17,9 @@ export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
     work()
     await hop(`${name} ends`)
   }
-  const begin = (name: string, reason: string, hold: number) => { epoch = { ...epoch, name, mode: 'off', runId: null, reason, changedAt: now(), holdMs: hold } }
+  const begin = (name: string, reason: string, hold: number) => {
+    epoch = { ...epoch, name, mode: 'off', runId: null, reason, changedAt: now(), holdMs: hold }
+  }
   const change = (node: string, what: Partial<NodeRow>) => {
     const row = nodes.get(node)
     if (row !== undefined) nodes.set(node, { ...row, ...what, beat: row.beat + 1 })
@@ -31,7 +33,9 @@ export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
     },
     join: (node, name) => write(`${node} joins`, () => {
       begin(name, 'a process has started', 0)
-      nodes.set(node, { node, epoch: name, mode: 'off', runId: null, beat: (nodes.get(node)?.beat ?? 0) + 1, isGone: 0 })
+      nodes.set(node, {
+        node, epoch: name, mode: 'off', runId: null, beat: (nodes.get(node)?.beat ?? 0) + 1, isGone: 0
+      })
     }),
     trip: (node, seen, name, reason) => write(`${node} trips`, () => {
       if (epoch.name !== seen || epoch.mode === 'off') return
@@ -40,7 +44,9 @@ export const createRows = (hop: Hop, now: () => number): EpochRowStore => {
     }),
     acknowledge: (node, what) => write(`${node} acknowledges ${what.mode}`, () => { change(node, what) }),
     advance: ({ name, mode }, next, runId) => write(`on to ${next}`, () => {
-      if (epoch.name === name && epoch.mode === mode) epoch = { ...epoch, mode: next, runId, reason: null, changedAt: now() }
+      if (epoch.name === name && epoch.mode === mode) {
+        epoch = { ...epoch, mode: next, runId, reason: null, changedAt: now() }
+      }
     }),
     evict: gone => write('others are marked', () => {
       for (const { node, beat } of gone) {
@@ -72,7 +78,9 @@ export type AgreementNeeds = {
   onEvent: (event: string) => void
 }
 
-export const openSharedEpoch = ({ node, rows, createRefresh, network, time, lag, randomId, server, onEvent }: AgreementNeeds): SharedEpoch => createSharedEpoch({
+export const openSharedEpoch = ({
+  node, rows, createRefresh, network, time, lag, randomId, server, onEvent
+}: AgreementNeeds): SharedEpoch => createSharedEpoch({
   node,
   rows,
   createRefresh,

@@ -6,7 +6,9 @@ export type SavedCell = { epoch: string, jobId: string } & ({ token: string } | 
 const noToken = 'no-token'
 
 /** All the cells as they are, without leaving a trace. */
-export const copyCells = async (cache: StatusCache, epochs: Iterable<string>, jobIds: readonly string[]): Promise<SavedCell[]> => {
+export const copyCells = async (
+  cache: StatusCache, epochs: Iterable<string>, jobIds: readonly string[]
+): Promise<SavedCell[]> => {
   const cells: SavedCell[] = []
   for (const epoch of epochs) {
     for (const jobId of jobIds) {

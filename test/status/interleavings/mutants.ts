@@ -26,7 +26,9 @@ export const mutants = {
     placements: everywhere,
     cache: cache => ({
       ...cache,
-      expose: async (epoch, entry, token) => await (token === null ? cache.expose(epoch, entry, null) : setIfNewer(cache, epoch, entry, token))
+      expose: async (
+        epoch, entry, token
+      ) => await (token === null ? cache.expose(epoch, entry, null) : setIfNewer(cache, epoch, entry, token))
     })
   },
   'exposing leaves tokens alone': {
@@ -34,7 +36,9 @@ export const mutants = {
     cache: cache => ({
       ...cache,
       expose: async (epoch, entry, token) => {
-        if (token !== null || (await cache.get(epoch, entry.jobId)).kind === 'hit') await cache.expose(epoch, entry, token)
+        if (token !== null || (await cache.get(epoch, entry.jobId)).kind === 'hit') {
+          await cache.expose(epoch, entry, token)
+        }
       }
     })
   },

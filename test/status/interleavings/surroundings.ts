@@ -24,7 +24,9 @@ export const fates = ['answered', 'refused', 'lost', 'late'] as const
 export type Fate = typeof fates[number]
 
 /** The way of one node to the server: every command travels there and back, and meets its fate. */
-export const createNetwork = ({ hop, nextFate, onEvent }: { hop: Hop, nextFate: () => Fate, onEvent: (event: string) => void }) => {
+export const createNetwork = ({
+  hop, nextFate, onEvent
+}: { hop: Hop, nextFate: () => Fate, onEvent: (event: string) => void }) => {
   let connection = 0
   let isUp = true
 
@@ -62,19 +64,25 @@ export type Network = ReturnType<typeof createNetwork>
  * A cache behind a network; `isAtHand`: what it holds can be seen without asking. What is done to many cells is no more
  * atomic than it has to be.
  */
-export const createDistantCache = ({ network, hop, isAtHand }: { network: Network, hop: Hop, isAtHand: boolean }, cache: StatusCache): StatusCache => ({
+export const createDistantCache = (
+  { network, hop, isAtHand }: { network: Network, hop: Hop, isAtHand: boolean }, cache: StatusCache
+): StatusCache => ({
   ...cache,
   get: isAtHand ? cache.get : (epoch, jobId) => network.send(`get ${jobId}`, async () => await cache.get(epoch, jobId)),
   getMany: (epoch, jobIds) => network.send('get many', () => cache.getMany(epoch, jobIds)),
   lease: (epoch, jobId, token) => network.send(`lease ${jobId}`, () => cache.lease(epoch, jobId, token)),
-  expose: (epoch, entry, token) => network.send(`expose ${entry.jobId} v${entry.version}`, () => cache.expose(epoch, entry, token)),
+  expose: (epoch, entry, token) => network.send(
+    `expose ${entry.jobId} v${entry.version}`, () => cache.expose(epoch, entry, token)
+  ),
   exposeMany: (epoch, entries) => network.send('expose many', async () => {
     for (const entry of entries) {
       await hop(`expose ${entry.jobId} v${entry.version} of many`)
       await cache.expose(epoch, entry, null)
     }
   }),
-  invalidate: (epoch, jobId, version) => network.send(`invalidate ${jobId} v${version}`, () => cache.invalidate(epoch, jobId, version))
+  invalidate: (epoch, jobId, version) => network.send(
+    `invalidate ${jobId} v${version}`, () => cache.invalidate(epoch, jobId, version)
+  )
 })
 
 const jobAt = (jobId: string, version: number): Job => ({
@@ -110,7 +118,9 @@ export const createRecord = () => {
     let pageEnd = position
     return {
       next: async limit => {
-        const changes = log.slice(position, position + limit).map(change => ({ ...change, cursor: String(change.version) }))
+        const changes = log.slice(position, position + limit).map(change => ({
+          ...change, cursor: String(change.version)
+        }))
         pageEnd = position + changes.length
         return { changes, isGap: false, isLast: changes.length < limit }
       },

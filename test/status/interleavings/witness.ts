@@ -21,11 +21,15 @@ export const createWitness = (versionOf: (jobId: string) => number) => {
       return (entry: StatusEntry) => {
         const { version, state } = entry
         if (entry.jobId !== jobId) wrongs.push(`${who}: asked for ${jobId}, got ${entry.jobId}`)
-        if (version < atLeast) wrongs.push(`${who}: ${jobId} v${atLeast} was revealed before it started, and it got v${version}`)
+        if (version < atLeast) {
+          wrongs.push(`${who}: ${jobId} v${atLeast} was revealed before it started, and it got v${version}`)
+        }
         if (state !== 'absent' && version < floor) {
           const claim = `${jobId} ${version} ${floor}`
           // A floor is asked about once for an entry, so that a forged one costs little.
-          if (isTrueFloor && !refuted.has(claim)) wrongs.push(`${who}: ${jobId} with floor ${floor}, and it got v${version}`)
+          if (isTrueFloor && !refuted.has(claim)) {
+            wrongs.push(`${who}: ${jobId} with floor ${floor}, and it got v${version}`)
+          }
           refuted.add(claim)
         }
         reveal(jobId, version)

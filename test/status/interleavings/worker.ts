@@ -9,10 +9,14 @@ import { type Mutant, openNodes, type Placement } from './world.ts'
  */
 
 /** `mutant` null: the code as it is. `path` null: all of the runs, otherwise that one again. */
-export type Order = { placement: Placement, mutant: keyof typeof mutants | null, runs: number, seed: number, path: string | null }
+export type Order = {
+  placement: Placement, mutant: keyof typeof mutants | null, runs: number, seed: number, path: string | null
+}
 
 /** `failure` null: every run ended well. `events`: how often what happened. `reason`: what was wrong, and the order of steps. */
-export type Report = { failure: string | null, reason: string, runs: number, steps: number, events: Record<string, number> }
+export type Report = {
+  failure: string | null, reason: string, runs: number, steps: number, events: Record<string, number>
+}
 
 const carryOut = async ({ placement, mutant, runs, seed, path }: Order): Promise<Report> => {
   let nodes = openNodes()
@@ -33,7 +37,9 @@ const carryOut = async ({ placement, mutant, runs, seed, path }: Order): Promise
     throw new Error([...wrongs, 'in this order:', ...scheduler.report().map(({ label }) => `  ${label}`)].join('\n'))
   })
   // What a mutant does is of no interest, only that it shows.
-  const details = await fc.check(property, { numRuns: runs, seed, endOnFailure: mutant !== null || path !== null, ...(path === null ? {} : { path }) })
+  const details = await fc.check(property, {
+    numRuns: runs, seed, endOnFailure: mutant !== null || path !== null, ...(path === null ? {} : { path })
+  })
   const { failed, numRuns, errorInstance } = details
   const reason = errorInstance instanceof Error ? errorInstance.message : ''
   return {

@@ -9,7 +9,9 @@ import { createSingleFlight } from '../../../src/status/single-flight.ts'
 import type { EpochRowStore } from '../../../src/store/store.ts'
 import { createRows, openSharedEpoch } from './agreement.ts'
 import { copyCells, putCells } from './cells.ts'
-import { createDistantCache, createNetwork, createRecord, createTime, type Fate, type Hop, storeDown, toEntry } from './surroundings.ts'
+import {
+  createDistantCache, createNetwork, createRecord, createTime, type Fate, type Hop, storeDown, toEntry
+} from './surroundings.ts'
 import { createWitness } from './witness.ts'
 
 /*
@@ -164,7 +166,18 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
   })
 
   const sharing = (network: ReturnType<typeof createWay>, node: string, rows: EpochRowStore, lag: number): Sharing => {
-    const epoch = openSharedEpoch({ node, rows, createRefresh: mutant.createRefresh ?? createRefresh, network, time, lag, randomId: ids.epoch, server: () => `server-${servers}`, onEvent })
+    const epoch = openSharedEpoch({
+      node,
+      rows,
+      createRefresh: mutant.createRefresh ??
+      createRefresh,
+      network,
+      time,
+      lag,
+      randomId: ids.epoch,
+      server: () => `server-${servers}`,
+      onEvent
+    })
     return { epoch, start: epoch.start, disconnect: () => { epoch.disconnect('disconnected') } }
   }
   const together = (): Sharing => {
@@ -176,10 +189,16 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
   const soundRows = createRows(hop, time.now)
   const rows = mutant.rows?.(soundRows) ?? soundRows
   const one = together()
-  const sharings = placement === 'memory' ? [one, one] as const : [sharing(ways[0], 'A', rows, 0), sharing(ways[1], 'B', slowly(rows), lag)] as const
+  const sharings = placement === 'memory'
+    ? [one, one] as const
+    : [
+        sharing(ways[0], 'A', rows, 0), sharing(ways[1], 'B', slowly(rows), lag)
+      ] as const
   const epochs = sharings.map(({ epoch }) => mutant.epoch?.(epoch) ?? epoch) as [Epoch, Epoch]
   const needsOf = (index: 0 | 1): NodeNeeds => ({
-    cache: createDistantCache({ network: ways[index], hop, isAtHand: placement === 'memory' }, mutant.cache?.(cells) ?? cells),
+    cache: createDistantCache(
+      { network: ways[index], hop, isAtHand: placement === 'memory' }, mutant.cache?.(cells) ?? cells
+    ),
     epoch: epochs[index],
     find,
     findVersion,
@@ -212,7 +231,9 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
     ways[index].mend()
   }
   let saved: Awaited<ReturnType<typeof copyCells>> = []
-  const breakReads = (node: Nodes['nodes'][0]) => ({ ...node, readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus })
+  const breakReads = (node: Nodes['nodes'][0]) => ({
+    ...node, readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus
+  })
 
   return {
     nodes: [breakReads(nodes.nodes[0]), breakReads(nodes.nodes[1])] as const,

@@ -43,7 +43,9 @@ export const run = (cell: Cell, command: Command): { cell: Cell, reply: Reply } 
     // Who comes second gets the same token, or (as memcache has it) none, and then may not fill.
     case 'lease': case 'lease-alone':
       if (cell.kind === 'entry') return { cell, reply: hit(cell.version) }
-      if (cell.kind === 'token') return { cell, reply: command.do === 'lease' ? { kind: 'token', token: cell.token } : miss }
+      if (cell.kind === 'token') {
+        return { cell, reply: command.do === 'lease' ? { kind: 'token', token: cell.token } : miss }
+      }
       return { cell: { kind: 'token', token: command.token }, reply: { kind: 'token', token: command.token } }
     case 'fill': return {
       cell: cell.kind === 'token' && cell.token === command.token ? entryOf(command.version) : cell, reply: done
@@ -60,14 +62,17 @@ export const encodeCell = (cell: Cell): number => {
   }
 }
 
-const commandNames: ReadonlyArray<Command['do']> = ['get', 'delete', 'set', 'set-if-newer', 'outdate', 'lease', 'lease-alone', 'fill', 'expose']
+const commandNames: ReadonlyArray<Command['do']> = [
+  'get', 'delete', 'set', 'set-if-newer', 'outdate', 'lease', 'lease-alone', 'fill', 'expose'
+]
 
 export const encodeCommand = (command: Command): [number, number, number] => [
   commandNames.indexOf(command.do), 'version' in command ? command.version : 0, 'token' in command ? command.token : 0
 ]
 
 export const describeCommand = (command: Command): string => [
-  command.do, ...'version' in command ? [`v${command.version}`] : [], ...'token' in command && command.token > 0 ? [`with token ${command.token}`] : []
+  command.do, ...'version' in command ? [`v${command.version}`] : [],
+  ...'token' in command && command.token > 0 ? [`with token ${command.token}`] : []
 ].join(' ')
 
 export const describeReply = (reply: Reply): string => {

@@ -57,7 +57,9 @@ export const explore = <State>({ initial, next, violation, encode }: System<Stat
         const wrong = violation(after)
         if (wrong !== null) found = { at: number, violation: wrong }
       })
-      if (found !== undefined) return { kind: 'violated', states: numbers.size, story: retrace(found.at), violation: found.violation }
+      if (found !== undefined) {
+        return { kind: 'violated', states: numbers.size, story: retrace(found.at), violation: found.violation }
+      }
       if (numbers.size > statesMax) throw new Error(`more than ${statesMax} states`)
     }
     first += frontier.length

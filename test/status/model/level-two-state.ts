@@ -9,7 +9,9 @@ import { type Cell, type Command, empty, encodeCell, encodeCommand } from './cel
  * at some earlier moment, and all connections with it. `crash`: a writer dies after its commit. `lose`: a reply is
  * lost. `cutOff`: node A does not reach the cache for a while. `expire`: a lease ends before its time.
  */
-export type Faults = { evict: number, restart: number, rollBack: number, crash: number, lose: number, cutOff: number, expire: number }
+export type Faults = {
+  evict: number, restart: number, rollBack: number, crash: number, lose: number, cutOff: number, expire: number
+}
 
 export const noFaults: Faults = { evict: 0, restart: 0, rollBack: 0, crash: 0, lose: 0, cutOff: 0, expire: 0 }
 
@@ -18,7 +20,8 @@ export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay'
 export type NodeName = 'A' | 'B'
 
 export type Mode = 'on' | 'warm' | 'off'
-type At = 'idle' | 'begun' | 'reading' | 'hasRead' | 'publishing' | 'published' | 'failed' | 'waiting' | 'answering' | 'done'
+type At = 'idle'
+  | 'begun' | 'reading' | 'hasRead' | 'publishing' | 'published' | 'failed' | 'waiting' | 'answering' | 'done'
 
 export type Actor = Readonly<{
   kind: ActorKind
@@ -55,16 +58,23 @@ export type State = Readonly<{
   violation: string | null
 }>
 
-const stages: readonly At[] = ['idle', 'begun', 'reading', 'hasRead', 'publishing', 'published', 'failed', 'waiting', 'answering', 'done']
+const stages: readonly At[] = [
+  'idle', 'begun', 'reading', 'hasRead', 'publishing', 'published', 'failed', 'waiting', 'answering', 'done'
+]
 const modes: readonly Mode[] = ['on', 'warm', 'off']
 
 export const encode = (state: State): number[] => {
   const { row, views, links, faults, cells, snapshot, late } = state
-  const bytes = [state.record, state.revealed, modes.indexOf(row.mode), row.epoch, row.server, state.server, Number(state.isCutOff), Number(state.violation !== null)]
+  const bytes = [
+    state.record, state.revealed, modes.indexOf(row.mode), row.epoch, row.server, state.server, Number(state.isCutOff),
+    Number(state.violation !== null)
+  ]
   for (const view of views) bytes.push(view === null ? 0 : 1 + modes.indexOf(view.mode) + 3 * view.epoch)
   for (const { isUp, connection } of links) bytes.push(2 * connection + Number(isUp))
   bytes.push(faults.evict, faults.restart, faults.rollBack, faults.crash, faults.lose, faults.cutOff, faults.expire)
-  for (const { at, floor, version, token, epoch, connection } of state.actors) bytes.push(stages.indexOf(at), floor, version, token, epoch, connection)
+  for (const { at, floor, version, token, epoch, connection } of state.actors) {
+    bytes.push(stages.indexOf(at), floor, version, token, epoch, connection)
+  }
   bytes.push(cells.length, ...cells.map(encodeCell))
   if (snapshot !== null) bytes.push(254, ...snapshot.map(encodeCell))
   for (const { command, epoch } of late) bytes.push(255, epoch, ...encodeCommand(command))
@@ -91,7 +101,9 @@ export const move = (state: State, index: number, change: Partial<Actor>): State
   return { ...state, actors }
 }
 
-export const spend = (state: State, fault: keyof Faults): State => ({ ...state, faults: { ...state.faults, [fault]: state.faults[fault] - 1 } })
+export const spend = (state: State, fault: keyof Faults): State => ({
+  ...state, faults: { ...state.faults, [fault]: state.faults[fault] - 1 }
+})
 
 export const nothing = { floor: 0, version: 0, token: 0, epoch: 0, connection: 0 } as const
 

@@ -1,7 +1,8 @@
 import { type Command, type Reply, run, describeCommand, describeReply } from './cell.ts'
 import type { System } from './explore.ts'
 import {
-  type Actor, type ActorKind, cellOf, encode, type Faults, isOldViewLeased, type Link, type Mode, move, noFaults, type NodeName, nothing, replaced, reveal,
+  type Actor, type ActorKind, cellOf, encode, type Faults, isOldViewLeased, type Link, type Mode, move, noFaults,
+  type NodeName, nothing, replaced, reveal,
   spend, type State, type View, withCell
 } from './level-two-state.ts'
 
@@ -38,7 +39,10 @@ const isReachable = ({ links, isCutOff }: State, node: 0 | 1, connection: number
   links[node].isUp && !(node === 0 && isCutOff) && (connection === 'any' || connection === links[node].connection)
 
 /** What can become of a command; `reply` null: the sender knows no more than that it failed. */
-const outcomes = (state: State, given: { node: 0 | 1, connection: number | 'any', epoch: number, command: Command }, each: (state: State, label: string, reply: Reply | null) => void) => {
+const outcomes = (
+  state: State, given: { node: 0 | 1, connection: number | 'any', epoch: number, command: Command },
+  each: (state: State, label: string, reply: Reply | null) => void
+) => {
   const { node, connection, epoch, command } = given
   const label = `${describeCommand(command)} in epoch ${epoch}`
   if (!isReachable(state, node, connection)) return each(state, `${label}: fails`, null)
@@ -59,9 +63,18 @@ const createSteps = (rules: Rules) => {
     if (at === 'begun') {
       if (view === null) return
       if (view.mode !== 'on') return to(`${name} sees ${view.mode}`, move(state, index, { at: 'hasRead' }))
-      to(`${name} sees on, epoch ${view.epoch}`, move(state, index, { at: 'reading', epoch: view.epoch, connection: state.links[node].connection }))
+      to(`${name} sees on, epoch ${view.epoch}`, move(state, index, {
+        at: 'reading', epoch: view.epoch, connection: state.links[node].connection
+      }))
     } else if (at === 'reading') {
-      const given = { node, epoch, connection: rules.dropsCommandsWithConnection ? connection : 'any', command: { do: 'lease', token: index + 1 } } as const
+      const given = {
+        node,
+        epoch,
+        connection: rules.dropsCommandsWithConnection ? connection : 'any',
+        command: {
+          do: 'lease', token: index + 1
+        }
+      } as const
       outcomes(state, given, (after, label, reply) => {
         const token = reply?.kind === 'token' ? reply.token : 0
         to(`${name}: ${label}`, move(after, index, reply?.kind === 'hit'
@@ -69,7 +82,9 @@ const createSteps = (rules: Rules) => {
           : { at: 'hasRead', connection: 0, token, epoch: token === 0 ? 0 : epoch }))
       })
     } else {
-      to(`${name} reads v${state.record} in the record`, move(state, index, { at: 'publishing', version: state.record }))
+      to(`${name} reads v${state.record} in the record`, move(state, index, {
+        at: 'publishing', version: state.record
+      }))
     }
   }
 
@@ -88,17 +103,23 @@ const createSteps = (rules: Rules) => {
       if (view === null) return
       if (view.mode === 'off') {
         if (rules.awaitsOldLeases && isOldViewLeased(state, node)) return
-        return to(`${name} sees off, and may answer v${version}`, move(state, index, { at: 'answering', token: 0, epoch: 0 }))
+        return to(`${name} sees off, and may answer v${version}`, move(state, index, {
+          at: 'answering', token: 0, epoch: 0
+        }))
       }
       const command: Command = kind === 'relay'
         ? { do: 'outdate', version }
         : { do: 'expose', version, token: view.mode === 'on' && epoch === view.epoch ? token : 0 }
       outcomes(state, { node, connection: 'any', epoch: view.epoch, command }, (after, label, reply) => {
-        to(`${name}: ${label}`, move(after, index, { at: reply === null ? 'failed' : 'published', epoch: view.epoch, token: 0 }))
+        to(`${name}: ${label}`, move(after, index, {
+          at: reply === null ? 'failed' : 'published', epoch: view.epoch, token: 0
+        }))
       })
     } else if (at === 'published') {
       const holds = view !== null && view.epoch === epoch && view.mode !== 'off'
-      to(`${name} ${holds ? 'still has its view' : 'has lost its view'}`, move(state, index, { at: holds ? 'answering' : 'publishing', epoch: 0 }))
+      to(`${name} ${holds ? 'still has its view' : 'has lost its view'}`, move(state, index, {
+        at: holds ? 'answering' : 'publishing', epoch: 0
+      }))
     } else if (at === 'failed') {
       const after = trip(state, node, epoch)
       to(`${name} trips: ${after.row.mode}, epoch ${after.row.epoch}`, move(after, index, { at: 'waiting', epoch: 0 }))
@@ -110,10 +131,16 @@ const createSteps = (rules: Rules) => {
   const begin = (state: State, index: number, name: string, to: To) => {
     const next = state.record + 1
     switch (state.actors[index]?.kind) {
-      case 'reader': return to(`${name} starts, v${state.revealed} is revealed`, move(state, index, { at: 'begun', floor: state.revealed }))
-      case 'writer': return to(`${name} commits v${next}`, { ...move(state, index, { at: 'publishing', version: next }), record: next })
+      case 'reader': return to(`${name} starts, v${state.revealed} is revealed`, move(state, index, {
+        at: 'begun', floor: state.revealed
+      }))
+      case 'writer': return to(`${name} commits v${next}`, {
+        ...move(state, index, { at: 'publishing', version: next }), record: next
+      })
       case 'foreign': return to(`${name} commits v${next}`, { ...move(state, index, { at: 'done' }), record: next })
-      case 'relay': return to(`${name} finds v${state.record} in the log`, move(state, index, { at: 'publishing', version: state.record }))
+      case 'relay': return to(`${name} finds v${state.record} in the log`, move(state, index, {
+        at: 'publishing', version: state.record
+      }))
     }
   }
 
@@ -123,7 +150,9 @@ const createSteps = (rules: Rules) => {
     switch (at) {
       case 'idle': return begin(state, index, name, to)
       case 'begun': case 'reading': case 'hasRead': return read(state, index, name, to)
-      case 'answering': return to(`${name} ${kind === 'relay' ? 'vouches for' : 'answers'} v${version}`, reveal(state, index))
+      case 'answering': return to(
+        `${name} ${kind === 'relay' ? 'vouches for' : 'answers'} v${version}`, reveal(state, index)
+      )
       case 'done': return
       default:
         publish(state, index, name, to)
@@ -140,8 +169,11 @@ const createSteps = (rules: Rules) => {
     const link = links[node]
     const name = node === 0 ? 'A' : 'B'
     const lapsed = { ...state, views: replaced(views, node, null) }
-    if (view === null) to(`${name} takes a lease on ${row.mode}, epoch ${row.epoch}`, { ...state, views: replaced(views, node, { mode: row.mode, epoch: row.epoch }) })
-    else if (view.epoch !== row.epoch || view.mode !== row.mode) to(`the lease of ${name} ends`, lapsed)
+    if (view === null) {
+      to(`${name} takes a lease on ${row.mode}, epoch ${row.epoch}`, {
+        ...state, views: replaced(views, node, { mode: row.mode, epoch: row.epoch })
+      })
+    } else if (view.epoch !== row.epoch || view.mode !== row.mode) to(`the lease of ${name} ends`, lapsed)
     else if (state.faults.expire > 0) to(`the lease of ${name} ends early`, spend(lapsed, 'expire'))
     if (link.isUp) return
     const connected: State = { ...state, links: replaced(links, node, { isUp: true, connection: link.connection + 1 }) }
@@ -158,7 +190,9 @@ const createSteps = (rules: Rules) => {
     const { row, views, links } = state
     const all = (mode: Mode) => views.every(view => view === null || (view.mode === mode && view.epoch === row.epoch))
     const become = (mode: Mode) => { to(`the row says ${mode}`, { ...state, row: { ...row, mode } }) }
-    if (row.mode === 'off' && all('off') && !state.isCutOff && links.every(({ isUp }) => isUp)) become(rules.warmsUp ? 'warm' : 'on')
+    if (row.mode === 'off' && all('off') && !state.isCutOff && links.every(({ isUp }) => isUp)) {
+      become(rules.warmsUp ? 'warm' : 'on')
+    }
     if (row.mode === 'warm' && all('warm')) become('on')
   }
 
@@ -170,7 +204,14 @@ const misfortunes = (state: State, to: To) => {
   const { faults, cells, snapshot, links, late } = state
   if (faults.evict > 0) {
     for (const [epoch, cell] of cells.entries()) {
-      if (cell.kind !== 'empty') to(`the cell of epoch ${epoch} is emptied`, spend({ ...state, cells: withCell(cells, epoch, { kind: 'empty' }) }, 'evict'))
+      if (cell.kind !== 'empty') {
+        to(`the cell of epoch ${epoch} is emptied`, spend({
+          ...state,
+          cells: withCell(
+            cells, epoch, { kind: 'empty' }
+          )
+        }, 'evict'))
+      }
     }
   }
   if (faults.restart > 0) to('the cache restarts empty', spend({ ...state, cells: [] }, 'restart'))
@@ -178,14 +219,23 @@ const misfortunes = (state: State, to: To) => {
   if (faults.rollBack > 0 && snapshot !== null) {
     const [a, b] = links
     to('the cache comes back with what it had saved', spend({
-      ...state, cells: snapshot, snapshot: null, late: [], server: state.server + 1, links: [{ ...a, isUp: false }, { ...b, isUp: false }]
+      ...state,
+      cells: snapshot,
+      snapshot: null,
+      late: [],
+      server: state.server + 1,
+      links: [{ ...a, isUp: false }, { ...b, isUp: false }]
     }, 'rollBack'))
   }
-  if (faults.cutOff > 0 && !state.isCutOff) to('A is cut off from the cache', spend({ ...state, isCutOff: true }, 'cutOff'))
+  if (faults.cutOff > 0 && !state.isCutOff) {
+    to('A is cut off from the cache', spend({ ...state, isCutOff: true }, 'cutOff'))
+  }
   if (state.isCutOff) to('A reaches the cache again', { ...state, isCutOff: false })
   for (const [index, { command, epoch }] of late.entries()) {
     const { cell } = run(cellOf(cells, epoch), command)
-    to(`${describeCommand(command)} runs late in epoch ${epoch}`, { ...state, cells: withCell(cells, epoch, cell), late: late.toSpliced(index, 1) })
+    to(`${describeCommand(command)} runs late in epoch ${epoch}`, {
+      ...state, cells: withCell(cells, epoch, cell), late: late.toSpliced(index, 1)
+    })
   }
 }
 

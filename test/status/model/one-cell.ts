@@ -1,4 +1,6 @@
-import { type Cell, type Command, empty, encodeCell, encodeCommand, type Reply, run, describeCommand, describeReply } from './cell.ts'
+import {
+  type Cell, type Command, empty, encodeCell, encodeCommand, type Reply, run, describeCommand, describeReply
+} from './cell.ts'
 import type { System } from './explore.ts'
 
 /*
@@ -59,7 +61,9 @@ export const levelOne: Scheme = {
 }
 
 /** A writer that has no entry at hand. */
-export const levelOneOutdating: Scheme = { ...levelOne, name: 'level 1, writers outdate', afterCommit: version => ({ do: 'outdate', version }) }
+export const levelOneOutdating: Scheme = {
+  ...levelOne, name: 'level 1, writers outdate', afterCommit: version => ({ do: 'outdate', version })
+}
 
 /** How often each may happen. `empty`: the cell is evicted, or all are lost in a restart. `crash`: a writer dies after its commit. `lose`: a reply is lost. */
 export type Faults = { empty: number, crash: number, lose: number }
@@ -89,7 +93,9 @@ type State = Readonly<{
 const stages: ReadonlyArray<Actor['at']> = ['idle', 'begun', 'known', 'read', 'done']
 
 const encode = ({ record, revealed, cell, actors, late, faults, violation }: State): number[] => {
-  const bytes = [record, revealed, encodeCell(cell), faults.empty, faults.crash, faults.lose, violation === null ? 0 : 1]
+  const bytes = [
+    record, revealed, encodeCell(cell), faults.empty, faults.crash, faults.lose, violation === null ? 0 : 1
+  ]
   for (const { at, floor, version, token } of actors) bytes.push(stages.indexOf(at), floor, version, token)
   for (const command of late) bytes.push(...encodeCommand(command))
   return bytes
@@ -132,14 +138,19 @@ const stepWriter = (scheme: Scheme, state: State, index: number, name: string, t
   if (at === 'idle') {
     const { beforeCommit } = scheme
     if (beforeCommit === undefined) return to(`${name} begins`, move(state, index, { at: 'begun' }))
-    outcomes(state, beforeCommit, after => { to(`${name} begins: ${describeCommand(beforeCommit)}`, move(after, index, { at: 'begun' })) })
+    outcomes(state, beforeCommit, after => {
+      to(`${name} begins: ${describeCommand(beforeCommit)}`, move(after, index, { at: 'begun' }))
+    })
   } else if (at === 'begun') {
     const committed = { ...state, record: state.record + 1 }
     to(`${name} commits v${committed.record}`, move(committed, index, { at: 'known', version: committed.record }))
   } else if (at === 'known') {
     const command = scheme.afterCommit(version)
     outcomes(state, command, (after, reply) => {
-      to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; acknowledges v${version}`, reveal(after, index, version))
+      to(
+        `${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; acknowledges v${version}`,
+        reveal(after, index, version)
+      )
     })
     if (state.faults.crash > 0) {
       const crashed = { ...state, faults: { ...state.faults, crash: state.faults.crash - 1 } }
@@ -155,7 +166,11 @@ const stepReader = (scheme: Scheme, state: State, index: number, name: string, t
   } else if (at === 'begun') {
     const command = scheme.read(index + 1)
     outcomes(state, command, (after, reply) => {
-      if (reply?.kind === 'hit') return to(`${name}: ${describeCommand(command)}: answers v${reply.version}`, reveal(after, index, reply.version))
+      if (reply?.kind === 'hit') {
+        return to(
+        `${name}: ${describeCommand(command)}: answers v${reply.version}`, reveal(after, index, reply.version)
+        )
+      }
       to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}`,
         move(after, index, { at: 'known', token: reply?.kind === 'token' ? reply.token : 0 }))
     })
@@ -164,18 +179,26 @@ const stepReader = (scheme: Scheme, state: State, index: number, name: string, t
   } else if (at === 'read') {
     const command = scheme.fill(version, token)
     outcomes(state, command, (after, reply) => {
-      to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; answers v${version}`, reveal(after, index, version))
+      to(
+        `${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; answers v${version}`,
+        reveal(after, index, version)
+      )
     })
   }
 }
 
 const stepRelay = (state: State, index: number, name: string, to: To) => {
   const { at, version } = state.actors[index] as Actor
-  if (at === 'idle') to(`${name} finds v${state.record} in the log`, move(state, index, { at: 'known', version: state.record }))
+  if (at === 'idle') {
+    to(`${name} finds v${state.record} in the log`, move(state, index, { at: 'known', version: state.record }))
+  }
   if (at !== 'known') return
   const command: Command = { do: 'outdate', version }
   outcomes(state, command, (after, reply) => {
-    to(`${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; vouches for v${version}`, reveal(after, index, version))
+    to(
+      `${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; vouches for v${version}`,
+      reveal(after, index, version)
+    )
   })
 }
 
@@ -187,7 +210,9 @@ const step = (scheme: Scheme, state: State, index: number, to: To) => {
     case 'reader': return stepReader(scheme, state, index, name, to)
     case 'relay': return stepRelay(state, index, name, to)
     case 'foreign':
-      if (at === 'idle') to(`${name} commits v${state.record + 1}`, { ...move(state, index, isOver), record: state.record + 1 })
+      if (at === 'idle') {
+        to(`${name} commits v${state.record + 1}`, { ...move(state, index, isOver), record: state.record + 1 })
+      }
   }
 }
 
@@ -209,7 +234,9 @@ export const oneCellSystem = (scheme: Scheme, kinds: readonly ActorKind[], fault
       to('the cell is emptied', { ...state, cell: empty, faults: { ...faults, empty: faults.empty - 1 } })
     }
     for (const [index, command] of late.entries()) {
-      to(`${describeCommand(command)} runs late`, { ...state, cell: run(cell, command).cell, late: late.toSpliced(index, 1) })
+      to(`${describeCommand(command)} runs late`, {
+        ...state, cell: run(cell, command).cell, late: late.toSpliced(index, 1)
+      })
     }
   },
   violation: state => state.violation,

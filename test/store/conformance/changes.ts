@@ -103,7 +103,9 @@ const cursorConformance: Conformance = (t, open) => {
     await add(store, 'a')
     const { changes: [change] } = await follower.next(1)
     const cursor = change?.cursor ?? ''
-    for (const text of ['', ' ', 'x', '0', '-1', cursor.slice(1, 4), `${cursor} `, ` ${cursor}`, `${cursor}x`, `${cursor}999`, '\0', 'ä']) {
+    for (const text of [
+      '', ' ', 'x', '0', '-1', cursor.slice(1, 4), `${cursor} `, ` ${cursor}`, `${cursor}x`, `${cursor}999`, '\0', 'ä'
+    ]) {
       await t.rejects(store.changes.follow(text), { name: 'CursorMalformed' }, JSON.stringify(text))
     }
     await t.resolves(store.changes.follow(cursor))
@@ -111,7 +113,9 @@ const cursorConformance: Conformance = (t, open) => {
 }
 
 /** What a follower at this place finds first. */
-const firstPage = async ({ store }: StoreUnderTest, from: Cursor | undefined) => await (await store.changes.follow(from)).next(10)
+const firstPage = async (
+  { store }: StoreUnderTest, from: Cursor | undefined
+) => await (await store.changes.follow(from)).next(10)
 
 const gapConformance: Conformance = (t, open) => {
   t.test('a follower learns of changes that were pruned before it read them', async t => {
@@ -168,11 +172,15 @@ const gapConformance: Conformance = (t, open) => {
   })
 }
 
-type Step = { write: string[] } | { read: { follower: number, limit: number, isAccepted: boolean } } | { resume: number }
+type Step = { write: string[] } | {
+  read: { follower: number, limit: number, isAccepted: boolean }
+} | { resume: number }
 
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
   fc.record({ write: fc.array(fc.constantFrom('a', 'b', 'c', 'd'), { minLength: 1, maxLength: 4 }) }),
-  fc.record({ read: fc.record({ follower: fc.nat(2), limit: fc.integer({ min: 1, max: 4 }), isAccepted: fc.boolean() }) }),
+  fc.record({
+    read: fc.record({ follower: fc.nat(2), limit: fc.integer({ min: 1, max: 4 }), isAccepted: fc.boolean() })
+  }),
   fc.record({ resume: fc.nat(2) })
 )
 
@@ -182,7 +190,9 @@ const randomConformance = (t: Test, open: (t: Test) => Promise<StoreUnderTest>) 
     let jobs = 0
     await fc.assert(fc.asyncProperty(fc.array(anyStep, { minLength: 10, maxLength: 40 }), async steps => {
       const before = (await logged()).length
-      const readers = await Promise.all([1, 2, 3].map(async () => ({ follower: await store.changes.follow(), read: [] as Change[] })))
+      const readers = await Promise.all(
+        [1, 2, 3].map(async () => ({ follower: await store.changes.follow(), read: [] as Change[] }))
+      )
       const write = (names: string[]) => Promise.all(names.map(name => add(store, `${name}-${++jobs}`)))
       for (const step of [...steps, { write: ['z'] }]) {
         if ('write' in step) await write(step.write)

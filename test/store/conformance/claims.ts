@@ -58,11 +58,15 @@ export const claimsConformance: Conformance = (t, open) => {
       await enqueue(tx, { ...item('theirs', 1), tenant: 'other' })
       await enqueue(tx, item('ours', 2))
     })
-    t.same([await next('acme'), await next('other'), await next('third'), await next(null)], ['ours', 'theirs', undefined, 'theirs'])
+    t.same([await next('acme'), await next('other'), await next('third'), await next(null)], [
+      'ours', 'theirs', undefined, 'theirs'
+    ])
     await transact(tx => setQueueTenant(tx, 'theirs', 'acme'))
     t.same([await next('acme'), await next('other')], ['theirs', undefined])
     await transact(tx => setQueueTenant(tx, 'theirs', null))
-    t.same([await next('acme'), await next(null)], ['ours', 'theirs'], 'a job without a tenant is only for workers of all tenants')
+    t.same([
+      await next('acme'), await next(null)
+    ], ['ours', 'theirs'], 'a job without a tenant is only for workers of all tenants')
   })
 
   t.test('a reader answers without a lock whether a job is available', async t => {
@@ -73,7 +77,9 @@ export const claimsConformance: Conformance = (t, open) => {
     t.same([await queue.hasAvailable(filter, 99), await queue.hasAvailable(filter, 100)], [false, true])
     t.equal(await queue.hasAvailable({ ...filter, types: ['sanitize'] }, 100), false)
     t.equal(await queue.hasAvailable({ ...filter, types: [] }, 100), false)
-    t.same(await Promise.all(['globex', null].map(tenant => queue.hasAvailable({ ...filter, tenant }, 100))), [false, true])
+    t.same(await Promise.all(['globex', null].map(
+      tenant => queue.hasAvailable({ ...filter, tenant }, 100)
+    )), [false, true])
     await transact(async tx => {
       await setLease(tx, 'j', lease('a'))
       t.equal(await queue.hasAvailable(filter, 100), true, 'until the claim is committed')

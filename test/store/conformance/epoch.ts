@@ -15,7 +15,9 @@ export const epochConformance: Conformance = (t, open) => {
     await (await openAnother()).epoch.join('b', 'e2', [])
     t.match(await epoch.read(), { epoch: { name: 'e2', mode: 'off' }, nodes: [node('a'), node('b', { epoch: 'e2' })] })
     await epoch.join('a', 'e3', ['b'])
-    t.same((await epoch.read()).nodes, [node('a', { epoch: 'e3', beat: 2 })], 'a stale node is removed, a known one enters again')
+    t.same((await epoch.read()).nodes, [node('a', {
+      epoch: 'e3', beat: 2
+    })], 'a stale node is removed, a known one enters again')
     await epoch.leave('a')
     t.same((await epoch.read()).nodes, [])
   })
@@ -57,7 +59,9 @@ export const epochConformance: Conformance = (t, open) => {
     const { epoch: row, nodes } = await epoch.read()
     const [name, by] = row.reason === 'by a' ? ['e3', 'a'] : ['e4', 'b']
     t.match(row, { name, mode: 'off', runId: null, flaps: 1 })
-    t.match(nodes.find(({ node }) => node === by), { epoch: name, mode: 'off' }, 'who ends an epoch acknowledges the new one')
+    t.match(
+      nodes.find(({ node }) => node === by), { epoch: name, mode: 'off' }, 'who ends an epoch acknowledges the new one'
+    )
     t.ok(nodes.every(({ node, epoch }) => node === by || epoch !== name))
     await epoch.trip('a', name, 'e5', 'again')
     t.equal((await epoch.read()).epoch.name, name, 'an epoch that is off cannot end')

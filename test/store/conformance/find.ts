@@ -26,7 +26,8 @@ export const findConformance: Conformance = (t, open) => {
     await sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
     const dead = await store.jobs.find('gone')
     t.match(dead, { kind: 'tombstone', tombstone: { jobId: 'gone', tenant: 'acme', version: version + 1 } })
-    t.ok(dead.kind === 'tombstone' && dead.tombstone.expiredAt >= before - 1 && dead.tombstone.expiredAt <= Date.now(), 'now')
+    t.ok(dead.kind === 'tombstone' && dead.tombstone.expiredAt >= before - 1 &&
+      dead.tombstone.expiredAt <= Date.now(), 'now')
 
     await sqlUnchecked("INSERT INTO JobExecutionLog (jobId, tenant, status) VALUES ('odd', 'acme', 'Paused')")
     t.same(await store.jobs.find('odd'), { kind: 'invalid', jobId: 'odd', tenant: 'acme', version: version + 2 })

@@ -1,4 +1,6 @@
-import { type IdempotencyRecord, pruneIdempotencyKeys, reserveIdempotencyKey } from '../../../src/store/tx/idempotency.ts'
+import {
+  type IdempotencyRecord, pruneIdempotencyKeys, reserveIdempotencyKey
+} from '../../../src/store/tx/idempotency.ts'
 import type { Conformance } from './store-under-test.ts'
 
 const use = (jobId: string, createdAt: number): IdempotencyRecord => ({ requestHash: 'h', jobId, createdAt })

@@ -113,7 +113,9 @@ export const inputsConformance: Conformance = (t, open) => {
 
   t.test('reads back any bytes, in whatever pieces they were written', async t => {
     const { upload, inputs } = await openInputs(t, open)
-    await fc.assert(fc.asyncProperty(fc.uuid(), fc.array(fc.uint8Array({ minLength: 1, maxLength: 50 })), async (inputId, pieces) => {
+    await fc.assert(fc.asyncProperty(fc.uuid(), fc.array(fc.uint8Array({
+      minLength: 1, maxLength: 50
+    })), async (inputId, pieces) => {
       t.same(Buffer.concat(await Array.fromAsync(inputs.read(await upload(inputId, pieces)))), Buffer.concat(pieces))
     }), { numRuns: 30 })
   })

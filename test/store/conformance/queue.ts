@@ -10,7 +10,9 @@ export const queueConformance: Conformance = (t, open) => {
   t.test('finds stuck jobs by their lease, their deadline, their cancellation or their holder', async t => {
     const { store: { transact, queue } } = await open(t)
     await transact(async tx => {
-      for (const [jobId, leaseHolder, leaseExpiresAt, deadlineAt] of [['a', 'w1', 300, 50], ['b', 'w2', 100, 40], ['c', 'w1', 200, null]] as const) {
+      for (const [jobId, leaseHolder, leaseExpiresAt, deadlineAt] of [
+        ['a', 'w1', 300, 50], ['b', 'w2', 100, 40], ['c', 'w1', 200, null]
+      ] as const) {
         await enqueue(tx, item(jobId))
         await setLease(tx, jobId, lease(jobId, { leaseHolder, leaseExpiresAt, deadlineAt }))
       }
@@ -42,13 +44,19 @@ export const queueConformance: Conformance = (t, open) => {
       await setContentInfo(tx, 'j', { contentType: 'text/csv', fileName: 'r.csv' })
     })
     t.match(await transact(tx => findQueueItem(tx, 'j')), {
-      leaseToken: 'a', leaseMs: 30, deadlineAt: 5, cancelDueAt: 7, resultContentType: 'text/csv', resultFileName: 'r.csv'
+      leaseToken: 'a',
+      leaseMs: 30,
+      deadlineAt: 5,
+      cancelDueAt: 7,
+      resultContentType: 'text/csv',
+      resultFileName: 'r.csv'
     })
     await transact(tx => clearLease(tx, 'j', 9))
     t.same(await transact(tx => findQueueItem(tx, 'j')), {
       ...item('j', 9),
       ...Object.fromEntries([
-        'leaseToken', 'leaseHolder', 'leaseMs', 'leaseExpiresAt', 'deadlineAt', 'cancelDueAt', 'resultContentType', 'resultFileName'
+        'leaseToken', 'leaseHolder', 'leaseMs', 'leaseExpiresAt', 'deadlineAt', 'cancelDueAt', 'resultContentType',
+        'resultFileName'
       ].map(name => [name, null]))
     })
   })
@@ -65,7 +73,9 @@ export const queueConformance: Conformance = (t, open) => {
     })
     t.same(await transact(tx => findInput(tx, 'j')), input)
     t.same(await transact(tx => findInput(tx, 'k')), { ...input, raw })
-    t.match(await transact(tx => findQueueItem(tx, 'j')), { ...item('j'), timeoutMs: 5, resultRetentionMs: 6, leaseToken: null })
+    t.match(await transact(tx => findQueueItem(tx, 'j')), {
+      ...item('j'), timeoutMs: 5, resultRetentionMs: 6, leaseToken: null
+    })
     await transact(tx => dequeue(tx, 'j'))
     t.equal(await transact(tx => findInput(tx, 'j')), undefined)
     t.equal(await transact(tx => findQueueItem(tx, 'j')), undefined)

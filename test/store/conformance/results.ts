@@ -25,7 +25,9 @@ const openResults = async (t: Test, open: OpenStoreUnderTest) => {
     ...opened,
     transact,
     results,
-    append: (offset: number, text: string, jobId = 'j') => transact(tx => appendChunk(tx, jobId, offset, Buffer.from(text))),
+    append: (offset: number, text: string, jobId = 'j') => transact(
+      tx => appendChunk(tx, jobId, offset, Buffer.from(text))
+    ),
     texts: async (start: number, end: number, of: BytesOf = { jobId: 'j', attempt: 1 }) =>
       (await Array.fromAsync(results.read(of, start, end))).map(String)
   }
@@ -112,7 +114,9 @@ const factsConformance: Conformance = (t, open) => {
     await append(0, 'abc', 's')
     const bytes = Buffer.from('abc')
     for (const sizeBytes of [0, 2, 4]) {
-      await t.rejects(transact(tx => insertResult(tx, 's', { ...facts(bytes), sizeBytes })), { name: 'OffsetMismatch', offset: 3 })
+      await t.rejects(transact(tx => insertResult(tx, 's', { ...facts(bytes), sizeBytes })), {
+        name: 'OffsetMismatch', offset: 3
+      })
     }
     t.match(await store.jobs.find('s'), { job: { result: null } })
     await transact(tx => insertResult(tx, 's', facts(bytes)))
@@ -123,7 +127,9 @@ const factsConformance: Conformance = (t, open) => {
     const { transact, sql, count, append, results } = await openResults(t, open)
     const { sha256 } = facts(Buffer.from('abc'))
     const orphans = () => count("OrphanedBytes WHERE holder = 'JobResultChunk' AND id = 's' AND forgetAt = 0")
-    for (const end of [() => sql("DELETE FROM JobExecutionLog WHERE jobId = 's'"), () => transact(tx => orphanResult(tx, 's'))]) {
+    for (const end of [
+      () => sql("DELETE FROM JobExecutionLog WHERE jobId = 's'"), () => transact(tx => orphanResult(tx, 's'))
+    ]) {
       await transact(tx => insertJob(tx, succeededJob('s')))
       await append(0, 'abc', 's')
       await transact(tx => insertResult(tx, 's', facts(Buffer.from('abc'))))
@@ -132,7 +138,9 @@ const factsConformance: Conformance = (t, open) => {
       await end()
       await t.rejects(results.read({ jobId: 's', sha256 }, 0, 3).next(), { name: 'ResultTorn' })
       t.equal(await orphans(), 1)
-      await sql("DELETE FROM OrphanedBytes; DELETE FROM JobResultChunk WHERE jobId = 's'; DELETE FROM JobExecutionLog WHERE jobId = 's'")
+      await sql(
+        "DELETE FROM OrphanedBytes; DELETE FROM JobResultChunk WHERE jobId = 's'; DELETE FROM JobExecutionLog WHERE jobId = 's'"
+      )
       await transact(tx => orphanResult(tx, 's'))
       t.equal(await orphans(), 0, 'without bytes, there is nothing to prune')
     }
@@ -141,7 +149,9 @@ const factsConformance: Conformance = (t, open) => {
   t.test('finds a partial result only while the job runs under a lease', async t => {
     const { sql, results, append } = await openResults(t, open)
     t.equal(await results.findPartial('j'), undefined, 'no worker of ours runs it')
-    await sql("INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt) VALUES ('j', 'x', 1, 0, 'l', 1)")
+    await sql(
+      "INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt) VALUES ('j', 'x', 1, 0, 'l', 1)"
+    )
     t.same(await results.findPartial('j'), { attempt: 1, sizeBytes: 0, contentType: null, fileName: null })
     await append(0, 'abc')
     await append(3, 'de')
@@ -150,7 +160,9 @@ const factsConformance: Conformance = (t, open) => {
     t.same(await results.findPartial('j'), { attempt: 1, sizeBytes: 5, contentType: 'text/csv', fileName: 'a.csv' })
     await sql('UPDATE JobQueue SET leaseToken = NULL, leaseExpiresAt = NULL')
     t.equal(await results.findPartial('j'), undefined)
-    await sql("UPDATE JobQueue SET leaseToken = 'l', leaseExpiresAt = 1; UPDATE JobExecutionLog SET status = 'Succeeded'")
+    await sql(
+      "UPDATE JobQueue SET leaseToken = 'l', leaseExpiresAt = 1; UPDATE JobExecutionLog SET status = 'Succeeded'"
+    )
     t.equal(await results.findPartial('j'), undefined)
     t.equal(await results.findPartial('never-made'), undefined)
   })
@@ -188,7 +200,9 @@ const factsConformance: Conformance = (t, open) => {
 
   t.test('reads back any bytes, in whatever pieces they were written', async t => {
     const { transact, results } = await openResults(t, open)
-    await fc.assert(fc.asyncProperty(fc.uuid(), fc.array(fc.uint8Array({ maxLength: 50 })), fc.nat(), fc.nat(), async (jobId, pieces, one, other) => {
+    await fc.assert(fc.asyncProperty(fc.uuid(), fc.array(fc.uint8Array(
+      { maxLength: 50 }
+    )), fc.nat(), fc.nat(), async (jobId, pieces, one, other) => {
       const bytes = Buffer.concat(pieces)
       await transact(async tx => {
         let offset = 0
@@ -197,7 +211,9 @@ const factsConformance: Conformance = (t, open) => {
       })
       const [start = 0, end = 0] = [one, other].map(at => at % (bytes.length + 1)).sort((a, b) => a - b)
       const { sha256 } = facts(bytes)
-      t.same(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256 }, start, end))), bytes.subarray(start, end))
+      t.same(Buffer.concat(await Array.fromAsync(
+        results.read({ jobId, sha256 }, start, end)
+      )), bytes.subarray(start, end))
     }), { numRuns: 50 })
   })
 }

@@ -2,7 +2,9 @@ import type { Test } from 'tap'
 import type { Origin, Store } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { appendChunk } from '../../../src/store/tx/results.ts'
-import { findDueResults, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../../../src/store/tx/retention.ts'
+import {
+  findDueResults, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor
+} from '../../../src/store/tx/retention.ts'
 import { failedJob, runningJob, succeededJob } from '../jobs.ts'
 import { type Conformance, type OpenStoreUnderTest, versionOf } from './store-under-test.ts'
 
@@ -67,10 +69,14 @@ const recordsConformance: Conformance = (t, open) => {
       await insertJob(tx, succeededJob('endless', { createdAt: end - 1, finishedAt: null }))
     })
     await sql(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES ('theirs', 'Failed', '${iso(end - hour)}')`)
-    t.same([await retention.hasDueRecords('ours', end), await retention.hasDueRecords('ours', end - hour)], [true, false])
+    t.same([await retention.hasDueRecords('ours', end), await retention.hasDueRecords('ours', end - hour)], [
+      true, false
+    ])
     t.match(await transact(tx => pruneRecords(tx, 'ours', end, 2, null)), { examined: 2, removed: 2 })
     t.match(await prunePass(store, 'ours', end, 2), { removed: 1 })
-    t.same(await left('old', 'old-too', 'exact', 'young', 'runs', 'endless', 'theirs'), ['exact', 'young', 'runs', 'theirs'])
+    t.same(await left('old', 'old-too', 'exact', 'young', 'runs', 'endless', 'theirs'), [
+      'exact', 'young', 'runs', 'theirs'
+    ])
     t.equal(await retention.hasDueRecords('ours', end), false)
     t.match(await jobs.find('old'), { kind: 'tombstone', tombstone: { tenant: 'acme' } })
   })
@@ -81,7 +87,9 @@ const recordsConformance: Conformance = (t, open) => {
         await t.test(`${origin}, ${limit} at a time`, async t => {
           const { store, sql, left } = await openRetention(t, open)
           const [by, otherBy] = origin === 'ours' ? ["'alice'", 'NULL'] : ['NULL', "'alice'"]
-          const add = (jobId: string, status: string, createdAt: number, endTime: string | null, submittedBy = by) => sql(`
+          const add = (
+            jobId: string, status: string, createdAt: number, endTime: string | null, submittedBy = by
+          ) => sql(`
             INSERT INTO JobExecutionLog (jobId, status, submittedBy, createdAt, endTime)
             VALUES ('${jobId}', '${status}', ${submittedBy}, '${iso(createdAt)}', ${endTime === null ? 'NULL' : `'${endTime}'`})`)
           for (const [number, [endTime]] of forms.entries()) await add(`j${number}`, 'Failed', end, endTime)
@@ -99,7 +107,9 @@ const recordsConformance: Conformance = (t, open) => {
           await prunePass(store, origin, end + 400 * 24 * hour, limit)
           const late = await leftOfForms()
           for (const [number, [endTime, , what]] of forms.entries()) {
-            t.equal(late.has(`j${number}`), /^(|1769860000|soon|-0001)$/.test(endTime), `a year later: ${endTime}, ${what}`)
+            t.equal(
+              late.has(`j${number}`), /^(|1769860000|soon|-0001)$/.test(endTime), `a year later: ${endTime}, ${what}`
+            )
           }
           t.same(await left('no-end', 'runs', 'other'), ['runs', 'other'])
         })
@@ -125,7 +135,9 @@ const recordsConformance: Conformance = (t, open) => {
       await insertJob(tx, succeededJob('gone', { expiresAt: end - 2, resultExpiredAt: end - 1 }))
       await insertJob(tx, succeededJob('none'))
     })
-    await sql(`INSERT INTO JobExecutionLog (jobId, status, expiresAt) VALUES ('theirs', 'Succeeded', '${iso(end - 5)}')`)
+    await sql(
+      `INSERT INTO JobExecutionLog (jobId, status, expiresAt) VALUES ('theirs', 'Succeeded', '${iso(end - 5)}')`
+    )
     t.same(await transact(tx => findDueResults(tx, end, 10)), ['a', 'b'])
     t.same(await transact(tx => findDueResults(tx, end, 1)), ['a'])
     t.same([await retention.hasDueResults(end - 2), await retention.hasDueResults(end - 1)], [false, true])
@@ -135,7 +147,9 @@ const recordsConformance: Conformance = (t, open) => {
 const remainsConformance: Conformance = (t, open) => {
   t.test('logs a change for each tombstone that it prunes, so that no cache answers from it', async t => {
     const { transact, sql, retention, jobs, logged, count } = await openRetention(t, open)
-    await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed'), ('b', 'Failed'), ('c', 'Queued'); DELETE FROM JobExecutionLog")
+    await sql(
+      "INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Failed'), ('b', 'Failed'), ('c', 'Queued'); DELETE FROM JobExecutionLog"
+    )
     await sql(`UPDATE JobTombstone SET expiredAt = '${iso(end)}' WHERE jobId = 'a'`)
     await sql(`UPDATE JobTombstone SET expiredAt = '${iso(end + 1)}' WHERE jobId = 'b'`)
     const before = (await logged()).length
@@ -159,7 +173,9 @@ const remainsConformance: Conformance = (t, open) => {
     const counts = () => Promise.all(['JobResultChunk', 'OrphanedBytes'].map(count))
     for (let offset = 0; offset < 70; offset += 10) await transact(tx => appendChunk(tx, 'j', offset, Buffer.alloc(10)))
     await transact(tx => appendChunk(tx, 'live', 0, Buffer.alloc(10)))
-    await sql("INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'j', 100), ('JobInputChunk', 'empty', 200)")
+    await sql(
+      "INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'j', 100), ('JobInputChunk', 'empty', 200)"
+    )
     t.same([await retention.hasOrphans(99), await prune(99, 3)], [false, 0])
     t.same([await retention.hasOrphans(100), await prune(100, 3)], [true, 3])
     t.same(await counts(), [5, 2], 'the next call finds the rest')

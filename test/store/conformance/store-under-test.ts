@@ -37,7 +37,9 @@ export const lease = (leaseToken: string, more: Partial<RunLease> = {}): RunLeas
 export const input: JobInput = { input: '{"a":[1]}', access: '{"tenant":"acme"}', raw: null }
 
 /** Facts of a result without bytes. */
-export const noFacts = { contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha256: '47DEQpj8', inlineJson: null }
+export const noFacts = {
+  contentType: 'text/csv', fileName: 'r.csv', sizeBytes: 0, sha256: '47DEQpj8', inlineJson: null
+}
 
 export const withoutVersion = (job: Job) => ({ ...job, version: 0 })
 

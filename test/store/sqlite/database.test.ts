@@ -12,7 +12,9 @@ import { openForeign, openStore } from '../open.ts'
 t.test('the writing connection has the settings of a system of record', async t => {
   const { database } = await openStore(t)
   const pragma = async (name: string): Promise<unknown> =>
-    Object.values((await sql<Record<string, unknown>>`PRAGMA ${sql.raw(name)}`.execute(database.writer)).rows[0] ?? {})[0]
+    Object.values(
+      (await sql<Record<string, unknown>>`PRAGMA ${sql.raw(name)}`.execute(database.writer)).rows[0] ?? {}
+    )[0]
   t.equal(await pragma('journal_mode'), 'wal')
   t.equal(await pragma('synchronous'), 2, 'FULL: an acknowledged commit survives a power cut')
   t.equal(await pragma('busy_timeout'), 0, 'SQLite would wait for another program by holding the event loop')
@@ -29,7 +31,9 @@ t.test('the reading connection cannot write', async t => {
   t.equal(reader.pragma('journal_mode', { simple: true }), 'wal')
   const busyTimeout = Number(reader.pragma('busy_timeout', { simple: true }))
   t.ok(busyTimeout >= 100 && busyTimeout <= 250)
-  t.throws(() => reader.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Queued')"), { code: 'SQLITE_READONLY' })
+  t.throws(() => reader.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Queued')"), {
+    code: 'SQLITE_READONLY'
+  })
 })
 
 t.test('a transaction takes the write lock when it begins, before it writes', async t => {
@@ -50,7 +54,9 @@ t.test('a transaction takes the write lock when it begins, before it writes', as
 t.test('reads a job by its primary key', async t => {
   const { database: { reader, writer } } = await openStore(t)
   const { sql } = recordQuery(writer).compile()
-  const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all('j').map(({ detail }) => detail)
+  const plan = reader.prepare<[string], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all('j').map(
+    ({ detail }) => detail
+  )
   const steps = plan.filter(step => step !== 'CORRELATED SCALAR SUBQUERY 1')
   t.ok(steps.length > 0)
   for (const step of steps) {
@@ -68,7 +74,9 @@ t.test('makes a database that does not exist, with its directory', async t => {
 })
 
 t.test('names a path that cannot be a database', async t => {
-  const directory = t.testdir({ 'text.db': 'This is no database, though it is long enough to be taken for the head of one.'.repeat(20) })
+  const directory = t.testdir({
+    'text.db': 'This is no database, though it is long enough to be taken for the head of one.'.repeat(20)
+  })
   t.throws(() => openDatabase(directory), { name: 'DatabaseUnusable', message: directory })
   t.throws(() => openDatabase(join(directory, 'text.db')), { name: 'DatabaseUnusable', message: 'not a database' })
   t.throws(() => openDatabase(join(directory, 'text.db', 'jobs.db')), { name: 'DatabaseUnusable' })
@@ -81,7 +89,9 @@ t.test('every read of a failing database rejects with STORE_UNAVAILABLE', async 
   t.equal(await queue.hasAvailable({ types: ['report'], tenant: null }, 0), false)
   await t.resolves(store.jobs.ping())
   const failure = { name: 'ServiceFailure', code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 } }
-  await sqlite3(path, ['JobExecutionLog', 'JobChange', 'JobQueue', 'JobResultChunk', 'ServiceState'].map(table => `DROP TABLE ${table}`).join(';'))
+  await sqlite3(path, [
+    'JobExecutionLog', 'JobChange', 'JobQueue', 'JobResultChunk', 'ServiceState'
+  ].map(table => `DROP TABLE ${table}`).join(';'))
   await t.rejects(store.jobs.find('j'), failure)
   await t.rejects(store.jobs.ping(), failure)
   await t.rejects(results.read({ jobId: 'j', sha256: 'x' }, 0, 1).next(), failure)

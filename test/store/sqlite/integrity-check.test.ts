@@ -14,7 +14,9 @@ const run = promisify(execFile)
 
 /** What a start that has to fail says. */
 const failedStart = async (path: string): Promise<{ code: number, stderr: string }> =>
-  await run(process.execPath, ['src/main.ts'], { env: { ...process.env, DATABASE_URL: `sqlite:${path}`, JWT_SECRET: secret, PORT: '0' }, timeout: 60_000 }).then(
+  await run(process.execPath, ['src/main.ts'], {
+    env: { ...process.env, DATABASE_URL: `sqlite:${path}`, JWT_SECRET: secret, PORT: '0' }, timeout: 60_000
+  }).then(
     () => ({ code: 0, stderr: '' }),
     (error: { code: number, stderr: string }) => ({ code: error.code, stderr: error.stderr })
   )
@@ -66,7 +68,8 @@ const cutTo = (left: string, size: number): string => {
 t.test('with a log that was cut, it has all commits before the cut or fails to start with one line', async t => {
   const { path, sizes, takenOver } = await leaveOpen(t)
   const last = sizes.at(-1) ?? 0
-  t.ok(takenOver > 100 && headBytes + takenOver * frameBytes < last, 'part of the log is in the database, and part is not')
+  t.ok(takenOver > 100 &&
+    headBytes + takenOver * frameBytes < last, 'part of the log is in the database, and part is not')
   const places = Array.from({ length: 60 }, (_, at) => Math.floor(at * last / 60) + [0, 1, 57][at % 3]!)
   const whole = sizes.filter((_, job) => job % 20 === 0)
   const outcomes = { started: 0, failed: 0 }
@@ -77,7 +80,12 @@ t.test('with a log that was cut, it has all commits before the cut or fails to s
     if (opened instanceof Error) {
       outcomes.failed++
       failedAt = size
-      t.match(opened, { name: 'DatabaseUnusable', message: /^DATABASE_URL: cannot use .*left\.db\.cut: it is damaged \(.+\): restore a backup with npm run restore$/ }, `${size}`)
+      t.match(
+        opened, {
+          name: 'DatabaseUnusable',
+          message: /^DATABASE_URL: cannot use .*left\.db\.cut: it is damaged \(.+\): restore a backup with npm run restore$/
+        }, `${size}`
+      )
       t.notMatch(opened.message, '\n')
       continue
     }
@@ -110,7 +118,9 @@ t.test('names a database that another program keeps locked, in one line', async 
   const directory = t.testdir()
   const [whole, writing] = [join(directory, 'whole.db'), join(directory, 'writing.db')]
   for (const path of [whole, writing]) await (await openStore(t, path)).database.close()
-  openForeign(t, whole, 'locking_mode = EXCLUSIVE').exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')")
+  openForeign(t, whole, 'locking_mode = EXCLUSIVE').exec(
+    "INSERT INTO JobExecutionLog (jobId, status) VALUES ('theirs', 'Running')"
+  )
   openForeign(t, writing).exec('BEGIN IMMEDIATE')
   await Promise.all([whole, writing].map(async path => {
     const { code, stderr } = await failedStart(path)
@@ -135,7 +145,9 @@ t.test('checks small databases always, and large ones if a log was left', t => {
 t.test('takes unusual values of another program for no damage', async t => {
   const { path } = await openStore(t)
   const foreign = openForeign(t, path)
-  foreign.exec('CREATE TABLE theirs (n INTEGER CHECK (n > 0)); PRAGMA ignore_check_constraints = ON; INSERT INTO theirs VALUES (-1)')
+  foreign.exec(
+    'CREATE TABLE theirs (n INTEGER CHECK (n > 0)); PRAGMA ignore_check_constraints = ON; INSERT INTO theirs VALUES (-1)'
+  )
   foreign.pragma('ignore_check_constraints = OFF')
   t.match(foreign.pragma('integrity_check', { simple: true }), /CHECK constraint failed in theirs/)
   for (const how of ['quick', 'thorough'] as const) t.equal(findDamage(foreign, how), undefined)

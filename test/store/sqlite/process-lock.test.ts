@@ -70,7 +70,9 @@ t.test('a lock file that cannot be made is no DatabaseInUse', async t => {
 
 t.test('processes that share a database keep off one that does not, and vice versa', async t => {
   const { path } = await openStore(t)
-  const [first, second] = [spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared'), spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared')]
+  const [first, second] = [
+    spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared'), spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared')
+  ]
   for (const line of await Promise.all([first.line(), second.line()])) t.match(line, /^locked/)
   t.throws(() => lockForProcess(path), { name: 'DatabaseInUse' })
   t.equal(await spawnChild(t, 'sqlite/lock-holder.ts', path, 'shared').line(), 'locked', 'a refusal is no hindrance')

@@ -11,7 +11,12 @@ t.test('a store that cannot be opened leaves no lock and no connection behind', 
   const state = foreign.prepare<[], { name: string, value: string }>('SELECT name, value FROM ServiceState').all()
   foreign.exec('DELETE FROM ServiceState')
   await t.rejects(open(), { name: 'DatabaseUnusable', message: /: ServiceState has no incarnation$/ })
-  t.equal(foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete', 'SQLite leaves WAL mode for the last connection only')
-  for (const { name, value } of state) foreign.prepare('INSERT INTO ServiceState (name, value) VALUES (?, ?)').run(name, value)
+  t.equal(
+    foreign.pragma('journal_mode = DELETE', { simple: true }), 'delete',
+    'SQLite leaves WAL mode for the last connection only'
+  )
+  for (const { name, value } of state) {
+    foreign.prepare('INSERT INTO ServiceState (name, value) VALUES (?, ?)').run(name, value)
+  }
   await (await open()).store.close()
 })

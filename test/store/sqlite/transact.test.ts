@@ -154,7 +154,9 @@ t.test('undoes only the work that fails', async t => {
     transact(insertRow('c'))
   ])
   t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: ours }, { status: 'fulfilled' }])
-  t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.jobs.find(jobId)).kind)), ['job', 'absent', 'job'])
+  t.same(await Promise.all(['a', 'b', 'c'].map(async jobId => (await store.jobs.find(jobId)).kind)), [
+    'job', 'absent', 'job'
+  ])
 })
 
 t.test('a work that makes SQLite roll back fails alone, and nothing lost is acknowledged', async t => {
@@ -169,7 +171,12 @@ t.test('a work that makes SQLite roll back fails alone, and nothing lost is ackn
     }),
     transact(insertRow('c'))
   ])
-  t.match(outcomes, [{ status: 'fulfilled' }, { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE', cause } }, { status: 'fulfilled' }])
+  t.match(outcomes, [{ status: 'fulfilled' }, {
+    status: 'rejected',
+    reason: {
+      code: 'STORE_UNAVAILABLE', cause
+    }
+  }, { status: 'fulfilled' }])
   t.same(await Promise.all(['a', 'c'].map(async jobId => (await store.jobs.find(jobId)).kind)), ['job', 'job'])
   await transact(insertRow('d'))
   t.equal((await store.jobs.find('d')).kind, 'job', 'the next one is taken')

@@ -6,4 +6,6 @@ import { joinRunning } from '../../status/join-running.ts'
  * A service whose readers join a read of the store that is under way.
  */
 
-await runService({ parts: { createCoherence: needs => createCoherence({ ...needs, createSingleFlight: joinRunning }) } })
+await runService({
+  parts: { createCoherence: needs => createCoherence({ ...needs, createSingleFlight: joinRunning }) }
+})

@@ -18,4 +18,6 @@ for i, key in ipairs(KEYS) do
 end
 return {}`
 
-await runService({ parts: { createRedisCache: needs => createRedisCache({ ...needs, replyMsMax: 2000, scripts: { expose } }) } })
+await runService({
+  parts: { createRedisCache: needs => createRedisCache({ ...needs, replyMsMax: 2000, scripts: { expose } }) }
+})

@@ -17,7 +17,9 @@ export const toMediaType = (contentType: string | null): string => {
 
 // Types without active content are shown inline. A browser saves all others as files, so that no script in them runs in
 // the origin of the service.
-const passiveTypes: ReadonlySet<string> = new Set(['text/plain', 'text/csv', 'application/json', 'application/x-ndjson'])
+const passiveTypes: ReadonlySet<string> = new Set([
+  'text/plain', 'text/csv', 'application/json', 'application/x-ndjson'
+])
 
 const isPassive = (mediaType: string): boolean =>
   passiveTypes.has(mediaType.split(';', 1)[0]?.trim().toLowerCase() ?? '')

@@ -5,7 +5,9 @@ import { ServiceFailure } from '../../../errors.ts'
 import type { OpenedResult, ReadResult } from '../../../status/read-result.ts'
 import { type Principal, principalOf } from '../../auth/principal.ts'
 import { brokenRule } from '../../problem.ts'
-import { resultResponses, resultDescription, ResultQuery, resultRequestHeaders } from '../../openapi/result-responses.ts'
+import {
+  resultResponses, resultDescription, ResultQuery, resultRequestHeaders
+} from '../../openapi/result-responses.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import type { ViewName } from '../../paths.ts'
 import { sendStatus } from '../send-status.ts'

@@ -128,7 +128,9 @@ export const noBytesFailure = (result: OpenedResult): ServiceFailure => {
   const { entry: { state }, kind } = result
   const failed = { jobStatus: 'Failed' }
   if (state === 'failed') return new ServiceFailure('JOB_FAILED', 'The job failed, so it has no result.', failed)
-  if (state === 'cancelled') return new ServiceFailure('JOB_CANCELLED', 'The job was cancelled, so it has no result.', failed)
+  if (state === 'cancelled') {
+    return new ServiceFailure('JOB_CANCELLED', 'The job was cancelled, so it has no result.', failed)
+  }
   if (kind === 'expired') {
     const facts = { jobStatus: 'Succeeded', expiredAt: toIso(result.expiredAt) }
     return new ServiceFailure('RESULT_EXPIRED', 'The result was removed after its retention time.', facts)

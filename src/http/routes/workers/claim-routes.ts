@@ -85,7 +85,8 @@ const toClaimBody = (claim: Claim, publicUrl: string | null): string => {
   return isSeparate ? facts : `${facts.slice(0, -1)},"input":${input}}`
 }
 
-const claimDescription = `Returns the job that has waited longest among the types, or 204. With \`wait\` the response is held
+const claimDescription =
+  `Returns the job that has waited longest among the types, or 204. With \`wait\` the response is held
 until a job is available. Two workers never hold the same job.`
 
 const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollClaim, leaseMs, publicUrl }) => {

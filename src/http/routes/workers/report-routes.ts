@@ -96,7 +96,9 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
       params: JobParams,
       headers: Type.Object(leaseHeaders),
       body: ProgressReport,
-      response: { 200: jsonResponse('The state of the lease.', LeaseResponse), ...failureResponses(bodyCodes, 'Problem') }
+      response: {
+        200: jsonResponse('The state of the lease.', LeaseResponse), ...failureResponses(bodyCodes, 'Problem')
+      }
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body } = request
@@ -107,10 +109,12 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
   return Promise.resolve()
 }
 
-const completeDescription = `With an empty body, or \`{}\`, the uploaded bytes are the result; without an upload the job has
+const completeDescription =
+  `With an empty body, or \`{}\`, the uploaded bytes are the result; without an upload the job has
 none. Otherwise the body holds the result as JSON, or its URL.`
 
-const failDescription = `The job is queued again after 1 s, 2 s, 4 s … 60 s. It fails if the failure is not retryable or no
+const failDescription =
+  `The job is queued again after 1 s, 2 s, 4 s … 60 s. It fails if the failure is not retryable or no
 attempt is left, and is cancelled if cancellation was requested.`
 
 const endRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob, uploads }) => {

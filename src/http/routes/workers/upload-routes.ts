@@ -77,7 +77,8 @@ const contentHeaders = {
   }))
 }
 
-const description = `The service stores the bytes as they arrive, and clients can read them at once with \`?partial=true\`.
+const description =
+  `The service stores the bytes as they arrive, and clients can read them at once with \`?partial=true\`.
 Resume an interrupted upload at the offset that 409 OFFSET_MISMATCH returns.`
 
 /** Accepts the bytes of results. */
@@ -101,7 +102,8 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
     }
   }, request => withLease(statusAccess, request, async lease => {
     const { body, headers } = request as { body: unknown, headers: typeof request.headers }
-    const { 'content-type': contentType = 'application/octet-stream', 'content-disposition': disposition = '' } = headers
+    const { 'content-type': contentType = 'application/octet-stream', 'content-disposition': disposition = '' } =
+      headers
     const contentInfo = toContentInfo(contentType, disposition)
     const chunks = chunksOf(body instanceof Readable ? body : Readable.from([]))
     return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, contentInfo) }

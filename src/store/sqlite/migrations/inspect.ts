@@ -43,8 +43,10 @@ const jobIdProblems = (connection: SqliteDatabase.Database): string[] => {
   const declared = connection.prepare<[string], string>(
     "SELECT type FROM pragma_table_xinfo(?) WHERE name = 'jobId' COLLATE NOCASE").pluck().get(recordTable) ?? ''
   if (isNumeric(declared)) return [`column jobId is declared ${declared}, and has to hold texts`]
-  const indexes = connection.prepare<[string], Index>('SELECT name, "unique", partial FROM pragma_index_list(?)').all(recordTable)
-  const keys = connection.prepare<[string], string | null>('SELECT name FROM pragma_index_xinfo(?) WHERE key = 1').pluck()
+  const indexes =
+    connection.prepare<[string], Index>('SELECT name, "unique", partial FROM pragma_index_list(?)').all(recordTable)
+  const keys =
+    connection.prepare<[string], string | null>('SELECT name FROM pragma_index_xinfo(?) WHERE key = 1').pluck()
   const unique = indexes.filter(index => index.unique === 1)
     .map(index => ({ ...index, columns: keys.all(index.name).map(name => name?.toLowerCase()) }))
   const isKey = unique.some(({ partial, columns }) => partial === 0 && columns.length === 1 && columns[0] === 'jobid')
@@ -52,7 +54,8 @@ const jobIdProblems = (connection: SqliteDatabase.Database): string[] => {
     ...isKey ? [] : ['jobId is neither PRIMARY KEY nor UNIQUE'],
     // REPLACE would remove another job's row without firing a trigger.
     ...unique.filter(({ columns }) => !columns.includes('jobid'))
-      .map(({ name, columns }) => `${columns.join(', ')} is UNIQUE too (${name}), so that rows could displace those of other jobs`)
+      .map(({ name, columns }) =>
+        `${columns.join(', ')} is UNIQUE too (${name}), so that rows could displace those of other jobs`)
   ]
 }
 
@@ -64,7 +67,9 @@ const tableProblems = (connection: SqliteDatabase.Database): string[] => {
   const lacks = (name: string) => !columns.some(isNamed(name))
   return [
     ...['jobId', 'status'].filter(lacks).map(name => `column ${name} is missing`),
-    ...reservedColumns.filter(name => !lacks(name)).map(name => `column ${name} has a name that the service keeps for itself`),
+    ...reservedColumns.filter(name => !lacks(name)).map(
+      name => `column ${name} has a name that the service keeps for itself`
+    ),
     ...lacks('jobId') ? [] : jobIdProblems(connection)
   ]
 }

@@ -54,7 +54,8 @@ const applyPending = <Tables>(db: Kysely<Tables>): Promise<string[]> =>
   }))
 
 const findPath = async <Tables>(db: Kysely<Tables>): Promise<string> =>
-  (await sql<{ file: string }>`SELECT file FROM pragma_database_list WHERE name = 'main'`.execute(db)).rows[0]?.file ?? ''
+  (await sql<{ file: string }>`SELECT file FROM pragma_database_list WHERE name = 'main'`.execute(db)).rows[0]?.file ??
+    ''
 
 const requireUsable = async <Tables>(db: Kysely<Tables>): Promise<void> => {
   const path = await untilFree(() => findPath(db))

@@ -5,9 +5,12 @@ import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
 
 export const createInputReader = ({ database: { reader, writer } }: { database: Database }): InputReader => {
-  const row = reader.prepare<[string], InputRow>(writer.selectFrom('JobInput').select(inputColumns).where('jobId', '=', '').compile().sql)
+  const row = reader.prepare<[string], InputRow>(
+    writer.selectFrom('JobInput').select(inputColumns).where('jobId', '=', '').compile().sql
+  )
   const nextChunk = reader.prepare<[string, number], { bytes: Uint8Array }>(
-    writer.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0).compile().sql
+    writer.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0)
+      .compile().sql
   )
   return {
     find: async jobId => {

@@ -110,7 +110,9 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
 
   const read = reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
     // One row more than the page holds shows whether more follow.
-    const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(search => search(filter, after, limit + 1))
+    const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(
+      search => search(filter, after, limit + 1)
+    )
     const { rows, next } = merge(sides, limit)
     const lookups = rows.flatMap(({ seq }) => {
       const found = record.get(seq)

@@ -41,7 +41,9 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
   return { total, pages: pages() }
 }
 
-async function * readChunks (database: Connection, { inputId, sizeBytes }: StoredBytes): AsyncGenerator<Uint8Array, void> {
+async function * readChunks (
+  database: Connection, { inputId, sizeBytes }: StoredBytes
+): AsyncGenerator<Uint8Array, void> {
   const chunkAt = database.prepare<[string, number], Uint8Array>(
     'SELECT bytes FROM JobInputChunk WHERE inputId = ? AND startOffset = ?'
   ).pluck()

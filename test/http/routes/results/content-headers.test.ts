@@ -5,22 +5,31 @@ import { toDisposition, toMediaType } from '../../../../src/http/routes/results/
 const unknown = 'application/octet-stream'
 
 t.test('keeps a valid media type and replaces any other with application/octet-stream', async t => {
-  for (const good of ['text/html', 'TEXT/HTML', 'text/html; charset=utf-8', 'text/html;charset="utf-8"', 'application/vnd.api+json; a=b ; c="d\\"e"', 'x/y']) {
+  for (const good of [
+    'text/html', 'TEXT/HTML', 'text/html; charset=utf-8', 'text/html;charset="utf-8"',
+    'application/vnd.api+json; a=b ; c="d\\"e"', 'x/y'
+  ]) {
     t.equal(toMediaType(good), good)
     t.equal(toMediaType(` ${good}\n`), good)
   }
   const bad = [
-    '', 'html', 'text/', '/html', 'text/ html', 'text/html;', 'text/html; charset', 'text/html; a="b', 'text/html, text/plain',
-    'text/html\r\nset-cookie: a=b', 'text/html; a="b\r\nc"', 'text/häml', 'text/html; a=ä', 'text/html\0', `text/${'x'.repeat(300)}`, null
+    '', 'html', 'text/', '/html', 'text/ html', 'text/html;', 'text/html; charset', 'text/html; a="b',
+    'text/html, text/plain',
+    'text/html\r\nset-cookie: a=b', 'text/html; a="b\r\nc"', 'text/häml', 'text/html; a=ä', 'text/html\0',
+    `text/${'x'.repeat(300)}`, null
   ]
   for (const text of bad) t.equal(toMediaType(text), unknown, String(text))
 })
 
 t.test('active content is an attachment', async t => {
-  for (const type of ['text/plain', 'TEXT/Plain; charset=utf-8', 'text/csv', 'application/json', 'application/x-ndjson']) {
+  for (const type of [
+    'text/plain', 'TEXT/Plain; charset=utf-8', 'text/csv', 'application/json', 'application/x-ndjson'
+  ]) {
     t.match(toDisposition(type, 'a'), /^inline;/, type)
   }
-  for (const type of ['text/html', 'image/svg+xml', 'application/xml', 'text/plain-x', 'text/javascript', 'application/pdf', unknown]) {
+  for (const type of [
+    'text/html', 'image/svg+xml', 'application/xml', 'text/plain-x', 'text/javascript', 'application/pdf', unknown
+  ]) {
     t.match(toDisposition(type, 'a'), /^attachment;/, type)
   }
 })
@@ -54,8 +63,11 @@ for (const [name, expected] of names) {
 }
 
 t.test('any name gives a valid RFC 6266 header in ASCII', async t => {
-  const header = /^attachment; filename="[A-Za-z0-9._-]+"(; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-F]{2})+)?$/
-  fc.assert(fc.property(fc.string({ unit: fc.integer({ min: 0, max: 0xffff }).map(code => String.fromCharCode(code)) }), name => {
+  const header =
+    /^attachment; filename="[A-Za-z0-9._-]+"(; filename\*=UTF-8''([A-Za-z0-9!#$&+.^_`|~-]|%[0-9A-F]{2})+)?$/
+  fc.assert(fc.property(fc.string({
+    unit: fc.integer({ min: 0, max: 0xffff }).map(code => String.fromCharCode(code))
+  }), name => {
     t.match(toDisposition('text/html', name), header, JSON.stringify(name))
   }))
   fc.assert(fc.property(fc.string({ unit: 'binary' }), text => {

@@ -28,7 +28,14 @@ const digest = (bytes: Buffer) => `sha-256=:${createHash('sha256').update(bytes)
 
 t.test('a range is 206 with its bytes and the headers of the whole result', async t => {
   const id = await finish(digits)
-  const ranges = { 'bytes=0-0': [0, 1], 'bytes=2-5': [2, 6], 'bytes=3-': [3, 10], 'bytes=-3': [7, 10], 'bytes=0-99': [0, 10], 'bytes=4-7': [4, 8] } as const
+  const ranges = {
+    'bytes=0-0': [0, 1],
+    'bytes=2-5': [2, 6],
+    'bytes=3-': [3, 10],
+    'bytes=-3': [7, 10],
+    'bytes=0-99': [0, 10],
+    'bytes=4-7': [4, 8]
+  } as const
   for (const path of both(id)) {
     const { headers: { 'content-length': _, ...facts }, body } = await whole(await ask(path))
     t.equal(body, digits.toString())
@@ -63,7 +70,9 @@ t.test('a range beyond the end is 416, with the size', async t => {
   t.match(JSON.parse(answer.body), { code: 'RANGE_NOT_SATISFIABLE', status: 416, jobStatus: 'Succeeded', offset: 10 })
   const inEnvelope = await ask(task, beyond)
   t.equal(inEnvelope.headers.get('content-range'), 'bytes */10')
-  t.match(await inEnvelope.json(), { success: false, error: { code: 'RANGE_NOT_SATISFIABLE', details: { offset: 10 } } })
+  t.match(await inEnvelope.json(), {
+    success: false, error: { code: 'RANGE_NOT_SATISFIABLE', details: { offset: 10 } }
+  })
 })
 
 t.test('evaluates If-None-Match first, then If-Range, then Range', async t => {
@@ -71,12 +80,16 @@ t.test('evaluates If-None-Match first, then If-Range, then Range', async t => {
   const eTag = (await ask(path)).headers.get('etag') ?? ''
   const range = 'bytes=2-5'
   const of = async (headers: Record<string, string>) => await whole(await ask(path, { headers: { range, ...headers } }))
-  t.match(await of({ 'if-none-match': eTag }), { status: 304, body: '', headers: { etag: eTag, expires: String, 'cache-control': /max-age/ } })
+  t.match(await of({ 'if-none-match': eTag }), {
+    status: 304, body: '', headers: { etag: eTag, expires: String, 'cache-control': /max-age/ }
+  })
   t.equal((await of({ 'if-none-match': eTag, range: 'bytes=99-' })).status, 304)
   t.equal((await of({ 'if-none-match': '"other"' })).status, 206)
   t.match(await of({ 'if-range': eTag }), { status: 206, body: '2345' })
   const { date } = Object.fromEntries((await ask(path)).headers)
-  for (const other of ['"other"', `W/${eTag}`, String(date)]) t.match(await of({ 'if-range': other }), { status: 200, body: digits.toString() }, other)
+  for (const other of ['"other"', `W/${eTag}`, String(date)]) {
+    t.match(await of({ 'if-range': other }), { status: 200, body: digits.toString() }, other)
+  }
   t.equal((await of({ 'if-range': '"other"', range: 'bytes=99-' })).status, 200)
 })
 
@@ -90,10 +103,18 @@ t.test('HEAD ignores Range', async t => {
 
 t.test('serves an empty result', async t => {
   for (const path of both(await finish(Buffer.alloc(0)))) {
-    t.match(await whole(await ask(path)), { status: 200, body: '', headers: { 'content-length': '0', 'repr-digest': digest(Buffer.alloc(0)), etag: String } })
-    t.match(await whole(await ask(path, { headers: { range: 'bytes=0-' } })), { status: 416, headers: { 'content-range': 'bytes */0' } })
-    t.match(await whole(await ask(path, { headers: { range: 'bytes=-5' } })), { status: 200, headers: { 'content-length': '0' } })
-    t.match(await whole(await ask(`${path}?partial=true`)), { status: 200, body: '', headers: { 'job-result': 'complete', 'job-result-offset': '0' } })
+    t.match(await whole(await ask(path)), {
+      status: 200, body: '', headers: { 'content-length': '0', 'repr-digest': digest(Buffer.alloc(0)), etag: String }
+    })
+    t.match(await whole(await ask(path, { headers: { range: 'bytes=0-' } })), {
+      status: 416, headers: { 'content-range': 'bytes */0' }
+    })
+    t.match(await whole(await ask(path, { headers: { range: 'bytes=-5' } })), {
+      status: 200, headers: { 'content-length': '0' }
+    })
+    t.match(await whole(await ask(`${path}?partial=true`)), {
+      status: 200, body: '', headers: { 'job-result': 'complete', 'job-result-offset': '0' }
+    })
   }
 })
 
@@ -119,7 +140,9 @@ t.test('never copies the file name or media type of a worker into a header unche
   })
 })
 
-const maxAgeOf = ({ headers }: Response) => Number(/^private, max-age=(\d+), immutable$/.exec(headers.get('cache-control') ?? '')?.[1])
+const maxAgeOf = ({ headers }: Response) => Number(
+  /^private, max-age=(\d+), immutable$/.exec(headers.get('cache-control') ?? '')?.[1]
+)
 
 t.test('caches may not keep a result beyond its expiry', async t => {
   const id = await finish(digits)
@@ -157,7 +180,9 @@ t.test('an expired result is 410, with the time of its removal', async t => {
     const { data: { expiredAt } } = await askJson(`/api/jobs/${id}/status`)
     t.match(expiredAt, /Z$/, 'the status shows what the result response has shown')
     t.match(await gone.json(), { code: 'RESULT_EXPIRED', jobStatus: 'Succeeded', expiredAt })
-    t.match(await askJson(task + query), { success: false, error: { code: 'RESULT_EXPIRED', details: { jobStatus: 'Succeeded', expiredAt } } })
+    t.match(await askJson(task + query), {
+      success: false, error: { code: 'RESULT_EXPIRED', details: { jobStatus: 'Succeeded', expiredAt } }
+    })
   }
 })
 

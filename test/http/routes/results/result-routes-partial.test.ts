@@ -15,7 +15,13 @@ t.test('serves the bytes of a running job as they arrive, until the last', async
   const lease = await worker.run()
   for (const path of both(lease.jobId)) {
     const none = await whole(await ask(`${path}?partial=true`))
-    t.match(none, { status: 200, body: '', headers: { 'job-result': 'partial', 'job-result-offset': '0', 'job-attempt': '1', 'content-length': '0' } })
+    t.match(none, {
+      status: 200,
+      body: '',
+      headers: {
+        'job-result': 'partial', 'job-result-offset': '0', 'job-attempt': '1', 'content-length': '0'
+      }
+    })
     t.equal(none.headers['content-type'], 'application/octet-stream', 'no worker has declared a type yet')
   }
   await worker.append(lease, 0, 'one,')
@@ -41,22 +47,45 @@ t.test('serves the bytes of a running job as they arrive, until the last', async
     for (const name of finalHeaders) t.notOk(name in headers, name)
     t.match(await whole(await ask(`${path}?partial=true`, { method: 'HEAD' })), { status, headers, body: '' })
     const asIfFinal = { range: 'bytes=0-0', 'if-none-match': '*' }
-    t.match(await whole(await ask(`${path}?partial=true`, { headers: asIfFinal })), { status: 200, body }, 'Range and If-None-Match apply to the final result')
+    t.match(await whole(await ask(`${path}?partial=true`, {
+      headers: asIfFinal
+    })), { status: 200, body }, 'Range and If-None-Match apply to the final result')
   }
   await worker.append(lease, 4, 'two,')
   const [path = ''] = both(lease.jobId)
   const from = async (offset: number) => await whole(await ask(`${path}?offset=${offset}&partial=true`))
-  t.match(await from(4), { status: 200, body: 'two,', headers: { 'job-result': 'partial', 'job-result-offset': '8', 'content-length': '4' } })
+  t.match(await from(4), {
+    status: 200, body: 'two,', headers: { 'job-result': 'partial', 'job-result-offset': '8', 'content-length': '4' }
+  })
   t.match(await from(5), { body: 'wo,' }, 'from the middle of a chunk')
-  t.match(await from(8), { status: 200, body: '', headers: { 'job-result': 'partial', 'job-result-offset': '8' } }, 'nothing new yet')
+  t.match(await from(8), {
+    status: 200,
+    body: '',
+    headers: {
+      'job-result': 'partial', 'job-result-offset': '8'
+    }
+  }, 'nothing new yet')
 
   await worker.completeWith(lease, Buffer.from('one,two,three'), plain, 8)
   for (const [offset, rest] of [[8, 'three'], [0, 'one,two,three'], [13, '']] as const) {
     const last = await from(offset)
-    t.match(last, { status: 200, body: rest, headers: { 'job-result': 'complete', 'job-result-offset': '13', 'job-attempt': '1', 'job-state': 'succeeded', 'job-progress': '100', 'cache-control': 'private, no-store' } })
+    t.match(last, {
+      status: 200,
+      body: rest,
+      headers: {
+        'job-result': 'complete',
+        'job-result-offset': '13',
+        'job-attempt': '1',
+        'job-state': 'succeeded',
+        'job-progress': '100',
+        'cache-control': 'private, no-store'
+      }
+    })
     for (const name of [...finalHeaders, 'retry-after']) t.notOk(name in last.headers, name)
   }
-  t.equal((await askJson(`/api/v1/jobs/${lease.jobId}`)).status, 'Succeeded', 'the status shows what the result response has shown')
+  t.equal((await askJson(
+    `/api/v1/jobs/${lease.jobId}`
+  )).status, 'Succeeded', 'the status shows what the result response has shown')
   t.equal((await whole(await ask(`${path}?partial=true`))).body, 'one,two,three')
   t.equal((await whole(await ask(`${path}?partial=false`))).headers['accept-ranges'], 'bytes')
 })
@@ -67,9 +96,20 @@ t.test('an offset beyond the end is 416, with the size', async t => {
   const [v1 = '', task = ''] = both(lease.jobId)
   const beyond = async (path: string) => await whole(await ask(`${path}?partial=true&offset=4`))
   const running = await beyond(v1)
-  t.match(running, { status: 416, headers: { 'job-result': 'partial', 'job-result-offset': '3', 'job-attempt': '1', 'job-state': 'running', 'cache-control': 'no-store' } })
+  t.match(running, {
+    status: 416,
+    headers: {
+      'job-result': 'partial',
+      'job-result-offset': '3',
+      'job-attempt': '1',
+      'job-state': 'running',
+      'cache-control': 'no-store'
+    }
+  })
   t.match(JSON.parse(running.body), { code: 'RANGE_NOT_SATISFIABLE', status: 416, offset: 3, jobStatus: 'Running' })
-  t.match(JSON.parse((await beyond(task)).body), { success: false, error: { code: 'RANGE_NOT_SATISFIABLE', details: { offset: 3, jobStatus: 'Running' } } })
+  t.match(JSON.parse((await beyond(task)).body), {
+    success: false, error: { code: 'RANGE_NOT_SATISFIABLE', details: { offset: 3, jobStatus: 'Running' } }
+  })
   await worker.completeWith(lease, Buffer.from('abc'), plain, 3)
   const finished = await beyond(v1)
   t.match(finished, { status: 416, headers: { 'job-result': 'complete', 'job-result-offset': '3' } })
@@ -101,13 +141,20 @@ t.test('is 202 with the status while no bytes are available', async t => {
   const queued = await submit('unclaimed', null)
   await insertRows(service, { jobId: 'foreign-running', status: 'Running', progressPercent: 30 })
   for (const id of [queued, 'foreign-running']) {
-    for (const path of both(id)) t.same(await whole(await ask(`${path}?partial=true&offset=7`)), await whole(await ask(path)), path)
+    for (const path of both(id)) {
+      t.same(await whole(await ask(`${path}?partial=true&offset=7`)), await whole(await ask(path)), path)
+    }
     t.equal((await ask(`${both(id)[0]}?partial=true`)).status, 202)
   }
   const running = await worker.run()
   await worker.append(running, 0, 'abc')
   for (const path of both(running.jobId)) {
-    t.match(await whole(await ask(path)), { status: 202, headers: { 'content-type': /json/, 'job-state': 'running' } }, 'only partial=true returns a part')
+    t.match(await whole(await ask(path)), {
+      status: 202,
+      headers: {
+        'content-type': /json/, 'job-state': 'running'
+      }
+    }, 'only partial=true returns a part')
   }
 })
 
@@ -130,8 +177,18 @@ t.test('rejects an invalid query with 400, naming the field', async t => {
   for (const [query, field] of Object.entries(bad)) {
     const answer = await ask(`${v1}?${query}`)
     t.equal(answer.status, 400, query)
-    t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field, rule: String, message: new RegExp(field) }] }, query)
-    t.match(await askJson(`${task}?${query}`), { success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field }] } } }, query)
+    t.match(await answer.json(), {
+      code: 'VALIDATION_FAILED',
+      errors: [
+        { field, rule: String, message: new RegExp(field) }
+      ]
+    }, query)
+    t.match(await askJson(`${task}?${query}`), {
+      success: false,
+      error: {
+        code: 'VALIDATION_FAILED', details: { errors: [{ field }] }
+      }
+    }, query)
   }
 })
 

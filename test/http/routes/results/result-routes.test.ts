@@ -9,25 +9,53 @@ const both = (id: string) => [`/api/v1/jobs/${id}/result`, `/api/jobs/${id}/resu
 
 const kinds = {
   'report as json': {
-    type: 'report', input: {}, mediaType: /^application\/json/, disposition: /^inline; filename="job-report-[\d-]+\.json"$/, content: /"report": "job-execution"/
+    type: 'report',
+    input: {},
+    mediaType: /^application\/json/,
+    disposition: /^inline; filename="job-report-[\d-]+\.json"$/,
+    content: /"report": "job-execution"/
   },
   'report as csv': {
-    type: 'report', input: { format: 'csv' }, mediaType: /^text\/csv/, disposition: /^inline; filename="job-report-[\d-]+\.csv"$/, content: /^section,type,status,code,metric,value/
+    type: 'report',
+    input: { format: 'csv' },
+    mediaType: /^text\/csv/,
+    disposition: /^inline; filename="job-report-[\d-]+\.csv"$/,
+    content: /^section,type,status,code,metric,value/
   },
   'report as html': {
-    type: 'report', input: { format: 'html' }, mediaType: /^text\/html/, disposition: /^attachment; filename="job-report-[\d-]+\.html"$/, content: /^<!doctype html>/
+    type: 'report',
+    input: { format: 'html' },
+    mediaType: /^text\/html/,
+    disposition: /^attachment; filename="job-report-[\d-]+\.html"$/,
+    content: /^<!doctype html>/
   },
   'sanitized html': {
-    type: 'sanitize', input: { content: '<b onclick="x()">bö</b><script>1</script>', contentType: 'text/html' }, mediaType: /^text\/html/, disposition: /^attachment; filename="sanitized\.html"$/, content: /^<b>bö<\/b>$/
+    type: 'sanitize',
+    input: { content: '<b onclick="x()">bö</b><script>1</script>', contentType: 'text/html' },
+    mediaType: /^text\/html/,
+    disposition: /^attachment; filename="sanitized\.html"$/,
+    content: /^<b>bö<\/b>$/
   },
   'sanitized text': {
-    type: 'sanitize', input: { content: 'a\u202eb\u0000c', contentType: 'text/plain' }, mediaType: /^text\/plain/, disposition: /^inline; filename="sanitized\.txt"$/, content: /^abc$/
+    type: 'sanitize',
+    input: { content: 'a\u202eb\u0000c', contentType: 'text/plain' },
+    mediaType: /^text\/plain/,
+    disposition: /^inline; filename="sanitized\.txt"$/,
+    content: /^abc$/
   },
   'an empty result': {
-    type: 'sanitize', input: { content: '', contentType: 'text/plain' }, mediaType: /^text\/plain/, disposition: /^inline/, content: /^$/
+    type: 'sanitize',
+    input: { content: '', contentType: 'text/plain' },
+    mediaType: /^text\/plain/,
+    disposition: /^inline/,
+    content: /^$/
   },
   'several chunks': {
-    type: 'sanitize', input: { content: 'ä'.repeat(200_000), contentType: 'text/plain' }, mediaType: /^text\/plain/, disposition: /^inline/, content: /^ä{200000}$/
+    type: 'sanitize',
+    input: { content: 'ä'.repeat(200_000), contentType: 'text/plain' },
+    mediaType: /^text\/plain/,
+    disposition: /^inline/,
+    content: /^ä{200000}$/
   }
 }
 
@@ -85,12 +113,16 @@ t.test('the result of an unfinished job is 202 with its status', async t => {
   const jobId = await submit('unclaimed', null)
   await insertRows(service, { jobId: 'foreign-running', status: 'Running', progressPercent: 30 })
   for (const id of [jobId, 'foreign-running']) {
-    for (const [result, status] of [[`/api/v1/jobs/${id}/result`, `/api/v1/jobs/${id}`], [`/api/jobs/${id}/result`, `/api/jobs/${id}/status`]] as const) {
+    for (const [result, status] of [
+      [`/api/v1/jobs/${id}/result`, `/api/v1/jobs/${id}`], [`/api/jobs/${id}/result`, `/api/jobs/${id}/status`]
+    ] as const) {
       const answer = await whole(await ask(result))
       const expected = await whole(await ask(status))
       t.same(answer, { ...expected, status: 202 }, result)
       t.match(answer.headers['retry-after'], /^[1-9]/)
-      t.equal((await ask(result, { headers: { 'if-none-match': '*' } })).status, 202, 'If-None-Match does not apply to a 202')
+      t.equal(
+        (await ask(result, { headers: { 'if-none-match': '*' } })).status, 202, 'If-None-Match does not apply to a 202'
+      )
     }
   }
 })
@@ -121,7 +153,9 @@ t.test('a cancelled job has no result: 409 JOB_CANCELLED', async t => {
 
 t.test('a result at another URL is 303', async t => {
   const places = ['https://files.example.org/a%20b.csv?x=1#y', 'http://127.0.0.1:9/a', 'HTTPS://EXAMPLE.ORG/ü']
-  await insertRows(service, ...places.map((resultUrl, at) => ({ jobId: `elsewhere-${at}`, status: 'Succeeded', resultUrl })))
+  await insertRows(
+    service, ...places.map((resultUrl, at) => ({ jobId: `elsewhere-${at}`, status: 'Succeeded', resultUrl }))
+  )
   for (const [at, place] of places.entries()) {
     for (const path of both(`elsewhere-${at}`)) {
       const answer = await ask(path)
@@ -135,8 +169,14 @@ t.test('a result at another URL is 303', async t => {
 })
 
 t.test('a resultUrl that is missing or not http(s) is 404 NO_RESULT', async t => {
-  const places = ['javascript:alert(1)', 'JavaScript:alert(1)//https://x', ' \tjavascript:alert(1)', 'data:text/html,<script>1</script>', 'file:///etc/passwd', 'ftp://example.org/a', '/relative', 'a b', 'https://', '', null]
-  await insertRows(service, ...places.map((resultUrl, at) => ({ jobId: `nowhere-${at}`, status: 'Succeeded', resultUrl })))
+  const places = [
+    'javascript:alert(1)', 'JavaScript:alert(1)//https://x', ' \tjavascript:alert(1)',
+    'data:text/html,<script>1</script>',
+    'file:///etc/passwd', 'ftp://example.org/a', '/relative', 'a b', 'https://', '', null
+  ]
+  await insertRows(
+    service, ...places.map((resultUrl, at) => ({ jobId: `nowhere-${at}`, status: 'Succeeded', resultUrl }))
+  )
   for (const [at, place] of places.entries()) {
     const [v1, task] = await Promise.all(both(`nowhere-${at}`).map(path => ask(path)))
     t.equal(v1?.status, 404, String(place))
@@ -151,5 +191,7 @@ t.test('a result whose record another program deleted is 410', async t => {
   await service.sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   for (const path of both(jobId)) t.equal((await ask(path)).status, 410, path)
   t.match(await askJson(both(jobId)[0] ?? ''), { code: 'JOB_EXPIRED', expiredAt: String })
-  t.match(await askJson(both(jobId)[1] ?? ''), { success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt: String } } })
+  t.match(await askJson(both(jobId)[1] ?? ''), {
+    success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt: String } }
+  })
 })

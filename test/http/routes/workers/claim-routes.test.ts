@@ -39,7 +39,8 @@ t.test('leaseSeconds sets the duration of the lease', async t => {
 
 t.test('rejects an invalid claim with 400, naming the field', async t => {
   const wrong: Array<[string, unknown]> = [
-    ['types', {}], ['types', { types: [] }], ['types', { types: 'x' }], ['types.0', { types: ['X'] }], ['types.0', { types: [''] }],
+    ['types', {}], ['types', { types: [] }], ['types', { types: 'x' }], ['types.0', { types: ['X'] }],
+    ['types.0', { types: [''] }],
     ['types', { types: ['x', 'x'] }], ['types', { types: Array.from({ length: 101 }, (_, at) => `t${at}`) }],
     ['leaseSeconds', { types: ['x'], leaseSeconds: 0 }], ['leaseSeconds', { types: ['x'], leaseSeconds: 3601 }],
     ['leaseSeconds', { types: ['x'], leaseSeconds: 1.5 }], ['leaseSeconds', { types: ['x'], leaseSeconds: '30' }],
@@ -61,7 +62,9 @@ t.test('a worker gets jobs of its own tenant, an admin those of all', async t =>
   const own = await claim({ types: ['secret'] }, { claims: { tenant: 'acme', sub: 'w', scope: 'jobs:work' } })
   t.match(await own.json(), { jobId })
   const next = await submit('secret', 2, { claims: { tenant: 'acme' } })
-  t.match(await (await claim({ types: ['secret'] }, { claims: { scope: 'jobs:work jobs:admin' } })).json(), { jobId: next })
+  t.match(
+    await (await claim({ types: ['secret'] }, { claims: { scope: 'jobs:work jobs:admin' } })).json(), { jobId: next }
+  )
 })
 
 t.test('never returns rows of other engines', async t => {
@@ -117,7 +120,9 @@ t.test('inputUrl serves raw bytes as they were sent', async t => {
   t.equal(answer.headers.get('content-length'), String(bytes.length / 2))
   t.equal(answer.headers.get('x-content-type-options'), 'nosniff')
   t.equal(Buffer.from(await answer.arrayBuffer()).toString('hex'), bytes)
-  const head = await ask(job.inputUrl, { method: 'HEAD', claims: workerClaims, headers: { 'lease-token': job.leaseToken } })
+  const head = await ask(job.inputUrl, {
+    method: 'HEAD', claims: workerClaims, headers: { 'lease-token': job.leaseToken }
+  })
   t.equal(head.headers.get('content-length'), String(bytes.length / 2))
 })
 
@@ -158,7 +163,14 @@ t.test('claims no job for a client that has disconnected', async t => {
   const answers: ServerResponse[] = []
   service.app.server.server.on('request', (_request, answer) => { answers.push(answer) })
   const { port } = new URL(service.url)
-  const leaving = request({ port, path: '/api/v1/worker/claim', method: 'POST', headers: { ...bearer(workerClaims), 'content-type': 'application/json' } })
+  const leaving = request({
+    port,
+    path: '/api/v1/worker/claim',
+    method: 'POST',
+    headers: {
+      ...bearer(workerClaims), 'content-type': 'application/json'
+    }
+  })
   leaving.on('error', () => {})
   leaving.end(JSON.stringify({ types: ['left'], wait: 55 }))
   await until(() => answers.length === 1, 'the request')
@@ -189,7 +201,9 @@ t.test('every route needs the scope jobs:work', async t => {
     ['jobs/x/fail', 'POST'], ['jobs/x/result', 'PUT']
   ] as const
   for (const [path, method] of routes) {
-    const send = (claims: object) => ask(`/api/v1/worker/${path}`, { method, claims: { ...claims }, ...(method === 'GET' ? {} : { body: {} }) })
+    const send = (claims: object) => ask(`/api/v1/worker/${path}`, {
+      method, claims: { ...claims }, ...(method === 'GET' ? {} : { body: {} })
+    })
     t.equal((await send({ scope: 'jobs:read jobs:write jobs:admin' })).status, 403, path)
     t.equal((await send({})).status, 403, path)
     t.not((await send({ scope: 'jobs:work' })).status, 403, path)

@@ -16,18 +16,29 @@ const begin = async (type = 'work') => {
 }
 const taskOf = async (jobId: string) => (await askJson(`/api/jobs/${jobId}/status`)).data
 const post = async (path: string, token: string, headers: Record<string, string>, body?: string) =>
-  await ask(path, { method: 'POST', claims: workerClaims, headers: { 'lease-token': token, ...headers }, ...(body === undefined ? {} : { body }) })
+  await ask(path, {
+    method: 'POST',
+    claims: workerClaims,
+    headers: {
+      'lease-token': token, ...headers
+    },
+    ...(body === undefined ? {} : { body })
+  })
 
 t.test('progress is visible to clients and renews the lease', async t => {
   const { jobId, leaseToken, leaseExpiresAt } = await begin()
   await sql(`UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - 5000 WHERE jobId = '${jobId}'`)
-  const answer = await report(jobId, 'progress', leaseToken, { done: 30, total: 120, stage: 'reading', message: 'row 30' })
+  const answer = await report(jobId, 'progress', leaseToken, {
+    done: 30, total: 120, stage: 'reading', message: 'row 30'
+  })
   t.equal(answer.status, 200)
   const lease = await jsonOf(answer)
   t.same(Object.keys(lease), ['leaseExpiresAt', 'cancelRequested'])
   t.equal(lease.cancelRequested, false)
   t.ok(lease.leaseExpiresAt >= leaseExpiresAt)
-  t.match(await taskOf(jobId), { status: 'running', progress: { percent: 25, done: 30, total: 120, stage: 'reading', message: 'row 30' } })
+  t.match(await taskOf(jobId), {
+    status: 'running', progress: { percent: 25, done: 30, total: 120, stage: 'reading', message: 'row 30' }
+  })
   t.equal((await report(jobId, 'progress', leaseToken, { percent: 10 })).status, 200)
   t.match(await taskOf(jobId), { progress: { percent: 25 } }, 'a lower percent is accepted and ignored')
   await report(jobId, 'progress', leaseToken, { percent: 100 })
@@ -70,17 +81,23 @@ t.test('rejects an invalid report with 400, naming the field', async t => {
   const { jobId, leaseToken } = await begin()
   const before = await taskOf(jobId)
   const wrong: Array<[string, string, unknown]> = [
-    ['progress', 'percent', { percent: -1 }], ['progress', 'percent', { percent: 101 }], ['progress', 'percent', { percent: '5' }],
-    ['progress', 'percent', { percent: null }], ['progress', 'done', { done: -1 }], ['progress', 'total', { total: '9' }],
+    ['progress', 'percent', { percent: -1 }], ['progress', 'percent', { percent: 101 }],
+    ['progress', 'percent', { percent: '5' }],
+    ['progress', 'percent', { percent: null }], ['progress', 'done', { done: -1 }],
+    ['progress', 'total', { total: '9' }],
     ['progress', 'stage', { stage: 'x'.repeat(101) }], ['progress', 'message', { message: 'x'.repeat(1001) }],
-    ['progress', 'eta', { eta: 5 }], ['progress', 'body', []], ['progress', 'body', null], ['progress', 'body', '{"percent":1e999}'],
+    ['progress', 'eta', { eta: 5 }], ['progress', 'body', []], ['progress', 'body', null],
+    ['progress', 'body', '{"percent":1e999}'],
     ['complete', 'output', { output: 1 }], ['complete', 'body', { result: 1, resultUrl: 'https://example.org/a' }],
     ['complete', 'body', []], ['complete', 'body', 'null'], ['complete', 'body', '{'],
     ...['/relative', 'ftp://example.org/a', 'javascript:alert(1)', '', 'https://'].map(resultUrl =>
       ['complete', 'resultUrl', { resultUrl }] as [string, string, unknown]),
-    ['complete', 'resultUrl', { resultUrl: 5 }], ['complete', 'resultUrl', { resultUrl: `https://example.org/${'a'.repeat(2048)}` }],
-    ['fail', 'error', {}], ['fail', 'error.code', { error: { message: 'm' } }], ['fail', 'error.message', { error: { code: 'E' } }],
-    ['fail', 'error.code', { error: { code: '', message: 'm' } }], ['fail', 'error.code', { error: { code: 'E'.repeat(101), message: 'm' } }],
+    ['complete', 'resultUrl', { resultUrl: 5 }],
+    ['complete', 'resultUrl', { resultUrl: `https://example.org/${'a'.repeat(2048)}` }],
+    ['fail', 'error', {}], ['fail', 'error.code', { error: { message: 'm' } }],
+    ['fail', 'error.message', { error: { code: 'E' } }],
+    ['fail', 'error.code', { error: { code: '', message: 'm' } }],
+    ['fail', 'error.code', { error: { code: 'E'.repeat(101), message: 'm' } }],
     ['fail', 'error.message', { error: { code: 'E', message: 'x'.repeat(2001) } }],
     ['fail', 'error.details', { error: { code: 'E', message: 'm', details: 'x'.repeat(16 * 1024) } }],
     ['fail', 'error.stack', { error: { code: 'E', message: 'm', stack: 's' } }],
@@ -96,7 +113,9 @@ t.test('rejects an invalid report with 400, naming the field', async t => {
 
 t.test('a report without Lease-Token is 400, naming the header', async t => {
   const { jobId } = await begin()
-  for (const [command, body] of [['progress', {}], ['complete', {}], ['fail', { error: { code: 'E', message: 'm' } }]] as const) {
+  for (const [command, body] of [
+    ['progress', {}], ['complete', {}], ['fail', { error: { code: 'E', message: 'm' } }]
+  ] as const) {
     const answer = await report(jobId, command, null, body)
     t.equal(answer.status, 400, command)
     t.match(await answer.json(), { code: 'VALIDATION_FAILED', errors: [{ field: 'lease-token', rule: 'required' }] })
@@ -146,13 +165,17 @@ t.test('a JSON result that is too large is 413, and the run continues', async t 
 t.test('accepts a result URL, or no result', async t => {
   const elsewhere = await begin()
   const resultUrl = 'https://files.example.org/a.csv?x=1'
-  t.match(await (await report(elsewhere.jobId, 'complete', elsewhere.leaseToken, { resultUrl })).json(), { status: 'Succeeded', resultUrl })
+  t.match(await (await report(elsewhere.jobId, 'complete', elsewhere.leaseToken, { resultUrl })).json(), {
+    status: 'Succeeded', resultUrl
+  })
   const answer = await ask(`/api/v1/jobs/${elsewhere.jobId}/result`)
   t.equal(answer.status, 303)
   t.equal(answer.headers.get('location'), resultUrl)
 
   const without = await begin()
-  t.match(await (await report(without.jobId, 'complete', without.leaseToken)).json(), { status: 'Succeeded', resultUrl: null })
+  t.match(await (await report(without.jobId, 'complete', without.leaseToken)).json(), {
+    status: 'Succeeded', resultUrl: null
+  })
   t.match(await askJson(`/api/v1/jobs/${without.jobId}/result`), { code: 'NO_RESULT' })
 })
 
@@ -165,7 +188,9 @@ t.test('retries a failed run unless the failure is not retryable', async t => {
   await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
   const second = await claimed('failing')
   t.equal(second.attempt, 2)
-  t.match(await (await report(jobId, 'fail', second.leaseToken, { error, retryable: false })).json(), { status: 'Failed', errorDetails: error })
+  t.match(await (await report(jobId, 'fail', second.leaseToken, { error, retryable: false })).json(), {
+    status: 'Failed', errorDetails: error
+  })
   t.match(await taskOf(jobId), { status: 'failed', failure: error, attempt: 2 })
 })
 
@@ -176,7 +201,9 @@ const commands: Record<string, (jobId: string, token: string) => Promise<Respons
   'empty upload': (jobId, token) => worker.upload(jobId, token, 0, ''),
   'completion of an upload': (jobId, token) => report(jobId, 'complete', token),
   'completion with a result': (jobId, token) => report(jobId, 'complete', token, { result: 'late' }),
-  'completion with a URL': (jobId, token) => report(jobId, 'complete', token, { resultUrl: 'https://example.org/late' }),
+  'completion with a URL': (jobId, token) => report(jobId, 'complete', token, {
+    resultUrl: 'https://example.org/late'
+  }),
   failure: (jobId, token) => report(jobId, 'fail', token, { error: { code: 'E', message: 'late' } }),
   input: (jobId, token) => worker.input(jobId, token)
 }
@@ -218,7 +245,9 @@ t.test('every command of a worker that has lost its lease is LEASE_LOST and chan
 t.test('commands for jobs of other engines and for unclaimed jobs are LEASE_LOST', async t => {
   const queued = await submit('not-claimed', 1)
   await expectLeaseLost(t, queued, 'guess', 'never claimed')
-  await insertRows(service, { jobId: 'engine-1', status: 'Running', tenant: 'tester' }, { jobId: 'engine-2', status: 'Queued' })
+  await insertRows(service, { jobId: 'engine-1', status: 'Running', tenant: 'tester' }, {
+    jobId: 'engine-2', status: 'Queued'
+  })
   await expectLeaseLost(t, 'engine-1', 'guess', 'another engine\'s')
   await expectLeaseLost(t, 'engine-2', 'guess', 'another engine\'s, of no tenant')
 })
@@ -249,11 +278,15 @@ t.test('a job of another tenant gets the 404 of an unknown one, and an erased jo
 
 t.test('a record that another program has finished does not change', async t => {
   const { jobId, leaseToken } = await begin()
-  await sql(`UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://example.org/theirs' WHERE jobId = '${jobId}'`)
+  await sql(
+    `UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://example.org/theirs' WHERE jobId = '${jobId}'`
+  )
   for (const command of ['progress', 'complete']) {
     t.match(await (await report(jobId, command, leaseToken)).json(), { code: 'LEASE_LOST' }, command)
   }
-  t.match(await (await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'm' } })).json(), { code: 'LEASE_LOST' })
+  t.match(await (await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'm' } })).json(), {
+    code: 'LEASE_LOST'
+  })
   t.match(await askJson(`/api/v1/jobs/${jobId}`), { status: 'Succeeded', resultUrl: 'https://example.org/theirs' })
 })
 

@@ -19,7 +19,9 @@ const begin = async (type = 'work') => {
   return await claimed(type)
 }
 
-const put = async (jobId: string, token: string, offset: number, body: RequestInit['body'], headers: Record<string, string> = {}) =>
+const put = async (
+  jobId: string, token: string, offset: number, body: RequestInit['body'], headers: Record<string, string> = {}
+) =>
   await fetch(`${service.url}/api/v1/worker/jobs/${jobId}/result?offset=${offset}`, {
     method: 'PUT', headers: { authorization, 'lease-token': token, ...headers }, body: body ?? null, duplex: 'half'
   })
@@ -42,11 +44,15 @@ const storedBytes = async (jobId: string) =>
 t.test('uploads a result in parts and completes the run', async t => {
   const { jobId, leaseToken } = await begin()
   const bytes = randomBytes(3 * chunkBytes + 17)
-  const first = await put(jobId, leaseToken, 0, bytes.subarray(0, 2 * chunkBytes + 5), { 'content-type': 'application/x-tar' })
+  const first = await put(jobId, leaseToken, 0, bytes.subarray(0, 2 * chunkBytes + 5), {
+    'content-type': 'application/x-tar'
+  })
   t.equal(first.status, 200)
   t.same(await first.json(), { offset: 2 * chunkBytes + 5 })
   t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'running', partialResultAvailable: true } })
-  const second = await put(jobId, leaseToken, 2 * chunkBytes + 5, bytes.subarray(2 * chunkBytes + 5), { 'content-type': 'text/html' })
+  const second = await put(jobId, leaseToken, 2 * chunkBytes + 5, bytes.subarray(2 * chunkBytes + 5), {
+    'content-type': 'text/html'
+  })
   t.same(await second.json(), { offset: bytes.byteLength })
 
   const job = await jsonOf(report(jobId, 'complete', leaseToken, {}))
@@ -83,10 +89,14 @@ t.test('a wrong offset is 409 with the expected one', async t => {
     t.equal(answer.status, 409, String(offset))
     t.match(await answer.json(), { code: 'OFFSET_MISMATCH', offset: 3 })
   }
-  t.match(await (await upload(jobId, leaseToken, 0, '')).json(), { code: 'OFFSET_MISMATCH', offset: 3 }, 'an empty body returns the next offset')
+  t.match(await (await upload(
+    jobId, leaseToken, 0, ''
+  )).json(), { code: 'OFFSET_MISMATCH', offset: 3 }, 'an empty body returns the next offset')
   t.same(await (await upload(jobId, leaseToken, 3, '')).json(), { offset: 3 })
   t.same(await (await upload(jobId, leaseToken, 3, 'def')).json(), { offset: 6 })
-  for (const offset of ['-1', '1.5', 'x', '1e3x', '']) t.equal((await upload(jobId, leaseToken, offset, 'x')).status, 400, `offset=${offset}`)
+  for (const offset of ['-1', '1.5', 'x', '1e3x', '']) {
+    t.equal((await upload(jobId, leaseToken, offset, 'x')).status, 400, `offset=${offset}`)
+  }
   t.equal((await upload(jobId, leaseToken, '6&more=1', 'x')).status, 400)
   await report(jobId, 'complete', leaseToken)
   t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'abcdef')
@@ -112,7 +122,8 @@ t.test('an aborted upload keeps its complete chunks and resumes at the returned 
 t.test('rejects an upload before its body has arrived, and closes the connection', async t => {
   const { jobId, leaseToken } = await begin()
   const cases: Array<[string, string, string, number, number]> = [
-    ['a gap', jobId, leaseToken, 7, 409], ['a lost lease', jobId, 'guess', 0, 409], ['an unknown job', 'no-such-job', leaseToken, 0, 404]
+    ['a gap', jobId, leaseToken, 7, 409], ['a lost lease', jobId, 'guess', 0, 409],
+    ['an unknown job', 'no-such-job', leaseToken, 0, 404]
   ]
   for (const [what, id, token, offset, status] of cases) {
     const { socket, response } = await openPut(id, token, offset, 10 * chunkBytes)
@@ -176,10 +187,14 @@ const names: Array<[string | undefined, string, string]> = [
 for (const [disposition, contentType, fileName] of names) {
   t.test(`names the file by Content-Disposition or by type: ${disposition} ${contentType}`, async t => {
     const { jobId, leaseToken } = await begin()
-    const headers = { 'content-type': contentType, ...(disposition === undefined ? {} : { 'content-disposition': disposition }) }
+    const headers = {
+      'content-type': contentType, ...(disposition === undefined ? {} : { 'content-disposition': disposition })
+    }
     t.equal((await put(jobId, leaseToken, 0, 'x', headers)).status, 200)
     await report(jobId, 'complete', leaseToken)
-    t.equal(await sql(`SELECT contentType, fileName FROM JobResult WHERE jobId = '${jobId}'`), `${contentType}|${fileName}`)
+    t.equal(
+      await sql(`SELECT contentType, fileName FROM JobResult WHERE jobId = '${jobId}'`), `${contentType}|${fileName}`
+    )
   })
 }
 
@@ -187,7 +202,9 @@ t.test('rejects bodies with invalid headers', async t => {
   const { jobId, leaseToken } = await begin()
   t.equal((await put(jobId, leaseToken, 0, 'x', { 'content-encoding': 'gzip' })).status, 415)
   t.equal((await put(jobId, leaseToken, 0, 'x', { 'content-type': 'nonsense' })).status, 415)
-  t.match(await (await put(jobId, leaseToken, 0, 'x', { 'content-type': `text/plain; x="${'a'.repeat(250)}"` })).json(), { errors: [{ field: 'content-type' }] })
+  t.match(await (await put(jobId, leaseToken, 0, 'x', {
+    'content-type': `text/plain; x="${'a'.repeat(250)}"`
+  })).json(), { errors: [{ field: 'content-type' }] })
   t.match(await (await upload(jobId, null, 0, 'x')).json(), { errors: [{ field: 'lease-token' }] })
   t.equal(await storedBytes(jobId), 0)
 })

@@ -23,7 +23,9 @@ await runService({
     openStore: async needs => {
       const { store, stale } = await openStore(needs)
       const { writer } = openDatabase(needs.databasePath)
-      const transact: Transact = work => writer.connection().execute(connection => work(connection.withPlugin(pause) as Tx))
+      const transact: Transact = work => writer.connection().execute(
+        connection => work(connection.withPlugin(pause) as Tx)
+      )
       return { store: { ...store, transact }, stale }
     }
   }

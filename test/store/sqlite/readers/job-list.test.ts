@@ -12,13 +12,17 @@ const all: ListFilter = { tenant: null, status: null, type: null, createdAfter: 
 const openList = async (t: Test, rowsExaminedMax?: number) => {
   const opened = await openStore(t)
   const foreign = openForeign(t, opened.path)
-  const list = createListJobs({ database: opened.database, ...(rowsExaminedMax === undefined ? {} : { rowsExaminedMax }) })
+  const list = createListJobs({
+    database: opened.database, ...(rowsExaminedMax === undefined ? {} : { rowsExaminedMax })
+  })
   return { ...opened, foreign, list }
 }
 
 const ids = (lookups: readonly JobLookup[]) => lookups.map(idOf)
 
-type Row = { tenant: string | null, status: string, type: string | null, time: readonly [text: string, ms: number | null] }
+type Row = {
+  tenant: string | null, status: string, type: string | null, time: readonly [text: string, ms: number | null]
+}
 
 // What SQLite reads, in every form of it, with many that mean the same; and what it does not.
 const times: ReadonlyArray<Row['time']> = [
@@ -53,7 +57,9 @@ const anyFilter: fc.Arbitrary<ListFilter> = fc.record({
 type Known = Row & { seq: number, jobId: string }
 
 const compare = (a: ListPosition, b: ListPosition): number =>
-  (b.createdMs ?? -Infinity) === (a.createdMs ?? -Infinity) ? b.seq - a.seq : (b.createdMs ?? -Infinity) > (a.createdMs ?? -Infinity) ? 1 : -1
+  (b.createdMs ?? -Infinity) === (a.createdMs ?? -Infinity)
+    ? b.seq - a.seq
+    : (b.createdMs ?? -Infinity) > (a.createdMs ?? -Infinity) ? 1 : -1
 
 const positionOf = ({ time, seq }: Known): ListPosition => ({ createdMs: time[1], seq })
 
@@ -70,7 +76,9 @@ const modelOf = (rows: readonly Known[], filter: ListFilter, after: ListPosition
 
 t.test('each page is the next part of the sorted list, also while rows are inserted', async t => {
   const { list: unbounded, foreign, database } = await openList(t)
-  const insert = foreign.prepare('INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt) VALUES (?, ?, ?, ?, ?)')
+  const insert = foreign.prepare(
+    'INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt) VALUES (?, ?, ?, ?, ?)'
+  )
   const seqOf = foreign.prepare<[string], number>('SELECT seq FROM JobExecutionLog WHERE jobId = ?').pluck()
   let count = 0
   const add = (rows: readonly Row[]): Known[] => rows.map(row => {
@@ -80,7 +88,8 @@ t.test('each page is the next part of the sorted list, also while rows are inser
   })
   const bounds = fc.constantFrom(1, 2, 3, 7, undefined)
   await fc.assert(fc.asyncProperty(
-    fc.array(anyRow, { maxLength: 40 }), anyFilter, fc.integer({ min: 1, max: 7 }), bounds, fc.array(fc.array(anyRow, { maxLength: 3 }), { maxLength: 12 }),
+    fc.array(anyRow, { maxLength: 40 }), anyFilter, fc.integer({ min: 1, max: 7 }), bounds,
+    fc.array(fc.array(anyRow, { maxLength: 3 }), { maxLength: 12 }),
     async (rows, filter, limit, rowsExaminedMax, later) => {
       foreign.exec('BEGIN; DELETE FROM JobExecutionLog; COMMIT')
       const list = rowsExaminedMax === undefined ? unbounded : createListJobs({ database, rowsExaminedMax })
@@ -99,9 +108,15 @@ t.test('each page is the next part of the sorted list, also while rows are inser
           if (seen.has(jobId)) throw new Error(`${jobId} was shown twice`)
           seen.add(jobId)
         }
-        if (JSON.stringify(page) !== JSON.stringify(expected.slice(0, page.length))) throw new Error(`${page.join()} is not the beginning of ${expected.join()}`)
-        if (next === null && page.length !== expected.length) throw new Error(`it ended before ${expected.slice(page.length).join()}`)
-        if (rowsExaminedMax === undefined && page.length < Math.min(limit, expected.length)) throw new Error('a page is short without a bound')
+        if (JSON.stringify(page) !== JSON.stringify(expected.slice(0, page.length))) {
+          throw new Error(`${page.join()} is not the beginning of ${expected.join()}`)
+        }
+        if (next === null && page.length !== expected.length) {
+          throw new Error(`it ended before ${expected.slice(page.length).join()}`)
+        }
+        if (rowsExaminedMax === undefined && page.length < Math.min(limit, expected.length)) {
+          throw new Error('a page is short without a bound')
+        }
         if (next === null) return
         if (after !== null && compare(after, next) >= 0) throw new Error('it does not go on')
         after = next
@@ -125,10 +140,14 @@ t.test('each statement searches an index: none sorts, and none scans rows of one
   t.equal(lists.length, 18)
   const named = { tenant: 'a', createdMs: 1, seq: 1, createdAfter: 1, status: null, type: null, limit: 1 }
   for (const text of lists) {
-    const steps = (prepare(`EXPLAIN QUERY PLAN ${text}`).all(named) as Array<{ detail: string }>).map(({ detail }) => detail)
+    const steps = (prepare(`EXPLAIN QUERY PLAN ${text}`).all(named) as Array<{ detail: string }>).map(
+      ({ detail }) => detail
+    )
     const range = text.includes('seq < :seq') ? 'createdMs=? AND seq<?' : 'createdMs>? AND createdMs<?'
     const owner = text.includes('tenant') ? 'tenant=? AND ' : ''
-    t.same(steps.map(step => step.replace(/USING INDEX \w+ /, '')), ['CO-ROUTINE (subquery-1)', `SEARCH JobExecutionLog (${owner}${range})`, 'SCAN (subquery-1)'], text)
+    t.same(steps.map(step => step.replace(
+      /USING INDEX \w+ /, ''
+    )), ['CO-ROUTINE (subquery-1)', `SEARCH JobExecutionLog (${owner}${range})`, 'SCAN (subquery-1)'], text)
   }
 })
 

@@ -9,7 +9,9 @@ const open = async (t: Test) => {
   const { path, database } = await openStore(t)
   const foreign = openForeign(t, path, 'busy_timeout = 0')
   for (const [at, size] of [[0, 40], [40, 40], [80, 20]]) {
-    foreign.prepare("INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('one', ?, ?)").run(at, Buffer.alloc(size ?? 0, 'x'))
+    foreign.prepare("INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('one', ?, ?)").run(
+      at, Buffer.alloc(size ?? 0, 'x')
+    )
   }
   await database.close()
   const store = openReadOnlyStore(path)
@@ -30,7 +32,9 @@ const open = async (t: Test) => {
   }
 }
 
-const sizes = async (chunks: AsyncIterable<Uint8Array>) => (await Array.fromAsync(chunks)).map(chunk => chunk.byteLength)
+const sizes = async (chunks: AsyncIterable<Uint8Array>) => (await Array.fromAsync(chunks)).map(
+  chunk => chunk.byteLength
+)
 
 t.test('opens the file with the first read, and closes it whatever was left unread', async t => {
   const { store, isAlone } = await open(t)
