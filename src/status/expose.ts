@@ -19,7 +19,8 @@ export type Fill = { epoch: string, token: string }
 
 /**
  * Makes sure that no reader gets anything older than this from now on. Returns the entry to respond with. If the cache
- * fails, its epoch ends. Throws STORE_UNAVAILABLE if the other processes do not learn of that in time; a commit stays.
+ * fails, its epoch ends. Throws STORE_UNAVAILABLE if the other processes do not learn of that in time; what was
+ * committed stays committed.
  */
 export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<StatusEntry>
 

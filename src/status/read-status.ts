@@ -9,7 +9,7 @@ import { createFill, type FillNeeds } from './fill.ts'
 
 /**
  * Reads the status of a job, at least as new as `floor` (a version that the caller has seen; 0: none) and as anything
- * revealed before the call. Throws STORE_UNAVAILABLE when it is not in the cache and the store cannot be read.
+ * revealed before the call. Throws STORE_UNAVAILABLE when the cache cannot answer and the store cannot be read.
  */
 export type ReadStatus = (jobId: string, floor: number) => StatusEntry | Promise<StatusEntry>
 
@@ -36,7 +36,7 @@ const satisfies = (entry: StatusEntry, floor: number): boolean => entry.version 
 
 export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStatus, readMany: ReadMany } => {
   const { cache, epoch, onRead } = needs
-  // Floors that the store did not confirm for an entry: forged, or of a restored database. The store is asked once.
+  // Floors that the store did not confirm for an entry: forged, or from before a restore. The store is asked once.
   const unconfirmed = new LRUCache<string, true>({ max: unconfirmedFloorsMax })
 
   const { tryCache, fill, bypassCache } = createFill(needs)

@@ -23,7 +23,7 @@ export type Tx = Transaction<Tables>
 /**
  * Runs work in a write transaction, as a whole or not at all, and resolves after the commit: what it resolves to
  * survives a crash. Rejects with what the work throws, after undoing it. The work may run again from its beginning, so
- * it has no effect but its statements. A store that commits several works together undoes a failed one alone.
+ * it has no effect but its statements. A store that groups several works into one commit undoes only the failed one.
  */
 export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
 
@@ -119,9 +119,9 @@ export type ChangePage = { changes: Change[], isGap: boolean, isLast: boolean }
 /** One reader of the change log. */
 export type Follower = {
   /**
-   * Reads at most `limit` changes, from the same change on until a page is accepted. Every committed change comes
-   * exactly once. Changes may come in another order than their versions: of several changes of a job, the highest
-   * version counts. A call that finds nothing new is cheap enough to be made every 50 ms.
+   * Reads at most `limit` changes. Until a page is accepted, every call starts at the same change. Every committed
+   * change comes exactly once. Changes may come in another order than their versions: of several changes of a job, the
+   * highest version counts. A call that finds nothing new is cheap enough to be made every 50 ms.
    */
   next: (limit: number) => Promise<ChangePage>
   /** Moves on to the end of the page that was read last. */
@@ -156,12 +156,12 @@ export type Acknowledgement = Pick<NodeRow, 'epoch' | 'mode' | 'runId'>
 
 /**
  * The rows by which the processes on one database agree about their cache; status/epoch has the protocol. Each write
- * is one transaction, and takes place only over the state that is named in its arguments.
+ * is one transaction, and takes effect only if the stored state is still the one named in its arguments.
  */
 export type EpochRowStore = {
   /**
-   * Both tables at one moment. Called ten times a second, and again 400 ms later if there is no answer: it should
-   * answer or fail within 500 ms, so that few are under way.
+   * Both tables at one moment. Called ten times a second. A call without an answer for 400 ms no longer holds back the
+   * next one: each should answer or fail within 500 ms, so that few overlap.
    */
   read: () => Promise<EpochRows>
   /** Enters a process, in a new epoch. Removes the `stale` nodes, whose processes have ended. */
@@ -200,7 +200,8 @@ export type StoredBytes = Pick<RawInput, 'inputId' | 'sizeBytes'>
  */
 export type ReadOnlyStore = {
   /**
-   * The records that `access` allows, of one type or of all (undefined). A page is empty where it has others' only.
+   * The records that `access` allows, of one type or of all (undefined). A page may be empty, since records that
+   * `access` does not allow are left out.
    */
   records: (access: Access, type: string | undefined) => Promise<RecordPages>
   /** The bytes in order, one chunk in memory at a time. Throws where they differ in size from `sizeBytes`. */

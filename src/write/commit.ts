@@ -4,7 +4,10 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import type { Expose } from '../status/expose.ts'
 import type { Transact, Tx } from '../store/store.ts'
 
-/** A job as a transaction leaves it, and what happened to it. Without `event` the answer only reveals the job. */
+/**
+ * A job as a transaction leaves it, and what happened to it. Without `event` the job is unchanged, and the answer
+ * reveals its state.
+ */
 export type ChangedJob = { lookup: JobLookup, event?: JobEventType }
 
 /**

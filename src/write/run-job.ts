@@ -6,7 +6,7 @@ import type { ProgressUpdate } from '../job/progress.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
 import { findJob, lockJob } from '../store/tx/jobs.ts'
-import { extendLease, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
+import { setLeaseEnd, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
 import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
 import { insertSanitizationEvents } from '../store/tx/sanitization-events.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
@@ -30,7 +30,7 @@ export type RunOutcome = { message?: string, counts?: Readonly<Record<string, nu
 export type Appended = ContentInfo & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
 
 /**
- * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three extend
+ * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three renew
  * the lease.
  */
 export type RunJob = {
@@ -63,9 +63,9 @@ const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld, now: numbe
   return item
 }
 
-const extend = async (tx: Tx, { jobId, leaseMs }: QueueItem, now: number): Promise<number> => {
+const renewLease = async (tx: Tx, { jobId, leaseMs }: QueueItem, now: number): Promise<number> => {
   const leaseExpiresAt = now + (leaseMs ?? leaseMsDefault)
-  await extendLease(tx, jobId, leaseExpiresAt)
+  await setLeaseEnd(tx, jobId, leaseExpiresAt)
   return leaseExpiresAt
 }
 
@@ -111,7 +111,7 @@ const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
     const item = await requireLease(tx, lease, now())
     await alongside?.(tx)
     const event = toEvent(item)
-    const leaseExpiresAt = await extend(tx, item, now())
+    const leaseExpiresAt = await renewLease(tx, item, now())
     const change = await applyEvent(tx, item, event, now())
     // Another program changed the record under the lease: its change stands.
     if (change === undefined) throw new LeaseLost(lease.jobId)
@@ -127,7 +127,7 @@ const createHeartbeat = ({ commit, now, graceMs }: RunJobNeeds): RunJob['heartbe
     const lookup = await findJob(tx, lease.jobId)
     // If another program ended the run, the worker need not finish it.
     if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
-    const leaseExpiresAt = await extend(tx, item, now())
+    const leaseExpiresAt = await renewLease(tx, item, now())
     const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
     // The command that requested the cancellation may not have exposed it yet, and this answer reveals it.
     return { changes: cancelRequested ? [{ lookup }] : [], value: { leaseExpiresAt, cancelRequested } }
@@ -139,7 +139,7 @@ const createAppend = ({ commit, now }: RunJobNeeds): RunJob['append'] => async (
   const { value: size } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], number>> => {
     const item = await requireLease(tx, lease, now())
     const size = await appendChunk(tx, lease.jobId, offset, bytes)
-    await extend(tx, item, now())
+    await renewLease(tx, item, now())
     if (offset > 0) return { changes: [], value: size }
     await setContentInfo(tx, lease.jobId, content)
     if (size === 0) return { changes: [], value: size }
@@ -154,7 +154,7 @@ const createAppended = ({ commit, now }: RunJobNeeds): RunJob['appended'] => asy
   const { value } = await commit(async tx => {
     const item = await requireLease(tx, lease, now())
     const attempt = toOwnJob(await findJob(tx, lease.jobId))?.attempt ?? 0
-    await extend(tx, item, now())
+    await renewLease(tx, item, now())
     const sizeBytes = await resultSize(tx, lease.jobId)
     const isBegun = item.resultContentType !== null
     const value = { ...toContentInfo(item), attempt, sizeBytes, isBegun, leaseMs: item.leaseMs ?? leaseMsDefault }

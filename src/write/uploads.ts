@@ -12,7 +12,7 @@ import type { RunJob } from './run-job.ts'
  */
 export type Uploads = {
   /**
-   * Appends bytes as they arrive, with at most one chunk in memory, and extends the lease meanwhile. Returns the new
+   * Appends bytes as they arrive, with at most one chunk in memory, and renews the lease meanwhile. Returns the new
    * size. Throws also what `bytes` throws; the whole chunks that arrived before are kept.
    */
   store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, content: ContentInfo) => Promise<number>
@@ -28,13 +28,13 @@ export type UploadsNeeds = {
 }
 
 export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Uploads => {
-  // The bytes may take longer than a lease: while they arrive, the lease is extended every third of its length.
-  const extendingLease = async function * (lease: LeaseHeld, leaseMs: number, bytes: AsyncIterable<Uint8Array>) {
-    let extendedAt = monotonicNow()
+  // The bytes may take longer than a lease: while they arrive, the lease is renewed every third of its length.
+  const renewingLease = async function * (lease: LeaseHeld, leaseMs: number, bytes: AsyncIterable<Uint8Array>) {
+    let renewedAt = monotonicNow()
     for await (const piece of bytes) {
-      if (monotonicNow() - extendedAt >= leaseMs / 3) {
+      if (monotonicNow() - renewedAt >= leaseMs / 3) {
         await runJob.heartbeat(lease)
-        extendedAt = monotonicNow()
+        renewedAt = monotonicNow()
       }
       yield piece
     }
@@ -42,7 +42,7 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
 
   const digestAll = async (lease: LeaseHeld, leaseMs: number, bytes: AsyncIterable<Uint8Array>) => {
     const digest = createResultDigest()
-    for await (const piece of extendingLease(lease, leaseMs, bytes)) {
+    for await (const piece of renewingLease(lease, leaseMs, bytes)) {
       digest.add(piece)
       // A gigabyte takes seconds, during which other requests must be answered.
       await nextTurn()
@@ -56,7 +56,7 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
       // Rejected before the first byte is read.
       if (offset !== sizeBytes) throw new OffsetMismatch(sizeBytes)
       let size = offset
-      for await (const chunk of toChunks(extendingLease(lease, leaseMs, bytes), storedChunkBytes)) {
+      for await (const chunk of toChunks(renewingLease(lease, leaseMs, bytes), storedChunkBytes)) {
         size = await runJob.append(lease, size, chunk, content)
         // Many chunks may have arrived at once, and each waits for the disk: the event loop gets a turn in between.
         await nextTurn()

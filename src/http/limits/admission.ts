@@ -10,14 +10,14 @@
  */
 
 /** How long a delay persists before it is overload. */
-export const graceMs = 2000
+const graceMs = 2000
 const iterationMsMax = 40
 const admittedMin = 8
 // By how much an iteration may admit more than the one before.
 const growth = 1.5
 // Node spends as much again on reading a rejected request and on ending its response as the rejection itself takes.
 const aroundRejection = 2
-// Of an average request. A rejection takes a third of that, and a poll half.
+// Below this an average request counts as cheap. A rejection costs a third of it, and a poll half.
 const cheapMs = 0.1
 // More than this is no limit.
 const quotaMax = 100_000
@@ -35,7 +35,7 @@ export type AdmissionNeeds = {
 export type PendingRequest = { admit: () => void, reject: () => void }
 
 export type AdmissionControl = {
-  /** Whether a request that has just arrived can be handled at once, as nearly always; if not, defer it. */
+  /** Whether a request that has just arrived can be handled at once, which is nearly always so. If not, defer it. */
   tryAdmit: () => boolean
   defer: (request: PendingRequest) => void
 }
@@ -64,7 +64,7 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   let [admitted, rejectionMs, busyBefore] = [0, 0, 0]
 
   const nextQuota = (spentMs: number): number => {
-    // The first iteration whose requests were deferred has admitted none, and shows no cost.
+    // The limit has just begun to apply: no request was admitted yet whose cost could be measured.
     if (admitted === 0) return quota
     if (!isSustained(spentMs > iterationMsMax / 2, spentMs)) return quota > quotaMax ? Infinity : quota * growth
     const workMs = Math.max(1, spentMs - rejectionMs)
@@ -91,7 +91,7 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   const endIteration = () => {
     isWatching = hasRequests
     if (!hasRequests) {
-      // An iteration without requests: work until the next request is not done for requests.
+      // No request arrived in this iteration, so that work until the next one is not done for requests.
       isSustained(false)
       idleSince = monotonicNow()
       return
@@ -109,7 +109,7 @@ export const createAdmissionControl = ({ monotonicNow, busyMs, random }: Admissi
   return {
     tryAdmit: () => {
       if (!isWatching) {
-        // After a shorter pause the limit still holds, as CoDel resumes its rate: all at once would be the next overload.
+        // A shorter pause keeps the limit, as CoDel resumes its rate: the clients that return would overload it again.
         if (monotonicNow() - idleSince >= graceMs) quota = Infinity;
         [admitted, rejectionMs, busyBefore, isWatching] = [0, 0, busyMs(), true]
         setImmediate(endIteration)

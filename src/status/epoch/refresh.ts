@@ -11,10 +11,10 @@ import type { EpochRows, EpochRowStore } from '../../store/store.ts'
  * 1. A lease runs from the beginning of its refresh (cluster-view.ts). Counted from the answer it would outlive the
  *    time for which other processes wait: B reads `on` and the answer is slow; A ends the epoch, waits until B's lease
  *    must be over and reveals v2; the answer gives B another lease, and B reads v1 from the cache.
- * 2. The answer to an older refresh is dropped once a younger one was answered. Otherwise a process would return to an
+ * 2. The answer to an earlier refresh is dropped once a later one was answered. Otherwise a process would return to an
  *    epoch whose end it has already acknowledged.
- * 3. The age of a mode runs from the answer in which it was seen (cluster-view.ts). The mode may be younger than the
- *    refresh, so that counted from the beginning the wait for old leases could end before they do.
+ * 3. The age of a mode counts from the answer that first showed it (cluster-view.ts). The mode may have begun after the
+ *    refresh did, so that counted from the beginning the wait for old leases could end before they do.
  * 4. Rows, lease and view change in one turn of the event loop, in the continuation of the read itself: `onRows`. A
  *    later `then` would leave a moment in which requests act on the old view under the new lease.
  * 5. A process that reveals something while its view is `off` first waits until all others have acknowledged that, or
@@ -27,11 +27,11 @@ const hungAfterMs = 400
 
 export type Refresh = {
   /**
-   * Begins a read. Resolves true once its answer, or that of a younger refresh, is in effect; false if the read fails
-   * before, or this has ended.
+   * Begins a read. Resolves true once its answer, or that of a later refresh, is in effect; false if the read fails
+   * first, or `end` was called.
    */
   begin: () => Promise<boolean>
-  /** Joins the youngest refresh that is under way, unless it hangs; else begins one. */
+  /** Joins the latest refresh that is under way, unless it hangs; else begins one. */
   share: () => Promise<boolean>
   /** From now on nothing is read, and no answer taken. */
   end: () => void
@@ -49,7 +49,7 @@ export type RefreshNeeds = {
 type Running = { beganAt: number, result: Promise<boolean>, resolve: (isInEffect: boolean) => void }
 
 export const createRefresh = ({ read, monotonicNow, onRows, onFailure }: RefreshNeeds): Refresh => {
-  // In the order in which they began. One that was answered takes all older ones with it.
+  // In the order in which they began. One that was answered takes all earlier ones with it.
   let running: Running[] = []
   let ended = false
 

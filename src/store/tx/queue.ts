@@ -98,7 +98,7 @@ export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<
   await tx.updateTable('JobQueue').set({ ...lease, cancelDueAt: null }).where('jobId', '=', jobId).execute()
 }
 
-export const extendLease = async (tx: Tx, jobId: string, leaseExpiresAt: number): Promise<void> => {
+export const setLeaseEnd = async (tx: Tx, jobId: string, leaseExpiresAt: number): Promise<void> => {
   await tx.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId).execute()
 }
 

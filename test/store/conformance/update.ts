@@ -2,7 +2,7 @@ import type { Job } from '../../../src/job/job.ts'
 import { insertJob, updateJob } from '../../../src/store/tx/jobs.ts'
 import { insertInput } from '../../../src/store/tx/inputs.ts'
 import {
-  clearLease, enqueue, extendLease, findQueueItem, setCancelDue, setContentInfo, setLease, setQueueTenant
+  clearLease, enqueue, setLeaseEnd, findQueueItem, setCancelDue, setContentInfo, setLease, setQueueTenant
 } from '../../../src/store/tx/queue.ts'
 import { jobOf, queuedJob, runningJob, succeededJob } from '../jobs.ts'
 import { type Conformance, input, item, lease, versionOf, withoutVersion } from './store-under-test.ts'
@@ -74,7 +74,7 @@ export const updateConformance: Conformance = (t, open) => {
       await insertInput(tx, 'j', input)
     })
     await transact(tx => setLease(tx, 'j', lease('a', { leaseExpiresAt: 1 })))
-    await transact(tx => extendLease(tx, 'j', 2))
+    await transact(tx => setLeaseEnd(tx, 'j', 2))
     t.equal((await transact(tx => findQueueItem(tx, 'j')))?.leaseExpiresAt, 2)
     await transact(tx => setCancelDue(tx, 'j', 3))
     await transact(tx => setContentInfo(tx, 'j', { contentType: 'text/csv', fileName: 'r.csv' }))
