@@ -1,5 +1,4 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { performance } from 'node:perf_hooks'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { createEmbeddedWorker, type Worker } from './background/worker.ts'
@@ -231,11 +230,10 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
-  const status = createStatusParts({ parts, config, opened, node, metrics, log })
-  const { openedCache, expose, invalidate, reads } = status
+  const { openedCache, expose, invalidate, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
   const commit = parts.createCommit({ transact: store.transact, expose, onTransition: recordTransition(metrics, log) })
-  const commands = createCommands({ parts, config, opened, node, log, metrics, commit, now })
-  const { worker, rescueJobs, expireResults, ofClients } = commands
+  const { worker, rescueJobs, expireResults, ofClients } =
+    createCommands({ parts, config, opened, node, log, metrics, commit, now })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
   const onChange = reportStoreHealth(metrics, log)
@@ -259,8 +257,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     leaseMs: config.leaseMs
   })
 
-  const { epoch } = openedCache
-  const onGap = () => { epoch.trip(epoch.view(), 'the change log was pruned too far') }
+  const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
   const relay = parts.createRelay({ follower: await store.changes.follow(), invalidate, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({
