@@ -56,7 +56,9 @@ export const startServiceProcess = async ({
     WORKERS: '0',
     LEASE_SECONDS: '2',
     CANCEL_GRACE_SECONDS: '1',
-    PRUNE_INTERVAL_SECONDS: '5'
+    PRUNE_INTERVAL_SECONDS: '5',
+    // It is killed, so that V8 would measure coverage and never write it.
+    NODE_V8_COVERAGE: ''
   }
   let isClosing = false
   let isKilled = false
