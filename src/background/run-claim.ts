@@ -1,5 +1,5 @@
-import type { Access } from '../job/input.ts'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { Access } from '../job/input.ts'
 import { isUnavailable } from '../errors.ts'
 import type { Failure, ContentInfo } from '../job/job.ts'
 import { LeaseLost, type LeaseState, OffsetMismatch } from '../job/lease.ts'

@@ -1,5 +1,5 @@
-import type { StatusEntry } from '../job/status-entry.ts'
 import { LRUCache } from 'lru-cache'
+import type { StatusEntry } from '../job/status-entry.ts'
 import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 const cellsMax = 100_000

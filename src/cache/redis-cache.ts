@@ -1,6 +1,6 @@
-import type { StatusEntry } from '../job/status-entry.ts'
 import { Redis, type RedisOptions } from 'ioredis'
 import { LRUCache } from 'lru-cache'
+import type { StatusEntry } from '../job/status-entry.ts'
 import { createCoalescer } from './coalesce.ts'
 import { decodeEntry, encodeEntry } from './entry-codec.ts'
 import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'

@@ -1,5 +1,5 @@
-import { type Violation, violationsReportedMax } from '../schema-check.ts'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Violation, violationsReportedMax } from '../schema-check.ts'
 import { catalogue, type FieldError, ServiceFailure } from '../errors.ts'
 import type { Problem, TaskError } from './openapi/schemas.ts'
 

@@ -39,3 +39,6 @@ export const toEpochMs = (text: string): number | null => {
 
 /** The canonical text of an instant in milliseconds: `2026-01-31T12:00:00.000Z`. Throws RangeError beyond ±8.64e15. */
 export const toIso = (ms: number): string => new Date(ms).toISOString()
+
+/** The same; null stays null. */
+export const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)

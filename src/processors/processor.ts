@@ -1,5 +1,5 @@
-import type { Access } from '../job/input.ts'
 import type { TSchema } from '@sinclair/typebox'
+import type { Access } from '../job/input.ts'
 import type { RecordPages } from '../store/store.ts'
 
 export type { Access } from '../job/input.ts'

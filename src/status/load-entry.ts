@@ -1,5 +1,5 @@
-import type { StatusEntry } from '../job/status-entry.ts'
 import { LRUCache } from 'lru-cache'
+import type { StatusEntry } from '../job/status-entry.ts'
 import type { JobLookup } from '../job/job.ts'
 import type { Views } from '../views/views.ts'
 

@@ -3,7 +3,7 @@ import {
 } from '../job/job.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
-import { toEpochMs, toIso } from '../job/time.ts'
+import { toEpochMs, toIso, toIsoOrNull } from '../job/time.ts'
 import type { JobRow, Tables } from './tables.ts'
 
 const isRecordStatus = (text: string): text is RecordStatus =>
@@ -147,8 +147,6 @@ export type TombstoneRow = Pick<Tables['JobTombstone'], 'jobId' | 'version' | 't
 
 export const toTombstone = (row: TombstoneRow): JobLookup =>
   ({ kind: 'tombstone', tombstone: { ...row, expiredAt: toEpochMs(row.expiredAt) ?? 0 } })
-
-const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
 
 // The columns that only some states have; null in the others.
 const toColumnsOfState = (job: Job) => ({

@@ -1,9 +1,9 @@
+import { crc32 } from 'node:zlib'
 import { createCheck } from '../schema-check.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
-import { crc32 } from 'node:zlib'
 import { isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
 import { pollAfterMs } from '../job/pacing.ts'
-import { toIso } from '../job/time.ts'
+import { toIso, toIsoOrNull } from '../job/time.ts'
 import { JobStatus, TaskData } from './schemas.ts'
 
 // To be raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
@@ -27,8 +27,6 @@ const serialize = (check: ReturnType<typeof createCheck>, view: JobStatus | Task
   }
   return JSON.stringify(view)
 }
-
-const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)
 
 const hasResult = (job: Job): boolean =>
   job.state === 'succeeded' && job.resultExpiredAt === null && (job.result !== null || isWebUrl(job.resultUrl))

@@ -1,5 +1,5 @@
-import type { ContentInfo } from '../job/job.ts'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { ContentInfo } from '../job/job.ts'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import { type LeaseHeld, OffsetMismatch } from '../job/lease.ts'
 import type { ResultReader } from '../store/store.ts'

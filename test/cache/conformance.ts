@@ -1,5 +1,5 @@
-import type { StatusEntry } from '../../src/job/status-entry.ts'
 import type { Test } from 'tap'
+import type { StatusEntry } from '../../src/job/status-entry.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
 
 /** An entry of one job at one version, the newer the higher. */

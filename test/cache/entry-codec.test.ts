@@ -1,6 +1,6 @@
-import { type StatusEntry, entryStates } from '../../src/job/status-entry.ts'
 import fc from 'fast-check'
 import t from 'tap'
+import { type StatusEntry, entryStates } from '../../src/job/status-entry.ts'
 import { decodeEntry, encodeEntry } from '../../src/cache/entry-codec.ts'
 import { entryAt } from './conformance.ts'
 

@@ -1,5 +1,5 @@
-import type { LeaseHeld } from '../../src/job/lease.ts'
 import t, { type Test } from 'tap'
+import type { LeaseHeld } from '../../src/job/lease.ts'
 import { appended, type Commands, csv, given, leaseMs, noResult, openCommands, reports } from './commands.ts'
 
 const commandsOf = ({ runJob }: Commands): Record<string, (lease: LeaseHeld) => Promise<unknown>> => ({

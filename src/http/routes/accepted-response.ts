@@ -1,6 +1,6 @@
-import type { StatusEntry } from '../../job/status-entry.ts'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { StatusEntry } from '../../job/status-entry.ts'
 import { retryAfterSeconds } from '../../job/pacing.ts'
 import { brokenRule } from '../problem.ts'
 

@@ -1,7 +1,7 @@
-import type { StatusEntry } from '../../job/status-entry.ts'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { StatusEntry } from '../../job/status-entry.ts'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import { type JobState, toRecordStatus } from '../../job/job.ts'
 import type { CancelJob, CanModify, EraseJob } from '../../write/cancel-and-erase.ts'

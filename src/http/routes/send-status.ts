@@ -1,5 +1,5 @@
-import type { StatusEntry } from '../../job/status-entry.ts'
 import type { FastifyReply } from 'fastify'
+import type { StatusEntry } from '../../job/status-entry.ts'
 import { retryAfterSeconds } from '../../job/pacing.ts'
 import { matches } from '../conditional.ts'
 import type { VisibleStatus } from '../status-access.ts'

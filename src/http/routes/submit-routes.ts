@@ -1,6 +1,6 @@
-import type { Violation } from '../../schema-check.ts'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from '@sinclair/typebox'
+import type { Violation } from '../../schema-check.ts'
 import type { FailureCode, FieldError } from '../../errors.ts'
 import { jobTypePattern } from '../../job/job.ts'
 import type { SubmitJob } from '../../write/submit-job.ts'

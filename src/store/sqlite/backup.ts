@@ -25,7 +25,7 @@ export type BackupContents = { records: number, version: number }
 const pagesAtOnce = 2000
 
 /** The reason in words, to be put into a line. */
-export const toReason = (error: unknown): string => error instanceof Error ? error.message : String(error)
+export const messageOf = (error: unknown): string => error instanceof Error ? error.message : String(error)
 
 /** Makes sure that what was written to a file or a folder is on the disk. */
 export const syncToDisk = (path: string): void => {
@@ -86,7 +86,7 @@ const reserve = (path: string): void => {
     closeSync(openSync(path, 'wx', 0o600))
   } catch (error) {
     if (existsSync(path)) throw new BackupFailed(`${path} is there already, and is not overwritten`)
-    throw new BackupFailed(`${path} cannot be written: ${toReason(error)}`, { cause: error })
+    throw new BackupFailed(`${path} cannot be written: ${messageOf(error)}`, { cause: error })
   }
 }
 
@@ -113,7 +113,7 @@ export const writeBackup = async (
     } catch (error) {
       for (const part of [draft, `${draft}-journal`, path]) rmSync(part, { force: true })
       if (error instanceof BackupFailed) throw error
-      throw new BackupFailed(`${databasePath} was not backed up: ${toReason(error)}`, { cause: error })
+      throw new BackupFailed(`${databasePath} was not backed up: ${messageOf(error)}`, { cause: error })
     }
   } finally {
     source.close()

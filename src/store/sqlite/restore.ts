@@ -4,7 +4,7 @@ import {
 import { dirname } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
-import { type BackupContents, BackupFailed, copyDatabase, inspectCopy, syncToDisk, toReason } from './backup.ts'
+import { type BackupContents, BackupFailed, copyDatabase, inspectCopy, syncToDisk, messageOf } from './backup.ts'
 import { isBusy, makeFolder, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { DatabaseInUse } from '../errors.ts'
@@ -146,7 +146,7 @@ export const restoreBackup = async (backup: string, databasePath: string, now: n
     if (isNew) rmSync(path)
     if (error instanceof BackupFailed) throw error
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
-    throw new BackupFailed(`${backup} was not restored: ${toReason(cause)}`, { cause: error })
+    throw new BackupFailed(`${backup} was not restored: ${messageOf(cause)}`, { cause: error })
   } finally {
     unlock()
   }

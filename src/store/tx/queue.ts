@@ -1,5 +1,5 @@
-import type { ContentInfo } from '../../job/job.ts'
 import type { Kysely } from 'kysely'
+import type { ContentInfo } from '../../job/job.ts'
 import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 

@@ -1,5 +1,5 @@
-import type { StatusEntry } from '../../../src/job/status-entry.ts'
 import type fc from 'fast-check'
+import type { StatusEntry } from '../../../src/job/status-entry.ts'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
 import type { Schedule } from '../../../src/status/epoch/cache-probe.ts'

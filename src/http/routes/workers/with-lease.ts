@@ -1,6 +1,6 @@
-import { type LeaseHeld, LeaseLost, OffsetMismatch, ResultBegun } from '../../../job/lease.ts'
 import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
+import { type LeaseHeld, LeaseLost, OffsetMismatch, ResultBegun } from '../../../job/lease.ts'
 import { type FailureCode, ServiceFailure } from '../../../errors.ts'
 import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'

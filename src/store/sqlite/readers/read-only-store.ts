@@ -1,5 +1,5 @@
-import type { Access } from '../../../job/input.ts'
 import SqliteDatabase from 'better-sqlite3'
+import type { Access } from '../../../job/input.ts'
 import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../../store.ts'
 
 /** Rows read in one transaction for one page. */

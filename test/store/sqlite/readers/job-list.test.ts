@@ -1,6 +1,6 @@
-import type { ListPosition } from '../../../../src/job/list-position.ts'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
+import type { ListPosition } from '../../../../src/job/list-position.ts'
 import type { JobLookup } from '../../../../src/job/job.ts'
 import { createListJobs } from '../../../../src/store/sqlite/readers/job-list.ts'
 import type { ListFilter, ListPage } from '../../../../src/store/store.ts'
