@@ -6,6 +6,7 @@ import { createFixedEpoch } from '../../src/status/epoch/epoch.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
+import { turnsDuring } from '../helpers/turns.ts'
 
 const newCache = () => createMemoryCache({ now: () => 1, random: () => 0 })
 
@@ -46,15 +47,7 @@ t.test('other work gets in between the batches of a bulk load', async t => {
   sql(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n"
   )
-  let turns = 0
-  let isDone = false
-  const count = () => {
-    turns++
-    if (!isDone) setImmediate(count)
-  }
-  setImmediate(count)
-  t.equal(await relay(), 5000)
-  isDone = true
+  const turns = await turnsDuring(async () => { t.equal(await relay(), 5000) })
   t.ok(turns >= 9, `${turns} turns of the event loop`)
 })
 

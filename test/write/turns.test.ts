@@ -1,19 +1,6 @@
 import t, { type Test } from 'tap'
+import { turnsDuring } from '../helpers/turns.ts'
 import { csv, leaseMs, openCommands } from './commands.ts'
-
-/** How many times the event loop turned during some work; a chain of promises alone does not let it turn. */
-const turnsDuring = async (work: () => Promise<unknown>): Promise<number> => {
-  let turns = 0
-  let isOver = false
-  const turn = () => {
-    turns++
-    if (!isOver) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await work()
-  isOver = true
-  return turns
-}
 
 const submitMany = async (t: Test, count: number) => {
   const commands = await openCommands(t)

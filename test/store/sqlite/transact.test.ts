@@ -5,6 +5,7 @@ import t from 'tap'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { createTransact } from '../../../src/store/sqlite/transact.ts'
 import type { Tx } from '../../../src/store/store.ts'
+import { turnsDuring } from '../../helpers/turns.ts'
 import { queuedJob } from '../jobs.ts'
 import { openForeign, openStore } from '../open.ts'
 
@@ -184,14 +185,6 @@ t.test('a work that makes SQLite roll back fails alone, and nothing lost is ackn
 
 t.test('lets the event loop turn between commits', async t => {
   const { transact } = await openStore(t)
-  let turns = 0
-  let isOver = false
-  const turn = () => {
-    turns++
-    if (!isOver) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await Promise.all(Array.from({ length: 320 }, (_, i) => transact(insertRow(`j${i}`))))
-  isOver = true
+  const turns = await turnsDuring(() => Promise.all(Array.from({ length: 320 }, (_, i) => transact(insertRow(`j${i}`)))))
   t.ok(turns >= 10, `${turns} turns`)
 })
