@@ -12,7 +12,7 @@ export type Child = {
   ended: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
-/** A program beside this file, in a process of its own that does not outlive the test. */
+/** A program in the folder of this file or below, in a process of its own that does not outlive the test. */
 export const spawnChild = (t: Test, program: string, ...args: string[]): Child => {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, join(import.meta.dirname, program), ...args],
     { stdio: ['pipe', 'pipe', 'inherit'] })

@@ -4,6 +4,7 @@ import { ServiceFailure } from '../../src/errors.ts'
 import { createQueueReader } from '../../src/store/sqlite/readers/queue-reader.ts'
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
+import { turnsDuring } from '../helpers/turns.ts'
 import { until } from '../helpers/until.ts'
 import { alice, always, appended, csv, graceMs, leaseMs, openCommands, reports } from './commands.ts'
 
@@ -176,4 +177,34 @@ t.test('a claim carries the access of its submitter and the raw input', async t 
   const claimed = await claim()
   t.same(JSON.parse(claimed.access), { tenant: 'acme', allTenants: true })
   t.equal(claimed.raw, null)
+})
+
+t.test('the event loop turns while a claim skips many jobs that another program ended', async t => {
+  const { claimJob, submit, sql, count } = await openCommands(t)
+  for (let i = 0; i < 60; i++) await submit()
+  sql("UPDATE JobExecutionLog SET status = 'Failed'")
+  const left = await submit()
+  let claimed: string | undefined
+  const turns = await turnsDuring(
+    async () => { claimed = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.jobId }
+  )
+  t.equal(claimed, left)
+  t.equal(count('JobQueue'), 1, 'the next claim does not meet them again')
+  t.ok(turns >= 6, `${turns} turns`)
+})
+
+t.test('the event loop turns while the bytes of an earlier attempt are removed', async t => {
+  const { submit, claim, claimJob, runJob, clock, count } = await openCommands(t)
+  await submit()
+  const lease = await claim()
+  for (let i = 0; i < 100; i++) await runJob.append(lease, i, Buffer.from('x'), csv)
+  await runJob.fail(lease, { code: 'X', message: 'x' }, true)
+  clock.ms += 60_000
+  let attempt: number | undefined
+  const turns = await turnsDuring(
+    async () => { attempt = (await claimJob({ types: ['report'], tenant: null }, 'w', leaseMs))?.attempt }
+  )
+  t.equal(attempt, 2)
+  t.equal(count('JobResultChunk'), 0)
+  t.ok(turns >= 6, `${turns} turns`)
 })

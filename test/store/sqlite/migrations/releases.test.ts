@@ -1,11 +1,11 @@
 import type { Kysely } from 'kysely'
 import t from 'tap'
-import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { createJobReader } from '../../src/store/sqlite/readers/job-reader.ts'
-import { up as firstMigration } from '../../src/store/sqlite/migrations/0001-job-execution-log.ts'
-import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { spawnChild } from './child.ts'
-import { openForeign, openStore } from './open.ts'
+import { openDatabase } from '../../../../src/store/sqlite/database.ts'
+import { createJobReader } from '../../../../src/store/sqlite/readers/job-reader.ts'
+import { up as firstMigration } from '../../../../src/store/sqlite/migrations/0001-job-execution-log.ts'
+import { migrate } from '../../../../src/store/sqlite/migrations/migrate.ts'
+import { spawnChild } from '../../child.ts'
+import { openForeign, openStore } from '../../open.ts'
 import { firstReleaseTables, makeFirstRelease, schemaOf } from './releases.ts'
 
 t.test('the first migration still makes the schema of the first release', async t => {
@@ -32,8 +32,8 @@ t.test('migrates a database of the first release while its programs read and wri
   const incarnation = foreign.prepare('SELECT value FROM ServiceState').pluck().all()
 
   const [writer, reader, migrator] = [
-    spawnChild(t, 'releases-writer.ts', path), spawnChild(t, 'releases-reader.ts', path),
-    spawnChild(t, 'migrating.ts', path)
+    spawnChild(t, 'sqlite/migrations/releases-writer.ts', path), spawnChild(t, 'sqlite/migrations/releases-reader.ts', path),
+    spawnChild(t, 'sqlite/migrations/migrating.ts', path)
   ]
   t.ok(await writer.line() !== undefined && await reader.line() !== undefined &&
     await migrator.line() === 'ready', 'all are at work')

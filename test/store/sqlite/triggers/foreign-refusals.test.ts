@@ -1,7 +1,7 @@
 import t from 'tap'
-import { kindsOfStore } from './adopted.ts'
+import { kindsOfStore } from '../migrations/adopted.ts'
 import { isRefused, openForeignWriters } from './foreign-writers.ts'
-import { openForeign, openStore } from './open.ts'
+import { openForeign, openStore } from '../../open.ts'
 
 // Every way out of a terminal status that SQL offers. Each must be refused, or leave the status as it is.
 const waysOut = (from: string, to: string): string[] => [

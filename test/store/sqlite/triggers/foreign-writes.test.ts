@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import { kindsOfStore } from './adopted.ts'
-import { jobOf } from './jobs.ts'
+import { kindsOfStore } from '../migrations/adopted.ts'
+import { jobOf } from '../../jobs.ts'
 import { type ForeignWriter, openForeignWriters } from './foreign-writers.ts'
-import type { OpenStore } from './open.ts'
+import type { OpenStore } from '../../open.ts'
 
 // One table for every writer: what it runs, and how each of these jobs then stands. The setup is run by itself first.
 type Case = { name: string, setup?: string, sql: string, then: Record<string, string> }

@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { insertJob } from '../../src/store/tx/jobs.ts'
-import { pruneRecords } from '../../src/store/tx/retention.ts'
-import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { sqlite3 } from '../helpers/service.ts'
+import { openDatabase } from '../../../../src/store/sqlite/database.ts'
+import { insertJob } from '../../../../src/store/tx/jobs.ts'
+import { pruneRecords } from '../../../../src/store/tx/retention.ts'
+import { migrate } from '../../../../src/store/sqlite/migrations/migrate.ts'
+import { sqlite3 } from '../../../helpers/service.ts'
 import { looseTable, makeForeignDatabase, openAdopted } from './adopted.ts'
-import { inEachState, jobOf } from './jobs.ts'
-import { openForeign, openStore } from './open.ts'
+import { inEachState, jobOf } from '../../jobs.ts'
+import { openForeign, openStore } from '../../open.ts'
 
 const at = Date.UTC(2026, 0, 31, 12)
 

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { openStore, type OpenStore } from './open.ts'
+import { openStore, type OpenStore } from '../../open.ts'
 
 /** A database that another program made before the service came: what it ran, by the sqlite3 program. */
 export const makeForeignDatabase = (t: Test, sql: string, path = join(t.testdir(), 'jobs.db')): string => {

@@ -1,7 +1,7 @@
 // A process that migrates a database, once it is told to begin, and kills itself before a given statement.
 import { once } from 'node:events'
-import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
+import { openDatabase } from '../../../../src/store/sqlite/database.ts'
+import { migrate } from '../../../../src/store/sqlite/migrations/migrate.ts'
 
 const [databasePath = '', lastStatement = 'none'] = process.argv.slice(2)
 

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { jobOf } from './jobs.ts'
+import { jobOf } from '../../jobs.ts'
 import { kindsOfStore } from './adopted.ts'
-import { openForeign } from './open.ts'
+import { openForeign } from '../../open.ts'
 
 for (const { kind, open } of kindsOfStore) {
   t.test(`every visible column of ${kind} draws one version`, async t => {

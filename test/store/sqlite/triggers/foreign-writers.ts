@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import { sqlite3 } from '../helpers/service.ts'
-import { openForeign } from './open.ts'
+import { sqlite3 } from '../../../helpers/service.ts'
+import { openForeign } from '../../open.ts'
 
 /** A program that writes the table by itself; `run` rejects where the database refuses. */
 export type ForeignWriter = { name: string, run: (sql: string) => Promise<void> }

@@ -3,14 +3,14 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { DatabaseUnusable } from '../../src/store/errors.ts'
-import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { sqlite3 } from '../helpers/service.ts'
+import { DatabaseUnusable } from '../../../../src/store/errors.ts'
+import { openDatabase } from '../../../../src/store/sqlite/database.ts'
+import { migrate } from '../../../../src/store/sqlite/migrations/migrate.ts'
+import { sqlite3 } from '../../../helpers/service.ts'
 import { makeForeignDatabase } from './adopted.ts'
-import { openStore } from './open.ts'
+import { openStore } from '../../open.ts'
 
-const root = resolve(import.meta.dirname, '../..')
+const root = resolve(import.meta.dirname, '../../../..')
 
 const table = (columns: string) => `CREATE TABLE JobExecutionLog (${columns})`
 const sound = table('jobId TEXT PRIMARY KEY, status TEXT')

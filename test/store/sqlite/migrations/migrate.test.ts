@@ -3,12 +3,12 @@ import { copyFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { openDatabase } from '../../src/store/sqlite/database.ts'
-import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import { sqlite3 } from '../helpers/service.ts'
-import { until } from '../helpers/until.ts'
-import { spawnChild } from './child.ts'
-import { openForeign, storeOn } from './open.ts'
+import { openDatabase } from '../../../../src/store/sqlite/database.ts'
+import { migrate } from '../../../../src/store/sqlite/migrations/migrate.ts'
+import { sqlite3 } from '../../../helpers/service.ts'
+import { until } from '../../../helpers/until.ts'
+import { spawnChild } from '../../child.ts'
+import { openForeign, storeOn } from '../../open.ts'
 import { makeFirstRelease, schemaOf } from './releases.ts'
 
 const released = ['0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch', '0004-seq']
@@ -45,7 +45,7 @@ t.test('each database has an incarnation of its own', async t => {
 
 t.test('several processes that start at once all get the whole schema', async t => {
   const path = join(t.testdir(), 'jobs.db')
-  const children = [1, 2, 3].map(() => spawnChild(t, 'migrating.ts', path))
+  const children = [1, 2, 3].map(() => spawnChild(t, 'sqlite/migrations/migrating.ts', path))
   t.same(await Promise.all(children.map(child => child.line())), ['ready', 'ready', 'ready'])
   for (const child of children) child.process.stdin?.end('begin\n')
   const answers = await Promise.all(children.map(child => child.line()))
@@ -59,7 +59,7 @@ t.test('a process killed during a migration leaves no part of it', async t => {
   const directory = t.testdir()
   for (const statement of [1, 5, 15, 30, 45, 60]) {
     const path = join(directory, `${statement}.db`)
-    const child = spawnChild(t, 'migrating.ts', path, String(statement))
+    const child = spawnChild(t, 'sqlite/migrations/migrating.ts', path, String(statement))
     await child.line()
     child.process.stdin?.end('begin\n')
     t.same(await child.ended, { code: null, signal: 'SIGKILL' }, `before statement ${statement}`)
@@ -79,7 +79,7 @@ t.test('a large database whose migration was killed has the schema of one releas
   const rows = await sqlite3(old, count)
   const migrating = async (path: string) => {
     await copyFile(old, path)
-    const child = spawnChild(t, 'migrating.ts', path)
+    const child = spawnChild(t, 'sqlite/migrations/migrating.ts', path)
     await child.line()
     return child
   }

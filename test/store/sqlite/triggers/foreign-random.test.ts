@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { JobLookup } from '../../src/job/job.ts'
-import { sqlite3 } from '../helpers/service.ts'
-import { kindsOfStore } from './adopted.ts'
-import { openForeign, openStore, type OpenStore } from './open.ts'
+import type { JobLookup } from '../../../../src/job/job.ts'
+import { sqlite3 } from '../../../helpers/service.ts'
+import { kindsOfStore } from '../migrations/adopted.ts'
+import { openForeign, openStore, type OpenStore } from '../../open.ts'
 
 const jobIds = ['a', 'b', 'c'] as const
 const statuses = ['Queued', 'Running', 'Succeeded', 'Failed'] as const
