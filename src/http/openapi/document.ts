@@ -1,6 +1,7 @@
 import fastifySwagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { pathOf } from '../problem.ts'
 
 const description = `The status and the results of asynchronous jobs.
 
@@ -20,6 +21,15 @@ const toOptionalBodies: NonNullable<FastifyDynamicSwaggerOptions['transformObjec
     post.requestBody.required = false
   }
   return openapiObject
+}
+
+// References of the page are relative, since a proxy may serve it under the path of PUBLIC_URL; the plugin's own redirect
+// is not, and it takes /docs/?x for a page without the slash.
+const redirectToPage = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+  const path = pathOf(request.originalUrl)
+  if (path.endsWith('/static/index.html')) void reply.redirect('../')
+  else if (path.endsWith('/') && request.originalUrl.includes('?')) void reply.redirect('./')
+  else done()
 }
 
 /** Serves the OpenAPI document at /openapi.json and /docs. The schemas that validate and serialize generate it. */
@@ -55,6 +65,8 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
     routePrefix: '/docs',
     // The plugin's own policy allows other hosts, and makes browsers load the page's files over https only.
     staticCSP: "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data:; object-src 'none'",
-    uiConfig: { url: '/openapi.json', deepLinking: true, persistAuthorization: false }
+    indexPrefix: '.',
+    uiHooks: { onRequest: redirectToPage },
+    uiConfig: { url: './json', deepLinking: true, persistAuthorization: false }
   })
 }

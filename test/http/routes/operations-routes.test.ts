@@ -1,4 +1,4 @@
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { Json } from '../../helpers/client.ts'
 import { startService } from '../../helpers/service.ts'
 import { insertRows, metric } from '../rows.ts'
@@ -63,18 +63,45 @@ t.test('/metrics counts accepted jobs without replays, and damaged records', asy
   t.ok(await metric(service, 'job_records_invalid_total') >= 1)
 })
 
-t.test('the documentation page loads all its files from the service', async t => {
-  for (const page of ['/docs', '/docs/']) {
-    const html = await (await fetch(url + page)).text()
-    const tags = [...html.matchAll(/<(?:script|link|img)\b[^>]*\b(?:src|href)="([^"]*)"/g)].map(match => match[1] ?? '')
-    t.ok(tags.length >= 4, 'scripts and styles')
-    for (const reference of tags) {
-      const target = new URL(reference, url + page)
-      t.equal(target.origin, url, reference)
-      const answer = await fetch(target)
-      t.equal(answer.status, 200, reference)
-      t.ok((await answer.arrayBuffer()).byteLength > 0)
+// A proxy that keeps PUBLIC_URL's path to itself: what the browser asks for under /jobs-api is asked for without it here.
+const throughProxy = async (t: Test, env: Record<string, string>) => {
+  const { url } = await startService(t, { WORKERS: '0', ...env })
+  const { pathname: base } = new URL(env.PUBLIC_URL ?? url)
+  const prefix = base.replace(/\/$/, '')
+  return async (path: string) => {
+    t.ok(path.startsWith(`${prefix}/`), path)
+    return await fetch(url + path.slice(prefix.length), { redirect: 'manual' })
+  }
+}
+
+t.test('the documentation page loads all its files from the service, with or without the path of PUBLIC_URL', async t => {
+  for (const prefix of ['', '/jobs-api']) {
+    const get = await throughProxy(t, prefix === '' ? {} : { PUBLIC_URL: `https://example.org${prefix}` })
+    for (const page of ['/docs', '/docs/', '/docs?_=1'].map(page => prefix + page)) {
+      const html = await (await get(page)).text()
+      const tags =
+        [...html.matchAll(/<(?:script|link|img)\b[^>]*\b(?:src|href)="([^"]*)"/g)].map(match => match[1] ?? '')
+      t.ok(tags.length >= 4, 'scripts and styles')
+      for (const reference of tags) {
+        const target = new URL(reference, `https://example.org${page}`)
+        t.equal(target.origin, 'https://example.org', reference)
+        const answer = await get(target.pathname)
+        t.equal(answer.status, 200, reference)
+        t.ok((await answer.arrayBuffer()).byteLength > 0)
+      }
     }
+    const script = await (await get(`${prefix}/docs/static/swagger-initializer.js`)).text()
+    t.match(script, /"url":"\.\/json"/, 'the document is named relative to the page')
+  }
+})
+
+t.test('redirects within the documentation keep the path of PUBLIC_URL', async t => {
+  const redirects = { '/docs/static/index.html': '/docs/', '/docs/?_=1': '/docs/', '/docs/static/index.html?a': '/docs/' }
+  for (const [path, expected] of Object.entries(redirects)) {
+    const answer = await fetch(url + path, { redirect: 'manual' })
+    t.equal(answer.status, 302, path)
+    const target = new URL(answer.headers.get('location') ?? '', `https://example.org/jobs-api${path}`)
+    t.equal(target.pathname + target.search, `/jobs-api${expected}`, path)
   }
 })
 
