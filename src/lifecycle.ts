@@ -104,6 +104,9 @@ const start = async (options: AppOptions): Promise<void> => {
   stop = createDrainOnSignal(app, drain)
   const { server, facts } = app
   const address = await listen(config.host, config.port)
+  if (config.production && config.publicUrl === null) {
+    server.log.warn('PUBLIC_URL is not set: absolute URLs come from the Host header, which the client chooses')
+  }
   server.log.info(facts, 'ready')
   if (!config.production) process.stdout.write(banner(address, facts))
 }

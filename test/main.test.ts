@@ -35,6 +35,15 @@ t.test('in production it reports that in its log alone', async t => {
   await until(() => service.lines.some(line => line.includes('"msg":"ready"')))
   t.equal((await service.kill('SIGTERM')).code, 0)
   for (const line of service.lines) t.type(JSON.parse(line), 'object')
+  const warnings = service.lines.filter(line => line.includes('PUBLIC_URL'))
+  t.equal(warnings.length, 1, 'absolute URLs then come from the Host header, which the client chooses')
+  t.match(JSON.parse(warnings[0] ?? ''), { level: 40 })
+})
+
+t.test('with PUBLIC_URL it warns of nothing', async t => {
+  const service = await spawnService(t, { NODE_ENV: 'production', PUBLIC_URL: 'https://jobs.example.org' })
+  await until(() => service.lines.some(line => line.includes('"msg":"ready"')))
+  t.same(service.lines.filter(line => (JSON.parse(line) as { level: number }).level >= 40), [])
 })
 
 t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async t => {

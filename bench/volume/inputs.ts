@@ -51,7 +51,7 @@ try {
     const growth = await growthWhile(async () => { statusUrl = await upload(url, contentType) })
     rows[`${contentType}: memory to store`] = toMiB(growth)
     const stored = performance.now()
-    rows[`${contentType}: memory to sanitize`] = toMiB(await growthWhile(() => finish(url + statusUrl)))
+    rows[`${contentType}: memory to sanitize`] = toMiB(await growthWhile(() => finish(statusUrl)))
     const [toStore, toSanitize] = [stored - began, performance.now() - stored].map(ms => (ms / 1000).toFixed(1))
     rows[`${contentType}: time`] = `${toStore} s to store, ${toSanitize} s to sanitize`
   }

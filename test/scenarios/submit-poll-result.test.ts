@@ -35,7 +35,7 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     t.equal(location.origin, service.url)
     t.ok(Number(submitted.headers.get('retry-after')) >= 1)
     const { jobId, statusUrl } = await submitted.json() as { jobId: string, statusUrl: string }
-    t.equal(statusUrl, location.pathname)
+    t.equal(statusUrl, location.href)
 
     const { body, states } = await poll(service, location.pathname)
     t.match(body, { jobId, status: 'Succeeded', errorDetails: null, resultUrl: `/api/v1/jobs/${jobId}/result` })

@@ -83,10 +83,14 @@ const hostsIn = (rawHeaders: readonly string[]): number => {
   return count
 }
 
-// RFC 9112: 2.3 (another major version), 3.2 (one host), 6.1 (chunked alone: other codings were added on the way).
+// An authority without user info (RFC 3986, 3.2). Absolute URLs in responses begin with it.
+const hostExpression = /^(?:\[[0-9a-f:.]+\]|(?:[\w.~!$&'()*+,;=-]|%[0-9a-f]{2})*)(?::\d*)?$/i
+
+// RFC 9112: 2.3 (another major version), 3.2 (one host, and a valid one), 6.1 (chunked alone: other codings were added
+// on the way).
 const isAmbiguous = ({ headers, httpVersion, rawHeaders }: IncomingMessage): boolean => {
   const hosts = hostsIn(rawHeaders)
-  if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0')) return true
+  if (hosts > 1 || (hosts === 0 && httpVersion !== '1.0') || !hostExpression.test(headers.host ?? '')) return true
   return !httpVersion.startsWith('1.') || !/^chunked$/i.test(headers['transfer-encoding'] ?? 'chunked')
 }
 

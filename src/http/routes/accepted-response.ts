@@ -1,12 +1,13 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { retryAfterSeconds } from '../../job/pacing.ts'
+import { statusPath } from '../paths.ts'
 import { brokenRule } from '../problem.ts'
 
 /** The documented headers of the response to a submission. */
 export const acceptedHeaders = {
-  Location: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),
+  Location: Type.String({ format: 'uri', description: 'The absolute URL of the status in the v1 view.' }),
   'Operation-Location': Type.String({ format: 'uri', description: 'The same URL.' }),
   'Retry-After': Type.Integer({ minimum: 1 }),
   'Cache-Control': Type.String({ description: 'no-store' }),
@@ -25,17 +26,14 @@ export const requireAcceptedType = (type: string, jobTypes: readonly string[] | 
   if (jobTypes?.includes(type) === false) throw brokenRule('type', 'enum', `must be one of: ${jobTypes.join(', ')}`)
 }
 
-// A request of HTTP/1.0 may have no Host header.
-const originOf = ({ protocol, host, socket }: FastifyRequest): string =>
-  `${protocol}://${host === '' ? `${socket.localAddress}:${socket.localPort}` : host}`
+export type AcceptedJob = { entry: StatusEntry, replayed: boolean, baseUrl: string }
 
-export type AcceptedJob = { entry: StatusEntry, replayed: boolean, path: string, publicUrl: string | null }
-
-/** Sets the URL of the status and the time of the first poll. `path` is that of the status. */
-export const setAcceptedHeaders = (
-  request: FastifyRequest, reply: FastifyReply, { entry, replayed, path, publicUrl }: AcceptedJob
-): void => {
-  const location = (publicUrl ?? originOf(request)) + path
+/**
+ * Sets the URL of the status and the time of the first poll. The URL is that of the v1 view, whatever the route: pollers
+ * of long-running operations look for `status` at the top level of what Operation-Location returns.
+ */
+export const setAcceptedHeaders = (reply: FastifyReply, { entry, replayed, baseUrl }: AcceptedJob): void => {
+  const location = baseUrl + statusPath('v1', entry.jobId)
   const pause = retryAfterSeconds(entry.pollAfterMs)
   reply.headers({ location, 'operation-location': location, 'retry-after': pause, 'cache-control': 'no-store' })
   if (replayed) reply.header('idempotency-replayed', 'true')

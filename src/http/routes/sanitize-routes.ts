@@ -8,6 +8,7 @@ import { normalizations, rawContentTypes, SanitizeInput } from '../../job/saniti
 import type { StoreInput } from '../../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
+import { baseUrlOf } from '../base-url.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { brokenRule } from '../problem.ts'
 import { cancelPath, resultPath, statusPath } from '../paths.ts'
@@ -49,9 +50,9 @@ const AcceptedTask = Type.Object({
   data: Type.Object({
     taskId: Type.String(),
     status: StringEnum(['queued', 'running', 'succeeded', 'failed', 'cancelled']),
-    statusUrl: Type.String(),
-    resultUrl: Type.String(),
-    cancelUrl: Type.String()
+    statusUrl: Type.String({ format: 'uri' }),
+    resultUrl: Type.String({ format: 'uri' }),
+    cancelUrl: Type.String({ format: 'uri' })
   })
 }, { additionalProperties: false })
 
@@ -102,9 +103,10 @@ const sendAccepted = (
 ) => {
   const { state } = requireVisible(entry, principalOf(request))
   request.log.info({ jobId, type: 'sanitize', replayed }, 'submitted')
-  setAcceptedHeaders(request, reply, { entry, replayed, path: statusPath('task', jobId), publicUrl })
-  const base = publicUrl ?? ''
-  const [statusUrl, resultUrl, cancelUrl] = [statusPath, resultPath, cancelPath].map(path => base + path('task', jobId))
+  const baseUrl = baseUrlOf(request, publicUrl)
+  setAcceptedHeaders(reply, { entry, replayed, baseUrl })
+  const [statusUrl, resultUrl, cancelUrl] =
+    [statusPath, resultPath, cancelPath].map(toPath => baseUrl + toPath('task', jobId))
   return reply.code(202).type('application/json; charset=utf-8')
     .send(JSON.stringify({ success: true, data: { taskId: jobId, status: state, statusUrl, resultUrl, cancelUrl } }))
 }

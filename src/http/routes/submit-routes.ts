@@ -3,8 +3,10 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { Violation } from '../../schema-check.ts'
 import type { FailureCode, FieldError } from '../../errors.ts'
 import { jobTypePattern } from '../../job/job.ts'
+import type { StatusEntry } from '../../job/status-entry.ts'
 import type { SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
+import { baseUrlOf } from '../base-url.ts'
 import { principalOf, type Principal } from '../auth/principal.ts'
 import { requireVisible } from '../status-access.ts'
 import { statusPath } from '../paths.ts'
@@ -41,7 +43,8 @@ const notYetSupported = ['callbackUrl']
 
 const SubmittedJob = Type.Object({
   ...JobStatus.properties,
-  statusUrl: Type.String({ description: 'The URL of the status.' })
+  statusUrl: Type.String({ format: 'uri', description: 'The absolute URL of the status.' }),
+  taskUrl: Type.String({ format: 'uri', description: 'The absolute URL of the status in the task view.' })
 }, { additionalProperties: false })
 
 /** A type that this process can run. Its input is validated on submission, not when the job fails an hour later. */
@@ -83,9 +86,26 @@ const failureCodes: readonly FailureCode[] = [
 ]
 
 const { value: queuedValue } = jobStatusExamples.queued
+const exampleUrl = 'https://jobs.example.org'
 const submittedExample = {
   summary: 'Accepted',
-  value: { ...queuedValue, statusUrl: statusPath('v1', queuedValue.jobId) }
+  value: {
+    ...queuedValue,
+    statusUrl: exampleUrl + statusPath('v1', queuedValue.jobId),
+    taskUrl: exampleUrl + statusPath('task', queuedValue.jobId)
+  }
+}
+
+const resultUrlName = '"resultUrl":'
+
+// The body of an accepted job has absolute URLs only: low-code clients cannot complete a path. The first member of this
+// name is the field; those behind it are in the error details of a worker.
+const toSubmittedBody = ({ jobId, v1Body }: StatusEntry, baseUrl: string): string => {
+  const at = v1Body.indexOf(resultUrlName) + resultUrlName.length
+  const split = v1Body.startsWith('"/', at) ? at + 1 : 0
+  const status = split === 0 ? v1Body : v1Body.slice(0, split) + baseUrl + v1Body.slice(split)
+  const urls = { statusUrl: baseUrl + statusPath('v1', jobId), taskUrl: baseUrl + statusPath('task', jobId) }
+  return `${status.slice(0, -1)},${JSON.stringify(urls).slice(1)}`
 }
 
 const inputExamples = (type: string, input: object) => ({ summary: type, value: { type, input } })
@@ -117,7 +137,7 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
         }
       }),
       response: {
-        202: jsonResponse('Accepted: the six fields of the status, and its URL.', SubmittedJob, {
+        202: jsonResponse('Accepted: the six fields of the status, and the URLs of both views.', SubmittedJob, {
           headers: acceptedHeaders, examples: { accepted: submittedExample }
         }),
         ...failureResponses(failureCodes, 'Problem')
@@ -130,12 +150,10 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
     const key = request.headers['idempotency-key'] ?? null
     const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, request.body, key)
     request.log.info({ jobId, type: request.body.type, replayed }, 'submitted')
-    const { v1Body } = requireVisible(entry, principal)
-    const path = statusPath('v1', jobId)
-    setAcceptedHeaders(request, reply, { entry, replayed, path, publicUrl })
-    const statusUrl = JSON.stringify((publicUrl ?? '') + path)
-    return reply.code(202).type('application/json; charset=utf-8')
-      .send(`${v1Body.slice(0, -1)},"statusUrl":${statusUrl}}`)
+    requireVisible(entry, principal)
+    const baseUrl = baseUrlOf(request, publicUrl)
+    setAcceptedHeaders(reply, { entry, replayed, baseUrl })
+    return reply.code(202).type('application/json; charset=utf-8').send(toSubmittedBody(entry, baseUrl))
   })
   return Promise.resolve()
 }

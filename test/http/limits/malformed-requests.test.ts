@@ -139,6 +139,31 @@ t.test('the Location of a response to HTTP/1.0 without a host is still a URL', a
   t.match(location, new RegExp(`^http://127\\.0\\.0\\.1:${port}/api/v1/jobs/[0-9a-f-]{36}$`))
 })
 
+t.test('the URLs of an accepted job are those of the request target, where it is absolute', async t => {
+  const body = '{"type":"x","input":1}'
+  const lines = ['Content-Type: application/json', `Content-Length: ${body.length}`]
+  const answer = await request('POST http://jobs.example.org:8080/api/v1/jobs', lines, body)
+  t.match(bodyOf(answer).statusUrl, /^http:\/\/jobs\.example\.org:8080\/api\/v1\/jobs\/[0-9a-f-]{36}$/)
+})
+
+t.test('a Host that is none is 400; an empty one is that of the connection', async t => {
+  const body = '{"type":"x","input":1}'
+  const post = (host: string) => send(
+    `POST /api/v1/jobs HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${authorization}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
+  )
+  for (const host of [
+    'a b', 'a"b', 'a/b', 'me@a', 'a:b', 'a:1:2', 'a\\b', 'a#b', 'a?b', '<a>', '%zz', '[::1', '[x]', 'http://a', 'a, b c'
+  ]) {
+    t.equal(statusOf(await post(host)), 400, host)
+  }
+  for (const [host, origin] of [
+    ['a', 'http://a'], ['my_service:80', 'http://my_service:80'], ['[::1]:1', 'http://[::1]:1'],
+    ['1.2.3.4', 'http://1.2.3.4'], ['', `http://127.0.0.1:${port}`], ['a:70000', `http://127.0.0.1:${port}`]
+  ] as const) {
+    t.ok(bodyOf(await post(host)).statusUrl.startsWith(`${origin}/api/v1/jobs/`), host)
+  }
+})
+
 t.test('after all of this the service responds, and has logged no error', async t => {
   t.equal((await service.ask('/api/v1/jobs/job-123')).status, 200)
   t.same(service.logs.filter(line => line.level >= 50), [])

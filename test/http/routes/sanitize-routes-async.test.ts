@@ -36,11 +36,12 @@ t.test('runs the JSON of the synchronous API as a job whose result is the saniti
   t.same(data, {
     taskId,
     status: 'queued',
-    statusUrl: `/api/jobs/${taskId}/status`,
-    resultUrl: `/api/jobs/${taskId}/result`,
-    cancelUrl: `/api/jobs/${taskId}/cancel`
+    statusUrl: `${service.url}/api/jobs/${taskId}/status`,
+    resultUrl: `${service.url}/api/jobs/${taskId}/result`,
+    cancelUrl: `${service.url}/api/jobs/${taskId}/cancel`
   })
-  t.equal(answer.headers.get('location'), `${service.url}/api/jobs/${taskId}/status`)
+  const location = answer.headers.get('location')
+  t.equal(location, `${service.url}/api/v1/jobs/${taskId}`, 'pollers read the status at the top level: the v1 view')
   t.equal(answer.headers.get('operation-location'), answer.headers.get('location'))
   t.equal(answer.headers.get('retry-after'), '1')
   t.same(await resultOf(taskId), { status: 200, contentType: 'text/html; charset=utf-8', text: '<b>hi</b>' })
@@ -221,7 +222,7 @@ t.test('the URLs are absolute with PUBLIC_URL', async t => {
   const answer = await named.ask(path, { method: 'POST', body: 'a', headers: { 'content-type': 'text/plain' } })
   const { data } = await answer.json() as Json
   t.equal(data.cancelUrl, `https://jobs.example/x/api/jobs/${data.taskId}/cancel`)
-  t.equal(answer.headers.get('location'), data.statusUrl)
+  t.equal(answer.headers.get('location'), `https://jobs.example/x/api/v1/jobs/${data.taskId}`)
 })
 
 t.test('HTML over 4 MiB fails with INPUT_TOO_LARGE', async t => {

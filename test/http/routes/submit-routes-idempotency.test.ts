@@ -30,6 +30,29 @@ t.test('a repeated request returns the same job, with Idempotency-Replayed', asy
   t.same(await again.json(), await first.json())
 })
 
+t.test('the URLs of a replay are absolute, and what a worker wrote stays as it is', async t => {
+  const body = { type: 'x', input: 'url' }
+  const { jobId } = await submit('key-url', body)
+  const end = async (sql: string) => {
+    await service.sql(`UPDATE JobExecutionLog SET ${sql} WHERE jobId = '${jobId}'`)
+    return await (await post('key-url', body)).json() as Json
+  }
+  const other = await submit('key-elsewhere', body)
+  await service.sql(`UPDATE JobExecutionLog SET status = 'Succeeded', resultUrl = 'https://files.example.org/1'
+    WHERE jobId = '${other.jobId}'`)
+  t.equal((await (await post('key-elsewhere', body)).json() as Json).resultUrl, 'https://files.example.org/1')
+  const failed = await submit('key-failed', body)
+  const errorDetails = { code: 'X', message: '"resultUrl":"/x"', details: { resultUrl: '/x' } }
+  await service.sql(`UPDATE JobExecutionLog SET status = 'Failed', errorDetails = '${JSON.stringify(errorDetails)}'
+    WHERE jobId = '${failed.jobId}'`)
+  t.match(await (await post('key-failed', body)).json(), { resultUrl: null, errorDetails })
+  t.match(await end(`status = 'Succeeded', resultUrl = '/api/v1/jobs/${jobId}/result'`), {
+    resultUrl: `${service.url}/api/v1/jobs/${jobId}/result`,
+    statusUrl: `${service.url}/api/v1/jobs/${jobId}`,
+    taskUrl: `${service.url}/api/jobs/${jobId}/status`
+  })
+})
+
 t.test('a report over all tenants is not replayed to a client without jobs:admin', async t => {
   const body = { type: 'report', input: {} }
   const admin = { scope: 'jobs:read jobs:write jobs:admin' }

@@ -10,22 +10,26 @@ const post = (body: unknown, headers: Record<string, string> = {}, claims = {}) 
   ask('/api/v1/jobs', { method: 'POST', body, headers, claims })
 const rowCount = async () => Number(await service.sql('SELECT count(*) FROM JobExecutionLog'))
 
-t.test('a submission is 202 with the six fields, statusUrl, both locations and Retry-After', async t => {
+t.test('a submission is 202 with the six fields, both status URLs, both locations and Retry-After', async t => {
   const answer = await post({ type: 'report', input: {} })
   t.equal(answer.status, 202)
   t.match(answer.headers.get('content-type'), /^application\/json/)
   const job: Json = await answer.json()
-  t.same(Object.keys(job).sort(), ['endTime', 'errorDetails', 'jobId', 'resultUrl', 'startTime', 'status', 'statusUrl'])
+  t.same(Object.keys(job), [
+    'jobId', 'status', 'startTime', 'endTime', 'resultUrl', 'errorDetails', 'statusUrl', 'taskUrl'
+  ])
   t.match(job, {
     status: 'Queued', startTime: /^\d{4}-\d\d-\d\dT.*Z$/, endTime: null, resultUrl: null, errorDetails: null
   })
-  t.equal(job.statusUrl, `/api/v1/jobs/${job.jobId}`)
-  t.equal(answer.headers.get('location'), `${url}/api/v1/jobs/${job.jobId}`, 'absolute')
+  t.equal(job.statusUrl, `${url}/api/v1/jobs/${job.jobId}`, 'absolute: low-code clients cannot complete a path')
+  t.equal(job.taskUrl, `${url}/api/jobs/${job.jobId}/status`)
+  t.equal(answer.headers.get('location'), job.statusUrl)
   t.equal(answer.headers.get('operation-location'), answer.headers.get('location'))
   t.match(answer.headers.get('retry-after'), /^[1-9]\d*$/)
   t.notOk(answer.headers.has('idempotency-replayed'))
-  const { statusUrl: _, ...status } = job
-  t.same(await askJson(job.statusUrl), status, 'statusUrl returns the same status')
+  const { statusUrl, taskUrl, ...status } = job
+  t.same(await askJson(statusUrl.slice(url.length)), status, 'statusUrl returns the same status')
+  t.match(await askJson(taskUrl.slice(url.length)), { data: { taskId: job.jobId } })
 })
 
 t.test('Location uses the Host header and ignores forwarded headers', async t => {
@@ -33,6 +37,7 @@ t.test('Location uses the Host header and ignores forwarded headers', async t =>
     'x-forwarded-host': 'evil.example.org', 'x-forwarded-proto': 'https'
   })
   t.ok(answer.headers.get('location')?.startsWith(`${url}/api/v1/jobs/`), 'forwarded headers are not trusted')
+  t.ok((await answer.json() as Json).statusUrl.startsWith(`${url}/api/v1/jobs/`))
 })
 
 t.test('the id is a unique UUID v4', async t => {
@@ -167,6 +172,7 @@ t.test('PUBLIC_URL makes the URLs absolute, and JOB_TYPES restricts the types', 
   t.equal(answer.headers.get('location'), statusUrl)
   t.equal(answer.headers.get('operation-location'), statusUrl)
   t.equal(job.statusUrl, statusUrl)
+  t.equal(job.taskUrl, `https://jobs.example.org/base/api/jobs/${job.jobId}/status`)
   await other.sql(`INSERT INTO JobExecutionLog (jobId, status, resultUrl) VALUES
     ('own-path', 'Succeeded', '/files/a'), ('elsewhere', 'Succeeded', 'https://example.org/b')`)
   t.equal((await other.askJson('/api/v1/jobs/own-path')).resultUrl, 'https://jobs.example.org/base/files/a')
