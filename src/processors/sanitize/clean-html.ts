@@ -8,6 +8,7 @@ import {
   urlAttributes, voidTags
 } from './html-policy.ts'
 import type { Normalization } from '../../job/sanitize-input.ts'
+import { createWordGaps } from './word-gaps.ts'
 
 /** Nested elements, as many as browsers keep. The parser's work grows with size times depth. */
 const htmlDepthMax = 512
@@ -56,6 +57,7 @@ const keepAttributes = (tag: string, given: Record<string, string>, normalizatio
 
 const sanitizeMarkup = (html: string, normalization: Normalization, count: Count): string => {
   let depth = 0
+  const gaps = createWordGaps()
   return sanitizeHtml(html, {
     allowedTags,
     allowedAttributes,
@@ -65,12 +67,17 @@ const sanitizeMarkup = (html: string, normalization: Normalization, count: Count
     nonTextTags: tagsWithoutText,
     selfClosing: voidTags,
     parseStyleAttributes: false,
-    onOpenTag: () => {
+    textFilter: gaps.textFilter,
+    onOpenTag: tag => {
+      gaps.onOpenTag(tag)
       if (++depth > htmlDepthMax) {
         throw new ProcessorError('HTML_TOO_DEEP', `HTML of more than ${htmlDepthMax} levels is not sanitized.`)
       }
     },
-    onCloseTag: () => { depth-- },
+    onCloseTag: tag => {
+      gaps.onCloseTag(tag)
+      depth--
+    },
     transformTags: {
       '*': (tagName, attribs) => {
         if (allowed.has(tagName)) return { tagName, attribs: keepAttributes(tagName, attribs, normalization, count) }
@@ -94,7 +101,7 @@ const countComments = (html: string, count: Count) => {
 const unescapeText = (text: string) => text.replaceAll('&lt;', '<').replaceAll('&gt;', '>').replaceAll('&amp;', '&')
 const escapeText = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
-// In the output of sanitize-html, < and > occur in tags only. Its own text filter is not used: it gets a text in
+// In the output of sanitize-html, < and > occur in tags only. Its own text filter cannot do this: it gets a text in
 // pieces, cut at every reference (`&zwj;`), and escaped, where a normal form could produce the very characters that
 // were escaped.
 const cleanTexts = (html: string, normalization: Normalization, count: Count): string =>
@@ -120,6 +127,8 @@ export const cleanHtml = (html: string, normalization: Normalization, count: Cou
     if (cleaned === before) return cleaned
     before = cleaned
   }
-  const text = sanitizeHtml(before, { allowedTags: [], allowedAttributes: {}, nonTextTags: tagsWithoutText })
+  const text = sanitizeHtml(before, {
+    allowedTags: [], allowedAttributes: {}, nonTextTags: tagsWithoutText, ...createWordGaps(false)
+  })
   return cleanTexts(text, normalization, count)
 }

@@ -107,8 +107,9 @@ const replaceLoneSurrogates = (text: string, count: Count): string => {
   return text.toWellFormed()
 }
 
+// Vertical tab, form feed, NEL, LS and PS separate words like a line end: removing them would join their neighbours.
 const unifyLineEnds = (text: string): string =>
-  text.replace(/\r(?=\n)/g, '').replace(/\r/g, '\n').replace(/\u2028/g, '\n').replace(/\u2029/g, '\n')
+  text.replace(/\r(?=\n)/g, '').replace(/[\r\v\f\u0085\u2028\u2029]/g, '\n')
 
 const passesMax = 4
 const conditional = /[\u200C\u200D\uFE00-\uFE0F\u180B-\u180F]/g

@@ -20,6 +20,16 @@ export const tagsWithoutText = [
   'textarea', 'select', 'option', 'title', 'xmp', 'plaintext', 'audio', 'video', 'canvas', 'frameset'
 ]
 
+/** Removed elements that a browser shows apart from the text around them: without them, words would be joined. */
+export const separatingTags: ReadonlySet<string> = new Set([
+  'applet', 'audio', 'body', 'button', 'canvas', 'center', 'dialog', 'dir', 'embed', 'fieldset', 'form', 'frameset',
+  'html', 'iframe', 'input', 'legend', 'listing', 'marquee', 'math', 'menu', 'meter', 'object', 'optgroup', 'option',
+  'plaintext', 'progress', 'search', 'select', 'svg', 'textarea', 'video', 'xmp'
+])
+
+/** Kept elements that separate texts by themselves. */
+export const separatingKeptTags: ReadonlySet<string> = new Set([...blockTags, 'br'])
+
 export const voidTags = ['br', 'col', 'hr', 'img', 'wbr']
 
 /** Attributes whose value is a URL. */

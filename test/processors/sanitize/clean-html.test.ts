@@ -93,6 +93,25 @@ t.test('what is removed is counted by kind', async t => {
   becomes(t, '<img src="mailto:a@b.test" alt="x" width="1px">', '<img alt="x" />', { attribute: 1, url: 1 })
 })
 
+t.test('a removed element that separates words leaves a blank', async t => {
+  const cases: Array<[string, string]> = [
+    ['one<form>two</form>three', 'one two three'],
+    ['<b>one</b><center><i>two</i></center>', '<b>one</b><i> two</i>'],
+    ['one<iframe>x</iframe>two<svg><form></form></svg>three<input>four', 'one two three four'],
+    ['one<svg><div>x</div></svg>two', 'one two'],
+    ['one<form>\u200B</form>two', 'one  two'],
+    // None where there is a blank or a block, none at the ends, none for what separates nothing.
+    ['one <form> two </form> three', 'one  two  three'],
+    ['<form><p>one</p><fieldset>two</fieldset></form>', '<p>one</p>two'],
+    ['<body>one</body>', 'one'],
+    ['o<custom-x>n</custom-x>e<script>x</script>!', 'one!']
+  ]
+  for (const [html, expected] of cases) {
+    t.equal(clean(html).html, expected, html)
+    t.equal(clean(expected).html, expected, `${html} again`)
+  }
+})
+
 t.test('a link that opens a window gets noopener and noreferrer', async t => {
   becomes(t, '<a href="x" target=_blank>x</a>', '<a href="x" target="_blank" rel="noopener noreferrer">x</a>')
   becomes(
@@ -118,6 +137,7 @@ t.test('elements nested as no parser reads them are cleaned until they are stabl
     cleanHtml('<p><foo><div>&lt;x</div></foo></p>', 'NFC', () => {}, 1), '&lt;x',
     'only the text is left if they do not become stable'
   )
+  t.equal(cleanHtml('a<p><foo><div>b</div>c</foo></p>', 'NFC', () => {}, 1), 'a b c')
 })
 
 t.test('rejects HTML that is too deep or too large, and removes URLs that are too long', async t => {

@@ -48,6 +48,7 @@ t.test('cleaning a second time changes nothing, and every change is counted', as
 t.test('text: removes and counts control, bidirectional and invisible characters', async t => {
   text(t, 'a\0b\u0007c\u001B[31m\u007F\u009F\tx\ny', 'abc[31m\tx\ny', { control: 5 })
   text(t, 'a\r\nb\rc\u2028d\u2029e', 'a\nb\nc\nd\ne', { normalized: 1 })
+  text(t, 'a\vb\fc\u0085d', 'a\nb\nc\nd', { normalized: 1 })
   text(t, 'if (\u202Eadmin\u202C) \u2066x\u2069 \u200E\u200F\u061C', 'if (admin) x ', { bidi: 7 })
   text(t, 'f\u00ADr\u200Be\u2060e\uFEFF \u034F\u115F\u1160\u3164\uFFA0\u17B4\u2064\u206A', 'free ', { invisible: 12 })
   text(t, 'a\uFFF9b\uFFFAc\uFFFBd', 'abcd', { invisible: 3 })
