@@ -1,3 +1,5 @@
+import { shortenFileName } from '../../../job/file-name.ts'
+
 /*
  * The worker that runs a job chooses the file name and the media type of the result. Neither is trusted: both are
  * validated or rewritten before they become headers.
@@ -24,13 +26,10 @@ const passiveTypes: ReadonlySet<string> = new Set([
 const isPassive = (mediaType: string): boolean =>
   passiveTypes.has(mediaType.split(';', 1)[0]?.trim().toLowerCase() ?? '')
 
-const nameLengthMax = 150
-
 // A name without folders and invisible characters: controls, format characters (bidirectional marks too), line ends.
 const toSafeFileName = (fileName: string): string => {
   const visible = fileName.toWellFormed().replace(/^.*[/\\]/su, '').replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '').trim()
-  // Cut at the front: the end has the extension.
-  const name = Array.from(visible).slice(-nameLengthMax).join('')
+  const name = shortenFileName(visible)
   return /^\.*$/.test(name) ? 'result' : name
 }
 

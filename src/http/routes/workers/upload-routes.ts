@@ -1,6 +1,8 @@
 import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
+import { parse } from 'content-disposition'
+import { shortenFileName } from '../../../job/file-name.ts'
 import type { Uploads } from '../../../write/uploads.ts'
 import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
@@ -9,7 +11,6 @@ import type { StatusAccess } from '../../status-access.ts'
 import { chunksOf, takeRawBodies } from '../../bodies/raw-body.ts'
 
 const contentTypeLengthMax = 255
-const fileNameLengthMax = 200
 
 export type UploadRouteNeeds = { statusAccess: StatusAccess, uploads: Uploads }
 
@@ -36,27 +37,20 @@ const extensions: Record<string, string> = {
   'text/plain': '.txt'
 }
 
-const orUndefined = (decode: () => string): string | undefined => {
+const strictUtf8 = new TextDecoder('utf-8', { fatal: true })
+
+// Node decodes headers as Latin-1, but most clients send UTF-8.
+const decodeHeader = (header: string): string => {
   try {
-    return decode()
+    return strictUtf8.decode(Buffer.from(header, 'latin1'))
   } catch {
-    return undefined
+    return header
   }
 }
 
-// Node decodes headers as Latin-1, but most clients send UTF-8.
-const decodeHeader = (header: string): string =>
-  orUndefined(() => new TextDecoder('utf-8', { fatal: true }).decode(Buffer.from(header, 'latin1'))) ?? header
-
 // Keeps only the last part of a path: a file name must not choose a folder on the client's disk.
 const parseFileName = (header: string): string | undefined => {
-  const disposition = decodeHeader(header)
-  const extended = /;\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)/i.exec(disposition)?.[1]
-  const quoted = /;\s*filename\s*=\s*"((?:[^"\\]|\\.)*)"/i.exec(disposition)?.[1]?.replace(/\\(.)/g, '$1')
-  const plain = /;\s*filename\s*=\s*([^\s;"]+)/i.exec(disposition)?.[1]
-  const decoded = extended === undefined ? undefined : orUndefined(() => decodeURIComponent(extended))
-  const given = decoded ?? quoted ?? plain
-  const name = given?.split(/[/\\]/).at(-1)?.slice(0, fileNameLengthMax) ?? ''
+  const name = shortenFileName(parse(decodeHeader(header)).parameters.filename?.split(/[/\\]/).at(-1) ?? '')
   return /^\.*$/.test(name) ? undefined : name
 }
 

@@ -53,7 +53,7 @@ const names: Array<[string | null, string]> = [
   ['..', 'filename="result"'],
   ['folder/', 'filename="result"'],
   [' \t', 'filename="result"'],
-  [`${'x'.repeat(300)}.csv`, `filename="${'x'.repeat(146)}.csv"`]
+  [`${'x'.repeat(300)}.csv`, `filename="${'x'.repeat(196)}.csv"`]
 ]
 
 for (const [name, expected] of names) {

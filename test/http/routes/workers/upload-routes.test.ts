@@ -182,10 +182,13 @@ const names: Array<[string | undefined, string, string]> = [
   ['attachment; filename="C:\\\\temp\\\\x.csv"', 'text/csv', 'x.csv'],
   ['attachment; filename=".."', 'text/csv', 'result.csv'],
   [Buffer.from('attachment; filename="ü.csv"').toString('latin1'), 'text/csv', 'ü.csv'],
-  ['inline', 'text/csv', 'result.csv']
+  ['inline', 'text/csv', 'result.csv'],
+  ['attachment; filename="a; filename*=UTF-8\'\'evil.exe.csv"', 'text/csv', 'a; filename*=UTF-8\'\'evil.exe.csv'],
+  ['attachment; filename="no end', 'text/csv', 'result.csv'],
+  [`attachment; filename="${'n'.repeat(240)}.csv"`, 'text/csv', `${'n'.repeat(196)}.csv`]
 ]
 for (const [disposition, contentType, fileName] of names) {
-  t.test(`names the file by Content-Disposition or by type: ${disposition} ${contentType}`, async t => {
+  t.test(`names the file by Content-Disposition or by type: ${disposition?.slice(0, 80)} ${contentType}`, async t => {
     const { jobId, leaseToken } = await begin()
     const headers = {
       'content-type': contentType, ...(disposition === undefined ? {} : { 'content-disposition': disposition })
