@@ -3,6 +3,7 @@ import type { Failure, JobLookup, ResultFacts, ContentInfo } from '../job/job.ts
 import { type LeaseHeld, LeaseLost, type LeaseState, ResultBegun } from '../job/lease.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
+import { toRecordedFailure, toRecordedProgress } from '../job/recorded-texts.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
 import { findJob, lockJob } from '../store/tx/jobs.ts'
@@ -91,7 +92,7 @@ const storeResult = async (tx: Tx, jobId: string, outcome: RunOutcome): Promise<
 }
 
 const toCompletion = (jobId: string, outcome: RunOutcome, at: number, retentionMs: number): JobEvent => {
-  const message = outcome.message === undefined ? {} : { message: outcome.message }
+  const message = outcome.message === undefined ? {} : toRecordedProgress({ message: outcome.message })
   const facts = outcome.kind === 'appended' || outcome.kind === 'given' ? outcome.facts : null
   if (facts !== null) {
     const resultUrl = `/api/v1/jobs/${jobId}/result`
@@ -168,7 +169,10 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
   const report = createReport(needs)
   return {
     heartbeat: createHeartbeat(needs),
-    progress: async (lease, update) => (await report(lease, () => ({ type: 'progress', at: now(), update }))).state,
+    progress: async (lease, update) => {
+      const recorded = toRecordedProgress(update)
+      return (await report(lease, () => ({ type: 'progress', at: now(), update: recorded }))).state
+    },
     append: createAppend(needs),
     appended: createAppended(needs),
     complete: async (lease, outcome) => (await report(
@@ -182,9 +186,12 @@ export const createRunJob = (needs: RunJobNeeds): RunJob => {
         await insertSanitizationEvents(tx, lease.jobId, outcome.counts ?? {}, now())
       }
     )).entry,
-    fail: async (lease, failure, retryable) => (await report(
-      lease, ({ maxAttempts }) => ({ type: 'fail', at: now(), failure, retryable, maxAttempts })
-    )).entry,
+    fail: async (lease, failure, retryable) => {
+      const recorded = toRecordedFailure(failure)
+      return (await report(
+        lease, ({ maxAttempts }) => ({ type: 'fail', at: now(), failure: recorded, retryable, maxAttempts })
+      )).entry
+    },
     release: async lease => (await report(lease, () => ({ type: 'release', at: now() }))).entry
   }
 }

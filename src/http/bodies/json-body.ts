@@ -10,12 +10,21 @@ const messages: Record<JsonFlaw, string> = {
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
+const utf8Replacing = new TextDecoder('utf-8')
 
-const parseJsonBody = (bytes: Buffer): unknown => {
+/**
+ * How a route takes bodies that others reject. `revise` brings parsed JSON, an empty body too, into the documented form
+ * before it is checked. `replacesBytes`: bytes that are not UTF-8 become U+FFFD.
+ */
+export type Leniency = { revise: (value: unknown) => unknown, replacesBytes: boolean }
+
+const strict: Leniency = { revise: value => value, replacesBytes: false }
+
+const parseJsonBody = (bytes: Buffer, { revise, replacesBytes }: Leniency): unknown => {
   if (bytes.length === 0) throw brokenRule('body', 'required', 'is required, as application/json')
   let value: unknown
   try {
-    value = JSON.parse(utf8.decode(bytes))
+    value = revise(JSON.parse((replacesBytes ? utf8Replacing : utf8).decode(bytes)))
   } catch {
     throw brokenRule('body', 'json', 'must be well-formed JSON, in UTF-8')
   }
@@ -42,14 +51,14 @@ const addJsonParser = (app: FastifyInstance, parse: (bytes: Buffer) => unknown):
 /** Accepts JSON bodies only: in UTF-8, of limited depth, without `__proto__`, with numbers that JSON can represent. */
 export const registerJsonBodies = (app: FastifyInstance): void => {
   app.removeAllContentTypeParsers()
-  addJsonParser(app, parseJsonBody)
+  addJsonParser(app, bytes => parseJsonBody(bytes, strict))
 }
 
 /**
  * Reads an empty body as `{}`, whatever its media type. Call it in an encapsulated plugin: it replaces the parser of
  * all routes registered there.
  */
-export const takeEmptyBodies = (app: FastifyInstance): void => {
+export const takeEmptyBodies = (app: FastifyInstance, leniency = strict): void => {
   app.addHook('onRequest', ({ raw: { headers } }, _reply, done) => {
     // `curl -d ''` sends an empty body as a form: without its media type it is accepted like any other empty body.
     const isEmpty = headers['transfer-encoding'] === undefined && ['0', undefined].includes(headers['content-length'])
@@ -57,9 +66,9 @@ export const takeEmptyBodies = (app: FastifyInstance): void => {
     done()
   })
   app.removeContentTypeParser('application/json')
-  addJsonParser(app, bytes => bytes.length === 0 ? {} : parseJsonBody(bytes))
+  addJsonParser(app, bytes => bytes.length === 0 ? undefined : parseJsonBody(bytes, leniency))
   app.addHook('preValidation', (request, _reply, done) => {
-    if (request.body === undefined) request.body = {}
+    if (request.body === undefined) request.body = leniency.revise({})
     done()
   })
 }

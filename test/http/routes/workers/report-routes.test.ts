@@ -81,11 +81,8 @@ t.test('rejects an invalid report with 400, naming the field', async t => {
   const { jobId, leaseToken } = await begin()
   const before = await taskOf(jobId)
   const wrong: Array<[string, string, unknown]> = [
-    ['progress', 'percent', { percent: -1 }], ['progress', 'percent', { percent: 101 }],
-    ['progress', 'percent', { percent: '5' }],
-    ['progress', 'percent', { percent: null }], ['progress', 'done', { done: -1 }],
-    ['progress', 'total', { total: '9' }],
-    ['progress', 'stage', { stage: 'x'.repeat(101) }], ['progress', 'message', { message: 'x'.repeat(1001) }],
+    ['progress', 'percent', { percent: '5' }], ['progress', 'percent', { percent: [5] }],
+    ['progress', 'total', { total: '9' }], ['progress', 'stage', { stage: 5 }],
     ['progress', 'eta', { eta: 5 }], ['progress', 'body', []], ['progress', 'body', null],
     ['progress', 'body', '{"percent":1e999}'],
     ['complete', 'output', { output: 1 }], ['complete', 'body', { result: 1, resultUrl: 'https://example.org/a' }],
@@ -93,15 +90,12 @@ t.test('rejects an invalid report with 400, naming the field', async t => {
     ...['/relative', 'ftp://example.org/a', 'javascript:alert(1)', '', 'https://'].map(resultUrl =>
       ['complete', 'resultUrl', { resultUrl }] as [string, string, unknown]),
     ['complete', 'resultUrl', { resultUrl: 5 }],
-    ['complete', 'resultUrl', { resultUrl: `https://example.org/${'a'.repeat(2048)}` }],
-    ['fail', 'error', {}], ['fail', 'error.code', { error: { message: 'm' } }],
-    ['fail', 'error.message', { error: { code: 'E' } }],
-    ['fail', 'error.code', { error: { code: '', message: 'm' } }],
-    ['fail', 'error.code', { error: { code: 'E'.repeat(101), message: 'm' } }],
-    ['fail', 'error.message', { error: { code: 'E', message: 'x'.repeat(2001) } }],
-    ['fail', 'error.details', { error: { code: 'E', message: 'm', details: 'x'.repeat(16 * 1024) } }],
-    ['fail', 'error.stack', { error: { code: 'E', message: 'm', stack: 's' } }],
-    ['fail', 'retryable', { error: { code: 'E', message: 'm' }, retryable: 'no' }]
+    ['complete', 'resultUrl', { resultUrl: `https://example.org/${'a'.repeat(8192)}` }],
+    ['fail', 'error', { error: [] }], ['fail', 'error', { error: 5 }], ['fail', 'body', 'null'], ['fail', 'body', '{'],
+    ['fail', 'error.message', { error: { code: 'E', message: { en: 'm' } } }],
+    ['fail', 'retryable', { error: { code: 'E', message: 'm' }, retryable: 'no' }],
+    // Perhaps a misspelt `retryable`.
+    ['fail', 'retriable', { error: { code: 'E', message: 'm' }, retriable: false }]
   ]
   for (const [command, field, body] of wrong) {
     const answer = await report(jobId, command, leaseToken, body)
@@ -109,6 +103,86 @@ t.test('rejects an invalid report with 400, naming the field', async t => {
     t.match((await jsonOf(answer)).errors[0], { field })
   }
   t.same(await taskOf(jobId), before)
+})
+
+t.test('no description of a failure keeps the end of a job from being recorded', async t => {
+  const error = { code: 'E', message: 'm' }
+  const deep = JSON.parse(`${'['.repeat(70)}${']'.repeat(70)}`)
+  const noMessage = 'The worker reported no message.'
+  const family = '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}'
+  const cases: Array<[what: string, body: unknown, failure: object]> = [
+    ['a long message', { error: { code: 'E', message: 'x'.repeat(2001) } }, { code: 'E', message: `${'x'.repeat(1999)}…` }],
+    ['a message as long as allowed', { error: { code: 'E', message: '\u{1f600}'.repeat(2000) } }, {
+      code: 'E', message: '\u{1f600}'.repeat(2000)
+    }],
+    ['a character of several code points at the cut', { error: { code: 'E', message: 'x'.repeat(1997) + family + 'y' } }, {
+      code: 'E', message: `${'x'.repeat(1997)}…`
+    }],
+    ['one character longer than the limit', { error: { code: 'E', message: `a${'\u0301'.repeat(3000)}` } }, {
+      code: 'E', message: `a${'\u0301'.repeat(1998)}…`
+    }],
+    ['a long code', { error: { code: 'E'.repeat(101), message: 'm' } }, { code: `${'E'.repeat(99)}…`, message: 'm' }],
+    ['an odd code', { error: { code: 'E / ä\n"', message: 'm' } }, { code: 'E / ä\n"', message: 'm' }],
+    ['large details', { error: { ...error, details: 'x'.repeat(16 * 1024) } }, { ...error, details: { truncated: true } }],
+    ['deep details', { error: { ...error, details: deep } }, { ...error, details: { truncated: true } }],
+    ['details with __proto__', '{"error":{"code":"E","message":"m","details":{"__proto__":1}}}', {
+      ...error, details: { truncated: true }
+    }],
+    ['details of null', { error: { ...error, details: null } }, error],
+    ['an empty code', { error: { code: '', message: 'm' } }, { code: 'UNSPECIFIED', message: 'm' }],
+    ['no code', { error: { message: 'm' } }, { code: 'UNSPECIFIED', message: 'm' }],
+    ['a number as the code', { error: { code: 404, message: 'm' } }, { code: '404', message: 'm' }],
+    ['an empty message', { error: { code: 'E', message: '' } }, { code: 'E', message: '' }],
+    ['no message', { error: { code: 'E', message: null } }, { code: 'E', message: noMessage }],
+    ['further members', { error: { ...error, stack: 's', cause: deep } }, error],
+    ['a text as the error', { error: 'out of memory' }, { code: 'UNSPECIFIED', message: 'out of memory' }],
+    ['lone surrogates and NUL', { error: { code: 'E\ud800', message: 'a\u0000b\udfff' } }, {
+      code: 'E\ufffd', message: 'a\ufffdb\ufffd'
+    }],
+    ['control characters', { error: { code: 'E', message: 'a\u001b[31m\r\n\tb' } }, { code: 'E', message: 'a\u001b[31m\r\n\tb' }]
+  ]
+  for (const [what, body, failure] of cases) {
+    const { jobId, leaseToken } = await begin()
+    const withRetry = typeof body === 'string' ? body.replace(/}$/, ',"retryable":false}') : { ...body as object, retryable: false }
+    const answer = await report(jobId, 'fail', leaseToken, withRetry)
+    t.equal(answer.status, 200, what)
+    t.match(await answer.json(), { status: 'Failed' }, what)
+    t.strictSame((await askJson(`/api/v1/jobs/${jobId}`)).errorDetails, failure, what)
+  }
+  const { jobId, leaseToken } = await begin()
+  const bytes = Buffer.from('{"error":{"code":"E","message":"Fehler: \xfc"},"retryable":false}', 'latin1')
+  const latin = await fetch(`${service.url}/api/v1/worker/jobs/${jobId}/fail`, {
+    method: 'POST',
+    headers: { ...bearer(workerClaims), 'lease-token': leaseToken, 'content-type': 'application/json' },
+    body: bytes
+  })
+  t.match(await latin.json(), { status: 'Failed', errorDetails: { message: 'Fehler: \ufffd' } }, 'bytes that are not UTF-8')
+})
+
+t.test('a failure without any description is recorded, and the job is retried', async t => {
+  for (const body of [undefined, {}, { error: null, retryable: null }]) {
+    const { jobId, leaseToken } = await begin()
+    t.match(await jsonOf(report(jobId, 'fail', leaseToken, body)), { status: 'Queued' })
+    await sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+  }
+})
+
+t.test('no description of progress keeps the lease from being renewed', async t => {
+  const { jobId, leaseToken } = await begin()
+  const cases: Array<[what: string, body: object, progress: object]> = [
+    ['a negative percent', { percent: -1 }, { percent: 0 }],
+    ['unknown numbers', { done: -1, total: -1 }, { done: null, total: null }],
+    ['members of null', { percent: null, stage: null, message: null }, { percent: 0, stage: null, message: null }],
+    ['long texts', { stage: 's'.repeat(101), message: 'x'.repeat(998) + '\u{1f1e9}\u{1f1ea}y' }, {
+      stage: `${'s'.repeat(99)}…`, message: `${'x'.repeat(998)}…`
+    }],
+    ['lone surrogates and NUL', { stage: '\ud800', message: '\u0000' }, { stage: '\ufffd', message: '\ufffd' }],
+    ['a percent above 100', { percent: 100.5 }, { percent: 99 }]
+  ]
+  for (const [what, body, progress] of cases) {
+    t.equal((await report(jobId, 'progress', leaseToken, body)).status, 200, what)
+    t.match((await taskOf(jobId)).progress, progress, what)
+  }
 })
 
 t.test('a report without Lease-Token is 400, naming the header', async t => {
@@ -164,7 +238,8 @@ t.test('a JSON result that is too large is 413, and the run continues', async t 
 
 t.test('accepts a result URL, or no result', async t => {
   const elsewhere = await begin()
-  const resultUrl = 'https://files.example.org/a.csv?x=1'
+  // As long as presigned URLs with a session token are.
+  const resultUrl = `https://files.example.org/a.csv?x=${'A'.repeat(8000)}`
   t.match(await (await report(elsewhere.jobId, 'complete', elsewhere.leaseToken, { resultUrl })).json(), {
     status: 'Succeeded', resultUrl
   })
