@@ -254,6 +254,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     log,
     monotonicNow,
     publicUrl: config.publicUrl,
+    corsOrigins: config.corsOrigins,
     leaseMs: config.leaseMs
   })
 

@@ -3,8 +3,8 @@ import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSyn
 import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
+import { type Origins, parseJobTypes, parseOrigins } from './config-lists.ts'
 import { OperatorError } from './errors.ts'
-import { jobTypePattern } from './job/job.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
 
@@ -22,6 +22,7 @@ const Environment = Type.Object({
   JWT_AUDIENCE: Type.Optional(Type.String({ minLength: 1 })),
   WORKERS: Type.Integer({ default: 1, minimum: 0, maximum: 64 }),
   JOB_TYPES: Type.Optional(Type.String()),
+  CORS_ORIGINS: Type.Optional(Type.String()),
   LOG_LEVEL: Type.Unsafe<LogLevel>({
     type: 'string', default: 'info', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
   }),
@@ -59,6 +60,7 @@ export type Config = Readonly<{
   audience: string | null
   workers: number
   jobTypes: readonly string[] | null
+  corsOrigins: Origins | null
   logLevel: LogLevel
   bodyBytesMax: number
   inputBytesMax: number
@@ -193,16 +195,6 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   return null
 }
 
-const jobTypeExpression = new RegExp(jobTypePattern)
-
-const parseJobTypes = (text: string | undefined, problems: Problems): readonly string[] | null => {
-  if (text === undefined) return null
-  const types = text.split(',').map(type => type.trim())
-  const bad = types.filter(type => !jobTypeExpression.test(type))
-  if (bad.length > 0) problems.push('JOB_TYPES: must be a list of names like report,sanitize')
-  return Object.freeze(types)
-}
-
 const readEnvironment = (env: NodeJS.ProcessEnv, problems: Problems): Environment => {
   // An empty variable is how shells and compose files say "unset".
   const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
@@ -235,6 +227,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     : parseUrl('REDIS_URL', env.REDIS_URL, ['redis:', 'rediss:', 'unix:'], problems)
   const tokenKey = parseTokenKey(env, problems)
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
+  const corsOrigins = parseOrigins(env.CORS_ORIGINS, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({
     production: isProduction(env),
@@ -248,6 +241,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     audience: env.JWT_AUDIENCE ?? null,
     workers: env.WORKERS,
     jobTypes,
+    corsOrigins,
     logLevel: env.LOG_LEVEL,
     bodyBytesMax: env.BODY_BYTES_MAX,
     inputBytesMax: env.INPUT_BYTES_MAX,

@@ -7,6 +7,7 @@ export const catalogue = {
   NOT_FOUND: { status: 404, title: 'No such route' },
   JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   NO_RESULT: { status: 404, title: 'The job has no result' },
+  METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not have this method' },
   LEASE_LOST: { status: 409, title: 'The lease on the job is lost' },
   OFFSET_MISMATCH: { status: 409, title: 'Offset does not match the stored size' },
   JOB_ACTIVE: { status: 409, title: 'The job is not finished' },

@@ -35,6 +35,7 @@ t.test('the defaults are the documented ones', async t => {
     audience: null,
     workers: 1,
     jobTypes: null,
+    corsOrigins: null,
     logLevel: 'info',
     bodyBytesMax: 1024 * 1024,
     leaseMs: 30_000,
@@ -71,6 +72,10 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   ['WORKERS', '0', 'workers', 0],
   ['JOB_TYPES', 'report', 'jobTypes', ['report']],
   ['JOB_TYPES', 'report, 0x.y_z-1', 'jobTypes', ['report', '0x.y_z-1']],
+  ['CORS_ORIGINS', ' * ', 'corsOrigins', '*'],
+  ['CORS_ORIGINS', 'https://App.example.org:443, http://[::1]:3000/,tauri://localhost', 'corsOrigins', [
+    'https://app.example.org', 'http://[::1]:3000', 'tauri://localhost'
+  ]],
   ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
   ['BODY_BYTES_MAX', '2048', 'bodyBytesMax', 2048],
   ['LEASE_SECONDS', '1', 'leaseMs', 1000],
@@ -131,6 +136,8 @@ const badValues: Array<[name: string, value: string, line: RegExp]> = [
     'DATABASE_URL', 'postgresql://u:p@localhost/jobs',
     /^DATABASE_URL: postgres:\/\/ is not supported by this version yet/
   ],
+  ...['app.example.org', 'https://app.example.org/path', 'https://a.example,*', 'null', 'https://a.example,']
+    .map((value): typeof badValues[number] => ['CORS_ORIGINS', value, /^CORS_ORIGINS: must be \* or a list of origins/]),
   ['REDIS_URL', 'localhost:6379', /^REDIS_URL: must be a URL that begins with redis:\/\//],
   ['REDIS_URL', 'http://localhost', /^REDIS_URL: /],
   ['JOB_TYPES', 'report,,sanitize', /^JOB_TYPES: must be a list of names/],

@@ -31,7 +31,7 @@ type JobParams = { jobId?: string, taskId?: string }
 const levelOf = ({ method }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
   if (status === 429 || status === 503) return 'debug'
   if (status >= 500) return 'error'
-  return (method === 'GET' || method === 'HEAD') && status < 400 ? 'debug' : 'info'
+  return ['GET', 'HEAD', 'OPTIONS'].includes(method) && status < 400 ? 'debug' : 'info'
 }
 
 /** The logger of one request: each line has the request's id. */

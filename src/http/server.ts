@@ -3,6 +3,7 @@ import type { RequestListener } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, LogController, type RawRequestDefaultExpression } from 'fastify'
 import type { Logger } from 'pino'
+import type { Origins } from '../config-lists.ts'
 import type { InputReader } from '../job/input.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ListStatuses, ReadMany } from '../status/read-status.ts'
@@ -18,6 +19,7 @@ import { registerAuth, type TokenSettings } from './auth/authenticate.ts'
 import type { Principal } from './auth/principal.ts'
 import { registerJsonBodies } from './bodies/json-body.ts'
 import { createValidatorCompiler } from './bodies/validation.ts'
+import { type AddCorsFields, createAddCorsFields, registerCors } from './cors.ts'
 import { registerErrorHandler } from './error-handler.ts'
 import { createAdmissionControl } from './limits/admission.ts'
 import { registerBodyTimeouts } from './limits/body-timeouts.ts'
@@ -38,6 +40,7 @@ import { statusRoutes } from './routes/status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
 import { workerRoutes } from './routes/workers/claim-routes.ts'
 import type { StatusAccess } from './status-access.ts'
+import { createRejectUnrouted } from './unrouted.ts'
 
 // Longer than any URL that Node accepts, so that the router never responds before the hooks run.
 const paramLengthMax = 64 * 1024
@@ -101,6 +104,8 @@ export type ServerNeeds = {
   monotonicNow: () => number
   /** The origin that absolute links begin with; null: that of the request. */
   publicUrl: string | null
+  /** The origins whose pages may read responses; null: none. */
+  corsOrigins: Origins | null
   /** How long the lease of a run lasts unless the worker asks for another time. */
   leaseMs: number
 }
@@ -141,12 +146,16 @@ const createFastify = (
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
 
-const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logResponse: LogResponse): Promise<void> => {
+type RouteParts = { logResponse: LogResponse, addCorsFields: AddCorsFields | null }
+
+const registerRoutes = async (
+  app: FastifyInstance, needs: ServerNeeds, { logResponse, addCorsFields }: RouteParts
+): Promise<void> => {
   const { status: { statusAccess, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
   const { submitJob, storeInput, cancelJob, eraseJob, longPollClaim, runJob, uploads, sanitizeNow } = commands
   const { jobTypes, knownTypes, retentionSecondsMax } = submissions
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
-  await typed.register(statusRoutes, { statusAccess, logResponse, isDraining: operations.isDraining })
+  await typed.register(statusRoutes, { statusAccess, logResponse, isDraining: operations.isDraining, addCorsFields })
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult })
   await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
@@ -160,23 +169,29 @@ const registerRoutes = async (app: FastifyInstance, needs: ServerNeeds, logRespo
 
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */
 export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance> => {
-  const { limits, auth, operations: { metrics, isDraining }, log, monotonicNow } = needs
+  const { limits, auth, operations: { metrics, isDraining }, log, monotonicNow, corsOrigins } = needs
   const { rateLimitPerMinute: perMinute, onOverload: onRejected, onRateLimited: onLimited } = limits
   const admission = createAdmissionControl({ ...limits, monotonicNow })
-  const app = createFastify(limits, handle => gateRequests(handle, { admission, onRejected, isDraining }))
+  const addCorsFields = corsOrigins === null ? null : createAddCorsFields(corsOrigins)
+  const gate = { admission, onRejected, isDraining, addCorsFields }
+  const app = createFastify(limits, handle => gateRequests(handle, gate))
   app.log = log
   const accessLog = { metrics, log, monotonicNow, isDraining }
   const logResponse = createLogResponse(accessLog)
   registerAccessLog(app, logResponse, accessLog)
+  registerErrorHandler(app, { log, monotonicNow })
+  const rejectUnrouted = createRejectUnrouted(app, { paramLengthMax, hasOptions: corsOrigins !== null })
+  // It adds a route, which gets the handlers that are set by then.
+  if (corsOrigins !== null) await registerCors(app, corsOrigins)
   app.setValidatorCompiler(createValidatorCompiler())
   registerJsonBodies(app)
   registerBodyTimeouts(app)
-  registerErrorHandler(app, { log, monotonicNow })
   const rateLimit = perMinute === null ? null : createRateLimit({ perMinute, now: monotonicNow, onLimited })
-  registerAccess(app, await registerAuth(app, auth.tokens, auth.now), rateLimit)
+  const authentication = await registerAuth(app, auth.tokens, auth.now)
+  registerAccess(app, { authentication, rateLimit, rejectUnrouted })
   registerWriteShedding(app, createWriteShedding({ ...limits, onRejected, monotonicNow }))
   for (const schema of namedSchemas) app.addSchema(schema)
   await registerOpenApi(app, needs.publicUrl)
-  await registerRoutes(app, needs, logResponse)
+  await registerRoutes(app, needs, { logResponse, addCorsFields })
   return app
 }

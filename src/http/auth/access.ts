@@ -1,7 +1,8 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 import type { RateLimit } from '../limits/rate-limit.ts'
-import { noSuchRoute, pathOf } from '../problem.ts'
+import { pathOf } from '../problem.ts'
+import { isUnrouted, type RejectUnrouted } from '../unrouted.ts'
 import { type Authentication, requireScope, type Scope } from './authenticate.ts'
 import type { Principal } from './principal.ts'
 
@@ -18,8 +19,18 @@ declare module 'fastify' {
 }
 
 // Nothing under /api is revealed without a token, not even which routes exist.
-const isPublic = ({ is404, originalUrl, routeOptions: { config, url = '' } }: FastifyRequest): boolean =>
-  is404 ? !pathOf(originalUrl).startsWith('/api/') : config.public === true || url.startsWith('/docs')
+const isPublic = (request: FastifyRequest): boolean => {
+  const { originalUrl, routeOptions: { config, url = '' } } = request
+  if (isUnrouted(request)) return !pathOf(originalUrl).startsWith('/api/')
+  return config.public === true || url.startsWith('/docs')
+}
+
+export type AccessNeeds = {
+  authentication: Authentication
+  /** null: no limit. */
+  rateLimit: RateLimit | null
+  rejectUnrouted: RejectUnrouted
+}
 
 /**
  * Sets the principal of each request that is not public, and rejects a request without a valid token, over the rate
@@ -27,7 +38,7 @@ const isPublic = ({ is404, originalUrl, routeOptions: { config, url = '' } }: Fa
  * cached waits for nothing here, not even for a microtask.
  */
 export const registerAccess = (
-  app: FastifyInstance, { cached, verify }: Authentication, rateLimit: RateLimit | null
+  app: FastifyInstance, { authentication: { cached, verify }, rateLimit, rejectUnrouted }: AccessNeeds
 ): void => {
   const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {
     request.principal = principal
@@ -47,9 +58,9 @@ export const registerAccess = (
     if (principal !== undefined) return admit(request, principal, done)
     verify(request).then(principal => { admit(request, principal, done) }, done)
   })
-  app.addHook('onRequest', (request, _reply, done) => {
+  app.addHook('onRequest', (request, reply, done) => {
     // Before its body is read, whatever that is.
-    if (request.is404) return done(noSuchRoute())
+    if (isUnrouted(request)) return rejectUnrouted(request, reply, done)
     done(request.headers['content-encoding'] === undefined
       ? undefined
       : new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.'))

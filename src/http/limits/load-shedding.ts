@@ -1,6 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
+import type { AddCorsFields } from '../cors.ts'
 import { pathOf, toFailureResponse } from '../problem.ts'
 import { type AdmissionControl, createSustained } from './admission.ts'
 import { discardBody } from './body-timeouts.ts'
@@ -21,14 +22,18 @@ export type OverloadedQueue = 'requests' | 'writes'
 
 const overloaded = new ServiceFailure('OVERLOADED', 'The service is overloaded. Retry later.', { retryAfterSeconds: 1 })
 
+type OverloadedNeeds = { isLast: boolean, discardMs: number, addCorsFields: AddCorsFields | null }
+
 const sendOverloaded = (
-  request: IncomingMessage, response: ServerResponse, isLast: boolean, discardMs: number
+  request: IncomingMessage, response: ServerResponse, { isLast, discardMs, addCorsFields }: OverloadedNeeds
 ): void => {
   const { url = '/', headers: { accept }, complete: isWhole } = request
   const path = pathOf(url)
   const { status, headers, body } = toFailureResponse({ path, accept, route: path }, overloaded)
   const connection = isLast || !isWhole ? { connection: 'close' } : {}
-  response.writeHead(status, { ...headers, ...connection, 'content-length': Buffer.byteLength(body) })
+  const all = { ...headers, ...connection, 'content-length': String(Buffer.byteLength(body)) }
+  const fields = Object.entries(all).flat()
+  response.writeHead(status, addCorsFields?.(request, fields) ?? fields)
   if (isWhole) {
     // Node discards a body that has arrived.
     response.end(body)
@@ -50,6 +55,8 @@ export type GateNeeds = {
   admission: AdmissionControl
   onRejected: (queue: OverloadedQueue) => void
   isDraining: () => boolean
+  /** null: no page of another origin may read responses. */
+  addCorsFields?: AddCorsFields | null
   /** How long a rejected client may go on sending its body. */
   discardMs?: number
 }
@@ -59,7 +66,7 @@ export type GateNeeds = {
  * response. Operators' requests are always handled.
  */
 export const gateRequests = (
-  handle: RequestListener, { admission, onRejected, isDraining, discardMs = 5000 }: GateNeeds
+  handle: RequestListener, { admission, onRejected, isDraining, addCorsFields = null, discardMs = 5000 }: GateNeeds
 ): RequestListener => {
   const { tryAdmit, defer } = admission
   return (request, response) => {
@@ -70,7 +77,7 @@ export const gateRequests = (
     }
     const reject = () => {
       onRejected('requests')
-      sendOverloaded(request, response, isDraining(), discardMs)
+      sendOverloaded(request, response, { isLast: isDraining(), discardMs, addCorsFields })
     }
     defer({ admit, reject: isAnonymous(request) ? admit : reject })
   }

@@ -2,6 +2,7 @@ import type { FastifyReply } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { retryAfterSeconds } from '../../job/pacing.ts'
 import { matches } from '../conditional.ts'
+import type { AddCorsFields } from '../cors.ts'
 import type { VisibleStatus } from '../status-access.ts'
 import type { Representation } from '../representation.ts'
 
@@ -62,10 +63,13 @@ const toReadyMade = (representation: Representation): ReadyMade => {
  * code. The response goes past Fastify, which would add nothing to it: setting nine headers one by one is 14 % of its
  * cost.
  */
-export const sendPoll = (reply: FastifyReply, { representation, condition }: VisibleStatus): 200 | 304 => {
+export const sendPoll = (
+  reply: FastifyReply, { representation, condition }: VisibleStatus, addCorsFields: AddCorsFields | null = null
+): 200 | 304 => {
   const { ok, notModified } = toReadyMade(representation)
   const status = matches(condition, representation.eTag) ? 304 : 200
-  const response = reply.raw.writeHead(status, status === 304 ? notModified : ok)
+  const fields = status === 304 ? notModified : ok
+  const response = reply.raw.writeHead(status, addCorsFields?.(reply.request.raw, fields) ?? fields)
   // Only once Node has taken the headers: a failure before that still gets its response from Fastify.
   reply.hijack()
   response.end(status === 304 ? undefined : bodyOf(representation))

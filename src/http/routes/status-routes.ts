@@ -7,6 +7,7 @@ import {
 } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import type { LogResponse } from '../access-log.ts'
+import type { AddCorsFields } from '../cors.ts'
 import { principalOf } from '../auth/principal.ts'
 import type { StatusAccess, VisibleStatus } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
@@ -42,16 +43,24 @@ export const createBatchPerTick = (onError: (error: unknown) => void): ((work: (
   }
 }
 
-/** `isDraining`: each response closes its connection. */
-export type StatusRouteNeeds = { statusAccess: StatusAccess, logResponse: LogResponse, isDraining: () => boolean }
+export type StatusRouteNeeds = {
+  statusAccess: StatusAccess
+  logResponse: LogResponse
+  /** Each response closes its connection. */
+  isDraining: () => boolean
+  /** null: no page of another origin may read responses. */
+  addCorsFields: AddCorsFields | null
+}
 
-const createPoll = ({ statusAccess, logResponse, isDraining }: StatusRouteNeeds, log: FastifyBaseLogger) => {
+const createPoll = (
+  { statusAccess, logResponse, isDraining, addCorsFields }: StatusRouteNeeds, log: FastifyBaseLogger
+) => {
   const logFailure = (error: unknown) => { log.error({ err: error }, 'the request failed') }
   const atEndOfTick = createBatchPerTick(logFailure)
 
   const respond = (request: FastifyRequest, reply: FastifyReply, visible: VisibleStatus): void => {
     if (isDraining()) reply.raw.shouldKeepAlive = false
-    logResponse(request, sendPoll(reply, visible))
+    logResponse(request, sendPoll(reply, visible, addCorsFields))
   }
 
   const fail = (reply: FastifyReply, error: unknown): void => {

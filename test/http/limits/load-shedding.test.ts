@@ -6,6 +6,7 @@ import fastify from 'fastify'
 import pino from 'pino'
 import t, { type Test } from 'tap'
 import { createAdmissionControl, type PendingRequest } from '../../../src/http/limits/admission.ts'
+import { createAddCorsFields } from '../../../src/http/cors.ts'
 import { createWriteShedding, type GateNeeds, gateRequests } from '../../../src/http/limits/load-shedding.ts'
 import { rejectMalformed } from '../../../src/http/limits/malformed-requests.ts'
 import { createNodeServer } from '../../../src/http/limits/node-server.ts'
@@ -168,14 +169,15 @@ t.test('rejects writes once too many have waited for two seconds, until few wait
   t.match(lines, [{ level: 40, queue: 'writes', msg: /overloaded/ }], 'logged once')
 })
 
-type ServeOptions = { isDraining?: boolean, decision?: keyof PendingRequest, discardMs?: number }
+type ServeOptions = Partial<Pick<GateNeeds, 'addCorsFields' | 'discardMs'>> &
+  { isDraining?: boolean, decision?: keyof PendingRequest }
 
 /**
  * A gate that admits so many requests and defers the others, and a service behind it. `send` sends requests on one
  * connection, in one piece, and reads all the responses.
  */
 const serve = async (
-  t: Test, { isDraining = false, decision = 'reject', discardMs = 300 }: ServeOptions = {}
+  t: Test, { isDraining = false, decision = 'reject', discardMs = 300, addCorsFields = null }: ServeOptions = {}
 ) => {
   let left = 0
   let rejected = 0
@@ -186,6 +188,7 @@ const serve = async (
     },
     onRejected: () => { rejected++ },
     isDraining: () => isDraining,
+    addCorsFields,
     discardMs
   }
   const app = fastify({
@@ -243,6 +246,18 @@ t.test('a rejection has the shape of its path, and says when to retry', async t 
   t.match(envelope, /^content-type: application\/json; charset=utf-8\r$/m)
   t.match(bodyOf(envelope), { success: false, error: { code: 'OVERLOADED' } })
   t.equal(rejected(), 3)
+})
+
+t.test('a page of a listed origin can read a rejection', async t => {
+  const { send } = await serve(t, { addCorsFields: createAddCorsFields(['https://app.example.org']) })
+  const [listed, other] = await send(
+    0, get('/api/v1/jobs/a', 'Origin: https://app.example.org'), get('/api/v1/jobs/a', 'Origin: https://elsewhere.example')
+  )
+  t.match(listed, /^HTTP\/1\.1 503 /)
+  t.match(listed, /^access-control-allow-origin: https:\/\/app\.example\.org\r$/m)
+  t.match(listed, /^access-control-expose-headers: .*Retry-After.*\r$/m)
+  t.match(listed, /^vary: Origin\r$/m)
+  t.notMatch(other, /^access-control-allow-origin/m)
 })
 
 t.test('rejects a HEAD without a body, and keeps its connection', async t => {

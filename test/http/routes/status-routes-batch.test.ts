@@ -58,6 +58,7 @@ const serve = async (t: Test, needs: Partial<StatusRouteNeeds>) => {
     },
     logResponse: () => {},
     isDraining: () => false,
+    addCorsFields: null,
     ...needs
   })
   t.teardown(() => app.close())
