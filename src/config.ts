@@ -4,6 +4,9 @@ import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
 import { type Origins, parseJobTypes, parseOrigins } from './config-lists.ts'
+import {
+  parseDatabasePath, parseKeySetUrl, parsePublicUrl, parseRedisUrl, type Problems
+} from './config-urls.ts'
 import { OperatorError } from './errors.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
@@ -114,36 +117,6 @@ export const readOrCreateSecret = (path: string): string => {
   return secret
 }
 
-type Problems = string[]
-
-const parseUrl = (name: string, text: string, protocols: readonly string[], problems: Problems): URL | null => {
-  const url = URL.canParse(text) ? new URL(text) : null
-  if (url !== null && protocols.includes(url.protocol)) return url
-  problems.push(`${name}: must be a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`)
-  return null
-}
-
-const parsePublicUrl = (text: string | undefined, problems: Problems): string | null => {
-  if (text === undefined) return null
-  const url = parseUrl('PUBLIC_URL', text, ['http:', 'https:'], problems)
-  if (url === null) return null
-  if (url.search !== '' || url.hash !== '') problems.push('PUBLIC_URL: must have neither query nor fragment')
-  return url.href.replace(/\/+$/, '')
-}
-
-const parseDatabasePath = (text: string, problems: Problems): string => {
-  if (/^postgres(ql)?:/.test(text)) {
-    problems.push('DATABASE_URL: postgres:// is not supported by this version yet; use sqlite:PATH')
-    return ''
-  }
-  const path = /^sqlite:(?:\/\/)?(.+)$/.exec(text)?.[1]
-  if (path === undefined || path === ':memory:') {
-    problems.push('DATABASE_URL: must be sqlite:PATH, the path of a file')
-    return ''
-  }
-  return path
-}
-
 const signingKeys = ['rsa', 'prime256v1', 'secp384r1', 'secp521r1', 'ed25519']
 
 const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
@@ -164,7 +137,7 @@ const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
 }
 
 // A misspelt production must not fall back to a generated key.
-const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^prod(uction)?$/i.test(NODE_ENV)
+const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^\s*prod(uction)?\s*$/i.test(NODE_ENV)
 
 // A public key is no secret: with it as the shared secret, anyone who has it could sign tokens (RFC 8725, 2.1).
 const publicKeyExpression = /-----BEGIN|"kty"/
@@ -177,7 +150,7 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   }
   if (env.JWT_PUBLIC_KEY !== undefined) return parsePublicKey(env.JWT_PUBLIC_KEY, problems)
   if (env.JWKS_URL !== undefined) {
-    const url = parseUrl('JWKS_URL', env.JWKS_URL, ['http:', 'https:'], problems)
+    const url = parseKeySetUrl(env.JWKS_URL, problems)
     return url === null ? null : { kind: 'jwks', url }
   }
   if (env.JWT_SECRET !== undefined) {
@@ -222,20 +195,19 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const env = readEnvironment(source, problems)
   const publicUrl = parsePublicUrl(env.PUBLIC_URL, problems)
   const databasePath = parseDatabasePath(env.DATABASE_URL, problems)
-  const redisUrl = env.REDIS_URL === undefined
-    ? null
-    : parseUrl('REDIS_URL', env.REDIS_URL, ['redis:', 'rediss:', 'unix:'], problems)
+  const redisUrl = parseRedisUrl(env.REDIS_URL, problems)
   const tokenKey = parseTokenKey(env, problems)
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
   const corsOrigins = parseOrigins(env.CORS_ORIGINS, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({
     production: isProduction(env),
-    host: env.HOST,
+    // As in a URL.
+    host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     port: env.PORT,
     publicUrl,
-    databasePath,
-    redisUrl: redisUrl === null ? null : env.REDIS_URL ?? null,
+    databasePath: databasePath ?? '',
+    redisUrl,
     tokenKey: tokenKey ?? { kind: 'secret', secret: readOrCreateSecret(localSecretPath) },
     issuer: env.JWT_ISSUER ?? null,
     audience: env.JWT_AUDIENCE ?? null,

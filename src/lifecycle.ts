@@ -111,11 +111,13 @@ const start = async (options: AppOptions): Promise<void> => {
   if (!config.production) process.stdout.write(banner(address, facts))
 }
 
+const hostErrors = ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EINVAL']
+
 const describeStartFailure = (error: unknown): string => {
   const { code, message, stack } = error as NodeJS.ErrnoException
   if (error instanceof OperatorError) return message
   if (code === 'EADDRINUSE' || code === 'EACCES') return `PORT: cannot listen: ${message}`
-  if (code === 'ENOTFOUND' || code === 'EADDRNOTAVAIL') return `HOST: cannot listen: ${message}`
+  if (hostErrors.includes(code ?? '')) return `HOST: cannot listen: ${message}`
   return `the service could not start: ${stack ?? String(error)}`
 }
 

@@ -62,11 +62,25 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   ['PORT', '65535', 'port', 65535],
   ['PUBLIC_URL', 'https://jobs.example.org', 'publicUrl', 'https://jobs.example.org'],
   ['PUBLIC_URL', 'http://jobs.example.org:8080/base//', 'publicUrl', 'http://jobs.example.org:8080/base'],
+  ['HOST', '[::1]', 'host', '::1'],
+  ['PORT', ' 8080 ', 'port', 8080],
+  ['PORT', '8e3', 'port', 8000],
+  ['PORT', '007', 'port', 7],
+  ['PUBLIC_URL', 'HTTPS://Jobs.Example.org:443/A%20b/?', 'publicUrl', 'https://jobs.example.org/A%20b'],
+  ['PUBLIC_URL', 'https://b\u00fccher.example', 'publicUrl', 'https://xn--bcher-kva.example'],
+  ['PUBLIC_URL', 'http://[::1]:8080/#', 'publicUrl', 'http://[::1]:8080'],
   ['DATABASE_URL', 'sqlite:/var/lib/jobs.db', 'databasePath', '/var/lib/jobs.db'],
+  ['DATABASE_URL', 'sqlite:a%20b/50%25%3F%23.db', 'databasePath', 'a b/50%?#.db'],
   ['DATABASE_URL', 'sqlite:///var/lib/jobs.db', 'databasePath', '/var/lib/jobs.db'],
   ['DATABASE_URL', 'sqlite:a b/ü.db', 'databasePath', 'a b/ü.db'],
   ['REDIS_URL', 'redis://localhost:6379/1', 'redisUrl', 'redis://localhost:6379/1'],
   ['REDIS_URL', 'rediss://user:pass@example.org', 'redisUrl', 'rediss://user:pass@example.org'],
+  ['REDIS_URL', 'REDISS://example.org', 'redisUrl', 'rediss://example.org'],
+  ['REDIS_URL', 'redis://:p%40ss%2F@[::1]:6380', 'redisUrl', 'redis://:p%40ss%2F@[::1]:6380'],
+  ['REDIS_URL', 'redis://localhost/?family=6&db=2', 'redisUrl', 'redis://localhost/2?family=6'],
+  ['REDIS_URL', 'redis://', 'redisUrl', 'redis://localhost'],
+  ['REDIS_URL', 'unix:/run/redis.sock', 'redisUrl', 'unix:///run/redis.sock'],
+  ['REDIS_URL', 'unix:///run/a%20b.sock?db=2&password=x%26y', 'redisUrl', 'unix:///run/a b.sock?db=2&password=x%26y'],
   ['JWT_ISSUER', 'https://login.example.org/', 'issuer', 'https://login.example.org/'],
   ['JWT_AUDIENCE', 'jobs', 'audience', 'jobs'],
   ['WORKERS', '0', 'workers', 0],
@@ -87,6 +101,7 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   ['PRUNE_FOREIGN_ROWS', 'true', 'pruneForeignRows', true],
   ['PRUNE_INTERVAL_SECONDS', '5', 'pruneIntervalMs', 5000],
   ['NODE_ENV', 'production', 'production', true],
+  ['NODE_ENV', 'production ', 'production', true],
   ['NODE_ENV', 'development', 'production', false],
   ['PORT', '', 'port', 3000],
   ['REDIS_URL', '', 'redisUrl', null],
@@ -100,7 +115,7 @@ for (const [name, value, key, expected] of values) {
   })
 }
 
-const badValues: Array<[name: string, value: string, line: RegExp]> = [
+const badValues: Array<readonly [name: string, value: string, line: RegExp]> = [
   ['PORT', '65536', /^PORT: must be <= 65535$/],
   ['PORT', '-1', /^PORT: must be >= 0$/],
   ['PORT', 'http', /^PORT: must be integer$/],
@@ -127,6 +142,14 @@ const badValues: Array<[name: string, value: string, line: RegExp]> = [
   ['PUBLIC_URL', 'ftp://example.org', /^PUBLIC_URL: /],
   ['PUBLIC_URL', 'https://example.org/?a=1', /^PUBLIC_URL: must have neither query nor fragment$/],
   ['PUBLIC_URL', 'https://example.org/#a', /^PUBLIC_URL: must have neither query nor fragment$/],
+  ['PUBLIC_URL', 'https:example.org', /^PUBLIC_URL: must be a URL that begins with/],
+  ['PUBLIC_URL', 'https://u:p@localhost', /^PUBLIC_URL: must have neither user name nor password$/],
+  ['DATABASE_URL', 'sqlite://data/jobs.db', /^DATABASE_URL: must name no host: write sqlite:PATH or sqlite:\/\/\/PATH$/],
+  ['DATABASE_URL', 'sqlite:data/jobs.db?mode=ro', /^DATABASE_URL: must have neither options nor a fragment; .*%3F/],
+  ['DATABASE_URL', 'sqlite:data/jobs.db#a', /^DATABASE_URL: must have neither options nor a fragment; /],
+  ['DATABASE_URL', 'sqlite:100%.db', /^DATABASE_URL: must have % of its path written as %25$/],
+  ...['data/', '..', 'file:jobs.db', '///:memory:', 'a%00b'].map(path =>
+    ['DATABASE_URL', `sqlite:${path}`, /^DATABASE_URL: must be sqlite:PATH, the path of a file$/] as const),
   ['DATABASE_URL', 'data/jobs.db', /^DATABASE_URL: must be sqlite:PATH/],
   ['DATABASE_URL', 'sqlite:', /^DATABASE_URL: must be sqlite:PATH/],
   ['DATABASE_URL', 'sqlite::memory:', /^DATABASE_URL: must be sqlite:PATH/],
@@ -140,6 +163,24 @@ const badValues: Array<[name: string, value: string, line: RegExp]> = [
     .map((value): typeof badValues[number] => ['CORS_ORIGINS', value, /^CORS_ORIGINS: must be \* or a list of origins/]),
   ['REDIS_URL', 'localhost:6379', /^REDIS_URL: must be a URL that begins with redis:\/\//],
   ['REDIS_URL', 'http://localhost', /^REDIS_URL: /],
+  ['REDIS_URL', 'redis:localhost', /^REDIS_URL: must be a URL that begins with redis:\/\//],
+  ['REDIS_URL', 'redis+unix:///run/redis.sock', /^REDIS_URL: must be a URL that begins with redis:\/\//],
+  ['REDIS_URL', 'redis-sentinel://a:26379/primary', /^REDIS_URL: must be a URL that begins with redis:\/\//],
+  ...['a,b', 'b\u00fccher', 'a:0', 'a%20b'].map(host =>
+    ['REDIS_URL', `redis://u:p@${host}/1`, /^REDIS_URL: must name one host, and its port if not 6379$/] as const),
+  ['REDIS_URL', 'redis://u@localhost', /^REDIS_URL: a user name needs a password$/],
+  ['REDIS_URL', 'redis://u:p%@localhost', /^REDIS_URL: must have % written as %25$/],
+  ...['jobs', '-1', '1/2', '1.5', '99999999999'].map(path =>
+    ['REDIS_URL', `redis://localhost/${path}`, /^REDIS_URL: the path must be the number of a database, like \/1$/] as const),
+  ['REDIS_URL', 'redis://localhost?db=one', /^REDIS_URL: db must be the number of a database$/],
+  ['REDIS_URL', 'redis://localhost/1?db=2', /^REDIS_URL: names two databases$/],
+  ['REDIS_URL', 'redis://localhost?family=5', /^REDIS_URL: family must be 0, 4 or 6$/],
+  ['REDIS_URL', 'redis://localhost?db=1&db=1', /^REDIS_URL: has db more than once$/],
+  ['REDIS_URL', 'redis://localhost?ssl_cert_reqs=p@localhost', /^REDIS_URL: ssl_cert_reqs is not supported here$/],
+  ['REDIS_URL', 'redis://localhost#1', /^REDIS_URL: must have no fragment; write # as %23$/],
+  ...['unix:redis.sock', 'unix://run/redis.sock', 'unix://', 'unix:///run/%3F.sock'].map(url =>
+    ['REDIS_URL', url, /^REDIS_URL: must name a socket by its absolute path, like unix:\/\/\/run\/redis.sock$/] as const),
+  ['REDIS_URL', 'unix:///run/redis.sock?family=4', /^REDIS_URL: family is not supported here$/],
   ['JOB_TYPES', 'report,,sanitize', /^JOB_TYPES: must be a list of names/],
   ['JOB_TYPES', 'Report', /^JOB_TYPES: /],
   ['JOB_TYPES', 'x'.repeat(65), /^JOB_TYPES: /],
@@ -213,6 +254,8 @@ t.test('JWKS_URL must be an http or https URL', async t => {
   for (const url of ['file:///etc/keys', 'keys.json']) {
     t.match(problemsOf({ JWKS_URL: url }), [/^JWKS_URL: must be a URL/])
   }
+  t.same(problemsOf({ JWKS_URL: 'https://u:p@localhost/' }), ['JWKS_URL: must have neither user name nor password'])
+  t.same(problemsOf({ JWKS_URL: 'https://localhost/#1' }), ['JWKS_URL: must have no fragment'])
 })
 
 t.test('only one key may be given, and in production one must', async t => {

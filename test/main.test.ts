@@ -239,7 +239,9 @@ t.test('a port in use is named', async t => {
   const { code, stderr } = await failure({ PORT: port, DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` })
   t.equal(code, 1)
   t.match(stderr, /^PORT: .*EADDRINUSE/)
-  t.match(await failure({ HOST: '192.0.2.1', DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` }), {
-    code: 1, stderr: /^HOST: .*EADDRNOTAVAIL.*\n$/
-  })
+  for (const host of ['192.0.2.1', 'fe80::1']) {
+    t.match(await failure({ HOST: host, DATABASE_URL: `sqlite:${join(t.testdir(), 'other.db')}` }), {
+      code: 1, stderr: /^HOST: .*(EADDRNOTAVAIL|EINVAL).*\n$/
+    })
+  }
 })
