@@ -133,8 +133,10 @@ export type App = {
   facts: { store: string, cache: string, workers: number }
   loops: readonly Loop[]
   worker: Worker
-  /** From now on responses say that the process is draining, and long polls end. */
+  /** From now on responses say that the process is draining, and long polls end; all requests are still answered. */
   onDraining: () => void
+  /** The server is about to close: no worker is given a job any more. */
+  onClosing: () => void
   /** Releases everything that the app has opened, once the server, the worker and the loops have ended. */
   close: () => Promise<void>
 }
@@ -273,9 +275,10 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     await sanitizePool.close()
     await store.close()
   }
+  const { endWaits, stop: onClosing } = ofClients.longPollClaim
   const onDraining = () => {
     draining = true
-    ofClients.longPollClaim.stop()
+    endWaits()
   }
-  return { server, facts, loops, worker, onDraining, close }
+  return { server, facts, loops, worker, onDraining, onClosing, close }
 }

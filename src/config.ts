@@ -33,6 +33,7 @@ const Environment = Type.Object({
   INPUT_BYTES_MAX: Type.Integer({ default: 100 * 1024 * 1024, minimum: 1024, maximum: 16 * 1024 ** 3 }),
   LEASE_SECONDS: Type.Integer({ default: 30, minimum: 1, maximum: 3600 }),
   CANCEL_GRACE_SECONDS: Type.Integer({ default: 60, minimum: 0, maximum: 86400 }),
+  DRAIN_DELAY_SECONDS: Type.Integer({ default: 0, minimum: 0, maximum: 300 }),
   RESULT_RETENTION_SECONDS: Type.Integer({ default: 86400, minimum: 1, maximum: retentionSecondsMax }),
   RECORD_RETENTION_SECONDS: Type.Integer({ default: 30 * 86400, minimum: 1, maximum: retentionSecondsMax }),
   TOMBSTONE_RETENTION_SECONDS: Type.Integer({ default: 30 * 86400, minimum: 1, maximum: retentionSecondsMax }),
@@ -69,6 +70,7 @@ export type Config = Readonly<{
   inputBytesMax: number
   leaseMs: number
   cancelGraceMs: number
+  drainDelayMs: number
   resultRetentionMs: number
   recordRetentionMs: number
   tombstoneRetentionMs: number
@@ -219,6 +221,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     inputBytesMax: env.INPUT_BYTES_MAX,
     leaseMs: env.LEASE_SECONDS * 1000,
     cancelGraceMs: env.CANCEL_GRACE_SECONDS * 1000,
+    drainDelayMs: env.DRAIN_DELAY_SECONDS * 1000,
     resultRetentionMs: env.RESULT_RETENTION_SECONDS * 1000,
     recordRetentionMs: env.RECORD_RETENTION_SECONDS * 1000,
     tombstoneRetentionMs: env.TOMBSTONE_RETENTION_SECONDS * 1000,

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { type App, type AppOptions, createApp } from './app.ts'
 import { loadConfig } from './config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
@@ -19,11 +20,20 @@ const drainMsMax = 30_000
 export type Lifecycle = {
   /** Listens, and only then begins to run jobs: a start that fails must not cost a job an attempt. Returns the URL. */
   listen: (host: string, port: number) => Promise<string>
-  /** Stops accepting, answers requests in flight, gives unfinished jobs back to the queue, closes. */
+  /**
+   * Says so in its responses and goes on answering for `drainDelayMs`; then stops accepting, answers requests in
+   * flight, gives unfinished jobs back to the queue, closes.
+   */
   drain: () => Promise<void>
 }
 
-export const createLifecycle = ({ server, loops, worker, onDraining, close }: App): Lifecycle => {
+/** `pause` waits for some ms. */
+export type LifecycleOptions = { drainDelayMs?: number, pause?: (ms: number) => Promise<unknown> }
+
+export const createLifecycle = (
+  { server, loops, worker, onDraining, onClosing, close }: App,
+  { drainDelayMs = 0, pause = delay }: LifecycleOptions = {}
+): Lifecycle => {
   let draining = false
   let listening: Promise<unknown> = Promise.resolve()
   return {
@@ -45,10 +55,14 @@ export const createLifecycle = ({ server, loops, worker, onDraining, close }: Ap
     drain: async () => {
       draining = true
       onDraining()
+      // It begins no run from now on, and those under way have the delay, too.
+      const workerStopped = worker.stop(drainDelayMs + drainGraceMs)
+      if (drainDelayMs > 0) await pause(drainDelayMs)
+      onClosing()
       await listening
       // A client that stops reading its response would keep the process alive for ever.
       const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
-      await Promise.all([server.close(), worker.stop(drainGraceMs)])
+      await Promise.all([server.close(), workerStopped])
       clearTimeout(patience)
       await Promise.all(loops.map(loop => loop.stop()))
       await close()
@@ -66,7 +80,7 @@ const banner = (address: string, facts: App['facts']): string => `
     a token        npm run --silent token -- --sub me --scope "jobs:read jobs:write"
 `
 
-const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain']) => {
+const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain'], drainDelayMs: number) => {
   let draining = false
   return (signal: string): void => {
     // A signal to the whole process group arrives twice, the second time from npm.
@@ -76,7 +90,7 @@ const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain']) => {
     setTimeout(() => {
       server.log.error('draining took too long')
       process.exit(1)
-    }, drainMsMax).unref()
+    }, drainDelayMs + drainMsMax).unref()
     drain().then(
       () => {
         server.log.info('drained')
@@ -100,8 +114,9 @@ const start = async (options: AppOptions): Promise<void> => {
     const { message, cause } = error as Error
     throw new DatabaseUnusable(config.databasePath, cause instanceof Error ? cause.message : message, { cause: error })
   })
-  const { listen, drain } = createLifecycle(app)
-  stop = createDrainOnSignal(app, drain)
+  const { drainDelayMs } = config
+  const { listen, drain } = createLifecycle(app, { drainDelayMs })
+  stop = createDrainOnSignal(app, drain, drainDelayMs)
   const { server, facts } = app
   const address = await listen(config.host, config.port)
   if (config.production && config.publicUrl === null) {

@@ -5,8 +5,9 @@ import t from 'tap'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { createLifecycle } from '../src/lifecycle.ts'
+import { createClient, createWorkerClient } from './helpers/client.ts'
 import { sqlite3, startService } from './helpers/service.ts'
-import { bearer } from './helpers/tokens.ts'
+import { bearer, secret } from './helpers/tokens.ts'
 
 t.test('slow clients are bounded: headers by Node, bodies by the routes, since an upload may take long', async t => {
   const { app } = await startService(t, { WORKERS: '0' })
@@ -37,6 +38,39 @@ t.test('a drain while the start is still under way leaves nothing running, and c
   await drain()
   await t.rejects(fetch(`${await listening}/livez`))
   t.equal(await sqlite3(path, `SELECT status || attempt FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'Queued0')
+})
+
+t.test('with a drain delay it is not ready and answers everything until the delay is over, and no claim waits', async t => {
+  const app = await createApp(loadConfig({
+    DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, JWT_SECRET: secret, LOG_LEVEL: 'silent', WORKERS: '0'
+  }))
+  const { promise: isOver, resolve: end } = Promise.withResolvers<void>()
+  const pauses: number[] = []
+  const { listen, drain } = createLifecycle(app, {
+    drainDelayMs: 5000,
+    pause: ms => {
+      pauses.push(ms)
+      return isOver
+    }
+  })
+  const service = createClient(await listen('127.0.0.1', 0))
+  const worker = createWorkerClient(service)
+  const waiting = worker.claim({ types: ['a'], wait: 55 })
+  await worker.claim({ types: ['a'] })
+  const drained = drain()
+  t.equal((await waiting).status, 204)
+  const ready = await service.ask('/readyz')
+  t.equal(ready.status, 503)
+  t.match(await ready.json(), { status: 'draining' })
+  t.equal((await worker.claim({ types: ['b'], wait: 55 })).status, 204)
+  const jobId = await service.submit('b', 1)
+  t.match(await worker.claimed('b', { wait: 55 }), { jobId })
+  const poll = await service.ask(`/api/v1/jobs/${jobId}`)
+  t.same([poll.status, poll.headers.get('connection')], [200, 'close'])
+  t.same(pauses, [5000])
+  end()
+  await drained
+  await t.rejects(service.ask('/livez'))
 })
 
 t.test('listens on 127.0.0.1 for the name localhost', async t => {

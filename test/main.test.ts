@@ -48,7 +48,7 @@ t.test('with PUBLIC_URL it warns of nothing', async t => {
 
 t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async t => {
   for (const times of [1, 2]) {
-    const service = await spawnService(t, { WORKERS: '0' })
+    const service = await spawnService(t, { WORKERS: '0', ...(times === 2 ? { DRAIN_DELAY_SECONDS: '1' } : {}) })
     // A request whose second half comes after the signal.
     const { port } = new URL(service.url)
     const socket = connect(Number(port), '127.0.0.1')
@@ -64,6 +64,7 @@ t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async
     const exit = once(service.process, 'exit')
     for (let i = 0; i < times; i++) service.process.kill('SIGTERM')
     await until(() => service.lines.some(line => line.includes('"msg":"draining"')))
+    if (times === 2) t.equal((await service.ask('/readyz')).status, 503, 'answered during the delay')
     socket.write(body.slice(5))
     t.same(await exit, [0, null])
     await until(() => socket.closed || socket.readyState === 'closed')

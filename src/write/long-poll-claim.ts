@@ -17,6 +17,8 @@ export type LongPollClaim = {
   ) => Promise<Claim | null>
   /** A job of this type and tenant was queued. */
   wake: (type: string, tenant: string) => void
+  /** Ends every wait; from now on a claim that finds no job returns at once. */
+  endWaits: () => void
   /** Ends every wait; no claim succeeds from now on. */
   stop: () => void
 }
@@ -43,7 +45,7 @@ const matches = ({ types, tenant }: ClaimFilter, notice: QueuedNotice): boolean 
 
 export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: LongPollClaimNeeds): LongPollClaim => {
   const waiters = new Set<Waiter>()
-  let stopped = false
+  let [areWaitsOver, stopped] = [false, false]
 
   // One job wakes one waiter: the first that has no notice of another job yet.
   const notify = (notice: QueuedNotice): void => {
@@ -56,7 +58,7 @@ export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: 
 
   // Resolves when the waiter has to check the queue again.
   const pause = (waiter: Waiter, ms: number, signal: AbortSignal): Promise<void> => new Promise(resolve => {
-    if (waiter.notice !== null || signal.aborted || stopped) return resolve()
+    if (waiter.notice !== null || signal.aborted || areWaitsOver) return resolve()
     const timer = schedule(() => { waiter.resume() }, ms)
     waiter.resume = () => {
       timer.cancel()
@@ -69,6 +71,11 @@ export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: 
   const giveBack = async (claimed: Claim, { tenant }: ClaimFilter): Promise<void> => {
     await release(claimed)
     notify({ type: claimed.type, tenant })
+  }
+
+  const endWaits = (): void => {
+    areWaitsOver = true
+    for (const { resume } of waiters) resume()
   }
 
   return {
@@ -84,7 +91,7 @@ export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: 
           if (claimed !== null && signal.aborted) await giveBack(claimed, filter)
           else if (claimed !== null) return claimed
           const leftMs = deadline - monotonicNow()
-          if (leftMs <= 0) return null
+          if (leftMs <= 0 || areWaitsOver) return null
           await pause(waiter, Math.min(recheckMs, leftMs), signal)
         }
         return null
@@ -95,9 +102,10 @@ export const createLongPollClaim = ({ claim, release, monotonicNow, schedule }: 
       }
     },
     wake: (type, tenant) => { notify({ type, tenant }) },
+    endWaits,
     stop: () => {
       stopped = true
-      for (const { resume } of waiters) resume()
+      endWaits()
     }
   }
 }

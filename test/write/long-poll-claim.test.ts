@@ -196,6 +196,18 @@ t.test('a job claimed for a worker that went away meanwhile returns to the queue
   t.equal(await claimJob(mine('x'), 'w', leaseMs), null)
 })
 
+t.test('once waits are over, a claim takes a job that is there and otherwise returns at once', async t => {
+  const { wait, awaitClaim, submit, timers } = await open(t)
+  const waiting = await wait(mine('x'))
+  awaitClaim.endWaits()
+  await waiting.ended
+  t.equal(waiting.outcome.claim, null)
+  t.equal(await awaitClaim.claim(mine('x'), 'http:w', leaseMs, 55_000, never), null)
+  const jobId = await submit({ type: 'x' })
+  t.match(await awaitClaim.claim(mine('x'), 'http:w', leaseMs, 55_000, never), { jobId, attempt: 1 })
+  t.equal(timers.size, 0)
+})
+
 t.test('a drain ends every wait, and no claim succeeds any more', async t => {
   const { wait, awaitClaim, submit, timers } = await open(t)
   const all = [await wait(mine('x')), await wait(mine('y'))]
