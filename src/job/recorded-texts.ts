@@ -2,7 +2,7 @@ import type { Failure } from './job.ts'
 import type { ProgressUpdate } from './progress.ts'
 
 /*
- * What is kept of the texts that a worker sends. A report must not fail because of its wording: then the end of a job
+ * What is kept of the texts that a worker sends, and how much is shown of those that other programs wrote. A report must not fail because of its wording: then the end of a job
  * would be lost and the job would run again. So a text that is too long is shortened, not rejected.
  */
 
@@ -20,21 +20,20 @@ export const unspecifiedCode = 'UNSPECIFIED'
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 
-// Cuts a text that is too long between two graphemes (UAX #29), so that no character is torn.
-const shorten = (text: string, lengthMax: number): string => {
+/**
+ * The text, if it has at most `lengthMax` code points; otherwise its beginning, marked with `…`. It is cut between two
+ * graphemes (UAX #29), so that no character is torn.
+ */
+export const shorten = (text: string, lengthMax: number): string => {
+  if (text.length <= lengthMax) return text
   // Holds more code points than the limit unless it is the whole text; a longer text is not read to its end.
   const head = text.slice(0, 2 * lengthMax + 1)
   const points = [...head]
   if (points.length <= lengthMax) return text
-  let kept = ''
-  let length = 0
-  for (const { segment } of graphemes.segment(head)) {
-    length += [...segment].length
-    if (length >= lengthMax) break
-    kept += segment
-  }
-  // A grapheme may have any number of combining marks.
-  return `${kept === '' ? points.slice(0, lengthMax - 1).join('') : kept}…`
+  const end = points.slice(0, lengthMax - 1).join('').length
+  // A grapheme may have any number of combining marks: one that fills the whole text is torn.
+  const begin = graphemes.segment(head).containing(end)?.index ?? 0
+  return `${head.slice(0, begin === 0 ? end : begin)}…`
 }
 
 // Not every database stores a NUL, and UTF-8 has no surrogates.

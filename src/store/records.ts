@@ -3,13 +3,23 @@ import {
 } from '../job/job.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
+import { detailsBytesMax, shorten, truncatedDetails, unspecifiedCode } from '../job/recorded-texts.ts'
 import { toEpochMs, toIso, toIsoOrNull } from '../job/time.ts'
+import { failureTextMax, toCutFailure } from './cut-failure.ts'
 import type { JobRow, Tables } from './tables.ts'
 
 const isRecordStatus = (text: string): text is RecordStatus =>
   (recordStatuses as readonly string[]).includes(text)
 
-const noDetails: Failure = { code: 'UNSPECIFIED', message: 'The job failed; no details were recorded.' }
+/**
+ * How long the texts of a record may be, in characters; those that other programs wrote may be longer. A tenant is
+ * compared, so it is never shortened: a cut one is longer than the tenant of any token.
+ */
+export const textMax = {
+  type: 256, time: 128, url: 8192, tenant: 32 * 1024, stage: 256, message: 4096, code: 256, failureMessage: 16 * 1024
+} as const
+
+const noDetails: Failure = { code: unspecifiedCode, message: 'The job failed; no details were recorded.' }
 
 // JSON that is nested too deeply to be written again counts as none.
 const parseJson = (text: string): unknown => {
@@ -22,18 +32,29 @@ const parseJson = (text: string): unknown => {
   }
 }
 
-// Other programs record failures in any form. One that has not our shape is shown as it is, with the code UNSPECIFIED.
-const toFailure = (errorDetails: string | null): Failure => {
-  if (errorDetails === null || errorDetails === '') return noDetails
+// One that has not our shape is shown as it is, with the code UNSPECIFIED.
+const parseFailure = (errorDetails: string): Failure => {
+  if (errorDetails.length > failureTextMax) return toCutFailure(errorDetails)
   const value = parseJson(errorDetails)
   if (typeof value !== 'object' || value === null) {
-    return { code: 'UNSPECIFIED', message: typeof value === 'string' ? value : errorDetails }
+    return { code: unspecifiedCode, message: typeof value === 'string' ? value : errorDetails }
   }
   const { code, message, details } = value as Record<string, unknown>
   if (typeof code === 'string' && code !== '' && typeof message === 'string') {
     return details === undefined ? { code, message } : { code, message, details }
   }
-  return { code: 'UNSPECIFIED', message: typeof message === 'string' ? message : noDetails.message, details: value }
+  return { code: unspecifiedCode, message: typeof message === 'string' ? message : noDetails.message, details: value }
+}
+
+const isLarge = (details: unknown): boolean => Buffer.byteLength(JSON.stringify(details)) > detailsBytesMax
+
+/** Other programs record failures in any form and of any size; what is shown of one is bounded. */
+const toFailure = (errorDetails: string | null): Failure => {
+  if (errorDetails === null || errorDetails === '') return noDetails
+  const { code, message, details } = parseFailure(errorDetails)
+  const texts = { code: shorten(code, textMax.code), message: shorten(message, textMax.failureMessage) }
+  if (details === undefined) return texts
+  return { ...texts, details: isLarge(details) ? truncatedDetails : details }
 }
 
 const timeMin = Date.parse('0000-01-01T00:00:00Z')
@@ -65,6 +86,17 @@ const toTime = (value: unknown): number | null => {
 const toText = (value: unknown): string | null =>
   typeof value === 'string' ? value : typeof value === 'number' ? String(value) : null
 
+const toShortText = (value: unknown, lengthMax: number): string | null => {
+  const text = toText(value)
+  return text === null ? null : shorten(text, lengthMax)
+}
+
+// A URL that was shortened would lead elsewhere.
+const toUrl = (value: unknown): string | null => {
+  const text = toText(value)
+  return text === null || text.length > textMax.url ? null : text
+}
+
 const toNumber = (value: unknown): number | null => typeof value === 'number' && Number.isFinite(value) ? value : null
 
 const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0
@@ -81,7 +113,7 @@ const toCommon = (row: JobRow) => {
     version: row.version,
     tenant: toTenant(row.tenant),
     submittedBy: toText(row.submittedBy),
-    type: toText(row.type),
+    type: toShortText(row.type, textMax.type),
     // The database fills in createdAt, so only a value that is not a time needs the alternatives.
     createdAt: toTime(row.createdAt) ?? startedAt ?? 0,
     startedAt,
@@ -90,8 +122,8 @@ const toCommon = (row: JobRow) => {
       percent: toNumber(row.progressPercent) ?? 0,
       done: toNumber(row.progressDone),
       total: toNumber(row.progressTotal),
-      stage: toText(row.progressStage),
-      message: toText(row.progressMessage),
+      stage: toShortText(row.progressStage, textMax.stage),
+      message: toShortText(row.progressMessage, textMax.message),
       etaSeconds: toCount(row.etaSeconds)
     }
   }
@@ -121,7 +153,7 @@ export const toJob = (row: JobRow, result: ResultFacts | null): Extract<JobLooku
     case 'Succeeded': {
       const progress = { ...common.progress, percent: 100, etaSeconds: null }
       const [expiresAt, resultExpiredAt] = [toTime(row.expiresAt), toTime(row.resultExpiredAt)]
-      const resultUrl = toText(row.resultUrl)
+      const resultUrl = toUrl(row.resultUrl)
       return {
         kind: 'job',
         job: {

@@ -7,7 +7,7 @@ import { toIso, toIsoOrNull } from '../job/time.ts'
 import { JobStatus, TaskData } from './schemas.ts'
 
 // To be raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
-const viewRevision = 2
+const viewRevision = 3
 
 // A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value.
 class ViewInvalid extends Error {

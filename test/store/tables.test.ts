@@ -36,6 +36,75 @@ t.test('shows any failure that another program recorded', async t => {
   }
 })
 
+t.test('cuts the texts of another program at their bounds, and shows what is shorter whole', async t => {
+  const { store, path } = await openStore(t)
+  const foreign = openForeign(t, path)
+  foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')")
+  const record = foreign.prepare('UPDATE JobExecutionLog SET errorDetails = ?')
+  const cut = (text: string) => `${text.slice(0, 16 * 1024 - 1)}…`
+  const truncated = { truncated: true }
+  const [message, longer] = ['m'.repeat(16 * 1024), 'm'.repeat(16 * 1024 + 1)]
+  const [details, larger] = ['d'.repeat(16 * 1024 - 2), 'd'.repeat(16 * 1024 - 1)]
+  const huge = '"ü\\\n'.repeat(100_000)
+  const json = (value: unknown) => JSON.stringify(value)
+  const cases: Array<[string, unknown]> = [
+    [message, unspecified(message)],
+    [longer, unspecified(cut(longer))],
+    [json({ code: 'E', message: longer }), { code: 'E', message: cut(longer) }],
+    [json({ code: 'E', message, details }), { code: 'E', message, details }],
+    [json({ code: 'E', message: 'm', details: larger }), { code: 'E', message: 'm', details: truncated }],
+    [json({ code: 'E'.repeat(257), message: 'm' }), { code: `${'E'.repeat(255)}…`, message: 'm' }],
+    [json([larger]), unspecified(noDetails, truncated)],
+    // What is not even read whole.
+    [huge, unspecified(cut(huge))],
+    [json(huge), unspecified(cut(huge))],
+    [json({ code: 'E', message: huge }), { code: 'E', message: cut(huge) }],
+    [json({ details: ['code', { code: 'X' }], message: 'm', code: 'E', more: huge }), {
+      code: 'E', message: 'm', details: truncated
+    }],
+    [json({ code: 'E', message: 'm', details: huge }), { code: 'E', message: 'm', details: truncated }],
+    [json({ code: 'E', details: [huge], message: 'm' }), {
+      code: 'E', message: /^The message is not shown/, details: truncated
+    }],
+    [json({ message: huge, code: 'E' }), unspecified(cut(huge), truncated)],
+    [`{${huge}`, unspecified(cut(`{${huge}`))],
+    ['x'.repeat(16 * 1024 * 1024 + 1), unspecified('The failure text is not shown. Its size in bytes: 16777217')]
+  ]
+  for (const [errorDetails, failure] of cases) {
+    record.run(errorDetails)
+    const job = jobOf(await store.jobs.find('j'))
+    t.match('failure' in job && job.failure, failure, errorDetails.slice(0, 40))
+  }
+})
+
+t.test('bounds every other text too: a tenant that is cut belongs to no token, and a URL that is too long is none', async t => {
+  const { store, path } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const long = 'ü'.repeat(1_000_000)
+  const tenant = 'ü'.repeat(32 * 1024)
+  foreign.prepare(`INSERT INTO JobExecutionLog
+    (jobId, status, type, tenant, startTime, endTime, createdAt, resultUrl, progressStage, progressMessage, submittedBy)
+    VALUES ('j', 'Succeeded', $long, $long, $long, $long, $long, $long, $long, $long, $long)`).run({ long })
+  const shortened = (lengthMax: number) => `${long.slice(0, lengthMax - 1)}…`
+  const job = jobOf(await store.jobs.find('j'))
+  t.equal(job.tenant, `${tenant}ü`)
+  t.match(job, {
+    type: shortened(256),
+    progress: { stage: shortened(256), message: shortened(4096) },
+    resultUrl: null,
+    createdAt: 0,
+    finishedAt: null
+  })
+  t.ok(JSON.stringify(job).length < 100_000)
+  foreign.exec("DELETE FROM JobExecutionLog WHERE jobId = 'j'")
+  const gone = await store.jobs.find('j')
+  t.equal(gone.kind === 'tombstone' && gone.tombstone.tenant, `${tenant}ü`)
+  const resultUrl = `https://example.org/${'x'.repeat(8192 - 20)}`
+  foreign.prepare("INSERT INTO JobExecutionLog (jobId, status, tenant, resultUrl) VALUES ('whole', 'Succeeded', ?, ?)")
+    .run(tenant, resultUrl)
+  t.match(await store.jobs.find('whole'), { job: { tenant, resultUrl } })
+})
+
 t.test('reads times of any ISO 8601 form, and no others', async t => {
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)

@@ -1,9 +1,42 @@
-import type { CompiledQuery, Kysely } from 'kysely'
+import { type CompiledQuery, type Kysely, sql } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
-import { toColumns, toJob, toTombstone } from '../records.ts'
+import { failureTextMax } from '../cut-failure.ts'
+import { textMax, toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
+
+// Other programs write texts of any length. No read returns more of one than a view can show and one character, by
+// which the cut is noticed. The size comes first: a database knows it without reading the text.
+const cutText = (column: string, lengthMax: number) => {
+  const [text, longest] = [sql.ref<string | null>(column), sql.lit(lengthMax)]
+  return sql<string | null>`case when octet_length(${text}) > ${longest} then substr(${text}, 1, ${longest} + 1) else ${text} end`
+}
+
+// To cut a text of this many bytes takes 15 ms, since a database reads it whole for that.
+const failureBytesMax = 16 * 1024 * 1024
+
+const cutErrorDetails = sql<string | null>`
+  case when octet_length(log.errorDetails) > ${sql.lit(failureBytesMax)}
+    then 'The failure text is not shown. Its size in bytes: ' || octet_length(log.errorDetails)
+    else ${cutText('log.errorDetails', failureTextMax)} end`
+
+const cutColumns = {
+  type: textMax.type,
+  startTime: textMax.time,
+  endTime: textMax.time,
+  resultUrl: textMax.url,
+  tenant: textMax.tenant,
+  createdAt: textMax.time,
+  submittedBy: textMax.tenant,
+  progressStage: textMax.stage,
+  progressMessage: textMax.message,
+  cancelRequestedAt: textMax.time,
+  cancelledAt: textMax.time,
+  expiresAt: textMax.time,
+  resultExpiredAt: textMax.time
+} as const
+type CutColumn = keyof typeof cutColumns
 
 /**
  * The columns of a record, of all rows. Each is named: another program may have made the table with its names in
@@ -12,20 +45,17 @@ import type { JobRow, Tables } from '../tables.ts'
 export const selectRecord = (db: Kysely<Tables>) => db
   .selectFrom('JobExecutionLog as log')
   .select([
-    'log.jobId as jobId', 'log.type as type', 'log.status as status',
-    'log.startTime as startTime', 'log.endTime as endTime', 'log.resultUrl as resultUrl',
-    'log.errorDetails as errorDetails', 'log.tenant as tenant', 'log.progressPercent as progressPercent',
-    'log.createdAt as createdAt', 'log.version as version', 'log.submittedBy as submittedBy',
+    'log.jobId as jobId', 'log.status as status', 'log.progressPercent as progressPercent', 'log.version as version',
     'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
-    'log.progressStage as progressStage', 'log.progressMessage as progressMessage', 'log.etaSeconds as etaSeconds',
-    'log.cancelRequestedAt as cancelRequestedAt', 'log.cancelledAt as cancelledAt', 'log.expiresAt as expiresAt',
-    'log.resultExpiredAt as resultExpiredAt', 'log.hasPartialResult as hasPartialResult'
+    'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', cutErrorDetails.as('errorDetails'),
+    ...Object.entries(cutColumns).map(([column, lengthMax]) =>
+      cutText(`log.${column}`, lengthMax).as(column as CutColumn))
   ])
 
 /** What is left of a job after its record was deleted. */
 export const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobTombstone')
-  .select(['jobId', 'version', 'tenant', 'expiredAt'])
+  .select(['jobId', 'version', 'expiredAt', cutText('tenant', textMax.tenant).as('tenant')])
   .where('jobId', '=', jobId)
 
 // To build the query takes several times as long as to run it. It is kept per database, by the adapter of its dialect.

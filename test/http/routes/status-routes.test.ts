@@ -159,7 +159,7 @@ t.test('very long and very deep errorDetails do not stop the service', async t =
   await insertRows(service,
     { jobId: 'long', status: 'Failed', errorDetails: 'x'.repeat(50_000) },
     { jobId: 'deep', status: 'Failed', errorDetails: `${'['.repeat(20_000)}${']'.repeat(20_000)}` })
-  t.equal((await v1('long')).errorDetails.message.length, 50_000)
+  t.equal((await v1('long')).errorDetails.message, `${'x'.repeat(16 * 1024 - 1)}…`)
   t.ok([200, 500].includes((await ask('/api/v1/jobs/deep')).status))
   t.equal((await ask('/api/v1/jobs/long')).status, 200)
 })
