@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import { isUnavailable, reasonOf } from './errors.ts'
 import type { Metrics } from './metrics.ts'
 import { createLogThrottle } from './log-throttle.ts'
-import type { EpochStatus } from './status/epoch/epoch.ts'
+import type { EpochStatus, Mode } from './status/epoch/epoch.ts'
 import type { PartHealth } from './status/health.ts'
 import type { OnTransition } from './write/commit.ts'
 
@@ -11,13 +11,18 @@ import type { OnTransition } from './write/commit.ts'
  */
 
 /** Reports what the cache is used for. */
-export const reportCacheMode = (metrics: Metrics, log: Logger) => ({ mode, reason }: EpochStatus): void => {
-  metrics.cacheOn.set(mode === 'on' ? 1 : 0)
-  for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
-  if (mode === 'on') return log.info('cache in use')
-  if (mode === 'warm') return log.info('cache warming up: writes only')
-  metrics.cacheTrips.inc()
-  log.warn({ reason }, 'cache disabled, serving from the store')
+export const reportCacheMode = (metrics: Metrics, log: Logger) => {
+  let lastMode: Mode | null = null
+  return ({ mode, reason }: EpochStatus): void => {
+    metrics.cacheOn.set(mode === 'on' ? 1 : 0)
+    for (const each of ['on', 'warm', 'off'] as const) metrics.cacheMode.set({ mode: each }, each === mode ? 1 : 0)
+    // It may be off for another reason than before.
+    if (mode === 'off' && lastMode !== 'off') metrics.cacheTrips.inc()
+    lastMode = mode
+    if (mode === 'on') return log.info('cache in use')
+    if (mode === 'warm') return log.info('cache warming up: writes only')
+    log.warn({ reason }, 'cache disabled, serving from the store')
+  }
 }
 
 /** Reports whether the store can be read. */

@@ -1,9 +1,10 @@
+import { randomUUID } from 'node:crypto'
 import { Redis, type RedisOptions } from 'ioredis'
 import { LRUCache } from 'lru-cache'
 import type { StatusEntry } from '../job/status-entry.ts'
 import { createCoalescer } from './coalesce.ts'
 import { decodeEntry, encodeEntry } from './entry-codec.ts'
-import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
+import { CacheUnusable, type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
 /*
  * The atomic operations of the protocol, each for any number of cells; status-cache.ts says what they promise. A value
@@ -78,7 +79,10 @@ type Client = Redis & {
 
 /** The Redis cache, and what its user must watch to know when its cells are no longer valid. */
 export type RedisCache = StatusCache & {
-  /** The id of this run of the server; rejects unless it is a writable master that answers. */
+  /**
+   * The id of this run of the server; rejects unless it is a master that runs each of our commands. Throws
+   * CacheUnusable if only its operator can change that.
+   */
   identify: () => Promise<string>
   /** Calls back whenever the connection is lost. */
   onDisconnect: (listener: (reason: string) => void) => void
@@ -165,6 +169,44 @@ const createCellCommands = (
   }
 }
 
+// Replies that stay the same until someone changes the configuration of Redis or of this service.
+const operatorErrors = /^(?!ERR max number of clients)(NOPERM|NOAUTH|WRONGPASS|DENIED|ERR)\b/
+
+const toUnusable = (error: unknown): unknown =>
+  error instanceof Error && operatorErrors.test(error.message)
+    ? new CacheUnusable(error.message, { cause: error })
+    : error
+
+type IdentifyNeeds = { client: Client, withTimeout: WithTimeout, incarnation: string, reasonAway: () => Error }
+
+const createIdentify = ({ client, withTimeout, incarnation, reasonAway }: IdentifyNeeds): RedisCache['identify'] => {
+  // Processes probe at the same time.
+  const key = `js:${incarnation}:probe:${randomUUID()}`
+
+  // A server that answers but cannot store, or may not run a command or a script, is no cache.
+  const runEachCommand = async (): Promise<void> => {
+    await Promise.all([
+      client.leaseCells(1, key, 1000, 'Tprobe'), client.exposeCells(1, key, 1, 'E1 probe', 1000, 'Tprobe'),
+      client.mget(key), client.invalidateCells(1, key, 2), client.del(key)
+    ].map(reply => withTimeout<unknown>(reply)))
+  }
+
+  const identify = async (): Promise<string> => {
+    if (client.status !== 'ready') throw reasonAway()
+    const info = await withTimeout(client.info())
+    if (field(info, 'redis_mode') === 'cluster') {
+      throw new CacheUnusable('it runs in cluster mode, which is not supported')
+    }
+    if (field(info, 'role') !== 'master') throw new CacheUnusable('it is not a master')
+    // The client goes on in database 0 if there is no such database.
+    const { db = 0 } = client.options
+    if (db !== 0) await withTimeout(client.select(db))
+    await runEachCommand()
+    return field(info, 'run_id')
+  }
+  return () => identify().catch((error: unknown) => { throw toUnusable(error) })
+}
+
 /**
  * A cache on one Redis. It connects in the background; until then, and whenever Redis is away, its operations reject.
  */
@@ -178,6 +220,8 @@ export const createRedisCache = (needs: RedisCacheNeeds): RedisCache => {
     connectionError = error
     onError(error)
   })
+  const reasonAway = () => connectionError ?? new Error('Redis is not connected')
+  const identify = createIdentify({ client, withTimeout, incarnation, reasonAway })
   const firstAttempt = client.connect().catch(onError)
   // No braces: they would put a whole epoch into one cluster slot.
   const keyOf = (epoch: string, jobId: string) => `js:${incarnation}:${epoch}:${jobId}`
@@ -207,12 +251,7 @@ export const createRedisCache = (needs: RedisCacheNeeds): RedisCache => {
     invalidate: async (epoch, jobId, version) => { await invalidateCell({ key: keyOf(epoch, jobId), version }) },
     identify: async () => {
       await firstAttempt
-      if (client.status !== 'ready') throw connectionError ?? new Error('Redis is not connected')
-      const info = await withTimeout(client.info())
-      if (field(info, 'role') !== 'master') throw new Error('Redis is not a master')
-      // A server that answers but cannot store (read-only, out of memory) is no cache either.
-      await withTimeout(client.set(`js:${incarnation}:probe`, '1', 'PX', 1000))
-      return field(info, 'run_id')
+      return await identify()
     },
     onDisconnect: listener => {
       client.on('close', () => { listener('connection lost') })

@@ -38,6 +38,14 @@ export type StatusCache = {
   close: () => Promise<void>
 }
 
+/** The server answers, but only its operator can make it usable as a cache. The message goes to the operator. */
+export class CacheUnusable extends Error {
+  constructor (reason: string, options?: ErrorOptions) {
+    super(`Redis cannot be used: ${reason}`, options)
+    this.name = 'CacheUnusable'
+  }
+}
+
 export const tokenTimeToLiveMs = 5000
 const liveTimeToLiveMs = 2000
 const finalTimeToLiveMs = 3_600_000

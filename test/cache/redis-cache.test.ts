@@ -1,8 +1,12 @@
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { type AddressInfo, connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { encodeEntry } from '../../src/cache/entry-codec.ts'
 import { createRedisCache, type RedisCache, redisOptions } from '../../src/cache/redis-cache.ts'
+import { CacheUnusable } from '../../src/cache/status-cache.ts'
 import { freePort, type PrivateRedis, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { absent, cacheConformance, entryAt } from './conformance.ts'
@@ -161,6 +165,48 @@ t.test('a reply that has arrived, but could not be read in time, is used', async
   const end = performance.now() + 300
   while (performance.now() < end);
   t.match(await found, { kind: 'miss' })
+})
+
+const reasonOf = async (t: Test, url: string): Promise<string> => {
+  const cache = createRedisCache({ representation: 2, url, incarnation: 'i', random: () => 0, onError: () => {} })
+  t.teardown(cache.close)
+  return await cache.identify().then(
+    () => 'none',
+    (error: unknown) => error instanceof CacheUnusable ? error.message : `for a time: ${String(error)}`
+  )
+}
+
+t.test('a Redis that only its operator can make usable is not used, and the reason is named', async t => {
+  // The path of a socket has at most 107 bytes.
+  const directory = mkdtempSync(join(tmpdir(), 'redis-'))
+  t.teardown(() => { rmSync(directory, { recursive: true }) })
+  const socket = join(directory, 'socket')
+  const redis = await startRedis(t, ['--databases', '2', '--unixsocket', socket])
+  const of = (userInfo: string, path = '') => redis.url.replace('//', `//${userInfo}`) + path
+  const users = {
+    'no-scripts': ['~*', '+@all', '-@scripting'],
+    'no-deletes': ['~*', '+@all', '-del'],
+    'other-keys': ['~other:*', '+@all'],
+    'no-info': ['~*', '+@all', '-info']
+  }
+  for (const [user, rules] of Object.entries(users)) {
+    await redis.client.call('ACL', 'SETUSER', user, 'on', '>s3cret', ...rules)
+    const reason = await reasonOf(t, of(`${user}:s3cret@`))
+    t.match(reason, /^Redis cannot be used: .*(NOPERM|can't run this command)/, user)
+    t.notMatch(reason, /s3cret/)
+  }
+  t.match(await reasonOf(t, of('no-scripts:wrong@')), /^Redis cannot be used: WRONGPASS/)
+  t.match(await reasonOf(t, of('', '/2')), /^Redis cannot be used: ERR DB index is out of range/)
+  t.equal(await reasonOf(t, of('', '/1')), 'none')
+  t.equal(await reasonOf(t, `unix://${socket}?db=1`), 'none')
+  await redis.client.config('SET', 'requirepass', 'needed')
+  t.match(await reasonOf(t, of('')), /^Redis cannot be used: NOAUTH/)
+  t.equal(await reasonOf(t, of(':needed@')), 'none')
+})
+
+t.test('a Redis in cluster mode is not used', async t => {
+  const redis = await startRedis(t, ['--cluster-enabled', 'yes', '--dir', t.testdir()])
+  t.equal(await reasonOf(t, redis.url), 'Redis cannot be used: it runs in cluster mode, which is not supported')
 })
 
 t.test('client settings: nothing waits for a connection, nothing is sent twice', t => {

@@ -27,10 +27,10 @@ export type PrivateRedis = {
 }
 
 // The server dies with the test process, however that dies.
-const launch = async (port: number): Promise<ChildProcess> => {
+const launch = async (port: number, settings: readonly string[]): Promise<ChildProcess> => {
   const child = spawn('setpriv', [
     '--pdeathsig', 'KILL', 'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly',
-    'no'
+    'no', ...settings
   ],
   { stdio: ['ignore', 'pipe', 'inherit'] })
   for await (const line of child.stdout) {
@@ -40,9 +40,10 @@ const launch = async (port: number): Promise<ChildProcess> => {
   return child
 }
 
-export const startRedis = async (t: Test): Promise<PrivateRedis> => {
+/** `settings`: more options of redis-server, like `--databases 1`. */
+export const startRedis = async (t: Test, settings: readonly string[] = []): Promise<PrivateRedis> => {
   const port = await freePort()
-  let child = await launch(port)
+  let child = await launch(port, settings)
   const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20 })
   client.on('error', () => {})
   const kill = async () => {
@@ -62,6 +63,6 @@ export const startRedis = async (t: Test): Promise<PrivateRedis> => {
     process: () => child,
     client,
     kill,
-    restart: async () => { child = await launch(port) }
+    restart: async () => { child = await launch(port, settings) }
   }
 }

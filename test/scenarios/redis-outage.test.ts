@@ -61,6 +61,26 @@ t.test('the service starts while Redis is down', async t => {
     )).length, 1, 'and it is logged once')
 })
 
+t.test('a Redis without scripts is one log line and a reason, and is used once its operator allows them', async t => {
+  const redis = await startRedis(t)
+  await redis.client.call('ACL', 'SETUSER', 'service', 'on', '>pass', '~*', '+@all', '-@scripting')
+  const service = await startService(t, { REDIS_URL: redis.url.replace('//', '//service:pass@'), WORKERS: '0' })
+  const jobId = await service.submit('remote', 1)
+  const denials = async () => ((await redis.client.call('ACL', 'LOG')) as string[][]).reduce(
+    (sum, entry) => sum + Number(entry[entry.indexOf('count') + 1]), 0
+  )
+  await until(async () => await denials() >= 4, 'several probes', 20_000)
+  t.equal((await service.ask(`/api/v1/jobs/${jobId}`)).status, 200)
+  const ready = await service.ask('/readyz')
+  t.equal(ready.status, 200)
+  t.match(await ready.json(), { status: 'degraded', cache: { status: 'degraded', mode: 'off', reason: /NOPERM/ } })
+  const lines = () => service.logs.filter(({ msg }) => /^cache /.test(msg as string)).map(({ msg }) => msg)
+  t.same(lines(), ['cache disabled, serving from the store'])
+  await redis.client.call('ACL', 'SETUSER', 'service', '+@all')
+  await until(async () => (await service.askJson('/readyz')).cache.status === 'ok', 'the recovery', 10_000)
+  t.equal(lines().length, 2)
+})
+
 t.test('the log never contains the password of Redis', async t => {
   const redis = await startRedis(t)
   await redis.client.config('SET', 'requirepass', 'right')

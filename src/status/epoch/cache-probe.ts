@@ -1,3 +1,4 @@
+import { CacheUnusable } from '../../cache/status-cache.ts'
 import { reasonOf } from '../../errors.ts'
 
 /** Calls back after some ms unless cancelled. */
@@ -22,8 +23,8 @@ export type CacheProbeNeeds = {
   identify: () => Promise<string>
   schedule: Schedule
   onFound: () => void
-  /** A probe failed. */
-  onUnavailable: (reason: string) => void
+  /** A probe failed; `needsOperator`: so will every other until the operator of the server has changed something. */
+  onUnavailable: (reason: string, needsOperator: boolean) => void
   /** The server was known, and does not answer now or is another one. */
   onLost: (reason: string) => void
 }
@@ -55,11 +56,11 @@ export const createCacheProbe = ({
     later(probe, retryMs)
   }
 
-  const fail = (reason: string) => {
+  const fail = (reason: string, needsOperator = false) => {
     const wasKnown = server !== null
     reset()
     if (wasKnown) return onLost(reason)
-    onUnavailable(reason)
+    onUnavailable(reason, needsOperator)
     later(probe, retryMs)
     retryMs = Math.min(retryMsMax, retryMs * 2)
   }
@@ -81,7 +82,8 @@ export const createCacheProbe = ({
       later(probe, probeIntervalMs)
       if (isNew) onFound()
     } catch (error) {
-      if (!stopped && (losses === seen || server === null)) fail(reasonOf(error))
+      if (stopped || (losses !== seen && server !== null)) return
+      fail(reasonOf(error), error instanceof CacheUnusable)
     }
   }
 

@@ -18,8 +18,11 @@ export type LocalView = {
   /** The epoch that this process has ended, while the rows do not say so yet. */
   ended: () => Trip | null
   status: () => EpochStatus
-  /** The server cannot be used; reported only at the start, when no view has been on that could be lost. */
-  reportUnavailable: (reason: string) => void
+  /**
+   * The server cannot be used. Reported at the start, when no view has been on that could be lost, and when its
+   * operator is needed.
+   */
+  reportUnavailable: (reason: string, needsOperator: boolean) => void
 }
 
 export type LocalViewNeeds = {
@@ -35,13 +38,17 @@ const starting = 'starting'
 
 const createStatus = (now: () => number, onChange: (status: EpochStatus) => void) => {
   let status: EpochStatus = { mode: 'off', since: now(), reason: starting }
+  let isOperatorAsked = false
   return {
     get: () => status,
-    become: (mode: Mode, reason: string | null) => {
+    /** The first reason of a mode stays. One that needs the operator replaces it, and is reported once. */
+    become: (mode: Mode, reason: string | null, needsOperator = reason === otherRedis) => {
       if (mode === status.mode &&
-        (reason === status.reason || (reason !== otherRedis && status.reason !== starting))) return
+        (reason === status.reason || (!needsOperator && status.reason !== starting))) return
+      const isReported = mode === status.mode && needsOperator && isOperatorAsked
+      isOperatorAsked = needsOperator
       status = { mode, since: mode === status.mode ? status.since : now(), reason }
-      onChange(status)
+      if (!isReported) onChange(status)
     }
   }
 }
@@ -98,6 +105,9 @@ export const createLocalView = ({ cluster, server, now, onChange }: LocalViewNee
     },
     ended,
     status: status.get,
-    reportUnavailable: reason => { if (status.get().reason === starting) status.become('off', reason) }
+    reportUnavailable: (reason, needsOperator) => {
+      const { mode, reason: earlier } = status.get()
+      if (earlier === starting || (mode === 'off' && needsOperator)) status.become('off', reason, needsOperator)
+    }
   }
 }

@@ -176,7 +176,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     identify,
     schedule,
     onFound: () => { void act() },
-    onUnavailable: reason => { view.reportUnavailable(reason) },
+    onUnavailable: (reason, needsOperator) => { view.reportUnavailable(reason, needsOperator) },
     onLost: reason => { trip(view.current(), reason) }
   })
   const view = createLocalView({ ...needs, cluster, server: probe.server })

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { CacheUnusable } from '../../../src/cache/status-cache.ts'
 import { createFixedEpoch } from '../../../src/status/epoch/epoch.ts'
 import { createWorld } from './epoch-world.ts'
 
@@ -25,6 +26,24 @@ t.test('a server that is away from the start is reported once, with the reason',
   await pass(5000)
   t.match(node.changes, [{ mode: 'off', reason: 'ECONNREFUSED' }])
   t.equal(node.changes.length, 1)
+  node.redis('redis-1')
+  await pass(2100)
+  t.equal(node.mode(), 'on')
+})
+
+t.test('a server that answers and needs its operator is reported with the reason, once, and used when it is put right', async t => {
+  const { start, pass } = await createWorld(t)
+  const node = await start({ redis: new Error('ECONNREFUSED') })
+  node.redis(new CacheUnusable('WRONGPASS'))
+  await pass(20_000)
+  node.redis(new Error('ECONNREFUSED'))
+  await pass(20_000)
+  node.redis(new CacheUnusable('NOPERM'))
+  await pass(20_000)
+  t.match(node.epoch.status(), { reason: 'Redis cannot be used: NOPERM' }, 'the reason of this moment')
+  t.same(node.changes.map(({ mode, reason }) => `${mode} ${reason}`), [
+    'off ECONNREFUSED', 'off Redis cannot be used: WRONGPASS'
+  ])
   node.redis('redis-1')
   await pass(2100)
   t.equal(node.mode(), 'on')
