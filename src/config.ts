@@ -153,6 +153,10 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   if (env.JWT_PUBLIC_KEY !== undefined) return parsePublicKey(env.JWT_PUBLIC_KEY, problems)
   if (env.JWKS_URL !== undefined) {
     const url = parseKeySetUrl(env.JWKS_URL, problems)
+    // An issuer signs tokens for all services of a company: without an audience, any of them could write here.
+    if (isProduction(env) && env.JWT_AUDIENCE === undefined) {
+      problems.push('JWT_AUDIENCE: must be set in production where JWKS_URL is')
+    }
     return url === null ? null : { kind: 'jwks', url }
   }
   if (env.JWT_SECRET !== undefined) {

@@ -47,6 +47,8 @@ export type FailureFacts = {
   offset?: number
   errors?: FieldError[]
   retryAfterSeconds?: number
+  /** The value of `WWW-Authenticate`. */
+  challenge?: string
 }
 
 /** A failure that the client is meant to see. Any other error is answered as INTERNAL, without its message. */

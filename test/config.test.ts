@@ -250,6 +250,12 @@ t.test('a key that is weak, or no public signing key, stops the start', async t 
   }
 })
 
+t.test('in production a key set needs an audience', async t => {
+  const keySet = { NODE_ENV: 'production', JWKS_URL: 'https://login.example.org/keys' }
+  t.same(problemsOf(keySet), ['JWT_AUDIENCE: must be set in production where JWKS_URL is'])
+  t.equal(loadConfig({ ...keySet, JWT_AUDIENCE: 'jobs' }).audience, 'jobs')
+})
+
 t.test('JWKS_URL must be an http or https URL', async t => {
   t.same(loadConfig({ JWKS_URL: 'https://login.example.org/keys' }).tokenKey, {
     kind: 'jwks', url: new URL('https://login.example.org/keys')

@@ -98,13 +98,13 @@ type FailedRequest = {
 }
 
 const toEnvelope = ({ code, message, facts }: ServiceFailure): TaskError => {
-  const { retryAfterSeconds: _, ...details } = facts
+  const { retryAfterSeconds: _, challenge: __, ...details } = facts
   return { success: false, error: { code, message, ...(Object.keys(details).length === 0 ? {} : { details }) } }
 }
 
 const toProblem = (path: string, { code, message, facts }: ServiceFailure): Problem => {
   const { status, title } = catalogue[code]
-  const { retryAfterSeconds: _, ...members } = facts
+  const { retryAfterSeconds: _, challenge: __, ...members } = facts
   return { type: 'about:blank', title, status, detail: message, instance: path, code, ...members }
 }
 
@@ -112,11 +112,11 @@ const toProblem = (path: string, { code, message, facts }: ServiceFailure): Prob
 export const toFailureResponse = (
   { path, accept, route }: FailedRequest, failure: ServiceFailure
 ): { status: number, headers: Record<string, string>, body: string } => {
-  const { code, facts: { retryAfterSeconds } } = failure
+  const { code, facts: { retryAfterSeconds, challenge } } = failure
   const isEnvelope = envelopePaths.test(route)
   const mediaType = isEnvelope || !prefersProblemJson(accept) ? 'application/json' : 'application/problem+json'
   const headers: Record<string, string> = { 'content-type': `${mediaType}; charset=utf-8`, 'cache-control': 'no-store' }
-  if (code === 'UNAUTHORIZED') headers['www-authenticate'] = 'Bearer'
+  if (challenge !== undefined) headers['www-authenticate'] = challenge
   if (retryAfterSeconds !== undefined) headers['retry-after'] = String(retryAfterSeconds)
   const body = JSON.stringify(isEnvelope ? toEnvelope(failure) : toProblem(path, failure))
   return { status: catalogue[code].status, headers, body }

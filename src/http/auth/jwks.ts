@@ -1,13 +1,16 @@
-import { createLocalJWKSet, type CryptoKey, errors as joseErrors, type JSONWebKeySet } from 'jose'
+import {
+  createLocalJWKSet, type CryptoKey, errors as joseErrors, type JSONWebKeySet, type JWSHeaderParameters
+} from 'jose'
 
-/** What a token says of the key that it is signed with. */
-export type KeyHeader = { alg: string, kid?: string }
-
-/**
- * Finds the key that a token names. Throws JWKSNoMatchingKey, JWKSMultipleMatchingKeys or JOSENotSupported if the
- * token is at fault; any other error: the set cannot be read.
- */
-export type FindKey = (header: KeyHeader) => Promise<CryptoKey>
+export type KeySet = {
+  /**
+   * The key that the header of a token names. Throws JWKSNoMatchingKey, JWKSMultipleMatchingKeys (which has the keys)
+   * or JOSENotSupported if the token is at fault; any other error: the set cannot be read.
+   */
+  find: (header: JWSHeaderParameters) => Promise<CryptoKey>
+  /** Reads the set again, unless that was done a moment ago. Returns whether its keys changed. */
+  readAgain: () => Promise<boolean>
+}
 
 export type JwksNeeds = {
   /** ms since 1970. */
@@ -19,14 +22,20 @@ export type JwksNeeds = {
 const timeoutMs = 3000
 /** After this time a set is read again before it is used. */
 const freshMs = 600_000
-/** A set that is older may lack a key that was added since. */
-const completeMs = 30_000
+/**
+ * A set that is older may lack a key that was added since. Tokens with unknown keys cause no more
+ * than one fetch in this time, and a new key is known after at most as long.
+ */
+const completeMs = 3000
 /** After a failed fetch the server is not asked for this long. */
-const pauseMs = 5000
+const pauseMs = 3000
 /** After a failed fetch, tokens with a known key do not wait for the next one for this long. */
 const awayMs = 30_000
 /** How long a set is used after its time while it cannot be read again. */
 const outageMs = 3_600_000
+
+// The two names of one algorithm (RFC 8037, RFC 9864): a key may have one, and a token the other.
+const edwardsNames: ReadonlyMap<unknown, string> = new Map([['EdDSA', 'Ed25519'], ['Ed25519', 'EdDSA']])
 
 const fetchSet = async (url: URL): Promise<JSONWebKeySet> => {
   const response = await fetch(url, {
@@ -44,7 +53,7 @@ const fetchSet = async (url: URL): Promise<JSONWebKeySet> => {
  * jose's remote set has no pause after a failure and no use of a stale set: with `customFetch` and `reload()` around
  * it, freshness, pause and outage would be kept here all the same, beside its own copy of them.
  */
-export const createJwks = (url: URL, { now, onChange }: JwksNeeds): FindKey => {
+export const createJwks = (url: URL, { now, onChange }: JwksNeeds): KeySet => {
   let set = { find: createLocalJWKSet({ keys: [] }), text: '', readAt: -Infinity }
   let failure: { at: number, cause: unknown } = { at: -Infinity, cause: null }
   let reading: Promise<void> | null = null
@@ -74,19 +83,37 @@ export const createJwks = (url: URL, { now, onChange }: JwksNeeds): FindKey => {
 
   const unreadable = () => new Error('the key set cannot be read', { cause: failure.cause })
 
-  return async header => {
+  const findInSet = async (header: JWSHeaderParameters): Promise<CryptoKey> => {
+    try {
+      return await set.find(header)
+    } catch (error) {
+      const otherName = edwardsNames.get(header.alg)
+      if (!(error instanceof joseErrors.JWKSNoMatchingKey) || otherName === undefined) throw error
+      return await set.find({ ...header, alg: otherName })
+    }
+  }
+
+  const find: KeySet['find'] = async header => {
     if (!isWithin(set.readAt, freshMs)) {
       const refreshed = refresh()
       if (!isUsable()) await refreshed
       if (!isUsable()) throw unreadable()
     }
     try {
-      return await set.find(header)
+      return await findInSet(header)
     } catch (error) {
       if (!(error instanceof joseErrors.JWKSNoMatchingKey) || isWithin(set.readAt, completeMs)) throw error
     }
     await refresh()
     if (!isWithin(set.readAt, completeMs)) throw unreadable()
-    return await set.find(header)
+    return await findInSet(header)
   }
+
+  const readAgain: KeySet['readAgain'] = async () => {
+    const { text, readAt } = set
+    if (!isWithin(readAt, completeMs)) await refresh()
+    return set.text !== text
+  }
+
+  return { find, readAgain }
 }

@@ -62,7 +62,10 @@ const hasStatus = (codes: readonly FailureCode[], isOne: (status: number) => boo
 
 const failureHeaders = (codes: readonly FailureCode[]) => ({
   'Cache-Control': text('no-store'),
-  ...(codes.includes('UNAUTHORIZED') ? { 'WWW-Authenticate': text('Bearer') } : {}),
+  ...(codes.includes('UNAUTHORIZED')
+    ? { 'WWW-Authenticate': text('Bearer; where a token was sent, with error and error_description.') }
+    : {}),
+  ...(codes.includes('FORBIDDEN') ? { 'WWW-Authenticate': text('Bearer, with the missing scope.') } : {}),
   ...(hasStatus(codes, status => status >= 500) ? { 'x-request-id': text('The id of this request in the log.') } : {}),
   ...(hasStatus(codes, status => status === 429 || status === 503) ? { 'Retry-After': headers.retryAfter } : {})
 })

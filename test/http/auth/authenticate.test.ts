@@ -23,52 +23,61 @@ const without = (claim: string) => {
   return claims
 }
 
-const invalid: Record<string, string | undefined> = {
-  'no header': undefined,
-  'an empty header': '',
-  'another scheme': `Basic ${Buffer.from('a:b').toString('base64')}`,
-  'the scheme alone': 'Bearer',
-  'the scheme and a space': 'Bearer ',
-  'a token without the scheme': token(),
-  garbage: 'Bearer garbage',
-  'three garbage parts': 'Bearer a.b.c',
-  'two tokens': `Bearer ${token()} ${token()}`,
-  'a token of 10,000 characters': `Bearer ${'a'.repeat(10_000)}`,
-  'the wrong key': `Bearer ${signed(goodClaims(), undefined, 'another-secret-that-is-not-configured-99')}`,
-  'a changed payload': `Bearer ${signed(goodClaims()).replace(/\.[^.]+\./, `.${Buffer.from(JSON.stringify(goodClaims({ tenant: 'x' }))).toString('base64url')}.`)}`,
-  'no signature': `Bearer ${signed(goodClaims()).replace(/[^.]+$/, '')}`,
-  'an expired token': `Bearer ${signed(goodClaims({ exp: now() - 1 }))}`,
-  'no exp': `Bearer ${signed(without('exp'))}`,
-  'exp null': `Bearer ${signed(goodClaims({ exp: null }))}`,
-  'exp as text': `Bearer ${signed(goodClaims({ exp: 'never' }))}`,
-  'a token of the future': `Bearer ${signed(goodClaims({ nbf: now() + 300 }))}`,
-  'alg none': `Bearer ${handmade({ alg: 'none' }, goodClaims(), () => '')}`,
-  'alg None': `Bearer ${handmade({ alg: 'None', typ: 'JWT' }, goodClaims(), () => '')}`,
-  'no alg': `Bearer ${signed(goodClaims(), { typ: 'JWT' })}`,
-  'another alg of the same family': `Bearer ${signed(goodClaims(), { alg: 'HS512' })}`,
-  'no sub': `Bearer ${signed(without('sub'))}`,
-  'an empty sub': `Bearer ${signed(goodClaims({ sub: '' }))}`,
-  'sub as a number': `Bearer ${signed(goodClaims({ sub: 7 }))}`,
-  'sub null': `Bearer ${signed(goodClaims({ sub: null }))}`,
-  'a sub of 257 characters': `Bearer ${signed(goodClaims({ sub: 'a'.repeat(257) }))}`,
-  'tenant as a list': `Bearer ${signed(goodClaims({ tenant: ['tester'] }))}`,
-  'tenant null': `Bearer ${signed(goodClaims({ tenant: null }))}`,
-  'an empty tenant': `Bearer ${signed(goodClaims({ tenant: '' }))}`,
-  'scope as a list': `Bearer ${signed(goodClaims({ scope: ['jobs:read'] }))}`,
-  'scope null': `Bearer ${signed(goodClaims({ scope: null }))}`,
-  'a payload that is a text': `Bearer ${signed('tester')}`,
-  'a payload that is null': `Bearer ${signed(null)}`,
-  'a payload that is a list': `Bearer ${signed([goodClaims()])}`
+// The header, and the reason in the challenge; null: no token was sent.
+const invalid: Record<string, [header: string | undefined, reason: string | null]> = {
+  'no header': [undefined, null],
+  'an empty header': ['', null],
+  'another scheme': [`Basic ${Buffer.from('a:b').toString('base64')}`, null],
+  'the scheme alone': ['Bearer', null],
+  'the scheme and a space': ['Bearer ', null],
+  'a token without the scheme': [token(), null],
+  garbage: ['Bearer garbage', 'malformed token'],
+  'three garbage parts': ['Bearer a.b.c', 'malformed token'],
+  'two tokens': [`Bearer ${token()} ${token()}`, 'malformed token'],
+  'a token of 10,000 characters': [`Bearer ${'a'.repeat(10_000)}`, 'malformed token'],
+  'the wrong key': [`Bearer ${signed(goodClaims(), undefined, 'another-secret-that-is-not-configured-99')}`, 'wrong signature'],
+  'a changed payload': [`Bearer ${signed(goodClaims()).replace(/\.[^.]+\./, `.${Buffer.from(JSON.stringify(goodClaims({ tenant: 'x' }))).toString('base64url')}.`)}`, 'wrong signature'],
+  'no signature': [`Bearer ${signed(goodClaims()).replace(/[^.]+$/, '')}`, 'malformed token'],
+  'an expired token': [`Bearer ${signed(goodClaims({ exp: now() - 1 }))}`, 'token expired'],
+  'no exp': [`Bearer ${signed(without('exp'))}`, 'claim exp missing'],
+  'exp null': [`Bearer ${signed(goodClaims({ exp: null }))}`, 'claim exp not valid'],
+  'exp as text': [`Bearer ${signed(goodClaims({ exp: 'never' }))}`, 'claim exp not valid'],
+  'a token of the future': [`Bearer ${signed(goodClaims({ nbf: now() + 300 }))}`, 'token not valid yet'],
+  'alg none': [`Bearer ${handmade({ alg: 'none' }, goodClaims(), () => '')}`, 'malformed token'],
+  'alg None': [`Bearer ${handmade({ alg: 'None', typ: 'JWT' }, goodClaims(), () => '')}`, 'malformed token'],
+  'no alg': [`Bearer ${signed(goodClaims(), { typ: 'JWT' })}`, 'algorithm not accepted'],
+  'another alg of the same family': [`Bearer ${signed(goodClaims(), { alg: 'HS512' })}`, 'algorithm not accepted'],
+  'no sub': [`Bearer ${signed(without('sub'))}`, 'claim sub missing'],
+  'an empty sub': [`Bearer ${signed(goodClaims({ sub: '' }))}`, 'claim sub not valid'],
+  'sub as a number': [`Bearer ${signed(goodClaims({ sub: 7 }))}`, 'claim sub not valid'],
+  'sub null': [`Bearer ${signed(goodClaims({ sub: null }))}`, 'claim sub not valid'],
+  'a sub of 257 characters': [`Bearer ${signed(goodClaims({ sub: 'a'.repeat(257) }))}`, 'claim sub not valid'],
+  'tenant as a list': [`Bearer ${signed(goodClaims({ tenant: ['tester'] }))}`, 'claim tenant not valid'],
+  'tenant null': [`Bearer ${signed(goodClaims({ tenant: null }))}`, 'claim tenant not valid'],
+  'an empty tenant': [`Bearer ${signed(goodClaims({ tenant: '' }))}`, 'claim tenant not valid'],
+  'scope as a list of others': [`Bearer ${signed(goodClaims({ scope: ['jobs:read', 7] }))}`, 'claim scope not valid'],
+  'scope as an object': [`Bearer ${signed(goodClaims({ scope: {} }))}`, 'claim scope not valid'],
+  'scp as a number': [`Bearer ${signed(goodClaims({ scp: 7 }))}`, 'claim scp not valid'],
+  'a token for another purpose': [`Bearer ${signed(goodClaims(), { alg: 'HS256', typ: 'logout+jwt' })}`, 'not an access token'],
+  'a critical extension': [`Bearer ${signed(goodClaims(), { alg: 'HS256', crit: ['x'], x: 1 })}`, 'critical extension not supported'],
+  'scope null': [`Bearer ${signed(goodClaims({ scope: null }))}`, 'claim scope not valid'],
+  'a payload that is a text': [`Bearer ${signed('tester')}`, 'malformed token'],
+  'a payload that is null': [`Bearer ${signed(null)}`, 'malformed token'],
+  'a payload that is a list': [`Bearer ${signed([goodClaims()])}`, 'malformed token']
 }
 
-t.test('AC-005: without a valid token the response is 401 with WWW-Authenticate', async t => {
-  for (const [what, authorization] of Object.entries(invalid)) {
+t.test('AC-005: without a valid token the response is 401 and says why, to the client and in the log', async t => {
+  for (const [what, [authorization, reason]] of Object.entries(invalid)) {
     const answer = await get('/api/v1/jobs/job-123', authorization)
     t.equal(answer.status, 401, what)
-    t.equal(answer.headers.get('www-authenticate'), 'Bearer', what)
+    const challenge = reason === null ? 'Bearer' : `Bearer error="invalid_token", error_description="${reason}"`
+    t.equal(answer.headers.get('www-authenticate'), challenge, what)
     const problem: Json = await answer.json()
     t.equal(problem.code, 'UNAUTHORIZED', what)
-    t.notMatch(JSON.stringify(problem), /Running|exp|alg|signature|tenant/, 'it does not say what was wrong')
+    t.equal(problem.detail.endsWith(reason === null ? '…".' : `: ${reason}.`), true, what)
+    t.notMatch(JSON.stringify(problem), /Running|challenge/)
+    const line = service.logs.filter(({ msg }) => msg === 'token rejected').at(-1)
+    t.equal(line?.reason, reason ?? undefined, what)
   }
 })
 
@@ -153,6 +162,18 @@ t.test('a scope allows what it names and nothing else', async t => {
     }
     t.equal((await ask('/api/v1/jobs', { claims: { scope }, ...submission })).status, write, `${scope}: POST`)
   }
+  const claims: Array<[Record<string, unknown>, number]> = [
+    [{ scope: ['jobs:read', 'jobs:write'] }, 200],
+    [{ scope: [] }, 403],
+    [{ scope: ['jobs:read jobs:write'] }, 403],
+    [{ scp: 'jobs:write jobs:read' }, 200],
+    [{ scp: ['jobs:read'] }, 200],
+    [{ scp: '' }, 403],
+    [{ scope: '', scp: 'jobs:read' }, 403]
+  ]
+  for (const [claim, status] of claims) {
+    t.equal((await ask('/api/v1/jobs/job-123', { claims: claim })).status, status, JSON.stringify(claim))
+  }
   t.equal((await ask('/api/v1/jobs/job-123')).status, 200, 'a token without scope reads')
   t.equal((await ask('/api/v1/jobs', submission)).status, 202, 'and writes')
 })
@@ -165,6 +186,10 @@ t.test('403 says which scope is missing, and not whether the job exists', async 
   t.equal(known?.status, 403)
   t.same({ ...known, body: known?.body.replaceAll('job-123', 'job-321') }, unknown)
   t.match(JSON.parse(known?.body ?? ''), { code: 'FORBIDDEN', detail: /jobs:read/ })
+  t.equal(
+    (await ask('/api/v1/jobs/job-123', { claims })).headers.get('www-authenticate'),
+    'Bearer error="insufficient_scope", scope="jobs:read"'
+  )
   for (const path of ['/api/v1/jobs/job-123/result', '/api/jobs/job-123/result', '/api/jobs/%00/status']) {
     t.equal((await ask(path, { claims })).status, 403, path)
   }

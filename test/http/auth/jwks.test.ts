@@ -91,10 +91,32 @@ t.test('JWKS_URL: only keys of the set are accepted, found by kid', async t => {
   t.equal(fetches(), 1, 'unknown kids do not make it fetch again and again')
 })
 
-t.test('JWKS_URL: a token without a kid that fits several keys is 401', async t => {
-  const second = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const { url } = await serveKeys(t, toJwk(ec.publicKey, 'one'), toJwk(second.publicKey, 'two'))
+t.test('JWKS_URL: where several keys are possible, each is tried', async t => {
+  const [second, strange] = [1, 2].map(() => generateKeyPairSync('ec', { namedCurve: 'P-256' }))
+  const { url } = await serveKeys(
+    t, toJwk(ec.publicKey, 'one'), toJwk(second!.publicKey, 'two'), toJwk(second!.publicKey, 'one')
+  )
   const service = await start(t, { JWKS_URL: url })
-  t.equal(await statusFor(service, handmade({ alg: 'ES256' }, goodClaims(), withKey(ec.privateKey))), 401)
-  t.equal(await statusFor(service, handmade({ alg: 'ES256', kid: 'one' }, goodClaims(), withKey(ec.privateKey))), 404)
+  const status = (header: object, key: KeyObject, claims: object = {}) =>
+    statusFor(service, handmade({ alg: 'ES256', ...header }, goodClaims(claims), withKey(key)))
+  for (const { privateKey } of [ec, second!]) {
+    t.equal(await status({}, privateKey), 404, 'no kid')
+    t.equal(await status({ kid: 'one' }, privateKey), 404, 'one kid twice')
+    t.equal(await status({ kid: 'one' }, privateKey, { exp: 1 }), 401, 'expired')
+  }
+  t.equal(await status({}, strange!.privateKey), 401)
+  t.equal(await status({ kid: 'one' }, strange!.privateKey), 401)
+  t.equal(await status({ kid: 'two' }, ec.privateKey), 401, 'the key of another kid')
+})
+
+t.test('EdDSA and Ed25519 name one algorithm, in a token and in a key set', async t => {
+  const tokens = ['EdDSA', 'Ed25519'].map(alg => handmade({ alg, kid: 'one' }, goodClaims(), withKey(ed.privateKey)))
+  const settings: Array<Record<string, string>> = [{ JWT_PUBLIC_KEY: toPem(ed.publicKey) }]
+  for (const alg of ['EdDSA', 'Ed25519', undefined]) {
+    settings.push({ JWKS_URL: (await serveKeys(t, toJwk(ed.publicKey, 'one', { alg }))).url })
+  }
+  for (const env of settings) {
+    const service = await start(t, env)
+    t.same(await Promise.all(tokens.map(token => statusFor(service, token))), [404, 404])
+  }
 })
