@@ -86,7 +86,8 @@ const toJobFailure = (reason: unknown): { failure: Failure, retryable: boolean }
   if (reason instanceof RunCancelled) return { failure: jobCancelled, retryable: false }
   if (reason instanceof ProcessorError) {
     const { code, message, retryable, details } = reason
-    return { failure: details === undefined ? { code, message } : { code, message, details }, retryable }
+    const failure = { code, message, ...(details === undefined ? {} : { detailsJson: JSON.stringify(details) }) }
+    return { failure, retryable }
   }
   return { failure: { code: 'PROCESSOR_FAILED', message: 'The processor stopped unexpectedly.' }, retryable: true }
 }

@@ -24,9 +24,15 @@ export const jobTypePattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
 export const Failure = Type.Object({
   code: Type.String({ minLength: 1 }),
   message: Type.String(),
-  details: Type.Optional(Type.Unknown())
+  detailsJson: Type.Optional(Type.String({ description: 'the JSON text of the details, as the worker wrote it' }))
 })
 export type Failure = Static<typeof Failure>
+
+/** The JSON of a failure, as records store it and as both views show it. */
+export const toFailureJson = ({ code, message, detailsJson }: Failure): string => {
+  const json = JSON.stringify({ code, message })
+  return detailsJson === undefined ? json : `${json.slice(0, -1)},"details":${detailsJson}}`
+}
 
 /** The progress of the latest attempt. `etaSeconds` is an estimate made when the version was made. */
 export const Progress = Type.Object({

@@ -1,4 +1,6 @@
 import type { Failure } from './job.ts'
+import { jsonDepthMax } from './json-flaw.ts'
+import { jsonTextDepth } from './json-text.ts'
 import type { ProgressUpdate } from './progress.ts'
 
 /*
@@ -14,6 +16,7 @@ export const detailsBytesMax = 16 * 1024
 
 /** What stands in place of details that are too large. */
 export const truncatedDetails = { truncated: true } as const
+export const truncatedDetailsJson = JSON.stringify(truncatedDetails)
 
 /** The code of a failure that came without one. */
 export const unspecifiedCode = 'UNSPECIFIED'
@@ -41,14 +44,14 @@ const toRecordedText = (text: string, lengthMax: number): string =>
   shorten(text.toWellFormed().replaceAll('\0', '\ufffd'), lengthMax)
 
 /** A failure as it is recorded: texts and details within their limits, and always a code. */
-export const toRecordedFailure = ({ code, message, details }: Failure): Failure => {
+export const toRecordedFailure = ({ code, message, detailsJson }: Failure): Failure => {
   const recorded = {
     code: code.trim() === '' ? unspecifiedCode : toRecordedText(code, textLengths.code),
     message: toRecordedText(message, textLengths.message)
   }
-  if (details === undefined) return recorded
-  const isTooLarge = Buffer.byteLength(JSON.stringify(details)) > detailsBytesMax
-  return { ...recorded, details: isTooLarge ? truncatedDetails : details }
+  if (detailsJson === undefined) return recorded
+  const fits = Buffer.byteLength(detailsJson) <= detailsBytesMax && jsonTextDepth(detailsJson) <= jsonDepthMax
+  return { ...recorded, detailsJson: fits ? detailsJson : truncatedDetailsJson }
 }
 
 /** A progress report as it is recorded: texts within their limits. */

@@ -1,5 +1,5 @@
 import type { Failure } from '../job/job.ts'
-import { truncatedDetails, unspecifiedCode } from '../job/recorded-texts.ts'
+import { truncatedDetailsJson, unspecifiedCode } from '../job/recorded-texts.ts'
 
 /*
  * Reads what a database returned of a failure text that is too long to be read whole: the beginning of an object, a
@@ -57,8 +57,8 @@ export const toCutFailure = (text: string): Failure => {
   if (code === '') {
     return message === undefined
       ? { code: unspecifiedCode, message: text }
-      : { code: unspecifiedCode, message, details: truncatedDetails }
+      : { code: unspecifiedCode, message, detailsJson: truncatedDetailsJson }
   }
   const shown = message ?? 'The message is not shown: it stands too far behind in the recorded failure.'
-  return hasDetails ? { code, message: shown, details: truncatedDetails } : { code, message: shown }
+  return hasDetails ? { code, message: shown, detailsJson: truncatedDetailsJson } : { code, message: shown }
 }

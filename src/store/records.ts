@@ -1,9 +1,11 @@
 import {
-  type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toRecordStatus
+  type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toFailureJson,
+  toRecordStatus
 } from '../job/job.ts'
+import { memberText } from '../job/json-text.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
-import { detailsBytesMax, shorten, truncatedDetails, unspecifiedCode } from '../job/recorded-texts.ts'
+import { detailsBytesMax, shorten, truncatedDetailsJson, unspecifiedCode } from '../job/recorded-texts.ts'
 import { toEpochMs, toIso, toIsoOrNull } from '../job/time.ts'
 import { failureTextMax, toCutFailure } from './cut-failure.ts'
 import type { JobRow, Tables } from './tables.ts'
@@ -39,22 +41,23 @@ const parseFailure = (errorDetails: string): Failure => {
   if (typeof value !== 'object' || value === null) {
     return { code: unspecifiedCode, message: typeof value === 'string' ? value : errorDetails }
   }
-  const { code, message, details } = value as Record<string, unknown>
+  const { code, message } = value as Record<string, unknown>
   if (typeof code === 'string' && code !== '' && typeof message === 'string') {
-    return details === undefined ? { code, message } : { code, message, details }
+    const detailsJson = memberText(errorDetails, 'details')
+    return detailsJson === undefined ? { code, message } : { code, message, detailsJson }
   }
-  return { code: unspecifiedCode, message: typeof message === 'string' ? message : noDetails.message, details: value }
+  const ownMessage = typeof message === 'string' ? message : noDetails.message
+  return { code: unspecifiedCode, message: ownMessage, detailsJson: errorDetails.trim() }
 }
-
-const isLarge = (details: unknown): boolean => Buffer.byteLength(JSON.stringify(details)) > detailsBytesMax
 
 /** Other programs record failures in any form and of any size; what is shown of one is bounded. */
 const toFailure = (errorDetails: string | null): Failure => {
   if (errorDetails === null || errorDetails === '') return noDetails
-  const { code, message, details } = parseFailure(errorDetails)
+  const { code, message, detailsJson } = parseFailure(errorDetails)
   const texts = { code: shorten(code, textMax.code), message: shorten(message, textMax.failureMessage) }
-  if (details === undefined) return texts
-  return { ...texts, details: isLarge(details) ? truncatedDetails : details }
+  if (detailsJson === undefined) return texts
+  const isLarge = Buffer.byteLength(detailsJson) > detailsBytesMax
+  return { ...texts, detailsJson: isLarge ? truncatedDetailsJson : detailsJson }
 }
 
 const timeMin = Date.parse('0000-01-01T00:00:00Z')
@@ -184,7 +187,7 @@ export const toTombstone = (row: TombstoneRow): JobLookup =>
 const toColumnsOfState = (job: Job) => ({
   endTime: 'finishedAt' in job ? toIsoOrNull(job.finishedAt) : null,
   resultUrl: job.state === 'succeeded' ? job.resultUrl : null,
-  errorDetails: 'failure' in job ? JSON.stringify(job.failure) : null,
+  errorDetails: 'failure' in job ? toFailureJson(job.failure) : null,
   cancelRequestedAt: job.state === 'running' ? toIsoOrNull(job.cancelRequestedAt) : null,
   cancelledAt: job.state === 'cancelled' ? toIso(job.cancelledAt) : null,
   expiresAt: job.state === 'succeeded' ? toIsoOrNull(job.expiresAt) : null,

@@ -1,11 +1,17 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { Failure, jobIdPattern, Nullable, Progress, recordStatuses, StringEnum } from '../job/job.ts'
+import { jobIdPattern, Nullable, Progress, recordStatuses, StringEnum } from '../job/job.ts'
 
 /*
  * The schemas of both views of a job. One with an $id is a named schema of the OpenAPI document.
  */
 
 const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
+
+const Failure = Type.Object({
+  code: Type.String({ minLength: 1 }),
+  message: Type.String(),
+  details: Type.Optional(Type.Unknown({ description: 'What the worker reported, with every digit of its numbers.' }))
+})
 
 /** The v1 view: exactly six fields. */
 export const JobStatus = Type.Object({
@@ -45,11 +51,11 @@ export const TaskData = Type.Object({
     description: 'Whether the running attempt has sent bytes of its result already.'
   }),
   resultUrl: Nullable(Type.String()),
-  failure: Nullable(Failure),
   version: Type.Integer({ minimum: 1 }),
   pollAfterMs: Nullable(Type.Integer({
     minimum: 1, description: 'Ask again after this many milliseconds; null when nothing will change.'
   })),
+  failure: Nullable(Failure),
   result: Type.Unknown({ description: 'A JSON result of at most 16 KiB, once succeeded; else null.' })
 }, { additionalProperties: false })
 export type TaskData = Static<typeof TaskData>

@@ -1,7 +1,9 @@
 import { crc32 } from 'node:zlib'
 import { createCheck } from '../schema-check.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
-import { isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toRecordStatus } from '../job/job.ts'
+import {
+  isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toFailureJson, toRecordStatus
+} from '../job/job.ts'
 import { pollAfterMs } from '../job/pacing.ts'
 import { toIso, toIsoOrNull } from '../job/time.ts'
 import { JobStatus, TaskData } from './schemas.ts'
@@ -20,18 +22,30 @@ class ViewInvalid extends Error {
 const jobStatusCheck = createCheck(JobStatus)
 const taskDataCheck = createCheck(TaskData)
 
-const serialize = (check: ReturnType<typeof createCheck>, view: JobStatus | TaskData, jobId: string): string => {
+// `texts` are members that hold what a worker wrote, as JSON text: parsing it here would round its numbers.
+const serialize = (
+  check: ReturnType<typeof createCheck>, view: JobStatus | TaskData, jobId: string, texts: Record<string, string>
+): string => {
   const violations = check(view)
   if (violations.length > 0) {
     throw new ViewInvalid(jobId, violations.map(({ instancePath, keyword }) => `${instancePath} ${keyword}`).join('; '))
   }
-  return JSON.stringify(view)
+  const written = Object.entries(texts)
+  const others = { ...view, ...Object.fromEntries(written.map(([name]) => [name, undefined])) }
+  return `${JSON.stringify(others).slice(0, -1)}${written.map(([name, text]) => `,"${name}":${text}`).join('')}}`
 }
 
 const hasResult = (job: Job): boolean =>
   job.state === 'succeeded' && job.resultExpiredAt === null && (job.result !== null || isWebUrl(job.resultUrl))
 
 const finishedAtOf = (job: Job): string | null => isTerminal(job) ? toIsoOrNull(job.finishedAt) : null
+
+// Without its details, which any JSON may be.
+const failureOf = (job: Job): JobStatus['errorDetails'] => {
+  if (!('failure' in job)) return null
+  const { code, message } = job.failure
+  return { code, message }
+}
 
 /** Both views of a job as one entry with ready-made bodies. */
 export type Views = {
@@ -76,7 +90,7 @@ const createProjections = (publicUrl: string | null): Projections => {
       startTime: toIso(job.startedAt ?? job.createdAt),
       endTime: finishedAtOf(job),
       resultUrl: job.state === 'succeeded' ? toUrl(job.resultUrl) : null,
-      errorDetails: 'failure' in job ? job.failure : null
+      errorDetails: failureOf(job)
     }),
     toTaskData: job => ({
       taskId: job.jobId,
@@ -95,7 +109,7 @@ const createProjections = (publicUrl: string | null): Projections => {
       resultAvailable: hasResult(job),
       partialResultAvailable: job.state === 'running' && job.hasPartialResult,
       resultUrl: job.state === 'succeeded' ? toTaskResultUrl(job) : null,
-      failure: 'failure' in job ? job.failure : null,
+      failure: failureOf(job),
       version: job.version,
       pollAfterMs: pollAfterMs(job),
       result: null
@@ -103,16 +117,18 @@ const createProjections = (publicUrl: string | null): Projections => {
   }
 }
 
-// The inline result is inserted as the worker wrote it: parsing it here would round its numbers.
-const toTaskBody = (job: Job, taskData: TaskData): string => {
-  const data = serialize(taskDataCheck, taskData, job.jobId)
-  const inlineJson = job.state === 'succeeded' ? job.result?.inlineJson ?? null : null
-  const whole = inlineJson === null ? data : `${data.slice(0, -'null}'.length)}${inlineJson}}`
-  return `{"success":true,"data":${whole}}`
-}
-
 export const createViews = ({ publicUrl, onInvalid }: ViewsNeeds): Views => {
   const projections = createProjections(publicUrl)
+
+  const toBodies = (job: Job): Pick<StatusEntry, 'v1Body' | 'taskBody'> => {
+    const failure = 'failure' in job ? toFailureJson(job.failure) : 'null'
+    const result = (job.state === 'succeeded' ? job.result?.inlineJson : null) ?? 'null'
+    const data = serialize(taskDataCheck, projections.toTaskData(job), job.jobId, { failure, result })
+    return {
+      v1Body: serialize(jobStatusCheck, projections.toJobStatus(job), job.jobId, { errorDetails: failure }),
+      taskBody: `{"success":true,"data":${data}}`
+    }
+  }
 
   const jobEntry = (job: Job): StatusEntry => ({
     jobId: job.jobId,
@@ -124,8 +140,7 @@ export const createViews = ({ publicUrl, onInvalid }: ViewsNeeds): Views => {
     expiredAt: 0,
     hasResult: !isTerminal(job) || hasResult(job),
     canCancel: !isTerminal(job) && job.submittedBy !== null,
-    v1Body: serialize(jobStatusCheck, projections.toJobStatus(job), job.jobId),
-    taskBody: toTaskBody(job, projections.toTaskData(job))
+    ...toBodies(job)
   })
 
   const invalidEntry = (jobId: string, version: number, tenant: string | null, error: Error | null): StatusEntry => {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { ResultFacts } from '../job/job.ts'
-import { findJsonFlaw } from '../job/json-flaw.ts'
+import { findJsonFlaw, jsonDepthMax } from '../job/json-flaw.ts'
+import { jsonTextDepth } from '../job/json-text.ts'
 
 /** The largest JSON result that travels in the status itself. */
 const inlineBytesMax = 16 * 1024
@@ -18,7 +19,8 @@ const toJsonText = (bytes: Uint8Array): string | null => {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     // It becomes part of a status, where deeply nested JSON would break the reader.
-    return findJsonFlaw(JSON.parse(text)) === undefined ? text : null
+    const isSound = findJsonFlaw(JSON.parse(text)) === undefined && jsonTextDepth(text) <= jsonDepthMax
+    return isSound ? text : null
   } catch {
     return null
   }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { stringify } from 'safe-stable-stringify'
 import { ServiceFailure } from '../errors.ts'
+import { parseExactNumbers } from '../job/exact-numbers.ts'
 import type { RawInput } from '../job/input.ts'
 import type { Job } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
@@ -17,10 +18,11 @@ export const idempotencyKeyKeptMs = 24 * 3600 * 1000
 /** On whose behalf a job runs, and whose rows it may read. */
 export type Submitter = { subject: string, tenant: string, allTenants: boolean }
 
-/** The request for a job. `input` is any JSON value. */
+/** The request for a job. `input` is any JSON value; `inputJson` its text as the client wrote it, which is stored. */
 export type Submission = {
   type: string
   input: unknown
+  inputJson?: string | undefined
   maxAttempts?: number
   timeoutSeconds?: number
   /** How long the result is kept; the service's own retention is the upper limit. */
@@ -45,11 +47,18 @@ export type SubmitJobNeeds = CommandNeeds & {
 
 const maxAttemptsDefault = 3
 
-// Two requests are the same if their canonical JSON is. It is not quite that of RFC 8785, which rejects half a
-// surrogate pair: a text to be sanitized may contain one. A request that may read every tenant's rows differs from
+// Two requests are the same if their canonical JSON is, and the numbers that a double would round are. The JSON is not
+// quite that of RFC 8785, which rejects half a surrogate pair: a text to be sanitized may contain one. A request that may read every tenant's rows differs from
 // one that may not.
 const hashOf = (submission: Submission, { allTenants }: Submitter, raw: StoredInput | undefined): string => {
-  const request = { ...submission, allTenants, ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] }) }
+  const { inputJson, ...members } = submission
+  const exact = inputJson === undefined ? undefined : parseExactNumbers(inputJson)
+  const request = {
+    ...members,
+    allTenants,
+    ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] }),
+    ...(exact === undefined ? {} : { exact })
+  }
   return createHash('sha256').update(stringify(request) ?? '').digest('base64url')
 }
 
@@ -72,12 +81,12 @@ type Request = { submitter: Submitter, submission: Submission, raw: StoredInput 
 
 const insert = async (tx: Tx, jobId: string, request: Request, at: number): Promise<void> => {
   const { submitter, submission, raw = null } = request
-  const { type, input, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
+  const { type, input, inputJson = JSON.stringify(input), maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
   const { tenant, allTenants } = submitter
   const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
   await insertJob(tx, toQueuedJob(jobId, submitter, type, at))
   await enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
-  await insertInput(tx, jobId, { input: JSON.stringify(input), access: JSON.stringify({ tenant, allTenants }), raw })
+  await insertInput(tx, jobId, { input: inputJson, access: JSON.stringify({ tenant, allTenants }), raw })
 }
 
 // Reserves the key for a new job. Returns the job of an earlier submission of the same request, if there is one.

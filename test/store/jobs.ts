@@ -53,7 +53,7 @@ export const failedJob = (jobId: string, more: Partial<FailedJob> = {}): FailedJ
   startedAt: at + 1000,
   attempt: 3,
   finishedAt: at + 2000,
-  failure: { code: 'E_DISK', message: 'disk full', details: { free: 0 } },
+  failure: { code: 'E_DISK', message: 'disk full', detailsJson: '{"free":0}' },
   ...more
 })
 
@@ -122,7 +122,7 @@ const anyCommon = {
 const failure = fc.record({
   code: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
   message: text,
-  details: fc.jsonValue().map(value => JSON.parse(JSON.stringify(value)) as unknown)
+  detailsJson: fc.jsonValue().map(value => JSON.stringify(value))
 }, { requiredKeys: ['code', 'message'], noNullPrototype: true })
 
 /** Any job as the record can hold it: a queued one has no progress, a succeeded one is whole. */

@@ -4,8 +4,8 @@ import { jobOf, runningJob } from './jobs.ts'
 import { insertJob } from '../../src/store/tx/jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
-const unspecified = (message: string, details?: unknown) =>
-  ({ code: 'UNSPECIFIED', message, ...(details === undefined ? {} : { details }) })
+const unspecified = (message: string, detailsJson?: string) =>
+  ({ code: 'UNSPECIFIED', message, ...(detailsJson === undefined ? {} : { detailsJson }) })
 const noDetails = 'The job failed; no details were recorded.'
 
 t.test('shows any failure that another program recorded', async t => {
@@ -22,12 +22,16 @@ t.test('shows any failure that another program recorded', async t => {
     ['null', unspecified('null')],
     ['17', unspecified('17')],
     ['{"code":"E_DISK","message":"disk full"}', { code: 'E_DISK', message: 'disk full' }],
-    ['{"code":"E_DISK","message":"","details":null,"at":5}', { code: 'E_DISK', message: '', details: null }],
-    ['{"code":"E_DISK","message":"m","details":[1]}', { code: 'E_DISK', message: 'm', details: [1] }],
-    ['{"code":"","message":"m"}', unspecified('m', { code: '', message: 'm' })],
-    ['{"message":"m"}', unspecified('m', { message: 'm' })],
-    ['{"code":5}', unspecified(noDetails, { code: 5 })],
-    ['[1,2]', unspecified(noDetails, [1, 2])]
+    ['{"code":"E_DISK","message":"","details":null,"at":5}', { code: 'E_DISK', message: '', detailsJson: 'null' }],
+    ['{"code":"E_DISK","message":"m","details":[1]}', { code: 'E_DISK', message: 'm', detailsJson: '[1]' }],
+    [
+      ' {"details": [1970670598291982290, 1.50,-1e999] , "code":"E_DISK","message":"m"}\n',
+      { code: 'E_DISK', message: 'm', detailsJson: '[1970670598291982290, 1.50,-1e999]' }
+    ],
+    ['{"code":"","message":"m"}', unspecified('m', '{"code":"","message":"m"}')],
+    ['{"message":"m"}', unspecified('m', '{"message":"m"}')],
+    ['{"code":5}', unspecified(noDetails, '{"code":5}')],
+    [' [1,2.00]\n', unspecified(noDetails, '[1,2.00]')]
   ]
   for (const [errorDetails, failure] of cases) {
     record.run(errorDetails)
@@ -42,7 +46,7 @@ t.test('cuts the texts of another program at their bounds, and shows what is sho
   foreign.exec("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')")
   const record = foreign.prepare('UPDATE JobExecutionLog SET errorDetails = ?')
   const cut = (text: string) => `${text.slice(0, 16 * 1024 - 1)}…`
-  const truncated = { truncated: true }
+  const truncated = '{"truncated":true}'
   const [message, longer] = ['m'.repeat(16 * 1024), 'm'.repeat(16 * 1024 + 1)]
   const [details, larger] = ['d'.repeat(16 * 1024 - 2), 'd'.repeat(16 * 1024 - 1)]
   const huge = '"ü\\\n'.repeat(100_000)
@@ -51,8 +55,8 @@ t.test('cuts the texts of another program at their bounds, and shows what is sho
     [message, unspecified(message)],
     [longer, unspecified(cut(longer))],
     [json({ code: 'E', message: longer }), { code: 'E', message: cut(longer) }],
-    [json({ code: 'E', message, details }), { code: 'E', message, details }],
-    [json({ code: 'E', message: 'm', details: larger }), { code: 'E', message: 'm', details: truncated }],
+    [json({ code: 'E', message, details }), { code: 'E', message, detailsJson: json(details) }],
+    [json({ code: 'E', message: 'm', details: larger }), { code: 'E', message: 'm', detailsJson: truncated }],
     [json({ code: 'E'.repeat(257), message: 'm' }), { code: `${'E'.repeat(255)}…`, message: 'm' }],
     [json([larger]), unspecified(noDetails, truncated)],
     // What is not even read whole.
@@ -60,11 +64,11 @@ t.test('cuts the texts of another program at their bounds, and shows what is sho
     [json(huge), unspecified(cut(huge))],
     [json({ code: 'E', message: huge }), { code: 'E', message: cut(huge) }],
     [json({ details: ['code', { code: 'X' }], message: 'm', code: 'E', more: huge }), {
-      code: 'E', message: 'm', details: truncated
+      code: 'E', message: 'm', detailsJson: truncated
     }],
-    [json({ code: 'E', message: 'm', details: huge }), { code: 'E', message: 'm', details: truncated }],
+    [json({ code: 'E', message: 'm', details: huge }), { code: 'E', message: 'm', detailsJson: truncated }],
     [json({ code: 'E', details: [huge], message: 'm' }), {
-      code: 'E', message: /^The message is not shown/, details: truncated
+      code: 'E', message: /^The message is not shown/, detailsJson: truncated
     }],
     [json({ message: huge, code: 'E' }), unspecified(cut(huge), truncated)],
     [`{${huge}`, unspecified(cut(`{${huge}`))],

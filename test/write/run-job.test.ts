@@ -121,7 +121,7 @@ t.test('the bytes of a failed attempt are gone in the next', async t => {
 t.test('retries a retryable failure after a growing delay, and fails at the last attempt', async t => {
   const { submit, claim, claimJob, runJob, job, clock, count } = await openCommands(t)
   const jobId = await submit()
-  const failure = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }
+  const failure = { code: 'E_NET', message: 'unreachable', detailsJson: '{"host":"x"}' }
   for (const delayMs of [1000, 2000]) {
     await runJob.fail(await claim(), failure, true)
     t.match(await job(jobId), { state: 'queued' })

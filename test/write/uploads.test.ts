@@ -118,6 +118,7 @@ t.test('puts JSON of at most 16 KiB into the status, unchanged', t => {
     ['too large, then small', 'application/json', 'x'.repeat(20_000), '1'],
     ['of another type', 'text/plain', '1'], ['no JSON', 'application/json', '{'], ['nothing', 'application/json'],
     ['nothing but empty', 'application/json', ''], ['not UTF-8', 'application/json', Buffer.from('"\u00ff"', 'latin1')],
+    ['too deep in a member named twice', 'application/json', `{"a":${'['.repeat(64)}${']'.repeat(64)},"a":1}`],
     ['with a mark before it', 'application/json', '\ufeff1']
   ] as Array<[string, string, ...Array<string | Buffer>]>) {
     t.equal(inlined(...args), null, why)

@@ -1,6 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 import { findJsonFlaw, jsonDepthMax, type JsonFlaw } from '../../job/json-flaw.ts'
+import { jsonTextDepth, memberText } from '../../job/json-text.ts'
 import { brokenRule } from '../problem.ts'
 
 const messages: Record<JsonFlaw, string> = {
@@ -20,17 +21,37 @@ export type Leniency = { revise: (value: unknown) => unknown, replacesBytes: boo
 
 const strict: Leniency = { revise: value => value, replacesBytes: false }
 
+// The text of each body that is an object, as long as the object lives.
+const textOf = new WeakMap<object, string>()
+
 const parseJsonBody = (bytes: Buffer, { revise, replacesBytes }: Leniency): unknown => {
   if (bytes.length === 0) throw brokenRule('body', 'required', 'is required, as application/json')
+  let text: string
   let value: unknown
   try {
-    value = revise(JSON.parse((replacesBytes ? utf8Replacing : utf8).decode(bytes)))
+    text = (replacesBytes ? utf8Replacing : utf8).decode(bytes)
+    value = revise(JSON.parse(text))
   } catch {
     throw brokenRule('body', 'json', 'must be well-formed JSON, in UTF-8')
   }
   const flaw = findJsonFlaw(value)
   if (flaw !== undefined) throw brokenRule('body', flaw, messages[flaw])
+  if (typeof value === 'object' && value !== null) textOf.set(value, text)
   return value
+}
+
+/**
+ * The text of a member of a JSON body as the client wrote it, with every digit of its numbers; `path` has the names
+ * from the body inwards.
+ */
+export const bodyMemberText = (body: object, ...path: string[]): string | undefined => path.reduce<string | undefined>(
+  (outer, name) => outer === undefined ? undefined : memberText(outer, name), textOf.get(body))
+
+/** `bodyMemberText` of a member whose text is stored. Throws VALIDATION_FAILED if it is nested too deeply. */
+export const storableMemberText = (body: object, name: string): string | undefined => {
+  const text = bodyMemberText(body, name)
+  if (text !== undefined && jsonTextDepth(text) > jsonDepthMax) throw brokenRule(name, 'maxDepth', messages.maxDepth)
+  return text
 }
 
 const charset = /;\s*charset\s*=\s*"?([^\s;"]+)/i

@@ -8,6 +8,7 @@ import type { SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
 import { baseUrlOf } from '../base-url.ts'
 import { principalOf, type Principal } from '../auth/principal.ts'
+import { storableMemberText } from '../bodies/json-body.ts'
 import { requireVisible } from '../status-access.ts'
 import { statusPath } from '../paths.ts'
 import { requireScope, type Scope } from '../auth/authenticate.ts'
@@ -147,8 +148,9 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
     const principal = principalOf(request)
     requireAcceptable(request.body, principal, needs)
     const { subject, tenant, allTenants } = principal
+    const submission = { ...request.body, inputJson: storableMemberText(request.body, 'input') }
     const key = request.headers['idempotency-key'] ?? null
-    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, request.body, key)
+    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, submission, key)
     request.log.info({ jobId, type: request.body.type, replayed }, 'submitted')
     requireVisible(entry, principal)
     const baseUrl = baseUrlOf(request, publicUrl)

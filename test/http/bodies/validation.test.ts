@@ -102,6 +102,8 @@ t.test('a body that is nested 5,000 deep or has numbers out of range is 400', as
     t, await post(`{"type":"x","input":${'{"a":'.repeat(5000)}1${'}'.repeat(5000)}}`), [['body', 'maxDepth']], 'objects'
   )
   await expectErrors(t, await post(deep(65)), [['body', 'maxDepth']], 'one level too deep')
+  const hidden = `{"type":"x","input":{"a":${'['.repeat(65)}${']'.repeat(65)},"a":1}}`
+  await expectErrors(t, await post(hidden), [['input', 'maxDepth']], 'in a member that is named twice')
   await expectErrors(t, await post('{"type":"x","input":[{"a":-1e999}]}'), [['body', 'numberRange']], 'out of range')
 })
 

@@ -88,6 +88,18 @@ t.test('bodies that are equal as JSON values are the same request', async t => {
   t.equal(new Set(jobs.map(job => job.jobId)).size, 1)
 })
 
+t.test('numbers are compared by every digit', async t => {
+  const input = (number: string) => `{"type":"x","input":{"a":{},"ids":[${number}]}}`
+  const { jobId } = await submit('key-digits', input('9007199254740993'))
+  for (const other of ['9007199254740992', '9007199254740994', '9007199254740993.5', '"9007199254740993"']) {
+    t.match(await submit('key-digits', input(other)), { status: 422, code: 'IDEMPOTENCY_KEY_REUSED' }, other)
+  }
+  const reordered = '{ "input":{"ids" : [9007199254740993],"a":{}}, "type" : "x" }'
+  for (const same of [reordered, input('9007199254740993.0'), input('9.007199254740993e15')]) {
+    t.match(await submit('key-digits', same), { status: 202, jobId, replayed: 'true' }, same)
+  }
+})
+
 t.test('the same key with another body is 422 and creates no job', async t => {
   const { jobId } = await submit('key-other', { type: 'x', input: { list: [1, 2], text: 'a' } })
   const before = await service.sql('SELECT count(*) FROM JobExecutionLog')

@@ -41,6 +41,7 @@ export const FailureReport = Type.Object({
   }, { description: 'Further members are ignored.' }),
   retryable: Type.Optional(Type.Boolean({ description: 'Whether another attempt may succeed. Default: true.' }))
 }, { additionalProperties: false })
+export type FailureReport = Static<typeof FailureReport>
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

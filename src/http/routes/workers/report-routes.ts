@@ -1,7 +1,8 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../../errors.ts'
-import { isWebUrl } from '../../../job/job.ts'
+import { type Failure, isWebUrl } from '../../../job/job.ts'
+import { truncatedDetails } from '../../../job/recorded-texts.ts'
 import { toIso } from '../../../job/time.ts'
 import { createResultDigest } from '../../../write/result-digest.ts'
 import type { RunOutcome, RunJob } from '../../../write/run-job.ts'
@@ -16,7 +17,7 @@ import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import { sendStatus } from '../send-status.ts'
-import { takeEmptyBodies } from '../../bodies/json-body.ts'
+import { bodyMemberText, storableMemberText, takeEmptyBodies } from '../../bodies/json-body.ts'
 
 export type ReportRouteNeeds = { statusAccess: StatusAccess, runJob: RunJob, uploads: Uploads }
 
@@ -31,9 +32,9 @@ const endResponse = jsonResponse('The status of the job.', Type.Ref('JobStatus')
   headers: statusHeaders, examples: jobStatusExamples
 })
 
-const toGivenResult = (value: unknown): RunOutcome => {
+const toGivenResult = (json: string): RunOutcome => {
   const contentType = 'application/json'
-  const bytes = Buffer.from(JSON.stringify(value))
+  const bytes = Buffer.from(json)
   const digest = createResultDigest()
   digest.add(bytes)
   return { kind: 'given', bytes, facts: { contentType, fileName: 'result.json', ...digest.facts(contentType) } }
@@ -41,14 +42,21 @@ const toGivenResult = (value: unknown): RunOutcome => {
 
 // Returns undefined if the uploaded bytes are the result.
 const toRunOutcome = (completion: Completion): RunOutcome | undefined => {
-  const { result, resultUrl } = completion
-  const hasResult = Object.hasOwn(completion, 'result')
-  if (resultUrl === undefined) return hasResult ? toGivenResult(result) : undefined
-  if (hasResult) throw brokenRule('body', 'oneOf', 'must have result or resultUrl, not both')
+  const { resultUrl } = completion
+  const result = storableMemberText(completion, 'result')
+  if (resultUrl === undefined) return result === undefined ? undefined : toGivenResult(result)
+  if (result !== undefined) throw brokenRule('body', 'oneOf', 'must have result or resultUrl, not both')
   if (!isWebUrl(resultUrl)) {
     throw brokenRule('resultUrl', 'format', 'must be an http:// or https:// URL')
   }
   return { kind: 'external', url: new URL(resultUrl).href }
+}
+
+const toFailure = (report: FailureReport): Failure => {
+  const { code, message, details } = report.error
+  if (details === undefined) return { code, message }
+  const written = details === truncatedDetails ? undefined : bodyMemberText(report, 'error', 'details')
+  return { code, message, detailsJson: written ?? JSON.stringify(details) }
 }
 
 const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob }) => {
@@ -125,8 +133,9 @@ const failRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
       response: { 200: endResponse, ...failureResponses(bodyCodes, 'Problem') }
     }
   }, async (request, reply) => {
-    const { error, retryable = true } = request.body
-    const entry = await withLease(statusAccess, request, lease => runJob.fail(lease, error, retryable))
+    const { retryable = true } = request.body
+    const failure = toFailure(request.body)
+    const entry = await withLease(statusAccess, request, lease => runJob.fail(lease, failure, retryable))
     return sendStatus(reply, statusAccess.toRepresentation('v1', entry, principalOf(request)))
   })
   return Promise.resolve()

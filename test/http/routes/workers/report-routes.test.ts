@@ -128,6 +128,8 @@ t.test('no description of a failure keeps the end of a job from being recorded',
     ['details with __proto__', '{"error":{"code":"E","message":"m","details":{"__proto__":1}}}', {
       ...error, details: { truncated: true }
     }],
+    ['details that are deep in a member named twice', '{"error":{"code":"E","message":"m","details":' +
+      `{"a":${'['.repeat(64)}${']'.repeat(64)},"a":1}}}`, { ...error, details: { truncated: true } }],
     ['details of null', { error: { ...error, details: null } }, error],
     ['an empty code', { error: { code: '', message: 'm' } }, { code: 'UNSPECIFIED', message: 'm' }],
     ['no code', { error: { message: 'm' } }, { code: 'UNSPECIFIED', message: 'm' }],
