@@ -1,8 +1,9 @@
-// Lints the OpenAPI document of the service. A warning fails too.
+// Lints the OpenAPI document of the service, and checks its examples and error codes. A warning fails too.
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { findOpenApiFaults, type OpenApiDocument } from './openapi-faults.ts'
 
 interface Report {
   totals: { errors: number; warnings: number }
@@ -32,9 +33,13 @@ try {
   writeFileSync(path, document.stdout)
   const { status, stdout } = lint(path, 'json')
   const { errors, warnings } = (JSON.parse(stdout) as Report).totals
+  const faults = findOpenApiFaults(JSON.parse(document.stdout) as OpenApiDocument)
+  for (const fault of faults) console.error(`openapi: ${fault}`)
   if (status !== 0 || errors + warnings > 0) {
     console.error(lint(path, 'stylish').stdout)
     console.error(`openapi: ${errors} errors, ${warnings} warnings`)
+    process.exitCode = 1
+  } else if (faults.length > 0) {
     process.exitCode = 1
   } else {
     console.log('openapi: the document is valid')

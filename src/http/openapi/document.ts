@@ -41,6 +41,7 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
         title: 'Job status service',
         description,
         version: '0.1.0',
+        contact: { name: 'The operators of this service' },
         license: { name: 'MIT', url: 'https://opensource.org/license/mit' }
       },
       servers: [{ url: publicUrl ?? '/' }],

@@ -4,7 +4,14 @@ import { jobCancelled } from '../../job/lifecycle.ts'
  * Examples for the OpenAPI document: one for each state of a job, in both views.
  */
 
-const jobId = '3f8f9a52-7a1c-4d0e-9b7e-0c2f3a1d5e66'
+/** The id of the job in all examples. */
+export const exampleJobId = '3f8f9a52-7a1c-4d0e-9b7e-0c2f3a1d5e66'
+/** The token of its lease. */
+export const exampleLeaseToken = 'n0Jv2m5pVbWQh1xZ'
+/** What the absolute URLs in examples begin with. */
+export const exampleOrigin = 'https://jobs.example.org'
+
+const jobId = exampleJobId
 const resultUrl = `/api/v1/jobs/${jobId}/result`
 const createdAt = '2026-03-01T09:00:00.000Z'
 const startedAt = '2026-03-01T09:00:00.120Z'

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import { type FailureCode, catalogue } from '../../errors.ts'
+import type { Example } from './content.ts'
 
 /*
  * Parts of route schemas: the documented headers and responses.
@@ -36,8 +37,6 @@ export const statusHeaders = {
 export const conditionalHeaders = Type.Object({
   'if-none-match': Type.Optional(text('Entity tags that the client has; the response to a match is 304.'))
 })
-
-type Example = { summary: string, value: unknown }
 
 /** A documented response with a JSON body. */
 export const jsonResponse = (

@@ -1,5 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { type FailureCode } from '../../errors.ts'
+import { anyBytes, anyContent } from './content.ts'
+import { jobStatusExamples, taskStatusExamples } from './examples.ts'
 import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from './responses.ts'
 
 /*
@@ -39,8 +41,6 @@ const partialHeaders = {
   'retry-after-ms': statusHeaders['retry-after-ms']
 }
 
-const bytes = { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
-
 const contentRange = text('The range and the size of the result, like `bytes 0-1023/4096`; `bytes */4096` with 416.')
 
 const failureCodes: readonly FailureCode[] = [
@@ -61,13 +61,19 @@ export const resultResponses = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
   200: {
     description: 'The stored bytes; with `partial` those from `offset` on.',
     headers: { ...contentHeaders, ...validators, ...partialHeaders, 'Content-Length': Type.Integer() },
-    content: bytes
+    content: anyContent
   },
-  202: jsonResponse('The job has not finished: its status.', Type.Ref(statusSchema), { headers: statusHeaders }),
+  202: jsonResponse('The job has not finished: its status.', Type.Ref(statusSchema), {
+    headers: statusHeaders,
+    examples: statusSchema === 'JobStatus'
+      ? { queued: jobStatusExamples.queued, running: jobStatusExamples.running }
+      : { queued: taskStatusExamples.queued, running: taskStatusExamples.running }
+  }),
   206: {
     description: 'The bytes of one range.',
     headers: { ...contentHeaders, ...validators, 'Content-Length': Type.Integer(), 'Content-Range': contentRange },
-    content: bytes
+    // A part of JSON is no JSON.
+    content: anyBytes
   },
   303: emptyResponse('The result is stored at another URL.', {
     Location: Type.String({ format: 'uri' }), 'Cache-Control': text('private, no-cache')

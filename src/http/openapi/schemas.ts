@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { Nullable } from '../../job/job.ts'
+import { catalogue, type FailureCode } from '../../errors.ts'
+import { Nullable, StringEnum } from '../../job/job.ts'
 import { JobStatus, TaskStatus } from '../../views/schemas.ts'
 
 /*
@@ -27,6 +28,12 @@ const FieldErrorSchema = Type.Object({
   message: Type.String()
 }, { $id: 'FieldError' })
 
+const ErrorCode = StringEnum(Object.keys(catalogue) as FailureCode[], {
+  $id: 'ErrorCode', description: 'Which error it is. Later versions may add codes.'
+})
+
+const code = Type.Unsafe<FailureCode>(Type.Ref('ErrorCode'))
+
 /** An error outside `/api/jobs` and `/api/sanitize` (RFC 9457). */
 export const Problem = Type.Object({
   type: Type.String(),
@@ -34,7 +41,7 @@ export const Problem = Type.Object({
   status: Type.Integer(),
   detail: Type.String(),
   instance: Type.String({ description: 'The path of the request.' }),
-  code: Type.String(),
+  code,
   jobStatus: Type.Optional(Type.String()),
   expiredAt: Type.Optional(Time),
   offset: Type.Optional(Type.Integer({ description: 'The offset of the next bytes of the result.' })),
@@ -46,7 +53,7 @@ export type Problem = Static<typeof Problem>
 export const TaskError = Type.Object({
   success: Type.Literal(false),
   error: Type.Object({
-    code: Type.String(),
+    code,
     message: Type.String(),
     details: Type.Optional(Type.Object({
       jobStatus: Type.Optional(Type.String()),
@@ -59,4 +66,5 @@ export const TaskError = Type.Object({
 export type TaskError = Static<typeof TaskError>
 
 /** The schemas that routes refer to by name. */
-export const namedSchemas = [JobStatus, TaskStatus, JobPage, JobsById, FieldErrorSchema, Problem, TaskError]
+export const namedSchemas =
+  [JobStatus, TaskStatus, JobPage, JobsById, FieldErrorSchema, ErrorCode, Problem, TaskError]

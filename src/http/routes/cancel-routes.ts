@@ -8,6 +8,7 @@ import type { CancelJob, CanModify, EraseJob } from '../../write/cancel-and-eras
 import { type Principal, principalOf } from '../auth/principal.ts'
 import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
+import { JobParams, TaskParams } from '../openapi/params.ts'
 import { brokenRule } from '../problem.ts'
 import { requireJobId } from '../job-id.ts'
 import { requireVisible, type StatusAccess } from '../status-access.ts'
@@ -111,7 +112,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       summary: 'Cancel a job',
       description: cancelDescription,
       tags: ['Jobs'],
-      params: Type.Object({ jobId: Type.String() }),
+      params: JobParams,
       response: {
         ...cancelResponses('JobStatus', { running: runningJob, cancelled: cancelledJob }),
         ...failureResponses(cancelCodes, 'Problem')
@@ -126,7 +127,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       summary: 'Cancel a task',
       description: cancelDescription,
       tags: ['Tasks'],
-      params: Type.Object({ taskId: Type.String() }),
+      params: TaskParams,
       response: {
         ...cancelResponses('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
         ...failureResponses([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
@@ -141,7 +142,7 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       summary: 'Erase a finished job',
       description: 'Erases the job and everything that belongs to it. From then on the job is 410 JOB_EXPIRED.',
       tags: ['Jobs'],
-      params: Type.Object({ jobId: Type.String() }),
+      params: JobParams,
       response: {
         204: emptyResponse('Erased.', { 'Cache-Control': Type.String({ description: 'no-store' }) }),
         ...failureResponses([...commonCodes, 'JOB_ACTIVE'], 'Problem')

@@ -32,6 +32,21 @@ const Readiness = Type.Object({
   cache: Type.Unsafe<object>(Type.Ref('PartHealth'))
 }, { $id: 'Readiness', additionalProperties: false })
 
+const livenessExamples = { alive: { summary: 'Alive', value: { status: 'ok' } } }
+
+const metricsExample = '# TYPE jobs_submitted_total counter\njobs_submitted_total 41\n'
+
+const since = '2026-03-01T09:00:00.120Z'
+const goodStore = { kind: 'sqlite', status: 'ok', since, reason: null }
+const goodCache = { kind: 'redis', status: 'ok', since, reason: null, mode: 'on' }
+const badStore = { ...goodStore, status: 'down', reason: 'SQLITE_CANTOPEN' }
+const badCache = { ...goodCache, status: 'degraded', reason: 'ECONNREFUSED', mode: 'off' }
+
+const ready = { summary: 'Ready', value: { status: 'ready', store: goodStore, cache: goodCache } }
+const degraded = { summary: 'Without Redis', value: { status: 'degraded', store: goodStore, cache: badCache } }
+const unavailable = { summary: 'Without store', value: { status: 'unavailable', store: badStore, cache: goodCache } }
+const draining = { summary: 'Shutting down', value: { status: 'draining', store: goodStore, cache: goodCache } }
+
 const toPart = ({ kind, ok, since, reason, mode }: PartHealth, unless: 'degraded' | 'down') =>
   ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason, mode })
 
@@ -46,9 +61,10 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
     schema: {
       operationId: 'getLiveness',
       summary: 'Whether the process is alive',
+      description: 'For liveness probes. It reads nothing.',
       tags: ['Operations'],
       security: [],
-      response: { 200: jsonResponse('The process is alive.', Liveness), ...rejected }
+      response: { 200: jsonResponse('The process is alive.', Liveness, { examples: livenessExamples }), ...rejected }
     }
   }, (_request, reply) => reply.send({ status: 'ok' }))
 
@@ -56,12 +72,17 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
     config: { public: true },
     schema: {
       operationId: 'getReadiness',
-      summary: 'Whether the service can answer requests, and since when a part has been degraded',
+      summary: 'Whether the service can answer requests',
+      description: 'For readiness probes: the state of the store and the cache, and since when.',
       tags: ['Operations'],
       security: [],
       response: {
-        200: jsonResponse('Ready; `degraded` while the store serves all reads.', Type.Ref('Readiness')),
-        503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness')),
+        200: jsonResponse('Ready; `degraded` while the store serves all reads.', Type.Ref('Readiness'), {
+          examples: { ready, degraded }
+        }),
+        503: jsonResponse('The store cannot be reached, or the process is shutting down.', Type.Ref('Readiness'), {
+          examples: { unavailable, draining }
+        }),
         ...rejected
       }
     }
@@ -77,11 +98,12 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
     config: { public: true },
     schema: {
       operationId: 'getMetrics',
-      summary: 'Metrics in the Prometheus text format',
+      summary: 'Metrics',
+      description: 'In the Prometheus text format.',
       tags: ['Operations'],
       security: [],
       response: {
-        200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String() } } },
+        200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String(), example: metricsExample } } },
         ...rejected
       }
     }

@@ -9,6 +9,8 @@ import type { StoreInput } from '../../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
 import { baseUrlOf } from '../base-url.ts'
+import { withExamples } from '../openapi/content.ts'
+import { exampleJobId, exampleOrigin } from '../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { brokenRule } from '../problem.ts'
 import { cancelPath, resultPath, statusPath } from '../paths.ts'
@@ -56,6 +58,36 @@ const AcceptedTask = Type.Object({
   })
 }, { additionalProperties: false })
 
+const sanitizeExamples = {
+  html: { summary: 'HTML', value: { content: '<b onclick="x()">hi</b><script>x()</script>', contentType: 'text/html' } },
+  text: { summary: 'Plain text', value: { content: 'zero\u200bwidth', contentType: 'text/plain' } },
+  json: {
+    summary: 'The strings of a JSON document',
+    value: { content: '{"a":"x\u200by"}', contentType: 'application/json', options: { normalization: 'NFKC' } }
+  }
+}
+
+const sanitizedExample = {
+  summary: 'HTML',
+  value: { success: true, data: { sanitized: '<b>hi</b>', contentType: 'text/html', removed: { attribute: 1, element: 1 } } }
+}
+
+const acceptedUrlExample = (toPath: typeof statusPath) => exampleOrigin + toPath('task', exampleJobId)
+
+const acceptedExample = {
+  summary: 'Accepted',
+  value: {
+    success: true,
+    data: {
+      taskId: exampleJobId,
+      status: 'queued',
+      statusUrl: acceptedUrlExample(statusPath),
+      resultUrl: acceptedUrlExample(resultPath),
+      cancelUrl: acceptedUrlExample(cancelPath)
+    }
+  }
+}
+
 const commonCodes: readonly FailureCode[] =
   ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL']
 
@@ -72,10 +104,10 @@ const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitiz
       summary: 'Sanitize a content at once',
       description: `For contents of up to 1 MiB; send larger ones to ${asyncPath}. The response format never changes.`,
       tags: ['Sanitize'],
-      body: SanitizeInput,
+      body: withExamples(SanitizeInput, sanitizeExamples),
       response: {
         200: jsonResponse('The sanitized content, and counts of what was removed.', SanitizedResponse, {
-          headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }
+          headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }, examples: { sanitized: sanitizedExample }
         }),
         ...failureResponses([...commonCodes, 'OVERLOADED'], 'TaskError')
       }
@@ -94,8 +126,16 @@ const Query = Type.Object({
   normalization: Type.Optional(StringEnum(normalizations, { description: 'Of a raw body. Default: NFC.' }))
 }, { additionalProperties: false })
 
-const rawBody = { schema: Type.Unsafe<unknown>({ description: 'The content as raw bytes, in UTF-8.' }) }
-const rawBodies = Object.fromEntries(rawContentTypes.map(type => [type, rawBody]))
+const rawExamples = {
+  'text/html': '<b onclick="x()">hi</b><script>x()</script>',
+  'text/plain': 'zero\u200bwidth',
+  'application/x-ndjson': '{"a":"x\u200by"}\n{"a":"z"}\n'
+}
+
+const rawBodies = Object.fromEntries(rawContentTypes.map(type => {
+  const schema = Type.String({ description: 'The content as raw bytes, in UTF-8.' })
+  return [type, { schema: withExamples(schema, { content: { summary: type, value: rawExamples[type] } }) }]
+}))
 const rawTypesText = rawContentTypes.join(', ')
 
 const sendAccepted = (
@@ -154,10 +194,10 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
       tags: ['Sanitize'],
       headers: idempotencyHeader,
       querystring: Query,
-      body: { content: { 'application/json': { schema: SanitizeInput }, ...rawBodies } },
+      body: { content: { 'application/json': { schema: withExamples(SanitizeInput, sanitizeExamples) }, ...rawBodies } },
       response: {
         202: jsonResponse('Accepted: the URLs of the status, the result and the cancellation.', AcceptedTask, {
-          headers: acceptedHeaders
+          headers: acceptedHeaders, examples: { accepted: acceptedExample }
         }),
         ...failureResponses(asyncCodes, 'TaskError')
       }

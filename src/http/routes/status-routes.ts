@@ -6,6 +6,7 @@ import {
   conditionalHeaders, emptyResponse, failureResponses, jsonResponse, statusHeaders
 } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
+import { JobParams, TaskParams } from '../openapi/params.ts'
 import type { LogResponse } from '../access-log.ts'
 import type { AddCorsFields } from '../cors.ts'
 import { principalOf } from '../auth/principal.ts'
@@ -98,9 +99,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       summary: 'The status of a job',
       description: 'A known job is always 200, a failed one too. Poll no sooner than Retry-After says, with If-None-Match.',
       tags: ['Jobs'],
-      params: Type.Object({
-        jobId: Type.String({ description: 'The id that the submission returned, or that another engine wrote.' })
-      }),
+      params: JobParams,
       headers: conditionalHeaders,
       response: {
         200: jsonResponse('The job as it is.', Type.Ref('JobStatus'), {
@@ -121,7 +120,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       summary: 'The status of a task',
       description: '`success` says that this call worked, `data.isSuccess` that the job did.',
       tags: ['Tasks'],
-      params: Type.Object({ taskId: Type.String({ description: 'The jobId.' }) }),
+      params: TaskParams,
       headers: conditionalHeaders,
       response: {
         200: jsonResponse('The task as it is.', Type.Ref('TaskStatus'), {

@@ -13,7 +13,8 @@ import { requireVisible } from '../status-access.ts'
 import { statusPath } from '../paths.ts'
 import { requireScope, type Scope } from '../auth/authenticate.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
-import { jobStatusExamples } from '../openapi/examples.ts'
+import { withExamples } from '../openapi/content.ts'
+import { exampleOrigin, jobStatusExamples } from '../openapi/examples.ts'
 import { toFieldError, validationFailure } from '../problem.ts'
 import { JobStatus } from '../../views/schemas.ts'
 
@@ -87,13 +88,12 @@ const failureCodes: readonly FailureCode[] = [
 ]
 
 const { value: queuedValue } = jobStatusExamples.queued
-const exampleUrl = 'https://jobs.example.org'
 const submittedExample = {
   summary: 'Accepted',
   value: {
     ...queuedValue,
-    statusUrl: exampleUrl + statusPath('v1', queuedValue.jobId),
-    taskUrl: exampleUrl + statusPath('task', queuedValue.jobId)
+    statusUrl: exampleOrigin + statusPath('v1', queuedValue.jobId),
+    taskUrl: exampleOrigin + statusPath('task', queuedValue.jobId)
   }
 }
 
@@ -109,7 +109,7 @@ const toSubmittedBody = ({ jobId, v1Body }: StatusEntry, baseUrl: string): strin
   return `${status.slice(0, -1)},${JSON.stringify(urls).slice(1)}`
 }
 
-const inputExamples = (type: string, input: object) => ({ summary: type, value: { type, input } })
+const inputExample = (type: string, input: object) => ({ summary: type, value: { type, input } })
 
 const description = `The response is always 202: poll Location after Retry-After. A repeated request with the same
 Idempotency-Key returns the same job.`
@@ -129,13 +129,9 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
       description,
       tags: ['Jobs'],
       headers: idempotencyHeader,
-      // An OpenAPI 3.0 schema cannot hold several examples; @fastify/swagger moves `x-examples` beside it.
-      body: Type.Unsafe<JobSubmission>({
-        ...createSubmissionSchema(retentionSecondsMax),
-        'x-examples': {
-          report: inputExamples('report', { format: 'csv' }),
-          sanitize: inputExamples('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
-        }
+      body: withExamples(createSubmissionSchema(retentionSecondsMax), {
+        report: inputExample('report', { format: 'csv' }),
+        sanitize: inputExample('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
       }),
       response: {
         202: jsonResponse('Accepted: the six fields of the status, and the URLs of both views.', SubmittedJob, {

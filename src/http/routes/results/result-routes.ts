@@ -1,10 +1,11 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../../errors.ts'
 import type { OpenedResult, ReadResult } from '../../../status/read-result.ts'
 import { type Principal, principalOf } from '../../auth/principal.ts'
 import { brokenRule } from '../../problem.ts'
+import { JobParams, TaskParams } from '../../openapi/params.ts'
 import {
   resultResponses, resultDescription, ResultQuery, resultRequestHeaders
 } from '../../openapi/result-responses.ts'
@@ -72,7 +73,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
       summary: 'The result of a job',
       description: resultDescription,
       tags: ['Jobs'],
-      params: Type.Object({ jobId: Type.String() }),
+      params: JobParams,
       querystring: ResultQuery,
       headers: resultRequestHeaders,
       response: resultResponses('JobStatus')
@@ -86,7 +87,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
       summary: 'The result of a task',
       description: resultDescription,
       tags: ['Tasks'],
-      params: Type.Object({ taskId: Type.String() }),
+      params: TaskParams,
       querystring: ResultQuery,
       headers: resultRequestHeaders,
       response: resultResponses('TaskStatus')

@@ -9,8 +9,11 @@ import { toIso } from '../../../job/time.ts'
 import type { LongPollClaim } from '../../../write/long-poll-claim.ts'
 import type { Claim } from '../../../write/claim-job.ts'
 import type { RunJob } from '../../../write/run-job.ts'
+import { anyContent, withExamples } from '../../openapi/content.ts'
+import { exampleJobId, exampleLeaseToken } from '../../openapi/examples.ts'
 import { emptyResponse, failureResponses, jsonResponse } from '../../openapi/responses.ts'
-import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
+import { JobParams } from '../../openapi/params.ts'
+import { leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import { reportRoutes, type ReportRouteNeeds } from './report-routes.ts'
@@ -49,12 +52,14 @@ const ClaimedJob = Type.Object({
   leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time renews the lease.' })
 }, { additionalProperties: false })
 
+const requestExample = { summary: 'One type, with a longer lease', value: { types: ['thumbnail'], leaseSeconds: 60 } }
+
 const claimExample = {
-  jobId: '3f8f9a52-7a1c-4d0e-9b7e-0c2f3a1d5e66',
+  jobId: exampleJobId,
   type: 'thumbnail',
   input: { width: 200 },
   attempt: 1,
-  leaseToken: 'n0Jv2m5pVbWQh1xZ',
+  leaseToken: exampleLeaseToken,
   leaseExpiresAt: '2026-03-01T09:00:30.120Z'
 }
 
@@ -97,7 +102,7 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollC
       summary: 'Claim a job',
       description: claimDescription,
       tags: ['Workers'],
-      body: ClaimRequest,
+      body: withExamples(ClaimRequest, { claim: requestExample }),
       response: {
         200: jsonResponse('The job and its lease.', ClaimedJob, {
           headers: { 'Cache-Control': Type.String({ description: 'no-store' }) },
@@ -135,7 +140,7 @@ const inputResponse = {
     'Cache-Control': Type.String({ description: 'no-store' }),
     'X-Content-Type-Options': Type.String({ description: 'nosniff' })
   },
-  content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } }
+  content: anyContent
 }
 
 const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAccess, runJob, inputs }) => {
@@ -144,6 +149,7 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAcc
     schema: {
       operationId: 'getJobInput',
       summary: 'The input of a claimed job',
+      description: 'What the client submitted, as it was sent. Like every report, the request renews the lease.',
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),

@@ -23,6 +23,11 @@ ignored; clients see at most 99 until the job is complete.`
   message: Type.Optional(Type.String({ description: shortened(textLengths.progressMessage) }))
 }, { additionalProperties: false })
 
+export const progressExamples = {
+  progress: { summary: 'Progress', value: { done: 4000, total: 10_000, stage: 'reading' } },
+  heartbeat: { summary: 'A heartbeat', value: {} }
+}
+
 export const Completion = Type.Object({
   result: Type.Optional(Type.Unknown({ description: 'The result: any JSON value, including null.' })),
   resultUrl: Type.Optional(Type.String({
@@ -30,6 +35,12 @@ export const Completion = Type.Object({
   }))
 }, { additionalProperties: false })
 export type Completion = Static<typeof Completion>
+
+export const completionExamples = {
+  given: { summary: 'A result in the body', value: { result: { rows: 10_000 } } },
+  uploaded: { summary: 'The uploaded bytes', value: {} },
+  elsewhere: { summary: 'A result stored elsewhere', value: { resultUrl: 'https://files.example.org/thumbnail.png' } }
+}
 
 export const FailureReport = Type.Object({
   error: Type.Object({
@@ -42,6 +53,14 @@ export const FailureReport = Type.Object({
   retryable: Type.Optional(Type.Boolean({ description: 'Whether another attempt may succeed. Default: true.' }))
 }, { additionalProperties: false })
 export type FailureReport = Static<typeof FailureReport>
+
+export const failureExamples = {
+  passing: { summary: 'Another attempt may succeed', value: { error: { code: 'TIMEOUT', message: 'No answer in 10 s.' } } },
+  final: {
+    summary: 'No attempt can succeed',
+    value: { error: { code: 'NO_IMAGE', message: 'The file is no image.', details: { type: 'text/plain' } }, retryable: false }
+  }
+}
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

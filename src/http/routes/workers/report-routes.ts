@@ -7,12 +7,14 @@ import { toIso } from '../../../job/time.ts'
 import { createResultDigest } from '../../../write/result-digest.ts'
 import type { RunOutcome, RunJob } from '../../../write/run-job.ts'
 import type { Uploads } from '../../../write/uploads.ts'
+import { withExamples } from '../../openapi/content.ts'
 import { failureResponses, jsonResponse, statusHeaders } from '../../openapi/responses.ts'
 import { jobStatusExamples } from '../../openapi/examples.ts'
 import {
-  Completion, FailureReport, ProgressReport, reviseCompletion, reviseFailure, reviseProgress
+  Completion, completionExamples, failureExamples, FailureReport, progressExamples, ProgressReport, reviseCompletion, reviseFailure, reviseProgress
 } from './report-bodies.ts'
-import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
+import { JobParams } from '../../openapi/params.ts'
+import { leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
 import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
@@ -25,6 +27,10 @@ const LeaseResponse = Type.Object({
   leaseExpiresAt: Type.String({ format: 'date-time' }),
   cancelRequested: Type.Boolean({ description: 'If true, stop and report a failure; the job is then cancelled.' })
 }, { additionalProperties: false })
+
+const leaseExample = {
+  summary: 'The job is still wanted', value: { leaseExpiresAt: '2026-03-01T09:00:30.120Z', cancelRequested: false }
+}
 
 const bodyCodes: readonly FailureCode[] = [...leaseFailureCodes, 'PAYLOAD_TOO_LARGE']
 
@@ -70,9 +76,9 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
-      body: ProgressReport,
+      body: withExamples(ProgressReport, progressExamples),
       response: {
-        200: jsonResponse('The state of the lease.', LeaseResponse), ...failureResponses(bodyCodes, 'Problem')
+        200: jsonResponse('The state of the lease.', LeaseResponse, { examples: { held: leaseExample } }), ...failureResponses(bodyCodes, 'Problem')
       }
     }
   }, request => withLease(statusAccess, request, async lease => {
@@ -102,7 +108,7 @@ const completeRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
-      body: Completion,
+      body: withExamples(Completion, completionExamples),
       response: { 200: endResponse, ...failureResponses([...bodyCodes, 'OFFSET_MISMATCH'], 'Problem') }
     }
   }, async (request, reply) => {
@@ -129,7 +135,7 @@ const failRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
       tags: ['Workers'],
       params: JobParams,
       headers: Type.Object(leaseHeaders),
-      body: FailureReport,
+      body: withExamples(FailureReport, failureExamples),
       response: { 200: endResponse, ...failureResponses(bodyCodes, 'Problem') }
     }
   }, async (request, reply) => {

@@ -4,8 +4,10 @@ import { Type } from '@sinclair/typebox'
 import { parse } from 'content-disposition'
 import { shortenFileName } from '../../../job/file-name.ts'
 import type { Uploads } from '../../../write/uploads.ts'
+import { anyBytes } from '../../openapi/content.ts'
 import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
-import { JobParams, leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
+import { JobParams } from '../../openapi/params.ts'
+import { leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
 import { brokenRule } from '../../problem.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import { chunksOf, takeRawBodies } from '../../bodies/raw-body.ts'
@@ -88,9 +90,9 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
       params: JobParams,
       querystring: Query,
       headers: Type.Object(contentHeaders),
-      body: { content: { '*/*': { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary' }) } } },
+      body: { content: anyBytes },
       response: {
-        200: jsonResponse('Stored.', UploadResponse),
+        200: jsonResponse('Stored.', UploadResponse, { examples: { stored: { summary: 'Stored', value: { offset: 4096 } } } }),
         ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem')
       }
     }

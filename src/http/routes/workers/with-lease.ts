@@ -2,6 +2,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { type LeaseHeld, LeaseLost, OffsetMismatch, ResultBegun } from '../../../job/lease.ts'
 import { type FailureCode, ServiceFailure } from '../../../errors.ts'
+import { exampleLeaseToken } from '../../openapi/examples.ts'
 import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
@@ -10,10 +11,10 @@ import type { StatusAccess } from '../../status-access.ts'
  * The common parts of the routes that need a lease on the job.
  */
 
-export const JobParams = Type.Object({ jobId: Type.String({ description: 'The jobId of the claim.' }) })
-
 export const leaseHeaders = {
-  'lease-token': Type.String({ minLength: 1, maxLength: 200, description: 'The leaseToken of the claim.' })
+  'lease-token': Type.String({
+    minLength: 1, maxLength: 200, description: 'The leaseToken of the claim.', examples: [exampleLeaseToken]
+  })
 }
 
 /** The failures that all of them share. */
