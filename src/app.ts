@@ -10,16 +10,14 @@ import { createRelay } from './background/relay.ts'
 import { createRedisCache } from './cache/redis-cache.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
-import type { Scope } from './http/auth/authenticate.ts'
 import { createStatusAccess } from './http/status-access.ts'
 import { createServer } from './http/server.ts'
-import type { KnownType } from './http/routes/submit-routes.ts'
 import { createViews } from './views/views.ts'
 import { embeddedHolder } from './job/lease.ts'
+import { createQueueGauges, createTypeLabels, recordTransition } from './job-telemetry.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { createCheck } from './schema-check.ts'
 import {
-  recordTransition, reportCacheMode, reportOverload, reportRateLimit, reportStoreHealth, reportWorkerError
+  reportCacheMode, reportOverload, reportRateLimit, reportStoreHealth, reportWorkerError
 } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
@@ -31,6 +29,7 @@ import { createReadResult } from './status/read-result.ts'
 import { createSingleFlight } from './status/single-flight.ts'
 import { openStore } from './store/open-store.ts'
 import type { OpenedStore, Store } from './store/store.ts'
+import { toSubmissionRules } from './submission-rules.ts'
 import { createLongPollClaim } from './write/long-poll-claim.ts'
 import { createCancelJob, createEraseJob } from './write/cancel-and-erase.ts'
 import { createClaimJob } from './write/claim-job.ts'
@@ -121,11 +120,6 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
   }
 }
 
-/** The types that the embedded worker can run, with what a submission of each must satisfy. */
-const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
-  new Map([...processors].map(([type, { inputSchema, needsScopes }]) =>
-    [type, { needsScopes: needsScopes as Scope[], validateInput: createCheck(inputSchema) }]))
-
 /** A service that is put together and neither listens nor runs jobs yet: createLifecycle does both. */
 export type App = {
   server: FastifyInstance
@@ -208,9 +202,6 @@ const createPrune = ({ config, store, expireResults, metrics, log, isStopping }:
   })
 }
 
-const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
-  ({ jobTypes, knownTypes: toKnownTypes(), retentionSecondsMax: resultRetentionMs / 1000 })
-
 const toLimits = (
   { bodyBytesMax, rateLimitPerMinute }: Config, writesWaiting: () => number, metrics: Metrics, log: Logger
 ) => ({
@@ -233,7 +224,9 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const { openedCache, expose, invalidate, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
-  const commit = parts.createCommit({ transact: store.transact, expose, onTransition: recordTransition(metrics, log) })
+  const typeLabels = createTypeLabels([...processors.keys(), ...config.jobTypes ?? []], config.metricsOfAllTypes)
+  const onTransition = recordTransition({ metrics, log, typeLabels, now })
+  const commit = parts.createCommit({ transact: store.transact, expose, onTransition })
   const { worker, rescueJobs, expireResults, ofClients } =
     createCommands({ parts, config, opened, node, log, metrics, commit, now })
   const sanitizePool = createSanitizePool(sanitizeLimits)
@@ -249,6 +242,9 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     auth: { tokens: config, now },
     operations: {
       metrics,
+      refreshMetrics: createQueueGauges({
+        count: store.queue.count, metrics, typeLabels, now, monotonicNow, schedule
+      }),
       checkStore,
       checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
       isDraining: () => draining

@@ -26,6 +26,7 @@ const Environment = Type.Object({
   WORKERS: Type.Integer({ default: 1, minimum: 0, maximum: 64 }),
   JOB_TYPES: Type.Optional(Type.String()),
   CORS_ORIGINS: Type.Optional(Type.String()),
+  METRICS_TYPES: Type.Optional(Type.Unsafe<'all'>({ type: 'string', enum: ['all'] })),
   LOG_LEVEL: Type.Unsafe<LogLevel>({
     type: 'string', default: 'info', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
   }),
@@ -65,6 +66,8 @@ export type Config = Readonly<{
   workers: number
   jobTypes: readonly string[] | null
   corsOrigins: Origins | null
+  /** Whether metrics name every job type, and not only the known ones. */
+  metricsOfAllTypes: boolean
   logLevel: LogLevel
   bodyBytesMax: number
   inputBytesMax: number
@@ -220,6 +223,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     workers: env.WORKERS,
     jobTypes,
     corsOrigins,
+    metricsOfAllTypes: env.METRICS_TYPES === 'all',
     logLevel: env.LOG_LEVEL,
     bodyBytesMax: env.BODY_BYTES_MAX,
     inputBytesMax: env.INPUT_BYTES_MAX,

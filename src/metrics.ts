@@ -41,6 +41,55 @@ const createStoreMetrics = (registers: Registry[]) => {
   return { storeUp }
 }
 
+// From one poll of a worker to a day.
+const jobBuckets = [0.01, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400]
+
+const createJobMetrics = (registers: Registry[]) => ({
+  jobsSubmitted: new Counter({
+    name: 'jobs_submitted_total',
+    help: 'Jobs accepted; repeated submissions are not counted.',
+    registers
+  }),
+  jobTransitions: new Counter({
+    name: 'job_transitions_total',
+    help: 'Transitions of jobs, by event and by the state after it; progress is not counted.',
+    labelNames: ['event', 'state'],
+    registers
+  }),
+  jobsFinished: new Counter({
+    name: 'jobs_finished_total',
+    help: 'Jobs that this process saw end, by type and by final state.',
+    labelNames: ['type', 'state'],
+    registers
+  }),
+  jobWaitSeconds: new Histogram({
+    name: 'job_wait_seconds',
+    help: 'Seconds from the submission of a job to its first claim, by type.',
+    labelNames: ['type'],
+    buckets: jobBuckets,
+    registers
+  }),
+  jobRunSeconds: new Histogram({
+    name: 'job_run_seconds',
+    help: 'Seconds from a claim to the end of that run, whatever it ended with, by type.',
+    labelNames: ['type'],
+    buckets: jobBuckets,
+    registers
+  }),
+  queueJobs: new Gauge({
+    name: 'job_queue_jobs',
+    help: 'Unfinished jobs in the database, by type and state; every process reports the same.',
+    labelNames: ['type', 'state'],
+    registers
+  }),
+  queueOldestSeconds: new Gauge({
+    name: 'job_queue_oldest_age_seconds',
+    help: 'For how long the queued job that has waited longest could have been claimed, by type; 0 without one.',
+    labelNames: ['type'],
+    registers
+  })
+})
+
 /** Every metric of the service, in a registry of its own, so that tests can have several. */
 export const createMetrics = () => {
   const registry = new Registry()
@@ -50,8 +99,8 @@ export const createMetrics = () => {
     registry,
     requestSeconds: new Histogram({
       name: 'http_request_duration_seconds',
-      help: 'Response time in seconds, by route, method and status code.',
-      labelNames: ['method', 'route', 'status'],
+      help: 'Seconds until the response began, by route, method, status code and kind of request.',
+      labelNames: ['method', 'route', 'status', 'kind'],
       buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5],
       registers
     }),
@@ -63,17 +112,7 @@ export const createMetrics = () => {
     }),
     ...createCacheMetrics(registers),
     ...createStoreMetrics(registers),
-    jobsSubmitted: new Counter({
-      name: 'jobs_submitted_total',
-      help: 'Jobs accepted; repeated submissions are not counted.',
-      registers
-    }),
-    jobTransitions: new Counter({
-      name: 'job_transitions_total',
-      help: 'Transitions of jobs, by event and by the state after it; progress is not counted.',
-      labelNames: ['event', 'state'],
-      registers
-    }),
+    ...createJobMetrics(registers),
     pruned: new Counter({
       name: 'job_pruned_total',
       help: 'What the pruner removed, by kind; result bytes are counted in chunks.',

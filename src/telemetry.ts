@@ -4,7 +4,6 @@ import type { Metrics } from './metrics.ts'
 import { createLogThrottle } from './log-throttle.ts'
 import type { EpochStatus, Mode } from './status/epoch/epoch.ts'
 import type { PartHealth } from './status/health.ts'
-import type { OnTransition } from './write/commit.ts'
 
 /*
  * What the service reports of its own state, in metrics and in the log: every change, and nothing between changes.
@@ -31,13 +30,6 @@ export const reportStoreHealth = (metrics: Metrics, log: Logger) => ({ ok, reaso
   if (ok) return log.info('the store can be read again')
   log.warn({ reason }, 'the store cannot be read: requests that the cache cannot answer get 503')
 }
-
-/** Reports every change of a job's state. */
-export const recordTransition = (metrics: Metrics, log: Logger): OnTransition =>
-  ({ jobId, type, state, attempt }, event) => {
-    metrics.jobTransitions.inc({ event, state })
-    log.info({ jobId, type, attempt, event, state }, `job ${state}`)
-  }
 
 /**
  * Reports what kept the embedded worker from a job, or from work at all. `now` in ms of a clock that only goes

@@ -17,12 +17,24 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route sends its response past Fastify and logs it by `LogResponse`; failures of it are logged here. */
     logsItself?: boolean
+    /** Requests whose duration says nothing about the others; see requestKinds. */
+    kind?: RequestKind
   }
   interface FastifyRequest {
     /** ms of a clock that only goes forward. */
     receivedAt: number
+    /** When the response began; 0: not yet. */
+    answeredAt: number
+    /** The response is held back until something happens, as the client wants. */
+    isLongPoll: boolean
   }
 }
+
+/**
+ * Kinds of requests, for the histogram: a claim writes, a download reads bytes, a long poll waits, and quantiles over
+ * all of them would say nothing about a poll.
+ */
+export type RequestKind = 'request' | 'claim' | 'download' | 'long-poll'
 
 type JobParams = { jobId?: string, taskId?: string }
 
@@ -40,12 +52,13 @@ export const logOf = (log: Logger, { id }: FastifyRequest): FastifyBaseLogger =>
 export const createLogResponse = ({ metrics, log, monotonicNow }: AccessLogNeeds): LogResponse => (request, status) => {
   const { method } = request
   const route = request.routeOptions.url ?? 'none'
-  const ms = monotonicNow() - request.receivedAt
-  metrics.requestSeconds.observe({ method, route, status }, ms / 1000)
+  const ms = (request.answeredAt || monotonicNow()) - request.receivedAt
+  const kind = request.isLongPoll ? 'long-poll' : request.routeOptions.config.kind ?? 'request'
+  metrics.requestSeconds.observe({ method, route, status, kind }, ms / 1000)
   const level = levelOf(request, status)
   if (!log.isLevelEnabled(level)) return
   const { jobId, taskId = jobId } = (request.params ?? {}) as JobParams
-  logOf(log, request)[level]({ jobId: taskId?.slice(0, 128), method, route, status, ms }, 'answered')
+  logOf(log, request)[level]({ jobId: taskId?.slice(0, 128), method, route, status, ms: Math.round(ms * 100) / 100 }, 'answered')
 }
 
 /**
@@ -57,12 +70,16 @@ export const registerAccessLog = (
   app: FastifyInstance, logResponse: LogResponse, { log, monotonicNow, isDraining }: AccessLogNeeds
 ): void => {
   app.decorateRequest('receivedAt', 0)
+  app.decorateRequest('answeredAt', 0)
+  app.decorateRequest('isLongPoll', false)
   app.addHook('onRequest', (request, reply, done) => {
     request.receivedAt = monotonicNow()
     if (request.routeOptions.config.logsItself !== true) reply.log = request.log = logOf(log, request)
     done()
   })
   app.addHook('onSend', (request, reply, payload, done) => {
+    // Not when it ends: the bytes of a download leave as slowly as its client reads, and a rejected upload is read on.
+    request.answeredAt = monotonicNow()
     // A keep-alive connection would hold a closing server open for more than a minute.
     if (isDraining()) reply.header('connection', 'close')
     if (request.is404 || request.routeOptions.config.logsItself === true) logResponse(request, reply.statusCode)

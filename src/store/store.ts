@@ -83,11 +83,22 @@ export type ClaimFilter = { types: readonly string[], tenant: string | null }
  */
 export type StuckBy = { leaseExpiredAt: number } | { holder: string } | { deadlineAt: number } | { cancelDueAt: number }
 
+/**
+ * The jobs of one type in the queue. `oldestAt`: since when the one that has waited longest can be claimed (ms since
+ * 1970); null: none is queued.
+ */
+export type QueueCount = { type: string, queued: number, running: number, oldestAt: number | null }
+
 /** Takes no lock: an idle service leaves the database to other writers. */
 export type QueueReader = {
   /** Whether a job that matches is available at `now` (ms since 1970) and not leased. */
   hasAvailable: (filter: ClaimFilter, now: number) => Promise<boolean>
   hasStuck: (by: StuckBy) => Promise<boolean>
+  /**
+   * Counts the jobs of every type. Leaves turns of the event loop to others, so a job that moves meanwhile may be
+   * counted twice or not at all.
+   */
+  count: () => Promise<QueueCount[]>
 }
 
 /** Records that this service submitted, or those of other programs. */

@@ -1,4 +1,9 @@
+import { Readable } from 'node:stream'
+import fastify from 'fastify'
+import { pino } from 'pino'
 import t from 'tap'
+import { createLogResponse, registerAccessLog } from '../../src/http/access-log.ts'
+import { createMetrics } from '../../src/metrics.ts'
 import type { Json } from '../helpers/client.ts'
 import { startService } from '../helpers/service.ts'
 import { token } from '../helpers/tokens.ts'
@@ -32,6 +37,33 @@ t.test('a submission, a poll and a download are logged with the request id and t
     t.match(answered, { method, status, ms: Number, route: String }, reqId)
     t.ok(linesOf(reqId).some(line => line.jobId === submitted.jobId), `${reqId}: the job is named`)
   }
+})
+
+t.test('the duration is that until the response begins, and the log has it in hundredths of a millisecond', async t => {
+  const clock = { ms: 1000 }
+  const lines: Json[] = []
+  const metrics = createMetrics()
+  const needs = {
+    metrics,
+    log: pino({ level: 'debug' }, { write: (line: string) => { lines.push(JSON.parse(line)) } }),
+    monotonicNow: () => clock.ms,
+    isDraining: () => false
+  }
+  const app = fastify()
+  t.teardown(() => app.close())
+  registerAccessLog(app, createLogResponse(needs), needs)
+  app.get('/download', { config: { kind: 'download' } }, (_request, reply) => {
+    clock.ms += 1.23456
+    return reply.send(Readable.from((async function * () {
+      yield 'a'
+      clock.ms += 60_000
+      yield 'b'
+    })(), { objectMode: false }))
+  })
+  t.equal((await app.inject('/download')).body, 'ab')
+  await until(() => lines.length > 0)
+  t.match(lines, [{ msg: 'answered', ms: 1.23 }])
+  t.match(await metrics.registry.metrics(), /_sum\{method="GET",route="\/download",status="200",kind="download"\} 0\.00123\d*\n/)
 })
 
 t.test('a request without a valid X-Request-Id gets a new id', async t => {

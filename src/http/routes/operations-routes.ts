@@ -11,6 +11,8 @@ const rejected = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
 
 export type OperationsNeeds = {
   metrics: Metrics
+  /** Brings those up to date that are only read for a scrape. */
+  refreshMetrics: () => Promise<void>
   checkStore: () => Promise<PartHealth>
   checkCache: () => PartHealth
   isDraining: () => boolean
@@ -52,7 +54,7 @@ const toPart = ({ kind, ok, since, reason, mode }: PartHealth, unless: 'degraded
 
 /** Liveness, readiness and metrics for operators. They need no token and show no job. */
 export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app, needs) => {
-  const { metrics, checkStore, checkCache, isDraining } = needs
+  const { metrics, refreshMetrics, checkStore, checkCache, isDraining } = needs
   app.addSchema(Part)
   app.addSchema(Readiness)
 
@@ -107,6 +109,9 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
         ...rejected
       }
     }
-  }, async (_request, reply) => reply.type(metrics.registry.contentType).send(await metrics.registry.metrics()))
+  }, async (_request, reply) => {
+    await refreshMetrics()
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics())
+  })
   return Promise.resolve()
 }

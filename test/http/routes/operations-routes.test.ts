@@ -40,13 +40,55 @@ t.test('/metrics counts requests by route, never by path, and reads by source', 
   const text = await answer.text()
   t.notMatch(text, /very-special/)
   t.equal(
-    await metric(service, 'http_request_duration_seconds_count{method="GET",route="/api/v1/jobs/:jobId",status="200"}'),
+    await metric(service, 'http_request_duration_seconds_count{method="GET",route="/api/v1/jobs/:jobId",status="200",kind="request"}'),
     2
   )
-  t.equal(await metric(service, 'http_request_duration_seconds_count{method="GET",route="none",status="404"}'), 1)
+  t.equal(await metric(service, 'http_request_duration_seconds_count{method="GET",route="none",status="404",kind="request"}'), 1)
   t.equal(await metric(service, 'job_status_reads_total{source="store"}'), 1)
   t.equal(await metric(service, 'job_status_reads_total{source="cache"}'), 2)
   t.equal(await metric(service, 'job_status_cache_on'), 1)
+})
+
+t.test('/metrics keeps claims, long polls and downloads apart from other requests', async t => {
+  const claims = { scope: 'jobs:read jobs:write jobs:work' }
+  const claim = (wait: number) => service.ask('/api/v1/worker/claim', {
+    method: 'POST', claims, body: { types: ['held'], wait }
+  })
+  await claim(0)
+  await claim(0.001)
+  await service.ask('/api/v1/jobs/no-such-job/result')
+  const count = (method: string, route: string, status: number, kind: string) => metric(
+    service,
+    `http_request_duration_seconds_count{method="${method}",route="/api/v1/${route}",status="${status}",kind="${kind}"}`
+  )
+  t.equal(await count('POST', 'worker/claim', 204, 'claim'), 1)
+  t.equal(await count('POST', 'worker/claim', 204, 'long-poll'), 1)
+  t.equal(await count('GET', 'jobs/:jobId/result', 404, 'download'), 1)
+})
+
+t.test('the names of the metrics keep the rules of `promtool check metrics`', async t => {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const own = text.split('# HELP ').slice(1).filter(family => !/^(process|nodejs)_/.test(family))
+  t.ok(own.length > 15, 'the families were read')
+  for (const family of own) {
+    const [, name = '', help = '', type = ''] = /^(\S+) (.*)\n# TYPE \S+ (\w+)$/m.exec(family) ?? []
+    t.match(name, /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/, name)
+    t.not(help, '', `${name} has a help text`)
+    t.equal(name.endsWith('_total'), type === 'counter', `${name} is a ${type}`)
+    t.notMatch(name, /_(count|sum|bucket|info|counter|gauge|histogram|summary)$/, `${name} has no suffix of another kind`)
+    t.notMatch(name, /_(ms|milliseconds|minutes|hours|days|kb|mb|kib|mib|percent)(_|$)/, `${name} has a base unit`)
+    t.notMatch(name, /(^|_)(cnt|secs?|bps|dur|kilobytes)(_|$)/, `${name} abbreviates nothing`)
+    const labels = [...family.matchAll(/[{,](\w+)="/g)].map(([, label = '']) => label)
+    t.same(labels.filter(label => !/^[a-z]+$/.test(label) || ['quantile', 'job', 'instance'].includes(label)), [], name)
+  }
+})
+
+t.test('/metrics counts the queue by type, with a series for each known type', async t => {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  for (const type of ['report', 'sanitize', 'other']) {
+    t.match(text, new RegExp(`^job_queue_jobs\\{type="${type}",state="queued"\\} \\d+$`, 'm'))
+    t.match(text, new RegExp(`^job_queue_oldest_age_seconds\\{type="${type}"\\} `, 'm'))
+  }
 })
 
 t.test('/metrics counts accepted jobs without replays, and damaged records', async t => {

@@ -35,6 +35,24 @@ export const queueConformance: Conformance = (t, open) => {
     t.same(await find({ cancelDueAt: 70 }), ['c'], 'the first time that was set stands')
   })
 
+  t.test('counts the jobs of each type, and knows since when the oldest queued one can be claimed', async t => {
+    const { store: { transact, queue } } = await open(t)
+    t.same(await queue.count(), [])
+    await transact(async tx => {
+      for (const [jobId, type, availableAt] of [
+        ['a', 'report', 30], ['b', 'report', 20], ['c', 'report', 10], ['d', 'mail', 40], ['e', 'scan', 50]
+      ] as const) {
+        await enqueue(tx, { ...item(jobId, availableAt), type })
+      }
+      for (const jobId of ['c', 'e']) await setLease(tx, jobId, lease(jobId))
+    })
+    t.same((await queue.count()).toSorted((a, b) => a.type < b.type ? -1 : 1), [
+      { type: 'mail', queued: 1, running: 0, oldestAt: 40 },
+      { type: 'report', queued: 2, running: 1, oldestAt: 20 },
+      { type: 'scan', queued: 0, running: 1, oldestAt: null }
+    ])
+  })
+
   t.test('clears everything of a run when its lease is cleared', async t => {
     const { store: { transact } } = await open(t)
     await transact(async tx => {

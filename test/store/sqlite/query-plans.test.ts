@@ -130,13 +130,19 @@ t.test('every read and every batch of the pruner uses its index', async t => {
 })
 
 t.test('the reads of the queue use their indexes', async t => {
-  const { watched, transact, plansOf } = await openWatched(t)
+  const { watched, transact, plansOf, foreign } = await openWatched(t)
+  foreign.exec("INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt) VALUES ('waiting', 'mail', 1, 0)")
   const queue = createQueueReader({ database: watched })
   const search = 'SEARCH JobQueue USING'
   const ofAll = [`${search} INDEX JobQueue_free (type=? AND availableAt<?)`]
   const ofTenant = [`${search} INDEX JobQueue_freeOfTenant (tenant=? AND type=? AND availableAt<?)`]
   const inWrite = (run: (tx: Parameters<Parameters<Transact>[0]>[0]) => Promise<unknown>) => () => transact(run)
   const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
+    ['the count', () => queue.count(), [
+      `${search} INDEX JobQueue_leased (leaseExpiresAt>?)`,
+      ...['type>?', 'type=?', 'type=? AND (availableAt,seq)>(?,?)', 'type=? AND (availableAt,seq)>(?,?)', 'type>?']
+        .map(terms => `${search} INDEX JobQueue_free (${terms})`)
+    ]],
     ['any job', () => queue.hasAvailable({ types: ['report'], tenant: null }, 1), ofAll],
     ['any job of a tenant', () => queue.hasAvailable({ types: ['report'], tenant: 'acme' }, 1), ofTenant],
     ['the next job', inWrite(tx => nextAvailable(tx, { types: ['report'], tenant: null }, 1)), ofAll],

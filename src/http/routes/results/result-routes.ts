@@ -67,7 +67,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
   const sendResult = createSendResult(needs)
 
   app.get('/api/v1/jobs/:jobId/result', {
-    config: { scope: 'jobs:read' },
+    config: { scope: 'jobs:read', kind: 'download' },
     schema: {
       operationId: 'getJobResult',
       summary: 'The result of a job',
@@ -81,7 +81,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
   }, (request, reply) => sendResult(request, reply, { view: 'v1', id: request.params.jobId, query: request.query }))
 
   app.get('/api/jobs/:taskId/result', {
-    config: { scope: 'jobs:read' },
+    config: { scope: 'jobs:read', kind: 'download' },
     schema: {
       operationId: 'getTaskResult',
       summary: 'The result of a task',

@@ -96,7 +96,7 @@ until a job is available. Two workers never hold the same job.`
 
 const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollClaim, leaseMs, publicUrl }) => {
   app.post('/api/v1/worker/claim', {
-    config: { scope: 'jobs:work' },
+    config: { scope: 'jobs:work', kind: 'claim' },
     schema: {
       operationId: 'claimJob',
       summary: 'Claim a job',
@@ -115,6 +115,7 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollC
   }, async (request, reply) => {
     const { subject, tenant, allTenants } = principalOf(request)
     const { types, leaseSeconds, wait = 0 } = request.body
+    request.isLongPoll = wait > 0
     const disconnected = new AbortController()
     reply.raw.once('close', () => { disconnected.abort() })
     if (reply.raw.destroyed) disconnected.abort()
@@ -145,7 +146,7 @@ const inputResponse = {
 
 const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAccess, runJob, inputs }) => {
   app.get('/api/v1/worker/jobs/:jobId/input', {
-    config: { scope: 'jobs:work' },
+    config: { scope: 'jobs:work', kind: 'download' },
     schema: {
       operationId: 'getJobInput',
       summary: 'The input of a claimed job',

@@ -2,6 +2,7 @@ import type { QueueReader } from '../../store.ts'
 import { availableQuery, stuckQuery } from '../../tx/queue.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
+import { createCountQueue } from './queue-count.ts'
 
 export const createQueueReader = ({ database }: { database: Database }): QueueReader => {
   const { reader, writer } = database
@@ -14,6 +15,7 @@ export const createQueueReader = ({ database }: { database: Database }): QueueRe
     hasStuck: async by => {
       const { sql, parameters } = stuckQuery(writer, by).limit(1).compile()
       return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
-    }
+    },
+    count: createCountQueue({ database })
   }
 }
