@@ -55,7 +55,7 @@ const live = async (t: Test, runs: number, makeCache: (run: number) => MakeCache
 
 t.test('with the cache in memory', async t => {
   // Nothing in it ends by itself: what is old must have been outdated.
-  const events = await live(t, 350, () => () => createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 1000 }))
+  const events = await live(t, 200, () => () => createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 1000 }))
   for (const event of [
     'claim', 'progress', 'append', 'complete', 'fail', 'release', 'rescue', 'cancel', 'cancel-forced', 'expire'
   ]) {

@@ -17,7 +17,7 @@ const times = Number(process.env.INTERLEAVING_RUNS ?? '1')
 const seed = Number(process.env.INTERLEAVING_SEED ?? Date.now() % 2 ** 31)
 const path = process.env.INTERLEAVING_PATH ?? null
 
-const runsOfEach = 5000
+const runsOfEach = 1500
 // The hardest to see are caught after a thousand or so.
 const mutantRunsMax = 20_000
 
