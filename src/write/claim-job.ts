@@ -16,6 +16,8 @@ export type Claim = LeaseHeld & {
   access: string
   raw: RawInput | null
   attempt: number
+  maxAttempts: number
+  tenant: string | null
   timeoutMs: number | null
   leaseExpiresAt: number
 }
@@ -55,7 +57,7 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
   const claimOne = async (
     tx: Tx, item: QueueItem, filter: ClaimFilter, holder: string, leaseMs: number
   ): Promise<Claimed | undefined> => {
-    const { jobId, type, timeoutMs } = item
+    const { jobId, type, timeoutMs, maxAttempts } = item
     const input = await findInput(tx, jobId)
     if (input === undefined) {
       await dequeue(tx, jobId)
@@ -67,14 +69,14 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
       await reconcileForeignChange(tx, jobId, now())
       return undefined
     }
-    const { attempt } = change.lookup.job
+    const { attempt, tenant } = change.lookup.job
     const leaseToken = randomId()
     const leaseExpiresAt = now() + leaseMs
     const deadlineAt = timeoutMs === null ? null : now() + timeoutMs
     await setLease(tx, jobId, { leaseToken, leaseHolder: holder, leaseMs, leaseExpiresAt, deadlineAt })
     return {
       changes: [change],
-      value: { jobId, type, timeoutMs, leaseToken, leaseExpiresAt, ...input, attempt },
+      value: { jobId, type, tenant, timeoutMs, maxAttempts, leaseToken, leaseExpiresAt, ...input, attempt },
       // No worker will ever learn this lease. If the release fails too, the lease runs out. The caller does not wait.
       onExposeFailed: () => { release({ jobId, leaseToken }).catch(() => {}) }
     }

@@ -28,7 +28,10 @@ export type RunOutcome = { message?: string, counts?: Readonly<Record<string, nu
  * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the zero bytes of
  * an empty result.
  */
-export type Appended = ContentInfo & { attempt: number, sizeBytes: number, isBegun: boolean, leaseMs: number }
+export type Appended = ContentInfo & Stored & { attempt: number, isBegun: boolean, leaseMs: number }
+
+/** What an append left: how much is stored now, and whether the worker should stop. */
+export type Stored = { sizeBytes: number, cancelRequested: boolean }
 
 /**
  * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three renew
@@ -37,8 +40,8 @@ export type Appended = ContentInfo & { attempt: number, sizeBytes: number, isBeg
 export type RunJob = {
   heartbeat: (lease: LeaseHeld) => Promise<LeaseState>
   progress: (lease: LeaseHeld, update: ProgressUpdate) => Promise<LeaseState>
-  /** Appends result bytes at an offset; `content` counts at offset 0. Returns the new size. Throws OffsetMismatch. */
-  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, content: ContentInfo) => Promise<number>
+  /** Appends result bytes at an offset; `content` counts at offset 0. Throws OffsetMismatch. */
+  append: (lease: LeaseHeld, offset: number, bytes: Uint8Array, content: ContentInfo) => Promise<Stored>
   appended: (lease: LeaseHeld) => Promise<Appended>
   /** Returns the job as it then is. Throws OffsetMismatch, ResultBegun. */
   complete: (lease: LeaseHeld, outcome: RunOutcome) => Promise<StatusEntry>
@@ -136,30 +139,42 @@ const createHeartbeat = ({ commit, now, graceMs }: RunJobNeeds): RunJob['heartbe
   return state
 }
 
-const createAppend = ({ commit, now }: RunJobNeeds): RunJob['append'] => async (lease, offset, bytes, content) => {
-  const { value: size } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], number>> => {
+const createAppend = (
+  { commit, now, graceMs }: RunJobNeeds
+): RunJob['append'] => async (lease, offset, bytes, content) => {
+  const { value } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], Stored>> => {
     const item = await requireLease(tx, lease, now())
-    const size = await appendChunk(tx, lease.jobId, offset, bytes)
+    const sizeBytes = await appendChunk(tx, lease.jobId, offset, bytes)
     await renewLease(tx, item, now())
-    if (offset > 0) return { changes: [], value: size }
-    await setContentInfo(tx, lease.jobId, content)
-    if (size === 0) return { changes: [], value: size }
-    const change = await applyEvent(tx, item, { type: 'append' }, now())
+    if (offset === 0) await setContentInfo(tx, lease.jobId, content)
+    const isFirst = offset === 0 && sizeBytes > 0
+    const change = isFirst
+      ? await applyEvent(tx, item, { type: 'append' }, now())
+      : { lookup: await findJob(tx, lease.jobId) }
     if (change === undefined) throw new LeaseLost(lease.jobId)
-    return { changes: [change], value: size }
+    const cancelRequested = await isCancelRequested(tx, change.lookup, now() + graceMs)
+    return { changes: isFirst || cancelRequested ? [change] : [], value: { sizeBytes, cancelRequested } }
   })
-  return size
+  return value
 }
 
-const createAppended = ({ commit, now }: RunJobNeeds): RunJob['appended'] => async lease => {
-  const { value } = await commit(async tx => {
+const createAppended = ({ commit, now, graceMs }: RunJobNeeds): RunJob['appended'] => async lease => {
+  const { value } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], Appended>> => {
     const item = await requireLease(tx, lease, now())
-    const attempt = toOwnJob(await findJob(tx, lease.jobId))?.attempt ?? 0
+    const lookup = await findJob(tx, lease.jobId)
     await renewLease(tx, item, now())
-    const sizeBytes = await resultSize(tx, lease.jobId)
-    const isBegun = item.resultContentType !== null
-    const value = { ...toContentInfo(item), attempt, sizeBytes, isBegun, leaseMs: item.leaseMs ?? leaseMsDefault }
-    return { changes: [], value }
+    const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
+    return {
+      changes: cancelRequested ? [{ lookup }] : [],
+      value: {
+        ...toContentInfo(item),
+        attempt: toOwnJob(lookup)?.attempt ?? 0,
+        sizeBytes: await resultSize(tx, lease.jobId),
+        cancelRequested,
+        isBegun: item.resultContentType !== null,
+        leaseMs: item.leaseMs ?? leaseMsDefault
+      }
+    }
   })
   return value
 }

@@ -4,7 +4,7 @@ import { storedChunkBytes, toChunks } from '../job/chunks.ts'
 import { type LeaseHeld, OffsetMismatch } from '../job/lease.ts'
 import type { ResultReader } from '../store/store.ts'
 import { createResultDigest } from './result-digest.ts'
-import type { RunJob } from './run-job.ts'
+import type { RunJob, Stored } from './run-job.ts'
 
 /**
  * Results that a worker uploads as bytes, in one or more requests. Both throw LeaseLost, OffsetMismatch,
@@ -12,10 +12,10 @@ import type { RunJob } from './run-job.ts'
  */
 export type Uploads = {
   /**
-   * Appends bytes as they arrive, with at most one chunk in memory, and renews the lease meanwhile. Returns the new
-   * size. Throws also what `bytes` throws; the whole chunks that arrived before are kept.
+   * Appends bytes as they arrive, with at most one chunk in memory, and renews the lease meanwhile. Throws also what
+   * `bytes` throws; the whole chunks that arrived before are kept.
    */
-  store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, content: ContentInfo) => Promise<number>
+  store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, content: ContentInfo) => Promise<Stored>
   /** Completes a run with the bytes that it uploaded, or without a result if it uploaded none. */
   complete: (lease: LeaseHeld) => ReturnType<RunJob['complete']>
 }
@@ -52,16 +52,16 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
 
   return {
     store: async (lease, offset, bytes, content) => {
-      const { sizeBytes, leaseMs } = await runJob.appended(lease)
+      const { sizeBytes, cancelRequested, leaseMs } = await runJob.appended(lease)
       // Rejected before the first byte is read.
       if (offset !== sizeBytes) throw new OffsetMismatch(sizeBytes)
-      let size = offset
+      let stored: Stored = { sizeBytes, cancelRequested }
       for await (const chunk of toChunks(renewingLease(lease, leaseMs, bytes), storedChunkBytes)) {
-        size = await runJob.append(lease, size, chunk, content)
+        stored = await runJob.append(lease, stored.sizeBytes, chunk, content)
         // Many chunks may have arrived at once, and each waits for the disk: the event loop gets a turn in between.
         await nextTurn()
       }
-      return size > 0 ? size : await runJob.append(lease, 0, new Uint8Array(0), content)
+      return stored.sizeBytes > 0 ? stored : await runJob.append(lease, 0, new Uint8Array(0), content)
     },
     complete: async lease => {
       const { attempt, sizeBytes, isBegun, leaseMs, contentType, fileName } = await runJob.appended(lease)

@@ -215,7 +215,8 @@ async ({ runJob, database }, lease, { text, isInPlace, isAnew }) => {
     row.hasPartial = true
   }
   model.sent.set(jobId, sent + text)
-  return sent.length + text.length
+  const cancelRequested = row.isOurs && row.status === 'Running' && row.cancelRequestedAt !== null
+  return { sizeBytes: sent.length + text.length, cancelRequested }
 }, () => false)
 
 type End = 'appended' | 'given' | 'external' | 'none'

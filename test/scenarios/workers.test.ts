@@ -147,7 +147,7 @@ t.test('a lease and what was uploaded under it outlive the process that gave it'
   const text = randomBytes(300_000).toString('hex')
   t.same(await jsonOf(createWorkerClient(first).upload(
     jobId, leaseToken, 0, text.slice(0, 400_000)
-  )), { offset: 400_000 })
+  )), { offset: 400_000, cancelRequested: false })
   await first.kill('SIGKILL')
 
   const second = await spawnService(t, { WORKERS: '0' }, path)
@@ -155,7 +155,9 @@ t.test('a lease and what was uploaded under it outlive the process that gave it'
   t.equal((await claim({ types: ['work'] })).status, 204)
   const { offset } = await jsonOf(upload(jobId, leaseToken, 0, ''))
   t.equal(offset, 400_000)
-  t.same(await jsonOf(upload(jobId, leaseToken, offset, text.slice(offset))), { offset: text.length })
+  t.same(await jsonOf(upload(jobId, leaseToken, offset, text.slice(offset))), {
+    offset: text.length, cancelRequested: false
+  })
   t.match(await jsonOf(report(jobId, 'complete', leaseToken)), { status: 'Succeeded' })
   t.equal(await (await second.ask(`/api/v1/jobs/${jobId}/result`)).text(), text)
 })

@@ -3,7 +3,7 @@ import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../../errors.ts'
 import type { InputReader } from '../../../job/input.ts'
-import { jobTypePattern } from '../../../job/job.ts'
+import { jobTypePattern, Nullable } from '../../../job/job.ts'
 import { LeaseLost } from '../../../job/lease.ts'
 import { toIso } from '../../../job/time.ts'
 import type { LongPollClaim } from '../../../write/long-poll-claim.ts'
@@ -13,7 +13,9 @@ import { anyContent, withExamples } from '../../openapi/content.ts'
 import { exampleJobId, exampleLeaseToken } from '../../openapi/examples.ts'
 import { emptyResponse, failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import { JobParams } from '../../openapi/params.ts'
-import { leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
+import {
+  cancelRequestedHeader, leaseFailureCodes, leaseHeaders, setCancelRequested, withLease
+} from './with-lease.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import { reportRoutes, type ReportRouteNeeds } from './report-routes.ts'
@@ -48,8 +50,14 @@ const ClaimedJob = Type.Object({
   })),
   inputContentType: Type.Optional(Type.String({ description: 'The media type of the input at inputUrl.' })),
   attempt: Type.Integer({ minimum: 1, description: 'The number of this attempt.' }),
+  maxAttempts: Type.Integer({ minimum: 1, description: 'The job fails if this attempt fails and is the last.' }),
+  timeoutSeconds: Nullable(Type.Integer({
+    minimum: 1, description: 'Seconds after which this attempt is ended; null: never.'
+  })),
+  tenant: Nullable(Type.String({ description: 'The tenant that the job belongs to.' })),
   leaseToken: Type.String({ description: 'The value of the header Lease-Token in all requests of this run.' }),
-  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time renews the lease.' })
+  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time renews the lease.' }),
+  cancelRequested: Type.Boolean({ description: 'false: no run begins after a cancellation.' })
 }, { additionalProperties: false })
 
 const requestExample = { summary: 'One type, with a longer lease', value: { types: ['thumbnail'], leaseSeconds: 60 } }
@@ -59,8 +67,12 @@ const claimExample = {
   type: 'thumbnail',
   input: { width: 200 },
   attempt: 1,
+  maxAttempts: 3,
+  timeoutSeconds: null,
+  tenant: 'acme',
   leaseToken: exampleLeaseToken,
-  leaseExpiresAt: '2026-03-01T09:00:30.120Z'
+  leaseExpiresAt: '2026-03-01T09:00:30.120Z',
+  cancelRequested: false
 }
 
 const claimCodes: readonly FailureCode[] = [
@@ -82,11 +94,22 @@ export type WorkerRouteNeeds = ClaimRouteNeeds & ReportRouteNeeds & UploadRouteN
 
 // The body is built as text, since the input is JSON text already.
 const toClaimBody = (claim: Claim, publicUrl: string | null): string => {
-  const { jobId, type, input, raw, attempt, leaseToken, leaseExpiresAt } = claim
+  const { jobId, type, tenant, input, raw, attempt, maxAttempts, timeoutMs, leaseToken, leaseExpiresAt } = claim
   const isSeparate = raw !== null || Buffer.byteLength(input) > inputBytesInClaimMax
   const inputUrl = `${publicUrl ?? ''}/api/v1/worker/jobs/${jobId}/input`
   const place = isSeparate ? { inputUrl, inputContentType: raw?.contentType ?? 'application/json' } : {}
-  const facts = JSON.stringify({ jobId, type, ...place, attempt, leaseToken, leaseExpiresAt: toIso(leaseExpiresAt) })
+  const facts = JSON.stringify({
+    jobId,
+    type,
+    tenant,
+    ...place,
+    attempt,
+    maxAttempts,
+    timeoutSeconds: timeoutMs === null ? null : timeoutMs / 1000,
+    leaseToken,
+    leaseExpiresAt: toIso(leaseExpiresAt),
+    cancelRequested: false
+  })
   return isSeparate ? facts : `${facts.slice(0, -1)},"input":${input}}`
 }
 
@@ -139,7 +162,8 @@ const inputResponse = {
   description: 'The input: JSON, or the raw bytes as the client sent them.',
   headers: {
     'Cache-Control': Type.String({ description: 'no-store' }),
-    'X-Content-Type-Options': Type.String({ description: 'nosniff' })
+    'X-Content-Type-Options': Type.String({ description: 'nosniff' }),
+    ...cancelRequestedHeader
   },
   content: anyContent
 }
@@ -157,14 +181,14 @@ const inputRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { statusAcc
       response: { 200: inputResponse, ...failureResponses(leaseFailureCodes, 'Problem') }
     }
   }, async (request, reply) => {
-    const found = await withLease(statusAccess, request, async lease => {
-      await runJob.heartbeat(lease)
+    const { raw, input, cancelRequested } = await withLease(statusAccess, request, async lease => {
+      const { cancelRequested } = await runJob.heartbeat(lease)
       const found = await inputs.find(lease.jobId)
       if (found === undefined) throw new LeaseLost(lease.jobId)
-      return found
+      return { ...found, cancelRequested }
     })
+    setCancelRequested(reply, cancelRequested)
     reply.headers({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
-    const { raw, input } = found
     if (raw === null) return reply.type('application/json; charset=utf-8').send(input)
     reply.type(raw.contentType).header('content-length', raw.sizeBytes)
     return reply.send(Readable.from(request.method === 'HEAD' ? [] : inputs.read(raw), { objectMode: false }))

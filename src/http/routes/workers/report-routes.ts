@@ -1,8 +1,10 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../../errors.ts'
 import { type Failure, isWebUrl } from '../../../job/job.ts'
 import { truncatedDetails } from '../../../job/recorded-texts.ts'
+import type { StatusEntry } from '../../../job/status-entry.ts'
 import { toIso } from '../../../job/time.ts'
 import { createResultDigest } from '../../../write/result-digest.ts'
 import type { RunOutcome, RunJob } from '../../../write/run-job.ts'
@@ -14,7 +16,9 @@ import {
   Completion, completionExamples, failureExamples, FailureReport, progressExamples, ProgressReport, reviseCompletion, reviseFailure, reviseProgress
 } from './report-bodies.ts'
 import { JobParams } from '../../openapi/params.ts'
-import { leaseFailureCodes, leaseHeaders, withLease } from './with-lease.ts'
+import {
+  cancelRequestedHeader, leaseFailureCodes, leaseHeaders, setCancelRequested, withLease
+} from './with-lease.ts'
 import { brokenRule } from '../../problem.ts'
 import { principalOf } from '../../auth/principal.ts'
 import type { StatusAccess } from '../../status-access.ts'
@@ -35,7 +39,7 @@ const leaseExample = {
 const bodyCodes: readonly FailureCode[] = [...leaseFailureCodes, 'PAYLOAD_TOO_LARGE']
 
 const endResponse = jsonResponse('The status of the job.', Type.Ref('JobStatus'), {
-  headers: statusHeaders, examples: jobStatusExamples
+  headers: { ...statusHeaders, ...cancelRequestedHeader }, examples: jobStatusExamples
 })
 
 const toGivenResult = (json: string): RunOutcome => {
@@ -90,6 +94,12 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
   return Promise.resolve()
 }
 
+// A run that ends after a cancellation was requested either completes in time or leaves the job cancelled.
+const sendEnd = (statusAccess: StatusAccess, request: FastifyRequest, reply: FastifyReply, entry: StatusEntry) => {
+  setCancelRequested(reply, entry.state === 'cancelled')
+  return sendStatus(reply, statusAccess.toRepresentation('v1', entry, principalOf(request)))
+}
+
 const completeDescription =
   `With an empty body, or \`{}\`, the uploaded bytes are the result; without an upload the job has
 none. Otherwise the body holds the result as JSON, or its URL.`
@@ -115,7 +125,7 @@ const completeRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
     const outcome = toRunOutcome(request.body)
     const entry = await withLease(statusAccess, request, lease =>
       outcome === undefined ? uploads.complete(lease) : runJob.complete(lease, outcome))
-    return sendStatus(reply, statusAccess.toRepresentation('v1', entry, principalOf(request)))
+    return sendEnd(statusAccess, request, reply, entry)
   })
   return Promise.resolve()
 }
@@ -142,7 +152,7 @@ const failRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
     const { retryable = true } = request.body
     const failure = toFailure(request.body)
     const entry = await withLease(statusAccess, request, lease => runJob.fail(lease, failure, retryable))
-    return sendStatus(reply, statusAccess.toRepresentation('v1', entry, principalOf(request)))
+    return sendEnd(statusAccess, request, reply, entry)
   })
   return Promise.resolve()
 }

@@ -23,7 +23,8 @@ const Query = Type.Object({
 }, { additionalProperties: false })
 
 const UploadResponse = Type.Object({
-  offset: Type.Integer({ minimum: 0, description: 'The number of stored bytes, which is the offset of the next ones.' })
+  offset: Type.Integer({ minimum: 0, description: 'The number of stored bytes, which is the offset of the next ones.' }),
+  cancelRequested: Type.Boolean({ description: 'If true, stop and report a failure; the job is then cancelled.' })
 }, { additionalProperties: false })
 
 const extensions: Record<string, string> = {
@@ -102,7 +103,8 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
       headers
     const contentInfo = toContentInfo(contentType, disposition)
     const chunks = chunksOf(body instanceof Readable ? body : Readable.from([]))
-    return { offset: await uploads.store(lease, request.query.offset ?? 0, chunks, contentInfo) }
+    const { sizeBytes, cancelRequested } = await uploads.store(lease, request.query.offset ?? 0, chunks, contentInfo)
+    return { offset: sizeBytes, cancelRequested }
   }))
   return Promise.resolve()
 }

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type LeaseHeld, LeaseLost, OffsetMismatch, ResultBegun } from '../../../job/lease.ts'
 import { type FailureCode, ServiceFailure } from '../../../errors.ts'
 import { exampleLeaseToken } from '../../openapi/examples.ts'
@@ -16,6 +16,16 @@ export const leaseHeaders = {
     minLength: 1, maxLength: 200, description: 'The leaseToken of the claim.', examples: [exampleLeaseToken]
   })
 }
+
+/** The documented header of responses whose body has no place for `cancelRequested`. */
+export const cancelRequestedHeader = {
+  'Cancel-Requested': Type.String({
+    description: '`true` if a client has requested to cancel the job, else `false`.'
+  })
+}
+
+export const setCancelRequested = (reply: FastifyReply, cancelRequested: boolean): FastifyReply =>
+  reply.header('cancel-requested', String(cancelRequested))
 
 /** The failures that all of them share. */
 export const leaseFailureCodes: readonly FailureCode[] = [

@@ -21,11 +21,55 @@ t.test('a claim returns all that a worker needs, and 204 if no job is available'
   t.equal(answer.status, 200)
   t.equal(answer.headers.get('cache-control'), 'no-store')
   const job = await jsonOf(answer)
-  t.same(Object.keys(job).toSorted(), ['attempt', 'input', 'jobId', 'leaseExpiresAt', 'leaseToken', 'type'])
-  t.match(job, { jobId, type: 'thumbnail', input: { width: 200 }, attempt: 1, leaseToken: /^\S{10,}$/ })
+  t.same(Object.keys(job).toSorted(), [
+    'attempt', 'cancelRequested', 'input', 'jobId', 'leaseExpiresAt', 'leaseToken', 'maxAttempts', 'tenant',
+    'timeoutSeconds', 'type'
+  ])
+  t.match(job, {
+    jobId,
+    type: 'thumbnail',
+    input: { width: 200 },
+    attempt: 1,
+    maxAttempts: 3,
+    timeoutSeconds: null,
+    tenant: 'tester',
+    cancelRequested: false,
+    leaseToken: /^\S{10,}$/
+  })
   t.ok(Date.parse(job.leaseExpiresAt) >= before + 40_000, 'LEASE_SECONDS by default')
   t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'running', attempt: 1 } })
   t.equal((await claim({ types: ['thumbnail'] })).status, 204, 'no other worker gets it')
+})
+
+t.test('a claim says how many attempts the job has and how long each may take', async t => {
+  await askJson('/api/v1/jobs', {
+    method: 'POST', claims: { tenant: 'acme' }, body: { type: 'limited', input: 1, maxAttempts: 7, timeoutSeconds: 90 }
+  })
+  const claims = { scope: 'jobs:work jobs:admin' }
+  const job = await jsonOf(claim({ types: ['limited'] }, { claims }))
+  t.match(job, { maxAttempts: 7, timeoutSeconds: 90, tenant: 'acme' })
+})
+
+t.test('every answer to a worker says whether the job is to be cancelled', async t => {
+  await submit('stopped', { a: 1 })
+  const { jobId, leaseToken } = await claimed('stopped')
+  const { upload } = createWorkerClient(service)
+  const header = (answer: Response) => answer.headers.get('cancel-requested')
+  t.equal(header(await input(jobId, leaseToken)), 'false')
+  t.match(await jsonOf(upload(jobId, leaseToken, 0, 'a')), { offset: 1, cancelRequested: false })
+  await ask(`/api/v1/jobs/${jobId}/cancel`, { method: 'POST' })
+  t.equal(header(await input(jobId, leaseToken)), 'true')
+  for (const [offset, bytes] of [[1, ''], [1, 'b']] as const) {
+    t.match(await jsonOf(upload(jobId, leaseToken, offset, bytes)), { cancelRequested: true })
+  }
+  t.match(await jsonOf(report(jobId, 'progress', leaseToken)), { cancelRequested: true })
+  const failed = await report(jobId, 'fail', leaseToken, { error: { code: 'E', message: 'stopped' } })
+  t.equal(header(failed), 'true')
+  t.equal(failed.headers.get('job-state'), 'cancelled')
+
+  await submit('stopped', null)
+  const again = await claimed('stopped')
+  t.equal(header(await report(again.jobId, 'complete', again.leaseToken)), 'false')
 })
 
 t.test('leaseSeconds sets the duration of the lease', async t => {

@@ -5,7 +5,7 @@ import { until } from '../../../helpers/until.ts'
 import { createWorkerClient, jsonOf, workerClaims } from '../../../helpers/client.ts'
 import { insertRows } from '../../rows.ts'
 
-const service = await startService(t, { WORKERS: '0' })
+const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '3600' })
 const { ask, askJson, submit, sql } = service
 const worker = createWorkerClient(service)
 const { claimed, report } = worker

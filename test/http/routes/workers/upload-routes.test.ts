@@ -48,12 +48,12 @@ t.test('uploads a result in parts and completes the run', async t => {
     'content-type': 'application/x-tar'
   })
   t.equal(first.status, 200)
-  t.same(await first.json(), { offset: 2 * chunkBytes + 5 })
+  t.same(await first.json(), { offset: 2 * chunkBytes + 5, cancelRequested: false })
   t.match(await askJson(`/api/jobs/${jobId}/status`), { data: { status: 'running', partialResultAvailable: true } })
   const second = await put(jobId, leaseToken, 2 * chunkBytes + 5, bytes.subarray(2 * chunkBytes + 5), {
     'content-type': 'text/html'
   })
-  t.same(await second.json(), { offset: bytes.byteLength })
+  t.same(await second.json(), { offset: bytes.byteLength, cancelRequested: false })
 
   const job = await jsonOf(report(jobId, 'complete', leaseToken, {}))
   t.match(job, { status: 'Succeeded', resultUrl: `/api/v1/jobs/${jobId}/result` })
@@ -74,7 +74,7 @@ t.test('accepts a body of unknown length', async t => {
       controller.close()
     }
   })
-  t.same(await (await put(jobId, leaseToken, 0, body)).json(), { offset: 300_002 })
+  t.same(await (await put(jobId, leaseToken, 0, body)).json(), { offset: 300_002, cancelRequested: false })
   const { resultUrl } = await jsonOf(report(jobId, 'complete', leaseToken))
   const result = await ask(resultUrl)
   t.equal(result.headers.get('content-type'), 'application/octet-stream', 'the default')
@@ -92,8 +92,8 @@ t.test('a wrong offset is 409 with the expected one', async t => {
   t.match(await (await upload(
     jobId, leaseToken, 0, ''
   )).json(), { code: 'OFFSET_MISMATCH', offset: 3 }, 'an empty body returns the next offset')
-  t.same(await (await upload(jobId, leaseToken, 3, '')).json(), { offset: 3 })
-  t.same(await (await upload(jobId, leaseToken, 3, 'def')).json(), { offset: 6 })
+  t.same(await (await upload(jobId, leaseToken, 3, '')).json(), { offset: 3, cancelRequested: false })
+  t.same(await (await upload(jobId, leaseToken, 3, 'def')).json(), { offset: 6, cancelRequested: false })
   for (const offset of ['-1', '1.5', 'x', '1e3x', '']) {
     t.equal((await upload(jobId, leaseToken, offset, 'x')).status, 400, `offset=${offset}`)
   }
@@ -112,7 +112,7 @@ t.test('an aborted upload keeps its complete chunks and resumes at the returned 
   const { code, offset } = await jsonOf(put(jobId, leaseToken, bytes.byteLength, ''))
   t.equal(code, 'OFFSET_MISMATCH')
   t.equal(offset, 2 * chunkBytes)
-  t.same(await (await put(jobId, leaseToken, offset, bytes.subarray(offset))).json(), { offset: bytes.byteLength })
+  t.same(await (await put(jobId, leaseToken, offset, bytes.subarray(offset))).json(), { offset: bytes.byteLength, cancelRequested: false })
   await report(jobId, 'complete', leaseToken)
   const result = await ask(`/api/v1/jobs/${jobId}/result`)
   t.ok(Buffer.from(await result.arrayBuffer()).equals(bytes))
@@ -157,7 +157,7 @@ t.test('an upload that loses its lease ends, and none of its bytes are kept', as
   t.match(rejection, /^HTTP\/1\.1 409 .*"code":"LEASE_LOST"/s)
   t.match(rejection, /\r\nconnection: close\r\n/i)
   t.equal(await storedBytes(jobId), 0)
-  t.same(await (await upload(jobId, second.leaseToken, 0, 'whole')).json(), { offset: 5 })
+  t.same(await (await upload(jobId, second.leaseToken, 0, 'whole')).json(), { offset: 5, cancelRequested: false })
   await report(jobId, 'complete', second.leaseToken)
   t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'whole')
 })
@@ -229,7 +229,7 @@ t.test('bytes declared as a form, the default of curl, are application/octet-str
 
 t.test('an empty upload is an empty result', async t => {
   const { jobId, leaseToken } = await begin()
-  t.same(await (await put(jobId, leaseToken, 0, '', { 'content-type': 'text/csv' })).json(), { offset: 0 })
+  t.same(await (await put(jobId, leaseToken, 0, '', { 'content-type': 'text/csv' })).json(), { offset: 0, cancelRequested: false })
   t.match(await (await report(jobId, 'complete', leaseToken)).json(), { resultUrl: `/api/v1/jobs/${jobId}/result` })
   const result = await ask(`/api/v1/jobs/${jobId}/result`)
   t.equal(result.status, 200)
