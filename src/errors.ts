@@ -8,6 +8,7 @@ export const catalogue = {
   JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   NO_RESULT: { status: 404, title: 'The job has no result' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not have this method' },
+  REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive in time' },
   LEASE_LOST: { status: 409, title: 'The lease on the job is lost' },
   OFFSET_MISMATCH: { status: 409, title: 'Offset does not match the stored size' },
   JOB_ACTIVE: { status: 409, title: 'The job is not finished' },
@@ -22,6 +23,7 @@ export const catalogue = {
   RANGE_NOT_SATISFIABLE: { status: 416, title: 'The requested range is outside the result' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, title: 'The idempotency key was used with another body' },
   RATE_LIMITED: { status: 429, title: 'Rate limit exceeded' },
+  HEADERS_TOO_LARGE: { status: 431, title: 'Request line and headers are too large' },
   INTERNAL: { status: 500, title: 'Internal error' },
   STORE_UNAVAILABLE: { status: 503, title: 'A dependency of the service is unavailable' },
   OVERLOADED: { status: 503, title: 'Service overloaded' }

@@ -89,7 +89,8 @@ export const toClientFailure = (error: unknown, hints: BodyHints = {}): ServiceF
   return new ServiceFailure('INTERNAL', detail, {}, { cause: error })
 }
 
-type FailedRequest = {
+/** What decides the shape of a failure. */
+export type FailedRequest = {
   /** The path as the client wrote it. */
   path: string
   accept: string | undefined
@@ -122,11 +123,15 @@ export const toFailureResponse = (
   return { status: catalogue[code].status, headers, body }
 }
 
+/** What decides the shape of a failure of this request. */
+export const toFailedRequest = ({ originalUrl, routeOptions, headers: { accept } }: FastifyRequest): FailedRequest => {
+  const path = pathOf(originalUrl)
+  return { path, accept, route: routeOptions.url ?? path }
+}
+
 /** Sends a failure as the response. */
 export const sendFailure = (request: FastifyRequest, reply: FastifyReply, failure: ServiceFailure) => {
-  const path = pathOf(request.originalUrl)
-  const { url: route = path } = request.routeOptions
-  const { status, headers, body } = toFailureResponse({ path, accept: request.headers.accept, route }, failure)
+  const { status, headers, body } = toFailureResponse(toFailedRequest(request), failure)
   // A user who reports the error can quote the id that is in the log.
   if (status >= 500) reply.header('x-request-id', request.id)
   return reply.code(status).headers(headers).send(body)

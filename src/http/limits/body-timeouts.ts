@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import { toFailedRequest } from '../problem.ts'
 import { rejectMalformed } from './malformed-requests.ts'
 
 /*
@@ -41,9 +42,9 @@ const isStreamed = (request: FastifyRequest): boolean => request.routeOptions.co
 const late = (): Error =>
   Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
 
-const reject = (socket: Socket, reply: FastifyReply): void => {
+const reject = (socket: Socket, request: FastifyRequest, reply: FastifyReply): void => {
   // The client would take a second response for that of its next request.
-  if (!reply.raw.headersSent) rejectMalformed(late(), socket)
+  if (!reply.raw.headersSent) rejectMalformed(late(), socket, toFailedRequest(request))
   socket.destroySoon()
 }
 
@@ -53,12 +54,12 @@ const watch = (request: FastifyRequest, reply: FastifyReply, { wholeMs, silenceM
   let { bytesRead } = socket
   const checkProgress = () => {
     // Bytes that have arrived and are not read yet: it is the route that is slow, not the client.
-    if (socket.bytesRead === bytesRead && raw.readableLength === 0) reject(socket, reply)
+    if (socket.bytesRead === bytesRead && raw.readableLength === 0) reject(socket, request, reply)
     bytesRead = socket.bytesRead
   }
   const timer = isStreamed(request)
     ? setInterval(checkProgress, silenceMs)
-    : setTimeout(() => { reject(socket, reply) }, wholeMs)
+    : setTimeout(() => { reject(socket, request, reply) }, wholeMs)
   const stop = () => {
     clearTimeout(timer)
     raw.off('end', stop)

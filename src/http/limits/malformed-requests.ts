@@ -1,6 +1,7 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
-import { type FailureCode, catalogue } from '../../errors.ts'
+import { ServiceFailure } from '../../errors.ts'
+import { type FailedRequest, toFailureResponse } from '../problem.ts'
 
 /*
  * Node's parser rejects some bytes before they become a request: their response is written to the bare socket. So is
@@ -8,20 +9,14 @@ import { type FailureCode, catalogue } from '../../errors.ts'
  * else (request smuggling: RFC 9112, 11.2).
  */
 
-const reasons: Record<string, { status: string, code: FailureCode, detail: string }> = {
-  HPE_HEADER_OVERFLOW: {
-    status: '431 Request Header Fields Too Large',
-    code: 'VALIDATION_FAILED',
-    detail: 'The headers of the request are too large.'
-  },
-  ERR_HTTP_REQUEST_TIMEOUT: {
-    status: '408 Request Timeout', code: 'VALIDATION_FAILED', detail: 'The request did not arrive in time.'
-  }
+const reasons: Record<string, ServiceFailure> = {
+  HPE_HEADER_OVERFLOW: new ServiceFailure('HEADERS_TOO_LARGE', 'The request line and the headers exceed 32 KiB.'),
+  ERR_HTTP_REQUEST_TIMEOUT: new ServiceFailure('REQUEST_TIMEOUT', 'The request did not arrive in time.')
 }
+const malformed = new ServiceFailure('VALIDATION_FAILED', 'The request is not well-formed HTTP.')
 
-const malformed = {
-  status: '400 Bad Request', code: 'VALIDATION_FAILED', detail: 'The request is not well-formed HTTP.'
-} as const
+// Where the request line was not understood, or is not at hand any more.
+const unknownRequest: FailedRequest = { path: '', accept: 'application/json', route: '' }
 
 // How long the client has to close its half of the connection.
 const closingMs = 1000
@@ -47,8 +42,13 @@ const connectionOf = (socket: Socket): Connection => {
 const findUnfinished = ({ responses }: Connection): ServerResponse | undefined =>
   responses.findLast(({ headersSent, req }) => headersSent || req.complete)
 
-/** Sends a failure in the shape of every other for bytes that are no proper request, and closes the connection. */
-export const rejectMalformed = (error: Error & { code?: string }, socket: Socket): void => {
+/**
+ * Sends a failure in the shape of every other for bytes that are no proper request, and closes the connection.
+ * `request`: what is known of it.
+ */
+export const rejectMalformed = (
+  error: Error & { code?: string }, socket: Socket, request: FailedRequest = unknownRequest
+): void => {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return
@@ -63,13 +63,10 @@ export const rejectMalformed = (error: Error & { code?: string }, socket: Socket
     unfinished.once('close', () => { socket.destroySoon() })
     return
   }
-  const { status, code, detail } = reasons[error.code ?? ''] ?? malformed
-  const body = JSON.stringify({
-    type: 'about:blank', title: catalogue[code].title, status: Number.parseInt(status), detail, instance: '', code
-  })
-  socket.end(
-    `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`
-  )
+  const { status, headers, body } = toFailureResponse(request, reasons[error.code ?? ''] ?? malformed)
+  const fields = { ...headers, 'content-length': Buffer.byteLength(body), connection: 'close' }
+  const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`, ...Object.entries(fields).map(field => field.join(': '))]
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`)
   const timer = setTimeout(() => { socket.destroy() }, closingMs)
   socket.once('close', () => { clearTimeout(timer) })
 }

@@ -80,9 +80,17 @@ const failureResponse = (codes: readonly FailureCode[], shape: 'Problem' | 'Task
   }
 }
 
-// Every route that needs a token is subject to the rate limit and to load shedding.
-const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] =>
-  codes.includes('UNAUTHORIZED') ? [...new Set<FailureCode>([...codes, 'RATE_LIMITED', 'OVERLOADED'])] : codes
+// Every route that needs a token is subject to the rate limit and to load shedding, and every one to the limits of the
+// connection.
+const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] => [...new Set<FailureCode>([
+  ...codes,
+  'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE',
+  ...codes.includes('UNAUTHORIZED') ? ['RATE_LIMITED', 'OVERLOADED'] as const : []
+])]
+
+// The path is not known if the headers are not: the failure then has the shape that most paths have.
+const isBeforePath = (code: FailureCode, codes: readonly FailureCode[]): boolean =>
+  code === 'HEADERS_TOO_LARGE' || (code === 'REQUEST_TIMEOUT' && !codes.includes('PAYLOAD_TOO_LARGE'))
 
 /** The documented failures of a route, grouped by status code. */
 export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
@@ -91,5 +99,8 @@ export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem'
     const { status } = catalogue[code]
     byStatus.set(status, [...byStatus.get(status) ?? [], code])
   }
-  return Object.fromEntries([...byStatus].map(([status, group]) => [status, failureResponse(group, shape)]))
+  return Object.fromEntries([...byStatus].map(([status, group]) => {
+    const isProblem = group.some(code => isBeforePath(code, codes))
+    return [status, failureResponse(group, isProblem ? 'Problem' : shape)]
+  }))
 }

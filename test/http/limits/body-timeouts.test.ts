@@ -17,6 +17,7 @@ const listen = async (t: Test, limits: Partial<BodyTimeouts>) => {
   const handled: string[] = []
   const reject = { onRequest: async () => { throw Object.assign(new Error('no'), { statusCode: 401 }) } }
   const take = async () => ({ taken: true })
+  app.post('/api/sanitize', async () => ({}))
   app.post('/whole', async () => {
     handled.push('whole')
     return { taken: true }
@@ -78,8 +79,12 @@ t.test('a body that does not arrive in time, or trickles in, is 408 and closes i
   for (const length of [100, 'chunked'] as const) {
     const { received } = await begin('POST /whole', length)
     await until(() => received.isClosed, 'the end')
-    t.match(received.text, /^HTTP\/1\.1 408 Request Timeout\r\n.*"status":408.*"code":"VALIDATION_FAILED"/s)
+    t.match(received.text, /^HTTP\/1\.1 408 Request Timeout\r\ncontent-type: application\/problem\+json/)
+    t.match(received.text, /"status":408,"detail":"[^"]+","instance":"\/whole","code":"REQUEST_TIMEOUT"}$/)
   }
+  const inEnvelope = await begin('POST /api/sanitize', 100)
+  await until(() => inEnvelope.received.isClosed, 'the end')
+  t.match(inEnvelope.received.text, /\r\n\r\n{"success":false,"error":{"code":"REQUEST_TIMEOUT","message":"[^"]+"}}$/)
   const { socket, received } = await begin('POST /whole', 1_000_000)
   trickle(t, socket, 20)
   await until(() => received.isClosed, 'the end')
@@ -172,7 +177,8 @@ t.test('headers that do not arrive are 408, and the service closes the connectio
   await once(socket, 'connect')
   socket.write('GET /livez HTTP/1.1\r\nHost: x\r\n')
   await once(socket, 'end')
-  t.match(text, /^HTTP\/1\.1 408 /)
+  t.match(text, /^HTTP\/1\.1 408 Request Timeout\r\ncontent-type: application\/json; charset=utf-8\r\n/)
+  t.match(text, /"status":408,"detail":"[^"]+","instance":"","code":"REQUEST_TIMEOUT"}$/)
   await until(() => new Promise<boolean>(
     resolve => { service.app.server.server.getConnections((_error, count) => { resolve(count === 0) }) }
   ), 'no connection')

@@ -55,11 +55,23 @@ t.test('bytes that are no HTTP are 400 and close their connection', async t => {
   }
 })
 
-t.test('headers over the limit of Node are 431', async t => {
-  const answer = await request('GET /livez', [`X-Long: ${'a'.repeat(20_000)}`])
-  t.equal(statusOf(answer), 431)
-  t.match(bodyOf(answer), { status: 431, code: 'VALIDATION_FAILED' })
-  t.equal(statusOf(await request(`GET /api/v1/jobs/${'a'.repeat(20_000)}`)), 431)
+t.test('request line and headers may have 32 KiB together, and are 431 beyond', async t => {
+  const lengthOf = (line: string, headers: string[]) => 'GET  HTTP/1.1\r\nHost: \r\n'.length + line.length +
+    `127.0.0.1:${port}Authorization: ${authorization}\r\nConnection: close\r\n\r\n`.length + headers.join('\r\n').length + 2
+  const rest = 32 * 1024 - lengthOf('/livez', ['X-Long: '])
+  t.equal(statusOf(await request('GET /livez', [`X-Long: ${'a'.repeat(rest)}`])), 200)
+  t.equal(statusOf(await request(`GET /livez?${'a'.repeat(15_000)}`, [`X-Long: ${'a'.repeat(15_000)}`])), 200)
+  for (const answer of [
+    await request('GET /livez', [`X-Long: ${'a'.repeat(33_000)}`]),
+    await request(`GET /livez?${'a'.repeat(17_000)}`, [`X-Long: ${'a'.repeat(17_000)}`]),
+    await request(`GET /api/v1/jobs/${'a'.repeat(33_000)}`)
+  ]) {
+    t.match(answer, /^HTTP\/1\.1 431 Request Header Fields Too Large\r\n/)
+    t.match(answer, /^connection: close\r$/m)
+    t.match(bodyOf(answer), {
+      type: 'about:blank', title: String, status: 431, detail: /32 KiB/, instance: '', code: 'HEADERS_TOO_LARGE'
+    })
+  }
 })
 
 t.test('dots in a path are an ordinary id', async t => {
@@ -174,6 +186,7 @@ t.test('an unknown route is 404, whatever its body', async t => {
     ['Content-Type: application/json', 'Content-Length: 2000000'], ['Content-Type: image/png', 'Content-Length: 5'],
     ['Content-Encoding: gzip', 'Content-Length: 5']
   ]) {
-    t.equal(statusOf(await request('DELETE /api/v1/worker/claim', headers, 'abcde')), 404, headers.join(', '))
+    t.equal(statusOf(await request('DELETE /api/v1/worker/claim', headers, 'abcde')), 405, headers.join(', '))
+    t.equal(statusOf(await request('DELETE /api/v1/worker', headers, 'abcde')), 404, headers.join(', '))
   }
 })
