@@ -1,13 +1,13 @@
 import type { Config } from './config.ts'
 import type { Scope } from './http/auth/authenticate.ts'
+import { createInputCheck } from './http/bodies/validation.ts'
 import type { KnownType } from './http/routes/submit-routes.ts'
 import { processors } from './processors/registry.ts'
-import { createCheck } from './schema-check.ts'
 
 /** The types that the embedded worker can run, with what a submission of each must satisfy. */
 const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
   new Map([...processors].map(([type, { inputSchema, needsScopes }]) =>
-    [type, { needsScopes: needsScopes as Scope[], validateInput: createCheck(inputSchema) }]))
+    [type, { needsScopes: needsScopes as Scope[], validateInput: createInputCheck(inputSchema) }]))
 
 /** Which submissions the service accepts. */
 export const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>

@@ -41,7 +41,9 @@ export const toFieldError = ({ instancePath, keyword, message, params }: Violati
   const path = instancePath.split('/').slice(1).map(step => step.replaceAll('~1', '/').replaceAll('~0', '~'))
   if (typeof missing === 'string') path.push(missing)
   const field = path.length === 0 ? whole : path.join('.').slice(0, 200)
-  const allowed = Array.isArray(params.allowedValues) ? `: ${params.allowedValues.join(', ')}` : ''
+  const allowed = Array.isArray(params.allowedValues)
+    ? `: ${params.allowedValues.filter(value => value !== null).join(', ')}`
+    : ''
   if (keyword === 'additionalProperties') return { field, rule: keyword, message: `${field} is not a known field` }
   if (keyword === 'required') return { field, rule: keyword, message: `${field} is required` }
   return { field, rule: keyword, message: `${field} ${message ?? 'is not valid'}${allowed}` }

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { StringEnum } from './job.ts'
+import { OptionalOrNull } from './optional.ts'
 
 /** Unicode normalization forms (UAX #15); `none` leaves the text as it is. */
 export const normalizations = ['NFC', 'NFKC', 'none'] as const
@@ -8,8 +9,8 @@ export type Normalization = typeof normalizations[number]
 /** The media types that can be sent as raw bytes. */
 export const rawContentTypes = ['text/html', 'text/plain', 'application/x-ndjson'] as const
 
-const options = Type.Optional(Type.Object({
-  normalization: Type.Optional(StringEnum(normalizations, { description: 'Default: NFC.' }))
+const options = OptionalOrNull(Type.Object({
+  normalization: OptionalOrNull(StringEnum(normalizations, { description: 'Default: NFC.' }))
 }, { additionalProperties: false }))
 
 /** A content to sanitize: the input of a job, and the body of the synchronous API. */

@@ -1,16 +1,31 @@
 import type { TSchema } from '@sinclair/typebox'
-import type { FastifySchemaCompiler } from 'fastify'
-import { createAjv } from '../../schema-check.ts'
+import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify'
+import { removeNulls } from '../../job/optional.ts'
+import { createAjv, createCheck, type Violation } from '../../schema-check.ts'
 
 /**
  * Validates bodies without type coercion: coercion turns null into 0 and [5] into 5. Paths, queries and headers arrive
- * as text, so there it is on. Bodies that are not JSON reach their routes as streams, and are not validated.
+ * as text, so there it is on. A member of a body that is null and may be left out is removed. Bodies that are not JSON
+ * reach their routes as streams, and are not validated.
  */
 export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   const ajvOf = { body: createAjv(false), text: createAjv(true) }
   return ({ schema, httpPart, contentType = 'application/json' }) => {
     if (contentType !== 'application/json') return () => true
-    const ajv = httpPart === 'body' ? ajvOf.body : ajvOf.text
-    return ajv.compile(schema) as ReturnType<FastifySchemaCompiler<TSchema>>
+    if (httpPart !== 'body') return ajvOf.text.compile(schema) as ReturnType<FastifySchemaCompiler<TSchema>>
+    const check = ajvOf.body.compile(schema)
+    return (body: unknown) => {
+      removeNulls(schema, body)
+      return check(body) ? {} : { error: check.errors as FastifySchemaValidationError[] }
+    }
+  }
+}
+
+/** Compiles the check of an input within a body, which removes what `removeNulls` does. */
+export const createInputCheck = (schema: TSchema): ((input: unknown) => Violation[]) => {
+  const check = createCheck(schema)
+  return input => {
+    removeNulls(schema, input)
+    return check(input)
   }
 }

@@ -3,6 +3,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { Violation } from '../../schema-check.ts'
 import type { FailureCode, FieldError } from '../../errors.ts'
 import { jobTypePattern } from '../../job/job.ts'
+import { OptionalOrNull } from '../../job/optional.ts'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import type { SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
@@ -26,13 +27,13 @@ const createSubmissionSchema = (retentionSecondsMax: number) => Type.Object({
     pattern: jobTypePattern, description: 'The type of job: report, sanitize, or a type that your own workers claim.'
   }),
   input: Type.Unknown({ description: 'Any JSON value; the type determines its shape.' }),
-  maxAttempts: Type.Optional(Type.Integer({
+  maxAttempts: OptionalOrNull(Type.Integer({
     minimum: 1, maximum: maxAttemptsMax, description: 'The most attempts before the job fails. Default: 3.'
   })),
-  timeoutSeconds: Type.Optional(Type.Integer({
+  timeoutSeconds: OptionalOrNull(Type.Integer({
     minimum: 1, maximum: timeoutSecondsMax, description: 'The time limit of one attempt. Default: no limit.'
   })),
-  retentionSeconds: Type.Optional(Type.Integer({
+  retentionSeconds: OptionalOrNull(Type.Integer({
     minimum: 1,
     maximum: retentionSecondsMax,
     description: 'How long the stored result is kept. Default and maximum: the retention time of the service.'
@@ -76,7 +77,10 @@ const requireAcceptable = (submission: JobSubmission, principal: Principal, need
 
 const rejectUnsupported = (body: unknown): void => {
   if (typeof body !== 'object' || body === null) return
-  const errors = notYetSupported.filter(field => Object.hasOwn(body, field)).map((field): FieldError => ({
+  const members = body as Record<string, unknown>
+  const sent = notYetSupported.filter(field => Object.hasOwn(members, field))
+  for (const field of sent) if (members[field] === null) Reflect.deleteProperty(members, field)
+  const errors = sent.filter(field => Object.hasOwn(members, field)).map((field): FieldError => ({
     field, rule: 'notSupported', message: `${field} is not supported by this version; leave it out`
   }))
   if (errors.length > 0) throw validationFailure(errors)

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { StringEnum } from '../../job/job.ts'
+import { OptionalOrNull } from '../../job/optional.ts'
 import type { Processor } from '../processor.ts'
 
 const isoTime =
@@ -9,10 +10,10 @@ const from = 'ISO 8601 date or date-time, UTC unless it says otherwise; jobs cre
 
 /** Which jobs a report covers: an empty object means every job that the submitter may read. */
 const ReportInput = Type.Object({
-  from: Type.Optional(Type.String({ pattern: isoTime, description: from })),
-  to: Type.Optional(Type.String({ pattern: isoTime, description: 'the same; jobs created before' })),
-  type: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: 'jobs of this type only' })),
-  format: Type.Optional(StringEnum(['json', 'csv', 'html'], { description: 'json by default' }))
+  from: OptionalOrNull(Type.String({ pattern: isoTime, description: from })),
+  to: OptionalOrNull(Type.String({ pattern: isoTime, description: 'the same; jobs created before' })),
+  type: OptionalOrNull(Type.String({ minLength: 1, maxLength: 256, description: 'jobs of this type only' })),
+  format: OptionalOrNull(StringEnum(['json', 'csv', 'html'], { description: 'json by default' }))
 }, { additionalProperties: false })
 
 /** How the jobs of a tenant went: counts, durations and failures, as JSON, CSV or a page. */

@@ -3,6 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { TSchema } from '@sinclair/typebox'
 import { Ajv, type ValidateFunction } from 'ajv'
 import { toChunks } from '../../job/chunks.ts'
+import { removeNulls } from '../../job/optional.ts'
 import type { ReadOnlyStore } from '../../store/store.ts'
 import { openReadOnlyStore } from '../../store/open-read-only-store.ts'
 import { chunkBytes, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
@@ -26,6 +27,7 @@ const checkInput = ({ type, inputSchema, rawInputSchema }: Processor, input: unk
   if (schema === undefined) throw new ProcessorError('INVALID_INPUT', `The type ${type} takes its input as JSON only.`)
   const validate = validators.get(schema) ?? ajv.compile(schema)
   validators.set(schema, validate)
+  removeNulls(schema, input)
   if (validate(input)) return
   const details = (validate.errors ?? [])
     .map(({ instancePath, keyword }) => ({ field: instancePath.slice(1), rule: keyword }))

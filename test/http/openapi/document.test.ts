@@ -270,3 +270,22 @@ t.test('responses for operators match the document', async t => {
     await expectDocumented(t, path, 'get', await ask(path, { headers: { 'content-encoding': 'gzip' } }))
   }
 })
+
+type BodySchema = { properties?: Record<string, Json>, required?: string[] }
+
+// What a request may leave out, in nested objects too. A member of any type may be null anyway.
+const optionalMembers = ({ properties = {}, required = [] }: BodySchema): Array<[string, Json]> =>
+  Object.entries(properties).flatMap(([name, member]) =>
+    [...(required.includes(name) || member.type === undefined ? [] : [[name, member] as [string, Json]]),
+      ...optionalMembers(member)])
+
+t.test('every optional member of a JSON body may be null', async t => {
+  const operations = Object.values(document.paths).flatMap(path => Object.values(path as Json)) as Json[]
+  const schemas = operations.map(operation => operation.requestBody?.content['application/json']?.schema).filter(Boolean)
+  const members = schemas.flatMap(schema => optionalMembers(schema as BodySchema))
+  t.ok(members.length > 10)
+  for (const [name, { nullable, enum: values }] of members) {
+    t.equal(nullable, true, name)
+    t.ok(values === undefined || values.includes(null), name)
+  }
+})

@@ -55,6 +55,15 @@ t.test('runs the JSON of the synchronous API as a job whose result is the saniti
   t.match(await sql(`SELECT at FROM SanitizationEvent WHERE jobId = '${taskId}'`), /^\d{4}-\d\d-\d\dT[\d:.]+Z/)
 })
 
+t.test('a built-in type runs with optional members of null, in an input as in a body', async t => {
+  const content = { content: '<i onclick=x>a</i>', contentType: 'text/html' }
+  const { taskId } = await accepted({ ...content, options: null })
+  t.equal((await resultOf(taskId)).text, '<i>a</i>')
+  for (const [type, input] of [['sanitize', { ...content, options: null }], ['report', { from: null, format: null }]] as const) {
+    t.match(await finished(await service.submit(type, input)), { status: 'Succeeded' }, type)
+  }
+})
+
 t.test('accepts the content as a raw body', async t => {
   for (const [contentType, content, clean, kinds] of [
     ['text/html', '<i onclick=x>ö</i>', '<i>ö</i>', ['attribute 1']],

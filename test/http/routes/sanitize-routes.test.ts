@@ -51,6 +51,14 @@ t.test('content that cannot be sanitized is 400, and the error names the rule wi
   }
 })
 
+t.test('options that are null count as left out', async t => {
+  const [content, contentType] = ['e\u0301', 'text/plain']
+  const expected = await (await send({ content, contentType })).text()
+  for (const options of [null, { normalization: null }]) {
+    t.equal(await (await send({ content, contentType, options })).text(), expected, JSON.stringify(options))
+  }
+})
+
 t.test('names the broken rules of a body', async t => {
   for (const [body, field, rule] of [
     [{ contentType: 'text/html' }, 'content', 'required'],
@@ -65,6 +73,8 @@ t.test('names the broken rules of a body', async t => {
       success: false, error: { code: 'VALIDATION_FAILED', details: { errors: [{ field, rule }] } }
     })
   }
+  const answer = await send({ content: '', contentType: 'text/html', options: { normalization: '' } })
+  t.match(await answer.json(), { error: { message: /: NFC, NFKC, none$/ } })
 })
 
 t.test('accepts a body of 1 MiB and rejects a larger one with 413, naming the asynchronous route', async t => {

@@ -5,6 +5,7 @@ import type { FailureCode } from '../../../errors.ts'
 import type { InputReader } from '../../../job/input.ts'
 import { jobTypePattern, Nullable } from '../../../job/job.ts'
 import { LeaseLost } from '../../../job/lease.ts'
+import { OptionalOrNull } from '../../../job/optional.ts'
 import { toIso } from '../../../job/time.ts'
 import type { LongPollClaim } from '../../../write/long-poll-claim.ts'
 import type { Claim } from '../../../write/claim-job.ts'
@@ -31,12 +32,12 @@ const ClaimRequest = Type.Object({
   types: Type.Array(Type.String({ pattern: jobTypePattern }), {
     minItems: 1, maxItems: typesMax, uniqueItems: true, description: 'The job types that the worker can run.'
   }),
-  leaseSeconds: Type.Optional(Type.Integer({
+  leaseSeconds: OptionalOrNull(Type.Integer({
     minimum: 1,
     maximum: leaseSecondsMax,
     description: 'Seconds without a report after which the job goes to another worker. Default: LEASE_SECONDS.'
   })),
-  wait: Type.Optional(Type.Number({
+  wait: OptionalOrNull(Type.Number({
     minimum: 0, maximum: waitSecondsMax, description: 'Seconds to wait while no job is available. Default: 0.'
   }))
 }, { additionalProperties: false })

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { findJsonFlaw } from '../../../job/json-flaw.ts'
+import { OptionalOrNull } from '../../../job/optional.ts'
 import { detailsBytesMax, textLengths, truncatedDetails, unspecifiedCode } from '../../../job/recorded-texts.ts'
 
 /*
@@ -13,14 +14,14 @@ const resultUrlLengthMax = 8192
 const shortened = (length: number) => `More than ${length} characters are shortened and end with \`…\`.`
 
 export const ProgressReport = Type.Object({
-  percent: Type.Optional(Type.Number({
+  percent: OptionalOrNull(Type.Number({
     description: `0 to 100; what lies outside counts as the nearer one. A lower value than before is accepted and
 ignored; clients see at most 99 until the job is complete.`
   })),
-  done: Type.Optional(Type.Number({ description: 'A negative number counts as left out.' })),
-  total: Type.Optional(Type.Number({ description: 'A negative number counts as left out.' })),
-  stage: Type.Optional(Type.String({ description: shortened(textLengths.stage) })),
-  message: Type.Optional(Type.String({ description: shortened(textLengths.progressMessage) }))
+  done: OptionalOrNull(Type.Number({ description: 'A negative number counts as left out.' })),
+  total: OptionalOrNull(Type.Number({ description: 'A negative number counts as left out.' })),
+  stage: OptionalOrNull(Type.String({ description: shortened(textLengths.stage) })),
+  message: OptionalOrNull(Type.String({ description: shortened(textLengths.progressMessage) }))
 }, { additionalProperties: false })
 
 export const progressExamples = {
@@ -30,7 +31,7 @@ export const progressExamples = {
 
 export const Completion = Type.Object({
   result: Type.Optional(Type.Unknown({ description: 'The result: any JSON value, including null.' })),
-  resultUrl: Type.Optional(Type.String({
+  resultUrl: OptionalOrNull(Type.String({
     maxLength: resultUrlLengthMax, description: 'The URL of a result stored elsewhere, http or https.'
   }))
 }, { additionalProperties: false })
@@ -47,10 +48,10 @@ export const FailureReport = Type.Object({
     code: Type.String({ description: `${shortened(textLengths.code)} An empty code becomes \`${unspecifiedCode}\`.` }),
     message: Type.String({ description: shortened(textLengths.message) }),
     details: Type.Optional(Type.Unknown({
-      description: `Any JSON value. More than ${detailsBytesMax / 1024} KiB become \`{ "truncated": true }\`.`
+      description: `Any JSON value. More than ${detailsBytesMax / 1024} KiB become \`{ "truncated": true }\`; null counts as left out.`
     }))
   }, { description: 'Further members are ignored.' }),
-  retryable: Type.Optional(Type.Boolean({ description: 'Whether another attempt may succeed. Default: true.' }))
+  retryable: OptionalOrNull(Type.Boolean({ description: 'Whether another attempt may succeed. Default: true.' }))
 }, { additionalProperties: false })
 export type FailureReport = Static<typeof FailureReport>
 
@@ -65,19 +66,10 @@ export const failureExamples = {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-const withoutNulls = (value: object): Record<string, unknown> =>
-  Object.fromEntries(Object.entries(value).filter(([, member]) => member !== null))
-
-/** The body of `complete` without optional members that are null; a `result` may be null. */
-export const reviseCompletion = (body: unknown): unknown => {
-  if (!isObject(body)) return body
-  return { ...withoutNulls(body), ...(Object.hasOwn(body, 'result') ? { result: body.result } : {}) }
-}
-
 /** The body of a progress report with its numbers in range. */
 export const reviseProgress = (body: unknown): unknown => {
   if (!isObject(body)) return body
-  const revised = withoutNulls(body)
+  const revised = { ...body }
   if (Number.isFinite(revised.percent)) revised.percent = Math.min(100, Math.max(0, revised.percent as number))
   for (const name of ['done', 'total']) if (Number.isFinite(revised[name]) && Number(revised[name]) < 0) delete revised[name]
   return revised
@@ -109,7 +101,7 @@ const toError = (error: unknown): unknown => {
 export const reviseFailure = (body: unknown): unknown => {
   if (!isObject(body)) return body
   const error = toError(body.error)
-  const revised = { ...withoutNulls(body), error }
+  const revised = { ...body, error }
   if (!isObject(error) || error.details === undefined || findJsonFlaw(revised) === undefined) return revised
   return { ...revised, error: { ...error, details: truncatedDetails } }
 }

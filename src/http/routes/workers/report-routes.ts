@@ -13,7 +13,8 @@ import { withExamples } from '../../openapi/content.ts'
 import { failureResponses, jsonResponse, statusHeaders } from '../../openapi/responses.ts'
 import { jobStatusExamples } from '../../openapi/examples.ts'
 import {
-  Completion, completionExamples, failureExamples, FailureReport, progressExamples, ProgressReport, reviseCompletion, reviseFailure, reviseProgress
+  Completion, completionExamples, failureExamples, FailureReport, progressExamples, ProgressReport, reviseFailure,
+  reviseProgress
 } from './report-bodies.ts'
 import { JobParams } from '../../openapi/params.ts'
 import {
@@ -105,7 +106,7 @@ const completeDescription =
 none. Otherwise the body holds the result as JSON, or its URL.`
 
 const completeRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob, uploads }) => {
-  takeEmptyBodies(app, { revise: reviseCompletion, replacesBytes: false })
+  takeEmptyBodies(app)
   app.post('/api/v1/worker/jobs/:jobId/complete', {
     config: {
       scope: 'jobs:work',

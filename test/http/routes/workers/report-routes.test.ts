@@ -254,6 +254,13 @@ t.test('accepts a result URL, or no result', async t => {
     status: 'Succeeded', resultUrl: null
   })
   t.match(await askJson(`/api/v1/jobs/${without.jobId}/result`), { code: 'NO_RESULT' })
+
+  const ofNull = await begin()
+  await report(ofNull.jobId, 'complete', ofNull.leaseToken, { resultUrl: null })
+  t.match(await askJson(`/api/v1/jobs/${ofNull.jobId}/result`), { code: 'NO_RESULT' }, 'a URL of null is none')
+  const givenNull = await begin()
+  await report(givenNull.jobId, 'complete', givenNull.leaseToken, { resultUrl: null, result: null })
+  t.equal(await askJson(`/api/v1/jobs/${givenNull.jobId}/result`), null, 'a result of null is one')
 })
 
 t.test('retries a failed run unless the failure is not retryable', async t => {
