@@ -35,6 +35,7 @@ import { createCancelJob, createEraseJob } from './write/cancel-and-erase.ts'
 import { createClaimJob } from './write/claim-job.ts'
 import { type CommandNeeds, createCommit } from './write/commit.ts'
 import { createExpireResults } from './write/expire-results.ts'
+import { createOutages, type Outages } from './write/outages.ts'
 import { createRescueJobs } from './write/rescue-jobs.ts'
 import { createRunJob } from './write/run-job.ts'
 import { createStoreInput } from './write/store-input.ts'
@@ -139,16 +140,16 @@ export type App = {
 export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
 
 type CommandsNeeds = CommandNeeds &
-  { parts: Parts, config: Config, opened: OpenedStore, node: string, log: Logger, metrics: Metrics }
+  { parts: Parts, config: Config, opened: OpenedStore, node: string, log: Logger, metrics: Metrics, outages: Outages }
 
 /** The commands that change jobs, and the embedded worker, which runs jobs through them. */
 const createCommands = ({
-  parts, config, opened: { store, stale }, node, log, metrics, commit, now
+  parts, config, opened: { store, stale }, node, log, metrics, outages, commit, now
 }: CommandsNeeds) => {
   const needs = { commit, now }
   const queueNeeds = { ...needs, queue: store.queue, randomId }
-  const rescueJobs = createRescueJobs(queueNeeds)
   const { resultRetentionMs, cancelGraceMs: graceMs } = config
+  const rescueJobs = createRescueJobs({ ...queueNeeds, outages, graceMs })
   const runJob = parts.createRunJob({ ...needs, resultRetentionMs, graceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const longPollClaim = createLongPollClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
@@ -226,9 +227,11 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const { openedCache, expose, invalidate, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
   const typeLabels = createTypeLabels([...processors.keys(), ...config.jobTypes ?? []], config.metricsOfAllTypes)
   const onTransition = recordTransition({ metrics, log, typeLabels, now })
-  const commit = parts.createCommit({ transact: store.transact, expose, onTransition })
+  const outages = createOutages({ now })
+  const transact: Store['transact'] = work => outages.observe(store.transact(work))
+  const commit = parts.createCommit({ transact, expose, onTransition })
   const { worker, rescueJobs, expireResults, ofClients } =
-    createCommands({ parts, config, opened, node, log, metrics, commit, now })
+    createCommands({ parts, config, opened, node, log, metrics, outages, commit, now })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
   const onChange = reportStoreHealth(metrics, log)

@@ -5,7 +5,8 @@ import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createLoop, type Loop } from './loop.ts'
 import { type RelayOnce, relayIntervalMs } from './relay.ts'
 
-const rescueIntervalMs = 1000
+// Each round also checks that this process can commit, so that outages of a second are noticed.
+const rescueIntervalMs = 500
 const checkIntervalMs = 1000
 
 export type LoopsNeeds = {

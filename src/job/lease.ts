@@ -4,7 +4,7 @@ export type LeaseHeld = { jobId: string, leaseToken: string }
 /** The state of a lease, returned with every report. `leaseExpiresAt` in ms since 1970. */
 export type LeaseState = { leaseExpiresAt: number, cancelRequested: boolean }
 
-/** The lease expired or another run holds the job: nothing that came with the report was kept. */
+/** The lease was taken back, or another run holds the job: nothing that came with the report was kept. */
 export class LeaseLost extends Error {
   constructor (jobId: string) {
     super(`the lease on job ${jobId} is lost`)

@@ -59,11 +59,12 @@ export type RunJobNeeds = CommandNeeds & {
 
 const leaseMsDefault = 30_000
 
-// The first step of each report.
-const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld, now: number): Promise<QueueItem> => {
+// The first step of each report. A lease whose time is over is held until a rescue takes it: a report that comes first
+// shows that the worker is alive.
+const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld): Promise<QueueItem> => {
   await lockJob(tx, jobId)
   const item = await findQueueItem(tx, jobId)
-  if (item?.leaseToken !== leaseToken || (item.leaseExpiresAt ?? 0) <= now) throw new LeaseLost(jobId)
+  if (item?.leaseToken !== leaseToken) throw new LeaseLost(jobId)
   return item
 }
 
@@ -112,7 +113,7 @@ const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
   lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>
 ): Promise<{ entry: StatusEntry, state: LeaseState }> => {
   const { entries: [entry], value: state } = await commit(async tx => {
-    const item = await requireLease(tx, lease, now())
+    const item = await requireLease(tx, lease)
     await alongside?.(tx)
     const event = toEvent(item)
     const leaseExpiresAt = await renewLease(tx, item, now())
@@ -127,7 +128,7 @@ const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
 
 const createHeartbeat = ({ commit, now, graceMs }: RunJobNeeds): RunJob['heartbeat'] => async lease => {
   const { value: state } = await commit(async tx => {
-    const item = await requireLease(tx, lease, now())
+    const item = await requireLease(tx, lease)
     const lookup = await findJob(tx, lease.jobId)
     // If another program ended the run, the worker need not finish it.
     if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
@@ -143,7 +144,7 @@ const createAppend = (
   { commit, now, graceMs }: RunJobNeeds
 ): RunJob['append'] => async (lease, offset, bytes, content) => {
   const { value } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], Stored>> => {
-    const item = await requireLease(tx, lease, now())
+    const item = await requireLease(tx, lease)
     const sizeBytes = await appendChunk(tx, lease.jobId, offset, bytes)
     await renewLease(tx, item, now())
     if (offset === 0) await setContentInfo(tx, lease.jobId, content)
@@ -160,7 +161,7 @@ const createAppend = (
 
 const createAppended = ({ commit, now, graceMs }: RunJobNeeds): RunJob['appended'] => async lease => {
   const { value } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], Appended>> => {
-    const item = await requireLease(tx, lease, now())
+    const item = await requireLease(tx, lease)
     const lookup = await findJob(tx, lease.jobId)
     await renewLease(tx, item, now())
     const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)

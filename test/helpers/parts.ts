@@ -16,6 +16,7 @@ import { createCancelJob, createEraseJob } from '../../src/write/cancel-and-eras
 import { createClaimJob } from '../../src/write/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
+import { createOutages } from '../../src/write/outages.ts'
 import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
 import { createRunJob } from '../../src/write/run-job.ts'
 import { createStoreInput } from '../../src/write/store-input.ts'
@@ -40,6 +41,8 @@ export type PartsOverrides = {
   onTransition?: (job: Job, event: JobEventType) => void
   onQueued?: (type: string, tenant: string) => void
   onAsked?: (jobId: string) => void
+  /** Whether a jump of the clock is an outage of the process; otherwise time just passes. */
+  hasOutages?: boolean
 }
 
 const ignore = (): void => {}
@@ -54,10 +57,11 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
   const { nextId = randomUUID, nextJobId = () => `job-${nextId()}` } = overrides
   const { graceMs = 60_000, resultRetentionMs = 86_400_000, inputBytesMax = 10_000_000 } = overrides
   const { aroundFind = itself, aroundExpose = itself, aroundExposeEntry = itself } = overrides
-  const { onTransition = ignore, onQueued = ignore, onAsked = ignore } = overrides
+  const { onTransition = ignore, onQueued = ignore, onAsked = ignore, hasOutages = false } = overrides
   const views = createViews({ publicUrl: null, onInvalid: ignore })
   const expose = aroundExpose(createExpose({ cache, epoch, views }))
-  const commit = createCommit({ transact: store.transact, expose, onTransition })
+  const outages = createOutages({ now: hasOutages ? now : () => 0 })
+  const commit = createCommit({ transact: work => outages.observe(store.transact(work)), expose, onTransition })
   const needs = { commit, now }
   const queueNeeds = { ...needs, queue: store.queue, randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
@@ -71,7 +75,7 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
     submitJob: createSubmitJob({ ...needs, randomUuid: nextJobId, onQueued }),
     storeInput: createStoreInput({ ...needs, randomId: () => `input-${nextId()}`, bytesMax: inputBytesMax }),
     claimJob: createClaimJob({ ...queueNeeds, release: runJob.release }),
-    rescueJobs: createRescueJobs(queueNeeds),
+    rescueJobs: createRescueJobs({ ...queueNeeds, outages, graceMs }),
     runJob,
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
     eraseJob: createEraseJob(needs),

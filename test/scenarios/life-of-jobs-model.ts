@@ -230,12 +230,15 @@ export const claim = (
   }
 }
 
-/** The run that this token stands for; undefined: the lease is lost. `isRunning`: the record has to say so, too. */
+/**
+ * The run that this token stands for; undefined: the lease is lost. A lease that has ended is held until it is taken
+ * back. `isRunning`: the record has to say so, too.
+ */
 export const heldBy = (model: Model, jobId: string, token: string, isRunning = true): {
   row: Row, item: Queued, lease: Lease
 } | undefined => {
   const item = model.queue.get(jobId)
-  if (item?.lease == null || item.lease.token !== token || item.lease.expiresAt <= model.now) return undefined
+  if (item?.lease == null || item.lease.token !== token) return undefined
   const row = isRunning ? ownRow(model, jobId, 'Running') : model.rows.get(jobId)
   return row === undefined ? undefined : { row, item, lease: item.lease }
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import t from 'tap'
 import { createWorkerClient, jsonOf, workerClaims, type Client } from '../helpers/client.ts'
+import { openForeign } from '../store/open.ts'
 import { spawnService, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 
@@ -160,4 +161,34 @@ t.test('a lease and what was uploaded under it outlive the process that gave it'
   })
   t.match(await jsonOf(report(jobId, 'complete', leaseToken)), { status: 'Succeeded' })
   t.equal(await (await second.ask(`/api/v1/jobs/${jobId}/result`)).text(), text)
+})
+
+t.test('a suspended service costs a worker nothing: it reads the waiting reports before it takes a lease', async t => {
+  const service = await spawnService(t, { WORKERS: '0' })
+  const { claimed, report } = createWorkerClient(service)
+  const jobId = await submit(service, { type: 'work', maxAttempts: 1 })
+  const { leaseToken } = await claimed('work', { leaseSeconds: 2 })
+  const { leaseExpiresAt } = await jsonOf(report(jobId, 'progress', leaseToken))
+  service.process.kill('SIGSTOP')
+  const overAt = Math.max(Date.parse(leaseExpiresAt), Date.now() + 1000)
+  const waiting = report(jobId, 'progress', leaseToken, { percent: 50 })
+  await until(() => Date.now() > overAt + 200, 'the end of the lease')
+  service.process.kill('SIGCONT')
+  t.equal((await waiting).status, 200)
+  t.match(await service.finished(jobId), { errorDetails: { code: 'LEASE_EXPIRED' } }, 'a silent worker loses it')
+})
+
+t.test('another program that locks the database for longer than a lease costs a worker nothing', async t => {
+  const service = await startService(t, { WORKERS: '0' })
+  const { claimed, report } = createWorkerClient(service)
+  const jobId = await submit(service, { type: 'work', maxAttempts: 1 })
+  const { leaseToken, leaseExpiresAt } = await claimed('work', { leaseSeconds: 1 })
+  const foreign = openForeign(t, service.databasePath)
+  foreign.exec('BEGIN IMMEDIATE')
+  await until(() => Date.now() > Date.parse(leaseExpiresAt) + 600, 'a round of the rescuer after the end of the lease')
+  const waiting = report(jobId, 'progress', leaseToken)
+  await until(() => Date.now() > Date.parse(leaseExpiresAt) + 800, 'the report to wait for the lock')
+  foreign.exec('ROLLBACK')
+  t.equal((await waiting).status, 200)
+  t.match(await jsonOf(report(jobId, 'complete', leaseToken)), { status: 'Succeeded' })
 })

@@ -24,8 +24,9 @@ export type Exposed = { lookup: JobLookup, committed: JobLookup }
  * The commands on a real database and a real cache. The clock stands still until it is moved; every expose is
  * recorded with what other connections saw at that moment.
  */
-export const openCommands = async (t: Test, path?: string) => {
-  const clock = { ms: Date.UTC(2026, 0, 31, 12) }
+export const openCommands = async (
+  t: Test, path?: string, { clock = { ms: Date.UTC(2026, 0, 31, 12) }, hasOutages = false } = {}
+) => {
   const exposed: Exposed[] = []
   const transitions: Array<[JobEventType, Job['state']]> = []
   let held: Promise<void> | undefined
@@ -39,6 +40,7 @@ export const openCommands = async (t: Test, path?: string) => {
     graceMs,
     resultRetentionMs,
     inputBytesMax: 1_000_000,
+    hasOutages,
     aroundExpose: expose => async (lookup, fill) => {
       exposed.push({ lookup, committed: await parts.store.jobs.find(idOf(lookup)) })
       await held

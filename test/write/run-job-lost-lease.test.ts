@@ -27,11 +27,16 @@ const rejectsAll = async (t: Test, commands: Commands, lease: LeaseHeld) => {
   }
 }
 
-t.test('rejects a lease that ran out, even before the job is rescued', async t => {
+t.test('a report after the end of the lease renews it, unless a rescue came first', async t => {
   const commands = await openCommands(t)
+  const { clock, runJob, rescueJobs } = commands
   await commands.submit()
   const claim = await commands.claim()
-  commands.clock.ms = claim.leaseExpiresAt
+  clock.ms = claim.leaseExpiresAt + 60_000
+  t.match(await runJob.heartbeat(claim), { leaseExpiresAt: clock.ms + leaseMs })
+  t.equal(await rescueJobs(), 0)
+  clock.ms += leaseMs
+  t.equal(await rescueJobs(), 1)
   await rejectsAll(t, commands, claim)
 })
 

@@ -57,7 +57,9 @@ const ClaimedJob = Type.Object({
   })),
   tenant: Nullable(Type.String({ description: 'The tenant that the job belongs to.' })),
   leaseToken: Type.String({ description: 'The value of the header Lease-Token in all requests of this run.' }),
-  leaseExpiresAt: Type.String({ format: 'date-time', description: 'Each report before this time renews the lease.' }),
+  leaseExpiresAt: Type.String({
+    format: 'date-time', description: 'Report before this time: each report renews the lease.'
+  }),
   cancelRequested: Type.Boolean({ description: 'false: no run begins after a cancellation.' })
 }, { additionalProperties: false })
 
