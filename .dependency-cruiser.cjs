@@ -74,6 +74,8 @@ module.exports = {
       { path: '^src/config(-(lists|urls))?\\.ts$' }, { path: '^src/', pathNot: '^src/(job/|config-(lists|urls)\\.ts$|errors\\.ts$)' }),
     never('parts-are-listed', 'A new part needs its law above.',
       { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
+    never('clocks-are-needs', 'Only the composition root takes the clocks of the process: parts get them as needs.',
+      { pathNot: '^src/app\\.ts$' }, { path: '^src/clocks\\.ts$' }),
     never('app-is-the-root', 'Only lifecycle.ts runs what app.ts puts together.',
       { path: '^src/', pathNot: '^src/lifecycle\\.ts$' }, { path: '^src/app\\.ts$' }),
     never('one-life-a-process', 'Only main.ts starts a service, and no file imports main.ts.',

@@ -8,6 +8,7 @@ import { createPruneTasks, type PruneTasksNeeds } from './background/prune-tasks
 import { createPruner } from './background/pruner.ts'
 import { createRelay } from './background/relay.ts'
 import { createRedisCache } from './cache/redis-cache.ts'
+import { busyMs, monotonicNow, now, schedule } from './clocks.ts'
 import type { Config } from './config.ts'
 import { reasonOf } from './errors.ts'
 import { createStatusAccess } from './http/status-access.ts'
@@ -33,9 +34,9 @@ import { toSubmissionRules } from './submission-rules.ts'
 import { createLongPollClaim } from './write/long-poll-claim.ts'
 import { createCancelJob, createEraseJob } from './write/cancel-and-erase.ts'
 import { createClaimJob } from './write/claim-job.ts'
-import { type CommandNeeds, createCommit } from './write/commit.ts'
+import { type CommitNeeds, createCommit } from './write/commit.ts'
 import { createExpireResults } from './write/expire-results.ts'
-import { createOutages, type Outages } from './write/outages.ts'
+import { createOutages } from './write/outages.ts'
 import { createRescueJobs } from './write/rescue-jobs.ts'
 import { createRunJob } from './write/run-job.ts'
 import { createStoreInput } from './write/store-input.ts'
@@ -44,17 +45,7 @@ import { createUploads } from './write/uploads.ts'
 
 const sanitizeLimits = { threads: 1, waitingMax: 100, timeoutMs: 10_000 }
 
-const now = () => Date.now()
-const monotonicNow = () => performance.now()
-// Before Node 23.9 a thread cannot read its own CPU time; there, waits for the disk and for a core count as work.
-const busyMs = 'threadCpuUsage' in process
-  ? () => { const { user, system } = process.threadCpuUsage(); return (user + system) / 1000 }
-  : () => monotonicNow() - performance.nodeTiming.idleTime
 const randomId = () => randomBytes(12).toString('base64url')
-const schedule = (work: () => void, ms: number) => {
-  const timer = setTimeout(work, ms)
-  return { cancel: () => { clearTimeout(timer) } }
-}
 
 /**
  * The factories that a test may replace in order to break one rule on purpose: the test of a guarantee has to fail for
@@ -139,14 +130,15 @@ export type App = {
 /** `logStream` takes the log's lines in place of standard output. */
 export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
 
-type CommandsNeeds = CommandNeeds &
-  { parts: Parts, config: Config, opened: OpenedStore, node: string, log: Logger, metrics: Metrics, outages: Outages }
+type CommandsNeeds = StatusNeeds & Pick<CommitNeeds, 'expose' | 'onTransition'>
 
 /** The commands that change jobs, and the embedded worker, which runs jobs through them. */
 const createCommands = ({
-  parts, config, opened: { store, stale }, node, log, metrics, outages, commit, now
+  parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition
 }: CommandsNeeds) => {
-  const needs = { commit, now }
+  const outages = createOutages({ now })
+  const transact: Store['transact'] = work => outages.observe(store.transact(work))
+  const needs = { commit: parts.createCommit({ transact, expose, onTransition }), now }
   const queueNeeds = { ...needs, queue: store.queue, randomId }
   const { resultRetentionMs, cancelGraceMs: graceMs } = config
   const rescueJobs = createRescueJobs({ ...queueNeeds, outages, graceMs })
@@ -227,11 +219,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const { openedCache, expose, invalidate, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
   const typeLabels = createTypeLabels([...processors.keys(), ...config.jobTypes ?? []], config.metricsOfAllTypes)
   const onTransition = recordTransition({ metrics, log, typeLabels, now })
-  const outages = createOutages({ now })
-  const transact: Store['transact'] = work => outages.observe(store.transact(work))
-  const commit = parts.createCommit({ transact, expose, onTransition })
   const { worker, rescueJobs, expireResults, ofClients } =
-    createCommands({ parts, config, opened, node, log, metrics, outages, commit, now })
+    createCommands({ parts, config, opened, node, log, metrics, expose, onTransition })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
   const onChange = reportStoreHealth(metrics, log)
