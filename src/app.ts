@@ -225,6 +225,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
 
   const onChange = reportStoreHealth(metrics, log)
   const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange })
+  const { queue: { count } } = store
+  const refreshMetrics = createQueueGauges({ count, metrics, typeLabels, now, monotonicNow, schedule })
   let draining = false
   const server = await createServer({
     status: reads,
@@ -234,9 +236,8 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     auth: { tokens: config, now },
     operations: {
       metrics,
-      refreshMetrics: createQueueGauges({
-        count: store.queue.count, metrics, typeLabels, now, monotonicNow, schedule
-      }),
+      metricsToken: config.metricsToken,
+      refreshMetrics,
       checkStore,
       checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
       isDraining: () => draining

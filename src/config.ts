@@ -26,6 +26,7 @@ const Environment = Type.Object({
   WORKERS: Type.Integer({ default: 1, minimum: 0, maximum: 64 }),
   JOB_TYPES: Type.Optional(Type.String()),
   CORS_ORIGINS: Type.Optional(Type.String()),
+  METRICS_TOKEN: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9._~+/-]+=*$' })),
   METRICS_TYPES: Type.Optional(Type.Unsafe<'all'>({ type: 'string', enum: ['all'] })),
   LOG_LEVEL: Type.Unsafe<LogLevel>({
     type: 'string', default: 'info', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -66,6 +67,8 @@ export type Config = Readonly<{
   workers: number
   jobTypes: readonly string[] | null
   corsOrigins: Origins | null
+  /** The bearer token that /metrics needs; null: none. */
+  metricsToken: string | null
   /** Whether metrics name every job type, and not only the known ones. */
   metricsOfAllTypes: boolean
   logLevel: LogLevel
@@ -223,6 +226,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     workers: env.WORKERS,
     jobTypes,
     corsOrigins,
+    metricsToken: env.METRICS_TOKEN ?? null,
     metricsOfAllTypes: env.METRICS_TYPES === 'all',
     logLevel: env.LOG_LEVEL,
     bodyBytesMax: env.BODY_BYTES_MAX,

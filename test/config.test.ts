@@ -36,6 +36,7 @@ t.test('the defaults are the documented ones', async t => {
     workers: 1,
     jobTypes: null,
     corsOrigins: null,
+    metricsToken: null,
     metricsOfAllTypes: false,
     logLevel: 'info',
     bodyBytesMax: 1024 * 1024,
@@ -92,6 +93,7 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   ['CORS_ORIGINS', 'https://App.example.org:443, http://[::1]:3000/,tauri://localhost', 'corsOrigins', [
     'https://app.example.org', 'http://[::1]:3000', 'tauri://localhost'
   ]],
+  ['METRICS_TOKEN', 'a.b~c_d+/e-f==', 'metricsToken', 'a.b~c_d+/e-f=='],
   ['METRICS_TYPES', 'all', 'metricsOfAllTypes', true],
   ['LOG_LEVEL', 'silent', 'logLevel', 'silent'],
   ['BODY_BYTES_MAX', '2048', 'bodyBytesMax', 2048],
@@ -126,6 +128,7 @@ const badValues: Array<readonly [name: string, value: string, line: RegExp]> = [
   ['PORT', '80.5', /^PORT: must be integer$/],
   ['WORKERS', '65', /^WORKERS: must be <= 64$/],
   ['WORKERS', 'two', /^WORKERS: must be integer$/],
+  ['METRICS_TOKEN', 'two words', /^METRICS_TOKEN: must match pattern/],
   ['METRICS_TYPES', 'some', /^METRICS_TYPES: must be equal to one of the allowed values: all$/],
   ['LOG_LEVEL', 'loud', /^LOG_LEVEL: must be equal to one of the allowed values: .*debug/],
   ['LOG_LEVEL', 'INFO', /^LOG_LEVEL: /],

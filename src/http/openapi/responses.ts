@@ -92,10 +92,10 @@ const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] => [.
 const isBeforePath = (code: FailureCode, codes: readonly FailureCode[]): boolean =>
   code === 'HEADERS_TOO_LARGE' || (code === 'REQUEST_TIMEOUT' && !codes.includes('PAYLOAD_TOO_LARGE'))
 
-/** The documented failures of a route, grouped by status code. */
-export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+/** The documented failures of a route without limits, grouped by status code. */
+export const unlimitedFailureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
   const byStatus = new Map<number, FailureCode[]>()
-  for (const code of withLimits(codes)) {
+  for (const code of codes) {
     const { status } = catalogue[code]
     byStatus.set(status, [...byStatus.get(status) ?? [], code])
   }
@@ -104,3 +104,7 @@ export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem'
     return [status, failureResponse(group, isProblem ? 'Problem' : shape)]
   }))
 }
+
+/** The documented failures of a route, grouped by status code. */
+export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') =>
+  unlimitedFailureResponses(withLimits(codes), shape)

@@ -1,16 +1,21 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Nullable, StringEnum } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
 import type { Metrics } from '../../metrics.ts'
 import type { PartHealth } from '../../status/health.ts'
-import { failureResponses, jsonResponse } from '../openapi/responses.ts'
+import { TokenRejected, unauthorized } from '../auth/rejected-token.ts'
+import { failureResponses, jsonResponse, unlimitedFailureResponses } from '../openapi/responses.ts'
 
 // Every route rejects requests with a Content-Encoding.
 const rejected = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
 
 export type OperationsNeeds = {
   metrics: Metrics
+  /** The bearer token that /metrics needs; null: none. */
+  metricsToken: string | null
   /** Brings those up to date that are only read for a scrape. */
   refreshMetrics: () => Promise<void>
   checkStore: () => Promise<PartHealth>
@@ -52,9 +57,22 @@ const draining = { summary: 'Shutting down', value: { status: 'draining', store:
 const toPart = ({ kind, ok, since, reason, mode }: PartHealth, unless: 'degraded' | 'down') =>
   ({ kind, status: ok ? 'ok' : unless, since: toIso(since), reason, mode })
 
-/** Liveness, readiness and metrics for operators. They need no token and show no job. */
+const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest()
+
+// As hashes, so that the time of the comparison says nothing about the token, nor about its length.
+const requireMetricsToken = (token: string | null) => {
+  const expected = token === null ? null : sha256(token)
+  return ({ headers: { authorization } }: FastifyRequest, _reply: FastifyReply, done: (failure?: Error) => void) => {
+    if (expected === null) return done()
+    const sent = /^Bearer (.+)$/i.exec(authorization ?? '')?.[1]
+    if (sent !== undefined && timingSafeEqual(sha256(sent), expected)) return done()
+    done(unauthorized(sent === undefined ? undefined : new TokenRejected('not the METRICS_TOKEN')))
+  }
+}
+
+/** Liveness, readiness and metrics for operators. They show no job; metrics may need a token of their own. */
 export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app, needs) => {
-  const { metrics, refreshMetrics, checkStore, checkCache, isDraining } = needs
+  const { metrics, metricsToken, refreshMetrics, checkStore, checkCache, isDraining } = needs
   app.addSchema(Part)
   app.addSchema(Readiness)
 
@@ -98,15 +116,16 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
 
   app.get('/metrics', {
     config: { public: true },
+    onRequest: requireMetricsToken(metricsToken),
     schema: {
       operationId: 'getMetrics',
       summary: 'Metrics',
-      description: 'In the Prometheus text format.',
+      description: 'In the Prometheus text format. Where METRICS_TOKEN is set, it is the bearer token of this route.',
       tags: ['Operations'],
       security: [],
       response: {
         200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String(), example: metricsExample } } },
-        ...rejected
+        ...unlimitedFailureResponses(['UNAUTHORIZED', 'UNSUPPORTED_MEDIA_TYPE'], 'Problem')
       }
     }
   }, async (_request, reply) => {

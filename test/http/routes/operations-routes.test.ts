@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import type { Json } from '../../helpers/client.ts'
 import { startService } from '../../helpers/service.ts'
+import { token } from '../../helpers/tokens.ts'
 import { insertRows, metric } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
@@ -162,4 +163,18 @@ t.test('the page shows the document of /openapi.json', async t => {
     ['/docs/json', '/openapi.json'].map(async path => await (await fetch(url + path)).json())
   )
   t.same(shown, published)
+})
+
+t.test('METRICS_TOKEN is the only token that opens /metrics, and it opens nothing else', async t => {
+  const guarded = await startService(t, { WORKERS: '0', METRICS_TOKEN: 'scrape-me' })
+  const get = (path: string, authorization?: string) =>
+    fetch(guarded.url + path, { headers: authorization === undefined ? {} : { authorization } })
+  const without = await get('/metrics')
+  t.equal(without.status, 401)
+  t.equal(without.headers.get('www-authenticate'), 'Bearer')
+  t.equal((await get('/metrics', 'Bearer scrape-you')).status, 401)
+  t.equal((await get('/metrics', `Bearer ${token()}`)).status, 401)
+  t.match(await (await get('/metrics', 'bearer scrape-me')).text(), /^# HELP/)
+  t.equal((await get('/api/v1/jobs', 'Bearer scrape-me')).status, 401)
+  t.equal((await get('/readyz')).status, 200)
 })
