@@ -18,6 +18,7 @@ export const catalogue = {
   JOB_NOT_OURS: { status: 409, title: 'The job belongs to another engine' },
   JOB_EXPIRED: { status: 410, title: 'The job is gone' },
   RESULT_EXPIRED: { status: 410, title: 'The result is gone' },
+  PRECONDITION_FAILED: { status: 412, title: 'A precondition of the request is not met' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'Unsupported media type' },
   RANGE_NOT_SATISFIABLE: { status: 416, title: 'The requested range is outside the result' },

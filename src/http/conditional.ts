@@ -1,3 +1,5 @@
+import { preconditionFailed } from './unsupported-headers.ts'
+
 /** The entity tag of one version of one job: `"<incarnation>.<version>.<representation>"`. */
 export const toETag = (incarnation: string, version: number, representation: number): string =>
   `"${incarnation}.${version}.${representation}"`
@@ -21,6 +23,22 @@ export const parseIfNoneMatch = (header: string | undefined): IfNoneMatch | unde
 /** Whether the client already has this representation (RFC 9110, 13.1.2, weak comparison). */
 export const matches = (condition: IfNoneMatch | undefined, eTag: string): boolean =>
   condition !== undefined && (condition.any || condition.tags.includes(eTag))
+
+/** The request headers that the functions below evaluate. */
+export type Preconditions = { 'if-match'?: string | undefined, 'if-none-match'?: string | undefined }
+
+// RFC 9110, 13.1.1: by strong comparison, which a weak tag never passes. A header without a valid tag matches nothing.
+const isMatch = (header: string, eTag: string | null): boolean =>
+  header.trim() === '*' || Array.from(header.matchAll(tagExpression), ([tag]) => tag).includes(eTag ?? '')
+
+/** Throws PRECONDITION_FAILED if the request has an If-Match that names other tags. null: the response has no tag. */
+export const requireMatch = ({ 'if-match': header }: Preconditions, eTag: string | null): void => {
+  if (header !== undefined && !isMatch(header, eTag)) throw preconditionFailed('The ETag is none of those in If-Match.')
+}
+
+/** Whether a change may be made to what has this tag. */
+export const allowsChange = (headers: Preconditions, eTag: string): boolean =>
+  isMatch(headers['if-match'] ?? '*', eTag) && !matches(parseIfNoneMatch(headers['if-none-match']), eTag)
 
 const versionExpression = /^"([0-9a-f]+)\.(\d{1,15})\.\d+"$/
 

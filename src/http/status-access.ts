@@ -3,7 +3,9 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import { toIso } from '../job/time.ts'
 import type { ReadStatus } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth/principal.ts'
-import { type IfNoneMatch, parseIfNoneMatch, toFloor } from './conditional.ts'
+import {
+  allowsChange, type IfNoneMatch, parseIfNoneMatch, type Preconditions, toETag, toFloor
+} from './conditional.ts'
 import { jobNotFound, requireJobId } from './job-id.ts'
 import type { ViewName } from './paths.ts'
 import { createRepresent, type Representation, type RepresentationNeeds } from './representation.ts'
@@ -39,18 +41,21 @@ export type StatusAccess = {
   ) => VisibleStatus | Promise<VisibleStatus>
   /** Of an entry that has been read and exposed. */
   toRepresentation: (view: ViewName, entry: StatusEntry, principal: Principal) => Representation
+  /** Whether the preconditions of a request allow a change of a job that has this version. */
+  toIsExpected: (headers: Preconditions) => (version: number) => boolean
 }
 
 export type StatusAccessNeeds = RepresentationNeeds & { readStatus: ReadStatus }
 
 export const createStatusAccess = ({ readStatus, ...representationNeeds }: StatusAccessNeeds): StatusAccess => {
-  const { incarnation } = representationNeeds
+  const { incarnation, representation: format } = representationNeeds
   const represent = createRepresent(representationNeeds)
   const toRepresentation = (view: ViewName, entry: StatusEntry, principal: Principal): Representation =>
     represent(view, requireVisible(entry, principal))
 
   return {
     toRepresentation,
+    toIsExpected: headers => version => allowsChange(headers, toETag(incarnation, version, format)),
     readVisible: (view, id, principal, ifNoneMatch) => {
       requireJobId(view, id)
       const condition = parseIfNoneMatch(ifNoneMatch)

@@ -9,26 +9,35 @@ import type { ChangedJob, CommandNeeds, Commit } from './commit.ts'
 /** Whether the caller may change jobs of this tenant. */
 export type CanModify = (tenant: string | null) => boolean
 
+/** Whether the caller wants the change if the job has this version. It is asked within the transaction. */
+export type IsExpected = (version: number) => boolean
+
+const always: IsExpected = () => true
+
 type Modified<Outcome> = { outcome: Outcome, entry: StatusEntry }
 
 /**
  * What a cancellation did. `cancelled`: now, or earlier. `asked`: the job runs, and its worker learns of it with its
- * next report. `finished`: too late. `not-ours`: another program's row. `forbidden`: no such job, or the caller may
- * not change it.
+ * next report. `finished`: too late. `changed`: it does not have the expected version. `not-ours`:
+ * another program's row. `forbidden`: no such job, or the caller may not change it.
  */
-export type CancelOutcome = 'cancelled' | 'asked' | 'finished' | 'not-ours' | 'forbidden'
+export type CancelOutcome = 'cancelled' | 'asked' | 'finished' | 'changed' | 'not-ours' | 'forbidden'
 
 /** Cancels a job. `entry` is the job as it then is. Throws STORE_UNAVAILABLE. */
-export type CancelJob = (jobId: string, canModify: CanModify) => Promise<Modified<CancelOutcome>>
+export type CancelJob = (
+  jobId: string, canModify: CanModify, isExpected?: IsExpected
+) => Promise<Modified<CancelOutcome>>
 
-/** What an erasure did. `active`: the job is not finished yet. `forbidden`: as for a cancellation. */
-export type EraseOutcome = 'erased' | 'active' | 'forbidden'
+/** What an erasure did. `active`: the job is not finished yet. `changed`, `forbidden`: as for a cancellation. */
+export type EraseOutcome = 'erased' | 'active' | 'changed' | 'forbidden'
 
 /**
  * Removes a finished job with all that belongs to it; a tombstone stays. `entry` is the job, or its tombstone, as it
  * then is. Throws STORE_UNAVAILABLE.
  */
-export type EraseJob = (jobId: string, canModify: CanModify) => Promise<Modified<EraseOutcome>>
+export type EraseJob = (
+  jobId: string, canModify: CanModify, isExpected?: IsExpected
+) => Promise<Modified<EraseOutcome>>
 
 export type CancelJobNeeds = CommandNeeds & {
   /** How long a worker has to notice a cancellation, in ms; then the job is cancelled without it. */
@@ -49,7 +58,9 @@ const modify = async <Outcome>(commit: Commit, jobId: string, decide: Decide<Out
   return { outcome, entry }
 }
 
-export const createCancelJob = (needs: CancelJobNeeds): CancelJob => async (jobId, canModify) => {
+export const createCancelJob = (needs: CancelJobNeeds): CancelJob => async (
+  jobId, canModify, isExpected = always
+) => {
   const { commit, now, graceMs, onAsked } = needs
   const cancelled = await modify<CancelOutcome>(commit, jobId, async (tx, lookup) => {
     const unchanged = (outcome: CancelOutcome) => ({ outcome, change: { lookup } })
@@ -58,21 +69,26 @@ export const createCancelJob = (needs: CancelJobNeeds): CancelJob => async (jobI
     if (job === undefined) return unchanged('not-ours')
     if (!canModify(job.tenant)) return unchanged('forbidden')
     if (job.state === 'cancelled') return unchanged('cancelled')
+    const isFirst = job.state === 'running' && job.cancelRequestedAt === null
+    // A request that is sent again after a lost response finds its own change.
+    if ((job.state === 'queued' || isFirst) && !isExpected(job.version)) return unchanged('changed')
     const change = await applyEvent(tx, { jobId }, { type: 'cancel', at: now() }, now())
     if (change === undefined) return unchanged('finished')
     if (job.state === 'queued') return { outcome: 'cancelled', change }
     await setCancelDue(tx, jobId, now() + graceMs)
-    const isFirst = job.state === 'running' && job.cancelRequestedAt === null
     return { outcome: 'asked', change: isFirst ? change : { lookup: change.lookup } }
   })
   if (cancelled.outcome === 'asked') onAsked(jobId)
   return cancelled
 }
 
-export const createEraseJob = ({ commit }: Pick<CommandNeeds, 'commit'>): EraseJob => (jobId, canModify) =>
+export const createEraseJob = ({ commit }: Pick<CommandNeeds, 'commit'>): EraseJob => (
+  jobId, canModify, isExpected = always
+) =>
   modify<EraseOutcome>(commit, jobId, async (tx, lookup) => {
     if (lookup.kind !== 'job' || !canModify(lookup.job.tenant)) return { outcome: 'forbidden', change: { lookup } }
     if (!isTerminal(lookup.job)) return { outcome: 'active', change: { lookup } }
+    if (!isExpected(lookup.job.version)) return { outcome: 'changed', change: { lookup } }
     await deleteJob(tx, jobId)
     return { outcome: 'erased', change: { lookup: await findJob(tx, jobId) } }
   })

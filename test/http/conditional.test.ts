@@ -1,4 +1,5 @@
 import t from 'tap'
+import { createWorkerClient, type Json, workerClaims } from '../helpers/client.ts'
 import { startService } from '../helpers/service.ts'
 import { insertRows, storeReads, whole } from './rows.ts'
 
@@ -191,4 +192,124 @@ t.test('a deleted row is 410 JOB_EXPIRED with the time, and 404 for another tena
     t.match(await answer.json(), { success: false, error: { code: 'JOB_EXPIRED', details: { expiredAt } } })
   }
   for (const path of both('erased')) t.equal((await ask(path, { claims: { tenant: 'other' } })).status, 404)
+})
+
+const send = async (method: string, path: string, headers: Record<string, string>, body?: unknown) => {
+  const answer = await ask(path, { method, headers, claims: workerClaims, ...(body === undefined ? {} : { body }) })
+  const text = await answer.text()
+  const { code, error }: Json = text === '' ? {} : JSON.parse(text)
+  return { status: answer.status, code: code ?? error?.code }
+}
+const failed = { status: 412, code: 'PRECONDITION_FAILED' }
+
+t.test('If-Match on a status is compared strongly; without a match it is 412', async t => {
+  for (const path of both('queued')) {
+    const eTag = await eTagOf(path)
+    for (const header of [eTag, '*', `"a", ${eTag}`]) t.match(await send('GET', path, { 'if-match': header }), { status: 200 })
+    for (const header of [`W/${eTag}`, '"a"', '', eTag.slice(1, -1)]) {
+      t.match(await send('GET', path, { 'if-match': header }), failed, header)
+    }
+  }
+  t.equal((await send('GET', '/api/v1/jobs/not-there', { 'if-match': '"a"' })).status, 404, 'as without it')
+})
+
+t.test('If-Match and If-None-Match decide a cancellation, by the database and not by the cache', async t => {
+  for (const [cancelPath, path] of [
+    ['/api/v1/jobs/ID/cancel', '/api/v1/jobs/ID'], ['/api/jobs/ID/cancel', '/api/jobs/ID/status']
+  ] as const) {
+    const jobId = await service.submit('conditional', null)
+    const [cancel, status] = [cancelPath.replace('ID', jobId), path.replace('ID', jobId)]
+    const old = await eTagOf(status)
+    await service.sql(`UPDATE JobExecutionLog SET progressStage = 'x' WHERE jobId = '${jobId}'`)
+    const version = await service.sql(`SELECT version FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+    const current = old.replace(/\.\d+\./, `.${version}.`)
+    for (const headers of [
+      { 'if-match': old }, { 'if-match': `W/${current}` }, { 'if-none-match': current }, { 'if-none-match': '*' },
+      { 'if-unmodified-since': new Date().toUTCString() }
+    ] as Record<string, string>[]) {
+      t.match(await send('POST', cancel, headers), failed, JSON.stringify(headers))
+    }
+    t.equal((await ask(status)).headers.get('job-state'), 'queued')
+    t.match(await send('POST', cancel, { 'if-match': current, 'if-none-match': old }), { status: 200 })
+    t.match(await send('POST', cancel, { 'if-match': current }), { status: 200 }, 'sent again after a lost response')
+  }
+  t.match(await send('POST', '/api/v1/jobs/failed/cancel', { 'if-match': '"a"' }), { status: 409 }, 'as without it')
+  t.match(await send('POST', '/api/v1/jobs/not-there/cancel', { 'if-match': '"a"' }), { status: 404 })
+})
+
+t.test('If-Match decides an erasure', async t => {
+  const jobId = await service.submit('conditional', null)
+  const path = `/api/v1/jobs/${jobId}`
+  const old = await eTagOf(path)
+  t.match(await send('DELETE', path, { 'if-match': '"a"' }), { status: 409 }, 'as without it')
+  await send('POST', `${path}/cancel`, {})
+  t.match(await send('DELETE', path, { 'if-match': old }), failed)
+  t.match(await ask(path, { claims: { tenant: 'other' }, method: 'DELETE', headers: { 'if-match': old } }), { status: 404 })
+  t.match(await send('DELETE', path, { 'if-match': await eTagOf(path) }), { status: 204 })
+})
+
+t.test('a route that does not evaluate a precondition rejects it, and does nothing', async t => {
+  const jobId = await service.submit('preconditions', null)
+  const { leaseToken } = await createWorkerClient(service).claimed('preconditions')
+  const base = `/api/v1/worker/jobs/${jobId}`
+  const before = await service.sql('SELECT max(version) FROM JobChange')
+  const writes: Array<[method: string, path: string, body: unknown]> = [
+    ['POST', '/api/v1/jobs', { type: 'x', input: 1 }],
+    ['POST', '/api/sanitize', { content: 'a', contentType: 'text/plain' }],
+    ['POST', '/api/sanitize/async', { content: 'a', contentType: 'text/plain' }],
+    ['POST', '/api/v1/worker/claim', { types: ['preconditions'] }],
+    ['POST', `${base}/progress`, { percent: 1 }],
+    ['PUT', `${base}/result`, 'abc'],
+    ['POST', `${base}/complete`, {}],
+    ['POST', `${base}/fail`, { error: { code: 'E', message: 'm' } }]
+  ]
+  for (const [method, path, body] of writes) {
+    for (const name of ['if-match', 'if-none-match', 'if-unmodified-since']) {
+      const value = name === 'if-unmodified-since' ? new Date().toUTCString() : '*'
+      t.match(await send(method, path, { 'lease-token': leaseToken, [name]: value }, body), failed, `${path} ${name}`)
+    }
+  }
+  for (const path of ['/api/v1/jobs', `/api/v1/jobs/${jobId}/result`, `/api/v1/jobs/${jobId}`, '/livez']) {
+    t.match(await send('GET', path, { 'if-unmodified-since': new Date().toUTCString() }), failed, path)
+    t.match(await send('GET', path, { 'if-modified-since': new Date().toUTCString() }), { status: path.endsWith('result') ? 202 : 200 })
+  }
+  t.match(await send('GET', '/api/v1/jobs', { 'if-match': '"a"' }), failed)
+  t.match(await send('GET', '/api/v1/jobs', { 'if-none-match': '"a"' }), { status: 200 }, 'no list has this tag')
+  t.equal(await service.sql('SELECT max(version) FROM JobChange'), before)
+})
+
+t.test('If-Match on a result is compared with its digest, and with the status while there is none', async t => {
+  const jobId = await service.submit('result', null)
+  const worker = createWorkerClient(service)
+  const { leaseToken } = await worker.claimed('result')
+  const path = `/api/v1/jobs/${jobId}/result`
+  t.match(await send('GET', path, { 'if-match': '"a"' }), failed)
+  t.match(await send('GET', path, { 'if-match': await eTagOf(path) }), { status: 202 })
+  await worker.upload(jobId, leaseToken, 0, '123')
+  t.match(await send('GET', `${path}?partial=true`, { 'if-match': '"a"' }), failed)
+  await worker.report(jobId, 'complete', leaseToken, {})
+  for (const headers of [{}, { range: 'bytes=1-' }]) {
+    t.match(await send('GET', path, { ...headers, 'if-match': '"a"' }), failed)
+    t.match(await send('GET', path, { ...headers, 'if-match': await eTagOf(path) }), { status: 'range' in headers ? 206 : 200 })
+  }
+})
+
+t.test('rejects other headers that change what a request means', async t => {
+  const job = { type: 'x', input: 1 }
+  const before = await service.sql('SELECT max(version) FROM JobChange')
+  for (const name of ['x-http-method-override', 'x-http-method', 'x-method-override']) {
+    t.match(await send('POST', '/api/v1/jobs/queued/cancel', { [name]: 'DELETE' }), { status: 400, code: 'VALIDATION_FAILED' })
+    t.equal((await send('GET', '/api/v1/jobs/queued', { [name]: 'get' })).status, 200, 'the same method')
+  }
+  for (const path of ['/api/v1/jobs', '/api/sanitize/async', '/api/v1/worker/jobs/queued/result']) {
+    const method = path.endsWith('result') ? 'PUT' : 'POST'
+    t.match(await send(method, path, { 'content-range': 'bytes 6-10/11', 'lease-token': 'x' }, job), {
+      status: 400, code: 'VALIDATION_FAILED'
+    }, path)
+  }
+  for (const [method, path] of [['POST', '/api/v1/jobs'], ['GET', '/api/v1/jobs/queued']] as const) {
+    t.match(await send(method, path, { 'content-encoding': 'gzip' }), { status: 415 })
+  }
+  t.equal(await service.sql('SELECT max(version) FROM JobChange'), before)
+  t.equal((await send('POST', '/api/v1/jobs', { 'content-encoding': 'identity' }, job)).status, 202)
 })

@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { ServiceFailure } from '../../errors.ts'
+import type { ServiceFailure } from '../../errors.ts'
 import type { RateLimit } from '../limits/rate-limit.ts'
 import { pathOf } from '../problem.ts'
 import { isUnrouted, type RejectUnrouted } from '../unrouted.ts'
+import { findUnsupportedHeader } from '../unsupported-headers.ts'
 import { type Authentication, requireScope, type Scope } from './authenticate.ts'
 import type { Principal } from './principal.ts'
 
@@ -61,8 +62,6 @@ export const registerAccess = (
   app.addHook('onRequest', (request, reply, done) => {
     // Before its body is read, whatever that is.
     if (isUnrouted(request)) return rejectUnrouted(request, reply, done)
-    done(request.headers['content-encoding'] === undefined
-      ? undefined
-      : new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.'))
+    done(findUnsupportedHeader(request))
   })
 }

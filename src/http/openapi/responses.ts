@@ -33,9 +33,18 @@ export const statusHeaders = {
   Link: headers.link
 }
 
-/** The request header of a conditional request. */
+const ifMatch = text('Entity tags of which one must be that of the job as it is; otherwise the response is 412.')
+
+/** The request headers of a conditional request. */
 export const conditionalHeaders = Type.Object({
+  'if-match': Type.Optional(ifMatch),
   'if-none-match': Type.Optional(text('Entity tags that the client has; the response to a match is 304.'))
+})
+
+/** The request headers of a conditional change. */
+export const preconditionHeaders = Type.Object({
+  'if-match': Type.Optional(ifMatch),
+  'if-none-match': Type.Optional(text('Entity tags of which none may be that of the job as it is.'))
 })
 
 /** A documented response with a JSON body. */
@@ -81,10 +90,10 @@ const failureResponse = (codes: readonly FailureCode[], shape: 'Problem' | 'Task
 }
 
 // Every route that needs a token is subject to the rate limit and to load shedding, and every one to the limits of the
-// connection.
+// connection and to the rules for headers (unsupported-headers.ts).
 const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] => [...new Set<FailureCode>([
   ...codes,
-  'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE',
+  'VALIDATION_FAILED', 'PRECONDITION_FAILED', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE',
   ...codes.includes('UNAUTHORIZED') ? ['RATE_LIMITED', 'OVERLOADED'] as const : []
 ])]
 

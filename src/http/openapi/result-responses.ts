@@ -104,6 +104,7 @@ export const ResultQuery = Type.Object({
 
 /** The request headers that select the bytes. */
 export const resultRequestHeaders = Type.Object({
+  'if-match': Type.Optional(text('Entity tags of which one must be that of the response; otherwise it is 412.')),
   'if-none-match': Type.Optional(text('Entity tags that the client has; the response to a match is 304.')),
   range: Type.Optional(text(
     'One range of bytes, like `bytes=0-1023`, `bytes=1024-` or `bytes=-1024`. Several ranges are ignored.'

@@ -6,10 +6,13 @@ import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import { type JobState, toRecordStatus } from '../../job/job.ts'
 import type { CancelJob, CanModify, EraseJob } from '../../write/cancel-and-erase.ts'
 import { type Principal, principalOf } from '../auth/principal.ts'
-import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from '../openapi/responses.ts'
+import {
+  emptyResponse, failureResponses, jsonResponse, preconditionHeaders, statusHeaders
+} from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import { JobParams, TaskParams } from '../openapi/params.ts'
 import { brokenRule } from '../problem.ts'
+import { preconditionFailed } from '../unsupported-headers.ts'
 import { requireJobId } from '../job-id.ts'
 import { requireVisible, type StatusAccess } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
@@ -38,6 +41,8 @@ const takeEmptyBodiesOnly = (app: FastifyInstance): void => {
   })
 }
 
+const jobChanged = () => preconditionFailed('The ETag of the job is not what If-Match or If-None-Match requires.')
+
 // The entry has passed `requireVisible`, so its state is that of a job.
 const statusFact = ({ state }: StatusEntry) => ({ jobStatus: toRecordStatus(state as JobState) })
 
@@ -45,13 +50,15 @@ const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
   async (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string) => {
     const principal = principalOf(request)
     requireJobId(view, id)
-    const { outcome, entry } = await cancelJob(id, mayChange(principal))
+    const { outcome, entry } = await cancelJob(id, mayChange(principal), statusAccess.toIsExpected(request.headers))
     const representation = statusAccess.toRepresentation(view, entry, principal)
     switch (outcome) {
       case 'cancelled': return sendStatus(reply, representation)
       case 'asked': return sendStatus(reply, representation, 202)
       case 'finished':
         throw new ServiceFailure('JOB_FINISHED', 'The job has finished: it cannot be cancelled.', statusFact(entry))
+      case 'changed':
+        throw jobChanged()
       case 'not-ours':
         throw new ServiceFailure('JOB_NOT_OURS', 'Another engine runs this job; cancel it there.')
       case 'forbidden':
@@ -59,16 +66,17 @@ const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
     }
   }
 
-const createSendErased = ({ eraseJob }: CancelRouteNeeds) =>
+const createSendErased = ({ statusAccess, eraseJob }: CancelRouteNeeds) =>
   async (request: FastifyRequest, reply: FastifyReply, id: string) => {
     const principal = principalOf(request)
     requireJobId('v1', id)
-    const { outcome, entry } = await eraseJob(id, mayChange(principal))
+    const { outcome, entry } = await eraseJob(id, mayChange(principal), statusAccess.toIsExpected(request.headers))
     if (outcome === 'erased') {
       request.log.info({ jobId: id }, 'erased')
       return reply.code(204).header('cache-control', 'no-store').send()
     }
     requireVisible(entry, principal)
+    if (outcome === 'changed') throw jobChanged()
     if (outcome === 'active') {
       throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: cancel it or wait.', statusFact(entry))
     }
@@ -106,13 +114,14 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
   const sendErased = createSendErased(needs)
 
   app.post('/api/v1/jobs/:jobId/cancel', {
-    config: { scope: 'jobs:write' },
+    config: { scope: 'jobs:write', evaluatesTags: true },
     schema: {
       operationId: 'cancelJob',
       summary: 'Cancel a job',
       description: cancelDescription,
       tags: ['Jobs'],
       params: JobParams,
+      headers: preconditionHeaders,
       response: {
         ...cancelResponses('JobStatus', { running: runningJob, cancelled: cancelledJob }),
         ...failureResponses(cancelCodes, 'Problem')
@@ -121,13 +130,14 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
   }, (request, reply) => sendCancelled(request, reply, 'v1', request.params.jobId))
 
   app.post('/api/jobs/:taskId/cancel', {
-    config: { scope: 'jobs:write' },
+    config: { scope: 'jobs:write', evaluatesTags: true },
     schema: {
       operationId: 'cancelTask',
       summary: 'Cancel a task',
       description: cancelDescription,
       tags: ['Tasks'],
       params: TaskParams,
+      headers: preconditionHeaders,
       response: {
         ...cancelResponses('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
         ...failureResponses([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
@@ -136,13 +146,14 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
   }, (request, reply) => sendCancelled(request, reply, 'task', request.params.taskId))
 
   app.delete('/api/v1/jobs/:jobId', {
-    config: { scope: 'jobs:write' },
+    config: { scope: 'jobs:write', evaluatesTags: true },
     schema: {
       operationId: 'eraseJob',
       summary: 'Erase a finished job',
       description: 'Erases the job and everything that belongs to it. From then on the job is 410 JOB_EXPIRED.',
       tags: ['Jobs'],
       params: JobParams,
+      headers: preconditionHeaders,
       response: {
         204: emptyResponse('Erased.', { 'Cache-Control': Type.String({ description: 'no-store' }) }),
         ...failureResponses([...commonCodes, 'JOB_ACTIVE'], 'Problem')

@@ -10,6 +10,7 @@ import { JobParams, TaskParams } from '../openapi/params.ts'
 import type { LogResponse } from '../access-log.ts'
 import type { AddCorsFields } from '../cors.ts'
 import { principalOf } from '../auth/principal.ts'
+import { requireMatch } from '../conditional.ts'
 import type { StatusAccess, VisibleStatus } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
 import { sendPoll } from './send-status.ts'
@@ -60,6 +61,7 @@ const createPoll = (
   const atEndOfTick = createBatchPerTick(logFailure)
 
   const respond = (request: FastifyRequest, reply: FastifyReply, visible: VisibleStatus): void => {
+    requireMatch(request.headers, visible.representation.eTag)
     if (isDraining()) reply.raw.shouldKeepAlive = false
     logResponse(request, sendPoll(reply, visible, addCorsFields))
   }
@@ -93,7 +95,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
   const poll = createPoll(needs, app.log)
 
   app.get('/api/v1/jobs/:jobId', {
-    config: { scope: 'jobs:read', logsItself: true },
+    config: { scope: 'jobs:read', evaluatesTags: true, logsItself: true },
     schema: {
       operationId: 'getJobStatus',
       summary: 'The status of a job',
@@ -114,7 +116,7 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
   })
 
   app.get('/api/jobs/:taskId/status', {
-    config: { scope: 'jobs:read', logsItself: true },
+    config: { scope: 'jobs:read', evaluatesTags: true, logsItself: true },
     schema: {
       operationId: 'getTaskStatus',
       summary: 'The status of a task',

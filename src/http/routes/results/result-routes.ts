@@ -9,6 +9,8 @@ import { JobParams, TaskParams } from '../../openapi/params.ts'
 import {
   resultResponses, resultDescription, ResultQuery, resultRequestHeaders
 } from '../../openapi/result-responses.ts'
+import { requireMatch } from '../../conditional.ts'
+import type { Representation } from '../../representation.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import type { ViewName } from '../../paths.ts'
 import { sendStatus } from '../send-status.ts'
@@ -24,6 +26,11 @@ const requirePartialForOffset = ({ partial = false, offset }: ResultSelection['q
   throw brokenRule('offset', 'dependencies', 'needs partial=true; use Range for a part of a finished result')
 }
 
+const sendPending = (request: FastifyRequest, reply: FastifyReply, representation: Representation) => {
+  requireMatch(request.headers, representation.eTag)
+  return sendStatus(reply, representation, 202)
+}
+
 const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
   const send = async ({ request, reply, principal, view, query }: ResultRequest, result: OpenedResult) => {
     // The record may have been erased or replaced since the first read, so visibility is checked again.
@@ -37,7 +44,7 @@ const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
     if (partial && hasBytes) return await sendPartial(exchange, result, offset)
     if (result.kind === 'stored') return await sendStored(exchange, result)
     const { state } = result.entry
-    if (state === 'queued' || state === 'running') return sendStatus(reply, representation, 202)
+    if (state === 'queued' || state === 'running') return sendPending(request, reply, representation)
     throw noBytesFailure(result)
   }
 
@@ -48,7 +55,7 @@ const createSendResult = ({ statusAccess, readResult }: ResultRouteNeeds) => {
     const { entry } = representation
     const { state } = entry
     const isPending = state === 'queued' || (state === 'running' && query.partial !== true)
-    if (isPending) return sendStatus(reply, representation, 202)
+    if (isPending) return sendPending(request, reply, representation)
     if (state === 'failed' || state === 'cancelled') throw noBytesFailure({ entry, kind: 'none' })
     const resultRequest = { request, reply, principal, view, id, query }
     try {
@@ -67,7 +74,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
   const sendResult = createSendResult(needs)
 
   app.get('/api/v1/jobs/:jobId/result', {
-    config: { scope: 'jobs:read', kind: 'download' },
+    config: { scope: 'jobs:read', evaluatesTags: true, kind: 'download' },
     schema: {
       operationId: 'getJobResult',
       summary: 'The result of a job',
@@ -81,7 +88,7 @@ export const resultRoutes: FastifyPluginAsyncTypebox<ResultRouteNeeds> = (app, n
   }, (request, reply) => sendResult(request, reply, { view: 'v1', id: request.params.jobId, query: request.query }))
 
   app.get('/api/jobs/:taskId/result', {
-    config: { scope: 'jobs:read', kind: 'download' },
+    config: { scope: 'jobs:read', evaluatesTags: true, kind: 'download' },
     schema: {
       operationId: 'getTaskResult',
       summary: 'The result of a task',

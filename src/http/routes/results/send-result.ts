@@ -3,7 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../../errors.ts'
 import { toIso } from '../../../job/time.ts'
 import type { OpenedResult, ReadBytes } from '../../../status/read-result.ts'
-import { matches, parseIfNoneMatch } from '../../conditional.ts'
+import { matches, parseIfNoneMatch, requireMatch } from '../../conditional.ts'
 import { toRange } from './ranges.ts'
 import { toDisposition, toMediaType } from './content-headers.ts'
 import { setStateHeaders } from '../send-status.ts'
@@ -77,6 +77,7 @@ export const sendStored = async (exchange: Exchange, result: StoredResult): Prom
   const { facts, read } = result
   const { sizeBytes } = facts
   const eTag = `"${Buffer.from(facts.sha256, 'base64').toString('base64url')}"`
+  requireMatch(request.headers, eTag)
   if (matches(parseIfNoneMatch(request.headers['if-none-match']), eTag)) {
     setContentHeaders(reply, facts.contentType, facts.fileName)
     setValidators(reply, result, eTag)
@@ -101,7 +102,8 @@ export const sendStored = async (exchange: Exchange, result: StoredResult): Prom
  * final result: the response has no validators and must not be stored.
  */
 export const sendPartial = async (exchange: Exchange, result: PartialResult, offset: number): Promise<FastifyReply> => {
-  const { reply } = exchange
+  const { request, reply } = exchange
+  requireMatch(request.headers, null)
   const { entry, facts, read } = result
   const attempt = result.kind === 'partial' ? result.facts.attempt : result.attempt
   const { sizeBytes } = facts
