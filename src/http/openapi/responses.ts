@@ -89,20 +89,24 @@ const failureResponse = (codes: readonly FailureCode[], shape: 'Problem' | 'Task
   }
 }
 
-// Every route that needs a token is subject to the rate limit and to load shedding, and every one to the limits of the
-// connection and to the rules for headers (unsupported-headers.ts).
-const withLimits = (codes: readonly FailureCode[]): readonly FailureCode[] => [...new Set<FailureCode>([
-  ...codes,
-  'VALIDATION_FAILED', 'PRECONDITION_FAILED', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE',
-  ...codes.includes('UNAUTHORIZED') ? ['RATE_LIMITED', 'OVERLOADED'] as const : []
-])]
+// Every route is subject to the limits of the connection and to the rules for headers (unsupported-headers.ts), and one
+// that needs a client's token to the rate limit and to load shedding.
+const withLimits = (codes: readonly FailureCode[], needsClient: boolean): readonly FailureCode[] =>
+  [...new Set<FailureCode>([
+    ...codes,
+    'VALIDATION_FAILED', 'PRECONDITION_FAILED', 'REQUEST_TIMEOUT', 'HEADERS_TOO_LARGE',
+    ...needsClient ? ['RATE_LIMITED', 'OVERLOADED'] as const : []
+  ])]
 
 // The path is not known if the headers are not: the failure then has the shape that most paths have.
 const isBeforePath = (code: FailureCode, codes: readonly FailureCode[]): boolean =>
   code === 'HEADERS_TOO_LARGE' || (code === 'REQUEST_TIMEOUT' && !codes.includes('PAYLOAD_TOO_LARGE'))
 
-/** The documented failures of a route without limits, grouped by status code. */
-export const unlimitedFailureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') => {
+/** The documented failures of a route, grouped by status code. `needsClient`: the route needs the token of a client. */
+export const failureResponses = (
+  listed: readonly FailureCode[], shape: 'Problem' | 'TaskError', needsClient = listed.includes('UNAUTHORIZED')
+) => {
+  const codes = withLimits(listed, needsClient)
   const byStatus = new Map<number, FailureCode[]>()
   for (const code of codes) {
     const { status } = catalogue[code]
@@ -113,7 +117,3 @@ export const unlimitedFailureResponses = (codes: readonly FailureCode[], shape: 
     return [status, failureResponse(group, isProblem ? 'Problem' : shape)]
   }))
 }
-
-/** The documented failures of a route, grouped by status code. */
-export const failureResponses = (codes: readonly FailureCode[], shape: 'Problem' | 'TaskError') =>
-  unlimitedFailureResponses(withLimits(codes), shape)

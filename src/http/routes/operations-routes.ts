@@ -7,7 +7,7 @@ import { toIso } from '../../job/time.ts'
 import type { Metrics } from '../../metrics.ts'
 import type { PartHealth } from '../../status/health.ts'
 import { TokenRejected, unauthorized } from '../auth/rejected-token.ts'
-import { failureResponses, jsonResponse, unlimitedFailureResponses } from '../openapi/responses.ts'
+import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 
 // Every route rejects requests with a Content-Encoding.
 const rejected = failureResponses(['UNSUPPORTED_MEDIA_TYPE'], 'Problem')
@@ -125,7 +125,7 @@ export const operationsRoutes: FastifyPluginAsyncTypebox<OperationsNeeds> = (app
       security: [],
       response: {
         200: { description: 'The metrics.', content: { 'text/plain': { schema: Type.String(), example: metricsExample } } },
-        ...unlimitedFailureResponses(['UNAUTHORIZED', 'UNSUPPORTED_MEDIA_TYPE'], 'Problem')
+        ...failureResponses(['UNAUTHORIZED', 'UNSUPPORTED_MEDIA_TYPE'], 'Problem', false)
       }
     }
   }, async (_request, reply) => {
