@@ -119,7 +119,7 @@ export const createJudge = (document: Json, operations: readonly Operation[]): J
       // The document itself and its pages are none of its routes.
       if (status < 400) return `a ${status} where there is no route`
       // 415: a Content-Encoding is rejected on every route.
-      return [401, 404, 415, ...statusesOfTheProtocol].includes(status)
+      return [401, 404, 405, 415, ...statusesOfTheProtocol].includes(status)
         ? judgeFailure(
           answer, isHead
         )
