@@ -43,6 +43,12 @@ export const ceilings: readonly Rule[] = [
   { figure: 'errors', max: 0, quick: 0 }
 ]
 
+/** The ceilings with other bounds, in ms, on P95 and P99. */
+export const withBounds = ({ p95, p99 }: { p95?: number, p99?: number }): readonly Rule[] => [
+  ...ceilings.map(rule => rule.figure === 'p95' && p95 !== undefined ? { ...rule, max: p95 } : rule),
+  ...(p99 === undefined ? [] : [{ figure: 'p99', max: p99 } as const])
+]
+
 const timesToBare: readonly Rule[] = [{ figure: 'p95', to: 'bare', max: 2, isReported: true }]
 
 /** Store reads per 1,000 cached reads: a running job is read again every 2 s, once for all its clients. */

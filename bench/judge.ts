@@ -88,9 +88,11 @@ const judgeRule = (scenario: ScenarioResult, rule: Rule, bound: number): Verdict
   }
 }
 
-/** The verdicts on one scenario, by the rules of this kind of run. */
-export const judge = (scenario: ScenarioResult, mode: SuiteResult['mode']): Verdict[] => {
-  const rules = [...ceilings, ...(mode === 'remote' ? [] : budgets[scenario.name] ?? [])]
+/** The verdicts on one scenario, by the rules of this kind of run. `limits`: those that hold for every scenario. */
+export const judge = (
+  scenario: ScenarioResult, mode: SuiteResult['mode'], limits: readonly Rule[] = ceilings
+): Verdict[] => {
+  const rules = [...limits, ...(mode === 'remote' ? [] : budgets[scenario.name] ?? [])]
   return rules.flatMap(rule => {
     const bound = boundOf(rule, mode)
     return bound === undefined ? [] : [judgeRule(scenario, rule, bound)]

@@ -1,13 +1,15 @@
+import { type Rule } from './budgets.ts'
 import { type Durations, measureLatency, type Sample } from './measure.ts'
-import { createRequests, submitJob, type Place } from './requests.ts'
+import { reach } from './reach.ts'
+import { createRequests, submission, type Place } from './requests.ts'
 import type { ScenarioResult, SuiteResult } from './result.ts'
 import { type Scenario, scenarios } from './scenarios.ts'
 import { confirm, type Progress, toSuiteResult } from './suite.ts'
 import { findFlaws, summarize } from './summary.ts'
 
 /*
- * Runs the latency scenarios on a deployed service. Only its responses are known, so only the absolute ceilings can
- * fail the run.
+ * Runs the latency scenarios on a deployed service. Only its responses are known, so only the absolute ceilings, or
+ * the bounds of the command line, can fail the run.
  */
 
 export const remoteScenarios: readonly Scenario[] = scenarios.filter(({ isRemote }) => isRemote)
@@ -22,6 +24,8 @@ export type RemoteOptions = {
   scenarios: readonly Scenario[]
   /** Requests per second; default: the rate of the scenario. */
   rate: number | undefined
+  /** Rules for every scenario. */
+  limits: readonly Rule[]
   durations: Durations
   progress: Progress
 }
@@ -50,31 +54,30 @@ const runScenario = async (
   }
 }
 
-const submitOne = async ({ url, token }: RemoteOptions): Promise<string> => {
-  try {
-    return await submitJob({ url, token })
-  } catch (error) {
-    throw new Error('could not submit a job to poll; pass the id of one with --job', { cause: error })
-  }
+const jobPath = (jobId: string): string => `/api/v1/jobs/${encodeURIComponent(jobId)}`
+
+const submitOne = async (options: RemoteOptions): Promise<string> => {
+  const answer = await reach(options, '/api/v1/jobs', { method: 'POST', body: submission })
+  return (await answer.json() as { jobId: string }).jobId
 }
 
-/** Runs the scenarios on the service at `url`. Throws if it cannot be reached or does not accept a job. */
+/** Runs the scenarios on the service at `url`. Throws with a reason if it cannot be reached or shows no job. */
 export const runRemote = async (options: RemoteOptions): Promise<SuiteResult> => {
   const startedAt = new Date()
   const own = options.jobIds.length === 0 ? await submitOne(options) : undefined
   const polled = own === undefined ? options.jobIds : [own]
   const place: Place = { url: options.url, token: options.token, polled, rows: 0 }
   try {
+    for (const jobId of polled) await (await reach(options, jobPath(jobId))).arrayBuffer()
     const judged = []
     for (const scenario of options.scenarios) {
-      judged.push(await confirm(() => runScenario(place, scenario, options), 'remote', options.progress))
+      judged.push(await confirm(() => runScenario(place, scenario, options), 'remote', options.progress, options.limits))
     }
     return await toSuiteResult(judged, 'remote', startedAt)
   } finally {
     if (own !== undefined) {
-      await fetch(`${options.url}/api/v1/jobs/${own}/cancel`, {
-        method: 'POST', headers: { authorization: `Bearer ${options.token}` }
-      })
+      // What is reported is how the run ended.
+      await reach(options, `${jobPath(own)}/cancel`, { method: 'POST' }).catch(() => {})
     }
   }
 }

@@ -63,12 +63,15 @@ const expectOk = async (answer: Response): Promise<Response> => {
   return answer
 }
 
+/** The body of a submission. */
+export const submission = '{"type":"bench","input":null}'
+
 /** Submits a job and resolves to its id. Throws with the service's response if that is an error. */
 export const submitJob = async ({ url, token }: Pick<Place, 'url' | 'token'>): Promise<string> => {
   const answer = await expectOk(await fetch(`${url}/api/v1/jobs`, {
     method: 'POST',
     headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: '{"type":"bench","input":null}'
+    body: submission
   }))
   return (await answer.json() as { jobId: string }).jobId
 }

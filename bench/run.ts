@@ -2,9 +2,11 @@ import { spawnSync } from 'node:child_process'
 import { resolve } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { ensureBinaries } from '../scripts/services.ts'
+import { withBounds } from './budgets.ts'
 import { compareResults, readResult } from './compare.ts'
 import { toMachine } from './environment.ts'
 import type { Durations } from './measure.ts'
+import { isToken, redact } from './reach.ts'
 import { toMarkdown } from './report/markdown.ts'
 import { createProgress } from './report/progress.ts'
 import { writeReports } from './report/write.ts'
@@ -29,6 +31,8 @@ type Options = {
   compare?: string
   url?: string
   token?: string
+  p95?: number
+  p99?: number
   job: string[]
   rate?: number
   rounds?: number
@@ -52,6 +56,9 @@ const toNames = (text: string): string[] => text.split(',')
 const toUrl = (text: string): string => {
   const protocol = URL.canParse(text) ? new URL(text).protocol : ''
   if (!/^https?:$/.test(protocol)) throw new InvalidArgumentError('must be an http or https URL.')
+  const { username, password } = new URL(text)
+  // commander would print the value with its own message.
+  if (username !== '' || password !== '') command.error('error: --url must have neither user nor password')
   return text.replace(/\/+$/, '')
 }
 
@@ -62,7 +69,9 @@ const command = new Command('bench')
   .option('--only <names>', `comma-separated scenarios: ${scenarios.map(({ name }) => name).join(', ')}`, toNames)
   .option('--compare <file>', 'also compare with this earlier result (JSON) of the same machine')
   .option('--url <url>', 'measure a deployed service: latencies and errors only', toUrl)
-  .option('--token <token>', 'bearer token for --url')
+  .option('--token <token>', 'bearer token for --url; BENCH_TOKEN keeps it out of the list of processes')
+  .option('--p95 <ms>', 'with --url: highest P95 (without it: 50)', toPositive)
+  .option('--p99 <ms>', 'with --url: highest P99', toPositive)
   .option('--job <id>', 'job to poll with --url; repeatable (without it a job is submitted and cancelled)', collect, [])
   .option('--rate <n>', 'requests per second with --url (without it: 2000)', toCount)
   .option('--rounds <n>', 'rounds of each scenario', toCount)
@@ -119,14 +128,20 @@ const runLocal = async (options: Options): Promise<SuiteResult> => {
   }
 }
 
+const findToken = ({ token = process.env.BENCH_TOKEN }: Options): string | undefined =>
+  token?.trim().replace(/^Bearer /i, '')
+
 const runDeployed = async (options: Options, url: string): Promise<SuiteResult> => {
-  if (options.token === undefined) fail('--url requires --token')
+  const token = findToken(options)
+  if (token === undefined || token === '') return fail('--url requires a token: set BENCH_TOKEN, or --token')
+  if (!isToken(token)) fail('the token has characters that no bearer token has')
   const selected = select(remoteScenarios, options.only)
   const durations = toDurations(options.quick === true ? { ...remoteDurations, rounds: 1 } : remoteDurations, options)
   const progress = createProgress({ stream: process.stderr, total: countSteps({ scenarios: selected, durations }) })
   try {
-    const { token = '', job: jobIds, rate } = options
-    return await runRemote({ url, token, jobIds, scenarios: selected, rate, durations, progress })
+    const { job: jobIds, rate } = options
+    const limits = withBounds(options)
+    return await runRemote({ url, token, jobIds, scenarios: selected, rate, limits, durations, progress })
   } finally {
     progress.stop()
   }
@@ -138,6 +153,7 @@ const main = async (): Promise<void> => {
   const unknown = command.args.filter(name => !volumes.includes(name))
   if (unknown.length > 0) fail(`unknown program: ${unknown.join(', ')}; the programs are ${volumes.join(', ')}`)
   if (command.args.length > 0) return runVolumes(command.args)
+  if (options.url === undefined && (options.p95 ?? options.p99) !== undefined) fail('--p95 and --p99 require --url')
   const base = options.compare === undefined ? undefined : await readBase(options.compare)
 
   const result = options.url === undefined ? await runLocal(options) : await runDeployed(options, options.url)
@@ -154,7 +170,8 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 try {
   await main()
 } catch (error) {
-  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`)
-  if (error instanceof Error && error.cause instanceof Error) console.error(error.cause.message)
+  const token = findToken(command.opts<Options>())
+  console.error(redact(`bench: ${error instanceof Error ? error.message : String(error)}`, token))
+  if (error instanceof Error && error.cause instanceof Error) console.error(redact(error.cause.message, token))
   process.exitCode = 2
 }

@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Rule } from './budgets.ts'
 import { findCommit, findVersions, toMachine } from './environment.ts'
 import { findExcuses, judge, toOutcome } from './judge.ts'
 import { type Durations, measure, type Sample } from './measure.ts'
@@ -141,11 +142,11 @@ const describeFlaw = ({ result, verdicts }: Judged): string =>
 
 /** Runs and judges one scenario, and does so again if the outcome is not `passed`. The second outcome counts. */
 export const confirm = async (
-  run: () => Promise<ScenarioResult>, mode: SuiteResult['mode'], progress: Progress
+  run: () => Promise<ScenarioResult>, mode: SuiteResult['mode'], progress: Progress, limits?: readonly Rule[]
 ): Promise<Judged> => {
   const once = async (): Promise<Judged> => {
     const result = await run()
-    const verdicts = judge(result, mode)
+    const verdicts = judge(result, mode, limits)
     const excuses = findExcuses(result, verdicts)
     if (mode !== 'quick' || excuses.length === 0) {
       return { result: { ...result, invalid: [...result.invalid, ...excuses] }, verdicts }

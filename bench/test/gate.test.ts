@@ -37,9 +37,12 @@ const runBriefly = async (scenario: Scenario, serviceArgs: string[] = []): Promi
 type Ended = { code: number, stdout: string, stderr: string, reports: string[] }
 
 /** Runs the command line, with its reports in a folder of the test. */
-const bench = async (t: Test, ...args: string[]): Promise<Ended> => {
+const bench = async (t: Test, ...args: string[]): Promise<Ended> => await benchWith(t, {}, ...args)
+
+const benchWith = async (t: Test, env: Record<string, string>, ...args: string[]): Promise<Ended> => {
   const out = t.testdir()
-  const { code, stdout, stderr } = await run(process.execPath, ['bench/run.ts', '--out', out, ...args]).then(
+  const command = ['bench/run.ts', '--out', out, ...args]
+  const { code, stdout, stderr } = await run(process.execPath, command, { env: { ...process.env, ...env } }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
     (error: { code: number, stdout: string, stderr: string }) => error
   )
@@ -75,19 +78,40 @@ t.test('reports 60 ms of additional latency as a breach, and exits with 99', asy
 })
 
 t.test('measures a deployed service: exits with 0 if the budgets are kept, with 2 if the run is invalid', async t => {
-  const { url, submit } = await spawnService(t, { WORKERS: '0' })
+  const { url, submit, databasePath } = await spawnService(t, { WORKERS: '0' })
   const options = ['--url', url, '--rate', '400', '--rounds', '1', '--seconds', '0.4']
   const jobId = await submit('bench', null)
   const passed = await bench(t, ...options, '--token', token(), '--job', jobId, '--only', 'not-modified')
   t.match(passed, { code: 0, stdout: /^# Bench: passed\n/ })
   const submitted = await bench(t, ...options, '--token', token({ scope: 'jobs:read' }), '--only', 'cached')
-  t.match(submitted, { code: 2, stderr: /could not submit a job to poll; pass the id of one with --job\n.*FORBIDDEN/ })
+  t.match(submitted, { code: 2, stderr: /\/api\/v1\/jobs is 403: the token lacks a scope: .*--job/, reports: [] })
   const unknown = await bench(t, ...options, '--token', token(), '--job', 'no-such-job', '--only', 'cached')
-  t.match(unknown, { code: 2, stdout: /^# Bench: invalid\n[^]*responses were not 200: \{"404":\d+\}/ })
+  t.match(unknown, { code: 2, stderr: /\/api\/v1\/jobs\/no-such-job is 404: there is no such job/, reports: [] })
+  const limited = await spawnService(t, { WORKERS: '0', RATE_LIMIT_PER_MINUTE: '30' }, `${databasePath}.limited`)
+  const polled = await limited.submit('bench', null)
+  const invalid =
+    await bench(t, ...options, '--url', limited.url, '--token', token(), '--job', polled, '--only', 'cached')
+  t.match(invalid, { code: 2, stdout: /^# Bench: invalid\n[^]*responses were not 200: \{.*"429":\d+/ })
+})
+
+t.test('takes the token from BENCH_TOKEN, and exits with 99 if --p99 is exceeded', async t => {
+  const { url, submit } = await spawnService(t, { WORKERS: '0' })
+  const env = { BENCH_TOKEN: `${token()}\n` }
+  const options = [
+    '--url', url, '--job', await submit('bench', null), '--only', 'cached', '--rate', '400', '--rounds', '1', '--seconds', '0.4'
+  ]
+  const broken = await benchWith(t, env, ...options, '--p95', '60000', '--p99', '0.001')
+  t.match(broken, { code: 99, stdout: /^# Bench: breach\n\n2 of 3 budgets kept[^]*: P99: [\d.]+ ms, budget ≤ 0\.001 ms\n/ })
+  t.notOk((broken.stdout + broken.stderr).includes(token().slice(0, 40)))
 })
 
 t.test('rejects a wrong command line before it measures anything', async t => {
   t.match(await bench(t, '--only', 'cached,nonsense'), { code: 2, stderr: /unknown scenario: nonsense/, reports: [] })
-  t.match(await bench(t, '--url', 'http://127.0.0.1:1'), { code: 2, stderr: /--url requires --token/ })
+  t.match(await bench(t, '--url', 'http://127.0.0.1:1'), { code: 2, stderr: /--url requires a token: set BENCH_TOKEN, or --token/ })
+  t.match(await bench(t, '--p95', '5'), { code: 2, stderr: /--p95 and --p99 require --url/ })
+  const spoilt = await bench(t, '--url', 'http://127.0.0.1:1', '--token', 'se cret')
+  t.match(spoilt, { code: 2, stderr: /^error: the token has characters that no bearer token has\n$/ })
+  const inUrl = await bench(t, '--url', 'http://user:se-cret@127.0.0.1:1')
+  t.match(inUrl, { code: 2, stderr: /^error: --url must have neither user nor password\n$/ })
   t.match(await bench(t, '--quick', '--compare', 'package.json'), { code: 2, stderr: /not a bench result/ })
 })
