@@ -15,7 +15,8 @@ const skipSpace = (text: string, from: number): number => {
   return at
 }
 
-const skipString = (text: string, from: number): number => {
+/** Where the string that begins at `from` ends. */
+export const skipString = (text: string, from: number): number => {
   let at = from + 1
   while (at < text.length) {
     const code = text.charCodeAt(at)

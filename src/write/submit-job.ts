@@ -48,16 +48,16 @@ export type SubmitJobNeeds = CommandNeeds & {
 const maxAttemptsDefault = 3
 
 // Two requests are the same if their canonical JSON is, and the numbers that a double would round are. The JSON is not
-// quite that of RFC 8785, which rejects half a surrogate pair: a text to be sanitized may contain one. A request that may read every tenant's rows differs from
-// one that may not.
+// quite that of RFC 8785, which rejects half a surrogate pair: a text to be sanitized may contain one. A request that
+// may read every tenant's rows differs from one that may not.
 const hashOf = (submission: Submission, { allTenants }: Submitter, raw: StoredInput | undefined): string => {
   const { inputJson, ...members } = submission
   const exact = inputJson === undefined ? undefined : parseExactNumbers(inputJson)
   const request = {
     ...members,
+    ...(exact === undefined ? {} : { input: exact }),
     allTenants,
-    ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] }),
-    ...(exact === undefined ? {} : { exact })
+    ...(raw === undefined ? {} : { raw: [raw.contentType, raw.sha256] })
   }
   return createHash('sha256').update(stringify(request) ?? '').digest('base64url')
 }

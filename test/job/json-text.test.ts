@@ -36,9 +36,14 @@ t.test('numbers that a double rounds differ where their digits do, and others ar
     '1e-401', '5e-99999999999999999999', '50e-99999999999999999999'
   ]
   t.equal(new Set(different.map(parseExactNumbers)).size, different.length)
+  const long = `0.1${'0'.repeat(1_000_000)}1`
+  t.equal(parseExactNumbers(long), `\0${long.slice(2)}e-1000002`, 'a million digits, in a time that grows no faster than they')
   for (const text of ['100', '1e2', '1.0', '-0.0', '9007199254740992', '1e22', '0.30000000000000004', '5e-324']) {
     t.equal(parseExactNumbers(text), undefined, text)
   }
   t.equal(parseExactNumbers('{"9007199254740993":["\\"9007199254740993,1e-400"]}'), undefined, 'digits in strings')
-  t.same(parseExactNumbers('["9007199254740993",{"a":9007199254740993}]'), ['9007199254740993', { a: '9007199254740993e0' }])
+  t.same(
+    parseExactNumbers('["9007199254740993",{"a":-9007199254740993,"b":[1.50]}]'),
+    ['9007199254740993', { a: '\0-9007199254740993e0', b: [1.5] }], 'in their places, apart from strings'
+  )
 })
