@@ -212,7 +212,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const parts: Parts = { ...realParts, ...options.parts }
   const { databasePath, redisUrl } = config
   const opened = await parts.openStore({ databasePath, isCacheShared: redisUrl !== null, now, monotonicNow })
-  const { store } = opened
+  const { store, store: { changes, queue: { count } } } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
@@ -225,11 +225,11 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
 
   const onChange = reportStoreHealth(metrics, log)
   const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange })
-  const { queue: { count } } = store
   const refreshMetrics = createQueueGauges({ count, metrics, typeLabels, now, monotonicNow, schedule })
   let draining = false
+  const follower = await changes.follow()
   const server = await createServer({
-    status: reads,
+    status: { ...reads, changesCursor: follower.cursor },
     commands: { ...ofClients, sanitizeNow: sanitizePool.sanitizeNow },
     submissions: toSubmissionRules(config),
     limits: toLimits(config, store.writesWaiting, metrics, log),
@@ -250,7 +250,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   })
 
   const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
-  const relay = parts.createRelay({ follower: await store.changes.follow(), invalidate, onGap })
+  const relay = parts.createRelay({ follower, invalidate, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({
     relay, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log

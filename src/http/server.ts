@@ -33,7 +33,7 @@ import { createRateLimit } from './limits/rate-limit.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
-import { listRoutes } from './routes/list-routes.ts'
+import { type ListRouteNeeds, listRoutes } from './routes/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
 import { resultRoutes } from './routes/results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/sanitize-routes.ts'
@@ -53,6 +53,7 @@ type StatusNeeds = {
   statusAccess: StatusAccess,
   readMany: ReadMany,
   listStatuses: ListStatuses,
+  changesCursor: ListRouteNeeds['changesCursor'],
   readResult: ReadResult,
   inputs: InputReader
 }
@@ -160,7 +161,7 @@ const registerRoutes = async (
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult })
   await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
-  await typed.register(listRoutes, { readMany: reads.readMany, listStatuses: reads.listStatuses })
+  await typed.register(listRoutes, reads)
   await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
   await typed.register(workerRoutes, {
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl

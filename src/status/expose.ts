@@ -2,6 +2,7 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import type { StatusCache } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
 import type { JobLookup } from '../job/job.ts'
+import { mapInTurns } from '../turns.ts'
 import type { Views } from '../views/views.ts'
 import type { Epoch } from './epoch/epoch.ts'
 
@@ -27,7 +28,10 @@ export type Expose = (lookup: JobLookup, fill?: Fill) => Promise<StatusEntry>
 /** The same, for a caller that has made the entry already. */
 export type ExposeEntry = (entry: StatusEntry, fill?: Fill) => Promise<StatusEntry>
 
-/** The same for many in one round trip; entries in the order of the lookups. */
+/**
+ * The same for many in one round trip; entries in the order of the lookups. What would be large to send only invalidates
+ * its cell.
+ */
 export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<StatusEntry[]>
 
 /**
@@ -72,9 +76,21 @@ export const createExpose = (needs: ExposeNeeds): Expose => {
   return (lookup, fill) => exposeEntry(needs.views.toEntry(lookup), fill)
 }
 
+// In characters. Two hundred entries of this size reach the cache within a few ms.
+const sentLengthMax = 8192
+
+const lengthOf = ({ v1Body, taskBody }: StatusEntry): number => v1Body.length + taskBody.length
+
 export const createExposeMany = ({ cache, epoch, views }: ExposeNeeds): ExposeMany => async lookups => {
-  const entries = lookups.map(lookup => views.toEntry(lookup))
-  await settle(epoch, epochName => cache.exposeMany(epochName, entries))
+  const entries = await mapInTurns(lookups, lookup => views.toEntry(lookup), lengthOf)
+  const small = entries.filter(entry => lengthOf(entry) <= sentLengthMax)
+  const large = entries.filter(entry => lengthOf(entry) > sentLengthMax)
+  await settle(epoch, async epochName => {
+    await Promise.all([
+      cache.exposeMany(epochName, small),
+      ...large.map(({ jobId, version }) => cache.invalidate(epochName, jobId, version))
+    ])
+  })
   return entries
 }
 

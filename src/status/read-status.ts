@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { LRUCache } from 'lru-cache'
 import type { Lookup } from '../cache/status-cache.ts'
 import { reasonOf } from '../errors.ts'
@@ -19,17 +20,21 @@ export type ReadStatus = (jobId: string, floor: number) => StatusEntry | Promise
  */
 export type ReadMany = (jobIds: readonly string[]) => Promise<StatusEntry[]>
 
+/** `positions` are those of the entries; `next` null: the list ends here. */
+export type StatusPage = { entries: StatusEntry[], positions: ListPosition[], next: ListPosition | null }
+
 /**
- * Reads one page of the list, newest first; `next` null: the list ends here. Records that break BR-001 are in it, in
- * the state `invalid`. Throws STORE_UNAVAILABLE.
+ * Reads one page of the list, newest first. Records that break BR-001 are in it, in the state `invalid`. Throws
+ * STORE_UNAVAILABLE.
  */
-export type ListStatuses = (
-  filter: ListFilter, after: ListPosition | null, limit: number
-) => Promise<{ entries: StatusEntry[], next: ListPosition | null }>
+export type ListStatuses = (filter: ListFilter, after: ListPosition | null, limit: number) => Promise<StatusPage>
 
 export type ReadStatusNeeds = FillNeeds
 
 const unconfirmedFloorsMax = 10_000
+
+// The event loop gets a turn between them: another program may have written records that take milliseconds to read.
+const filledAtOnce = 5
 
 // A floor means nothing for an id that does not exist.
 const satisfies = (entry: StatusEntry, floor: number): boolean => entry.version >= floor || entry.state === 'absent'
@@ -76,12 +81,20 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
 
   const readMany: ReadMany = async jobIds => {
     const found = await tryCache(epochName => cache.getMany(epochName, jobIds))
-    return await Promise.all(jobIds.map(async (jobId, index) => {
+    const entries = new Map<string, StatusEntry>()
+    for (const [index, jobId] of jobIds.entries()) {
       const lookup = found?.[index]
-      if (lookup?.kind !== 'hit') return await fill(jobId)
+      if (lookup?.kind !== 'hit') continue
       onRead('cache')
-      return lookup.entry
-    }))
+      entries.set(jobId, lookup.entry)
+    }
+    const missing = jobIds.filter(jobId => !entries.has(jobId))
+    for (let at = 0; at < missing.length; at += filledAtOnce) {
+      if (at > 0) await nextTurn()
+      const filled = await Promise.all(missing.slice(at, at + filledAtOnce).map(jobId => fill(jobId)))
+      for (const entry of filled) entries.set(entry.jobId, entry)
+    }
+    return jobIds.flatMap(jobId => entries.get(jobId) ?? [])
   }
 
   return { readStatus, readMany }
@@ -90,6 +103,6 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
 /** Reads the list from the store. A page reveals the states in it, so it is exposed like any other response. */
 export const createListStatuses = ({ list, exposeMany }: { list: ListJobs, exposeMany: ExposeMany }): ListStatuses =>
   async (filter, after, limit) => {
-    const { lookups, next } = await list(filter, after, limit)
-    return { entries: await exposeMany(lookups), next }
+    const { lookups, ...place } = await list(filter, after, limit)
+    return { entries: await exposeMany(lookups), ...place }
   }

@@ -1,6 +1,6 @@
 import type { Selectable, Transaction } from 'kysely'
 import type { InputReader, RawInput, Access } from '../job/input.ts'
-import type { JobLookup } from '../job/job.ts'
+import type { JobLookup, JobState } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
 import type { Tables } from './tables.ts'
 
@@ -28,20 +28,25 @@ export type Tx = Transaction<Tables>
 export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
 
 /**
- * The jobs of a list; null restricts nothing. `tenant` means this tenant's jobs and those without a tenant.
- * `createdAfter` in ms since 1970.
+ * The jobs of a list; null restricts nothing. `tenant` means this tenant's jobs and those without a tenant. Jobs created
+ * after and before these times, exclusive (ms since 1970); a time that the database cannot read is neither.
  */
 export type ListFilter = {
-  tenant: string | null, status: string | null, type: string | null, createdAfter: number | null
+  tenant: string | null
+  states: readonly JobState[] | null
+  type: string | null
+  createdAfter: number | null
+  createdBefore: number | null
+  idPrefix: string | null
 }
 
-/** `next` is the position to go on from; null at the end of the list. */
-export type ListPage = { lookups: JobLookup[], next: ListPosition | null }
+/** `positions` are those of the lookups. `next` is the position to go on from; null at the end of the list. */
+export type ListPage = { lookups: JobLookup[], positions: ListPosition[], next: ListPosition | null }
 
 /**
  * Reads the page after a position, at most `limit` jobs, newest first. Rows inserted between two pages neither move
- * nor repeat others. The rows examined for a page are bounded, so a page of rare jobs may be short or empty although
- * more follow.
+ * nor repeat others. The rows examined for a page and the bytes read for it are bounded, so a page of rare or large jobs
+ * may be short or empty although more follow.
  */
 export type ListJobs = (filter: ListFilter, after: ListPosition | null, limit: number) => Promise<ListPage>
 
@@ -137,6 +142,8 @@ export type Follower = {
   next: (limit: number) => Promise<ChangePage>
   /** Moves on to the end of the page that was read last. */
   accept: () => void
+  /** The place that it has come to: another follower goes on from here with the change after the last accepted one. */
+  cursor: () => Cursor
 }
 
 /** The database's own record of what changed. Triggers write it, in the transaction of the change. */

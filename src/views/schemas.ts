@@ -27,7 +27,8 @@ export const JobStatus = Type.Object({
 }, { $id: 'JobStatus', additionalProperties: false })
 export type JobStatus = Static<typeof JobStatus>
 
-const taskStatuses = ['queued', 'running', 'succeeded', 'failed', 'cancelled'] as const
+/** The states of a job, as the task view names them. */
+export const taskStatuses = ['queued', 'running', 'succeeded', 'failed', 'cancelled'] as const
 
 /** The data of the task view. */
 export const TaskData = Type.Object({

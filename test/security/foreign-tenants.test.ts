@@ -38,14 +38,14 @@ const ofJobs = operations.filter(({ path }) => path.includes('{'))
 
 type Asked = { method: string, target: string, headers?: Record<string, string>, body?: string }
 
-/** The bytes of an answer, but for its date. */
+/** The bytes of an answer, but for its date, and its place in the log of all changes. */
 const bytesOf = async ({ method, target, headers = {}, body = '' }: Asked, bearer: string | null): Promise<string> => {
   const lines = Object.entries({
     host: 'x', connection: 'close', ...(bearer === null ? {} : { authorization: `Bearer ${bearer}` }), ...headers
   }).map(([name, value]) => `${name}: ${value}`)
   if (method !== 'GET' && method !== 'HEAD') lines.push(`content-length: ${body.length}`)
   const { bytes } = await sendAlone(port, [`${method} ${target} HTTP/1.1`, ...lines, '', body].join('\r\n'))
-  return bytes.toString('latin1').replace(/\r\nDate: [^\r]*/, '')
+  return bytes.toString('latin1').replace(/\r\n(Date|changes-cursor): [^\r]*/g, '')
 }
 
 const statusOf = (bytes: string) => Number(/^HTTP\/1\.1 (\d{3})/.exec(bytes)?.[1])
@@ -221,25 +221,26 @@ t.test('lists, bulk reads and claims contain jobs of the own tenant only', async
   const as = (claims: TokenClaims, target: string, more: Partial<Asked> = {}) => bytesOf(
     { method: 'GET', target, ...more }, token(claims)
   )
-  for (const query of ['', `?type=${type}`, '?status=Queued', '?limit=200', `?type=${type}&status=Queued`]) {
-    t.notMatch(await as(stranger, `/api/v1/jobs${query}`), jobId, query)
-    t.equal(
-      await as(stranger, `/api/v1/jobs?type=${type}`), (await as(stranger, '/api/v1/jobs?type=no-such-type')),
-      'a type of theirs looks like an unused one'
-    )
+  const unknown = unknownLike(jobId)
+  const { nextCursor } = await service.askJson('/api/v1/jobs?limit=1', { claims: owner })
+  t.ok(nextCursor, 'the place in the list that a page of another tenant ends at')
+  for (const [path, status] of [['/api/v1/jobs', 'Queued'], ['/api/jobs', 'queued']]) {
+    const queries = [
+      '', `?type=${type}`, `?status=${status}`, '?limit=200', `?type=${type}&status=${status}`, `?idPrefix=${jobId}`,
+      `?cursor=${nextCursor}`, '?createdBefore=2100-01-01'
+    ]
+    for (const query of queries) t.notMatch(await as(stranger, `${path}${query}`), jobId, query)
+    for (const [theirs, unused] of [
+      [`type=${type}`, 'type=no-such-type'], [`idPrefix=${jobId}`, 'idPrefix=x-']
+    ] as const) {
+      t.equal(await as(stranger, `${path}?${theirs}`), await as(stranger, `${path}?${unused}`), theirs)
+    }
+    t.match(await as(owner, `${path}?type=${type}`), jobId)
+    for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`]) {
+      t.equal((await as(stranger, `${path}?ids=${ids}`)).replaceAll(jobId, unknown),
+        await as(stranger, `${path}?ids=${ids.replaceAll(jobId, unknown)}`), ids)
+    }
   }
-  t.match(await as(owner, `/api/v1/jobs?type=${type}`), jobId)
-  for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`]) {
-    const unknown = unknownLike(jobId)
-    t.equal((await as(
-      stranger, `/api/v1/jobs?ids=${ids}`
-    )).replaceAll(jobId, unknown), await as(stranger, `/api/v1/jobs?ids=${ids.replaceAll(jobId, unknown)}`), ids)
-  }
-  // The place in the list that another tenant's page ends at is no way into it.
-  await queued(type)
-  const { nextCursor } = await service.askJson(`/api/v1/jobs?type=${type}&limit=1`, { claims: owner })
-  t.ok(nextCursor)
-  t.notMatch(await as(stranger, `/api/v1/jobs?type=${type}&cursor=${nextCursor}`), jobId)
   const claim = { method: 'POST', headers: json, body: JSON.stringify({ types: [type] }) }
   t.equal(statusOf(await as(stranger, '/api/v1/worker/claim', claim)), 204)
   t.equal(await as(stranger, '/api/v1/worker/claim', claim), await as(stranger, '/api/v1/worker/claim', {

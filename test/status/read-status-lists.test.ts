@@ -7,6 +7,7 @@ import { createListJobs } from '../../src/store/sqlite/readers/job-list.ts'
 import { createViews } from '../../src/views/views.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 import { startRedis } from '../helpers/redis.ts'
+import { allJobs } from '../store/jobs.ts'
 
 /*
  * G1 for lists: a list shows versions, so no later read may return an older one. Three things could: an older entry in the
@@ -40,9 +41,7 @@ const openListing = async (t: Test) => {
   const listStatuses = createListStatuses({ list: createListJobs({ database: parts.database }), exposeMany: gated })
   parts.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
   const listed = async () => {
-    const { entries: [entry] } = await listStatuses(
-      { tenant: null, status: null, type: null, createdAfter: null }, null, 10
-    )
+    const { entries: [entry] } = await listStatuses(allJobs, null, 10)
     return entry?.version ?? 0
   }
   return { ...parts, listed, fillGate, listGate, read: async () => (await parts.readStatus('job-1', 0)).version }

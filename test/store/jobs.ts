@@ -2,6 +2,11 @@ import fc from 'fast-check'
 import type { CancelledJob, FailedJob, Job, JobLookup, QueuedJob, RunningJob, SucceededJob } from '../../src/job/job.ts'
 import { jobCancelled } from '../../src/job/lifecycle.ts'
 import { noProgress } from '../../src/job/progress.ts'
+import type { ListFilter } from '../../src/store/store.ts'
+
+/** The filter that restricts nothing. */
+export const allJobs: ListFilter =
+  { tenant: null, states: null, type: null, createdAfter: null, createdBefore: null, idPrefix: null }
 
 const at = Date.UTC(2026, 0, 31, 12)
 

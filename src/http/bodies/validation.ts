@@ -1,7 +1,18 @@
 import type { TSchema } from '@sinclair/typebox'
+import type { ValidateFunction } from 'ajv'
 import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify'
 import { removeNulls } from '../../job/optional.ts'
 import { createAjv, createCheck, type Violation } from '../../schema-check.ts'
+
+const checkAfter = (
+  prepare: (value: object) => void, check: ValidateFunction
+): ReturnType<FastifySchemaCompiler<TSchema>> => (value: object) => {
+  prepare(value)
+  return check(value) ? {} : { error: check.errors as FastifySchemaValidationError[] }
+}
+
+// Pages and libraries add a parameter `_` to get past caches, whatever the route.
+const removeCacheBuster = (query: object): void => { Reflect.deleteProperty(query, '_') }
 
 /**
  * Validates bodies without type coercion: coercion turns null into 0 and [5] into 5. Paths, queries and headers arrive
@@ -11,13 +22,10 @@ import { createAjv, createCheck, type Violation } from '../../schema-check.ts'
 export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   const ajvOf = { body: createAjv(false), text: createAjv(true) }
   return ({ schema, httpPart, contentType = 'application/json' }) => {
+    if (httpPart === 'querystring') return checkAfter(removeCacheBuster, ajvOf.text.compile(schema))
     if (contentType !== 'application/json') return () => true
     if (httpPart !== 'body') return ajvOf.text.compile(schema) as ReturnType<FastifySchemaCompiler<TSchema>>
-    const check = ajvOf.body.compile(schema)
-    return (body: unknown) => {
-      removeNulls(schema, body)
-      return check(body) ? {} : { error: check.errors as FastifySchemaValidationError[] }
-    }
+    return checkAfter(body => { removeNulls(schema, body) }, ajvOf.body.compile(schema))
   }
 }
 

@@ -1,7 +1,7 @@
-import { type Static, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { catalogue, type FailureCode } from '../../errors.ts'
 import { Nullable, StringEnum } from '../../job/job.ts'
-import { JobStatus, TaskStatus } from '../../views/schemas.ts'
+import { JobStatus, TaskData, TaskStatus } from '../../views/schemas.ts'
 
 /*
  * The named schemas of the OpenAPI document: both views, lists of jobs, and errors.
@@ -9,18 +9,23 @@ import { JobStatus, TaskStatus } from '../../views/schemas.ts'
 
 const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
 
-const items = Type.Array(Type.Unsafe<JobStatus>(Type.Ref('JobStatus')))
-
-const JobPage = Type.Object({
-  items,
+const page = {
   nextCursor: Nullable(Type.String({ description: 'The cursor of the next page; null on the last page.' }))
-}, { $id: 'JobPage', additionalProperties: false })
-
-const JobsById = Type.Object({
-  items,
+}
+const byIds = {
   notFound: Type.Array(Type.String(), { description: 'Ids of no job that is visible to this token.' }),
   expired: Type.Array(Type.String(), { description: 'Ids of jobs whose record has been removed.' })
-}, { $id: 'JobsById', additionalProperties: false })
+}
+
+const jobs = Type.Array(Type.Unsafe<JobStatus>(Type.Ref('JobStatus')))
+const JobPage = Type.Object({ items: jobs, ...page }, { $id: 'JobPage', additionalProperties: false })
+const JobsById = Type.Object({ items: jobs, ...byIds }, { $id: 'JobsById', additionalProperties: false })
+
+const tasks = Type.Array(TaskData, { description: 'Without inline results: `result` is null.' })
+const inEnvelope = ($id: string, data: TSchema) =>
+  Type.Object({ success: Type.Literal(true), data }, { $id, additionalProperties: false })
+const TaskPage = inEnvelope('TaskPage', Type.Object({ items: tasks, ...page }, { additionalProperties: false }))
+const TasksById = inEnvelope('TasksById', Type.Object({ items: tasks, ...byIds }, { additionalProperties: false }))
 
 const FieldErrorSchema = Type.Object({
   field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole body.' }),
@@ -66,5 +71,6 @@ export const TaskError = Type.Object({
 export type TaskError = Static<typeof TaskError>
 
 /** The schemas that routes refer to by name. */
-export const namedSchemas =
-  [JobStatus, TaskStatus, JobPage, JobsById, FieldErrorSchema, ErrorCode, Problem, TaskError]
+export const namedSchemas = [
+  JobStatus, TaskStatus, JobPage, JobsById, TaskPage, TasksById, FieldErrorSchema, ErrorCode, Problem, TaskError
+]

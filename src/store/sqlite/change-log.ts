@@ -15,6 +15,41 @@ type Found = { rows: Row[], start: number, isGap: boolean }
 // incarnation, since a restored backup draws the same versions again for other changes.
 const cursorForm = /^([0-9a-z]+)-(0|[1-9]\d{0,15})$/
 
+type LogReads = {
+  read: (position: number, limit: number) => Found
+  readDataVersion: () => number | undefined
+  toCursor: (version: number) => Cursor
+}
+
+const followerFactory = (
+  { read, readDataVersion, toCursor }: LogReads
+) => (from: number, fromCursor: Cursor): Follower => {
+  let position = from
+  let cursor = fromCursor
+  let pageEnd = from
+  let seenDataVersion: number | undefined
+  let pageDataVersion: number | undefined
+  return {
+    next: async limit => guardRead(() => {
+      // Read before the log: a commit in between is then read again rather than missed.
+      const dataVersion = readDataVersion()
+      if (dataVersion === seenDataVersion) return { changes: [], isGap: false, isLast: true }
+      const { rows, start, isGap } = read(position, limit)
+      const isLast = rows.length < limit
+      pageEnd = rows.at(-1)?.version ?? start
+      pageDataVersion = isLast ? dataVersion : undefined
+      const changes = rows.map(({ version, jobId }) => ({ jobId, version, cursor: toCursor(version) }))
+      return { changes, isGap, isLast }
+    }),
+    accept: () => {
+      position = pageEnd
+      seenDataVersion = pageDataVersion
+      cursor = toCursor(position)
+    },
+    cursor: () => cursor
+  }
+}
+
 export const createChangeLog = ({ database: { reader, writer }, incarnation }: ChangeLogNeeds): ChangeLog => {
   // The counter of the AUTOINCREMENT key: the newest row may have been pruned.
   const newestStatement = reader.prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
@@ -47,34 +82,14 @@ export const createChangeLog = ({ database: { reader, writer }, incarnation }: C
     return position
   }
 
-  const createFollower = (from: number): Follower => {
-    let position = from
-    let pageEnd = from
-    let seenDataVersion: number | undefined
-    let pageDataVersion: number | undefined
-    return {
-      next: async limit => guardRead(() => {
-        // Read before the log: a commit in between is then read again rather than missed.
-        const dataVersion = dataVersionStatement.get()
-        if (dataVersion === seenDataVersion) return { changes: [], isGap: false, isLast: true }
-        const { rows, start, isGap } = read(position, limit)
-        const isLast = rows.length < limit
-        pageEnd = rows.at(-1)?.version ?? start
-        pageDataVersion = isLast ? dataVersion : undefined
-        const changes = rows.map(({ version, jobId }) => ({ jobId, version, cursor: toCursor(version) }))
-        return { changes, isGap, isLast }
-      }),
-      accept: () => {
-        position = pageEnd
-        seenDataVersion = pageDataVersion
-      }
-    }
-  }
+  const createFollower = followerFactory({ read, readDataVersion: () => dataVersionStatement.get(), toCursor })
 
   return {
     follow: async from => guardRead(() => {
       const newest = readNewest()
-      return createFollower(from === undefined ? newest : toPosition(from, newest))
+      return from === undefined
+        ? createFollower(newest, toCursor(newest))
+        : createFollower(toPosition(from, newest), from)
     }),
     prune: async (tx, before, limit) => {
       // In the order of the versions: a search by time would read every younger change.

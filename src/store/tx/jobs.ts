@@ -1,4 +1,4 @@
-import { type CompiledQuery, type Kysely, sql } from 'kysely'
+import { type CompiledQuery, type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
 import { failureTextMax } from '../cut-failure.ts'
@@ -6,37 +6,59 @@ import { textMax, toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
 
-// Other programs write texts of any length. No read returns more of one than a view can show and one character, by
-// which the cut is noticed. The size comes first: a database knows it without reading the text.
+/*
+ * Other programs write texts of any length. No read returns more of one than a view can show and one character, by which
+ * the cut is noticed. The size comes first: a database knows it without reading the text.
+ */
 const cutText = (column: string, lengthMax: number) => {
   const [text, longest] = [sql.ref<string | null>(column), sql.lit(lengthMax)]
-  return sql<string | null>`case when octet_length(${text}) > ${longest} then substr(${text}, 1, ${longest} + 1) else ${text} end`
+  return sql<string | null>`
+    case when octet_length(${text}) > ${longest} then substr(${text}, 1, ${longest} + 1) else ${text} end`
 }
 
-// To cut a text of this many bytes takes 15 ms, since a database reads it whole for that.
-const failureBytesMax = 16 * 1024 * 1024
+// To cut a text, a database reads it whole: 4 MiB take 4 ms. A longer one is not read.
+const bytesMax = sql.lit(4 * 1024 * 1024)
 
-const cutErrorDetails = sql<string | null>`
-  case when octet_length(log.errorDetails) > ${sql.lit(failureBytesMax)}
+const cutUnlessHuge = (column: string, lengthMax: number) =>
+  sql<string | null>`
+    case when octet_length(${sql.ref(column)}) > ${bytesMax} then '…' else ${cutText(column, lengthMax)} end`
+
+const bytesPerCharacterMax = 4
+
+// A time or a URL is of no use unless it is whole.
+const wholeText = (column: string, lengthMax: number) => {
+  const [text, longest] = [sql.ref<string | null>(column), sql.lit(lengthMax * bytesPerCharacterMax)]
+  return sql<string | null>`case when octet_length(${text}) <= ${longest} then ${text} end`
+}
+
+const failureText = sql<string | null>`
+  case when log.status <> 'Failed' then null
+    when octet_length(log.errorDetails) > ${bytesMax}
     then 'The failure text is not shown. Its size in bytes: ' || octet_length(log.errorDetails)
     else ${cutText('log.errorDetails', failureTextMax)} end`
 
 const cutColumns = {
   type: textMax.type,
-  startTime: textMax.time,
-  endTime: textMax.time,
-  resultUrl: textMax.url,
-  tenant: textMax.tenant,
-  createdAt: textMax.time,
   submittedBy: textMax.tenant,
   progressStage: textMax.stage,
-  progressMessage: textMax.message,
+  progressMessage: textMax.message
+} as const
+
+const wholeColumns = {
+  startTime: textMax.time,
+  endTime: textMax.time,
+  createdAt: textMax.time,
   cancelRequestedAt: textMax.time,
   cancelledAt: textMax.time,
   expiresAt: textMax.time,
-  resultExpiredAt: textMax.time
+  resultExpiredAt: textMax.time,
+  resultUrl: textMax.url
 } as const
-type CutColumn = keyof typeof cutColumns
+
+const toSelections = <Column extends string>(
+  columns: Readonly<Record<Column, number>>, select: (column: string, lengthMax: number) => RawBuilder<string | null>
+) => Object.entries<number>(columns).map(([column, lengthMax]) =>
+    select(`log.${column}`, lengthMax).as(column as Column))
 
 /**
  * The columns of a record, of all rows. Each is named: another program may have made the table with its names in
@@ -47,10 +69,18 @@ export const selectRecord = (db: Kysely<Tables>) => db
   .select([
     'log.jobId as jobId', 'log.status as status', 'log.progressPercent as progressPercent', 'log.version as version',
     'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
-    'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', cutErrorDetails.as('errorDetails'),
-    ...Object.entries(cutColumns).map(([column, lengthMax]) =>
-      cutText(`log.${column}`, lengthMax).as(column as CutColumn))
+    'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', failureText.as('errorDetails'),
+    cutText('log.tenant', textMax.tenant).as('tenant'), ...toSelections(cutColumns, cutUnlessHuge),
+    ...toSelections(wholeColumns, wholeText)
   ])
+
+/** How many bytes a read of a record takes from the texts that other programs may have made long. */
+export const selectTextBytes = (db: Kysely<Tables>) => db
+  .selectFrom('JobExecutionLog')
+  .select(sql<number>`
+    coalesce(octet_length(errorDetails), 0) + coalesce(octet_length(type), 0) + coalesce(octet_length(tenant), 0)
+    + coalesce(octet_length(submittedBy), 0) + coalesce(octet_length(progressStage), 0)
+    + coalesce(octet_length(progressMessage), 0)`.as('bytes'))
 
 /** What is left of a job after its record was deleted. */
 export const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import type { Json } from '../../helpers/client.ts'
 import { startService } from '../../helpers/service.ts'
 import type { TokenClaims } from '../../helpers/tokens.ts'
+import { openStore } from '../../store/open.ts'
 import { forceRow, insertRows } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
@@ -90,6 +91,15 @@ t.test('filters by status, type and createdAfter, alone and combined', async t =
     ['createdAfter=2026-01-03T01:00:00%2B01:00', ['four']],
     ['createdAfter=2026-W01-5', ['four', 'three']],
     ['createdAfter=0000-01-01', ['four', 'three', 'two', 'one']],
+    ['status=Queued,Running,Queued', ['two', 'one']],
+    ['createdBefore=2026-01-03', ['two', 'one']],
+    ['createdBefore=2026-01-03T00:00:00.001Z', ['three', 'two', 'one']],
+    ['createdAfter=2026-01-01&createdBefore=2026-01-03', ['two']],
+    ['idPrefix=t', ['three', 'two']],
+    ['idPrefix=T', []],
+    ['idPrefix=%25', []],
+    ['idPrefix=', ['four', 'three', 'two', 'one', 'six']],
+    ['status=Failed&_=1700000000', ['three', 'six']],
     ['status=Failed&type=export&createdAfter=2026-01-01', ['three']]
   ]
   for (const [query, expected] of cases) t.same(idsOf(await list(`?${query}`)), expected, query)
@@ -103,6 +113,9 @@ t.test('the cursor leads through all pages, and is null on the last', async t =>
   t.same(await readAll('?limit=2'), [['four', 'three'], ['two', 'one'], ['six']])
   t.same(await readAll('?limit=1&status=Failed'), [['three'], ['six']])
   t.same(await readAll('?limit=5'), [['four', 'three', 'two', 'one', 'six']])
+  t.same(await readAll('?limit=1&createdBefore=2026-01-04'), [['three'], ['two'], ['one']])
+  const { nextCursor } = await list('?limit=1')
+  t.same(idsOf(await list(`?createdBefore=2026-01-02&cursor=${nextCursor}`)), ['one'], 'a cursor of another list')
   t.match((await list('?limit=1')).nextCursor, /^[A-Za-z0-9_-]+$/)
 })
 
@@ -156,11 +169,107 @@ t.test('rejects forged cursors, invalid filters and unknown parameters with 400'
   for (const cursor of forged) await expect400(t, `cursor=${cursor}`, 'cursor', 'format')
   for (const time of ['', 'yesterday', '2026-13-01', '12:00', '2026-01-01T00:00:00+01:00']) {
     await expect400(t, `createdAfter=${time}`, 'createdAfter', 'format')
+    await expect400(t, `createdBefore=${time}`, 'createdBefore', 'format')
   }
-  for (const status of ['queued', 'Cancelled', '']) await expect400(t, `status=${status}`, 'status', 'enum')
+  for (const status of ['queued', 'Cancelled', '', 'Queued,', 'Queued,queued', 'Queued Failed']) {
+    await expect400(t, `status=${status}`, 'status', 'pattern')
+  }
   t.equal((await ask('/api/v1/jobs?status=Queued&status=Failed')).status, 400)
   for (const name of ['Status', 'page', 'offset', 'tenant', 'ids[]', 'constructor']) {
     await expect400(t, `${name}=1`, name, 'additionalProperties')
+  }
+})
+
+/** Everything that a list of tasks returns, page by page. */
+const listTasks = async (query: string, claims?: TokenClaims): Promise<Json> => {
+  const { success, data, ...rest } = await askJson(`/api/jobs?${query}`, claims === undefined ? {} : { claims })
+  t.same([success, Object.keys(rest)], [true, []])
+  return data
+}
+
+t.test('lists the same jobs as tasks, in the envelope', async t => {
+  const page = await listTasks('limit=2')
+  t.same(Object.keys(page), ['items', 'nextCursor'])
+  t.same(page.items.map(({ taskId }: Json) => taskId), ['four', 'three'])
+  t.same(page.items[0], (await askJson('/api/jobs/four/status')).data)
+  t.same((await listTasks(`limit=2&cursor=${page.nextCursor}`)).items.map(({ taskId }: Json) => taskId), ['two', 'one'])
+  const { items, ...others } = await listTasks('ids=three,gone,nothing,three')
+  t.same([items.map(({ taskId }: Json) => taskId), others], [['three'], { notFound: ['nothing'], expired: ['gone'] }])
+  const answer = await ask('/api/jobs?status=Failed')
+  t.equal(answer.status, 400)
+  t.match(await answer.json(), { success: false, error: { code: 'VALIDATION_FAILED' } })
+})
+
+t.test('tasks are filtered by their own statuses, so that a cancelled job is not a failed one', async t => {
+  const claims = { tenant: 'cancelling' }
+  await insertRows(service,
+    { jobId: 'c-failed', status: 'Failed', tenant: 'cancelling' },
+    { jobId: 'c-cancelled', status: 'Failed', tenant: 'cancelling', cancelledAt: '2026-01-01T00:00:00Z' },
+    { jobId: 'c-running', status: 'Running', tenant: 'cancelling' })
+  for (const [status, ids] of [
+    ['failed', ['c-failed']], ['cancelled', ['c-cancelled']], ['running,cancelled', ['c-running', 'c-cancelled']],
+    ['failed,cancelled', ['c-cancelled', 'c-failed']], ['queued', []]
+  ] as const) {
+    const { items } = await listTasks(`status=${status}&idPrefix=c-`, claims)
+    t.same(items.map(({ taskId }: Json) => taskId), ids, status)
+  }
+})
+
+t.test('long failures are cut in lists, and pages end before they become large', async t => {
+  const claims = { tenant: 'heavy' }
+  const message = 'm'.repeat(5000)
+  const details = { more: 'd'.repeat(5000) }
+  await sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+    INSERT INTO JobExecutionLog (jobId, status, tenant, progressMessage, errorDetails)
+    SELECT 'heavy-' || i, 'Failed', 'heavy', hex(zeroblob(3000)),
+      '${JSON.stringify({ code: 'E', message, details })}' FROM n`)
+  const failure = { code: 'E', message: `${'m'.repeat(999)}…`, details: { truncated: true } }
+  const answer = await ask('/api/v1/jobs?limit=200&idPrefix=heavy-', { claims })
+  const text = await answer.text()
+  t.ok(Buffer.byteLength(text) < 1024 * 1024)
+  const page = JSON.parse(text) as Page
+  t.equal(page.items.length, 200)
+  t.same(page.items[0]?.errorDetails, failure)
+  t.same((await askJson('/api/v1/jobs/heavy-1', { claims })).errorDetails, { code: 'E', message, details })
+  t.same((await listTasks('ids=heavy-1', claims)).items[0].failure, failure)
+  const seen = new Set<string>()
+  let pages = 0
+  for (let cursor: string | null = ''; cursor !== null && pages < 10; pages++) {
+    const body = await (await ask(`/api/jobs?limit=200&idPrefix=heavy-${cursor}`, { claims })).text()
+    t.ok(Buffer.byteLength(body) <= 1024 * 1024)
+    const { data }: Json = JSON.parse(body)
+    for (const { taskId } of data.items) seen.add(taskId)
+    cursor = data.nextCursor === null ? null : `&cursor=${data.nextCursor}`
+  }
+  t.ok(pages > 1, 'two hundred tasks of 5 KiB each are more than one page')
+  t.equal(seen.size, 200)
+})
+
+t.test('a list of tasks has no inline results', async t => {
+  const jobId = await service.submit('inline', null)
+  const post = (path: string, body: Json, headers = {}) =>
+    askJson(`/api/v1/worker/${path}`, { method: 'POST', body, headers, claims: { scope: 'jobs:work' } })
+  const { leaseToken } = await post('claim', { types: ['inline'] })
+  await post(`jobs/${jobId}/complete`, { result: { result: [1, 2] } }, { 'lease-token': leaseToken })
+  const single = (await askJson(`/api/jobs/${jobId}/status`)).data
+  t.same(single.result, { result: [1, 2] })
+  for (const query of [`ids=${jobId}`, `idPrefix=${jobId}`]) {
+    t.same((await listTasks(query)).items, [{ ...single, result: null }], query)
+  }
+})
+
+t.test('names a place in the log of changes that is before everything that the list does not show', async t => {
+  const { store: { changes } } = await openStore(t, service.databasePath)
+  let later = 0
+  for (const query of ['?type=cursor-test', '?ids=later-1,later-2', '?idPrefix=later']) {
+    for (const path of ['/api/v1/jobs', '/api/jobs']) {
+      const cursor = (await ask(`${path}${query}`)).headers.get('changes-cursor') ?? ''
+      await insertRows(service, { jobId: `later-${++later}`, status: 'Queued', tenant: 'later' })
+      const following = await changes.follow(cursor)
+      const page = await following.next(100)
+      t.equal(page.isGap, false)
+      t.equal(page.changes.at(-1)?.jobId, `later-${later}`)
+    }
   }
 })
 

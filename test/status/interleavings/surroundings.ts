@@ -124,7 +124,8 @@ export const createRecord = () => {
         pageEnd = position + changes.length
         return { changes, isGap: false, isLast: changes.length < limit }
       },
-      accept: () => { position = pageEnd }
+      accept: () => { position = pageEnd },
+      cursor: () => String(log[position - 1]?.version ?? 0)
     }
   }
   const lookUp = (jobId: string): JobLookup => {

@@ -97,6 +97,25 @@ const cursorConformance: Conformance = (t, open) => {
     t.same(idsOf(await readAll(await another.changes.follow(all.at(-1)?.cursor), 2)), ['e'], 'also what came later')
   })
 
+  t.test('another follower goes on from the cursor of a follower, wherever that has come to', async t => {
+    const { store, openAnother } = await open(t)
+    await add(store, 'before')
+    const follower = await store.changes.follow()
+    const another = await openAnother()
+    const idsAfter = async () => idsOf(await readAll(await another.changes.follow(follower.cursor()), 2))
+    const start = follower.cursor()
+    t.same(await idsAfter(), [], 'before its first change')
+    await add(store, 'a', 'b', 'c')
+    t.equal(follower.cursor(), start)
+    t.same(await idsAfter(), ['a', 'b', 'c'])
+    const { changes } = await follower.next(2)
+    t.equal(follower.cursor(), start, 'until the page is accepted')
+    follower.accept()
+    t.equal(follower.cursor(), changes.at(-1)?.cursor)
+    t.same(await idsAfter(), ['c'])
+    t.equal((await another.changes.follow(start)).cursor(), start)
+  })
+
   t.test('a text that is no cursor of this log is rejected', async t => {
     const { store } = await open(t)
     const follower = await store.changes.follow()

@@ -1,10 +1,9 @@
 import fc from 'fast-check'
+import type { JobState } from '../../../src/job/job.ts'
 import type { ListPosition } from '../../../src/job/list-position.ts'
 import type { ListFilter, ListJobs, ListPage } from '../../../src/store/store.ts'
-import { idOf } from '../jobs.ts'
+import { allJobs, idOf } from '../jobs.ts'
 import type { Conformance } from './store-under-test.ts'
-
-const all: ListFilter = { tenant: null, status: null, type: null, createdAfter: null }
 
 const idsOf = ({ lookups }: ListPage) => lookups.map(idOf)
 
@@ -20,14 +19,15 @@ const readPages = async (list: ListJobs, filter: ListFilter, limit: number): Pro
   throw new Error('the list has no end')
 }
 
-type Row = { tenant: string | null, status: string, type: string | null, createdAt: string }
+type Row = { tenant: string | null, status: string, type: string | null, createdAt: string, cancelledAt?: string }
 
 const quote = (text: string | null) => text === null ? 'NULL' : `'${text}'`
 
 const toInsert = (
   rows: ReadonlyArray<Row & { jobId: string }>
-) => rows.map(({ jobId, tenant, status, type, createdAt }) =>
-  `INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt) VALUES (${[jobId, tenant, status, type, createdAt].map(quote).join()})`
+) => rows.map(({ jobId, tenant, status, type, createdAt, cancelledAt = null }) => `
+  INSERT INTO JobExecutionLog (jobId, tenant, status, type, createdAt, cancelledAt)
+  VALUES (${[jobId, tenant, status, type, createdAt, cancelledAt].map(quote).join()})`
 ).join(';')
 
 const times = [
@@ -40,20 +40,33 @@ const anyRow: fc.Arbitrary<Row> = fc.record({
   status: fc.constantFrom('Queued', 'Failed'),
   type: fc.constantFrom('report', null),
   createdAt: fc.constantFrom(...times)
-})
+}).chain(row => row.status !== 'Failed'
+  ? fc.constant(row)
+  // Neither an empty text nor one that is no time makes a cancelled job of a failed one.
+  : fc.constantFrom(row, ...['2026-01-03T00:00:00Z', '', 'never'].map(cancelledAt => ({ ...row, cancelledAt }))))
 
 const anyFilter: fc.Arbitrary<ListFilter> = fc.record({
   tenant: fc.constantFrom('acme', null),
-  status: fc.constantFrom('Failed', null),
+  states: fc.constantFrom<Array<JobState[] | null>>(
+    ['failed', 'cancelled'], ['failed'], ['cancelled'], ['queued', 'cancelled'], ['running'], null),
   type: fc.constantFrom('report', null),
-  createdAfter: fc.constantFrom(null, null, Date.UTC(2026, 0, 1), Date.UTC(2026, 0, 2, 3, 4, 5, 678))
+  createdAfter: fc.constantFrom(null, null, Date.UTC(2026, 0, 1), Date.UTC(2026, 0, 2, 3, 4, 5, 678)),
+  createdBefore: fc.constantFrom(null, null, Date.UTC(2026, 0, 1), Date.UTC(2026, 0, 2, 3, 4, 5, 679)),
+  idPrefix: fc.constantFrom(null, null, 'job-1', 'job-2', 'none')
 })
 
 const timeOf = ({ createdAt }: Row): number => /^\d{4}-/.test(createdAt) ? Date.parse(createdAt) : -Infinity
 
-const matches = ({ tenant, status, type, createdAfter }: ListFilter) => (row: Row): boolean =>
-  (tenant === null || row.tenant === null || row.tenant === tenant) && (status === null || row.status === status) &&
-  (type === null || row.type === type) && (createdAfter === null || timeOf(row) > createdAfter)
+const stateOf = ({ status, cancelledAt = '' }: Row): JobState =>
+  status === 'Queued' ? 'queued' : cancelledAt.startsWith('2') ? 'cancelled' : 'failed'
+
+const matches = ({ tenant, states, type, createdAfter, createdBefore, idPrefix }: ListFilter) =>
+  (row: Row & { jobId: string }): boolean =>
+    (tenant === null || row.tenant === null || row.tenant === tenant) &&
+    (states === null || states.includes(stateOf(row))) && (type === null || row.type === type) &&
+    (createdAfter === null || timeOf(row) > createdAfter) &&
+    (createdBefore === null || (timeOf(row) !== -Infinity && timeOf(row) < createdBefore)) &&
+    (idPrefix === null || row.jobId.startsWith(idPrefix))
 
 /** Lists of jobs, page by page. */
 export const listsConformance: Conformance = (t, open) => {
@@ -85,15 +98,15 @@ export const listsConformance: Conformance = (t, open) => {
       toInsert([{ jobId, tenant: null, status: 'Queued', type: null, createdAt }])
     )
     for (const n of [1, 2, 3, 4, 5, 6]) await add(`old-${n}`, `2026-01-0${n}`)
-    const first = await list(all, null, 3)
+    const first = await list(allJobs, null, 3)
     t.same(idsOf(first), ['old-6', 'old-5', 'old-4'])
     await add('newer', '2026-02-01')
     await add('same-as-last', '2026-01-04')
     await add('same-as-next', '2026-01-03')
     await add('older', '2026-01-01T12:00:00Z')
-    const second = await list(all, first.next, 3)
+    const second = await list(allJobs, first.next, 3)
     t.same(idsOf(second), ['same-as-next', 'old-3', 'old-2'])
-    const third = await list(all, second.next, 3)
+    const third = await list(allJobs, second.next, 3)
     t.same(idsOf(third), ['older', 'old-1'])
     t.equal(third.next, null)
   })
@@ -107,7 +120,7 @@ export const listsConformance: Conformance = (t, open) => {
       type: null,
       createdAt: '2026-01-01T00:00:00Z'
     }))))
-    const pages = await readPages(listWith(10), { ...all, status: 'Failed' }, 5)
+    const pages = await readPages(listWith(10), { ...allJobs, states: ['failed'] }, 5)
     t.same(pages.flat(), ['job-51', 'job-50', 'job-3'])
     t.equal(pages.length, 10, 'ten rows for each page')
     t.ok(pages.some(page => page.length === 0), 'an empty page is not the end')
@@ -125,15 +138,26 @@ export const listsConformance: Conformance = (t, open) => {
       failed('early', '2025-01-01'), failed('middle', '2026-01-01T00:00:15.500Z'), failed('late', '2027-01-01'),
       failed('foreign', '2028-01-01', 'globex')
     ]))
-    t.same((await readPages(listWith(5), { ...all, tenant: 'acme', status: 'Failed' }, 2)).flat(), [
+    t.same((await readPages(listWith(5), { ...allJobs, tenant: 'acme', states: ['failed'] }, 2)).flat(), [
       'late', 'middle', 'early'
     ])
+  })
+
+  t.test('ends a page before the texts in it take long to read, and goes on', async t => {
+    const { store: { jobs: { list } }, sql } = await open(t)
+    const megabyte = '1024 * 512'
+    await sql(Array.from({ length: 20 }, (_, index) => `
+      INSERT INTO JobExecutionLog (jobId, status, createdAt, errorDetails)
+      VALUES ('job-${index}', 'Failed', '2026-01-01', hex(zeroblob(${megabyte})))`).join(';'))
+    const pages = await readPages(list, allJobs, 20)
+    t.same(pages.flat(), Array.from({ length: 20 }, (_, index) => `job-${19 - index}`))
+    t.ok(pages.length > 1 && pages.every(page => page.length > 0))
   })
 
   t.test('lists rows that break BR-001 as invalid', async t => {
     const { store: { jobs: { list } }, sqlUnchecked } = await open(t)
     await sqlUnchecked("INSERT INTO JobExecutionLog (jobId, status) VALUES ('good', 'Queued'), ('bad', 'Paused')")
-    t.same((await list(all, null, 10)).lookups.map(({ kind }) => kind), ['invalid', 'job'])
-    t.same(idsOf(await list({ ...all, status: 'Queued' }, null, 10)), ['good'])
+    t.same((await list(allJobs, null, 10)).lookups.map(({ kind }) => kind), ['invalid', 'job'])
+    t.same(idsOf(await list({ ...allJobs, states: ['queued'] }, null, 10)), ['good'])
   })
 }

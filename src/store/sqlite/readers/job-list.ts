@@ -1,7 +1,8 @@
+import { type JobLookup, type JobState, toRecordStatus } from '../../../job/job.ts'
 import type { ListPosition } from '../../../job/list-position.ts'
 import type { ListFilter, ListJobs, ListPage } from '../../store.ts'
 import type { Database } from '../database.ts'
-import { recordOfSeqQuery, type RecordWithFacts, toRecord } from './record-query.ts'
+import { recordOfSeqQuery, type RecordWithFacts, textBytesOfSeqQuery, toRecord } from './record-query.ts'
 import { guardRead } from '../transact.ts'
 
 /** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
@@ -10,13 +11,19 @@ export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
 // 5,000 rows take 1 to 2 ms, during which the event loop answers nothing else.
 const rowsExaminedMaxDefault = 5000
 
+// Of the texts of a page, which other programs may have made long; to read as much takes 5 to 8 ms.
+const textBytesMax = 8 * 1024 * 1024
+
 type Parameters = {
   tenant: string | null
   createdMs: number | null
   seq: number
   createdAfter: number
-  status: string | null
+  /** With a comma before and behind each. */
+  statuses: string | null
+  cancelledOnly: 0 | 1
   type: string | null
+  idPrefix: string | null
   limit: number
 }
 
@@ -40,19 +47,25 @@ const anyTime = Number.MIN_SAFE_INTEGER
 const anySeq = Number.MAX_SAFE_INTEGER
 const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, seq: anySeq }
 
-const rangesAfter = (after: ListPosition | null, createdAfter: number | null): Range[] => {
-  if (after?.createdMs === null) return createdAfter === null ? ['untimed'] : []
-  const timed: Range[] = after === null ? ['before'] : ['sameTime', 'before']
-  return createdAfter === null ? [...timed, 'untimed'] : timed
+const rangesAfter = (after: ListPosition | null, { createdAfter, createdBefore }: ListFilter): Range[] => {
+  const untimed: Range[] = createdAfter === null && createdBefore === null ? ['untimed'] : []
+  if (after === null) return ['before', ...untimed]
+  return after.createdMs === null ? untimed : ['sameTime', 'before', ...untimed]
 }
+
+const toStatuses = (states: readonly JobState[] | null): string | null =>
+  states === null ? null : `,${states.map(toRecordStatus).join()},`
 
 const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: number) => (range: Range) => {
   const examined = `
-    SELECT createdMs, seq, status, type FROM JobExecutionLog
+    SELECT createdMs, seq, status, type, jobId AS jobId,
+      NOT :cancelledOnly OR typeof(cancelledAt) <> 'null' AS isIncluded
+    FROM JobExecutionLog
     WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, seq DESC LIMIT ${rowsExaminedMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, seq FROM (${examined})
-    WHERE (:status IS NULL OR status = :status) AND (:type IS NULL OR type = :type) LIMIT :limit`)
+    WHERE isIncluded AND (:statuses IS NULL OR instr(:statuses, ',' || status || ',')) AND (:type IS NULL OR type = :type)
+      AND (:idPrefix IS NULL OR substr(jobId, 1, length(:idPrefix)) = :idPrefix) LIMIT :limit`)
   const lastExamined = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, seq FROM (${examined}) LIMIT 1 OFFSET ${rowsExaminedMax - 1}`)
   return (parameters: Parameters): Found => {
@@ -68,11 +81,16 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
   const toSearch = createSearch(database, owned, rowsExaminedMax)
   const searches = { sameTime: toSearch('sameTime'), before: toSearch('before'), untimed: toSearch('untimed') }
   return (filter, after, limit) => {
+    const { tenant, type, idPrefix, states } = filter
     const rows: ListPosition[] = []
     const { createdMs, seq } = after ?? latest
-    for (const range of rangesAfter(after, filter.createdAfter)) {
+    for (const range of rangesAfter(after, filter)) {
       const found = searches[range]({
-        ...filter,
+        tenant,
+        type,
+        idPrefix,
+        statuses: toStatuses(states),
+        cancelledOnly: states?.every(state => state === 'cancelled') === true ? 1 : 0,
         createdMs,
         // The position is inside the range of its own time, and before the first row of any other.
         seq: range === 'sameTime' || createdMs === null ? seq : anySeq,
@@ -92,6 +110,13 @@ const newestFirst = (a: ListPosition, b: ListPosition): number => {
   return b.createdMs - a.createdMs
 }
 
+// The list of earlier jobs begins where that of all reaches their time.
+const startOf = (after: ListPosition | null, { createdBefore }: ListFilter): ListPosition | null => {
+  if (createdBefore === null) return after
+  const first = { createdMs: createdBefore, seq: Number.MIN_SAFE_INTEGER }
+  return after === null || newestFirst(after, first) < 0 ? first : after
+}
+
 // The page ends where the search of one side gave up: behind that place, the side may have something newer.
 const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: ListPosition | null } => {
   const [bound] = sides.flatMap(({ gaveUpAt }) => gaveUpAt ?? []).toSorted(newestFirst)
@@ -101,24 +126,44 @@ const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: Lis
   return { rows: page, next: rows.length > limit ? page.at(-1) ?? null : bound ?? null }
 }
 
+// Whether a Failed job was cancelled depends on how the time of its cancellation is read.
+const isOfState = (lookup: JobLookup, states: readonly JobState[] | null): boolean =>
+  states === null || (lookup.kind === 'job' && states.includes(lookup.job.state))
+
+/** Reads the records of a page, which ends before the texts of its rows exceed their bound. It has at least one. */
+const createReadRecords = ({ reader, writer }: Database) => {
+  const record = reader.prepare<[number], RecordWithFacts>(recordOfSeqQuery(writer).compile().sql)
+  const textBytes = reader.prepare<[number], number>(textBytesOfSeqQuery(writer).compile().sql).pluck()
+  return (rows: readonly ListPosition[], next: ListPosition | null, { states }: ListFilter): ListPage => {
+    const page: ListPage = { lookups: [], positions: [], next }
+    let bytes = 0
+    for (const [index, position] of rows.entries()) {
+      bytes += textBytes.get(position.seq) ?? 0
+      if (index > 0 && bytes > textBytesMax) return { ...page, next: rows[index - 1] ?? null }
+      const found = record.get(position.seq)
+      const lookup = found === undefined ? undefined : toRecord(found)
+      if (lookup === undefined || !isOfState(lookup, states)) continue
+      page.lookups.push(lookup)
+      page.positions.push(position)
+    }
+    return page
+  }
+}
+
 /** Three statements per owner and range are prepared once: the owners are all, one tenant, and no tenant. */
 export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
-  const { reader, writer } = database
+  const readRecords = createReadRecords(database)
   const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
   const [ofAll, ofTenant, ofNone] = [sideOf('1'), sideOf('tenant = :tenant'), sideOf('tenant IS NULL')]
-  const record = reader.prepare<[number], RecordWithFacts>(recordOfSeqQuery(writer).compile().sql)
 
-  const read = reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
+  const read = database.reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
+    const from = startOf(after, filter)
     // One row more than the page holds shows whether more follow.
     const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(
-      search => search(filter, after, limit + 1)
+      search => search(filter, from, limit + 1)
     )
     const { rows, next } = merge(sides, limit)
-    const lookups = rows.flatMap(({ seq }) => {
-      const found = record.get(seq)
-      return found === undefined ? [] : [toRecord(found)]
-    })
-    return { lookups, next }
+    return readRecords(rows, next, filter)
   })
   return async (filter, after, limit) => guardRead(() => read(filter, after, limit))
 }

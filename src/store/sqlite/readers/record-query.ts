@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import type { JobLookup, ResultFacts } from '../../../job/job.ts'
 import { toJob } from '../../records.ts'
 import type { JobRow, Tables } from '../../tables.ts'
-import { selectRecord } from '../../tx/jobs.ts'
+import { selectRecord, selectTextBytes } from '../../tx/jobs.ts'
 
 /** A record with the facts of its stored result as a JSON array; null without a result. */
 export type RecordWithFacts = JobRow & { resultFacts: string | null }
@@ -20,6 +20,9 @@ export const recordQuery = (db: Kysely<Tables>) => selectWithFacts(db).where('lo
 
 /** The record of a row, by seq. */
 export const recordOfSeqQuery = (db: Kysely<Tables>) => selectWithFacts(db).where('log.seq', '=', 0)
+
+/** The bytes of its long texts, by seq. */
+export const textBytesOfSeqQuery = (db: Kysely<Tables>) => selectTextBytes(db).where('seq', '=', 0)
 
 type FactsArray = [contentType: string, fileName: string, sizeBytes: number, sha256: string, inlineJson: string | null]
 

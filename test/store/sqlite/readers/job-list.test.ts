@@ -1,13 +1,11 @@
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { ListPosition } from '../../../../src/job/list-position.ts'
-import type { JobLookup } from '../../../../src/job/job.ts'
+import { type JobLookup, type JobState, toRecordStatus } from '../../../../src/job/job.ts'
 import { createListJobs } from '../../../../src/store/sqlite/readers/job-list.ts'
 import type { ListFilter, ListPage } from '../../../../src/store/store.ts'
-import { idOf } from '../../jobs.ts'
+import { allJobs, idOf } from '../../jobs.ts'
 import { openForeign, openStore } from '../../open.ts'
-
-const all: ListFilter = { tenant: null, status: null, type: null, createdAfter: null }
 
 const openList = async (t: Test, rowsExaminedMax?: number) => {
   const opened = await openStore(t)
@@ -49,9 +47,11 @@ const anyRow: fc.Arbitrary<Row> = fc.record({
 
 const anyFilter: fc.Arbitrary<ListFilter> = fc.record({
   tenant: fc.constantFrom('acme', null),
-  status: fc.constantFrom('Failed', null),
+  states: fc.constantFrom<Array<JobState[] | null>>(['failed', 'cancelled'], ['queued', 'succeeded'], null),
   type: fc.constantFrom('report', null),
-  createdAfter: fc.constantFrom(null, null, Date.UTC(2026, 0, 2), Date.UTC(2026, 0, 2, 3, 4, 5, 678), -2)
+  createdAfter: fc.constantFrom(null, null, Date.UTC(2026, 0, 2), Date.UTC(2026, 0, 2, 3, 4, 5, 678), -2),
+  createdBefore: fc.constantFrom(null, null, Date.UTC(2026, 0, 2, 3, 4, 5, 679), Date.UTC(2026, 0, 2), 0),
+  idPrefix: fc.constantFrom(null, null, 'job-1', 'job-22', 'x')
 })
 
 type Known = Row & { seq: number, jobId: string }
@@ -65,9 +65,11 @@ const positionOf = ({ time, seq }: Known): ListPosition => ({ createdMs: time[1]
 
 /** What a list without any bound would give after a position. */
 const modelOf = (rows: readonly Known[], filter: ListFilter, after: ListPosition | null): string[] => rows
-  .filter(({ tenant, status, type, time }) =>
+  .filter(({ jobId, tenant, status, type, time }) =>
     (filter.tenant === null || tenant === null || tenant === filter.tenant) &&
-    (filter.status === null || status === filter.status) &&
+    (filter.states === null || filter.states.some(state => toRecordStatus(state) === status)) &&
+    (filter.idPrefix === null || jobId.startsWith(filter.idPrefix)) &&
+    (filter.createdBefore === null || (time[1] !== null && time[1] < filter.createdBefore)) &&
     (filter.type === null || type === filter.type) &&
     (filter.createdAfter === null || (time[1] !== null && time[1] > filter.createdAfter)))
   .filter(known => after === null || compare(after, positionOf(known)) < 0)
@@ -138,7 +140,7 @@ t.test('each statement searches an index: none sorts, and none scans rows of one
   createListJobs({ database })
   const lists = texts.filter(text => text.includes('createdMs'))
   t.equal(lists.length, 18)
-  const named = { tenant: 'a', createdMs: 1, seq: 1, createdAfter: 1, status: null, type: null, limit: 1 }
+  const named = { tenant: 'a', createdMs: 1, seq: 1, createdAfter: 1, statuses: null, cancelledOnly: 0, type: null, idPrefix: null, limit: 1 }
   for (const text of lists) {
     const steps = (prepare(`EXPLAIN QUERY PLAN ${text}`).all(named) as Array<{ detail: string }>).map(
       ({ detail }) => detail
@@ -154,5 +156,5 @@ t.test('each statement searches an index: none sorts, and none scans rows of one
 t.test('rejects with STORE_UNAVAILABLE if the table is gone', async t => {
   const { list, foreign } = await openList(t)
   foreign.exec('ALTER TABLE JobExecutionLog RENAME TO Away')
-  await t.rejects(list(all, null, 1), { code: 'STORE_UNAVAILABLE' })
+  await t.rejects(list(allJobs, null, 1), { code: 'STORE_UNAVAILABLE' })
 })
