@@ -13,7 +13,7 @@ export const jobNotFound = (): ServiceFailure =>
 export const requireJobId = (view: ViewName, id: string): void => {
   if (isJobId(id)) return
   if (view === 'v1') throw jobNotFound()
-  throw new ServiceFailure('INVALID_TASK_ID', 'A task id has 1 to 128 characters of A-Z a-z 0-9 . _ ~ -', {
+  throw new ServiceFailure('INVALID_TASK_ID', 'A task id has 1 to 128 characters of A-Z a-z 0-9 . _ ~ - and is neither . nor ..', {
     errors: [{ field: 'taskId', rule: 'pattern', message: `taskId must match ${jobIdPattern}` }]
   })
 }

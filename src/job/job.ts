@@ -12,10 +12,20 @@ export const Nullable = <Schema extends TSchema>(schema: Schema) =>
 export const recordStatuses = ['Queued', 'Running', 'Succeeded', 'Failed'] as const
 export type RecordStatus = typeof recordStatuses[number]
 
-/** 1 to 128 characters that need no escaping in a path, a header or a cache key. */
-export const jobIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
+// Earlier releases let other programs insert rows called . and ..
+const recordIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
+
+/**
+ * Characters that need no escaping in a path, a header or a cache key. `.` and `..` are excluded: in the path of a URL
+ * they are steps. Without a lookahead, which generators of clients and of test data do not understand.
+ */
+export const jobIdPattern = '^(\\.{3}|\\.{0,2}[A-Za-z0-9_~-])[A-Za-z0-9._~-]*$'
 const jobIdExpression = new RegExp(jobIdPattern)
-export const isJobId = (text: string): boolean => text.length <= 128 && jobIdExpression.test(text)
+const jobIdLengthMax = 128
+export const isJobId = (text: string): boolean => text.length <= jobIdLengthMax && jobIdExpression.test(text)
+
+/** The id of a job that clients can ask for. */
+export const JobId = Type.String({ pattern: jobIdPattern, maxLength: jobIdLengthMax })
 
 /** The names of job types. */
 export const jobTypePattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
@@ -63,7 +73,7 @@ export type ContentInfo = { contentType: string, fileName: string }
 const Time = Type.Integer({ description: 'milliseconds since 1970-01-01 UTC' })
 
 const common = {
-  jobId: Type.String({ pattern: jobIdPattern }),
+  jobId: Type.String({ pattern: recordIdPattern }),
   version: Type.Integer({ minimum: 0 }),
   tenant: Nullable(Type.String()),
   submittedBy: Nullable(Type.String({ description: 'null: the row was written by another engine' })),

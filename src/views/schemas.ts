@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { jobIdPattern, Nullable, Progress, recordStatuses, StringEnum } from '../job/job.ts'
+import { JobId, Nullable, Progress, recordStatuses, StringEnum } from '../job/job.ts'
 
 /*
  * The schemas of both views of a job. One with an $id is a named schema of the OpenAPI document.
@@ -15,7 +15,7 @@ const Failure = Type.Object({
 
 /** The v1 view: exactly six fields. */
 export const JobStatus = Type.Object({
-  jobId: Type.String({ pattern: jobIdPattern }),
+  jobId: JobId,
   status: StringEnum(recordStatuses),
   startTime: Type.String({
     format: 'date-time',
@@ -32,7 +32,7 @@ export const taskStatuses = ['queued', 'running', 'succeeded', 'failed', 'cancel
 
 /** The data of the task view. */
 export const TaskData = Type.Object({
-  taskId: Type.String({ pattern: jobIdPattern }),
+  taskId: JobId,
   type: Nullable(Type.String()),
   status: StringEnum(taskStatuses),
   isTerminal: Type.Boolean(),

@@ -8,7 +8,7 @@ import { bearer } from '../../helpers/tokens.ts'
 import { insertRows } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
-await insertRows(service, { jobId: 'job-123', status: 'Queued' }, { jobId: '..', status: 'Running' })
+await insertRows(service, { jobId: 'job-123', status: 'Queued' })
 
 const port = Number(new URL(service.url).port)
 const { authorization } = bearer()
@@ -74,9 +74,15 @@ t.test('request line and headers may have 32 KiB together, and are 431 beyond', 
   }
 })
 
-t.test('dots in a path are an ordinary id', async t => {
-  t.match(bodyOf(await request('GET /api/v1/jobs/..')), { jobId: '..', status: 'Running' })
-  t.equal(statusOf(await request('GET /api/v1/jobs/.')), 404)
+t.test('an id that no job can have is 404, and INVALID_TASK_ID in the task view', async t => {
+  for (const id of ['.', '..', '%2e', '%2E%2e', '.%2e', 'a;b', 'a%3Fb', 'a'.repeat(129), 'a'.repeat(6000)]) {
+    t.match(bodyOf(await request(`GET /api/v1/jobs/${id}`)), { code: 'JOB_NOT_FOUND' }, id.slice(0, 9))
+    t.match(bodyOf(await request(`GET /api/jobs/${id}/status`)), { error: { code: 'INVALID_TASK_ID' } }, id.slice(0, 9))
+  }
+  t.equal(statusOf(await request('GET /api/v1/jobs/%6Aob%2D123')), 200, 'an encoded id is the same id')
+})
+
+t.test('dots in a path lead nowhere else', async t => {
   t.equal(statusOf(await request('GET /api/v1/jobs/../../../etc/passwd')), 404)
   t.equal(statusOf(await request('GET /docs/../api/v1/jobs/job-123')), 404)
   t.equal(statusOf(await request('GET /docs/static/../../../package.json')), 404)

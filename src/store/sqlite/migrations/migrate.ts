@@ -6,6 +6,7 @@ import * as jobExecutionLog from './0001-job-execution-log.ts'
 import * as lifeOfAJob from './0002-life-of-a-job.ts'
 import * as cacheEpoch from './0003-cache-epoch.ts'
 import * as seq from './0004-seq.ts'
+import * as jobIds from './0007-job-ids.ts'
 import type { RecordColumn } from './record-columns.ts'
 import { dryRun } from './dry-run.ts'
 import { inspectDatabase } from './inspect.ts'
@@ -15,7 +16,8 @@ const migrations: Record<string, Migration & { recordColumns: readonly RecordCol
   '0001-job-execution-log': jobExecutionLog,
   '0002-life-of-a-job': lifeOfAJob,
   '0003-cache-epoch': cacheEpoch,
-  '0004-seq': seq
+  '0004-seq': seq,
+  '0007-job-ids': jobIds
 }
 
 // How often a migration is tried while another program has the database locked.

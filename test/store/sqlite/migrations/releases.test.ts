@@ -38,7 +38,7 @@ t.test('migrates a database of the first release while its programs read and wri
   t.ok(await writer.line() !== undefined && await reader.line() !== undefined &&
     await migrator.line() === 'ready', 'all are at work')
   migrator.process.stdin?.end('begin\n')
-  t.equal(await migrator.line(), 'applied 3 with 0 statements')
+  t.match(await migrator.line(), /^applied [1-9]\d* with 0 statements$/)
   // Lines that came before, and then some that were written after.
   const head = foreign.prepare('SELECT max(version) FROM JobChange').pluck()
   const reached = head.get() as number

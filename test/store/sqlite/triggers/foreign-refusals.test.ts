@@ -95,7 +95,8 @@ for (const { kind, open } of kindsOfStore) {
           insert("'j'", '1'),
           insert("''", "'Queued'"), insert('NULL', "'Queued'"), insert(`'${'a'.repeat(129)}'`, "'Queued'"),
           ...[
-            "'a b'", "'a/b'", "'ä'", "'a\nb'", "'a%'", "'{a}'", "'a' || char(0) || 'b'", "'a' || char(0)", "x'61'"
+            "'a b'", "'a/b'", "'ä'", "'a\nb'", "'a%'", "'{a}'", "'a' || char(0) || 'b'", "'a' || char(0)", "x'61'",
+            "'.'", "'..'"
           ].map(id => insert(id, "'Queued'")),
           insert("'j'", "'Running'", ', 101'), insert("'j'", "'Running'", ', -0.5'),
           insert("'j'", "'Running'", ", 'half'"),
