@@ -8,18 +8,21 @@ import { localSecretPath, readOrCreateSecret } from '../src/config.ts'
 
 const command = new Command('token')
   .description('Print a token that the local service accepts.')
-  .requiredOption('--sub <subject>', 'subject of the token')
+  .option('--sub <subject>', 'subject of the token')
   .option('--scope <scopes>', 'space-separated scopes; default: jobs:read jobs:write')
   .option('--tenant <tenant>', 'tenant of the jobs; default: the subject')
   .option('--expires <seconds>', 'lifetime of the token', '3600')
   .parse()
 
-type Options = { sub: string, scope?: string, tenant?: string, expires: string }
+type Options = { sub?: string, scope?: string, tenant?: string, expires: string }
 
 const { sub, scope, tenant, expires } = command.opts<Options>()
 const { env } = process
 const seconds = Number(expires)
 
+if (sub === undefined) {
+  command.error('--sub: is missing; for instance: npm run --silent token -- --sub me --scope "jobs:read jobs:write"')
+}
 if (!Number.isInteger(seconds) || seconds < 1) command.error('--expires: must be a whole number of seconds')
 // An empty variable counts as unset, as in the service.
 if (env.JWT_PUBLIC_KEY || env.JWKS_URL) {
@@ -34,4 +37,8 @@ const sign = createSigner({
   ...(env.JWT_AUDIENCE ? { aud: env.JWT_AUDIENCE } : {})
 })
 const claims = { sub, ...(scope === undefined ? {} : { scope }), ...(tenant === undefined ? {} : { tenant }) }
+// A reader like `head` may have enough before the end.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
 process.stdout.write(`${sign(claims)}\n`)

@@ -52,9 +52,18 @@ t.test('token: treats an empty variable as unset', async t => {
   t.notOk('iss' in JSON.parse(Buffer.from(stdout.split('.')[1] ?? '', 'base64url').toString()))
 })
 
+t.test('token: says nothing to a reader that has left', async t => {
+  const token = `${process.execPath} ${join(root, 'scripts/token.ts')} --sub ci`
+  // The pipe has no reader any more when the token is written.
+  const { stderr } = await run('bash', ['-c', `set -o pipefail; (${token}; echo "code $?" >&2) | true`], { cwd: t.testdir() })
+  t.equal(stderr, 'code 0\n')
+})
+
 t.test('token: names the wrong option or variable', async t => {
   const cwd = t.testdir()
-  t.match(await script('token.ts', [], cwd), { code: 1, stderr: /--sub/ })
+  t.match(await script('token.ts', [], cwd), {
+    code: 1, stderr: /^--sub: is missing; for instance: npm run --silent token -- --sub me --scope "jobs:read jobs:write"\n$/
+  })
   t.match(await script('token.ts', ['--sub', 'a', '--expires', 'x'], cwd), { code: 1, stderr: /--expires/ })
   const withPublicKey = await script('token.ts', ['--sub', 'a'], cwd, { JWKS_URL: 'https://example.com/keys' })
   t.match(withPublicKey, { code: 1, stderr: /public key/ })
