@@ -166,6 +166,23 @@ const createTimer = (schedule: Schedule, onTime: () => void, intervalMs: () => n
   return { refreshSoon, stop }
 }
 
+type TickNeeds = { cluster: ClusterView, view: LocalView, refresh: Refresh, act: () => Promise<void> }
+
+/**
+ * Refreshes and steps. Also updates the view although no answer has come: a read that hangs must not leave the status
+ * at `on` for longer than the cache may be used. Only if the lease was over one tick before as well: after a
+ * standstill of this process itself, the answer is on its way.
+ */
+const createTick = ({ cluster, view, refresh, act }: TickNeeds): (() => void) => {
+  let wasOver = false
+  return () => {
+    const isOver = !cluster.isLeaseValid()
+    if (isOver && wasOver) view.update()
+    wasOver = isOver
+    void refresh.share().then(act)
+  }
+}
+
 export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
   const { node, rows, identify, monotonicNow, schedule } = needs
   const cluster = createClusterView({ node, monotonicNow })
@@ -189,7 +206,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
   const act = createStepper(findStep, refresh.begin)
   const { refreshSoon, stop: stopTimer } = createTimer(
     schedule,
-    () => { void refresh.share().then(act) },
+    createTick({ cluster, view, refresh, act }),
     () => waiters.count() > 0 ? refreshSoonMs : refreshMs
   )
 

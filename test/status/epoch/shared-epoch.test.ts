@@ -49,6 +49,30 @@ t.test('a server that answers and needs its operator is reported with the reason
   t.equal(node.mode(), 'on')
 })
 
+t.test('the status is off once reads of the rows hang for longer than the lease, and on again after an answer', async t => {
+  const { node, epoch, pass } = await alone(t)
+  node.holdRefreshes(true)
+  await pass(900)
+  t.equal(epoch.status().mode, 'on')
+  await pass(400)
+  t.match(epoch.status(), { mode: 'off', reason: /^the database cannot be read/ })
+  await pass(5000)
+  t.same(node.changes.map(({ mode }) => mode), ['on', 'off'], 'reported once')
+  node.holdRefreshes(false)
+  await pass(500)
+  t.same(node.changes.map(({ mode }) => mode), ['on', 'off', 'on'])
+})
+
+t.test('a standstill of the process alone is not reported: the next read is answered', async t => {
+  const { node, pass } = await alone(t)
+  node.pause()
+  await pass(5000)
+  node.resume()
+  await pass(500)
+  t.equal(node.mode(), 'on')
+  t.same(node.changes.map(({ mode }) => mode), ['on'])
+})
+
 t.test('alone: a trip ends the epoch at once, for good, and no request waits', async t => {
   const { node, epoch, pass, settle } = await alone(t)
   const before = epoch.view()
