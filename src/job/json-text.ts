@@ -3,7 +3,7 @@
  * These functions work on a text that JSON.parse has accepted, and take a few milliseconds for a megabyte.
  */
 
-const [quote, backslash, comma] = [0x22, 0x5c, 0x2c]
+const [quote, backslash, comma, brace] = [0x22, 0x5c, 0x2c, 0x7b]
 
 const isSpace = (code: number): boolean => code === 0x20 || code === 0x0a || code === 0x0d || code === 0x09
 const opens = (code: number): boolean => code === 0x7b || code === 0x5b
@@ -44,18 +44,20 @@ const isNamed = (token: string, name: string): boolean =>
   token.includes('\\') ? JSON.parse(token) === name : token.slice(1, -1) === name
 
 /**
- * The text of an object's member as it was written; undefined if the object has none of this name. Of several members
- * with one name the last counts, as in the value that JSON.parse returns.
+ * The text of an object's member as it was written; undefined if there is none of this name, or no object. Of several
+ * members with one name the last counts, as in the value that JSON.parse returns.
  */
 export const memberText = (objectText: string, name: string): string | undefined => {
   let found: string | undefined
-  let at = skipSpace(objectText, skipSpace(objectText, 0) + 1)
+  const start = skipSpace(objectText, 0)
+  if (objectText.charCodeAt(start) !== brace) return undefined
+  let at = skipSpace(objectText, start + 1)
   while (objectText.charCodeAt(at) === quote) {
     const nameEnd = skipString(objectText, at)
     const token = objectText.slice(at, nameEnd)
-    const start = skipSpace(objectText, skipSpace(objectText, nameEnd) + 1)
-    const end = skipValue(objectText, start)
-    if (isNamed(token, name)) found = objectText.slice(start, end)
+    const valueStart = skipSpace(objectText, skipSpace(objectText, nameEnd) + 1)
+    const end = skipValue(objectText, valueStart)
+    if (isNamed(token, name)) found = objectText.slice(valueStart, end)
     at = skipSpace(objectText, skipSpace(objectText, end) + 1)
   }
   return found

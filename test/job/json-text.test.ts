@@ -16,6 +16,7 @@ t.test('finds the text of each member as it was written', async t => {
       memberText(text, 'no such member') === undefined
   }))
   t.equal(memberText('{"\\u0061":1e2}', 'a'), '1e2', 'a name that is written with escapes')
+  for (const text of ['["a",1]', '"\\"a\\":1"', '""', '1', 'null']) t.equal(memberText(text, 'a'), undefined, text)
 })
 
 t.test('counts the levels of a text, in members that are named twice too', async t => {

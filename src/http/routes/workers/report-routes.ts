@@ -63,8 +63,15 @@ const toRunOutcome = (completion: Completion): RunOutcome | undefined => {
   return { kind: 'external', url: new URL(resultUrl).href }
 }
 
+// A number in place of a text is recorded as it was written.
+const toText = (report: FailureReport, name: 'code' | 'message'): string => {
+  const written = bodyMemberText(report, 'error', name)
+  return written !== undefined && /^[-\d]/.test(written) ? written : report.error[name]
+}
+
 const toFailure = (report: FailureReport): Failure => {
-  const { code, message, details } = report.error
+  const { details } = report.error
+  const [code, message] = [toText(report, 'code'), toText(report, 'message')]
   if (details === undefined) return { code, message }
   const written = details === truncatedDetails ? undefined : bodyMemberText(report, 'error', 'details')
   return { code, message, detailsJson: written ?? JSON.stringify(details) }

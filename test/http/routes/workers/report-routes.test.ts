@@ -134,6 +134,9 @@ t.test('no description of a failure keeps the end of a job from being recorded',
     ['an empty code', { error: { code: '', message: 'm' } }, { code: 'UNSPECIFIED', message: 'm' }],
     ['no code', { error: { message: 'm' } }, { code: 'UNSPECIFIED', message: 'm' }],
     ['a number as the code', { error: { code: 404, message: 'm' } }, { code: '404', message: 'm' }],
+    ['numbers of any length', '{"error":{"code":9007199254740993,"message":-1.50}}', {
+      code: '9007199254740993', message: '-1.50'
+    }],
     ['an empty message', { error: { code: 'E', message: '' } }, { code: 'E', message: '' }],
     ['no message', { error: { code: 'E', message: null } }, { code: 'E', message: noMessage }],
     ['further members', { error: { ...error, stack: 's', cause: deep } }, error],
