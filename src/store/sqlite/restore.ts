@@ -31,7 +31,7 @@ const copyBackup = async (backup: string, draft: string): Promise<BackupContents
 /*
  * The versions drawn between the backup and the accident are drawn again, for other changes. So what clients and
  * caches hold of them (ETags, cells, cursors) must become void: the incarnation is part of each. Leases of the time of
- * the backup expire at once, since their workers do not know this database, and the service rescues their jobs.
+ * the backup are void, since their workers do not know this database, and the service rescues their jobs.
  */
 const renewIncarnation = async (path: string): Promise<void> => {
   const database = openDatabase(path)
@@ -42,7 +42,9 @@ const renewIncarnation = async (path: string): Promise<void> => {
       await tx.updateTable('ServiceState').set({
         value: sql`lower(hex(randomblob(8)))`
       }).where('name', '=', 'incarnation').execute()
-      await tx.updateTable('JobQueue').set({ leaseExpiresAt: 0 }).where('leaseToken', 'is not', null).execute()
+      // Tokens that no worker has: a report before the rescue would continue a run that this database does not know.
+      await tx.updateTable('JobQueue').set({ leaseExpiresAt: 0, leaseToken: sql`lower(hex(randomblob(16)))` })
+        .where('leaseToken', 'is not', null).execute()
     })
   } finally {
     await database.close()
