@@ -4,6 +4,7 @@ import type { Metrics } from './metrics.ts'
 import { createLogThrottle } from './log-throttle.ts'
 import type { EpochStatus, Mode } from './status/epoch/epoch.ts'
 import type { PartHealth } from './status/health.ts'
+import { isMoved } from './store/errors.ts'
 
 /*
  * What the service reports of its own state, in metrics and in the log: every change, and nothing between changes.
@@ -40,7 +41,7 @@ export const reportWorkerError = (log: Logger, now: () => number) => {
   return (error: Error, jobId: string | null): void => {
     if (!isUnavailable(error)) return log.error({ err: error, jobId }, 'the embedded worker failed')
     // It tries again each second.
-    if (!shouldLog(`${error.message} ${reasonOf(error.cause)}`)) return
+    if (isMoved(error) || !shouldLog(`${error.message} ${reasonOf(error.cause)}`)) return
     log.warn({ err: error, jobId }, 'the embedded worker cannot continue and tries again')
   }
 }

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { isUnavailable } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
+import { isMoved } from '../store/errors.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createLoop, type Loop } from './loop.ts'
 import { type RelayOnce, relayIntervalMs } from './relay.ts'
@@ -17,7 +18,7 @@ export type LoopsNeeds = {
   checkStore: () => Promise<unknown>
   pruneIntervalMs: number
   metrics: Metrics
-  log: Pick<Logger, 'info' | 'warn' | 'error'>
+  log: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>
 }
 
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
@@ -27,7 +28,7 @@ export const createLoops = ({
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
     // A store that is down is a warning; any other failure is a bug.
-    log[isUnavailable(error) ? 'warn' : 'error']({ part, err: error }, 'failed, and will be tried again')
+    log[isMoved(error) ? 'debug' : isUnavailable(error) ? 'warn' : 'error']({ part, err: error }, 'failed, and will be tried again')
   }
   return [
     createLoop({

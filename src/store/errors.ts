@@ -19,6 +19,17 @@ export class DatabaseInUse extends OperatorError {
   }
 }
 
+/** The files of the open database are no longer those at its path. The message says which, and what to do. */
+export class DatabaseMoved extends Error {
+  constructor (reason: string) {
+    super(reason)
+    this.name = 'DatabaseMoved'
+  }
+}
+
+/** Whether something failed because the files were moved, which the check of the store reports. */
+export const isMoved = (error: Error): boolean => error.cause instanceof DatabaseMoved
+
 /** The text is not a cursor that this database can have handed out. */
 export class CursorMalformed extends Error {
   constructor () {

@@ -16,13 +16,14 @@ type Found = { rows: Row[], start: number, isGap: boolean }
 const cursorForm = /^([0-9a-z]+)-(0|[1-9]\d{0,15})$/
 
 type LogReads = {
+  database: Database
   read: (position: number, limit: number) => Found
   readDataVersion: () => number | undefined
   toCursor: (version: number) => Cursor
 }
 
 const followerFactory = (
-  { read, readDataVersion, toCursor }: LogReads
+  { database, read, readDataVersion, toCursor }: LogReads
 ) => (from: number, fromCursor: Cursor): Follower => {
   let position = from
   let cursor = fromCursor
@@ -30,7 +31,7 @@ const followerFactory = (
   let seenDataVersion: number | undefined
   let pageDataVersion: number | undefined
   return {
-    next: async limit => guardRead(() => {
+    next: async limit => guardRead(database, () => {
       // Read before the log: a commit in between is then read again rather than missed.
       const dataVersion = readDataVersion()
       if (dataVersion === seenDataVersion) return { changes: [], isGap: false, isLast: true }
@@ -50,7 +51,8 @@ const followerFactory = (
   }
 }
 
-export const createChangeLog = ({ database: { reader, writer }, incarnation }: ChangeLogNeeds): ChangeLog => {
+export const createChangeLog = ({ database, incarnation }: ChangeLogNeeds): ChangeLog => {
+  const { reader, writer } = database
   // The counter of the AUTOINCREMENT key: the newest row may have been pruned.
   const newestStatement = reader.prepare<[], number>("SELECT seq FROM sqlite_sequence WHERE name = 'JobChange'").pluck()
   const oldestStatement = reader.prepare<[number], number>(
@@ -82,10 +84,11 @@ export const createChangeLog = ({ database: { reader, writer }, incarnation }: C
     return position
   }
 
-  const createFollower = followerFactory({ read, readDataVersion: () => dataVersionStatement.get(), toCursor })
+  const readDataVersion = () => dataVersionStatement.get()
+  const createFollower = followerFactory({ database, read, readDataVersion, toCursor })
 
   return {
-    follow: async from => guardRead(() => {
+    follow: async from => guardRead(database, () => {
       const newest = readNewest()
       return from === undefined
         ? createFollower(newest, toCursor(newest))

@@ -9,6 +9,7 @@ import {
 import { LRUCache } from 'lru-cache'
 import { DatabaseUnusable } from '../errors.ts'
 import type { Tables } from '../tables.ts'
+import { createFileWatch, type FileWatch } from './file-watch.ts'
 
 /** Earlier releases of SQLite could reset a WAL that another connection still read. */
 const sqliteVersionMin = '3.51.3'
@@ -125,6 +126,7 @@ export type Database = {
   path: string
   writer: Kysely<Tables>
   reader: SqliteDatabase.Database
+  files: FileWatch
   close: () => Promise<void>
 }
 
@@ -192,6 +194,7 @@ export const openDatabase = (path: string): Database => {
     path,
     writer,
     reader,
+    files: createFileWatch(path),
     close: async () => {
       reader.close()
       await writer.destroy()

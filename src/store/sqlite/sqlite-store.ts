@@ -30,6 +30,7 @@ const readIncarnation = ({ path, reader }: Database): string => {
 export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNeeds): Store => {
   const transact = createTransact({ database, now: monotonicNow })
   const incarnation = readIncarnation(database)
+  database.files.begin()
   return {
     kind: 'sqlite',
     incarnation,

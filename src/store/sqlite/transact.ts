@@ -2,6 +2,7 @@ import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promi
 import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
 import { ServiceFailure } from '../../errors.ts'
+import { DatabaseMoved } from '../errors.ts'
 import type { Transact, Tx } from '../store.ts'
 import { type Database, isBusy, withReason } from './database.ts'
 
@@ -16,16 +17,21 @@ const togetherMax = 32
 const togetherMsMax = 8
 
 // A failure of the database itself becomes one that a client may see; other errors stay as they are.
-const toStoreFailure = (error: unknown): unknown =>
-  error instanceof SqliteError && !error.code.startsWith('SQLITE_CONSTRAINT')
-    ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, {
-      cause: withReason(error)
-    })
-    : error
+const toStoreFailure = (error: unknown): unknown => {
+  const isOfSqlite = error instanceof SqliteError && !error.code.startsWith('SQLITE_CONSTRAINT')
+  if (!isOfSqlite && !(error instanceof DatabaseMoved)) return error
+  const cause = isOfSqlite ? withReason(error) : error
+  return new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, {
+    cause
+  })
+}
 
-/** Runs a read of the database. Throws STORE_UNAVAILABLE if the database fails. */
-export const guardRead = <Value>(read: () => Value): Value => {
+/** Runs a read of the database. Throws STORE_UNAVAILABLE if the database fails, or is no longer at its path. */
+export const guardRead = <Value>(
+  { files }: { files: Pick<Database['files'], 'requireFound'> }, read: () => Value
+): Value => {
   try {
+    files.requireFound()
     return read()
   } catch (error) {
     throw toStoreFailure(error)
@@ -62,8 +68,10 @@ const runInSavepoint = async (tx: Tx, { work, resolve, reject }: Waiting): Promi
 }
 
 // Runs the first of these works, at least one. The next commit takes the others.
-const commitTogether = ({ database, now }: TransactNeeds, works: readonly Waiting[]): Promise<Settle[]> =>
-  database.writer.transaction().execute(async tx => {
+const commitTogether = async ({ database, now }: TransactNeeds, works: readonly Waiting[]): Promise<Settle[]> => {
+  const { files, writer } = database
+  files.requireFound()
+  const settles = await writer.transaction().execute(async tx => {
     const settles: Settle[] = []
     const began = now()
     for (const work of works) {
@@ -72,6 +80,14 @@ const commitTogether = ({ database, now }: TransactNeeds, works: readonly Waitin
     }
     return settles
   })
+  try {
+    // What was written to a file that is no longer there must not be acknowledged.
+    files.checkCommitted()
+    return settles
+  } catch (error) {
+    return works.slice(0, settles.length).map(({ reject }) => () => { reject(toStoreFailure(error)) })
+  }
+}
 
 /**
  * Commits together what is asked for in one turn of the event loop: a commit waits for the disk, however small it is.

@@ -1,7 +1,9 @@
+import { copyFileSync, renameSync } from 'node:fs'
 import t, { type Test } from 'tap'
 import type { Json } from '../../helpers/client.ts'
 import { startService } from '../../helpers/service.ts'
 import { token } from '../../helpers/tokens.ts'
+import { until } from '../../helpers/until.ts'
 import { insertRows, metric } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
@@ -177,4 +179,35 @@ t.test('METRICS_TOKEN is the only token that opens /metrics, and it opens nothin
   t.match(await (await get('/metrics', 'bearer scrape-me')).text(), /^# HELP/)
   t.equal((await get('/api/v1/jobs', 'Bearer scrape-me')).status, 401)
   t.equal((await get('/readyz')).status, 200)
+})
+
+t.test('a database file that was removed or replaced: not ready, 503, and one line in the log', async t => {
+  const service = await startService(t, { WORKERS: '1', LOG_LEVEL: 'info' })
+  const { databasePath, ask, askJson, logs, submit } = service
+  const reasons = () => logs.filter(({ level }) => level >= 40).map(({ msg, reason }) => [msg, reason])
+  const requireDown = async (event: string) => {
+    await until(async () => (await ask('/readyz')).status === 503, event, 5000)
+    t.match(await askJson('/readyz'), { status: 'unavailable', store: { status: 'down', reason: new RegExp(event) } })
+    for (const [path, options] of [
+      ['/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } }], ['/api/v1/jobs?limit=1', {}],
+      ['/api/v1/jobs/unknown', {}]
+    ] as const) {
+      const answer = await ask(path, options)
+      t.equal(answer.status, 503, path)
+      t.match(await answer.json(), { code: 'STORE_UNAVAILABLE' })
+    }
+  }
+  renameSync(databasePath, `${databasePath}.away`)
+  await requireDown('removed')
+  renameSync(`${databasePath}.away`, databasePath)
+  await until(async () => (await ask('/readyz')).status === 200, 'the recovery', 5000)
+  await submit('remote', {})
+
+  copyFileSync(databasePath, `${databasePath}.copy`)
+  renameSync(`${databasePath}.copy`, databasePath)
+  await requireDown('replaced')
+  const lines = reasons().filter(([, reason]) => reason !== undefined)
+  t.match(lines, [[/store cannot be read/, /removed/], [/store cannot be read/, /replaced/]])
+  t.equal(lines.length, 2)
+  t.ok(reasons().every(([msg]) => !/tried again|tries again/.test(msg)), 'the loops and the worker do not repeat it')
 })

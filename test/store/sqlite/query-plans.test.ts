@@ -21,7 +21,7 @@ import { openForeign, openStore } from '../open.ts'
 
 /** The two connections, with every statement that they run. */
 const openWatched = async (t: Test) => {
-  const { path } = await openStore(t)
+  const { path, database: { files } } = await openStore(t)
   const statements: string[] = []
   const watch = { verbose: (sql?: unknown) => { statements.push(String(sql)) } }
   const reader = new SqliteDatabase(path, { ...watch, readonly: true })
@@ -31,7 +31,7 @@ const openWatched = async (t: Test) => {
     await writer.destroy()
   }
   t.teardown(close)
-  const watched: Database = { path, writer, reader, close }
+  const watched: Database = { path, writer, reader, files, close }
   const foreign = openForeign(t, path)
   const planOf = (sql: string): string[] =>
     foreign.prepare<[], { detail: string }>(`EXPLAIN QUERY PLAN ${sql}`).all().map(({ detail }) => detail)

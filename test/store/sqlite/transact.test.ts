@@ -1,4 +1,6 @@
 import { once, EventEmitter } from 'node:events'
+import { copyFileSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import SqliteDatabase from 'better-sqlite3'
 import { sql } from 'kysely'
 import t from 'tap'
@@ -187,4 +189,36 @@ t.test('lets the event loop turn between commits', async t => {
   const { transact } = await openStore(t)
   const turns = await turnsDuring(() => Promise.all(Array.from({ length: 320 }, (_, i) => transact(insertRow(`j${i}`)))))
   t.ok(turns >= 10, `${turns} turns`)
+})
+
+t.test('what was committed to a file that is no longer at its path is not acknowledged', async t => {
+  for (const suffix of ['', '-wal']) {
+    const { path, database, store } = await openStore(t, join(t.testdir(), `jobs${suffix}.db`))
+    const transact = createTransact({ database, now: () => 0 })
+    await transact(insertRow('before'))
+    const outcomes = await Promise.allSettled([transact(insertRow('a')), transact(async tx => {
+      await insertRow('b')(tx)
+      renameSync(path + suffix, `${path}.away`)
+    })])
+    const unavailable = { code: 'STORE_UNAVAILABLE', cause: { message: /removed.*restart the service/ } }
+    t.match(outcomes, [{ reason: unavailable }, { reason: unavailable }])
+    await t.rejects(transact(() => { throw new Error('no work begins') }), unavailable)
+    await t.rejects(store.jobs.find('before'), unavailable, 'nor is it read')
+    await t.rejects(store.jobs.ping(), unavailable)
+    renameSync(`${path}.away`, path + suffix)
+    await store.jobs.ping()
+    await transact(insertRow('after'))
+    t.match(await store.jobs.find('after'), { kind: 'job' }, 'a file that was put back is used again')
+  }
+})
+
+t.test('another file at the path is not taken for the one that was opened', async t => {
+  const { path, transact, store } = await openStore(t)
+  copyFileSync(path, `${path}.copy`)
+  renameSync(`${path}.copy`, path)
+  const replaced = { code: 'STORE_UNAVAILABLE', cause: { message: /replaced.*restart the service/ } }
+  await t.rejects(transact(insertRow('a')), replaced)
+  await t.rejects(store.jobs.ping(), replaced)
+  rmSync(`${path}-shm`)
+  await t.rejects(store.jobs.ping(), replaced)
 })

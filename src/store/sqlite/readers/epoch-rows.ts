@@ -12,13 +12,14 @@ type JoinedRow = EpochRow & {
 }
 
 /** Reads the epoch and the processes in one statement, so that both are of one moment. */
-export const createReadEpochRows = ({ reader, writer }: Database): EpochRowStore['read'] => {
+export const createReadEpochRows = (database: Database): EpochRowStore['read'] => {
+  const { reader, writer } = database
   const { sql } = writer.selectFrom('CacheEpoch').leftJoin('CacheNode', join => join.onTrue()).select([
     'name', 'CacheEpoch.mode', 'CacheEpoch.runId', 'reason', 'changedAt', 'holdMs', 'flaps',
     'node', 'epoch as nodeEpoch', 'CacheNode.mode as nodeMode', 'CacheNode.runId as nodeRunId', 'beat', 'isGone'
   ]).compile()
   const statement = reader.prepare<[], JoinedRow>(sql)
-  return async () => guardRead(() => {
+  return async () => guardRead(database, () => {
     const rows = statement.all()
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')

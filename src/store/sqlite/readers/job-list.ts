@@ -165,5 +165,5 @@ export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefa
     const { rows, next } = merge(sides, limit)
     return readRecords(rows, next, filter)
   })
-  return async (filter, after, limit) => guardRead(() => read(filter, after, limit))
+  return async (filter, after, limit) => guardRead(database, () => read(filter, after, limit))
 }

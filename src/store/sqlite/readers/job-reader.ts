@@ -7,7 +7,8 @@ import { recordQuery, type RecordWithFacts, toRecord } from './record-query.ts'
 import { guardRead } from '../transact.ts'
 
 /** Every statement is compiled and prepared once: to do both again would cost several times the read itself. */
-export const createJobReader = ({ database: { reader, writer } }: { database: Database }): Omit<JobReader, 'list'> => {
+export const createJobReader = ({ database }: { database: Database }): Omit<JobReader, 'list'> => {
+  const { files, reader, writer } = database
   const findRecord = reader.prepare<[string], RecordWithFacts>(recordQuery(writer).compile().sql)
   const findTombstone = reader.prepare<[string], TombstoneRow>(tombstoneQuery(writer, '').compile().sql)
   const versionQuery = writer.selectFrom('JobExecutionLog').select('version').where('jobId', '=', '')
@@ -22,11 +23,12 @@ export const createJobReader = ({ database: { reader, writer } }: { database: Da
   const findInSnapshot = reader.transaction(findInBoth)
   const pingStatement = reader.prepare('SELECT value FROM ServiceState LIMIT 1')
   return {
-    find: async jobId => guardRead(() => {
+    find: async jobId => guardRead(database, () => {
       const row = findRecord.get(jobId)
       return row === undefined ? findInSnapshot(jobId) : toRecord(row)
     }),
-    findVersion: async jobId => guardRead(() => versionStatement.get(jobId)),
-    ping: async () => { guardRead(() => pingStatement.get()) }
+    findVersion: async jobId => guardRead(database, () => versionStatement.get(jobId)),
+    // Looks at the files themselves: a database that was put back is noticed, too.
+    ping: async () => { guardRead({ files: { requireFound: files.check } }, () => pingStatement.get()) }
   }
 }

@@ -63,8 +63,8 @@ export const createCountQueue = (
     const skipped = entriesAtOnceMax - 1
     let count = 0
     for (let place = start; ;) {
-      const end = guardRead(() => statements.skip.get(type, place.at, place.id, skipped))
-      if (end === undefined) return count + guardRead(() => statements.rest.get(type, place.at, place.id) ?? 0)
+      const end = guardRead(database, () => statements.skip.get(type, place.at, place.id, skipped))
+      if (end === undefined) return count + guardRead(database, () => statements.rest.get(type, place.at, place.id) ?? 0)
       count += entriesAtOnceMax
       place = end
       await pace(entriesAtOnceMax)
@@ -73,7 +73,7 @@ export const createCountQueue = (
 
   const countRunning = async (pace: Pace): Promise<Map<string, number>> => {
     const counts = new Map<string, number>()
-    const readSlice = ({ at, id }: Place) => guardRead(() => statements.running.all(at, id, runningAtOnceMax))
+    const readSlice = ({ at, id }: Place) => guardRead(database, () => statements.running.all(at, id, runningAtOnceMax))
     for (let slice = readSlice(start); ;) {
       for (const { type } of slice) counts.set(type, (counts.get(type) ?? 0) + 1)
       await pace(slice.length * runningCost)
@@ -87,14 +87,14 @@ export const createCountQueue = (
     const pace = createPace()
     const running = await countRunning(pace)
     const counts: QueueCount[] = []
-    let type = guardRead(() => statements.nextType.get(''))
+    let type = guardRead(database, () => statements.nextType.get(''))
     while (type !== null && type !== undefined) {
       const name: string = type
-      const oldestAt = guardRead(() => statements.oldest.get(name) ?? null)
+      const oldestAt = guardRead(database, () => statements.oldest.get(name) ?? null)
       counts.push({ type: name, queued: await countType(name, pace), running: running.get(name) ?? 0, oldestAt })
       running.delete(name)
       await pace(typeCost)
-      type = guardRead(() => statements.nextType.get(name))
+      type = guardRead(database, () => statements.nextType.get(name))
     }
     for (const [type, count] of running) counts.push({ type, queued: 0, running: count, oldestAt: null })
     return counts

@@ -11,10 +11,10 @@ export const createQueueReader = ({ database }: { database: Database }): QueueRe
   const isAvailable = (type: string, tenant: string | null, now: number): boolean =>
     (tenant === null ? ofAll.get(type, now, 1) : ofTenant.get(type, now, tenant, 1)) !== undefined
   return {
-    hasAvailable: async ({ types, tenant }, now) => guardRead(() => types.some(type => isAvailable(type, tenant, now))),
+    hasAvailable: async ({ types, tenant }, now) => guardRead(database, () => types.some(type => isAvailable(type, tenant, now))),
     hasStuck: async by => {
       const { sql, parameters } = stuckQuery(writer, by).limit(1).compile()
-      return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
+      return guardRead(database, () => reader.prepare(sql).get(...parameters) !== undefined)
     },
     count: createCountQueue({ database })
   }

@@ -14,7 +14,8 @@ const chunkWhere = (isCurrent: string) => `
   WHERE jobId = @jobId AND startOffset <= @offset AND EXISTS (${isCurrent})
   ORDER BY startOffset DESC LIMIT 1`
 
-export const createResultReader = ({ database: { reader } }: { database: Database }): ResultReader => {
+export const createResultReader = ({ database }: { database: Database }): ResultReader => {
+  const { reader } = database
   const ofResult = reader.prepare<[ChunkOfResult], Chunk>(
     chunkWhere('SELECT 1 FROM JobResult WHERE jobId = @jobId AND sha256 = @sha256'))
   const ofAttempt = reader.prepare<[ChunkOfAttempt], Chunk>(
@@ -25,7 +26,7 @@ export const createResultReader = ({ database: { reader } }: { database: Databas
     ), 0) AS sizeBytes
     FROM JobExecutionLog AS log JOIN JobQueue AS queue ON queue.jobId = log.jobId
     WHERE log.jobId = ? AND log.status = 'Running' AND queue.leaseToken IS NOT NULL`)
-  const findChunk = (of: BytesOf, offset: number): Chunk | undefined => guardRead(() =>
+  const findChunk = (of: BytesOf, offset: number): Chunk | undefined => guardRead(database, () =>
     'sha256' in of ? ofResult.get({ ...of, offset }) : ofAttempt.get({ ...of, offset }))
   return {
     read: async function * (of, start, end) {
@@ -40,6 +41,6 @@ export const createResultReader = ({ database: { reader } }: { database: Databas
         yield bytes
       }
     },
-    findPartial: async jobId => guardRead(() => partial.get(jobId))
+    findPartial: async jobId => guardRead(database, () => partial.get(jobId))
   }
 }

@@ -11,10 +11,11 @@ const dueChanges = (db: Kysely<Tables>, before: number) => db
   .selectFrom(db.selectFrom('JobChange').select('at').orderBy('version').limit(1).as('oldest'))
   .select('at').where('at', '<', before)
 
-export const createRetentionReader = ({ database: { reader, writer } }: { database: Database }): RetentionReader => {
+export const createRetentionReader = ({ database }: { database: Database }): RetentionReader => {
+  const { reader, writer } = database
   const finds = async (query: { compile: () => { sql: string, parameters: readonly unknown[] } }): Promise<boolean> => {
     const { sql, parameters } = query.compile()
-    return guardRead(() => reader.prepare(sql).get(...parameters) !== undefined)
+    return guardRead(database, () => reader.prepare(sql).get(...parameters) !== undefined)
   }
   return {
     hasDueResults: at => finds(dueResults(writer, toIso(at), 1)),
