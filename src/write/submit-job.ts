@@ -89,11 +89,18 @@ const insert = async (tx: Tx, jobId: string, request: Request, at: number): Prom
   await insertInput(tx, jobId, { input: inputJson, access: JSON.stringify({ tenant, allTenants }), raw })
 }
 
+// A key is kept for a day, and with short retentions its job is not.
+const isForgotten = async (tx: Tx, jobId: string): Promise<boolean> => (await findJob(tx, jobId)).kind === 'absent'
+
 // Reserves the key for a new job. Returns the job of an earlier submission of the same request, if there is one.
 const reserve = async (
   tx: Tx, tenant: string, key: string, record: IdempotencyRecord
 ): Promise<string | undefined> => {
   const earlier = await reserveIdempotencyKey(tx, tenant, key, record, record.createdAt - idempotencyKeyKeptMs)
+  if (earlier !== undefined && await isForgotten(tx, earlier.jobId)) {
+    await reserveIdempotencyKey(tx, tenant, key, record, Number.MAX_SAFE_INTEGER)
+    return undefined
+  }
   if (earlier !== undefined && earlier.requestHash !== record.requestHash) {
     const detail = 'This Idempotency-Key was used for another request; use a new one.'
     throw new ServiceFailure('IDEMPOTENCY_KEY_REUSED', detail)

@@ -26,6 +26,18 @@ t.test('queues a submitted job with its submitter', async t => {
   t.equal(queued.length, 1)
 })
 
+t.test('a key whose job is forgotten is free, for any request', async t => {
+  const { submitJob, sql } = await openCommands(t)
+  const { jobId } = await submitJob(alice, submission, 'k')
+  sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+  t.match(await submitJob(alice, submission, 'k'), { jobId, replayed: true, entry: { state: 'expired' } })
+  sql('DELETE FROM JobTombstone')
+  const next = await submitJob(alice, { ...submission, type: 'other' }, 'k')
+  t.match(next, { replayed: false, entry: { state: 'queued' } })
+  t.not(next.jobId, jobId)
+  t.match(await submitJob(alice, { ...submission, type: 'other' }, 'k'), { jobId: next.jobId, replayed: true })
+})
+
 t.test('accepts any JSON as input', async t => {
   const { submit, claim } = await openCommands(t)
   for (const input of [

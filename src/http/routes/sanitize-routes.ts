@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { FailureCode } from '../../errors.ts'
+import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import { StringEnum } from '../../job/job.ts'
 import { normalizations, rawContentTypes, SanitizeInput } from '../../job/sanitize-input.ts'
 import type { StoreInput } from '../../write/store-input.ts'
@@ -91,18 +91,26 @@ const acceptedExample = {
 const commonCodes: readonly FailureCode[] =
   ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL']
 
+const syncTooLarge = `The content exceeds the limit of this route: send it to ${asyncPath}.`
+
+// By the content and not by its JSON, where each quote and line end counts twice, and an escaped character up to six
+// times.
+const requireSmallContent = (content: string): void => {
+  if (Buffer.byteLength(content) > syncBytesMax) throw new ServiceFailure('PAYLOAD_TOO_LARGE', syncTooLarge)
+}
+
 const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow }) => {
   app.post('/api/sanitize', {
     config: {
       scope: 'jobs:write',
       writesNothing: true,
-      tooLarge: `The body exceeds the limit of this route: send it to ${asyncPath}.`
+      tooLarge: syncTooLarge
     },
-    bodyLimit: syncBytesMax,
+    bodyLimit: jsonBytesMax,
     schema: {
       operationId: 'sanitize',
       summary: 'Sanitize a content at once',
-      description: `For contents of up to 1 MiB; send larger ones to ${asyncPath}. The response format never changes.`,
+      description: `For contents of up to 1 MiB, in JSON of up to 4 MiB; send larger ones to ${asyncPath}. The response format never changes.`,
       tags: ['Sanitize'],
       body: withExamples(SanitizeInput, sanitizeExamples),
       response: {
@@ -113,6 +121,7 @@ const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitiz
       }
     }
   }, async (request, reply) => {
+    requireSmallContent(request.body.content)
     const disconnected = new AbortController()
     reply.raw.once('close', () => { disconnected.abort() })
     const { sanitized, contentType, removed } = await sanitizeNow(request.body, disconnected.signal)

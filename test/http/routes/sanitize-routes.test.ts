@@ -77,24 +77,27 @@ t.test('names the broken rules of a body', async t => {
   t.match(await answer.json(), { error: { message: /: NFC, NFKC, none$/ } })
 })
 
-t.test('accepts a body of 1 MiB and rejects a larger one with 413, naming the asynchronous route', async t => {
-  const frame = JSON.stringify({ content: '', contentType: 'text/plain' }).length
-  const most = { content: 'a'.repeat(1024 * 1024 - frame), contentType: 'text/plain' }
-  const answer = await send(most)
-  t.equal(answer.status, 200)
-  t.equal((await answer.json() as Json).data.sanitized, most.content)
-
-  const rejected = await send({ ...most, content: `${most.content}a` })
-  t.equal(rejected.status, 413)
-  t.match(await rejected.json(), {
-    success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ }
-  })
+t.test('accepts a content of 1 MiB, however its JSON is written, and rejects a larger one with 413', async t => {
+  const mebibyte = 1024 * 1024
+  for (const most of ['a'.repeat(mebibyte), '"\n'.repeat(mebibyte / 2), '\u00fc'.repeat(mebibyte / 2)]) {
+    const body = { content: most, contentType: 'text/plain' }
+    const answer = await send(body)
+    t.equal(answer.status, 200)
+    t.equal((await answer.json() as Json).data.sanitized, most)
+    const escaped = JSON.stringify(body).replaceAll('\u00fc', '\\u00fc')
+    t.equal((await ask(path, { method: 'POST', body: escaped })).status, 200)
+    const rejected = await send({ ...body, content: `${most}a` })
+    t.equal(rejected.status, 413)
+    t.match(await rejected.json(), {
+      success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /\/api\/sanitize\/async/ }
+    })
+  }
 })
 
 t.test('BODY_BYTES_MAX does not raise its limit', async t => {
   const other = await startService(t, { WORKERS: '0', BODY_BYTES_MAX: String(2 * 1024 * 1024) })
   const answer = await other.ask(path, {
-    method: 'POST', body: { content: 'a'.repeat(1024 * 1024), contentType: 'text/plain' }
+    method: 'POST', body: { content: 'a'.repeat(1024 * 1024 + 1), contentType: 'text/plain' }
   })
   t.equal(answer.status, 413)
 })
