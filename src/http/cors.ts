@@ -17,10 +17,11 @@ const allowedHeaders = [
 
 /** Every response header of the service, except those that any page may read (Cache-Control, Content-Type, Expires). */
 export const exposedHeaders: readonly string[] = [
-  'Accept-Ranges', 'Allow', 'Changes-Cursor', 'Content-Disposition', 'Content-Length', 'Content-Range',
-  'Content-Security-Policy', 'ETag', 'Idempotency-Replayed', 'Job-Attempt', 'Job-Progress', 'Job-Result', 'Job-Result-Offset', 'Job-State', 'Link',
-  'Location', 'Operation-Location', 'Preference-Applied', 'Repr-Digest', 'Retry-After', 'retry-after-ms', 'Vary',
-  'WWW-Authenticate', 'X-Content-Type-Options', 'X-Request-Id'
+  'Accept-Ranges', 'Allow', 'Cancel-Requested', 'Changes-Cursor', 'Content-Disposition', 'Content-Length',
+  'Content-Range', 'Content-Security-Policy', 'ETag', 'Idempotency-Replayed', 'Job-Attempt', 'Job-Progress',
+  'Job-Result', 'Job-Result-Offset', 'Job-State', 'Link', 'Location', 'Operation-Location', 'Preference-Applied',
+  'Repr-Digest', 'Retry-After', 'retry-after-ms', 'Vary', 'WWW-Authenticate', 'X-Content-Type-Options',
+  'X-Request-Id'
 ]
 const exposed = exposedHeaders.join(', ')
 
