@@ -23,20 +23,26 @@ export const unspecifiedCode = 'UNSPECIFIED'
 
 const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
 
+const endOfPoints = (text: string, count: number): number => {
+  let end = 0
+  for (let point = 0; point < count && end < text.length; point++) end += (text.codePointAt(end) ?? 0) > 0xffff ? 2 : 1
+  return end
+}
+
+// A segmenter reads its text whole, which takes milliseconds for a long one.
+const contextLength = 512
+
 /**
  * The text, if it has at most `lengthMax` code points; otherwise its beginning, marked with `…`. It is cut between two
  * graphemes (UAX #29), so that no character is torn.
  */
 export const shorten = (text: string, lengthMax: number): string => {
-  if (text.length <= lengthMax) return text
-  // Holds more code points than the limit unless it is the whole text; a longer text is not read to its end.
-  const head = text.slice(0, 2 * lengthMax + 1)
-  const points = [...head]
-  if (points.length <= lengthMax) return text
-  const end = points.slice(0, lengthMax - 1).join('').length
-  // A grapheme may have any number of combining marks: one that fills the whole text is torn.
-  const begin = graphemes.segment(head).containing(end)?.index ?? 0
-  return `${head.slice(0, begin === 0 ? end : begin)}…`
+  if (text.length <= lengthMax || endOfPoints(text, lengthMax) === text.length) return text
+  const end = endOfPoints(text, lengthMax - 1)
+  const from = Math.max(0, end - contextLength)
+  const { index = 0 } = graphemes.segment(text.slice(from, end + contextLength)).containing(end - from) ?? {}
+  // A grapheme may have any number of combining marks: a very long one is torn.
+  return `${text.slice(0, index === 0 ? end : from + index)}…`
 }
 
 // Not every database stores a NUL, and UTF-8 has no surrogates.

@@ -9,17 +9,21 @@ import { truncatedDetailsJson, unspecifiedCode } from '../job/recorded-texts.ts'
 /** Of a longer failure text no more than this is read, in characters. Failures of this service's workers are shorter. */
 export const failureTextMax = 64 * 1024
 
+/** A text of more bytes is not read at all: to cut one, a database reads it whole, and 4 MiB take 4 ms. */
+export const failureBytesMax = 4 * 1024 * 1024
+
 // A string, its end perhaps missing; a bracket, comma or colon; or anything else up to one of these.
 const token = /\s*("[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?$)|[{}[\],:]|[^\s"{}[\],:]+)/ys
 
 const escapeLengthMax = '\\uffff'.length
 
-// The characters of a string whose end may be missing; an escape sequence that was cut is left out.
+// The characters of a string; of one whose end is missing those that are there, marked, without a torn escape sequence.
 const readString = (text: string): string | undefined => {
   for (const end of ['', '"']) {
     for (let dropped = 0; dropped < escapeLengthMax; dropped++) {
       try {
-        return JSON.parse(text.slice(0, text.length - dropped) + end) as string
+        const characters = JSON.parse(text.slice(0, text.length - dropped) + end) as string
+        return end === '' ? characters : `${characters}…`
       } catch {
         if (end === '') break
       }

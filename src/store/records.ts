@@ -60,6 +60,9 @@ const toFailure = (errorDetails: string | null): Failure => {
   return { ...texts, detailsJson: isLarge ? truncatedDetailsJson : detailsJson }
 }
 
+/** The code of a failure as its job shows it. */
+export const toFailureCode = (errorDetails: unknown): string => toFailure(toText(errorDetails)).code
+
 const timeMin = Date.parse('0000-01-01T00:00:00Z')
 const timeMax = Date.parse('9999-12-31T23:59:59.999Z')
 

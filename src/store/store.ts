@@ -196,14 +196,14 @@ export type EpochRowStore = {
   leave: (node: string) => Promise<void>
 }
 
-/** A record as a report needs it. Times are as they were written; `errorDetails` is null unless the job failed. */
+/** A record as a report needs it. Times are as they were written; `failureCode` is null unless the job failed. */
 export type RecordRow = {
   type: string | null
   status: string
   startTime: string | null
   endTime: string | null
   createdAt: string | null
-  errorDetails: string | null
+  failureCode: string | null
 }
 
 /** `total` counts the records that exist when the reading begins; `pages` has each of them once and no later ones. */

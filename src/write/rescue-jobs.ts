@@ -4,6 +4,7 @@ import type { QueueItem, QueueReader, StuckBy, Tx } from '../store/store.ts'
 import { findJob } from '../store/tx/jobs.ts'
 import { creditLostTime } from '../store/tx/lost-time.ts'
 import { clearCancelDue, findStuck } from '../store/tx/queue.ts'
+import { findTextBytes, writtenBytesMax } from '../store/tx/text-bytes.ts'
 import { applyEvent, reconcileForeignChange, toOwnJob } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds } from './commit.ts'
 import type { Outages } from './outages.ts'
@@ -59,7 +60,10 @@ export const createRescueJobs = (needs: RescueJobsNeeds): RescueJobs => {
       // This transaction had to wait, and so had the reports that would have renewed these leases.
       if (!('holder' in by) && outages.find().length > 0) return { changes, value: true }
       // A rescue begins at the queue, so findStuck takes the records' locks as well.
+      let bytes = 0
       for (const item of await findStuck(tx, by, rescuedAtOnceMax)) {
+        if (bytes > writtenBytesMax) break
+        bytes += await findTextBytes(tx, item.jobId)
         const change = await applyEvent(tx, item, toEvent(by, item, now()), now())
         if (change !== undefined) changes.push(change)
         else if ('cancelDueAt' in by && await isRunning(tx, item)) await clearCancelDue(tx, item.jobId)

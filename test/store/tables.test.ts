@@ -70,6 +70,7 @@ t.test('cuts the texts of another program at their bounds, and shows what is sho
     [json({ code: 'E', details: [huge], message: 'm' }), {
       code: 'E', message: /^The message is not shown/, detailsJson: truncated
     }],
+    [json({ code: 'E', message: '\u0001'.repeat(20_000) }), { code: 'E', message: new RegExp(`^${'\u0001'}{9000,11000}…$`) }],
     [json({ message: huge, code: 'E' }), unspecified(cut(huge), truncated)],
     [`{${huge}`, unspecified(cut(`{${huge}`))],
     ['x'.repeat(4 * 1024 * 1024 + 1), unspecified('The failure text is not shown. Its size in bytes: 4194305')]

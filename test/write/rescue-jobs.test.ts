@@ -16,6 +16,16 @@ t.test('the event loop turns while many expired leases are rescued', async t => 
   t.ok(turns >= 6, `${turns} turns`)
 })
 
+t.test('the event loop turns between jobs to which another program wrote long texts', async t => {
+  const { submit, claim, rescueJobs, clock, path } = await openCommands(t)
+  for (let i = 0; i < 8; i++) await submit()
+  for (let i = 0; i < 8; i++) await claim()
+  openForeign(t, path).exec('UPDATE JobExecutionLog SET progressMessage = hex(zeroblob(2200000))')
+  clock.ms += leaseMs
+  const turns = await turnsDuring(async () => { t.equal(await rescueJobs(), 8) })
+  t.ok(turns >= 8, `${turns} turns`)
+})
+
 /** Two processes on one database, with one clock, and another program that can lock the database. */
 const openProcesses = async (t: Test) => {
   const first = await openCommands(t, undefined, { hasOutages: true })

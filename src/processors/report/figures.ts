@@ -49,19 +49,6 @@ const toDuration = ({ status, startTime, endTime }: RecordRow): number | null =>
   return start === null || end === null || end < start ? null : end - start
 }
 
-const toCode = (errorDetails: unknown): string => {
-  try {
-    const details: unknown = JSON.parse(String(errorDetails))
-    if (typeof details === 'object' && details !== null && 'code' in details && 'message' in details &&
-      typeof details.code === 'string' && details.code !== '' && typeof details.message === 'string') {
-      return details.code.slice(0, nameLengthMax)
-    }
-  } catch {
-    // Falls through: details in another form have no code.
-  }
-  return 'UNSPECIFIED'
-}
-
 const addTo = (tally: Tally, row: RecordRow, durationMs: number | null) => {
   tally.total++
   if (Object.hasOwn(tally.byStatus, row.status)) tally.byStatus[row.status as RecordStatus]++
@@ -108,7 +95,7 @@ export const collectFigures = ({ from, to }: { from: number | undefined, to: num
       addTo(all, row, durationMs)
       addTo(findTally(row.type), row, durationMs)
       if (row.status === 'Failed') {
-        const code = toCode(row.errorDetails)
+        const code = row.failureCode ?? 'UNSPECIFIED'
         const counted = codes.has(code) || codes.size < codesCountedMax ? code : 'OTHER'
         codes.set(counted, (codes.get(counted) ?? 0) + 1)
       }

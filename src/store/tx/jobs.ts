@@ -1,7 +1,7 @@
 import { type CompiledQuery, type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
-import { failureTextMax } from '../cut-failure.ts'
+import { failureBytesMax, failureTextMax } from '../cut-failure.ts'
 import { textMax, toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
@@ -16,8 +16,7 @@ const cutText = (column: string, lengthMax: number) => {
     case when octet_length(${text}) > ${longest} then substr(${text}, 1, ${longest} + 1) else ${text} end`
 }
 
-// To cut a text, a database reads it whole: 4 MiB take 4 ms. A longer one is not read.
-const bytesMax = sql.lit(4 * 1024 * 1024)
+const bytesMax = sql.lit(failureBytesMax)
 
 const cutUnlessHuge = (column: string, lengthMax: number) =>
   sql<string | null>`
@@ -73,14 +72,6 @@ export const selectRecord = (db: Kysely<Tables>) => db
     cutText('log.tenant', textMax.tenant).as('tenant'), ...toSelections(cutColumns, cutUnlessHuge),
     ...toSelections(wholeColumns, wholeText)
   ])
-
-/** How many bytes a read of a record takes from the texts that other programs may have made long. */
-export const selectTextBytes = (db: Kysely<Tables>) => db
-  .selectFrom('JobExecutionLog')
-  .select(sql<number>`
-    coalesce(octet_length(errorDetails), 0) + coalesce(octet_length(type), 0) + coalesce(octet_length(tenant), 0)
-    + coalesce(octet_length(submittedBy), 0) + coalesce(octet_length(progressStage), 0)
-    + coalesce(octet_length(progressMessage), 0)`.as('bytes'))
 
 /** What is left of a job after its record was deleted. */
 export const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db

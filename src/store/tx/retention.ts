@@ -2,6 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { toEpochMs, toIso } from '../../job/time.ts'
 import type { Origin, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
+import { takeWritable, textBytes } from './text-bytes.ts'
 
 /*
  * Finds what is past its retention by an index and removes it a few rows at a time. The queries that are exported are
@@ -10,14 +11,14 @@ import type { Tables } from '../tables.ts'
 
 // The alias: in a table that another program made, the column may be written in another case.
 export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
-  .selectFrom('JobExecutionLog').select('jobId as jobId')
+  .selectFrom('JobExecutionLog').select(['jobId as jobId', textBytes.as('bytes')])
   .where('expiresAt', 'is not', null).where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
   .where('status', '=', sql.lit('Succeeded')).where('submittedBy', 'is not', null)
   .orderBy('expiresAt').limit(limit)
 
-/** Jobs whose stored result is due at `at` (ms since 1970). */
+/** Jobs whose stored result is due at `at` (ms since 1970), as many as one transaction may write. */
 export const findDueResults = async (tx: Tx, at: number, limit: number): Promise<string[]> =>
-  (await dueResults(tx, toIso(at), limit).execute()).map(({ jobId }) => jobId)
+  takeWritable(await dueResults(tx, toIso(at), limit).execute()).map(({ jobId }) => jobId)
 
 /** Clears a due time that is not a time: another program wrote it. */
 export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
@@ -31,7 +32,7 @@ const ended = sql<string>`coalesce(endTime, createdAt)`
 
 const endedRecords = (db: Kysely<Tables>, origin: Origin, limit: number) => db
   .selectFrom('JobExecutionLog')
-  .select(['jobId as jobId', ended.as('ended'), 'seq'])
+  .select(['jobId as jobId', ended.as('ended'), 'seq', textBytes.as('bytes')])
   .where('status', 'in', sql<string>`('Succeeded', 'Failed')`)
   .where('submittedBy', origin === 'ours' ? 'is not' : 'is', null)
   .limit(limit)
@@ -66,7 +67,8 @@ const toTime = (ended: unknown): number => (typeof ended === 'string' ? toEpochM
 export type PrunedRecords = { examined: number, removed: number, next: RecordCursor | null }
 
 /**
- * Removes records that ended before `before` (ms since 1970); examines at most `limit` and leaves their tombstones.
+ * Removes records that ended before `before` (ms since 1970); examines at most `limit`, fewer
+ * where their texts are long, and leaves their tombstones.
  *
  * Other programs write times in any form. The index sorts them as text, so a time in another form than ours can come
  * up late, one with an offset by up to a day. A time that comes up early is passed over: the time it means decides.
@@ -74,11 +76,13 @@ export type PrunedRecords = { examined: number, removed: number, next: RecordCur
 export const pruneRecords = async (
   tx: Tx, origin: Origin, before: number, limit: number, after: RecordCursor | null
 ): Promise<PrunedRecords> => {
-  const rows = await nextRecords(tx, origin, toIso(before), after, limit)
+  const found = await nextRecords(tx, origin, toIso(before), after, limit)
+  const rows = takeWritable(found)
   const due = rows.filter(({ ended }) => toTime(ended) < before).map(({ jobId }) => jobId)
   if (due.length > 0) await tx.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
   const last = rows.at(-1)
-  const next = last === undefined || rows.length < limit ? null : { ended: last.ended, seq: last.seq }
+  const isEnd = found.length < limit && rows.length === found.length
+  const next = last === undefined || isEnd ? null : { ended: last.ended, seq: last.seq }
   return { examined: rows.length, removed: due.length, next }
 }
 

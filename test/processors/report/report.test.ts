@@ -184,10 +184,21 @@ t.test('failures without a code of their own count as UNSPECIFIED, rare ones as 
   const { failures } = await figures(path, {})
   t.equal(failures.length, 101)
   t.strictSame(failures.slice(0, 4), [
-    { code: 'UNSPECIFIED', count: 9 }, { code: 'E119', count: 2 }, { code: 'C'.repeat(256), count: 1 },
+    { code: 'UNSPECIFIED', count: 9 }, { code: 'E119', count: 2 }, { code: `${'C'.repeat(255)}…`, count: 1 },
     { code: 'E000', count: 1 }
   ])
   t.strictSame(failures.at(-1), { code: 'OTHER', count: 23 })
+})
+
+t.test('counts long failures by their codes, as their jobs show them', async t => {
+  const long = 'm'.repeat(300_000)
+  const path = await createJobs(t, [
+    ...Array.from({ length: 3 }, () => ({ status: 'Failed', error: JSON.stringify({ code: 'LONG', message: long }) })),
+    { status: 'Failed', error: JSON.stringify({ message: long, code: 'TOO_LATE' }) },
+    { status: 'Failed', error: long },
+    { status: 'Failed', error: JSON.stringify({ code: 'HUGE', message: 'm'.repeat(4 * 1024 * 1024) }) }
+  ])
+  t.strictSame((await figures(path, {})).failures, [{ code: 'LONG', count: 3 }, { code: 'UNSPECIFIED', count: 3 }])
 })
 
 t.test('counts the types beyond the first 500 as one', async t => {

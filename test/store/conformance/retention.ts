@@ -126,6 +126,22 @@ const recordsConformance: Conformance = (t, open) => {
     t.equal(await count("JobExecutionLog WHERE endTime = ''"), 500)
   })
 
+  t.test('a batch ends early where the texts in it are long, and the next one goes on', async t => {
+    const { store, sql, count } = await openRetention(t, open)
+    await sql(Array.from({ length: 12 }, (_, index) => `
+      INSERT INTO JobExecutionLog (jobId, status, endTime, errorDetails)
+      VALUES ('heavy-${index}', 'Failed', '2020-01-01T00:00:${String(index).padStart(2, '0')}Z', hex(zeroblob(500000)))`)
+      .join(';'))
+    const { examined, removed, batches } = await prunePass(store, 'foreign', end, 12)
+    t.same([examined, removed, await count('JobExecutionLog')], [12, 12, 0])
+    t.ok(batches > 1)
+    await store.transact(async tx => {
+      for (const jobId of ['a', 'b', 'c']) await insertJob(tx, succeededJob(jobId, { expiresAt: end }))
+    })
+    await sql("UPDATE JobExecutionLog SET progressMessage = hex(zeroblob(1500000)) WHERE jobId IN ('a', 'b', 'c')")
+    t.equal((await store.transact(tx => findDueResults(tx, end, 10))).length, 1)
+  })
+
   t.test('finds results of ours that are due, oldest first', async t => {
     const { transact, sql, retention } = await openRetention(t, open)
     await transact(async tx => {

@@ -11,8 +11,8 @@ export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
 // 5,000 rows take 1 to 2 ms, during which the event loop answers nothing else.
 const rowsExaminedMaxDefault = 5000
 
-// Of the texts of a page, which other programs may have made long; to read as much takes 5 to 8 ms.
-const textBytesMax = 8 * 1024 * 1024
+// Of the texts of a page, which other programs may have made long; to read and cut as much takes 5 to 8 ms.
+const textBytesMax = 4 * 1024 * 1024
 
 type Parameters = {
   tenant: string | null

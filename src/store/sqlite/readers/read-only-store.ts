@@ -1,5 +1,7 @@
 import SqliteDatabase from 'better-sqlite3'
 import type { Access } from '../../../job/input.ts'
+import { failureBytesMax, failureTextMax } from '../../cut-failure.ts'
+import { textMax, toFailureCode } from '../../records.ts'
 import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../../store.ts'
 
 /** Rows read in one transaction for one page. */
@@ -8,6 +10,9 @@ const pageRows = 2000
 // One statement serves every tenant and every type. The + keeps SQLite from an index on tenant or type, which would
 // sort the rows of a tenant again for each page.
 const isReadable = '(:allTenants = 1 OR +tenant IS NULL OR +tenant = :tenant) AND (:type IS NULL OR +type = :type)'
+
+// A time that is cut is none.
+const cut = (column: string, lengthMax: number) => `substr(CAST(${column} AS TEXT), 1, ${lengthMax + 1}) AS ${column}`
 
 type Connection = SqliteDatabase.Database
 
@@ -22,10 +27,11 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
   const pageEnd = database.prepare<[object], number | null>(`
     SELECT max(seq) FROM (
       SELECT seq FROM JobExecutionLog WHERE seq > :after AND seq <= :last ORDER BY seq LIMIT :pageRows)`).pluck()
-  const page = database.prepare<[object], RecordRow>(`
-    SELECT CAST(type AS TEXT) AS type, status AS status, CAST(startTime AS TEXT) AS startTime,
-      CAST(endTime AS TEXT) AS endTime, CAST(createdAt AS TEXT) AS createdAt,
-      CASE status WHEN 'Failed' THEN CAST(errorDetails AS TEXT) END AS errorDetails
+  const page = database.prepare<[object], Omit<RecordRow, 'failureCode'> & { errorDetails: unknown }>(`
+    SELECT ${cut('type', textMax.type)}, status AS status, ${cut('startTime', textMax.time)},
+      ${cut('endTime', textMax.time)}, ${cut('createdAt', textMax.time)},
+      CASE WHEN status = 'Failed' AND octet_length(errorDetails) <= ${failureBytesMax}
+        THEN substr(errorDetails, 1, ${failureTextMax + 1}) END AS errorDetails
     FROM JobExecutionLog
     WHERE seq > :after AND seq <= :end AND ${isReadable}`)
 
@@ -34,7 +40,12 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
     for (;;) {
       const end = pageEnd.get({ after, last, pageRows }) ?? null
       if (end === null) return
-      yield page.all({ ...filter, after, end })
+      const rows: RecordRow[] = []
+      // One row in memory at a time: failures may be long.
+      for (const { errorDetails, ...row } of page.iterate({ ...filter, after, end })) {
+        rows.push({ ...row, failureCode: row.status === 'Failed' ? toFailureCode(errorDetails) : null })
+      }
+      yield rows
       after = end
     }
   }

@@ -2,7 +2,8 @@ import { type Kysely, sql } from 'kysely'
 import type { JobLookup, ResultFacts } from '../../../job/job.ts'
 import { toJob } from '../../records.ts'
 import type { JobRow, Tables } from '../../tables.ts'
-import { selectRecord, selectTextBytes } from '../../tx/jobs.ts'
+import { selectRecord } from '../../tx/jobs.ts'
+import { selectTextBytes } from '../../tx/text-bytes.ts'
 
 /** A record with the facts of its stored result as a JSON array; null without a result. */
 export type RecordWithFacts = JobRow & { resultFacts: string | null }
