@@ -26,6 +26,7 @@ import { createCoherence } from './status/coherence.ts'
 import { openCache } from './status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { createListStatuses } from './status/read-status.ts'
+import { createReadAttempts } from './status/read-attempts.ts'
 import { createReadResult } from './status/read-result.ts'
 import { createSingleFlight } from './status/single-flight.ts'
 import { openStore } from './store/open-store.ts'
@@ -66,7 +67,7 @@ type StatusNeeds = { parts: Parts, config: Config, opened: OpenedStore, node: st
 
 const createStatusParts = ({ parts, config, opened: { store, stale }, node, metrics, log }: StatusNeeds) => {
   const { publicUrl } = config
-  const { incarnation, jobs: { find, findVersion, list }, results: { findPartial, read } } = store
+  const { incarnation, jobs: { find, findVersion, list } } = store
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes }
   const views = createViews({
     publicUrl,
@@ -106,7 +107,8 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
       statusAccess: createStatusAccess({ readStatus, incarnation, representation: views.representation, publicUrl }),
       readMany,
       listStatuses: createListStatuses({ list, exposeMany }),
-      readResult: createReadResult({ find, findPartial, read, expose, now }),
+      readResult: createReadResult({ ...store.results, find, expose, now }),
+      readAttempts: createReadAttempts({ ...store.jobs, expose }),
       inputs: store.inputs
     }
   }
@@ -212,7 +214,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const parts: Parts = { ...realParts, ...options.parts }
   const { databasePath, redisUrl } = config
   const opened = await parts.openStore({ databasePath, isCacheShared: redisUrl !== null, now, monotonicNow })
-  const { store, store: { changes, queue: { count } } } = opened
+  const { store, store: { kind, jobs: { ping }, changes, queue: { count } } } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
@@ -223,8 +225,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     createCommands({ parts, config, opened, node, log, metrics, expose, onTransition })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
-  const onChange = reportStoreHealth(metrics, log)
-  const checkStore = createStoreCheck({ kind: store.kind, ping: store.jobs.ping, now, onChange })
+  const checkStore = createStoreCheck({ kind, ping, now, onChange: reportStoreHealth(metrics, log) })
   const refreshMetrics = createQueueGauges({ count, metrics, typeLabels, now, monotonicNow, schedule })
   let draining = false
   const follower = await changes.follow()

@@ -5,6 +5,7 @@ import fastify, { type FastifyInstance, LogController, type RawRequestDefaultExp
 import type { Logger } from 'pino'
 import type { Origins } from '../config-lists.ts'
 import type { InputReader } from '../job/input.ts'
+import type { ReadAttempts } from '../status/read-attempts.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ListStatuses, ReadMany } from '../status/read-status.ts'
 import type { CancelJob, EraseJob } from '../write/cancel-and-erase.ts'
@@ -32,6 +33,7 @@ import { createNodeServer } from './limits/node-server.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
+import { attemptRoutes } from './routes/attempt-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
 import { type ListRouteNeeds, listRoutes } from './routes/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
@@ -55,6 +57,7 @@ type StatusNeeds = {
   listStatuses: ListStatuses,
   changesCursor: ListRouteNeeds['changesCursor'],
   readResult: ReadResult,
+  readAttempts: ReadAttempts,
   inputs: InputReader
 }
 
@@ -161,6 +164,7 @@ const registerRoutes = async (
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult })
   await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
+  await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
   await typed.register(listRoutes, reads)
   await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
   await typed.register(workerRoutes, {

@@ -12,6 +12,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route evaluates If-Match and If-None-Match. */
     evaluatesTags?: boolean
+    /** The route puts the body where Content-Range says. */
+    takesContentRange?: boolean
   }
 }
 
@@ -50,8 +52,9 @@ export const findUnsupportedHeader = (request: FastifyRequest): ServiceFailure |
     return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.')
   }
   // RFC 9110, 14.4: a server that took a part for the whole would replace the whole with it.
-  if (headers['content-range'] !== undefined && !isRead(request)) {
-    return brokenRule('content-range', 'not', 'is not supported: an upload names its offset in the query')
+  const { routeOptions: { config } } = request
+  if (headers['content-range'] !== undefined && !isRead(request) && config.takesContentRange !== true) {
+    return brokenRule('content-range', 'not', 'is supported by uploads of results only')
   }
   return findOverride(request) ?? (isFile(request) ? undefined : findPrecondition(request))
 }

@@ -12,12 +12,15 @@ export class LeaseLost extends Error {
   }
 }
 
-/** Result bytes do not begin at `offset`, where the stored ones end: a result never has a hole. */
+/**
+ * Result bytes do not begin at `offset`, where the stored ones end (a result never has a hole), or the stored ones are
+ * not those that the worker names.
+ */
 export class OffsetMismatch extends Error {
   readonly offset: number
 
-  constructor (offset: number) {
-    super(`the result goes on at offset ${offset}`)
+  constructor (offset: number, message = `the result continues at offset ${offset}`) {
+    super(message)
     this.name = 'OffsetMismatch'
     this.offset = offset
   }

@@ -113,7 +113,8 @@ const ended = (job: RunningJob, event: EndEvent): Transition => {
     case 'rescue':
       return retriedOrFailed(job, event.at, leaseExpired, event.maxAttempts)
     case 'release':
-      return { accepted: true, job: requeued(job) }
+      // The run does not count: the next one has its number.
+      return { accepted: true, job: requeued({ ...job, attempt: Math.max(0, job.attempt - 1) }) }
   }
 }
 

@@ -14,7 +14,7 @@ export type Expiry = { at: number, inMs: number }
  * elsewhere, a result that was removed (times in ms since 1970), or nothing. `entry`: the job as it was read.
  */
 export type OpenedResult = { entry: StatusEntry } & (
-  | { kind: 'stored', facts: ResultFacts, attempt: number, expiry: Expiry | null, read: ReadBytes }
+  | { kind: 'stored', facts: ResultFacts, run: number, expiry: Expiry | null, read: ReadBytes }
   | { kind: 'partial', facts: PartialResult, read: ReadBytes }
   | { kind: 'external', url: string }
   | { kind: 'expired', expiredAt: number }
@@ -30,11 +30,12 @@ export type ReadResultNeeds = {
   /** ms since 1970. */
   now: () => number
   findPartial: (jobId: string) => Promise<PartialResult | undefined>
+  findRun: (jobId: string) => Promise<number>
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
 }
 
 export const createReadResult = ({
-  find, expose, now, findPartial, read
+  find, expose, now, findPartial, findRun, read
 }: ReadResultNeeds): ReadResult => async jobId => {
   // Read before the record, so that the bytes of a running job are no newer than the status that goes with them.
   const partial = await findPartial(jobId)
@@ -43,18 +44,18 @@ export const createReadResult = ({
   const entry = await expose(lookup)
   if (lookup.kind !== 'job') return { entry, kind: 'none' }
   const { job } = lookup
-  if (job.state === 'running' && partial !== undefined && partial.attempt === job.attempt) {
-    const { attempt } = partial
-    return { entry, kind: 'partial', facts: partial, read: (start, end) => read({ jobId, attempt }, start, end) }
+  if (job.state === 'running' && partial?.attempt === job.attempt && partial.run === await findRun(jobId)) {
+    const { run } = partial
+    return { entry, kind: 'partial', facts: partial, read: (start, end) => read({ jobId, run }, start, end) }
   }
   if (job.state !== 'succeeded') return { entry, kind: 'none' }
-  const { result, resultUrl, resultExpiredAt, expiresAt, attempt } = job
+  const { result, resultUrl, resultExpiredAt, expiresAt } = job
   if (resultExpiredAt !== null) return { entry, kind: 'expired', expiredAt: resultExpiredAt }
   if (result !== null) {
     const { sha256 } = result
     const expiry = expiresAt === null ? null : { at: expiresAt, inMs: expiresAt - now() }
     return {
-      entry, kind: 'stored', facts: result, attempt, expiry, read: (start, end) => read({ jobId, sha256 }, start, end)
+      entry, kind: 'stored', facts: result, run: await findRun(jobId), expiry, read: (start, end) => read({ jobId, sha256 }, start, end)
     }
   }
   return isWebUrl(resultUrl)

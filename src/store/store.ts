@@ -1,4 +1,5 @@
 import type { Selectable, Transaction } from 'kysely'
+import type { Attempt } from '../job/attempt.ts'
 import type { InputReader, RawInput, Access } from '../job/input.ts'
 import type { JobLookup, JobState } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
@@ -55,25 +56,34 @@ export type JobReader = {
   find: (jobId: string) => Promise<JobLookup>
   /** The version of the record; undefined if there is no record. Costs a fifth of `find`. */
   findVersion: (jobId: string) => Promise<number | undefined>
+  /** The job with its runs, oldest first, at one moment. */
+  findWithAttempts: (jobId: string) => Promise<{ lookup: JobLookup, attempts: Attempt[] }>
   list: ListJobs
   /** Resolves if the database answers a read. */
   ping: () => Promise<void>
 }
 
 /** The bytes of a running attempt so far. `contentType` is null until the worker has said what they are. */
-export type PartialResult = { attempt: number, sizeBytes: number, contentType: string | null, fileName: string | null }
+export type PartialResult = {
+  attempt: number, run: number, sizeBytes: number, contentType: string | null, fileName: string | null
+}
 
-/** The bytes of a finished result, by their hash, or those of an attempt. */
-export type BytesOf = { jobId: string } & ({ sha256: string } | { attempt: number })
+/**
+ * The bytes of a finished result, by their hash, or those of a run. The runs of a job are numbered in their order; two
+ * have the same attempt if the first was released.
+ */
+export type BytesOf = { jobId: string } & ({ sha256: string } | { run: number })
 
 export type ResultReader = {
   /**
    * The bytes from `start` to before `end`, one chunk in memory at a time. Throws ResultTorn if they end early or if
-   * those of another attempt have replaced them: no reader gets parts of two results.
+   * those of another run have replaced them: no reader gets parts of two results.
    */
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
   /** What a running job has sent so far; undefined if the job does not run under a lease. */
   findPartial: (jobId: string) => Promise<PartialResult | undefined>
+  /** The number of the latest run; 0 where there was none. */
+  findRun: (jobId: string) => Promise<number>
 }
 
 /** What the queue knows of an unfinished job of ours. Times in ms since 1970. */

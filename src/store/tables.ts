@@ -77,6 +77,19 @@ export type Tables = {
     inlineJson: string | null
   }
   JobResultChunk: { jobId: string, startOffset: number, bytes: Uint8Array }
+  /** `run` counts the claims of a job; `attempt` is given back where a run is released. */
+  JobAttempt: {
+    jobId: string
+    run: number
+    attempt: number
+    leaseHash: string
+    startedAt: number
+    endedAt: number | null
+    outcome: string | null
+    failureCode: string | null
+    failureMessage: string | null
+    endReport: string | null
+  }
   IdempotencyKey: { tenant: string, key: string, requestHash: string, jobId: string, createdAt: number }
   ServiceState: { name: string, value: string }
   CacheEpoch: {

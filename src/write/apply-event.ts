@@ -1,6 +1,8 @@
+import { toAttemptEnd } from '../job/attempt.ts'
 import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
 import { type JobEvent, transition } from '../job/lifecycle.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
+import { endAttempt } from '../store/tx/attempts.ts'
 import { findJob, updateJob } from '../store/tx/jobs.ts'
 import { clearLease, dequeue } from '../store/tx/queue.ts'
 import { orphanResult } from '../store/tx/results.ts'
@@ -13,13 +15,17 @@ export const toOwnJob = (lookup: JobLookup): Job | undefined =>
 /**
  * Applies an event to a queued or running job and updates the queue with it. Returns the change, for `commit`;
  * undefined if the event cannot happen in the job's state. The caller has locked the record. `now` in ms since 1970.
+ * `endReport` stands for the report that the event comes from, if it ends a run.
  */
 export const applyEvent = async (
-  tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number
+  tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number, endReport: string | null = null
 ): Promise<ChangedJob | undefined> => {
   const job = toOwnJob(await findJob(tx, jobId))
   const next = job === undefined ? undefined : transition(job, event)
   if (next?.accepted !== true || !await updateJob(tx, next.job)) return undefined
+  if (job?.state === 'running' && next.job.state !== 'running') {
+    await endAttempt(tx, jobId, toAttemptEnd(event, next.job), endReport, now)
+  }
   if (isTerminal(next.job)) {
     await dequeue(tx, jobId)
     // Bytes of a run that ended without a result, or of a result past its retention, are of no more use.
@@ -39,6 +45,7 @@ const recheckMs = 60_000
  */
 export const reconcileForeignChange = async (tx: Tx, jobId: string, now: number): Promise<void> => {
   const state = toOwnJob(await findJob(tx, jobId))?.state
+  await endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, now)
   if (state === 'queued') await clearLease(tx, jobId, now)
   else if (state === 'running') await clearLease(tx, jobId, now + recheckMs)
   else {

@@ -2,12 +2,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { RawInput } from '../job/input.ts'
 import type { LeaseHeld } from '../job/lease.ts'
 import type { ClaimFilter, QueueItem, QueueReader, Tx } from '../store/store.ts'
+import { insertAttempt } from '../store/tx/attempts.ts'
 import { findJob } from '../store/tx/jobs.ts'
 import { findInput } from '../store/tx/inputs.ts'
 import { dequeue, nextAvailable, setLease, setQueueTenant } from '../store/tx/queue.ts'
 import { discardChunks } from '../store/tx/results.ts'
 import { applyEvent, reconcileForeignChange } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, WorkResult } from './commit.ts'
+import { hashLease } from './repeated-report.ts'
 
 /** A job to run. `input` and `access` are JSON text; `timeoutMs` bounds this one run; times in ms since 1970. */
 export type Claim = LeaseHeld & {
@@ -64,7 +66,8 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
       return undefined
     }
     if (!await isOfTenant(tx, item, filter)) return undefined
-    const change = await applyEvent(tx, item, { type: 'claim', at: now() }, now())
+    const startedAt = now()
+    const change = await applyEvent(tx, item, { type: 'claim', at: startedAt }, startedAt)
     if (change?.lookup.kind !== 'job') {
       await reconcileForeignChange(tx, jobId, now())
       return undefined
@@ -73,6 +76,7 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
     const leaseToken = randomId()
     const leaseExpiresAt = now() + leaseMs
     const deadlineAt = timeoutMs === null ? null : now() + timeoutMs
+    await insertAttempt(tx, { jobId, attempt, leaseHash: hashLease(leaseToken), startedAt })
     await setLease(tx, jobId, { leaseToken, leaseHolder: holder, leaseMs, leaseExpiresAt, deadlineAt })
     return {
       changes: [change],

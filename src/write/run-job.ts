@@ -1,41 +1,33 @@
-import { storedChunkBytes } from '../job/chunks.ts'
-import type { Failure, JobLookup, ResultFacts, ContentInfo } from '../job/job.ts'
-import { type LeaseHeld, LeaseLost, type LeaseState, ResultBegun } from '../job/lease.ts'
+import type { Failure, JobLookup, ContentInfo } from '../job/job.ts'
+import { type LeaseHeld, LeaseLost, type LeaseState } from '../job/lease.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import { toRecordedFailure, toRecordedProgress } from '../job/recorded-texts.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
+import { findRun } from '../store/tx/attempts.ts'
 import { findJob, lockJob } from '../store/tx/jobs.ts'
 import { setLeaseEnd, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
-import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
+import { appendChunk, resultSize } from '../store/tx/results.ts'
 import { insertSanitizationEvents } from '../store/tx/sanitization-events.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, WorkResult } from './commit.ts'
-
-/**
- * How a run ended well: with the bytes that it appended, with bytes given now (if it appended none), with a result
- * elsewhere, or with none. `counts`: what a sanitization removed, by kind.
- */
-export type RunOutcome = { message?: string, counts?: Readonly<Record<string, number>> } & (
-  | { kind: 'appended', facts: ResultFacts }
-  | { kind: 'given', facts: ResultFacts, bytes: Uint8Array }
-  | { kind: 'external', url: string }
-  | { kind: 'none' }
-)
+import { type EndReport, hashReport, wasEndedBy } from './repeated-report.ts'
+import { type RunOutcome, storeResult, toCompletion } from './run-outcome.ts'
 
 /**
  * What a run has appended so far, and the length of its lease. `isBegun`: it has appended, if only the zero bytes of
  * an empty result.
  */
-export type Appended = ContentInfo & Stored & { attempt: number, isBegun: boolean, leaseMs: number }
+export type Appended = ContentInfo & Stored & { run: number, isBegun: boolean, leaseMs: number }
 
 /** What an append left: how much is stored now, and whether the worker should stop. */
 export type Stored = { sizeBytes: number, cancelRequested: boolean }
 
 /**
- * The reports of a worker that runs a job. All throw LeaseLost and STORE_UNAVAILABLE; all but the last three renew
- * the lease.
+ * The reports of a worker that runs a job. All but `findCompleted` throw LeaseLost, and all STORE_UNAVAILABLE. Those
+ * that end the run can be repeated: the same report under the same lease changes nothing and returns the job as it
+ * then is. The others renew the lease.
  */
 export type RunJob = {
   heartbeat: (lease: LeaseHeld) => Promise<LeaseState>
@@ -46,7 +38,9 @@ export type RunJob = {
   /** Returns the job as it then is. Throws OffsetMismatch, ResultBegun. */
   complete: (lease: LeaseHeld, outcome: RunOutcome) => Promise<StatusEntry>
   fail: (lease: LeaseHeld, failure: Failure, retryable: boolean) => Promise<StatusEntry>
-  /** Gives the job back unfinished, to be run again at once. */
+  /** The job whose run under this lease completed with what it had uploaded; undefined: it did not. */
+  findCompleted: (lease: LeaseHeld) => Promise<StatusEntry | undefined>
+  /** Gives the job back unfinished, to be run again at once; the attempt does not count. */
   release: (lease: LeaseHeld) => Promise<StatusEntry>
 }
 
@@ -85,39 +79,35 @@ const isCancelRequested = async (tx: Tx, lookup: JobLookup, dueAt: number): Prom
 const toContentInfo = ({ resultContentType, resultFileName }: QueueItem): ContentInfo =>
   ({ contentType: resultContentType ?? 'application/octet-stream', fileName: resultFileName ?? 'result' })
 
-const storeResult = async (tx: Tx, jobId: string, outcome: RunOutcome): Promise<void> => {
-  if (outcome.kind === 'appended') return await insertResult(tx, jobId, outcome.facts)
-  if (await resultSize(tx, jobId) > 0) throw new ResultBegun(jobId)
-  if (outcome.kind !== 'given') return
-  for (let offset = 0; offset < outcome.bytes.byteLength; offset += storedChunkBytes) {
-    await appendChunk(tx, jobId, offset, outcome.bytes.subarray(offset, offset + storedChunkBytes))
+/** How a report changes its job. `alongside` writes in the same transaction; `end`: the report ends the run. */
+type Report = { toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>, end?: EndReport }
+
+// Returns undefined if the report that ended the run is repeated.
+const requireLeaseUnlessRepeated = async (
+  tx: Tx, lease: LeaseHeld, end: EndReport | undefined
+): Promise<QueueItem | undefined> => {
+  try {
+    return await requireLease(tx, lease)
+  } catch (error) {
+    if (error instanceof LeaseLost && end !== undefined && await wasEndedBy(tx, lease, end)) return undefined
+    throw error
   }
-  await insertResult(tx, jobId, outcome.facts)
 }
 
-const toCompletion = (jobId: string, outcome: RunOutcome, at: number, retentionMs: number): JobEvent => {
-  const message = outcome.message === undefined ? {} : toRecordedProgress({ message: outcome.message })
-  const facts = outcome.kind === 'appended' || outcome.kind === 'given' ? outcome.facts : null
-  if (facts !== null) {
-    const resultUrl = `/api/v1/jobs/${jobId}/result`
-    return { type: 'complete', at, resultUrl, result: facts, expiresAt: at + retentionMs, ...message }
-  }
-  const resultUrl = outcome.kind === 'external' ? outcome.url : null
-  return { type: 'complete', at, resultUrl, result: null, expiresAt: null, ...message }
-}
-
-/**
- * Applies one event to a run, in the transaction that checks its lease. `alongside` writes in the same transaction.
- */
+/** Applies one event to a run, in the transaction that checks its lease. */
 const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
-  lease: LeaseHeld, toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>
+  lease: LeaseHeld, { toEvent, alongside, end }: Report
 ): Promise<{ entry: StatusEntry, state: LeaseState }> => {
   const { entries: [entry], value: state } = await commit(async tx => {
-    const item = await requireLease(tx, lease)
+    const item = await requireLeaseUnlessRepeated(tx, lease, end)
+    if (item === undefined) {
+      const change: ChangedJob = { lookup: await findJob(tx, lease.jobId) }
+      return { changes: [change], value: { leaseExpiresAt: now(), cancelRequested: false } }
+    }
     await alongside?.(tx)
     const event = toEvent(item)
     const leaseExpiresAt = await renewLease(tx, item, now())
-    const change = await applyEvent(tx, item, event, now())
+    const change = await applyEvent(tx, item, event, now(), end === undefined ? null : hashReport(end))
     // Another program changed the record under the lease: its change stands.
     if (change === undefined) throw new LeaseLost(lease.jobId)
     const cancelRequested = await isCancelRequested(tx, change.lookup, now() + graceMs)
@@ -169,7 +159,7 @@ const createAppended = ({ commit, now, graceMs }: RunJobNeeds): RunJob['appended
       changes: cancelRequested ? [{ lookup }] : [],
       value: {
         ...toContentInfo(item),
-        attempt: toOwnJob(lookup)?.attempt ?? 0,
+        run: await findRun(tx, lease.jobId, toOwnJob(lookup)?.attempt ?? 0),
         sizeBytes: await resultSize(tx, lease.jobId),
         cancelRequested,
         isBegun: item.resultContentType !== null,
@@ -180,34 +170,52 @@ const createAppended = ({ commit, now, graceMs }: RunJobNeeds): RunJob['appended
   return value
 }
 
-export const createRunJob = (needs: RunJobNeeds): RunJob => {
+const createFindCompleted = ({ commit }: RunJobNeeds): RunJob['findCompleted'] => async lease => {
+  const { entries: [entry] } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], null>> => {
+    const isCompleted = await wasEndedBy(tx, lease, { type: 'complete', outcome: { kind: 'none' } })
+    return { changes: isCompleted ? [{ lookup: await findJob(tx, lease.jobId) }] : [], value: null }
+  })
+  return entry
+}
+
+const createComplete = (needs: RunJobNeeds): RunJob['complete'] => {
   const { now, resultRetentionMs } = needs
+  const report = createReport(needs)
+  return async (lease, outcome) => (await report(lease, {
+    end: { type: 'complete', outcome },
+    toEvent: item => {
+      const retentionMs = Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)
+      return toCompletion(lease.jobId, outcome, now(), retentionMs)
+    },
+    alongside: async tx => {
+      await storeResult(tx, lease.jobId, outcome)
+      await insertSanitizationEvents(tx, lease.jobId, outcome.counts ?? {}, now())
+    }
+  })).entry
+}
+
+export const createRunJob = (needs: RunJobNeeds): RunJob => {
+  const { now } = needs
   const report = createReport(needs)
   return {
     heartbeat: createHeartbeat(needs),
     progress: async (lease, update) => {
       const recorded = toRecordedProgress(update)
-      return (await report(lease, () => ({ type: 'progress', at: now(), update: recorded }))).state
+      return (await report(lease, { toEvent: () => ({ type: 'progress', at: now(), update: recorded }) })).state
     },
     append: createAppend(needs),
     appended: createAppended(needs),
-    complete: async (lease, outcome) => (await report(
-      lease,
-      item => {
-        const retentionMs = Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)
-        return toCompletion(lease.jobId, outcome, now(), retentionMs)
-      },
-      async tx => {
-        await storeResult(tx, lease.jobId, outcome)
-        await insertSanitizationEvents(tx, lease.jobId, outcome.counts ?? {}, now())
-      }
-    )).entry,
-    fail: async (lease, failure, retryable) => {
-      const recorded = toRecordedFailure(failure)
-      return (await report(
-        lease, ({ maxAttempts }) => ({ type: 'fail', at: now(), failure: recorded, retryable, maxAttempts })
-      )).entry
+    complete: createComplete(needs),
+    fail: async (lease, given, retryable) => {
+      const failure = toRecordedFailure(given)
+      return (await report(lease, {
+        end: { type: 'fail', failure, retryable },
+        toEvent: ({ maxAttempts }) => ({ type: 'fail', at: now(), failure, retryable, maxAttempts })
+      })).entry
     },
-    release: async lease => (await report(lease, () => ({ type: 'release', at: now() }))).entry
+    findCompleted: createFindCompleted(needs),
+    release: async lease => (await report(lease, {
+      end: { type: 'release' }, toEvent: () => ({ type: 'release', at: now() })
+    })).entry
   }
 }

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ContentInfo } from '../job/job.ts'
 import { storedChunkBytes, toChunks } from '../job/chunks.ts'
-import { type LeaseHeld, OffsetMismatch } from '../job/lease.ts'
+import { type LeaseHeld, LeaseLost, OffsetMismatch } from '../job/lease.ts'
 import type { ResultReader } from '../store/store.ts'
 import { createResultDigest } from './result-digest.ts'
 import type { RunJob, Stored } from './run-job.ts'
@@ -16,16 +16,25 @@ export type Uploads = {
    * `bytes` throws; the whole chunks that arrived before are kept.
    */
   store: (lease: LeaseHeld, offset: number, bytes: AsyncIterable<Uint8Array>, content: ContentInfo) => Promise<Stored>
-  /** Completes a run with the bytes that it uploaded, or without a result if it uploaded none. */
-  complete: (lease: LeaseHeld) => ReturnType<RunJob['complete']>
+  /**
+   * Completes a run with the bytes that it uploaded, or without a result if it uploaded none. Throws OffsetMismatch if
+   * these are not the `expected` ones; the run then goes on.
+   */
+  complete: (lease: LeaseHeld, expected?: ExpectedBytes) => ReturnType<RunJob['complete']>
 }
 
+/** What the worker says that it has uploaded; `sha256` in base64. */
+export type ExpectedBytes = { sizeBytes?: number, sha256?: string }
+
 export type UploadsNeeds = {
-  runJob: Pick<RunJob, 'append' | 'appended' | 'heartbeat' | 'complete'>
+  runJob: Pick<RunJob, 'append' | 'appended' | 'heartbeat' | 'complete' | 'findCompleted'>
   read: ResultReader['read']
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
 }
+
+const mismatch = (what: string, stored: string | number, sizeBytes: number) =>
+  new OffsetMismatch(sizeBytes, `the stored bytes have the ${what} ${stored}, which is not the one named`)
 
 export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Uploads => {
   // The bytes may take longer than a lease: while they arrive, the lease is renewed every third of its length.
@@ -38,6 +47,13 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
       }
       yield piece
     }
+  }
+
+  // The answer to a completion may have been lost: then the lease is over, and the worker completes again.
+  const lost = (lease: LeaseHeld) => async (error: unknown) => {
+    const completed = error instanceof LeaseLost ? await runJob.findCompleted(lease) : undefined
+    if (completed === undefined) throw error
+    return completed
   }
 
   const digestAll = async (lease: LeaseHeld, leaseMs: number, bytes: AsyncIterable<Uint8Array>) => {
@@ -63,17 +79,20 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
       }
       return stored.sizeBytes > 0 ? stored : await runJob.append(lease, 0, new Uint8Array(0), content)
     },
-    complete: async lease => {
-      const { attempt, sizeBytes, isBegun, leaseMs, contentType, fileName } = await runJob.appended(lease)
-      if (!isBegun) return await runJob.complete(lease, { kind: 'none' })
-      const bytes = read({ jobId: lease.jobId, attempt }, 0, sizeBytes)
+    complete: async (lease, expected = {}) => {
+      const appended = await runJob.appended(lease).catch(lost(lease))
+      if (!('run' in appended)) return appended
+      const { run, sizeBytes, isBegun, leaseMs, contentType, fileName } = appended
+      if (expected.sizeBytes !== undefined && expected.sizeBytes !== sizeBytes) throw mismatch('size', sizeBytes, sizeBytes)
+      const bytes = read({ jobId: lease.jobId, run }, 0, sizeBytes)
       const digest = await digestAll(lease, leaseMs, bytes).catch(async (error: unknown) => {
         // Once the run is over its bytes may be removed while they are read: then the cause is the lost lease.
         await runJob.heartbeat(lease)
         throw error
       })
       const facts = { contentType, fileName, ...digest.facts(contentType) }
-      return await runJob.complete(lease, { kind: 'appended', facts })
+      if (expected.sha256 !== undefined && expected.sha256 !== facts.sha256) throw mismatch('sha-256', facts.sha256, sizeBytes)
+      return await runJob.complete(lease, isBegun ? { kind: 'appended', facts } : { kind: 'none' })
     }
   }
 }

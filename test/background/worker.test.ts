@@ -239,10 +239,10 @@ t.test('a worker that stops returns its runs to the queue at once, and no attemp
   const jobId = await submit('stall', {}, { maxAttempts: 1 })
   await reaches(jobId, 'running')
   await worker.stop(0)
-  t.match(await read(jobId), { status: 'queued', attempt: 1 })
+  t.match(await read(jobId), { status: 'queued', attempt: 0 })
   const next = open()
   next.start()
-  t.match(await reaches(jobId, 'running'), { attempt: 2 })
+  t.match(await reaches(jobId, 'running'), { attempt: 1 })
   await next.stop(0)
 })
 
@@ -374,7 +374,7 @@ t.test('a partial result is visible while its run goes on', async t => {
   await until(async () => (await read(jobId)).partialResultAvailable === true, 'the first bytes')
   t.match(await read(jobId), { status: 'running', resultAvailable: false })
   t.same(await results.findPartial(jobId), {
-    attempt: 1, sizeBytes: 65_536, contentType: 'text/csv', fileName: 'half.csv'
+    attempt: 1, run: 1, sizeBytes: 65_536, contentType: 'text/csv', fileName: 'half.csv'
   })
   await cancel(jobId)
   t.match(await reaches(jobId, 'cancelled'), { partialResultAvailable: false })

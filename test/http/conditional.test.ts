@@ -301,9 +301,8 @@ t.test('rejects other headers that change what a request means', async t => {
     t.match(await send('POST', '/api/v1/jobs/queued/cancel', { [name]: 'DELETE' }), { status: 400, code: 'VALIDATION_FAILED' })
     t.equal((await send('GET', '/api/v1/jobs/queued', { [name]: 'get' })).status, 200, 'the same method')
   }
-  for (const path of ['/api/v1/jobs', '/api/sanitize/async', '/api/v1/worker/jobs/queued/result']) {
-    const method = path.endsWith('result') ? 'PUT' : 'POST'
-    t.match(await send(method, path, { 'content-range': 'bytes 6-10/11', 'lease-token': 'x' }, job), {
+  for (const path of ['/api/v1/jobs', '/api/sanitize/async', '/api/v1/worker/jobs/queued/complete']) {
+    t.match(await send('POST', path, { 'content-range': 'bytes 6-10/11', 'lease-token': 'x' }, job), {
       status: 400, code: 'VALIDATION_FAILED'
     }, path)
   }

@@ -90,7 +90,7 @@ export const results = {
     resultUrl: 'https://x.example/r', result: null, expiresAt: null
   }),
   'requeued, 2 s': job => ({ ...common(job), state: 'queued' }),
-  'requeued, now': job => ({ ...common(job), state: 'queued' }),
+  'requeued, now': job => ({ ...common(job), state: 'queued', attempt: job.attempt - 1 }),
   failed: job => ({ ...ended(job), state: 'failed', failure }),
   abandoned: job => ({ ...ended(job), state: 'failed', failure: leaseExpired }),
   cancelled: job => ({ ...ended(job), state: 'cancelled', cancelledAt: at, failure: jobCancelled }),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
-import type { RunOutcome } from '../../src/write/run-job.ts'
+import type { RunOutcome } from '../../src/write/run-outcome.ts'
 import { csv } from '../write/commands.ts'
 import * as expected from './life-of-jobs-model.ts'
 import { iso, type World } from './life-of-jobs-world.ts'
@@ -147,6 +147,8 @@ const begin = step('begin', fc.record({
   await claimSome(world, { types, tenant: null, holder: 'w1', leaseMs, atOnce: 1 })
 })
 
+const stateOf = (model: expected.Model, jobId: string) => expected.shownOfModel(model, jobId).state
+
 /** A report on a run: what the service says to it, against what the model makes of it; undefined: the lease is lost. */
 const report = <Args extends object>(
   name: string,
@@ -157,7 +159,8 @@ const report = <Args extends object>(
   make: (
     model: expected.Model, jobId: string, held: NonNullable<ReturnType<typeof expected.heldBy>>, args: Args
   ) => unknown,
-  needsRunning: (args: Args) => boolean = () => true
+  needsRunning: (args: Args) => boolean = () => true,
+  endOf?: (args: Args) => string
 ) => step(name, fc.tuple(pick, args).map(([at, args]) => ({ at, ...args })), async (world, args) => {
     const lease = pickLease(world, args.at)
     if (lease === undefined) return
@@ -165,8 +168,12 @@ const report = <Args extends object>(
     const held = expected.heldBy(world.model, jobId, leaseToken, needsRunning(args))
     const before = held?.lease.expiresAt
     if (held !== undefined) expected.prolong(world.model, held.lease)
-    const wanted = held === undefined ? { error: 'LeaseLost' } : make(world.model, jobId, held, args)
+    const end = endOf?.(args)
+    const isRepeated = held === undefined && end !== undefined && world.model.ends.get(leaseToken)?.report === end
+    const late = () => isRepeated ? stateOf(world.model, jobId) : { error: 'LeaseLost' }
+    const wanted = held === undefined ? late() : make(world.model, jobId, held, args)
     const isRefused = typeof wanted === 'object' && wanted !== null && 'error' in wanted
+    if (held !== undefined && !isRefused && end !== undefined) world.model.ends.set(leaseToken, { jobId, report: end })
     if (isRefused && held !== undefined && before !== undefined) held.lease.expiresAt = before
     else if (!isRefused && ['progress', 'append'].includes(name)) world.onEvent(name)
     agree(`${name} of ${jobId}`, await outcomeOf(run(world.service(), lease, args)), isRefused
@@ -250,9 +257,7 @@ async ({ runJob, database }, lease, { kind }) => {
   }[kind] as [string | null, string | null]
   expected.complete(model, jobId, row, item, result, resultUrl)
   return 'succeeded'
-}, () => false)
-
-const stateOf = (model: expected.Model, jobId: string) => expected.shownOfModel(model, jobId).state
+}, () => false, ({ kind }) => kind === 'appended' ? 'none' : kind)
 
 const fail = report('fail', fc.record({ isRetryable: fc.boolean() }),
   async ({ runJob }, lease, { isRetryable }) =>
@@ -260,14 +265,14 @@ const fail = report('fail', fc.record({ isRetryable: fc.boolean() }),
   (model, jobId, { row }, { isRetryable }) => {
     expected.fail(model, jobId, row, isRetryable)
     return stateOf(model, jobId)
-  })
+  }, () => true, ({ isRetryable }) => `fail ${isRetryable}`)
 
 const release = report('release', none, async ({ runJob }, lease) => (await runJob.release(lease)).state, (
   model, jobId, { row }
 ) => {
   expected.release(model, jobId, row)
   return stateOf(model, jobId)
-})
+}, () => true, () => 'release')
 
 const cancel = step('cancel', fc.record({ at: pick, by: anyTenant }), async (world, { at, by }) => {
   const jobId = at % 2 === 0 ? pickLease(world, at + 1)?.jobId : pickJob(world, at)

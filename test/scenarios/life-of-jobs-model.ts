@@ -56,11 +56,13 @@ export type Model = {
   queue: Map<string, Queued>
   /** What each run has appended. */
   sent: Map<string, string>
+  /** The reports that ended runs, by the lease tokens of these: each can be repeated. */
+  ends: Map<string, { jobId: string, report: string }>
   pruneForeignRows: boolean
 }
 
 export const createModel = (now: number, pruneForeignRows: boolean): Model =>
-  ({ now, rows: new Map(), tombstones: new Map(), queue: new Map(), sent: new Map(), pruneForeignRows })
+  ({ now, rows: new Map(), tombstones: new Map(), queue: new Map(), sent: new Map(), ends: new Map(), pruneForeignRows })
 
 export const isFinal = (status: Status): boolean => status === 'Succeeded' || status === 'Failed'
 
@@ -272,7 +274,12 @@ export const fail = (model: Model, jobId: string, row: Row, isRetryable: boolean
 
 export const release = (model: Model, jobId: string, row: Row) => {
   if (row.cancelRequestedAt !== null) cancelled(model, jobId, row)
-  else requeue(model, jobId, row, 0)
+  else requeue(model, jobId, { ...row, attempt: Math.max(0, row.attempt - 1) }, 0)
+}
+
+// The runs of a job go with its row.
+const forgetEnds = (model: Model, jobId: string) => {
+  for (const [token, end] of model.ends) if (end.jobId === jobId) model.ends.delete(token)
 }
 
 export const cancel = (model: Model, jobId: string): string => {
@@ -296,6 +303,7 @@ export const remove = (model: Model, jobId: string) => {
   const row = model.rows.get(jobId)
   if (row === undefined) return
   model.rows.delete(jobId)
+  forgetEnds(model, jobId)
   model.tombstones.set(jobId, { tenant: row.tenant, status: row.status, expiredAt: model.now })
   dequeue(model, jobId)
 }
@@ -379,6 +387,7 @@ export const writeRow = (model: Model, jobId: string, status: Status, tenant: st
   const before = model.rows.get(jobId)?.status ?? model.tombstones.get(jobId)?.status
   if (before !== undefined && isFinal(before) && before !== status) return false
   dequeue(model, jobId)
+  forgetEnds(model, jobId)
   model.tombstones.delete(jobId)
   model.rows.set(jobId, { ...newRow(false, status, tenant, model.now), finishedAt: isFinal(status) ? model.now : null })
   return true

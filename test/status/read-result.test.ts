@@ -63,11 +63,11 @@ t.test('a partial result reveals a state too', async t => {
   t.match(await readStatus('job-1', 0), { state: 'running' })
 })
 
-t.test('stored bytes come with the attempt that made them, and with their time', async t => {
+t.test('stored bytes come with the run that made them, and with their time', async t => {
   const { readResult, sql, text } = await openReads(t)
   sql(`${running}; ${succeeded}`)
   const stored = await readResult('job-1')
-  t.match(stored, { kind: 'stored', attempt: 1, facts: { sizeBytes: 3 }, expiry: { at: noon + 10_000, inMs: 10_000 } })
+  t.match(stored, { kind: 'stored', run: 1, facts: { sizeBytes: 3 }, expiry: { at: noon + 10_000, inMs: 10_000 } })
   t.equal(stored.kind === 'stored' && await text(stored.read(0, 3)), 'abc')
   sql('UPDATE JobExecutionLog SET expiresAt = NULL')
   t.match(await readResult('job-1'), { kind: 'stored', expiry: null })
@@ -79,6 +79,9 @@ t.test('whatever happens between the two reads, a partial result belongs to the 
   const changes = {
     'another attempt began': [
       "UPDATE JobExecutionLog SET attempt = 2; UPDATE JobResultChunk SET bytes = CAST('X' AS BLOB)", 'none'
+    ],
+    'it was released and claimed again': [
+      "INSERT INTO JobAttempt (jobId, run, attempt, leaseHash, startedAt) VALUES ('job-1', 2, 1, 'h', 0)", 'none'
     ],
     'it is queued again': ["UPDATE JobExecutionLog SET status = 'Queued'", 'none'],
     'it failed': ["UPDATE JobExecutionLog SET status = 'Failed'", 'none'],

@@ -41,15 +41,43 @@ t.test('ten claims at once for five jobs get five jobs', async t => {
   for (const jobId of jobIds) t.match(await one.job(jobId), { state: 'running', attempt: 1 })
 })
 
-t.test('each claim counts an attempt', async t => {
-  const { submit, claim, runJob, job } = await openCommands(t)
-  const jobId = await submit()
-  for (const attempt of [1, 2, 3, 4]) {
+t.test('each claim counts an attempt, unless the run is released', async t => {
+  const { submit, claim, rescueJobs, runJob, job, clock, store } = await openCommands(t)
+  const jobId = await submit({ maxAttempts: 2 })
+  for (let round = 0; round < 3; round++) {
     const claimed = await claim()
-    t.equal(claimed.attempt, attempt)
+    t.equal(claimed.attempt, 1)
+    await runJob.append(claimed, 0, Buffer.from('half'), csv)
     await runJob.release(claimed)
-    t.match(await job(jobId), { state: 'queued', attempt, progress: { percent: 0 } })
+    t.match(await job(jobId), { state: 'queued', attempt: 0, progress: { percent: 0 } })
   }
+  await claim()
+  clock.ms += leaseMs
+  await rescueJobs()
+  clock.ms += 1000
+  t.equal((await claim()).attempt, 2, 'the last one')
+  const { attempts } = await store.jobs.findWithAttempts(jobId)
+  t.same(attempts.map(({ attempt, outcome }) => [attempt, outcome]), [
+    [1, 'released'], [1, 'released'], [1, 'released'], [1, 'lease-lost'], [2, null]
+  ])
+})
+
+t.test('a reader of a released run gets no bytes of the next one, which has its number', async t => {
+  const { submit, claim, runJob, results } = await openCommands(t)
+  const jobId = await submit()
+  const first = await claim()
+  await runJob.append(first, 0, Buffer.from('abc'), csv)
+  await runJob.append(first, 3, Buffer.from('def'), csv)
+  const { run = 0 } = await results.findPartial(jobId) ?? {}
+  const reading = results.read({ jobId, run }, 0, 6)
+  t.equal(String((await reading.next()).value), 'abc')
+  await runJob.release(first)
+  const second = await claim()
+  t.equal(second.attempt, first.attempt)
+  await runJob.append(second, 0, Buffer.from('ABC'), csv)
+  await runJob.append(second, 3, Buffer.from('DEF'), csv)
+  await t.rejects(reading.next(), { name: 'ResultTorn' })
+  t.match(await results.findPartial(jobId), { attempt: 1, run: run + 1 })
 })
 
 t.test('a heartbeat extends the lease without a new version', async t => {
@@ -102,7 +130,9 @@ t.test('appended bytes become the result when the job completes', async t => {
   })
   t.equal(String(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256: 'c2hh' }, 0, 5)))), 'abcde')
   t.same([count('JobQueue'), count('JobInput')], [0, 0], 'its input is not kept')
-  await t.rejects(runJob.complete(claimed, appended(5)), { name: 'LeaseLost' }, 'once')
+  const { version } = await job(jobId)
+  t.match(await runJob.complete(claimed, appended(5)), { state: 'succeeded', version }, 'repeated, it changes nothing')
+  await t.rejects(runJob.complete(claimed, { kind: 'external', url: 'https://x.example/' }), { name: 'LeaseLost' })
 })
 
 t.test('the bytes of a failed attempt are gone in the next', async t => {

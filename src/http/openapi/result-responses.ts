@@ -32,8 +32,8 @@ const partialHeaders = {
   }),
   'Job-Attempt': Type.Integer({
     minimum: 0,
-    description: `With \`partial\` only: the attempt that produced the bytes. If it changes, discard what you have and start
-      at offset 0.`
+    description: `With \`partial\` only: the number of the run that produced the bytes; released runs count here. If it
+      changes, discard what you have and start at offset 0.`
   }),
   'Job-State': statusHeaders['Job-State'],
   'Job-Progress': statusHeaders['Job-Progress'],

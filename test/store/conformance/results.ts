@@ -28,7 +28,7 @@ const openResults = async (t: Test, open: OpenStoreUnderTest) => {
     append: (offset: number, text: string, jobId = 'j') => transact(
       tx => appendChunk(tx, jobId, offset, Buffer.from(text))
     ),
-    texts: async (start: number, end: number, of: BytesOf = { jobId: 'j', attempt: 1 }) =>
+    texts: async (start: number, end: number, of: BytesOf = { jobId: 'j', run: 1 }) =>
       (await Array.fromAsync(results.read(of, start, end))).map(String)
   }
 }
@@ -45,7 +45,7 @@ const bytesConformance: Conformance = (t, open) => {
     t.same(await texts(1, 2), ['b'])
     t.same(await texts(3, 4), ['d'])
     t.same(await texts(6, 6), [])
-    t.same(await texts(0, 0, { jobId: 'never-made', attempt: 1 }), [])
+    t.same(await texts(0, 0, { jobId: 'never-made', run: 1 }), [])
     await t.rejects(texts(0, 7), { name: 'ResultTorn' }, 'the end of the bytes is not the end that was asked for')
     await t.rejects(texts(6, 7), { name: 'ResultTorn' })
     await t.rejects(texts(9, 10), { name: 'ResultTorn' })
@@ -93,10 +93,10 @@ const bytesConformance: Conformance = (t, open) => {
     }
     await append(0, 'abc')
     await append(3, 'def')
-    const ofAttempt = results.read({ jobId: 'j', attempt: 1 }, 0, 6)
-    t.equal(String((await ofAttempt.next()).value), 'abc')
+    const ofRun = results.read({ jobId: 'j', run: 1 }, 0, 6)
+    t.equal(String((await ofRun.next()).value), 'abc')
     await refill("UPDATE JobExecutionLog SET attempt = 2 WHERE jobId = 'j'")
-    await t.rejects(ofAttempt.next(), { name: 'ResultTorn' })
+    await t.rejects(ofRun.next(), { name: 'ResultTorn' })
 
     await transact(tx => insertResult(tx, 'j', facts(Buffer.from('ABCDEF'))))
     const { sha256 } = facts(Buffer.from('ABCDEF'))
@@ -152,12 +152,12 @@ const factsConformance: Conformance = (t, open) => {
     await sql(
       "INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt) VALUES ('j', 'x', 1, 0, 'l', 1)"
     )
-    t.same(await results.findPartial('j'), { attempt: 1, sizeBytes: 0, contentType: null, fileName: null })
+    t.same(await results.findPartial('j'), { attempt: 1, run: 1, sizeBytes: 0, contentType: null, fileName: null })
     await append(0, 'abc')
     await append(3, 'de')
     await append(0, 'longer', 'other')
     await sql("UPDATE JobQueue SET resultContentType = 'text/csv', resultFileName = 'a.csv'")
-    t.same(await results.findPartial('j'), { attempt: 1, sizeBytes: 5, contentType: 'text/csv', fileName: 'a.csv' })
+    t.same(await results.findPartial('j'), { attempt: 1, run: 1, sizeBytes: 5, contentType: 'text/csv', fileName: 'a.csv' })
     await sql('UPDATE JobQueue SET leaseToken = NULL, leaseExpiresAt = NULL')
     t.equal(await results.findPartial('j'), undefined)
     await sql(
@@ -170,14 +170,14 @@ const factsConformance: Conformance = (t, open) => {
   t.test('reads one chunk at a time, and holds no lock', async t => {
     const { append, results, openAnother } = await openResults(t, open)
     await append(0, 'abc')
-    const reading = results.read({ jobId: 'j', attempt: 1 }, 0, 8)
+    const reading = results.read({ jobId: 'j', run: 1 }, 0, 8)
     t.equal(String((await reading.next()).value), 'abc')
     await append(3, 'later')
     t.equal(String((await reading.next()).value), 'later', 'the second chunk was not read before it was asked for')
     t.match(await reading.next(), { done: true })
 
     const another = await openAnother()
-    const interrupted = another.results.read({ jobId: 'j', attempt: 1 }, 0, 8)
+    const interrupted = another.results.read({ jobId: 'j', run: 1 }, 0, 8)
     await interrupted.next()
     await another.close()
     await t.rejects(interrupted.next())
@@ -193,7 +193,7 @@ const factsConformance: Conformance = (t, open) => {
       if (reading) setImmediate(count)
     }
     setImmediate(count)
-    t.equal((await Array.fromAsync(results.read({ jobId: 'j', attempt: 1 }, 0, 10))).length, 10)
+    t.equal((await Array.fromAsync(results.read({ jobId: 'j', run: 1 }, 0, 10))).length, 10)
     reading = false
     t.ok(turns >= 9, `${turns} turns`)
   })

@@ -1,3 +1,4 @@
+import { attemptsConformance } from './attempts.ts'
 import { changesConformance } from './changes.ts'
 import { claimsConformance } from './claims.ts'
 import { epochConformance } from './epoch.ts'
@@ -17,6 +18,7 @@ export const topics: Record<string, Conformance> = {
   update: updateConformance,
   queue: queueConformance,
   claims: claimsConformance,
+  attempts: attemptsConformance,
   idempotency: idempotencyConformance,
   lists: listsConformance,
   results: resultsConformance,

@@ -105,17 +105,17 @@ export const sendPartial = async (exchange: Exchange, result: PartialResult, off
   const { request, reply } = exchange
   requireMatch(request.headers, null)
   const { entry, facts, read } = result
-  const attempt = result.kind === 'partial' ? result.facts.attempt : result.attempt
+  const run = result.kind === 'partial' ? result.facts.run : result.run
   const { sizeBytes } = facts
   const partialHeaders = {
     'job-result': result.kind === 'partial' ? 'partial' : 'complete',
     'job-result-offset': sizeBytes,
-    'job-attempt': attempt
+    'job-attempt': run
   }
   if (offset > sizeBytes) {
     setStateHeaders(reply, entry)
     reply.headers(partialHeaders)
-    const message = `Attempt ${attempt} has produced ${sizeBytes} bytes; discard the bytes of an earlier attempt.`
+    const message = `Run ${run} has produced ${sizeBytes} bytes; discard the bytes of an earlier run.`
     throw notSatisfiable(message, result.kind === 'partial' ? 'Running' : 'Succeeded', sizeBytes)
   }
   const stream = await openBytes(exchange, read, offset, sizeBytes)

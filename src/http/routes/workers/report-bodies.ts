@@ -33,6 +33,11 @@ export const Completion = Type.Object({
   result: Type.Optional(Type.Unknown({ description: 'The result: any JSON value, including null.' })),
   resultUrl: OptionalOrNull(Type.String({
     maxLength: resultUrlLengthMax, description: 'The URL of a result stored elsewhere, http or https.'
+  })),
+  sizeBytes: OptionalOrNull(Type.Integer({
+    minimum: 0,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'How many bytes were uploaded. If the service has stored another number, the run goes on.'
   }))
 }, { additionalProperties: false })
 export type Completion = Static<typeof Completion>
@@ -42,6 +47,8 @@ export const completionExamples = {
   uploaded: { summary: 'The uploaded bytes', value: {} },
   elsewhere: { summary: 'A result stored elsewhere', value: { resultUrl: 'https://files.example.org/thumbnail.png' } }
 }
+
+export const Release = Type.Object({}, { additionalProperties: false })
 
 export const FailureReport = Type.Object({
   error: Type.Object({

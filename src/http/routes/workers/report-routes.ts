@@ -7,14 +7,15 @@ import { truncatedDetails } from '../../../job/recorded-texts.ts'
 import type { StatusEntry } from '../../../job/status-entry.ts'
 import { toIso } from '../../../job/time.ts'
 import { createResultDigest } from '../../../write/result-digest.ts'
-import type { RunOutcome, RunJob } from '../../../write/run-job.ts'
-import type { Uploads } from '../../../write/uploads.ts'
+import type { RunJob } from '../../../write/run-job.ts'
+import type { RunOutcome } from '../../../write/run-outcome.ts'
+import type { ExpectedBytes, Uploads } from '../../../write/uploads.ts'
 import { withExamples } from '../../openapi/content.ts'
 import { failureResponses, jsonResponse, statusHeaders } from '../../openapi/responses.ts'
 import { jobStatusExamples } from '../../openapi/examples.ts'
 import {
-  Completion, completionExamples, failureExamples, FailureReport, progressExamples, ProgressReport, reviseFailure,
-  reviseProgress
+  Completion, completionExamples, failureExamples, FailureReport, progressExamples, ProgressReport, Release,
+  reviseFailure, reviseProgress
 } from './report-bodies.ts'
 import { JobParams } from '../../openapi/params.ts'
 import {
@@ -77,6 +78,37 @@ const toFailure = (report: FailureReport): Failure => {
   return { code, message, detailsJson: written ?? JSON.stringify(details) }
 }
 
+const reprDigest = /^\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/]+={0,2}):\s*$/
+
+// RFC 9530. Other algorithms may stand beside sha-256.
+const parseReprDigest = (header: string): string => {
+  const digests = header.split(',').map(member => reprDigest.exec(member))
+  const sha256 = digests.find(digest => digest?.[1] === 'sha-256')?.[2]
+  if (digests.includes(null) || sha256 === undefined || Buffer.from(sha256, 'base64').byteLength !== 32) {
+    throw brokenRule('repr-digest', 'format', 'must have the form sha-256=:<base64>:')
+  }
+  return sha256
+}
+
+const toExpectedBytes = ({ sizeBytes }: Completion, digest: string | undefined): ExpectedBytes => ({
+  ...(typeof sizeBytes === 'number' ? { sizeBytes } : {}),
+  ...(digest === undefined ? {} : { sha256: parseReprDigest(digest) })
+})
+
+const requireNothingExpected = (expected: ExpectedBytes): void => {
+  for (const [name, field] of [['sizeBytes', 'sizeBytes'], ['sha256', 'repr-digest']] as const) {
+    if (expected[name] === undefined) continue
+    throw brokenRule(field, 'dependencies', 'is about uploaded bytes: not with result or resultUrl')
+  }
+}
+
+const completionHeaders = {
+  ...leaseHeaders,
+  'repr-digest': Type.Optional(Type.String({
+    description: 'sha-256=:<base64>: of the uploaded bytes (RFC 9530). If the stored ones differ, the run goes on.'
+  }))
+}
+
 const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob }) => {
   takeEmptyBodies(app, { revise: reviseProgress, replacesBytes: true })
   app.post('/api/v1/worker/jobs/:jobId/progress', {
@@ -125,14 +157,16 @@ const completeRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
       description: completeDescription,
       tags: ['Workers'],
       params: JobParams,
-      headers: Type.Object(leaseHeaders),
+      headers: Type.Object(completionHeaders),
       body: withExamples(Completion, completionExamples),
       response: { 200: endResponse, ...failureResponses([...bodyCodes, 'OFFSET_MISMATCH'], 'Problem') }
     }
   }, async (request, reply) => {
     const outcome = toRunOutcome(request.body)
+    const expected = toExpectedBytes(request.body, request.headers['repr-digest'])
+    if (outcome !== undefined) requireNothingExpected(expected)
     const entry = await withLease(statusAccess, request, lease =>
-      outcome === undefined ? uploads.complete(lease) : runJob.complete(lease, outcome))
+      outcome === undefined ? uploads.complete(lease, expected) : runJob.complete(lease, outcome))
     return sendEnd(statusAccess, request, reply, entry)
   })
   return Promise.resolve()
@@ -165,9 +199,35 @@ const failRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAcc
   return Promise.resolve()
 }
 
+const releaseDescription =
+  `Gives the job back unfinished: it can be claimed at once, and the attempt does not count. The next run has its number
+and begins its result from the start.`
+
+const releaseRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statusAccess, runJob }) => {
+  takeEmptyBodies(app)
+  app.post('/api/v1/worker/jobs/:jobId/release', {
+    config: { scope: 'jobs:work' },
+    schema: {
+      operationId: 'releaseJob',
+      summary: 'Release a run',
+      description: releaseDescription,
+      tags: ['Workers'],
+      params: JobParams,
+      headers: Type.Object(leaseHeaders),
+      body: withExamples(Release, { released: { summary: 'A release', value: {} } }),
+      response: { 200: endResponse, ...failureResponses(bodyCodes, 'Problem') }
+    }
+  }, async (request, reply) => {
+    const entry = await withLease(statusAccess, request, runJob.release)
+    return sendEnd(statusAccess, request, reply, entry)
+  })
+  return Promise.resolve()
+}
+
 /** Accepts the reports of workers on the jobs that they hold. */
 export const reportRoutes: FastifyPluginAsyncTypebox<ReportRouteNeeds> = async (app, needs) => {
   await app.register(progressRoute, needs)
   await app.register(completeRoute, needs)
   await app.register(failRoute, needs)
+  await app.register(releaseRoute, needs)
 }

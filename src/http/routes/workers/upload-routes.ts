@@ -47,7 +47,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
     done()
   })
   app.put('/api/v1/worker/jobs/:jobId/result', {
-    config: { scope: 'jobs:work', isStreamed: true },
+    config: { scope: 'jobs:work', isStreamed: true, takesContentRange: true },
     schema: {
       operationId: 'uploadResult',
       summary: 'Upload the result, in one or more requests',

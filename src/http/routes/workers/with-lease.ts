@@ -42,8 +42,8 @@ const toLeaseFailure = (error: unknown): unknown => {
     return new ServiceFailure('LEASE_LOST', detail)
   }
   if (error instanceof OffsetMismatch) {
-    const { offset } = error
-    return new ServiceFailure('OFFSET_MISMATCH', `The result continues at offset ${offset}.`, { offset })
+    const { offset, message } = error
+    return new ServiceFailure('OFFSET_MISMATCH', `${message.charAt(0).toUpperCase()}${message.slice(1)}.`, { offset })
   }
   if (error instanceof ResultBegun) {
     return brokenRule('body', 'resultBegun', 'must be empty: the uploaded bytes of this run are its result')

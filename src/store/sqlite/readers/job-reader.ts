@@ -1,6 +1,7 @@
 import type { JobLookup } from '../../../job/job.ts'
 import { toTombstone, type TombstoneRow } from '../../records.ts'
 import type { JobReader } from '../../store.ts'
+import { type AttemptRow, attemptsQuery, toAttempt } from '../../tx/attempts.ts'
 import { tombstoneQuery } from '../../tx/jobs.ts'
 import type { Database } from '../database.ts'
 import { recordQuery, type RecordWithFacts, toRecord } from './record-query.ts'
@@ -19,6 +20,9 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
     const tombstone = findTombstone.get(jobId)
     return tombstone === undefined ? { kind: 'absent', jobId } : toTombstone(tombstone)
   }
+  const findAttempts = reader.prepare<[string], AttemptRow>(attemptsQuery(writer, '').compile().sql)
+  const findWithAttempts = reader.transaction((jobId: string) =>
+    ({ lookup: findInBoth(jobId), attempts: findAttempts.all(jobId).map(toAttempt) }))
   // One snapshot for both tables: a row that is deleted between two reads would look as if it had never existed.
   const findInSnapshot = reader.transaction(findInBoth)
   const pingStatement = reader.prepare('SELECT value FROM ServiceState LIMIT 1')
@@ -27,6 +31,7 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
       const row = findRecord.get(jobId)
       return row === undefined ? findInSnapshot(jobId) : toRecord(row)
     }),
+    findWithAttempts: async jobId => guardRead(database, () => findWithAttempts(jobId)),
     findVersion: async jobId => guardRead(database, () => versionStatement.get(jobId)),
     // Looks at the files themselves: a database that was put back is noticed, too.
     ping: async () => { guardRead({ files: { requireFound: files.check } }, () => pingStatement.get()) }

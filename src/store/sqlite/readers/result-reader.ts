@@ -6,28 +6,33 @@ import { guardRead } from '../transact.ts'
 
 type Chunk = { startOffset: number, bytes: Uint8Array }
 type ChunkOfResult = { jobId: string, sha256: string, offset: number }
-type ChunkOfAttempt = { jobId: string, attempt: number, offset: number }
+type ChunkOfRun = { jobId: string, run: number, offset: number }
 
-// Finds no chunk if the bytes that are meant were removed or replaced by those of another attempt.
+// Finds no chunk if the bytes that are meant were removed or replaced by those of another run.
 const chunkWhere = (isCurrent: string) => `
   SELECT startOffset, bytes FROM JobResultChunk
   WHERE jobId = @jobId AND startOffset <= @offset AND EXISTS (${isCurrent})
   ORDER BY startOffset DESC LIMIT 1`
 
+// `attempt` counts where a release without JobAttempt has begun the run.
+const latestRun = 'max(log.attempt, coalesce((SELECT max(run) FROM JobAttempt WHERE jobId = log.jobId), 0))'
+
 export const createResultReader = ({ database }: { database: Database }): ResultReader => {
   const { reader } = database
   const ofResult = reader.prepare<[ChunkOfResult], Chunk>(
     chunkWhere('SELECT 1 FROM JobResult WHERE jobId = @jobId AND sha256 = @sha256'))
-  const ofAttempt = reader.prepare<[ChunkOfAttempt], Chunk>(
-    chunkWhere('SELECT 1 FROM JobExecutionLog WHERE jobId = @jobId AND attempt = @attempt'))
+  const ofRun = reader.prepare<[ChunkOfRun], Chunk>(
+    chunkWhere(`SELECT 1 FROM JobExecutionLog AS log WHERE log.jobId = @jobId AND ${latestRun} = @run`))
+  const run = reader.prepare<[string], number>(
+    `SELECT ${latestRun} FROM JobExecutionLog AS log WHERE log.jobId = ?`).pluck()
   const partial = reader.prepare<[string], PartialResult>(`
-    SELECT log.attempt AS attempt, queue.resultContentType AS contentType, queue.resultFileName AS fileName, coalesce((
+    SELECT log.attempt AS attempt, ${latestRun} AS run, queue.resultContentType AS contentType, queue.resultFileName AS fileName, coalesce((
       SELECT startOffset + length(bytes) FROM JobResultChunk WHERE jobId = log.jobId ORDER BY startOffset DESC LIMIT 1
     ), 0) AS sizeBytes
     FROM JobExecutionLog AS log JOIN JobQueue AS queue ON queue.jobId = log.jobId
     WHERE log.jobId = ? AND log.status = 'Running' AND queue.leaseToken IS NOT NULL`)
   const findChunk = (of: BytesOf, offset: number): Chunk | undefined => guardRead(database, () =>
-    'sha256' in of ? ofResult.get({ ...of, offset }) : ofAttempt.get({ ...of, offset }))
+    'sha256' in of ? ofResult.get({ ...of, offset }) : ofRun.get({ ...of, offset }))
   return {
     read: async function * (of, start, end) {
       for (let offset = start; offset < end;) {
@@ -41,6 +46,7 @@ export const createResultReader = ({ database }: { database: Database }): Result
         yield bytes
       }
     },
-    findPartial: async jobId => guardRead(database, () => partial.get(jobId))
+    findPartial: async jobId => guardRead(database, () => partial.get(jobId)),
+    findRun: async jobId => guardRead(database, () => run.get(jobId)) ?? 0
   }
 }

@@ -1,11 +1,12 @@
+import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
 import { startService } from '../../../helpers/service.ts'
 import { bearer } from '../../../helpers/tokens.ts'
 import { until } from '../../../helpers/until.ts'
-import { createWorkerClient, jsonOf, workerClaims } from '../../../helpers/client.ts'
+import { createWorkerClient, type Json, jsonOf, workerClaims } from '../../../helpers/client.ts'
 import { insertRows } from '../../rows.ts'
 
-const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '3600' })
+const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '3600', PRUNE_INTERVAL_SECONDS: '86400' })
 const { ask, askJson, submit, sql } = service
 const worker = createWorkerClient(service)
 const { claimed, report } = worker
@@ -193,7 +194,7 @@ t.test('no description of progress keeps the lease from being renewed', async t 
 t.test('a report without Lease-Token is 400, naming the header', async t => {
   const { jobId } = await begin()
   for (const [command, body] of [
-    ['progress', {}], ['complete', {}], ['fail', { error: { code: 'E', message: 'm' } }]
+    ['progress', {}], ['complete', {}], ['fail', { error: { code: 'E', message: 'm' } }], ['release', {}]
   ] as const) {
     const answer = await report(jobId, command, null, body)
     t.equal(answer.status, 400, command)
@@ -281,6 +282,158 @@ t.test('retries a failed run unless the failure is not retryable', async t => {
   t.match(await taskOf(jobId), { status: 'failed', failure: error, attempt: 2 })
 })
 
+const attemptsOf = async (jobId: string): Promise<Json[]> => (await askJson(`/api/v1/jobs/${jobId}/attempts`)).items
+
+t.test('the same end that is reported again under its lease gets the same answer', async t => {
+  const error = { code: 'E', message: 'x'.repeat(3000) }
+  const ends: Array<[what: string, command: string, body: object | undefined, other: [string, object]]> = [
+    ['an upload', 'complete', undefined, ['complete', { result: 1 }]],
+    ['a result', 'complete', { result: { a: 1 } }, ['complete', { result: { a: 2 } }]],
+    ['a URL', 'complete', { resultUrl: 'https://example.org/a' }, ['complete', { resultUrl: 'https://example.org/b' }]],
+    ['a final failure', 'fail', { error, retryable: false }, ['fail', { error }]],
+    ['a failure', 'fail', { error }, ['fail', { error: { code: 'E', message: 'another' } }]],
+    ['a release', 'release', {}, ['complete', {}]]
+  ]
+  for (const [what, command, body, [otherCommand, otherBody]] of ends) {
+    const { jobId, leaseToken } = await begin(`repeated-${command}`)
+    if (what === 'an upload') await worker.upload(jobId, leaseToken, 0, 'abc')
+    const first = await report(jobId, command, leaseToken, body)
+    const [eTag, text] = [first.headers.get('etag'), await first.text()]
+    const second = await report(jobId, command, leaseToken, body)
+    t.equal(second.status, 200, what)
+    t.same([second.headers.get('etag'), await second.text()], [eTag, text], what)
+    for (const [token, why] of [[leaseToken, 'another report'], ['guess', 'another lease']] as const) {
+      const late = why === 'another report' ? [otherCommand, otherBody] as const : [command, body] as const
+      t.match(await jsonOf(report(jobId, late[0], token, late[1])), { code: 'LEASE_LOST' }, `${what}: ${why}`)
+    }
+    t.equal((await attemptsOf(jobId)).length, 1, what)
+    await sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
+    await until(async () => (await report(jobId, command, leaseToken, body)).status === 410, `the erasure after ${what}`)
+  }
+})
+
+t.test('a released job can be claimed at once, and its attempt does not count', async t => {
+  const { jobId, leaseToken } = await begin('released')
+  await report(jobId, 'progress', leaseToken, { percent: 50 })
+  await worker.upload(jobId, leaseToken, 0, 'half of it')
+  const partial = await ask(`/api/v1/jobs/${jobId}/result?partial=true`)
+  t.equal(partial.headers.get('job-attempt'), '1')
+  const answer = await report(jobId, 'release', leaseToken, {})
+  t.equal(answer.status, 200)
+  t.equal(answer.headers.get('cancel-requested'), 'false')
+  t.match(await answer.json(), { jobId, status: 'Queued', errorDetails: null })
+  t.match(await taskOf(jobId), { status: 'queued', attempt: 0, progress: { percent: 0 } })
+  const second = await claimed('released')
+  t.match(second, { jobId, attempt: 1 })
+  await expectLeaseLost(t, jobId, leaseToken, 'released', 'release')
+  await worker.upload(jobId, second.leaseToken, 0, 'whole')
+  const whole = await ask(`/api/v1/jobs/${jobId}/result?partial=true`)
+  t.equal(await whole.text(), 'whole')
+  t.equal(whole.headers.get('job-attempt'), '2', 'so that no reader takes the bytes of two runs for one')
+  await report(jobId, 'complete', second.leaseToken)
+  t.equal((await ask(`/api/v1/jobs/${jobId}/result?partial=true`)).headers.get('job-attempt'), '2')
+  t.equal((await report(jobId, 'release', second.leaseToken, { more: 1 })).status, 400)
+
+  const cancelled = await begin('released')
+  await ask(`/api/v1/jobs/${cancelled.jobId}/cancel`, { method: 'POST' })
+  const stopped = await report(cancelled.jobId, 'release', cancelled.leaseToken)
+  t.equal(stopped.headers.get('job-state'), 'cancelled')
+  t.equal(stopped.headers.get('cancel-requested'), 'true')
+})
+
+t.test('an upload that did not arrive as the worker says keeps the run from completing', async t => {
+  const { jobId, leaseToken } = await begin()
+  const digestOf = (text: string) => `sha-256=:${createHash('sha256').update(text).digest('base64')}:`
+  const complete = (body: object, headers: Record<string, string> = {}) =>
+    report(jobId, 'complete', leaseToken, body, { claims: workerClaims, headers })
+  const expectMismatch = async (offset: number, answer: Response, what: string) => {
+    t.equal(answer.status, 409, what)
+    t.match(await answer.json(), { code: 'OFFSET_MISMATCH', offset }, what)
+    t.equal((await taskOf(jobId)).status, 'running', what)
+  }
+  await expectMismatch(0, await complete({ sizeBytes: 3 }), 'no bytes')
+  await expectMismatch(0, await complete({}, { 'repr-digest': digestOf('abc') }), 'no bytes, by their digest')
+  await worker.upload(jobId, leaseToken, 0, 'ab')
+  await expectMismatch(2, await complete({ sizeBytes: 3 }), 'too few')
+  await worker.upload(jobId, leaseToken, 2, 'c')
+  await expectMismatch(3, await complete({ sizeBytes: 2 }), 'too many')
+  await expectMismatch(3, await complete({ sizeBytes: 3 }, { 'repr-digest': digestOf('abd') }), 'others')
+  for (const digest of ['', 'x', 'sha-256=abc', 'sha-256=:YQ==:', 'sha-512=:YQ==:', `${digestOf('abc')}, x`]) {
+    const answer = await complete({}, { 'repr-digest': digest })
+    t.equal(answer.status, 400, digest)
+    t.match(await answer.json(), { errors: [{ field: 'repr-digest' }] })
+  }
+  for (const [body, field] of [
+    [{ sizeBytes: -1 }, 'sizeBytes'], [{ sizeBytes: '3' }, 'sizeBytes'], [{ sizeBytes: 3, result: 1 }, 'sizeBytes'],
+    [{ sizeBytes: 3, resultUrl: 'https://example.org' }, 'sizeBytes']
+  ] as const) {
+    t.match(await jsonOf(complete(body)), { code: 'VALIDATION_FAILED', errors: [{ field }] }, JSON.stringify(body))
+  }
+  t.match(await jsonOf(complete({ result: 1 }, { 'repr-digest': digestOf('1') })), { errors: [{ field: 'repr-digest' }] })
+  const whole = { 'repr-digest': `unixsum=:YQ==:, ${digestOf('abc')}` }
+  t.equal((await complete({ sizeBytes: 3 }, whole)).status, 200)
+  t.equal((await complete({ sizeBytes: 3 }, whole)).status, 200, 'also when it is repeated')
+})
+
+t.test('the attempts of a job show when each began and how it ended', async t => {
+  const { jobId, leaseToken } = await begin('history')
+  const error = { code: 'E_NET', message: 'unreachable', details: { host: 'x' } }
+  t.match(await attemptsOf(jobId), [{ attempt: 1, startedAt: String, endedAt: null, outcome: null, failure: null }])
+  const again = async () => {
+    await sql(`UPDATE JobQueue SET availableAt = 0 WHERE jobId = '${jobId}'`)
+    return await claimed('history')
+  }
+  const expire = (column: string) => sql(`UPDATE JobQueue SET ${column} = 1 WHERE jobId = '${jobId}'`)
+  const isQueued = async () => (await taskOf(jobId)).status === 'queued'
+  await report(jobId, 'fail', leaseToken, { error })
+  await report(jobId, 'release', (await again()).leaseToken)
+  await sql(`UPDATE JobQueue SET maxAttempts = 9 WHERE jobId = '${jobId}'`)
+  await again()
+  await expire('leaseExpiresAt')
+  await until(isQueued, 'the rescue')
+  await again()
+  await expire('deadlineAt')
+  await until(isQueued, 'the end of its time')
+  const last = await again()
+  await report(jobId, 'complete', last.leaseToken, { result: 1 })
+  const failure = { code: 'E_NET', message: 'unreachable' }
+  const timedOut = { code: 'TIMEOUT', message: 'The run took longer than timeoutSeconds.' }
+  const answer = await ask(`/api/v1/jobs/${jobId}/attempts`)
+  t.equal(answer.headers.get('cache-control'), 'private, no-store')
+  const { items } = await jsonOf(answer)
+  t.strictSame(items.map(({ attempt, outcome, failure }: Json) => [attempt, outcome, failure]), [
+    [1, 'failed', failure], [2, 'released', null], [2, 'lease-lost', null], [3, 'timed-out', timedOut],
+    [4, 'succeeded', null]
+  ])
+  for (const { startedAt, endedAt } of items) t.ok(startedAt <= endedAt)
+  t.equal(items.at(-1).startedAt, (await taskOf(jobId)).startedAt)
+
+  const cancelled = await begin('history')
+  await ask(`/api/v1/jobs/${cancelled.jobId}/cancel`, { method: 'POST' })
+  await report(cancelled.jobId, 'fail', cancelled.leaseToken, { error })
+  t.match(await attemptsOf(cancelled.jobId), [{ outcome: 'cancelled', failure }])
+  await ask(`/api/v1/jobs/${cancelled.jobId}`, { method: 'DELETE' })
+  t.equal((await ask(`/api/v1/jobs/${cancelled.jobId}/attempts`)).status, 410)
+  t.equal(await sql(`SELECT count(*) FROM JobAttempt WHERE jobId = '${cancelled.jobId}'`), '0')
+})
+
+t.test('the attempts of a job are for those who may read it', async t => {
+  const path = `/api/v1/jobs/${(await begin('history')).jobId}/attempts`
+  await insertRows(service, { jobId: 'engine-0', status: 'Running' })
+  t.same(await askJson('/api/v1/jobs/engine-0/attempts'), { items: [] }, 'a job of another engine has none')
+  t.equal((await ask(path, { claims: { scope: 'jobs:write jobs:work' } })).status, 403)
+  t.equal((await ask(path, { claims: { tenant: 'other' } })).status, 404)
+  t.equal((await ask('/api/v1/jobs/a%20b/attempts')).status, 404)
+})
+
+t.test('the attempts reveal no state that the status does not show yet', async t => {
+  const { jobId, leaseToken } = await begin('history')
+  await askJson(`/api/v1/jobs/${jobId}`)
+  await report(jobId, 'complete', leaseToken)
+  t.match(await attemptsOf(jobId), [{ outcome: 'succeeded' }])
+  t.match(await askJson(`/api/v1/jobs/${jobId}`), { status: 'Succeeded' })
+})
+
 const commands: Record<string, (jobId: string, token: string) => Promise<Response>> = {
   heartbeat: (jobId, token) => report(jobId, 'progress', token),
   progress: (jobId, token) => report(jobId, 'progress', token, { percent: 77 }),
@@ -292,16 +445,18 @@ const commands: Record<string, (jobId: string, token: string) => Promise<Respons
     resultUrl: 'https://example.org/late'
   }),
   failure: (jobId, token) => report(jobId, 'fail', token, { error: { code: 'E', message: 'late' } }),
+  release: (jobId, token) => report(jobId, 'release', token),
   input: (jobId, token) => worker.input(jobId, token)
 }
 
 /** Every command with this token is LEASE_LOST and changes nothing. */
-const expectLeaseLost = async (t: Test, jobId: string, token: string, why: string) => {
+const expectLeaseLost = async (t: Test, jobId: string, token: string, why: string, except?: string) => {
   const rows = () => sql(`SELECT * FROM JobQueue ORDER BY jobId; SELECT jobId, startOffset, bytes FROM JobResultChunk;
-    SELECT * FROM JobResult; SELECT max(version) FROM JobChange`)
+    SELECT * FROM JobResult; SELECT * FROM JobAttempt; SELECT max(version) FROM JobChange`)
   const traces = async () => [await (await ask(`/api/jobs/${jobId}/status`)).text(), await rows()]
   const before = await traces()
   for (const [what, command] of Object.entries(commands)) {
+    if (what === except) continue
     const answer = await command(jobId, token)
     t.equal(answer.status, 409, `${why}: ${what}`)
     t.match(await answer.json(), { code: 'LEASE_LOST', status: 409 })
@@ -326,7 +481,7 @@ t.test('every command of a worker that has lost its lease is LEASE_LOST and chan
   await report(jobId, 'complete', second.leaseToken)
   t.equal(await (await ask(`/api/v1/jobs/${jobId}/result`)).text(), 'whole')
   await expectLeaseLost(t, jobId, first.leaseToken, 'finished')
-  await expectLeaseLost(t, jobId, second.leaseToken, 'finished by this worker')
+  await expectLeaseLost(t, jobId, second.leaseToken, 'finished by this worker', 'completion of an upload')
 })
 
 t.test('commands for jobs of other engines and for unclaimed jobs are LEASE_LOST', async t => {

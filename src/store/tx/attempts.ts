@@ -1,0 +1,65 @@
+import { type AttemptEnd, type AttemptOutcome, attemptsKeptMax, type Attempt } from '../../job/attempt.ts'
+import type { Kysely } from 'kysely'
+import type { Tx } from '../store.ts'
+import type { Tables } from '../tables.ts'
+
+/** A run that begins. `leaseHash` stands for its lease token, `startedAt` in ms since 1970. */
+export type AttemptStart = { jobId: string, attempt: number, leaseHash: string, startedAt: number }
+
+/**
+ * Ends the run of a job that is open, if one is. `endReport` stands for the report that ended it; null: no report did.
+ * `endedAt` in ms since 1970.
+ */
+export const endAttempt = async (
+  tx: Tx, jobId: string, { outcome, failure }: AttemptEnd, endReport: string | null, endedAt: number
+): Promise<void> => {
+  await tx.updateTable('JobAttempt').set({
+    outcome,
+    endedAt,
+    endReport,
+    failureCode: failure?.code ?? null,
+    failureMessage: failure?.message ?? null
+  }).where('jobId', '=', jobId).where('outcome', 'is', null).execute()
+}
+
+/**
+ * The number of the latest run of a job, which only rises: two runs have the same attempt if the first was released.
+ * `attempt`: that of the record, which a release without this table may have raised.
+ */
+export const findRun = async (tx: Tx, jobId: string, attempt: number): Promise<number> => {
+  const { run } = await tx.selectFrom('JobAttempt').select(({ fn }) => fn.max('run').as('run'))
+    .where('jobId', '=', jobId).executeTakeFirstOrThrow()
+  return Math.max(attempt, (run) ?? 0)
+}
+
+/** Records that a run begins, and removes the oldest beyond those that are kept. */
+export const insertAttempt = async (tx: Tx, start: AttemptStart): Promise<void> => {
+  const { jobId, attempt, startedAt } = start
+  // A release without this table has ended it, or another program has.
+  await endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, startedAt)
+  const run = await findRun(tx, jobId, attempt - 1) + 1
+  await tx.insertInto('JobAttempt').values({ ...start, run }).execute()
+  await tx.deleteFrom('JobAttempt').where('jobId', '=', jobId).where('run', '<=', run - attemptsKeptMax).execute()
+}
+
+/** What ended the run of this lease: a report; null: none, or the run goes on; undefined: no such run is kept. */
+export const findEndReport = async (tx: Tx, jobId: string, leaseHash: string): Promise<string | null | undefined> =>
+  (await tx.selectFrom('JobAttempt').select('endReport').where('jobId', '=', jobId).where('leaseHash', '=', leaseHash)
+    .executeTakeFirst())?.endReport
+
+export type AttemptRow = Pick<
+  Attempt, 'attempt' | 'startedAt' | 'endedAt'
+> & { outcome: string | null, failureCode: string | null, failureMessage: string | null }
+
+/** The runs of a job, oldest first. */
+export const attemptsQuery = (db: Kysely<Tables>, jobId: string) => db
+  .selectFrom('JobAttempt')
+  .select(['attempt', 'startedAt', 'endedAt', 'outcome', 'failureCode', 'failureMessage'])
+  .where('jobId', '=', jobId)
+  .orderBy('run')
+
+export const toAttempt = (row: AttemptRow): Attempt => {
+  const { attempt, startedAt, endedAt, failureCode, failureMessage } = row
+  const failure = failureCode === null ? null : { code: failureCode, message: failureMessage ?? '' }
+  return { attempt, startedAt, endedAt, outcome: row.outcome as AttemptOutcome | null, failure }
+}
