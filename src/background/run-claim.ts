@@ -60,20 +60,24 @@ type RetryNeeds = {
   monotonicNow: () => number
   forMs: number
   isEnded: () => boolean
+  /** The store takes no report at all. */
+  isStoreAway: () => boolean
   onUnavailable: (error: Error) => void
 }
 
-// A store that is away for a moment must not cost the work that is done, and one that never comes back must not occupy
-// the slot for ever.
+// A store that is away must not cost the work that is done: no other job could run in this slot either. One that takes
+// heartbeats, but not this report, must not occupy the slot for ever.
 const createRetryWhileUnavailable = ({
-  forMs, monotonicNow, isEnded, onUnavailable
+  forMs, monotonicNow, isEnded, isStoreAway, onUnavailable
 }: RetryNeeds): Retry => async report => {
-  const end = monotonicNow() + forMs
+  let end = monotonicNow() + forMs
   for (let trial = 1; ; trial++) {
     try {
       return await report()
     } catch (error) {
-      if (!isUnavailable(error) || isEnded() || monotonicNow() > end) throw error
+      if (!isUnavailable(error) || isEnded()) throw error
+      if (isStoreAway()) end = monotonicNow() + forMs
+      else if (monotonicNow() > end) throw error
       if (trial === 1) onUnavailable(error as Error)
       await delay(retryPauseMs)
     }
@@ -115,13 +119,24 @@ export const runClaim = async (needs: RunClaimNeeds, claim: Claim, ended: AbortC
   const { runJob, pool, leaseMs, monotonicNow } = needs
   const onUnavailable = (error: Error) => { needs.onError(error, claim.jobId) }
   const onLeaseState = ({ cancelRequested }: LeaseState) => { if (cancelRequested) ended.abort(new RunCancelled()) }
-  // While the store is unavailable the lease still runs: only its loss ends the run.
+  // A store that is unavailable does not end the run: only the loss of its lease does.
   const onReportError = (error: unknown) => { if (error instanceof LeaseLost) ended.abort(error) }
-  const heartbeat = setInterval(() => { runJob.heartbeat(claim).then(onLeaseState, onReportError) }, leaseMs / 3)
+  let isHeartbeatTaken = true
+  const sendHeartbeat = () => runJob.heartbeat(claim).then(state => {
+    isHeartbeatTaken = true
+    onLeaseState(state)
+  }, (error: unknown) => {
+    isHeartbeatTaken = !isUnavailable(error)
+    onReportError(error)
+  })
+  const heartbeat = setInterval(() => { void sendHeartbeat() }, leaseMs / 3)
   const { timeoutMs } = claim
   const timeout = timeoutMs === null ? undefined : setTimeout(() => { ended.abort(new RunTimedOut()) }, timeoutMs)
   const isEnded = () => ended.signal.aborted
-  const retry = createRetryWhileUnavailable({ forMs: leaseMs, monotonicNow, isEnded, onUnavailable })
+  // Once a run is to end, a drain may wait for its last report.
+  const isStoreAway = () => !isHeartbeatTaken && !isEnded()
+  const retryNeeds = { monotonicNow, isStoreAway, onUnavailable }
+  const retry = createRetryWhileUnavailable({ ...retryNeeds, forMs: leaseMs, isEnded })
   const digest = createResultDigest()
   let content: ContentInfo = { contentType: 'application/octet-stream', fileName: 'result' }
   const reportProgress = async (update: ProgressUpdate) => { onLeaseState(await runJob.progress(claim, update)) }
@@ -149,7 +164,7 @@ export const runClaim = async (needs: RunClaimNeeds, claim: Claim, ended: AbortC
   } catch (error) {
     await progress.flushed()
     const forMs = Math.min(leaseMs, retryAtEndMsMax)
-    const retryAtEnd = createRetryWhileUnavailable({ forMs, monotonicNow, isEnded: () => false, onUnavailable })
+    const retryAtEnd = createRetryWhileUnavailable({ ...retryNeeds, forMs, isEnded: () => false })
     await reportEnd(runJob, claim, isEnded() ? ended.signal.reason : error, retryAtEnd)
   } finally {
     clearInterval(heartbeat)

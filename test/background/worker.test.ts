@@ -215,6 +215,46 @@ t.test('reports are retried for the time of a lease, not for ever', async t => {
   })
 })
 
+t.test('while the store takes no report at all, a run retries for as long as that lasts', async t => {
+  let clock = 0
+  const { open, runJob, submit, reaches, worker: idle } = await setUp(t, { leaseMs: 90, now: frozen })
+  await idle.stop(0)
+  let heartbeats = 0
+  let isAway = true
+  const unlessAway = () => isAway ? Promise.reject(new ServiceFailure('STORE_UNAVAILABLE', 'away')) : Promise.resolve()
+  const [trials, trialsAway] = [{ append: 0, fail: 0 }, 3]
+  const worker = open({
+    // More than a lease between any two readings.
+    monotonicNow: () => { clock += 100; return clock },
+    runJob: {
+      ...runJob,
+      heartbeat: async lease => {
+        heartbeats++
+        await unlessAway()
+        return await runJob.heartbeat(lease)
+      },
+      append: async (...args) => {
+        await until(() => heartbeats > 1, 'a heartbeat that failed')
+        isAway = ++trials.append <= trialsAway
+        await unlessAway()
+        return await runJob.append(...args)
+      },
+      fail: async (...args) => {
+        if (trials.fail === 0) heartbeats = 0
+        isAway = ++trials.fail <= trialsAway
+        if (isAway) await until(() => heartbeats > 1, 'a heartbeat that failed')
+        await unlessAway()
+        return await runJob.fail(...args)
+      }
+    }
+  })
+  t.teardown(() => worker.stop(0))
+  worker.start()
+  t.match(await reaches(await submit('slow', { ms: 1 }, { maxAttempts: 1 }), 'succeeded'), { attempt: 1 })
+  t.match(await reaches(await submit('refuse', {}, { maxAttempts: 1 }), 'failed'), { failure: { code: 'REFUSED' } })
+  t.ok(trials.append > trialsAway && trials.fail > trialsAway)
+})
+
 t.test('a run that lost its lease ends and reports nothing', async t => {
   const { worker, submit, reaches, transact, findItem } = await setUp(t, { leaseMs: 150, now: frozen })
   worker.start()
