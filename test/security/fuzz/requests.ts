@@ -82,15 +82,16 @@ const queryOf = ({ definition }: Operation, known: Known, random: Random): strin
       return `ids=${Array.from({ length: 1 + random.below(5) }, () => random.pick(known.jobIds)).join()}`
     }
     if (name === 'cursor') return `cursor=${encodeURIComponent(random.pick(known.cursors))}`
-    if (name === 'createdAfter') {
-      return `createdAfter=${random.pick(['2020-01-01', '2026-01-01T00:00:00Z', '2026-01-01%2012:00'])}`
+    if (name === 'idPrefix') return `idPrefix=${random.pick(known.jobIds).slice(0, random.below(40))}`
+    if (name === 'createdAfter' || name === 'createdBefore') {
+      return `${name}=${random.pick(['2020-01-01', '2026-01-01T00:00:00Z', '2026-01-01%2012:00'])}`
     }
     if (name === 'type') return `type=${random.pick(jobTypes)}`
     return `${name}=${encodeURIComponent(String(valueOf(schema, random)))}`
   })
   if (random.chance(0.05)) {
     pairs.push(
-      random.pick(['__proto__[a]=1', 'more=1', '=', '&&', '%00=1', 'fresh=true', 'wait=0', '?', 'x'.repeat(2000)])
+      random.pick(['__proto__[a]=1', 'more=1', '=', '&&', '%00=1', 'fresh=true', 'wait=0', '_=1', '?', 'x'.repeat(2000)])
     )
   }
   return pairs.length === 0 ? '' : `?${pairs.join('&')}`

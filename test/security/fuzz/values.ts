@@ -1,3 +1,5 @@
+import { recordStatuses } from '../../../src/job/job.ts'
+import { taskStatuses } from '../../../src/views/schemas.ts'
 import type { Json } from '../../helpers/client.ts'
 import type { Random } from '../../helpers/random.ts'
 
@@ -13,10 +15,17 @@ const texts = [
   '\r\nSet-Cookie: a=b', '#{7*7}{{7*7}}<%= 7*7 %>', '2026-01-01', '-1', 'null', '{"a":[1,2]}', '\ufeff', 'a'.repeat(300)
 ]
 
+const statusesPattern = (words: readonly string[]) => `^(${words.join('|')})(,(${words.join('|')}))*$`
+
+const anyOf = (words: readonly string[]) => (random: Random) =>
+  Array.from({ length: 1 + random.below(3) }, () => random.pick(words)).join()
+
 // What each pattern of the document stands for; a new one has to be added here.
 const samplesOf: Record<string, (random: Random) => string> = {
   '^[a-z0-9][a-z0-9._-]{0,63}$': random => random.pick(jobTypes),
-  '^[\\x21-\\x7e]+$': random => `key-${random.below(200)}`
+  '^[\\x21-\\x7e]+$': random => `key-${random.below(200)}`,
+  [statusesPattern(recordStatuses)]: anyOf(recordStatuses),
+  [statusesPattern(taskStatuses)]: anyOf(taskStatuses)
 }
 
 export const anyText = (random: Random): string => random.pick(texts)
