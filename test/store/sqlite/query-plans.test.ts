@@ -7,6 +7,7 @@ import { createRetentionReader } from '../../../src/store/sqlite/readers/retenti
 import { findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../../src/store/tx/retention.ts'
 import { pruneIdempotencyKeys } from '../../../src/store/tx/idempotency.ts'
 import { createQueueReader } from '../../../src/store/sqlite/readers/queue-reader.ts'
+import { creditLostTime } from '../../../src/store/tx/lost-time.ts'
 import { findStuck, nextAvailable } from '../../../src/store/tx/queue.ts'
 import { discardChunks, orphanResult } from '../../../src/store/tx/results.ts'
 import type { Tables } from '../../../src/store/tables.ts'
@@ -159,6 +160,11 @@ t.test('the reads of the queue use their indexes', async t => {
     ['lost leases, to be taken back', inWrite(tx => findStuck(
       tx, { leaseExpiredAt: 1 }, 10
     )), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
+    ['lost time', inWrite(tx => creditLostTime(tx, [{ beganAt: 1, endedAt: 2 }], 10)), [
+      'SEARCH ServiceState USING INDEX sqlite_autoindex_ServiceState_1 (name=?)',
+      // The index holds the leased jobs alone, not those that wait.
+      'SCAN JobQueue USING INDEX JobQueue_leased', `${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`
+    ]],
     ['bytes of an earlier run', inWrite(tx => discardChunks(tx, 'j', 10)), [
       'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)',
       'LIST SUBQUERY',
