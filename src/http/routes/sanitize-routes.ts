@@ -17,6 +17,7 @@ import { cancelPath, resultPath, statusPath } from '../paths.ts'
 import { principalOf } from '../auth/principal.ts'
 import { requireVisible } from '../status-access.ts'
 import { requireUtf8 } from '../bodies/json-body.ts'
+import { rejectMisdeclaredJson } from '../bodies/misdeclared-json.ts'
 import { chunksOf, takeRawBodies } from '../bodies/raw-body.ts'
 
 export type SanitizeRouteNeeds = {
@@ -183,7 +184,8 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     requireUtf8(header)
     const contentType = (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
     const { subject, tenant, allTenants } = principalOf(request)
-    const raw = await storeInput(chunksOf(bytes), contentType, Number(request.headers['content-length'] ?? 0))
+    const chunks = contentType === 'text/plain' ? rejectMisdeclaredJson(chunksOf(bytes), jsonBytesMax) : chunksOf(bytes)
+    const raw = await storeInput(chunks, contentType, Number(request.headers['content-length'] ?? 0))
     const input = { contentType, ...(normalization === undefined ? {} : { options: { normalization } }) }
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input }, key, raw)
   }

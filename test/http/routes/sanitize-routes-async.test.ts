@@ -91,6 +91,33 @@ t.test('the query selects the normalization of a raw body', async t => {
   t.match(await rejected.json(), { error: { details: { errors: [{ field: 'normalization', rule: 'enum' }] } } })
 })
 
+t.test('the JSON of the API is not taken for plain text', async t => {
+  const before = await sql('SELECT count(*) FROM JobExecutionLog')
+  const object = JSON.stringify({ content: '<b>x</b>', contentType: 'text/html' })
+  const large = ` ${JSON.stringify({ options: {}, contentType: 'text/html', content: 'a'.repeat(1024 * 1024) })}\n`
+  const answers = [
+    // What fetch declares for a string.
+    await fetch(service.url + path, { method: 'POST', headers: bearer(), body: object }),
+    await post(object, 'text/plain'),
+    await post(large, 'text/plain; charset=utf-8'),
+    await fetch(service.url + path, { method: 'POST', headers: bearer(), body: Buffer.from(object) })
+  ]
+  for (const answer of answers) {
+    t.equal(answer.status, 415)
+    t.match(await answer.json(), { error: { code: 'UNSUPPORTED_MEDIA_TYPE', message: /application\/json/ } })
+  }
+  t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
+  t.equal(await sql('SELECT count(*) FROM JobInputChunk'), '0')
+  const texts = [
+    '', '{', '{"content":', '{"content":"a"}', '{"content":1,"contentType":2}', `${object}\n${object}`, '{"a":1}',
+    `{"content":"${'a'.repeat(1000)}"`, `[${object}]`, `{"a":"${'b'.repeat(300_000)}"}`
+  ]
+  for (const text of texts) {
+    const { taskId } = await accepted(text, 'text/plain')
+    t.equal((await resultOf(taskId)).text, text, text.slice(0, 40))
+  }
+})
+
 t.test('stores a raw body in chunks and removes them once the job has finished', async t => {
   const content = 'äöü\n'.repeat(100_000)
   const { taskId } = await accepted(content, 'text/plain')
