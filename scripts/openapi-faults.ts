@@ -50,7 +50,8 @@ const findInContent = (place: string, content: Content, find: Find): string[] =>
     return values.flatMap(value => find(here, schema, value))
   })
 
-const codesIn = (description: string): string[] => [...description.matchAll(/`([A-Z_]+)`:/g)].map(([, code = '']) => code)
+const codesIn = (description: string): string[] =>
+  [...description.matchAll(/`([A-Z_]+)`:/g)].map(([, code = '']) => code)
 
 const findInFailure = (place: string, status: string, { description, content = {} }: Response): string[] => {
   const codes = codesIn(description)

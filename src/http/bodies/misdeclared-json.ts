@@ -40,9 +40,8 @@ export const rejectMisdeclaredJson = async function * (
     held = []
   }
   if (isPossible !== false && isSubmission(parse(Buffer.concat(held)))) {
-    throw new ServiceFailure(
-      'UNSUPPORTED_MEDIA_TYPE', 'The body is the JSON object of this route: send it with Content-Type: application/json.'
-    )
+    const detail = 'The body is the JSON object of this route: send it with Content-Type: application/json.'
+    throw new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', detail)
   }
   yield * held
 }

@@ -29,8 +29,8 @@ export const requireAcceptedType = (type: string, jobTypes: readonly string[] | 
 export type AcceptedJob = { entry: StatusEntry, replayed: boolean, baseUrl: string }
 
 /**
- * Sets the URL of the status and the time of the first poll. The URL is that of the v1 view, whatever the route: pollers
- * of long-running operations look for `status` at the top level of what Operation-Location returns.
+ * Sets the URL of the status and the time of the first poll. The URL is that of the v1 view, whatever the route:
+ * pollers of long-running operations look for `status` at the top level of what Operation-Location returns.
  */
 export const setAcceptedHeaders = (reply: FastifyReply, { entry, replayed, baseUrl }: AcceptedJob): void => {
   const location = baseUrl + statusPath('v1', entry.jobId)

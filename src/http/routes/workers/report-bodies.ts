@@ -63,10 +63,14 @@ export const FailureReport = Type.Object({
 export type FailureReport = Static<typeof FailureReport>
 
 export const failureExamples = {
-  passing: { summary: 'Another attempt may succeed', value: { error: { code: 'TIMEOUT', message: 'No answer in 10 s.' } } },
+  passing: {
+    summary: 'Another attempt may succeed', value: { error: { code: 'TIMEOUT', message: 'No answer in 10 s.' } }
+  },
   final: {
     summary: 'No attempt can succeed',
-    value: { error: { code: 'NO_IMAGE', message: 'The file is no image.', details: { type: 'text/plain' } }, retryable: false }
+    value: {
+      error: { code: 'NO_IMAGE', message: 'The file is no image.', details: { type: 'text/plain' } }, retryable: false
+    }
   }
 }
 

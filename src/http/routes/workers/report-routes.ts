@@ -122,7 +122,8 @@ const progressRoute: FastifyPluginAsyncTypebox<ReportRouteNeeds> = (app, { statu
       headers: Type.Object(leaseHeaders),
       body: withExamples(ProgressReport, progressExamples),
       response: {
-        200: jsonResponse('The state of the lease.', LeaseResponse, { examples: { held: leaseExample } }), ...failureResponses(bodyCodes, 'Problem')
+        200: jsonResponse('The state of the lease.', LeaseResponse, { examples: { held: leaseExample } }),
+        ...failureResponses(bodyCodes, 'Problem')
       }
     }
   }, request => withLease(statusAccess, request, async lease => {

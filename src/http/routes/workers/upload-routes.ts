@@ -25,6 +25,8 @@ const UploadResponse = Type.Object({
   cancelRequested: Type.Boolean({ description: 'If true, stop and report a failure; the job is then cancelled.' })
 }, { additionalProperties: false })
 
+const storedExample = { summary: 'Stored', value: { offset: 4096, cancelRequested: false } }
+
 const contentHeaders = {
   ...leaseHeaders,
   'content-disposition': Type.Optional(Type.String({
@@ -58,7 +60,7 @@ export const uploadRoutes: FastifyPluginAsyncTypebox<UploadRouteNeeds> = (app, {
       headers: Type.Object(contentHeaders),
       body: { content: anyBytes },
       response: {
-        200: jsonResponse('Stored.', UploadResponse, { examples: { stored: { summary: 'Stored', value: { offset: 4096, cancelRequested: false } } } }),
+        200: jsonResponse('Stored.', UploadResponse, { examples: { stored: storedExample } }),
         ...failureResponses([...leaseFailureCodes, 'OFFSET_MISMATCH'], 'Problem')
       }
     }
