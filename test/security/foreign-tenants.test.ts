@@ -12,7 +12,10 @@ import { sendAlone } from '../helpers/raw-http.ts'
  * be conditional or wrong: the bytes of the answer are those for an id that never was.
  */
 
-const service = await startService(t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '86400', LEASE_SECONDS: '3600' })
+// Nothing changes by itself, however slow the machine is.
+const service = await startService(t, {
+  WORKERS: '0', PRUNE_INTERVAL_SECONDS: '86400', LEASE_SECONDS: '3600', CANCEL_GRACE_SECONDS: '3600'
+})
 const { ask, submit } = service
 const port = Number(new URL(service.url).port)
 
@@ -143,9 +146,8 @@ const states: Record<string, () => Promise<{ jobId: string, leaseToken?: string 
   }
 }
 
-const contents = () => service.sql(
-  "SELECT * FROM JobExecutionLog WHERE tenant = 'acme' ORDER BY jobId; SELECT * FROM JobQueue ORDER BY jobId"
-)
+const contents = () => service.sql(`SELECT * FROM JobExecutionLog WHERE tenant = 'acme' ORDER BY jobId;
+  SELECT * FROM JobQueue ORDER BY jobId; SELECT * FROM JobAttempt ORDER BY jobId, run`)
 
 /** As long as the other, and of no job. */
 const unknownLike = (jobId: string) => jobId.replace(/^.{8}/, 'ffffffff')
