@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
+import { toDeclaredType } from '../../../../src/http/routes/workers/upload-headers.ts'
 import { startService } from '../../../helpers/service.ts'
 import { bearer } from '../../../helpers/tokens.ts'
 import { until } from '../../../helpers/until.ts'
@@ -96,6 +97,14 @@ t.test('bytes whose type is not named are application/octet-stream', async t => 
   const type = 'Text/CSV ; charset="utf-8";header=present'
   await put(jobId, leaseToken, 0, 'a,b', { 'content-type': type })
   t.equal(await sql(`SELECT resultContentType FROM JobQueue WHERE jobId = '${jobId}'`), type, 'others stay as they are')
+})
+
+// With a pattern that backtracks, this test does not end.
+t.test('a type of many blanks and semicolons is matched in linear time', async t => {
+  for (const hostile of [';  '.repeat(3000), '; a=b  '.repeat(2000), `; a="${'\\\\'.repeat(5000)}`]) {
+    t.equal(toDeclaredType(`a/b${hostile}@`), 'application/octet-stream')
+  }
+  t.equal(toDeclaredType('text/csv ;  ; header=present; a="x \\" y" ;'), 'text/csv ;  ; header=present; a="x \\" y" ;')
 })
 
 t.test('Content-Range says where the bytes belong, and is held to it', async t => {
