@@ -18,7 +18,7 @@ import { embeddedHolder } from './job/lease.ts'
 import { createQueueGauges, createTypeLabels, recordTransition } from './job-telemetry.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
 import {
-  reportCacheMode, reportOverload, reportRateLimit, reportStoreHealth, reportWorkerError
+  reportCacheMode, reportOverload, reportRateLimit, reportStoreHealth, reportUnread, reportWorkerError
 } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
@@ -74,7 +74,8 @@ const createStatusParts = ({ parts, config, opened: { store, stale }, node, metr
     onInvalid: (jobId, error) => {
       metrics.recordsInvalid.inc()
       log.error({ jobId, err: error }, 'a record breaks BR-001 and is not shown')
-    }
+    },
+    onUnread: reportUnread(log, monotonicNow)
   })
   const openedCache = openCache(config.redisUrl, coordination, {
     createRedisCache: parts.createRedisCache,

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { isUnavailable, reasonOf } from './errors.ts'
+import type { UnreadValue } from './job/recorded-values.ts'
 import type { Metrics } from './metrics.ts'
 import { createLogThrottle } from './log-throttle.ts'
 import type { EpochStatus, Mode } from './status/epoch/epoch.ts'
@@ -58,4 +59,16 @@ export const reportOverload = (metrics: Metrics, log: Logger, now: () => number)
 /** Reports a subject whose requests begin to be rejected. */
 export const reportRateLimit = (log: Logger) => ({ tenant, subject }: { tenant: string, subject: string }): void => {
   log.warn({ tenant, subject }, 'rate limit exceeded: rejecting requests of this subject over RATE_LIMIT_PER_MINUTE')
+}
+
+/**
+ * Reports values of records that were not understood, once for each column and type of value: one engine writes all its
+ * rows alike. Never the value itself. `now` in ms of a clock that only goes forward.
+ */
+export const reportUnread = (log: Logger, now: () => number) => {
+  const shouldLog = createLogThrottle(now)
+  return (jobId: string, { column, type }: UnreadValue): void => {
+    if (!shouldLog(`${column} ${type}`)) return
+    log.warn({ jobId, column, type }, `${column} of a record is not understood and counts as null`)
+  }
 }

@@ -1,4 +1,5 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import type { UnreadValue } from './recorded-values.ts'
 
 /** One `enum` in JSON Schema, where a union of literals would become an anyOf of one-value enums. */
 export const StringEnum = <const Values extends readonly string[]>(values: Values, options: object = {}) =>
@@ -127,9 +128,12 @@ export type JobState = Job['state']
 /** What remains of an erased record: enough to answer 410 in place of 404. */
 export type Tombstone = { jobId: string, version: number, tenant: string | null, expiredAt: number }
 
-/** What the store knows about an id. `invalid`: a row that violates BR-001, which no answer shows. */
+/**
+ * What the store knows about an id. `unread`: values of the row that were not understood. `invalid`: a row that
+ * violates BR-001, which no answer shows.
+ */
 export type JobLookup =
-  | { kind: 'job', job: Job }
+  | { kind: 'job', job: Job, unread?: readonly UnreadValue[] }
   | { kind: 'tombstone', tombstone: Tombstone }
   | { kind: 'invalid', jobId: string, version: number, tenant: string | null }
   | { kind: 'absent', jobId: string }

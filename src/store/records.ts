@@ -6,7 +6,8 @@ import { memberText } from '../job/json-text.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
 import { detailsBytesMax, shorten, truncatedDetailsJson, unspecifiedCode } from '../job/recorded-texts.ts'
-import { toEpochMs, toIso, toIsoOrNull } from '../job/time.ts'
+import { createRowReader, toText } from '../job/recorded-values.ts'
+import { toIso, toIsoOrNull, toTime } from '../job/time.ts'
 import { failureTextMax, toCutFailure } from './cut-failure.ts'
 import type { JobRow, Tables } from './tables.ts'
 
@@ -52,7 +53,7 @@ const parseFailure = (errorDetails: string): Failure => {
 
 /** Other programs record failures in any form and of any size; what is shown of one is bounded. */
 const toFailure = (errorDetails: string | null): Failure => {
-  if (errorDetails === null || errorDetails === '') return noDetails
+  if (errorDetails === null) return noDetails
   const { code, message, detailsJson } = parseFailure(errorDetails)
   const texts = { code: shorten(code, textMax.code), message: shorten(message, textMax.failureMessage) }
   if (detailsJson === undefined) return texts
@@ -63,74 +64,60 @@ const toFailure = (errorDetails: string | null): Failure => {
 /** The code of a failure as its job shows it. */
 export const toFailureCode = (errorDetails: unknown): string => toFailure(toText(errorDetails)).code
 
-const timeMin = Date.parse('0000-01-01T00:00:00Z')
-const timeMax = Date.parse('9999-12-31T23:59:59.999Z')
+/** The tenant of a row. Null: every tenant may read it; an empty text, which no token can have, means the same. */
+const toTenant = (value: string | null): string | null => value === null || value === '' ? null : String(value)
 
-// A numeric column turned a date without hyphens into a number: up to here it is read as a date.
-const isoDigitsMax = 1e8
-// Above, it counts from 1970, in seconds (up to the year 5138) or in milliseconds (from March 1973).
-const epochSecondsMax = 1e11
-
-const fromNumber = (value: number): number | null => {
-  if (value < isoDigitsMax) return toEpochMs(String(value))
-  return Math.round(value < epochSecondsMax ? value * 1000 : value)
-}
-
-/**
- * A time as a record may hold it: ISO 8601 text, or, in a table of another program, a number of seconds or
- * milliseconds since 1970. A year of more than four digits, which RFC 3339 cannot write, counts as no time.
- */
-const toTime = (value: unknown): number | null => {
-  const ms = typeof value === 'string' ? toEpochMs(value) : typeof value === 'number' ? fromNumber(value) : null
-  return ms === null || ms < timeMin || ms > timeMax ? null : ms
-}
-
-/*
- * The columns of a table that another program made may hold values of any type, whatever the types here say. A number
- * in place of a text is shown as text; bytes are not shown.
- */
-const toText = (value: unknown): string | null =>
-  typeof value === 'string' ? value : typeof value === 'number' ? String(value) : null
-
-const toShortText = (value: unknown, lengthMax: number): string | null => {
-  const text = toText(value)
-  return text === null ? null : shorten(text, lengthMax)
-}
+const toShortText = (text: string | null, lengthMax: number): string | null =>
+  text === null ? null : shorten(text, lengthMax)
 
 // A URL that was shortened would lead elsewhere.
-const toUrl = (value: unknown): string | null => {
-  const text = toText(value)
-  return text === null || text.length > textMax.url ? null : text
-}
+const toUrl = (text: string | null): string | null => text === null || text.length > textMax.url ? null : text
 
-const toNumber = (value: unknown): number | null => typeof value === 'number' && Number.isFinite(value) ? value : null
+type RowReader = ReturnType<typeof createRowReader<JobRow>>
 
-const toCount = (value: unknown): number | null => Number.isSafeInteger(value) && (value as number) >= 0
-  ? value as number
-  : null
+const toCommon = (row: JobRow, { time, text, number, count }: RowReader) => ({
+  jobId: row.jobId,
+  version: row.version,
+  tenant: toTenant(row.tenant),
+  submittedBy: text('submittedBy'),
+  type: toShortText(text('type'), textMax.type),
+  // Without a time that can be read, the row counts as created when it was inserted.
+  createdAt: time('createdAt') ?? row.createdMs,
+  startedAt: time('startTime'),
+  attempt: count('attempt') ?? 0,
+  progress: {
+    percent: number('progressPercent') ?? 0,
+    done: number('progressDone'),
+    total: number('progressTotal'),
+    stage: toShortText(text('progressStage'), textMax.stage),
+    message: toShortText(text('progressMessage'), textMax.message),
+    etaSeconds: count('etaSeconds')
+  }
+})
 
-// Null only for null: a row without a tenant is visible to every tenant.
-const toTenant = (value: string | null): string | null => value === null ? null : String(value)
-
-const toCommon = (row: JobRow) => {
-  const startedAt = toTime(row.startTime)
-  return {
-    jobId: row.jobId,
-    version: row.version,
-    tenant: toTenant(row.tenant),
-    submittedBy: toText(row.submittedBy),
-    type: toShortText(row.type, textMax.type),
-    // The database fills in createdAt, so only a value that is not a time needs the alternatives.
-    createdAt: toTime(row.createdAt) ?? startedAt ?? 0,
-    startedAt,
-    attempt: toCount(row.attempt) ?? 0,
-    progress: {
-      percent: toNumber(row.progressPercent) ?? 0,
-      done: toNumber(row.progressDone),
-      total: toNumber(row.progressTotal),
-      stage: toShortText(row.progressStage, textMax.stage),
-      message: toShortText(row.progressMessage, textMax.message),
-      etaSeconds: toCount(row.etaSeconds)
+const toStateOf = (row: JobRow, result: ResultFacts | null, reader: RowReader): Job | null => {
+  const { status } = row
+  if (!isRecordStatus(status)) return null
+  const { time, text } = reader
+  const common = toCommon(row, reader)
+  switch (status) {
+    case 'Queued': return { ...common, state: 'queued' }
+    case 'Running': {
+      const hasPartialResult = row.hasPartialResult === 1
+      return { ...common, state: 'running', cancelRequestedAt: time('cancelRequestedAt'), hasPartialResult }
+    }
+    case 'Succeeded': {
+      const progress = { ...common.progress, percent: 100, etaSeconds: null }
+      const [finishedAt, expiresAt, resultExpiredAt] = [time('endTime'), time('expiresAt'), time('resultExpiredAt')]
+      const resultUrl = toUrl(text('resultUrl'))
+      return { ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt }
+    }
+    case 'Failed': {
+      const [finishedAt, cancelledAt] = [time('endTime'), time('cancelledAt')]
+      const errorDetails = text('errorDetails')
+      if (cancelledAt === null) return { ...common, state: 'failed', finishedAt, failure: toFailure(errorDetails) }
+      const failure = errorDetails === null ? jobCancelled : toFailure(errorDetails)
+      return { ...common, state: 'cancelled', finishedAt: finishedAt ?? cancelledAt, cancelledAt, failure }
     }
   }
 }
@@ -140,51 +127,16 @@ const toCommon = (row: JobRow) => {
  * succeeded.
  */
 export const toJob = (row: JobRow, result: ResultFacts | null): Extract<JobLookup, { kind: 'job' | 'invalid' }> => {
-  const { jobId, version, status } = row
-  if (!isRecordStatus(status)) return { kind: 'invalid', jobId, version, tenant: toTenant(row.tenant) }
-  const common = toCommon(row)
-  const finishedAt = toTime(row.endTime)
-  switch (status) {
-    case 'Queued':
-      return { kind: 'job', job: { ...common, state: 'queued' } }
-    case 'Running': {
-      const hasPartialResult = row.hasPartialResult === 1
-      return {
-        kind: 'job',
-        job: {
-          ...common, state: 'running', cancelRequestedAt: toTime(row.cancelRequestedAt), hasPartialResult
-        }
-      }
-    }
-    case 'Succeeded': {
-      const progress = { ...common.progress, percent: 100, etaSeconds: null }
-      const [expiresAt, resultExpiredAt] = [toTime(row.expiresAt), toTime(row.resultExpiredAt)]
-      const resultUrl = toUrl(row.resultUrl)
-      return {
-        kind: 'job',
-        job: {
-          ...common, progress, state: 'succeeded', finishedAt, resultUrl, result, expiresAt, resultExpiredAt
-        }
-      }
-    }
-    case 'Failed': {
-      const cancelledAt = toTime(row.cancelledAt)
-      const errorDetails = toText(row.errorDetails)
-      if (cancelledAt === null) {
-        return { kind: 'job', job: { ...common, state: 'failed', finishedAt, failure: toFailure(errorDetails) } }
-      }
-      const failure = errorDetails === null ? jobCancelled : toFailure(errorDetails)
-      return {
-        kind: 'job', job: { ...common, state: 'cancelled', finishedAt: finishedAt ?? cancelledAt, cancelledAt, failure }
-      }
-    }
-  }
+  const reader = createRowReader(row)
+  const job = toStateOf(row, result, reader)
+  if (job === null) return { kind: 'invalid', jobId: row.jobId, version: row.version, tenant: toTenant(row.tenant) }
+  return reader.unread.length === 0 ? { kind: 'job', job } : { kind: 'job', job, unread: reader.unread }
 }
 
 export type TombstoneRow = Pick<Tables['JobTombstone'], 'jobId' | 'version' | 'tenant' | 'expiredAt'>
 
 export const toTombstone = (row: TombstoneRow): JobLookup =>
-  ({ kind: 'tombstone', tombstone: { ...row, expiredAt: toEpochMs(row.expiredAt) ?? 0 } })
+  ({ kind: 'tombstone', tombstone: { ...row, tenant: toTenant(row.tenant), expiredAt: toTime(row.expiredAt) ?? 0 } })
 
 // The columns that only some states have; null in the others.
 const toColumnsOfState = (job: Job) => ({

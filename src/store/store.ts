@@ -122,7 +122,6 @@ export type Origin = 'ours' | 'foreign'
 /** Whether anything is due for the pruner at a time (ms since 1970). Takes no lock. */
 export type RetentionReader = {
   hasDueResults: (at: number) => Promise<boolean>
-  /** May be true although no record is due: other programs write times in forms that an index sorts early. */
   hasDueRecords: (origin: Origin, before: number) => Promise<boolean>
   hasDueTombstones: (before: number) => Promise<boolean>
   hasOrphans: (at: number) => Promise<boolean>
@@ -206,13 +205,13 @@ export type EpochRowStore = {
   leave: (node: string) => Promise<void>
 }
 
-/** A record as a report needs it. Times are as they were written; `failureCode` is null unless the job failed. */
+/** A record as a report needs it, times in ms since 1970. `failureCode` is null unless the job failed. */
 export type RecordRow = {
   type: string | null
   status: string
-  startTime: string | null
-  endTime: string | null
-  createdAt: string | null
+  startedAt: number | null
+  finishedAt: number | null
+  createdAt: number
   failureCode: string | null
 }
 

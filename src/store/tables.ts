@@ -1,6 +1,6 @@
 import type { ColumnType, Generated, Selectable } from 'kysely'
 
-/** The table that other programs write too. Times are ISO 8601 text; the first migration has its rules. */
+/** The table that other programs write too. Times are ISO 8601 text where the service writes them. */
 export type JobExecutionLogTable = {
   jobId: string
   type: string | null
@@ -25,8 +25,13 @@ export type JobExecutionLogTable = {
   expiresAt: string | null
   resultExpiredAt: string | null
   hasPartialResult: Generated<number>
-  /** `createdAt` in ms since 1970, as the database reads it; a time that it cannot read counts as older than all. */
+  /**
+   * `createdAt` in ms since 1970, as `toTime` reads it; where that cannot be read, the time of the insertion. Triggers
+   * fill it, and put it back where another program writes it.
+   */
   createdMs: ColumnType<number, never, never>
+  /** The same of `endTime`, or `createdMs` without one; null where the `endTime` cannot be read. */
+  endedMs: ColumnType<number | null, never, never>
   /** Rises in the order of insertion. A trigger draws it, and puts it back where another program writes it. */
   seq: ColumnType<number, never, never>
 }
@@ -106,4 +111,4 @@ export type Tables = {
 }
 
 /** A record as it is read. */
-export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'createdMs' | 'seq'>
+export type JobRow = Omit<Selectable<JobExecutionLogTable>, 'endedMs' | 'seq'>

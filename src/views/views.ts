@@ -4,12 +4,13 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import {
   isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toFailureJson, toRecordStatus
 } from '../job/job.ts'
+import type { UnreadValue } from '../job/recorded-values.ts'
 import { pollAfterMs } from '../job/pacing.ts'
 import { toIso, toIsoOrNull } from '../job/time.ts'
 import { JobStatus, TaskData } from './schemas.ts'
 
 // To be raised when the bytes of a view change for the same record, so that no client keeps the old ones by their ETag.
-const viewRevision = 3
+const viewRevision = 4
 
 // A view that would break its schema is not sent (BR-001): the message names fields and rules, never a value.
 class ViewInvalid extends Error {
@@ -60,6 +61,8 @@ export type ViewsNeeds = {
   publicUrl: string | null
   /** Called for every record that breaks BR-001. */
   onInvalid: (jobId: string, error: Error | null) => void
+  /** Called for every value of a record that was not understood; null is shown in its place. */
+  onUnread?: (jobId: string, value: UnreadValue) => void
 }
 
 const unseen = {
@@ -117,7 +120,7 @@ const createProjections = (publicUrl: string | null): Projections => {
   }
 }
 
-export const createViews = ({ publicUrl, onInvalid }: ViewsNeeds): Views => {
+export const createViews = ({ publicUrl, onInvalid, onUnread = () => {} }: ViewsNeeds): Views => {
   const projections = createProjections(publicUrl)
 
   const toBodies = (job: Job): Pick<StatusEntry, 'v1Body' | 'taskBody'> => {
@@ -159,7 +162,9 @@ export const createViews = ({ publicUrl, onInvalid }: ViewsNeeds): Views => {
 
   const toEntry = (lookup: JobLookup): StatusEntry => {
     switch (lookup.kind) {
-      case 'job': return checkedEntry(lookup.job)
+      case 'job':
+        for (const value of lookup.unread ?? []) onUnread(lookup.job.jobId, value)
+        return checkedEntry(lookup.job)
       case 'tombstone': return { ...unseen, ...lookup.tombstone, state: 'expired' }
       case 'invalid': return invalidEntry(lookup.jobId, lookup.version, lookup.tenant, null)
       case 'absent': return { ...unseen, jobId: lookup.jobId, version: 0, tenant: null }

@@ -94,7 +94,8 @@ export const idOf = (lookup: JobLookup): string => {
 }
 
 const text = fc.string({ unit: 'grapheme', maxLength: 40 })
-const textOrNull = fc.option(text)
+// An empty text is null in a record.
+const textOrNull = fc.option(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }))
 const time = fc.integer({ min: Date.parse('0000-01-01T00:00:00Z'), max: Date.parse('9999-12-31T23:59:59.999Z') })
 const timeOrNull = fc.option(time)
 const quantity = fc.option(fc.double({ noNaN: true, noDefaultInfinity: true }).map(value => value + 0))

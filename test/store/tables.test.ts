@@ -97,7 +97,7 @@ t.test('bounds every other text too: a tenant that is cut belongs to no token, a
     type: shortened(256),
     progress: { stage: shortened(256), message: shortened(4096) },
     resultUrl: null,
-    createdAt: 0,
+    startedAt: null,
     finishedAt: null
   })
   t.ok(JSON.stringify(job).length < 100_000)
@@ -110,20 +110,58 @@ t.test('bounds every other text too: a tenant that is cut belongs to no token, a
   t.match(await store.jobs.find('whole'), { job: { tenant, resultUrl } })
 })
 
-t.test('reads times of any ISO 8601 form, and no others', async t => {
+t.test('reads times in any notation; what is none is null, and named', async t => {
   const { store, path } = await openStore(t)
   const at = Date.UTC(2026, 0, 31, 12)
   await sqlite3(
     path,
-    "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', '20260131T120000Z')"
+    "INSERT INTO JobExecutionLog (jobId, status, createdAt, startTime, endTime) VALUES ('j', 'Succeeded', '2026-01-31 12:00:00', '2026-01-31T13:00:00+01:00', 1769860800)"
   )
-  t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: at } })
-  for (const text of ['soon', '', '1769860800', '+010000-01-01T00:00:00Z', '-000001-12-31T23:59:59.999Z']) {
+  const read = await store.jobs.find('j')
+  t.match(read, { job: { createdAt: at, startedAt: at, finishedAt: at } })
+  t.notOk('unread' in read)
+  for (const text of ['soon', '+010000-01-01T00:00:00Z', '-000001-12-31T23:59:59.999Z']) {
     await sqlite3(path, `UPDATE JobExecutionLog SET endTime = '${text}', createdAt = '${text}'`)
-    t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: at, finishedAt: null } }, text)
+    t.match(await store.jobs.find('j'), {
+      job: { createdAt: at, startedAt: at, finishedAt: null },
+      unread: [{ column: 'createdAt', type: 'text' }, { column: 'endTime', type: 'text' }]
+    }, text)
   }
   await sqlite3(path, "UPDATE JobExecutionLog SET startTime = 'never'")
-  t.match(await store.jobs.find('j'), { job: { createdAt: 0, startedAt: null } })
+  t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: null } }, 'the last creation that was known')
+})
+
+t.test('an empty text is null in every optional column', async t => {
+  const { store, path } = await openStore(t)
+  const foreign = openForeign(t, path)
+  const before = Date.now()
+  const texts = [
+    'type', 'startTime', 'endTime', 'resultUrl', 'errorDetails', 'tenant', 'createdAt', 'submittedBy', 'progressStage',
+    'progressMessage', 'cancelRequestedAt', 'expiresAt', 'resultExpiredAt'
+  ]
+  const empty = (status: string) => foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, ${texts.join()})
+    VALUES ('${status}', '${status}', ${texts.map(() => "''").join()})`)
+  empty('Queued')
+  empty('Running')
+  empty('Succeeded')
+  empty('Failed')
+  const common = {
+    type: null, startedAt: null, tenant: null, submittedBy: null, progress: { stage: null, message: null }
+  }
+  t.match(await store.jobs.find('Queued'), { job: common })
+  t.match(await store.jobs.find('Running'), { job: { ...common, cancelRequestedAt: null } })
+  t.match(await store.jobs.find('Succeeded'), {
+    job: { ...common, finishedAt: null, resultUrl: null, expiresAt: null, resultExpiredAt: null }
+  })
+  const failed = await store.jobs.find('Failed')
+  t.match(failed, { job: { ...common, state: 'failed', finishedAt: null, failure: { code: 'UNSPECIFIED' } } })
+  t.notOk('unread' in failed, 'nothing to be logged')
+  const { createdAt } = jobOf(failed)
+  t.ok(createdAt >= before && createdAt <= Date.now(), 'created when it was inserted')
+  foreign.exec("UPDATE JobExecutionLog SET cancelledAt = '2026-01-31' WHERE jobId = 'Failed'")
+  t.match(await store.jobs.find('Failed'), { job: { state: 'cancelled', failure: { code: 'JOB_CANCELLED' } } })
+  foreign.exec('DELETE FROM JobExecutionLog')
+  t.match(await store.jobs.find('Failed'), { kind: 'tombstone', tombstone: { tenant: null } })
 })
 
 t.test('shows a succeeded job at 100 percent, whatever was recorded', async t => {
@@ -147,7 +185,7 @@ t.test('a change of any column that readers see draws a version, once', async t 
     status: 'Failed', createdAt: '2020-01-01T00:00:00Z', progressPercent: 41, attempt: 2, hasPartialResult: 1
   }
   let { version } = jobOf(await store.jobs.find('j'))
-  for (const column of columns.filter(name => !['jobId', 'version', 'seq'].includes(name))) {
+  for (const column of columns.filter(name => !['jobId', 'version', 'seq', 'createdMs', 'endedMs'].includes(name))) {
     const statement = foreign.prepare(`UPDATE JobExecutionLog SET ${column} = ?`)
     const value = values[column] ?? 7
     statement.run(value)

@@ -44,18 +44,18 @@ export const createListQuery = (view: ViewName) => {
 export type ListQuery = Static<ReturnType<typeof createListQuery>>
 
 export const toCursor = ({ createdMs, seq }: ListPosition): string =>
-  Buffer.from(`${createdMs ?? 'none'} seq ${seq}`).toString('base64url')
+  Buffer.from(`${createdMs} seq ${seq}`).toString('base64url')
 
 // Accepts only the exact text of a cursor that the service has issued.
 const parseCursor = (cursor: string): ListPosition => {
   const text = Buffer.from(cursor, 'base64url').toString()
-  // Earlier releases named the rowid, which may be the seq of another row.
-  if (/^(-?\d+|none) \d+$/.test(text)) {
+  // Earlier releases named the rowid, which may be the seq of another row, or knew no time of a row.
+  if (/^((-?\d+|none) \d+|none seq \d+)$/.test(text)) {
     const rule = 'comes from an earlier release of the service; start the list again without a cursor'
     throw brokenRule('cursor', 'format', rule)
   }
-  const [, createdMs = '', seq = ''] = /^(-?\d+|none) seq (\d+)$/.exec(text) ?? []
-  const position = { createdMs: createdMs === 'none' ? null : Number(createdMs), seq: Number(seq) }
+  const [, createdMs = '', seq = ''] = /^(-?\d+) seq (\d+)$/.exec(text) ?? []
+  const position = { createdMs: Number(createdMs), seq: Number(seq) }
   if (createdMs === '' || toCursor(position) !== cursor) {
     throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
   }

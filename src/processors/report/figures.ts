@@ -1,5 +1,5 @@
 import { type RecordStatus, recordStatuses } from '../../job/job.ts'
-import { toEpochMs, toIso } from '../../job/time.ts'
+import { toIso } from '../../job/time.ts'
 import { collectDurations, type DurationFigures } from './durations.ts'
 import type { RecordRow } from '../../store/store.ts'
 
@@ -17,7 +17,7 @@ export type TypeFigures = { type: string, total: number, byStatus: StatusCounts,
 
 /**
  * The figures of every format. Times are ISO 8601 UTC. `period` spans the `createdAt` of the jobs counted, and is
- * null if none has one. `byType` is sorted by total, `failures` by count, both descending and then by name.
+ * null if there are none. `byType` is sorted by total, `failures` by count, both descending and then by name.
  */
 export type Report = {
   report: 'job-execution'
@@ -40,13 +40,9 @@ const createTally = () => ({
 })
 type Tally = ReturnType<typeof createTally>
 
-const readTime = (text: unknown): number | null => typeof text === 'string' ? toEpochMs(text) : null
-
-const toDuration = ({ status, startTime, endTime }: RecordRow): number | null => {
+const toDuration = ({ status, startedAt, finishedAt }: RecordRow): number | null => {
   if (status !== 'Succeeded' && status !== 'Failed') return null
-  const start = readTime(startTime)
-  const end = readTime(endTime)
-  return start === null || end === null || end < start ? null : end - start
+  return startedAt === null || finishedAt === null || finishedAt < startedAt ? null : finishedAt - startedAt
 }
 
 const addTo = (tally: Tally, row: RecordRow, durationMs: number | null) => {
@@ -75,7 +71,7 @@ export const collectFigures = ({ from, to }: { from: number | undefined, to: num
   let last = -Infinity
 
   const findTally = (type: string | null): Tally => {
-    const name = type === null ? '(none)' : String(type).slice(0, nameLengthMax)
+    const name = type === null ? '(none)' : type.slice(0, nameLengthMax)
     const known = types.has(name) || types.size < typesMax ? name : '(other)'
     const tally = types.get(known) ?? createTally()
     types.set(known, tally)
@@ -84,13 +80,10 @@ export const collectFigures = ({ from, to }: { from: number | undefined, to: num
 
   return {
     add (row: RecordRow) {
-      const createdAt = readTime(row.createdAt)
-      if (from !== undefined && (createdAt === null || createdAt < from)) return
-      if (to !== undefined && (createdAt === null || createdAt >= to)) return
-      if (createdAt !== null) {
-        first = Math.min(first, createdAt)
-        last = Math.max(last, createdAt)
-      }
+      const { createdAt } = row
+      if (createdAt < (from ?? -Infinity) || createdAt >= (to ?? Infinity)) return
+      first = Math.min(first, createdAt)
+      last = Math.max(last, createdAt)
       const durationMs = toDuration(row)
       addTo(all, row, durationMs)
       addTo(findTally(row.type), row, durationMs)

@@ -68,8 +68,8 @@ export const selectRecord = (db: Kysely<Tables>) => db
   .select([
     'log.jobId as jobId', 'log.status as status', 'log.progressPercent as progressPercent', 'log.version as version',
     'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
-    'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', failureText.as('errorDetails'),
-    cutText('log.tenant', textMax.tenant).as('tenant'), ...toSelections(cutColumns, cutUnlessHuge),
+    'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', 'log.createdMs as createdMs',
+    failureText.as('errorDetails'), cutText('log.tenant', textMax.tenant).as('tenant'), ...toSelections(cutColumns, cutUnlessHuge),
     ...toSelections(wholeColumns, wholeText)
   ])
 

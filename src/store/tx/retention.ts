@@ -1,5 +1,5 @@
 import { type Kysely, sql } from 'kysely'
-import { toEpochMs, toIso } from '../../job/time.ts'
+import { toIso } from '../../job/time.ts'
 import type { Origin, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 import { takeWritable, textBytes } from './text-bytes.ts'
@@ -13,7 +13,7 @@ import { takeWritable, textBytes } from './text-bytes.ts'
 export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
   .selectFrom('JobExecutionLog').select(['jobId as jobId', textBytes.as('bytes')])
   .where('expiresAt', 'is not', null).where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
-  .where('status', '=', sql.lit('Succeeded')).where('submittedBy', 'is not', null)
+  .where('status', '=', sql.lit('Succeeded')).where('submittedBy', 'is not', null).where('submittedBy', '<>', '')
   .orderBy('expiresAt').limit(limit)
 
 /** Jobs whose stored result is due at `at` (ms since 1970), as many as one transaction may write. */
@@ -26,19 +26,21 @@ export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
 }
 
 /** The last record that was examined. */
-export type RecordCursor = { ended: string, seq: number }
+export type RecordCursor = { endedMs: number, seq: number }
 
-const ended = sql<string>`coalesce(endTime, createdAt)`
+// As the indexes have it. A row without a submitter is of another program.
+const ofOrigin = { ours: sql<boolean>`submittedBy > ''`, foreign: sql<boolean>`coalesce(submittedBy, '') = ''` }
 
 const endedRecords = (db: Kysely<Tables>, origin: Origin, limit: number) => db
   .selectFrom('JobExecutionLog')
-  .select(['jobId as jobId', ended.as('ended'), 'seq', textBytes.as('bytes')])
+  .select(['jobId as jobId', 'endedMs as endedMs', 'seq as seq', textBytes.as('bytes')])
+  .$narrowType<{ endedMs: number }>()
   .where('status', 'in', sql<string>`('Succeeded', 'Failed')`)
-  .where('submittedBy', origin === 'ours' ? 'is not' : 'is', null)
+  .where(ofOrigin[origin])
   .limit(limit)
 
-export const dueRecords = (db: Kysely<Tables>, origin: Origin, before: string, limit: number) =>
-  endedRecords(db, origin, limit).where(ended, '<', before).orderBy(ended).orderBy('seq')
+export const dueRecords = (db: Kysely<Tables>, origin: Origin, before: number, limit: number) =>
+  endedRecords(db, origin, limit).where('endedMs', '<', before).orderBy('endedMs').orderBy('seq')
 
 export const dueTombstones = (db: Kysely<Tables>, before: string, limit: number) =>
   db.selectFrom('JobTombstone').select('jobId').where('expiredAt', '<', before).orderBy('expiredAt').limit(limit)
@@ -49,41 +51,36 @@ export const dueOrphans = (db: Kysely<Tables>, at: number) =>
 export const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
   db.selectFrom('IdempotencyKey').select('createdAt').where('createdAt', '<', before).orderBy('createdAt').limit(1)
 
-// Two searches: one comparison of both columns would not use the expression's index in SQLite.
-const nextRecords = async (tx: Tx, origin: Origin, before: string, after: RecordCursor | null, limit: number) => {
+// Two searches: one comparison of both columns would examine all rows of one time again for each batch.
+const nextRecords = async (tx: Tx, origin: Origin, before: number, after: RecordCursor | null, limit: number) => {
   if (after === null) return await dueRecords(tx, origin, before, limit).execute()
-  const ties = await endedRecords(tx, origin, limit).where(ended, '=', after.ended).where('seq', '>', after.seq)
+  const ties = await endedRecords(tx, origin, limit).where('endedMs', '=', after.endedMs).where('seq', '>', after.seq)
     .orderBy('seq').execute()
   if (ties.length === limit) return ties
   return [
-    ...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where(ended, '>', after.ended).execute()
+    ...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where('endedMs', '>', after.endedMs).execute()
   ]
 }
-
-// A table that another program made may hold a number here, whose place in the index says nothing of its time.
-const toTime = (ended: unknown): number => (typeof ended === 'string' ? toEpochMs(ended) : null) ?? Infinity
 
 /** A batch of records: how many were examined and removed. `next` is where to go on; null at the end. */
 export type PrunedRecords = { examined: number, removed: number, next: RecordCursor | null }
 
 /**
- * Removes records that ended before `before` (ms since 1970); examines at most `limit`, fewer
- * where their texts are long, and leaves their tombstones.
- *
- * Other programs write times in any form. The index sorts them as text, so a time in another form than ours can come
- * up late, one with an offset by up to a day. A time that comes up early is passed over: the time it means decides.
+ * Removes records that ended before `before` (ms since 1970), at most `limit`, fewer where their texts are long, and
+ * leaves their tombstones. A record without an `endTime` ended with its creation. One whose `endTime` cannot be read
+ * stays.
  */
 export const pruneRecords = async (
   tx: Tx, origin: Origin, before: number, limit: number, after: RecordCursor | null
 ): Promise<PrunedRecords> => {
-  const found = await nextRecords(tx, origin, toIso(before), after, limit)
+  const found = await nextRecords(tx, origin, before, after, limit)
   const rows = takeWritable(found)
-  const due = rows.filter(({ ended }) => toTime(ended) < before).map(({ jobId }) => jobId)
+  const due = rows.map(({ jobId }) => jobId)
   if (due.length > 0) await tx.deleteFrom('JobExecutionLog').where('jobId', 'in', due).execute()
   const last = rows.at(-1)
   const isEnd = found.length < limit && rows.length === found.length
-  const next = last === undefined || isEnd ? null : { ended: last.ended, seq: last.seq }
-  return { examined: rows.length, removed: due.length, next }
+  const next = last === undefined || isEnd ? null : { endedMs: last.endedMs, seq: last.seq }
+  return { examined: rows.length, removed: rows.length, next }
 }
 
 /**

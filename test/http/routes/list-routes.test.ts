@@ -66,7 +66,7 @@ t.test('lists jobs newest first, each equal to its single read, without erased o
   t.equal(answer.headers.get('vary'), 'Authorization, Accept')
   const page = await answer.json() as Page
   t.same(Object.keys(page), ['items', 'nextCursor'])
-  t.same(idsOf(page), ['four', 'three', 'two', 'one', 'six'], 'a row without a readable time comes last')
+  t.same(idsOf(page), ['six', 'four', 'three', 'two', 'one'], 'without a readable time, the insertion counts')
   t.same(page.items, await Promise.all(idsOf(page).map(id => askJson(`/api/v1/jobs/${id}`))))
   t.equal(page.nextCursor, null)
 })
@@ -74,23 +74,35 @@ t.test('lists jobs newest first, each equal to its single read, without erased o
 t.test('lists jobs of the own tenant and of no tenant; an admin sees all', async t => {
   t.same(idsOf(await list('', { tenant: 'acme' })), ['five', 'one'])
   t.same(idsOf(await list('', { tenant: 'globex' })), ['one'])
-  t.same(idsOf(await list('', { scope: 'jobs:read jobs:admin' })), ['five', 'four', 'three', 'two', 'one', 'six'])
+  t.same(idsOf(await list('', { scope: 'jobs:read jobs:admin' })), ['six', 'five', 'four', 'three', 'two', 'one'])
   t.equal((await ask('/api/v1/jobs', { claims: { scope: 'jobs:write jobs:work jobs:admin' } })).status, 403)
   t.equal((await ask('/api/v1/jobs', { headers: { authorization: '' } })).status, 401)
 })
 
+t.test('a row whose tenant is an empty text is like one without a tenant', async t => {
+  await insertRows(service, { jobId: 'ownerless', status: 'Failed', type: '', createdAt: 1735689600, tenant: '' })
+  const claims = { tenant: 'globex' }
+  t.same(idsOf(await list('', claims)), ['one', 'ownerless'])
+  t.equal((await ask('/api/v1/jobs/ownerless', { claims })).status, 200)
+  t.equal((await ask('/api/v1/jobs/ownerless', { method: 'DELETE', claims })).status, 403)
+  t.same(idsOf(await list('?type=')), [], 'nor is an empty text a type')
+  const admin = { scope: 'jobs:write jobs:admin' }
+  t.equal((await ask('/api/v1/jobs/ownerless', { method: 'DELETE', claims: admin })).status, 204)
+  t.equal((await ask('/api/v1/jobs/ownerless', { claims })).status, 410)
+})
+
 t.test('filters by status, type and createdAfter, alone and combined', async t => {
   const cases: Array<[string, string[]]> = [
-    ['status=Failed', ['three', 'six']],
+    ['status=Failed', ['six', 'three']],
     ['status=Queued', ['one']],
     ['type=report', ['two', 'one']],
     ['type=nothing', []],
     ['type=', []],
-    ['createdAfter=2026-01-02', ['four', 'three']],
-    ['createdAfter=2026-01-01T23:59:59.999Z', ['four', 'three', 'two']],
-    ['createdAfter=2026-01-03T01:00:00%2B01:00', ['four']],
-    ['createdAfter=2026-W01-5', ['four', 'three']],
-    ['createdAfter=0000-01-01', ['four', 'three', 'two', 'one']],
+    ['createdAfter=2026-01-02', ['six', 'four', 'three']],
+    ['createdAfter=2026-01-01T23:59:59.999Z', ['six', 'four', 'three', 'two']],
+    ['createdAfter=2026-01-03T01:00:00%2B01:00', ['six', 'four']],
+    ['createdAfter=2026-W01-5', ['six', 'four', 'three']],
+    ['createdAfter=0000-01-01', ['six', 'four', 'three', 'two', 'one']],
     ['status=Queued,Running,Queued', ['two', 'one']],
     ['createdBefore=2026-01-03', ['two', 'one']],
     ['createdBefore=2026-01-03T00:00:00.001Z', ['three', 'two', 'one']],
@@ -98,8 +110,8 @@ t.test('filters by status, type and createdAfter, alone and combined', async t =
     ['idPrefix=t', ['three', 'two']],
     ['idPrefix=T', []],
     ['idPrefix=%25', []],
-    ['idPrefix=', ['four', 'three', 'two', 'one', 'six']],
-    ['status=Failed&_=1700000000', ['three', 'six']],
+    ['idPrefix=', ['six', 'four', 'three', 'two', 'one']],
+    ['status=Failed&_=1700000000', ['six', 'three']],
     ['status=Failed&type=export&createdAfter=2026-01-01', ['three']]
   ]
   for (const [query, expected] of cases) t.same(idsOf(await list(`?${query}`)), expected, query)
@@ -110,9 +122,9 @@ t.test('filters by status, type and createdAfter, alone and combined', async t =
 })
 
 t.test('the cursor leads through all pages, and is null on the last', async t => {
-  t.same(await readAll('?limit=2'), [['four', 'three'], ['two', 'one'], ['six']])
-  t.same(await readAll('?limit=1&status=Failed'), [['three'], ['six']])
-  t.same(await readAll('?limit=5'), [['four', 'three', 'two', 'one', 'six']])
+  t.same(await readAll('?limit=2'), [['six', 'four'], ['three', 'two'], ['one']])
+  t.same(await readAll('?limit=1&status=Failed'), [['six'], ['three']])
+  t.same(await readAll('?limit=5'), [['six', 'four', 'three', 'two', 'one']])
   t.same(await readAll('?limit=1&createdBefore=2026-01-04'), [['three'], ['two'], ['one']])
   const { nextCursor } = await list('?limit=1')
   t.same(idsOf(await list(`?createdBefore=2026-01-02&cursor=${nextCursor}`)), ['one'], 'a cursor of another list')
@@ -190,9 +202,9 @@ const listTasks = async (query: string, claims?: TokenClaims): Promise<Json> => 
 t.test('lists the same jobs as tasks, in the envelope', async t => {
   const page = await listTasks('limit=2')
   t.same(Object.keys(page), ['items', 'nextCursor'])
-  t.same(page.items.map(({ taskId }: Json) => taskId), ['four', 'three'])
-  t.same(page.items[0], (await askJson('/api/jobs/four/status')).data)
-  t.same((await listTasks(`limit=2&cursor=${page.nextCursor}`)).items.map(({ taskId }: Json) => taskId), ['two', 'one'])
+  t.same(page.items.map(({ taskId }: Json) => taskId), ['six', 'four'])
+  t.same(page.items[1], (await askJson('/api/jobs/four/status')).data)
+  t.same((await listTasks(`limit=2&cursor=${page.nextCursor}`)).items.map(({ taskId }: Json) => taskId), ['three', 'two'])
   const { items, ...others } = await listTasks('ids=three,gone,nothing,three')
   t.same([items.map(({ taskId }: Json) => taskId), others], [['three'], { notFound: ['nothing'], expired: ['gone'] }])
   const answer = await ask('/api/jobs?status=Failed')

@@ -8,7 +8,7 @@ type Row = {
   status?: string,
   start?: string | null,
   end?: string | null,
-  created?: string | null,
+  created?: string | number | null,
   error?: string | null,
   tenant?: string | null
 }
@@ -28,12 +28,8 @@ const createJobs = async (t: Test, rows: Iterable<Row>): Promise<string> => {
       type = 'x', status = 'Queued', start = null, end = null, created = '2026-01-01T00:00:00.000Z', error = null,
       tenant = 'a'
     } of rows) {
-      insert.run(`job-${id++}`, type, status, start, end, created ?? 'none', error, tenant)
+      insert.run(`job-${id++}`, type, status, start, end, created, error, tenant)
     }
-    // While the service's triggers are there, a record always has a time.
-    foreign.exec(
-      "DROP TRIGGER JobExecutionLog_updated; UPDATE JobExecutionLog SET createdAt = NULL WHERE createdAt = 'none'"
-    )
   })()
   return path
 }
@@ -78,8 +74,8 @@ t.test('counts jobs, durations and failures exactly', async t => {
       type: 'late', start: '2026-01-01 00:00:00', end: '2026-01-01T02:00:00+02:00', created: '2025-12-31T23:30:00-01:00'
     }),
     failed('BAD', { start: '2026-01-01T00:00:01Z', end: '2026-01-01T00:00:00Z' }),
-    failed('WORSE', { type: null, start: 'yesterday', end: 'today', created: 'long ago' }),
-    { status: 'Running', type: null, start: '2026-01-01T00:00:00Z', created: null },
+    failed('WORSE', { type: null, start: 'yesterday', end: 'today', created: 20260101 }),
+    { status: 'Running', type: '', start: '2026-01-01T00:00:00Z' },
     { type: 'sum' }
   ])
   const none = { count: 0, min: null, p50: null, p95: null, p99: null, max: null }
@@ -134,7 +130,7 @@ t.test('counts the rows of the submitter\'s tenant and those without a tenant', 
   const progress: ProgressReport[] = []
   const own = await figures(path, {}, { tenant: 'a', allTenants: false }, report => { progress.push(report) })
   t.match(own, {
-    total: 3,
+    total: 4,
     failures: [{ code: 'A', count: 1 }],
     durationMs: {
       count: 1, max: 1
@@ -143,8 +139,8 @@ t.test('counts the rows of the submitter\'s tenant and those without a tenant', 
   })
   t.notMatch(JSON.stringify([own, progress]), /secret|FOREIGN|9999/)
   t.ok(progress.every(({ total }) =>
-    total === undefined || total === 3), 'the total in the progress leaves out other tenants too')
-  t.match(await figures(path, {}, { tenant: 'other', allTenants: false }), { total: 1 })
+    total === undefined || total === 4), 'the total in the progress leaves out other tenants too')
+  t.match(await figures(path, {}, { tenant: 'other', allTenants: false }), { total: 2 })
   t.match(await figures(path, {}, { tenant: 'other', allTenants: true }), { total: 6 })
   t.match(await figures(path, { type: 'secret' }, { tenant: 'a', allTenants: false }), { total: 0 })
 })
@@ -152,15 +148,15 @@ t.test('counts the rows of the submitter\'s tenant and those without a tenant', 
 t.test('`from` is inclusive and `to` exclusive, in every notation of a time', async t => {
   const path = await createJobs(t, [
     '2026-01-31T23:59:59.999Z', '2026-02-01 00:00:00', '2026-02-01T01:00:00+01:00', '2026-02-28T23:59:59.999Z',
-    '2026-03-01', '20260301T000000Z', null, 'soon'
+    '2026-03-01', '20260301T000000Z', 1772323200, 'Sun, 01 Mar 2026 01:00:00 +0100'
   ]
     .map(created => ({ created })))
   const total = async (input: unknown) => (await figures(path, input)).total
   t.equal(await total({}), 8)
-  t.equal(await total({ from: '2026-02-01' }), 5)
+  t.equal(await total({ from: '2026-02-01' }), 7)
   t.equal(await total({ to: '2026-02-01' }), 1)
   t.equal(await total({ from: '2026-02-01', to: '2026-03-01' }), 3)
-  t.equal(await total({ from: '2026-02-01T00:00:00.001Z', to: '2026-03-01T00:00:00.001Z' }), 3)
+  t.equal(await total({ from: '2026-02-01T00:00:00.001Z', to: '2026-03-01T00:00:00.001Z' }), 5)
   t.equal(await total({ from: '2026-02-01T02:00:00+02:00', to: '2026-02-01 00:00' }), 0)
   t.match(await figures(path, { from: '2026-02-01' }), { filter: { from: '2026-02-01T00:00:00.000Z', to: null } })
   await t.rejects(figures(path, { from: '2026-02-30' }), {
@@ -169,6 +165,13 @@ t.test('`from` is inclusive and `to` exclusive, in every notation of a time', as
   await t.rejects(figures(path, { from: '2026-03-01', to: '2026-02-01' }), {
     code: 'INVALID_INPUT', details: [{ field: 'from', rule: 'order' }]
   })
+})
+
+t.test('a job whose creation cannot be read counts as created when its row was inserted', async t => {
+  const before = new Date().toISOString()
+  const path = await createJobs(t, [{ created: 'soon' }, { created: '' }, { created: null }])
+  t.match(await figures(path, { from: before }), { total: 3 })
+  t.match(await figures(path, { to: before }), { total: 0 })
 })
 
 t.test('failures without a code of their own count as UNSPECIFIED, rare ones as OTHER', async t => {

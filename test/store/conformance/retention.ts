@@ -51,8 +51,9 @@ const forms: Array<[endTime: string, isDue: boolean, what: string]> = [
   ['2026-01-31T12:00:00Z', false, 'the very instant'],
   ['2026-01-31 12:00:01', false, 'a space, which sorts before T'],
   ['2026-01-31T11:30:00-05:00', false, 'an offset that sorts before'],
-  ['', false, 'nothing'],
-  ['1769860000', false, 'not a readable time'],
+  ['1769860000', true, 'seconds since 1970'],
+  ['Sat, 31 Jan 2026 11:59:59 GMT', true, 'a date of HTTP'],
+  ['', false, 'nothing, so that the creation counts'],
   ['soon', false, 'no time at all'],
   ['-0001', false, 'nor this']
 ]
@@ -101,14 +102,14 @@ const recordsConformance: Conformance = (t, open) => {
           await prunePass(store, origin, end, limit)
           const early = await leftOfForms()
           for (const [number, [endTime, isDue, what]] of forms.entries()) {
-            if (!isDue) t.ok(early.has(`j${number}`), `kept: ${endTime}, ${what}`)
+            t.equal(early.has(`j${number}`), !isDue, `${endTime}, ${what}`)
           }
           t.same(await left('no-end-old', 'no-end', 'runs', 'other'), ['no-end', 'runs', 'other'])
           await prunePass(store, origin, end + 400 * 24 * hour, limit)
           const late = await leftOfForms()
           for (const [number, [endTime, , what]] of forms.entries()) {
             t.equal(
-              late.has(`j${number}`), /^(|1769860000|soon|-0001)$/.test(endTime), `a year later: ${endTime}, ${what}`
+              late.has(`j${number}`), /^(soon|-0001)$/.test(endTime), `a year later: ${endTime}, ${what}`
             )
           }
           t.same(await left('no-end', 'runs', 'other'), ['runs', 'other'])
@@ -117,13 +118,13 @@ const recordsConformance: Conformance = (t, open) => {
     }
   })
 
-  t.test('examines each record that it leaves once in a pass, however many ended at one time', async t => {
+  t.test('examines no record that it leaves, however many ended at one time', async t => {
     const { store, sql, count } = await openRetention(t, open)
     await sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
-      INSERT INTO JobExecutionLog (jobId, status, endTime) SELECT 'odd-' || i, 'Failed', '' FROM n
+      INSERT INTO JobExecutionLog (jobId, status, endTime) SELECT 'odd-' || i, 'Failed', 'soon' FROM n
       UNION ALL SELECT 'due-' || i, 'Failed', '2020-01-01T00:00:00Z' FROM n`)
-    t.same(await prunePass(store, 'foreign', end, 50), { removed: 500, examined: 1000, batches: 21 })
-    t.equal(await count("JobExecutionLog WHERE endTime = ''"), 500)
+    t.same(await prunePass(store, 'foreign', end, 50), { removed: 500, examined: 500, batches: 11 })
+    t.equal(await count("JobExecutionLog WHERE endTime = 'soon'"), 500)
   })
 
   t.test('a batch ends early where the texts in it are long, and the next one goes on', async t => {

@@ -115,7 +115,7 @@ const openOrders = async (t: Test, path: string) => {
     /** The rows of a report, by the start that is written in them. */
     reported: async () => {
       const { total, pages } = await readOnly.records({ tenant: 'x', allTenants: true }, undefined)
-      const rows = (await Array.fromAsync(pages)).flat().map(({ startTime }) => startTime)
+      const rows = (await Array.fromAsync(pages)).flat().map(({ startedAt }) => startedAt)
       t.equal(rows.length, total)
       return rows
     },
@@ -138,7 +138,7 @@ const openOrders = async (t: Test, path: string) => {
 const fill = `
   INSERT INTO JobExecutionLog (jobId, status, tenant, createdAt, startTime, endTime)
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40)
-    SELECT 'job-' || i, iif(i % 2, 'Queued', 'Failed'), iif(i % 3, 'acme', NULL), iif(i % 5, '2026-01-01', 'never'), i,
+    SELECT 'job-' || i, iif(i % 2, 'Queued', 'Failed'), iif(i % 3, 'acme', NULL), iif(i % 5, '2000-01-01', 'never'), 1000000000 + i,
       '2026-01-02' FROM n;
   INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt)
     SELECT jobId, iif(startTime % 4 = 1, 'x', 'y'), 1, 0 FROM JobExecutionLog WHERE status = 'Queued'`
@@ -146,14 +146,14 @@ const fill = `
 const numbers = Array.from({ length: 40 }, (_, index) => index + 1)
 const [timed, untimed] = [numbers.filter(n => n % 5 > 0), numbers.filter(n => n % 5 === 0)]
 const toIds = (of: readonly number[]) => of.map(n => `job-${n}`)
-const listOrder = toIds([...timed.toReversed(), ...untimed.toReversed()])
+const listOrder = toIds([...untimed.toReversed(), ...timed.toReversed()])
 
 const expectOrders = async (t: Test, path: string) => {
   const orders = await openOrders(t, path)
   t.same(await orders.listed(null), listOrder)
   t.same(await orders.listed('acme'), listOrder)
   t.same(await orders.claimed(), toIds(numbers.filter(n => n % 2 === 1)))
-  t.same((await orders.reported()).map(Number), numbers)
+  t.same((await orders.reported()).map(startedAt => Number(startedAt) / 1000 - 1e9), numbers)
   t.same(await orders.pruned(), toIds(numbers.filter(n => n % 2 === 0)))
 }
 
@@ -202,7 +202,7 @@ t.test('a database of the previous release keeps its order, and later rows come 
     INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('later', 'Queued', '2026-01-01');
     INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt) VALUES ('later', 'x', 1, 0)`)
   const { lookups } = await list(allJobs, null, 2)
-  t.same(lookups.map(idOf), ['later', 'job-39'])
+  t.same(lookups.map(idOf), ['later', 'job-40'])
   foreign.exec("DELETE FROM JobExecutionLog WHERE jobId = 'later'")
   await expectOrders(t, path)
 })

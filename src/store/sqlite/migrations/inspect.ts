@@ -60,7 +60,7 @@ const jobIdProblems = (connection: SqliteDatabase.Database): string[] => {
 }
 
 // A row with a `submittedBy` counts as the service's own, and a column named rowid hides the number of the row.
-const reservedColumns = ['submittedBy', 'createdMs', 'rowid', 'seq']
+const reservedColumns = ['submittedBy', 'createdMs', 'endedMs', 'rowid', 'seq']
 
 const tableProblems = (connection: SqliteDatabase.Database): string[] => {
   const columns = columnNames(connection, recordTable)

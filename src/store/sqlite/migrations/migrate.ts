@@ -7,6 +7,7 @@ import * as lifeOfAJob from './0002-life-of-a-job.ts'
 import * as cacheEpoch from './0003-cache-epoch.ts'
 import * as seq from './0004-seq.ts'
 import * as attempts from './0005-attempts.ts'
+import * as times from './0006-times.ts'
 import * as jobIds from './0007-job-ids.ts'
 import type { RecordColumn } from './record-columns.ts'
 import { dryRun } from './dry-run.ts'
@@ -19,6 +20,7 @@ const migrations: Record<string, Migration & { recordColumns: readonly RecordCol
   '0003-cache-epoch': cacheEpoch,
   '0004-seq': seq,
   '0005-attempts': attempts,
+  '0006-times': times,
   '0007-job-ids': jobIds
 }
 

@@ -2,6 +2,7 @@ import { type JobLookup, type JobState, toRecordStatus } from '../../../job/job.
 import type { ListPosition } from '../../../job/list-position.ts'
 import type { ListFilter, ListJobs, ListPage } from '../../store.ts'
 import type { Database } from '../database.ts'
+import { isOfType } from './column-filters.ts'
 import { recordOfSeqQuery, type RecordWithFacts, textBytesOfSeqQuery, toRecord } from './record-query.ts'
 import { guardRead } from '../transact.ts'
 
@@ -16,7 +17,7 @@ const textBytesMax = 4 * 1024 * 1024
 
 type Parameters = {
   tenant: string | null
-  createdMs: number | null
+  createdMs: number
   seq: number
   createdAfter: number
   /** With a comma before and behind each. */
@@ -31,15 +32,13 @@ type Parameters = {
 type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
 
 /*
- * An index is read in up to three ranges, each of which SQLite finds by a search: the rest of the rows created in the
- * same millisecond, those created before, and those whose creation is not a time. One comparison of rows,
- * (createdMs, seq) < (?, ?), would examine all rows of that millisecond again for each page, and a statement that
- * inserts a million rows gives them all one time.
+ * An index is read in up to two ranges, each of which SQLite finds by a search: the rest of the rows created in the
+ * same millisecond, and those created before. One comparison of rows, (createdMs, seq) < (?, ?), would examine all rows
+ * of that millisecond again for each page, and a statement that inserts a million rows gives them all one time.
  */
 const ranges = {
   sameTime: 'createdMs = :createdMs AND seq < :seq AND createdMs > :createdAfter',
-  before: 'createdMs < :createdMs AND createdMs > :createdAfter',
-  untimed: 'createdMs IS NULL AND seq < :seq'
+  before: 'createdMs < :createdMs AND createdMs > :createdAfter'
 } as const
 type Range = keyof typeof ranges
 
@@ -47,11 +46,7 @@ const anyTime = Number.MIN_SAFE_INTEGER
 const anySeq = Number.MAX_SAFE_INTEGER
 const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, seq: anySeq }
 
-const rangesAfter = (after: ListPosition | null, { createdAfter, createdBefore }: ListFilter): Range[] => {
-  const untimed: Range[] = createdAfter === null && createdBefore === null ? ['untimed'] : []
-  if (after === null) return ['before', ...untimed]
-  return after.createdMs === null ? untimed : ['sameTime', 'before', ...untimed]
-}
+const rangesAfter = (after: ListPosition | null): Range[] => after === null ? ['before'] : ['sameTime', 'before']
 
 const toStatuses = (states: readonly JobState[] | null): string | null =>
   states === null ? null : `,${states.map(toRecordStatus).join()},`
@@ -64,7 +59,7 @@ const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: numb
     WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, seq DESC LIMIT ${rowsExaminedMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, seq FROM (${examined})
-    WHERE isIncluded AND (:statuses IS NULL OR instr(:statuses, ',' || status || ',')) AND (:type IS NULL OR type = :type)
+    WHERE isIncluded AND (:statuses IS NULL OR instr(:statuses, ',' || status || ',')) AND ${isOfType}
       AND (:idPrefix IS NULL OR substr(jobId, 1, length(:idPrefix)) = :idPrefix) LIMIT :limit`)
   const lastExamined = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, seq FROM (${examined}) LIMIT 1 OFFSET ${rowsExaminedMax - 1}`)
@@ -79,12 +74,12 @@ type Search = (filter: ListFilter, after: ListPosition | null, limit: number) =>
 /** The rows of one owner, through the index that has them in order. */
 const createSide = (database: Database, owned: string, rowsExaminedMax: number): Search => {
   const toSearch = createSearch(database, owned, rowsExaminedMax)
-  const searches = { sameTime: toSearch('sameTime'), before: toSearch('before'), untimed: toSearch('untimed') }
+  const searches = { sameTime: toSearch('sameTime'), before: toSearch('before') }
   return (filter, after, limit) => {
     const { tenant, type, idPrefix, states } = filter
     const rows: ListPosition[] = []
     const { createdMs, seq } = after ?? latest
-    for (const range of rangesAfter(after, filter)) {
+    for (const range of rangesAfter(after)) {
       const found = searches[range]({
         tenant,
         type,
@@ -93,7 +88,7 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
         cancelledOnly: states?.every(state => state === 'cancelled') === true ? 1 : 0,
         createdMs,
         // The position is inside the range of its own time, and before the first row of any other.
-        seq: range === 'sameTime' || createdMs === null ? seq : anySeq,
+        seq: range === 'sameTime' ? seq : anySeq,
         createdAfter: filter.createdAfter ?? anyTime,
         limit: limit - rows.length
       })
@@ -104,11 +99,8 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
   }
 }
 
-const newestFirst = (a: ListPosition, b: ListPosition): number => {
-  if (a.createdMs === b.createdMs) return b.seq - a.seq
-  if (a.createdMs === null || b.createdMs === null) return a.createdMs === null ? 1 : -1
-  return b.createdMs - a.createdMs
-}
+const newestFirst = (a: ListPosition, b: ListPosition): number =>
+  a.createdMs === b.createdMs ? b.seq - a.seq : b.createdMs - a.createdMs
 
 // The list of earlier jobs begins where that of all reaches their time.
 const startOf = (after: ListPosition | null, { createdBefore }: ListFilter): ListPosition | null => {
@@ -150,16 +142,20 @@ const createReadRecords = ({ reader, writer }: Database) => {
   }
 }
 
-/** Three statements per owner and range are prepared once: the owners are all, one tenant, and no tenant. */
+/**
+ * Statements per owner and range are prepared once. The owners are all, one tenant, and none: null, or the empty text
+ * that some programs write instead.
+ */
 export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
   const readRecords = createReadRecords(database)
   const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
-  const [ofAll, ofTenant, ofNone] = [sideOf('1'), sideOf('tenant = :tenant'), sideOf('tenant IS NULL')]
+  const ofAll = sideOf('1')
+  const readable = [sideOf('tenant = :tenant'), sideOf('tenant IS NULL'), sideOf("tenant = ''")]
 
   const read = database.reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
     const from = startOf(after, filter)
     // One row more than the page holds shows whether more follow.
-    const sides = (filter.tenant === null ? [ofAll] : [ofTenant, ofNone]).map(
+    const sides = (filter.tenant === null ? [ofAll] : readable).map(
       search => search(filter, from, limit + 1)
     )
     const { rows, next } = merge(sides, limit)

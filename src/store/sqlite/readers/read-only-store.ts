@@ -1,23 +1,41 @@
 import SqliteDatabase from 'better-sqlite3'
 import type { Access } from '../../../job/input.ts'
+import { toText } from '../../../job/recorded-values.ts'
+import { toTime } from '../../../job/time.ts'
 import { failureBytesMax, failureTextMax } from '../../cut-failure.ts'
 import { textMax, toFailureCode } from '../../records.ts'
 import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../../store.ts'
+import type { JobRow } from '../../tables.ts'
+import { isOfType } from './column-filters.ts'
 
 /** Rows read in one transaction for one page. */
 const pageRows = 2000
 
 // One statement serves every tenant and every type. The + keeps SQLite from an index on tenant or type, which would
 // sort the rows of a tenant again for each page.
-const isReadable = '(:allTenants = 1 OR +tenant IS NULL OR +tenant = :tenant) AND (:type IS NULL OR +type = :type)'
+const isReadable =
+  `(:allTenants = 1 OR +tenant IS NULL OR +tenant IN ('', :tenant)) AND ${isOfType}`
 
 // A time that is cut is none.
-const cut = (column: string, lengthMax: number) => `substr(CAST(${column} AS TEXT), 1, ${lengthMax + 1}) AS ${column}`
+const cut = (column: string, lengthMax: number) =>
+  `CASE typeof(${column}) WHEN 'text' THEN substr(${column}, 1, ${lengthMax + 1}) WHEN 'blob' THEN NULL
+    ELSE ${column} END AS ${column}`
 
 type Connection = SqliteDatabase.Database
 
-// A page ends after `pageRows` rows of any tenant, so that it costs the same for every reader. The casts and aliases
-// are for tables that another program made: those hold values of any kind, under names in any case.
+type StoredRow = Pick<JobRow, 'type' | 'status' | 'startTime' | 'endTime' | 'createdMs' | 'errorDetails'>
+
+const toRow = ({ status, createdMs, ...row }: StoredRow): RecordRow => ({
+  type: toText(row.type),
+  status,
+  startedAt: toTime(row.startTime),
+  finishedAt: toTime(row.endTime),
+  createdAt: createdMs,
+  failureCode: status === 'Failed' ? toFailureCode(row.errorDetails) : null
+})
+
+// A page ends after `pageRows` rows of any tenant, so that it costs the same for every reader. The aliases are for
+// tables that another program made, with names in any case.
 const readRecords = (database: Connection, { tenant, allTenants }: Access, type: string | undefined): RecordPages => {
   const filter = { allTenants: allTenants ? 1 : 0, tenant, type: type ?? null }
   const last = database.prepare<[], number | null>('SELECT max(seq) FROM JobExecutionLog').pluck().get() ?? 0
@@ -27,9 +45,9 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
   const pageEnd = database.prepare<[object], number | null>(`
     SELECT max(seq) FROM (
       SELECT seq FROM JobExecutionLog WHERE seq > :after AND seq <= :last ORDER BY seq LIMIT :pageRows)`).pluck()
-  const page = database.prepare<[object], Omit<RecordRow, 'failureCode'> & { errorDetails: unknown }>(`
+  const page = database.prepare<[object], StoredRow>(`
     SELECT ${cut('type', textMax.type)}, status AS status, ${cut('startTime', textMax.time)},
-      ${cut('endTime', textMax.time)}, ${cut('createdAt', textMax.time)},
+      ${cut('endTime', textMax.time)}, createdMs AS createdMs,
       CASE WHEN status = 'Failed' AND octet_length(errorDetails) <= ${failureBytesMax}
         THEN substr(errorDetails, 1, ${failureTextMax + 1}) END AS errorDetails
     FROM JobExecutionLog
@@ -42,9 +60,7 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
       if (end === null) return
       const rows: RecordRow[] = []
       // One row in memory at a time: failures may be long.
-      for (const { errorDetails, ...row } of page.iterate({ ...filter, after, end })) {
-        rows.push({ ...row, failureCode: row.status === 'Failed' ? toFailureCode(errorDetails) : null })
-      }
+      for (const row of page.iterate({ ...filter, after, end })) rows.push(toRow(row))
       yield rows
       after = end
     }

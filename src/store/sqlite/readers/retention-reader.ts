@@ -19,7 +19,7 @@ export const createRetentionReader = ({ database }: { database: Database }): Ret
   }
   return {
     hasDueResults: at => finds(dueResults(writer, toIso(at), 1)),
-    hasDueRecords: (origin, before) => finds(dueRecords(writer, origin, toIso(before), 1)),
+    hasDueRecords: (origin, before) => finds(dueRecords(writer, origin, before, 1)),
     hasDueTombstones: before => finds(dueTombstones(writer, toIso(before), 1)),
     hasOrphans: at => finds(dueOrphans(writer, at)),
     hasOldChanges: before => finds(dueChanges(writer, before)),

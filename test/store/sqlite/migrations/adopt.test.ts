@@ -189,13 +189,27 @@ t.test('switches only a file that becomes ours to write-ahead logging', async t 
   t.equal(await sqlite3(`${path}2`, 'PRAGMA journal_mode'), 'wal')
 })
 
-t.test('leaves a record whose end is a number, and prunes those behind it', async t => {
+t.test('prunes a record by its end, also where that is a number', async t => {
   const { path, transact } = await openAdopted(t)
   const foreign = openForeign(t, path)
   foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, endTime) VALUES
-    ('seconds', 'Failed', 1577836800), ('milliseconds', 'Failed', 1577836800000), ('text', 'Failed', '2020-01-01T00:00:00Z')`)
+    ('seconds', 'Failed', 1577836800), ('milliseconds', 'Failed', 1577836800000), ('text', 'Failed', '2020-01-01T00:00:00Z'),
+    ('later', 'Failed', 1767225600), ('bytes', 'Failed', x'00')`)
   const { removed, next } = await transact(tx => pruneRecords(tx, 'foreign', Date.UTC(2026, 0, 1), 10, null))
-  t.equal(removed, 1)
+  t.equal(removed, 3)
   t.equal(next, null)
-  t.same(foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY jobId').pluck().all(), ['milliseconds', 'seconds'])
+  t.same(foreign.prepare('SELECT jobId FROM JobExecutionLog ORDER BY jobId').pluck().all(), ['bytes', 'later'])
+})
+
+t.test('adopts a table beside a broken trigger, and keeps triggers and views of other tables', async t => {
+  const path = makeForeignDatabase(t, `${looseTable};
+    CREATE TABLE Other (a);
+    CREATE VIEW Jobs AS SELECT jobid FROM jobexecutionlog;
+    CREATE TRIGGER Jobs_insert INSTEAD OF INSERT ON Jobs BEGIN SELECT 1; END;
+    CREATE TRIGGER Other_insert AFTER INSERT ON Other BEGIN SELECT missing(1) FROM Missing; END`)
+  const objects =
+    "SELECT name, sql FROM sqlite_schema WHERE name IN ('Jobs', 'Jobs_insert', 'Other_insert') ORDER BY name"
+  const before = await sqlite3(path, objects)
+  await openStore(t, path)
+  t.equal(await sqlite3(path, objects), before)
 })

@@ -7,7 +7,8 @@ for (const { kind, open } of kindsOfStore) {
   t.test(`every visible column of ${kind} draws one version`, async t => {
     const { path, changeLog } = await open(t)
     const foreign = openForeign(t, path)
-    const unseen = ['jobId', 'version', 'seq', 'status', 'id', 'priority', 'payload'].map(name => name.toLowerCase())
+    const unseen = ['jobId', 'version', 'seq', 'createdMs', 'endedMs', 'status', 'id', 'priority', 'payload']
+      .map(name => name.toLowerCase())
     const columns = foreign.prepare<[], string>("SELECT name FROM pragma_table_info('JobExecutionLog')").pluck().all()
       .filter(name => !unseen.includes(name.toLowerCase()))
     t.equal(columns.length, 20)
@@ -49,33 +50,21 @@ for (const { kind, open } of kindsOfStore) {
     foreign.exec("UPDATE JobExecutionLog SET status = 'Failed', cancelledAt = '2026-01-31'")
   })
 
-  t.test(`no form of createdAt stops a statement on ${kind}, and ISO dates are put in order`, async t => {
+  t.test(`no form of createdAt stops a statement on ${kind}`, async t => {
     const { path } = await open(t)
     const foreign = openForeign(t, path)
     const insert = foreign.prepare('INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES (?, ?, ?)')
-    const createdMs =
-      foreign.prepare<[string], number | null>('SELECT createdMs FROM JobExecutionLog WHERE jobId = ?').pluck()
-    const at = Date.UTC(2026, 0, 31, 12)
-    const forms: Array<[string, number | null]> = [
-      ['2026-01-31T12:00:00.000Z', at], ['2026-01-31 12:00:00', at], ['2026-01-31T12:00', at],
-      ['2026-01-31T13:00:00.123+01:00', at + 123],
-      ['2026-01-31', Date.UTC(2026, 0, 31)], ['1969-12-31T23:59:59.999Z', -1],
-      ['0001-01-01', Date.parse('0001-01-01T00:00:00Z')],
-      ['9999-12-31T23:59:59.999Z', Date.UTC(9999, 11, 31, 23, 59, 59, 999)],
-      ...['now', 'NOW', 'now ', '2026-01-31 now', '2026-01-31T12:00:00 localtime', '2026-1-31', '2026-13-41', '2026-W05-6', '2026-01-31T12:00:00\0x', 'soon', '', ' ',
-        '12:00', 'auto', 'subsec', '2461072.0', '2026', '20260131T120000Z',
-        'x'.repeat(100_000)].map((form): [string, null] => [form, null])
+    const createdMs = foreign.prepare<[string], number>('SELECT createdMs FROM JobExecutionLog WHERE jobId = ?').pluck()
+    const forms = [
+      'now', 'NOW', 'now ', '2026-01-31 now', '2026-01-31T12:00:00 localtime', '2026-1-31', '2026-13-41',
+      '2026-01-31T12:00:00\0x', 'soon', '', ' ', '12:00', 'auto', 'subsec', '2026', 'x'.repeat(100_000), `2026-01-31${' '.repeat(100_000)}`
     ]
-    for (const [index, [form, ms]] of forms.entries()) {
-      const jobId = `j-${index}`
-      insert.run(jobId, 'Running', form)
-      const found = createdMs.get(jobId)
-      if (ms !== null) t.equal(found, ms, form)
-      else t.ok(found === null || typeof found === 'number', JSON.stringify(form.slice(0, 40)))
-      foreign.prepare('UPDATE JobExecutionLog SET createdAt = createdAt || ? WHERE jobId = ?').run('', jobId)
-    }
-    for (const word of ['now', 'soon', '2026', '20260131T120000Z', '12:00', 'subsec']) {
-      t.equal(createdMs.get(`j-${forms.findIndex(([form]) => form === word)}`), null, word)
+    for (const [index, form] of forms.entries()) {
+      const before = Date.now()
+      insert.run(`j-${index}`, 'Running', form)
+      foreign.prepare('UPDATE JobExecutionLog SET createdAt = createdAt || ? WHERE jobId = ?').run('', `j-${index}`)
+      const found = createdMs.get(`j-${index}`) ?? 0
+      t.ok(found >= before && found <= Date.now(), JSON.stringify(form.slice(0, 40)))
     }
     foreign.exec('REINDEX')
     t.equal(foreign.pragma('integrity_check', { simple: true }), 'ok')

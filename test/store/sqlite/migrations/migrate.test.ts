@@ -11,7 +11,10 @@ import { spawnChild } from '../../child.ts'
 import { openForeign, storeOn } from '../../open.ts'
 import { makeFirstRelease, schemaOf } from './releases.ts'
 
-const released = ['0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch', '0004-seq', '0005-attempts', '0007-job-ids']
+const released = [
+  '0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch', '0004-seq', '0005-attempts', '0006-times',
+  '0007-job-ids'
+]
 
 const openUnmigrated = (t: Test, path = join(t.testdir(), 'jobs.db')) => {
   const database = openDatabase(path)
