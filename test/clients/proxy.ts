@@ -146,6 +146,18 @@ const driveEnds = async () => {
   }
 }
 
+const driveAttempts = async () => {
+  const { jobId, on, lease } = await claim()
+  await post(on('release'), 200, {}, lease)
+  await post(on('progress'), 409, {}, lease)
+  const again = await post('/api/v1/worker/claim', 200, { types: [`${type}-${submitted}`] })
+  const error = { code: 'X', message: 'x' }
+  await post(on('fail'), 200, { error, retryable: false }, { 'lease-token': again.json.leaseToken })
+  const { json: { items } } = await send(`/api/v1/jobs/${jobId}/attempts`, { status: 200 })
+  assert.deepEqual(items?.map(({ outcome }: { outcome: string }) => outcome), ['released', 'failed'])
+  await send('/api/v1/jobs/no-such-job/attempts', { status: 404 })
+}
+
 const driveCancels = async () => {
   for (const at of [0, 1]) {
     const queued = await submit()
@@ -187,11 +199,16 @@ const driveSubmissions = async () => {
 }
 
 const driveLists = async () => {
-  const first = await send('/api/v1/jobs?limit=2', { status: 200 })
-  await send(`/api/v1/jobs?limit=2&cursor=${first.json.nextCursor}`, { status: 200 })
+  const { json: { nextCursor, items: [job] } } = await send('/api/v1/jobs?limit=2', { status: 200 })
+  await send(`/api/v1/jobs?limit=2&cursor=${nextCursor}`, { status: 200 })
   await send('/api/v1/jobs?status=Failed&createdAfter=2020-01-01', { status: 200 })
-  await send(`/api/v1/jobs?ids=${first.json.items[0].jobId},no-such-job`, { status: 200 })
-  await send('/api/v1/jobs?cursor=x', { status: 400 })
+  const { json: { data } } = await send('/api/jobs?limit=2', { status: 200 })
+  await send(`/api/jobs?limit=2&cursor=${data?.nextCursor}`, { status: 200 })
+  await send(`/api/jobs?status=failed&type=${type}-1`, { status: 200 })
+  for (const list of ['/api/v1/jobs', '/api/jobs']) {
+    await send(`${list}?ids=${job?.jobId},no-such-job`, { status: 200 })
+    await send(`${list}?cursor=x`, { status: 400 })
+  }
 }
 
 const driveOperations = async () => {
@@ -203,6 +220,7 @@ await post('/api/v1/jobs', 422, {})
 assert.match(violations.pop() ?? '', /stoplight\.io/)
 await driveWork()
 await driveEnds()
+await driveAttempts()
 await driveCancels()
 await driveSubmissions()
 await driveLists()
