@@ -1,5 +1,5 @@
 import type { StatusEntry } from '../job/status-entry.ts'
-import { toETag } from './conditional.ts'
+import { toETag } from './headers/conditional.ts'
 import { toLink, type ViewName } from './paths.ts'
 
 /** One job in one view (RFC 9110, 3.2): the entry with its ready-made body, and its `ETag` and `Link` headers. */

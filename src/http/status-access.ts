@@ -5,7 +5,7 @@ import type { ReadStatus } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth/principal.ts'
 import {
   allowsChange, type IfNoneMatch, parseIfNoneMatch, type Preconditions, toETag, toFloor
-} from './conditional.ts'
+} from './headers/conditional.ts'
 import { jobNotFound, requireJobId } from './job-id.ts'
 import type { ViewName } from './paths.ts'
 import { createRepresent, type Representation, type RepresentationNeeds } from './representation.ts'

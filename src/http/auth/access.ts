@@ -3,7 +3,7 @@ import type { ServiceFailure } from '../../errors.ts'
 import type { RateLimit } from '../limits/rate-limit.ts'
 import { pathOf } from '../problem.ts'
 import { isUnrouted, type RejectUnrouted } from '../unrouted.ts'
-import { findUnsupportedHeader } from '../unsupported-headers.ts'
+import { findUnsupportedHeader } from '../headers/unsupported-headers.ts'
 import { type Authentication, requireScope, type Scope } from './authenticate.ts'
 import type { Principal } from './principal.ts'
 

@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
-import type { AddCorsFields } from '../cors.ts'
+import type { AddCorsFields } from '../headers/cors.ts'
 import { pathOf, toFailureResponse } from '../problem.ts'
 import { type AdmissionControl, createSustained } from './admission.ts'
 import { discardBody } from './body-timeouts.ts'

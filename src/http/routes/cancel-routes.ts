@@ -12,7 +12,7 @@ import {
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import { JobParams, TaskParams } from '../openapi/params.ts'
 import { brokenRule } from '../problem.ts'
-import { preconditionFailed } from '../unsupported-headers.ts'
+import { preconditionFailed } from '../headers/unsupported-headers.ts'
 import { requireJobId } from '../job-id.ts'
 import { requireVisible, type StatusAccess } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'

@@ -8,7 +8,7 @@ import { normalizations, rawContentTypes, SanitizeInput } from '../../job/saniti
 import type { StoreInput } from '../../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
-import { baseUrlOf } from '../base-url.ts'
+import { baseUrlOf } from '../headers/base-url.ts'
 import { withExamples } from '../openapi/content.ts'
 import { exampleJobId, exampleOrigin } from '../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'

@@ -1,8 +1,8 @@
 import type { FastifyReply } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { retryAfterSeconds } from '../../job/pacing.ts'
-import { matches } from '../conditional.ts'
-import type { AddCorsFields } from '../cors.ts'
+import { matches } from '../headers/conditional.ts'
+import type { AddCorsFields } from '../headers/cors.ts'
 import type { VisibleStatus } from '../status-access.ts'
 import type { Representation } from '../representation.ts'
 

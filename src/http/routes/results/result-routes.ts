@@ -9,7 +9,7 @@ import { JobParams, TaskParams } from '../../openapi/params.ts'
 import {
   resultResponses, resultDescription, ResultQuery, resultRequestHeaders
 } from '../../openapi/result-responses.ts'
-import { requireMatch } from '../../conditional.ts'
+import { requireMatch } from '../../headers/conditional.ts'
 import type { Representation } from '../../representation.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import type { ViewName } from '../../paths.ts'

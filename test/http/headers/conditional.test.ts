@@ -1,7 +1,7 @@
 import t from 'tap'
-import { createWorkerClient, type Json, workerClaims } from '../helpers/client.ts'
-import { startService } from '../helpers/service.ts'
-import { insertRows, storeReads, whole } from './rows.ts'
+import { createWorkerClient, type Json, workerClaims } from '../../helpers/client.ts'
+import { startService } from '../../helpers/service.ts'
+import { insertRows, storeReads, whole } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask } = service

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import { ServiceFailure } from '../errors.ts'
-import { brokenRule } from './problem.ts'
+import { ServiceFailure } from '../../errors.ts'
+import { brokenRule } from '../problem.ts'
 
 /*
  * Request headers that change what a request means: a route honours them, or the request is rejected before its body is

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { exposedHeaders } from '../../src/http/cors.ts'
-import { type Ask, type Json } from '../helpers/client.ts'
-import { startService, type Service } from '../helpers/service.ts'
-import { forceRow, insertRows } from './rows.ts'
+import { exposedHeaders } from '../../../src/http/headers/cors.ts'
+import { type Ask, type Json } from '../../helpers/client.ts'
+import { startService, type Service } from '../../helpers/service.ts'
+import { forceRow, insertRows } from '../rows.ts'
 
 /*
  * Requests of pages of other origins, and requests without a route: a preflight is both.
