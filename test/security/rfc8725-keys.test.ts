@@ -126,6 +126,8 @@ t.test('3.5: a short RSA key is rejected, from the settings and from a set', asy
   const service = await start(t, { JWKS_URL: url })
   t.equal(await statusOf(service, signed({ alg: 'RS256', key: rsa.privateKey, header: { kid: 'long' } })), 404)
   t.equal(await statusOf(service, signed({ alg: 'RS256', key: short.privateKey, header: { kid: 'short' } })), 401)
+  t.equal(await statusOf(service, signed({ alg: 'RS256', key: rsa.privateKey })), 404, 'the long one of both')
+  t.equal(await statusOf(service, signed({ alg: 'RS256', key: short.privateKey })), 401)
 })
 
 t.test('3.1: a key of a set is used only for the algorithm, use and operations that it names', async t => {

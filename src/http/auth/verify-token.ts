@@ -79,6 +79,8 @@ const toKeyFailure = (error: unknown): unknown => tokenFaults.some(fault => erro
   )
 
 const isWrongSignature = (error: unknown) => error instanceof errors.JWSSignatureVerificationFailed
+// Another key may verify the token: this one does not, or is not accepted at all.
+const isOfKey = (error: unknown) => isWrongSignature(error) || error instanceof errors.JOSENotSupported
 
 /*
  * A token without a `kid`, or with one that several keys have, is verified with each key that it may be signed with. A
@@ -94,7 +96,7 @@ const createKeySetVerifier = (url: URL, settings: TokenSettings, needs: JwksNeed
       try {
         return await verifyWith(token, key)
       } catch (error) {
-        if (!isWrongSignature(error)) throw error
+        if (!isOfKey(error)) throw error
       }
     }
     throw new errors.JWSSignatureVerificationFailed()
