@@ -12,6 +12,9 @@ export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
 // 5,000 rows take 1 to 2 ms, during which the event loop answers nothing else.
 const rowsExaminedMaxDefault = 5000
 
+// They are read wherever they are in the file, and sorted.
+const idsExaminedMax = 500
+
 // Of the texts of a page, which other programs may have made long; to read and cut as much takes 5 to 8 ms.
 const textBytesMax = 4 * 1024 * 1024
 
@@ -48,19 +51,28 @@ const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, seq: anySeq }
 
 const rangesAfter = (after: ListPosition | null): Range[] => after === null ? ['before'] : ['sameTime', 'before']
 
+const matches = `
+  isIncluded AND (:statuses IS NULL OR instr(:statuses, ',' || status || ',')) AND ${isOfType}
+  AND (:idPrefix IS NULL OR substr(jobId, 1, length(:idPrefix)) = :idPrefix)`
+const isIncluded = "NOT :cancelledOnly OR typeof(cancelledAt) <> 'null' AS isIncluded"
+
 const toStatuses = (states: readonly JobState[] | null): string | null =>
   states === null ? null : `,${states.map(toRecordStatus).join()},`
 
+const toConditions = ({ tenant, type, idPrefix, states }: ListFilter) => ({
+  tenant,
+  type,
+  idPrefix,
+  statuses: toStatuses(states),
+  cancelledOnly: states?.every(state => state === 'cancelled') === true ? 1 : 0
+} as const)
+
 const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: number) => (range: Range) => {
   const examined = `
-    SELECT createdMs, seq, status, type, jobId AS jobId,
-      NOT :cancelledOnly OR typeof(cancelledAt) <> 'null' AS isIncluded
-    FROM JobExecutionLog
+    SELECT createdMs, seq, status, type, jobId AS jobId, ${isIncluded} FROM JobExecutionLog
     WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, seq DESC LIMIT ${rowsExaminedMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
-    SELECT createdMs, seq FROM (${examined})
-    WHERE isIncluded AND (:statuses IS NULL OR instr(:statuses, ',' || status || ',')) AND ${isOfType}
-      AND (:idPrefix IS NULL OR substr(jobId, 1, length(:idPrefix)) = :idPrefix) LIMIT :limit`)
+    SELECT createdMs, seq FROM (${examined}) WHERE ${matches} LIMIT :limit`)
   const lastExamined = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, seq FROM (${examined}) LIMIT 1 OFFSET ${rowsExaminedMax - 1}`)
   return (parameters: Parameters): Found => {
@@ -76,16 +88,11 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
   const toSearch = createSearch(database, owned, rowsExaminedMax)
   const searches = { sameTime: toSearch('sameTime'), before: toSearch('before') }
   return (filter, after, limit) => {
-    const { tenant, type, idPrefix, states } = filter
     const rows: ListPosition[] = []
     const { createdMs, seq } = after ?? latest
     for (const range of rangesAfter(after)) {
       const found = searches[range]({
-        tenant,
-        type,
-        idPrefix,
-        statuses: toStatuses(states),
-        cancelledOnly: states?.every(state => state === 'cancelled') === true ? 1 : 0,
+        ...toConditions(filter),
         createdMs,
         // The position is inside the range of its own time, and before the first row of any other.
         seq: range === 'sameTime' ? seq : anySeq,
@@ -118,6 +125,33 @@ const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: Lis
   return { rows: page, next: rows.length > limit ? page.at(-1) ?? null : bound ?? null }
 }
 
+type Conditions = ReturnType<typeof toConditions>
+
+/**
+ * The rows whose ids begin with a text, through the index of the ids; null if there are so many that the lists in their
+ * order find some of them soon.
+ */
+const createSearchById = ({ reader }: Database, rowsExaminedMax: number) => {
+  const rowsMax = Math.min(rowsExaminedMax, idsExaminedMax)
+  // No character of an id comes after ~.
+  const examined = `
+    FROM JobExecutionLog WHERE jobId >= :idPrefix AND jobId < :idPrefix || char(127) LIMIT ${rowsMax + 1}`
+  const count = reader.prepare<[Conditions], number>(`SELECT count(*) FROM (SELECT 1 ${examined})`).pluck()
+  const matching = reader.prepare<[Conditions], ListPosition>(`
+    SELECT createdMs, seq
+    FROM (SELECT createdMs, seq, status, type, tenant, jobId AS jobId, ${isIncluded} ${examined})
+    WHERE (:tenant IS NULL OR tenant IS NULL OR tenant = '' OR tenant = :tenant) AND ${matches}`)
+  return (filter: ListFilter, after: ListPosition | null): ListPosition[] | null => {
+    const conditions = toConditions(filter)
+    if (filter.idPrefix === null || (count.get(conditions) ?? 0) > rowsMax) return null
+    const { createdAfter, createdBefore } = filter
+    return matching.all(conditions)
+      .filter(row => after === null || newestFirst(row, after) > 0)
+      .filter(({ createdMs }) => createdMs > (createdAfter ?? -Infinity) && createdMs < (createdBefore ?? Infinity))
+      .toSorted(newestFirst)
+  }
+}
+
 // Whether a Failed job was cancelled depends on how the time of its cancellation is read.
 const isOfState = (lookup: JobLookup, states: readonly JobState[] | null): boolean =>
   states === null || (lookup.kind === 'job' && states.includes(lookup.job.state))
@@ -148,11 +182,17 @@ const createReadRecords = ({ reader, writer }: Database) => {
  */
 export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
   const readRecords = createReadRecords(database)
+  const searchById = createSearchById(database, rowsExaminedMax)
   const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
   const ofAll = sideOf('1')
   const readable = [sideOf('tenant = :tenant'), sideOf('tenant IS NULL'), sideOf("tenant = ''")]
 
   const read = database.reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
+    const found = searchById(filter, after)
+    if (found !== null) {
+      const rows = found.slice(0, limit)
+      return readRecords(rows, found.length > limit ? rows.at(-1) ?? null : null, filter)
+    }
     const from = startOf(after, filter)
     // One row more than the page holds shows whether more follow.
     const sides = (filter.tenant === null ? [ofAll] : readable).map(

@@ -123,6 +123,7 @@ t.test('each statement searches an index: none sorts, and none scans rows of one
     return prepare(text)
   }
   createListJobs({ database })
+  const [byId] = texts.filter(text => text.includes('char(127)') && text.includes('createdMs'))
   const lists = texts.filter(text => text.includes('ORDER BY createdMs'))
   t.equal(lists.length, 16)
   const named = {
@@ -136,6 +137,9 @@ t.test('each statement searches an index: none sorts, and none scans rows of one
     idPrefix: null,
     limit: 1
   }
+  t.match(prepare(`EXPLAIN QUERY PLAN ${byId}`).all(named), [
+    { detail: /CO-ROUTINE/ }, { detail: /SEARCH JobExecutionLog USING INDEX \w+ \(jobId>\? AND jobId<\?\)/ }
+  ])
   for (const text of lists) {
     const steps = (prepare(`EXPLAIN QUERY PLAN ${text}`).all(named) as Array<{ detail: string }>).map(
       ({ detail }) => detail
@@ -146,6 +150,16 @@ t.test('each statement searches an index: none sorts, and none scans rows of one
       /USING INDEX \w+ /, ''
     )), ['CO-ROUTINE (subquery-1)', `SEARCH JobExecutionLog (${owner}${range})`, 'SCAN (subquery-1)'], text)
   }
+})
+
+t.test('ids that begin alike are found wherever they are in the list', async t => {
+  const { foreign, list } = await openList(t)
+  foreign.exec(`
+    INSERT INTO JobExecutionLog (jobId, status, createdAt) VALUES ('wanted-1', 'Queued', '2020-01-01');
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6000)
+    INSERT INTO JobExecutionLog (jobId, status, createdAt) SELECT 'job-' || i, 'Queued', '2026-01-01' FROM n`)
+  const { lookups, next } = await list({ ...allJobs, idPrefix: 'wanted' }, null, 10)
+  t.same([ids(lookups), next], [['wanted-1'], null], 'in one page, behind more rows than a page examines')
 })
 
 t.test('rejects with STORE_UNAVAILABLE if the table is gone', async t => {
