@@ -88,7 +88,7 @@ t.test('a problem has the members of RFC 9457 and a code', async t => {
 
 t.test('errors are an envelope under /api/jobs and /api/sanitize, and a problem elsewhere', async t => {
   for (const path of [
-    '/api/jobs/no-such-job/status', '/api/jobs/no-such-job', '/api/jobs', '/api/sanitize', '/api/sanitize/async'
+    '/api/jobs/no-such-job/status', '/api/jobs/no-such-job', '/api/jobs?limit=0', '/api/sanitize', '/api/sanitize/async'
   ]) {
     const body: Json = await (await ask(path)).json()
     t.same(Object.keys(body), ['success', 'error'], path)
