@@ -21,6 +21,17 @@ export const forceRow = async (service: Service, row: Row): Promise<void> => {
   await service.sql(`PRAGMA ignore_check_constraints = ON; ${toInsert(row)}`)
 }
 
+/**
+ * From now on no lease, cancellation or run in the queue ends by itself, nor is it extended after an outage: what changes
+ * then was changed by a request.
+ */
+export const freezeQueue = async (service: Service): Promise<void> => {
+  const never = 8e15
+  await service.sql(`UPDATE JobQueue SET leaseExpiresAt = ${never} WHERE leaseToken IS NOT NULL;
+    UPDATE JobQueue SET cancelDueAt = ${never} WHERE cancelDueAt IS NOT NULL;
+    UPDATE JobQueue SET deadlineAt = ${never} WHERE deadlineAt IS NOT NULL`)
+}
+
 /** An answer whole: status, headers, body; without the date and what concerns the connection alone. */
 export const whole = async (answer: Response) => {
   const { date: _, connection: _c, 'keep-alive': _k, ...headers } = Object.fromEntries(answer.headers)

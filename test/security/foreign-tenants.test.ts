@@ -4,7 +4,7 @@ import { startService } from '../helpers/service.ts'
 import { token, type TokenClaims } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { openRemoteWorker } from '../http/remote-worker.ts'
-import { insertRows } from '../http/rows.ts'
+import { freezeQueue, insertRows } from '../http/rows.ts'
 import { sendAlone } from '../helpers/raw-http.ts'
 
 /*
@@ -178,6 +178,7 @@ for (const [state, make] of Object.entries(states)) {
       const answer = await ask(`/api/v1/jobs/${jobId}`, { claims: owner })
       return answer.status === expected && (answer.headers.get('etag') ?? '"none"')
     }, 'the owner to see it')
+    await freezeQueue(service)
     const before = await contents()
     // 400 for a request that is invalid for any principal.
     await expectAlike(t, jobId, { eTag, leaseToken }, token(stranger), ofJobs, [404, 400, 415])
@@ -190,6 +191,7 @@ for (const [state, make] of Object.entries(states)) {
 t.test('without a token or the scope of a route, an existing job looks like an unknown one', async t => {
   const { jobId, leaseToken } = await running()
   const eTag = (await ask(`/api/v1/jobs/${jobId}`, { claims: owner })).headers.get('etag') ?? ''
+  await freezeQueue(service)
   const before = await contents()
   await expectAlike(t, jobId, { eTag, leaseToken }, null, ofJobs, [401])
   await expectAlike(t, jobId, { eTag, leaseToken }, 'garbage', ofJobs, [401])
@@ -255,6 +257,7 @@ t.test('a lease token of an own job opens no job of another tenant', async t => 
   const { jobId } = await running()
   const { jobId: own, type } = { type: 'of-globex', jobId: await submit('of-globex', 1, { claims: stranger }) }
   const { leaseToken } = await worker.claim(type)
+  await freezeQueue(service)
   const before = await contents()
   const workers = ofJobs.filter(({ scope }) => scope === 'jobs:work')
   await expectAlike(t, jobId, { eTag: '"x"', leaseToken }, token(stranger), workers, [404, 400, 415])

@@ -4,7 +4,7 @@ import { startService } from '../../../helpers/service.ts'
 import { bearer } from '../../../helpers/tokens.ts'
 import { until } from '../../../helpers/until.ts'
 import { createWorkerClient, type Json, jsonOf, workerClaims } from '../../../helpers/client.ts'
-import { insertRows } from '../../rows.ts'
+import { freezeQueue, insertRows } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0', LEASE_SECONDS: '3600', PRUNE_INTERVAL_SECONDS: '86400' })
 const { ask, askJson, submit, sql } = service
@@ -454,6 +454,7 @@ const expectLeaseLost = async (t: Test, jobId: string, token: string, why: strin
   const rows = () => sql(`SELECT * FROM JobQueue ORDER BY jobId; SELECT jobId, startOffset, bytes FROM JobResultChunk;
     SELECT * FROM JobResult; SELECT * FROM JobAttempt; SELECT max(version) FROM JobChange`)
   const traces = async () => [await (await ask(`/api/jobs/${jobId}/status`)).text(), await rows()]
+  await freezeQueue(service)
   const before = await traces()
   for (const [what, command] of Object.entries(commands)) {
     if (what === except) continue
