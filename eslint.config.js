@@ -8,7 +8,7 @@ const noDefaultExport = {
 const processEnv = {
   selector: 'MemberExpression[object.name="process"]:matches([property.name="env"], [property.value="env"]), ' +
     'VariableDeclarator[init.name="process"] > ObjectPattern > Property[key.name="env"]',
-  message: 'Only src/config.ts reads the environment; take a value from the configuration.'
+  message: 'Only src/config/config.ts reads the environment; take a value from the configuration.'
 }
 const processImport = {
   selector: 'ImportDeclaration[source.value=/^(node:)?process$/]',
@@ -63,7 +63,7 @@ export default [
     }
   },
   {
-    files: ['src/config.ts'],
+    files: ['src/config/config.ts'],
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, clockAndChance] }
   },
   {

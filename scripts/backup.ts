@@ -1,5 +1,5 @@
 import { Command } from 'commander'
-import { loadConfig } from '../src/config.ts'
+import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
 import { writeBackup } from '../src/store/sqlite/backup.ts'
 

@@ -1,4 +1,4 @@
-import { loadConfig } from '../src/config.ts'
+import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
 import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'

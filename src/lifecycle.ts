@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type App, type AppOptions, createApp } from './app.ts'
-import { loadConfig } from './config.ts'
+import { loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
 import { DatabaseUnusable } from './store/errors.ts'
 

@@ -1,4 +1,4 @@
-import type { Config } from './config.ts'
+import type { Config } from './config/config.ts'
 import type { Scope } from './http/auth/authenticate.ts'
 import { createInputCheck } from './http/bodies/validation.ts'
 import type { KnownType } from './http/routes/submit-routes.ts'

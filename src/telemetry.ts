@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { isUnavailable, reasonOf } from './errors.ts'
-import type { UnreadValue } from './job/recorded-values.ts'
+import type { UnreadValue } from './job/recorded/values.ts'
 import type { Metrics } from './metrics.ts'
 import { createLogThrottle } from './log-throttle.ts'
 import type { EpochStatus, Mode } from './status/epoch/epoch.ts'

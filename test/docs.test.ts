@@ -172,7 +172,7 @@ t.test('docs/operations.md lists every metric of the service with its labels', a
 })
 
 t.test('docs/configuration.md lists every variable of the service with its default', t => {
-  const source = textOf('src/config.ts')
+  const source = textOf('src/config/config.ts')
   const body = /^const Environment = Type\.Object\(\{\n(.*?)^\}\)/ms.exec(source)?.[1] ?? ''
   const toDefault = (definition: string): string => {
     const text = /default: (?:'([^']*)'|(true|false)|([\d* ]+))/.exec(definition)

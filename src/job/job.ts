@@ -1,5 +1,5 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
-import type { UnreadValue } from './recorded-values.ts'
+import type { UnreadValue } from './recorded/values.ts'
 
 /** One `enum` in JSON Schema, where a union of literals would become an anyOf of one-value enums. */
 export const StringEnum = <const Values extends readonly string[]>(values: Values, options: object = {}) =>

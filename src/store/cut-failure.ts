@@ -1,5 +1,5 @@
 import type { Failure } from '../job/job.ts'
-import { truncatedDetailsJson, unspecifiedCode } from '../job/recorded-texts.ts'
+import { truncatedDetailsJson, unspecifiedCode } from '../job/recorded/texts.ts'
 
 /*
  * Reads what a database returned of a failure text that is too long to be read whole: the beginning of an object, a

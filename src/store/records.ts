@@ -2,11 +2,11 @@ import {
   type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toFailureJson,
   toRecordStatus
 } from '../job/job.ts'
-import { memberText } from '../job/json-text.ts'
+import { memberText } from '../job/json/text.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
-import { detailsBytesMax, shorten, truncatedDetailsJson, unspecifiedCode } from '../job/recorded-texts.ts'
-import { createRowReader, toText } from '../job/recorded-values.ts'
+import { detailsBytesMax, shorten, truncatedDetailsJson, unspecifiedCode } from '../job/recorded/texts.ts'
+import { createRowReader, toText } from '../job/recorded/values.ts'
 import { toIso, toIsoOrNull, toTime } from '../job/time.ts'
 import { failureTextMax, toCutFailure } from './cut-failure.ts'
 import type { JobRow, Tables } from './tables.ts'

@@ -1,4 +1,4 @@
-import { shorten, truncatedDetails } from '../job/recorded-texts.ts'
+import { shorten, truncatedDetails } from '../job/recorded/texts.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { JobStatus, TaskData } from './schemas.ts'
 

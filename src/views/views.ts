@@ -4,7 +4,7 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import {
   isTerminal, isWebUrl, type Job, type JobLookup, type SucceededJob, toFailureJson, toRecordStatus
 } from '../job/job.ts'
-import type { UnreadValue } from '../job/recorded-values.ts'
+import type { UnreadValue } from '../job/recorded/values.ts'
 import { pollAfterMs } from '../job/pacing.ts'
 import { toIso, toIsoOrNull } from '../job/time.ts'
 import { JobStatus, TaskData } from './schemas.ts'

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { ResultFacts } from '../job/job.ts'
-import { findJsonFlaw, jsonDepthMax } from '../job/json-flaw.ts'
-import { jsonTextDepth } from '../job/json-text.ts'
+import { findJsonFlaw, jsonDepthMax } from '../job/json/flaw.ts'
+import { jsonTextDepth } from '../job/json/text.ts'
 
 /** The largest JSON result that travels in the status itself. */
 const inlineBytesMax = 16 * 1024

@@ -2,7 +2,7 @@ import { storedChunkBytes } from '../job/chunks.ts'
 import type { ResultFacts } from '../job/job.ts'
 import { ResultBegun } from '../job/lease.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
-import { toRecordedProgress } from '../job/recorded-texts.ts'
+import { toRecordedProgress } from '../job/recorded/texts.ts'
 import type { Tx } from '../store/store.ts'
 import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
 

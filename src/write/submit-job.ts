@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { stringify } from 'safe-stable-stringify'
 import { ServiceFailure } from '../errors.ts'
-import { parseExactNumbers } from '../job/exact-numbers.ts'
+import { parseExactNumbers } from '../job/json/exact-numbers.ts'
 import type { RawInput } from '../job/input.ts'
 import type { Job } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'

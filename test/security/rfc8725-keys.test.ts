@@ -1,6 +1,6 @@
 import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { loadConfig } from '../../src/config.ts'
+import { loadConfig } from '../../src/config/config.ts'
 import { type Service, startService } from '../helpers/service.ts'
 import { serveKeys, toJwk } from './served-keys.ts'
 import { signed, toBase64Url } from './signing.ts'

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { loadConfig } from '../../src/config.ts'
+import { loadConfig } from '../../src/config/config.ts'
 import { goodClaims } from '../http/auth/handmade-token.ts'
 import { startService } from '../helpers/service.ts'
 import { secret } from '../helpers/tokens.ts'

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
-import { findJsonFlaw, jsonDepthMax, type JsonFlaw } from '../../job/json-flaw.ts'
-import { jsonTextDepth, memberText } from '../../job/json-text.ts'
+import { findJsonFlaw, jsonDepthMax, type JsonFlaw } from '../../job/json/flaw.ts'
+import { jsonTextDepth, memberText } from '../../job/json/text.ts'
 import { brokenRule } from '../problem.ts'
 
 const messages: Record<JsonFlaw, string> = {

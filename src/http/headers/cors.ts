@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import fastifyCors from '@fastify/cors'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Origins } from '../../config-lists.ts'
+import type { Origins } from '../../config/lists.ts'
 
 /*
  * Cross-origin requests of browsers (https://fetch.spec.whatwg.org/#http-cors-protocol). Tokens travel in a header that

@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { findJsonFlaw } from '../../../job/json-flaw.ts'
+import { findJsonFlaw } from '../../../job/json/flaw.ts'
 import { OptionalOrNull } from '../../../job/optional.ts'
-import { detailsBytesMax, textLengths, truncatedDetails, unspecifiedCode } from '../../../job/recorded-texts.ts'
+import { detailsBytesMax, textLengths, truncatedDetails, unspecifiedCode } from '../../../job/recorded/texts.ts'
 
 /*
  * The bodies of workers' reports. Lengths, ranges and characters depend on the data of a job and are first met in

@@ -1,6 +1,6 @@
 /*
  * Conditions on columns that another program may have filled with anything: they see what the views show (`toText` in
- * src/job/recorded-values.ts).
+ * src/job/recorded/values.ts).
  */
 
 /** The text that the views show for a column; null for none. */

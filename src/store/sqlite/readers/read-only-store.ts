@@ -1,6 +1,6 @@
 import SqliteDatabase from 'better-sqlite3'
 import type { Access } from '../../../job/input.ts'
-import { toText } from '../../../job/recorded-values.ts'
+import { toText } from '../../../job/recorded/values.ts'
 import { toTime } from '../../../job/time.ts'
 import { failureBytesMax, failureTextMax } from '../../cut-failure.ts'
 import { textMax, toFailureCode } from '../../records.ts'

@@ -1,4 +1,4 @@
-import { OperatorError } from './errors.ts'
+import { OperatorError } from '../errors.ts'
 
 /*
  * Settings that are URLs. What the grammar of a URL allows is honoured as a whole, or it is a problem: a part that was

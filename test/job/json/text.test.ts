@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseExactNumbers } from '../../src/job/exact-numbers.ts'
-import { jsonTextDepth, memberText } from '../../src/job/json-text.ts'
-import { anyJsonText, space } from './json-texts.ts'
+import { parseExactNumbers } from '../../../src/job/json/exact-numbers.ts'
+import { jsonTextDepth, memberText } from '../../../src/job/json/text.ts'
+import { anyJsonText, space } from '../json-texts.ts'
 
 t.test('finds the text of each member as it was written', async t => {
   const member = fc.tuple(fc.oneof(fc.string(), fc.constantFrom('input', '{', '"', '\\', 'a')), anyJsonText, space)

@@ -1,7 +1,7 @@
-import type { Failure } from './job.ts'
-import { jsonDepthMax } from './json-flaw.ts'
-import { jsonTextDepth } from './json-text.ts'
-import type { ProgressUpdate } from './progress.ts'
+import type { Failure } from '../job.ts'
+import { jsonDepthMax } from '../json/flaw.ts'
+import { jsonTextDepth } from '../json/text.ts'
+import type { ProgressUpdate } from '../progress.ts'
 
 /*
  * What is kept of the texts that a worker sends, and how much is shown of those that other programs wrote. A report must not fail because of its wording: then the end of a job

@@ -3,11 +3,11 @@ import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSyn
 import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
-import { type Origins, parseJobTypes, parseOrigins } from './config-lists.ts'
+import { type Origins, parseJobTypes, parseOrigins } from './lists.ts'
 import {
   parseDatabasePath, parseKeySetUrl, parsePublicUrl, parseRedisUrl, type Problems
-} from './config-urls.ts'
-import { OperatorError } from './errors.ts'
+} from './urls.ts'
+import { OperatorError } from '../errors.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
 

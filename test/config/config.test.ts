@@ -4,7 +4,7 @@ import { existsSync, writeFileSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { type Config, ConfigError, loadConfig } from '../src/config.ts'
+import { type Config, ConfigError, loadConfig } from '../../src/config/config.ts'
 
 const run = promisify(execFile)
 const secret = 'x'.repeat(32)
@@ -284,7 +284,7 @@ t.test('only one key may be given, and in production one must', async t => {
 })
 
 const keyScript = `
-  import { loadConfig } from ${JSON.stringify(join(import.meta.dirname, '../src/config.ts'))}
+  import { loadConfig } from ${JSON.stringify(join(import.meta.dirname, '../../src/config/config.ts'))}
   process.stdout.write(loadConfig().tokenKey.secret)`
 
 t.test('outside production a missing key is created once, readable by its owner alone', async t => {

@@ -1,4 +1,4 @@
-import { jobTypePattern } from './job/job.ts'
+import { jobTypePattern } from '../job/job.ts'
 
 /*
  * Variables that are lists: values separated by commas. A value that is not valid adds a line to `problems`.

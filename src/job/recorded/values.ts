@@ -1,4 +1,4 @@
-import { toTime } from './time.ts'
+import { toTime } from '../time.ts'
 
 /*
  * Reads the values of a record. Other programs write them, and the columns of a table that another program made hold

@@ -1,4 +1,4 @@
-import { skipString } from './json-text.ts'
+import { skipString } from './text.ts'
 
 const [quote, minus, plus, point, zero, nine, upperE, lowerE] = [0x22, 0x2d, 0x2b, 0x2e, 0x30, 0x39, 0x45, 0x65]
 
