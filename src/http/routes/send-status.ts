@@ -1,8 +1,10 @@
 import type { FastifyReply } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { retryAfterSeconds } from '../../job/pacing.ts'
+import { baseUrlOf } from '../headers/base-url.ts'
 import { matches } from '../headers/conditional.ts'
 import type { AddCorsFields } from '../headers/cors.ts'
+import { toLink } from '../paths.ts'
 import type { VisibleStatus } from '../status-access.ts'
 import type { Representation } from '../representation.ts'
 
@@ -39,9 +41,18 @@ export const setStateHeaders = (reply: FastifyReply, entry: StatusEntry): Fastif
   reply, toStateFields(entry)
 )
 
+// Pollers of long-running operations cannot complete a path that the headers of a 202 name. With PUBLIC_URL there is none.
+const withAbsoluteLink = (reply: FastifyReply, representation: Representation): Representation => {
+  const { view, entry, link } = representation
+  if (!link.startsWith('</')) return representation
+  return { ...representation, link: toLink(baseUrlOf(reply.request, null), view, entry) }
+}
+
 /** Sends the status that a command resulted in. */
-export const sendStatus = (reply: FastifyReply, representation: Representation, code: 200 | 202 = 200): FastifyReply =>
-  setFields(reply, toFields(representation)).code(code).type(contentType).send(bodyOf(representation))
+export const sendStatus = (reply: FastifyReply, representation: Representation, code: 200 | 202 = 200): FastifyReply => {
+  const shown = code === 202 ? withAbsoluteLink(reply, representation) : representation
+  return setFields(reply, toFields(shown)).code(code).type(contentType).send(bodyOf(shown))
+}
 
 /** The headers of a response in the form that Node takes: names and values in turn. */
 type ReadyMade = { ok: string[], notModified: string[] }
