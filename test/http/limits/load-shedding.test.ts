@@ -207,6 +207,8 @@ const serve = async (
   const open = async () => {
     const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
     await once(socket, 'connect')
+    // The service may have closed its side, with the whole response sent, while the rest of a body was still written.
+    socket.on('error', () => {})
     return socket
   }
   return {
