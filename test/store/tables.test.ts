@@ -1,6 +1,7 @@
 import t from 'tap'
 import { sqlite3 } from '../helpers/service.ts'
 import { jobOf, runningJob } from './jobs.ts'
+import { createRowReader } from '../../src/job/recorded/values.ts'
 import { insertJob } from '../../src/store/tx/jobs.ts'
 import { openForeign, openStore } from './open.ts'
 
@@ -129,6 +130,12 @@ t.test('reads times in any notation; what is none is null, and named', async t =
   }
   await sqlite3(path, "UPDATE JobExecutionLog SET startTime = 'never'")
   t.match(await store.jobs.find('j'), { job: { createdAt: at, startedAt: null } }, 'the last creation that was known')
+})
+
+// With a pattern that backtracks, this test does not end.
+t.test('a long text in place of a number is null', async t => {
+  const { number } = createRowReader({ long: `${'1'.repeat(1_000_000)}x`, text: '-1.5e3', whole: '7.' })
+  t.same([number('long'), number('text'), number('whole')], [null, -1500, 7])
 })
 
 t.test('an empty text is null in every optional column', async t => {

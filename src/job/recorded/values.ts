@@ -14,7 +14,8 @@ type Read<Value> = (value: unknown) => Value | null
 export const toText: Read<string> = value =>
   typeof value === 'number' ? String(value) : typeof value === 'string' && value !== '' ? value : null
 
-const decimal = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i
+// No digit can be matched in two ways: a long text would take quadratic time.
+const decimal = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
 
 /** A finite number, also one in text. */
 const toNumber: Read<number> = value => {
