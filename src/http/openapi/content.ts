@@ -23,7 +23,7 @@ export const anyBytes = { 'application/octet-stream': bytes, '*/*': bytes }
  */
 export const anyContent = {
   'application/json': {
-    schema: Type.Unknown({ description: 'Any JSON value.' }),
+    schema: Type.Unknown({ description: 'What its sender declared as JSON; the service does not check it.' }),
     examples: { json: { summary: 'JSON', value: { rows: 10_000 } } }
   },
   'application/octet-stream': bytes,
