@@ -4,7 +4,8 @@ import { spawnService } from '../helpers/service.ts'
 import { type Fault, startFaultyProxy } from './fuzz/faulty-proxy.ts'
 import { fuzz, type FuzzReport, operationsOf } from './fuzz/fuzzer.ts'
 import { createRandom } from '../helpers/random.ts'
-import { createKnown, nextRequest } from './fuzz/requests.ts'
+import { createKnown } from './fuzz/known.ts'
+import { nextRequest } from './fuzz/requests.ts'
 
 /*
  * Requests of every kind, made from the OpenAPI document, good ones, wrong ones and damaged ones: each is answered once,
@@ -20,7 +21,7 @@ const secondsMax = 100 + requests / 20
 
 const start = async (t: Test) => {
   const service = await spawnService(t, {
-    WORKERS: '1', LOG_LEVEL: 'info', INPUT_BYTES_MAX: '300000', LEASE_SECONDS: '5'
+    WORKERS: '1', LOG_LEVEL: 'info', INPUT_BYTES_MAX: '300000', LEASE_SECONDS: '30'
   })
   const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
   return { service, document }

@@ -2,7 +2,8 @@ import type { Json } from '../../helpers/client.ts'
 import { createConnection, readAnswers, sendAlone } from '../../helpers/raw-http.ts'
 import { createJudge } from './judge.ts'
 import { createRandom } from '../../helpers/random.ts'
-import { createKnown, damage, learn, nextRequest, type Operation } from './requests.ts'
+import { createKnown, learn } from './known.ts'
+import { damage, nextRequest, type Operation } from './requests.ts'
 
 const connectionsMax = 8
 // Of all requests, how many are sent damaged, each on a connection of its own.
@@ -43,7 +44,7 @@ export const fuzz = async ({
     const exchanged = await connection.exchange(request.bytes, request.method === 'HEAD')
     const fault = judge(request, exchanged)
     if (fault !== undefined) report.violations.push({ at, fault, bytes: request.bytes })
-    return exchanged.kind === 'answered' ? exchanged.answer : undefined
+    return exchanged.kind === 'answered' ? { request, answer: exchanged.answer } : undefined
   }
 
   const sendDamaged = async (at: number) => {
@@ -67,10 +68,10 @@ export const fuzz = async ({
   while (report.sent < requests && report.violations.length < violationsMax) {
     const begun = report.sent
     // Made in turn and learned from in turn, so that a seed makes the same requests again.
-    const answers = await Promise.all(connections.slice(0, requests - begun).map((connection, at) =>
+    const exchanges = await Promise.all(connections.slice(0, requests - begun).map((connection, at) =>
       random.chance(isWholeOnly ? 0 : damagedShare) ? sendDamaged(begun + at) : sendWhole(begun + at, connection)))
-    for (const answer of answers) if (answer !== undefined) learn(known, answer)
-    report.sent += answers.length
+    for (const exchange of exchanges) if (exchange !== undefined) learn(known, exchange.request, exchange.answer)
+    report.sent += exchanges.length
   }
   for (const { close } of connections) close()
   return report

@@ -1,7 +1,7 @@
 import type { Json } from '../../helpers/client.ts'
 import { token } from '../../helpers/tokens.ts'
-import { type RawAnswer, valuesOf } from '../../helpers/raw-http.ts'
 import type { Random } from '../../helpers/random.ts'
+import { type Known, pickETag, pickKnown } from './known.ts'
 import { anyText, jobTypes, spoil, spoilBytes, valueOf } from './values.ts'
 
 /*
@@ -13,41 +13,6 @@ export type Operation = { path: string, method: string, definition: Json }
 
 /** One request: its method and target as sent, and its bytes. */
 export type FuzzRequest = { method: string, target: string, bytes: Buffer }
-
-/** What earlier answers brought, the newest few hundred of each. */
-export type Known = {
-  jobIds: string[], leases: Array<{ jobId: string, leaseToken: string }>, eTags: string[], cursors: string[]
-}
-
-export const createKnown = (): Known => ({
-  jobIds: ['no-such-job'], leases: [{ jobId: 'no-such-job', leaseToken: 'none' }], eTags: ['"x"'], cursors: ['x']
-})
-
-const keptMax = 300
-
-const keep = <Value>(values: Value[], value: Value) => {
-  values.push(value)
-  if (values.length > keptMax) values.shift()
-}
-
-/** Remembers what an answer brought. */
-export const learn = (known: Known, answer: RawAnswer): void => {
-  for (const eTag of valuesOf(answer, 'etag')) keep(known.eTags, eTag)
-  if (answer.status !== 200 && answer.status !== 202) return
-  if (!(valuesOf(answer, 'content-type')[0] ?? '').includes('json')) return
-  let body: Json
-  try {
-    body = JSON.parse(answer.body.toString())
-  } catch {
-    return
-  }
-  const jobId = body?.jobId ?? body?.data?.taskId
-  if (typeof jobId === 'string') keep(known.jobIds, jobId)
-  if (typeof jobId === 'string' && typeof body.leaseToken === 'string') {
-    keep(known.leases, { jobId, leaseToken: body.leaseToken })
-  }
-  if (typeof body?.nextCursor === 'string') keep(known.cursors, body.nextCursor)
-}
 
 const every = 'jobs:read jobs:write jobs:work'
 const expiresIn = 24 * 3600_000
@@ -68,7 +33,7 @@ const oddIds = [
 ]
 
 const pathOf = ({ path }: Operation, known: Known, random: Random, leased: string | undefined): string => {
-  const id = random.chance(0.85) ? leased ?? random.pick(known.jobIds) : random.pick(oddIds)
+  const id = random.chance(0.85) ? leased ?? pickKnown(known.jobIds, random) : random.pick(oddIds)
   return path.replace(/\{\w+\}/, () => id)
 }
 
@@ -135,15 +100,18 @@ const bodyOf = ({ definition }: Operation, random: Random): { type: string | und
       bytes: random.chance(0.1) ? spoilBytes(bytes, random) : bytes
     }
   }
-  const value = valueOf(content[type].schema, random)
+  const examples = Object.values<Json>(content[type].examples ?? {})
+  const value = examples.length > 0 && random.chance(0.25)
+    ? random.pick(examples).value
+    : valueOf(content[type].schema, random)
   const text = JSON.stringify(withoutWaiting(random.chance(0.3) ? spoil(value, random) : value)) ?? ''
   const bytes = Buffer.from(random.chance(0.01) ? text.padEnd(1_200_000) : text)
   return { type, bytes: random.chance(0.1) && !text.includes('"wait"') ? spoilBytes(bytes, random) : bytes }
 }
 
-const oddHeaders: Array<(known: Known, random: Random) => [string, string]> = [
-  (known, random) => [
-    'if-none-match', random.pick([random.pick(known.eTags), '*', 'W/"x", "y"', '"', ',,,', 'x'.repeat(3000), '""'])
+const oddHeaders: Array<(known: Known, random: Random, target: string) => [string, string]> = [
+  (known, random, target) => [
+    'if-none-match', random.pick([pickETag(known, target, random), '*', 'W/"x", "y"', '"', ',,,', 'x'.repeat(3000), '""'])
   ],
   (_, random) => [
     'range', random.pick([
@@ -151,7 +119,9 @@ const oddHeaders: Array<(known: Known, random: Random) => [string, string]> = [
       'bytes=', 'x'
     ])
   ],
-  (known, random) => ['if-range', random.pick([random.pick(known.eTags), 'x', 'Sat, 01 Jan 2000 00:00:00 GMT'])],
+  (known, random, target) => [
+    'if-range', random.pick([pickETag(known, target, random), 'x', 'Sat, 01 Jan 2000 00:00:00 GMT'])
+  ],
   (_, random) => [
     'accept', random.pick([
       'application/json', 'application/problem+json', '*/*', 'text/html;q=0.9', 'application/problem+json;q=0', ';;;',
@@ -181,11 +151,18 @@ const oddHeaders: Array<(known: Known, random: Random) => [string, string]> = [
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'QUERY', 'PROPFIND']
 
+// What leads a job through its life: without it the other operations answer 404 and 409 alone.
+const leading = [
+  'POST /api/v1/jobs', 'POST /api/v1/worker/claim', 'POST /api/v1/worker/jobs/{jobId}/progress',
+  'PUT /api/v1/worker/jobs/{jobId}/result', 'POST /api/v1/worker/jobs/{jobId}/complete'
+]
+const isLeading = ({ path, method }: Operation) => leading.includes(`${method} ${path}`)
+
 /** The next request, and which operation it was meant for. */
 export const nextRequest = (operations: readonly Operation[], known: Known, random: Random): FuzzRequest => {
-  const operation = random.pick(operations)
+  const operation = random.pick(random.chance(0.2) ? operations.filter(isLeading) : operations)
   const lease = operation.path.startsWith('/api/v1/worker/jobs') && random.chance(0.8)
-    ? random.pick(known.leases)
+    ? pickKnown(known.leases, random)
     : undefined
   const target = pathOf(operation, known, random, lease?.jobId) + queryOf(operation, known, random)
   const method = random.chance(0.08)
@@ -202,15 +179,15 @@ export const nextRequest = (operations: readonly Operation[], known: Known, rand
   const type = random.chance(0.05) ? random.pick(mediaTypes) : body.type
   if (type !== undefined) headers.set('content-type', type)
   for (const { in: place, name, schema } of operation.definition.parameters ?? []) {
-    if (place !== 'header' || headers.has(name) || !random.chance(0.2)) continue
-    const value = name === 'if-none-match'
+    if (place !== 'header' || headers.has(name) || !random.chance(name === 'if-none-match' ? 0.5 : 0.2)) continue
+    const value = name === 'if-none-match' || name === 'if-match'
       ? random.pick([
-        '*', random.pick(known.eTags)
+        '*', pickETag(known, target, random)
       ])
       : String(valueOf(schema, random)).replace(/\p{Cc}/gu, '')
     headers.set(name, Buffer.from(value).toString('latin1'))
   }
-  while (random.chance(0.25)) headers.set(...random.pick(oddHeaders)(known, random))
+  while (random.chance(0.25)) headers.set(...random.pick(oddHeaders)(known, random, target))
   const lines = Array.from(headers, ([name, value]) => `${name}: ${value}`)
   const isChunked = body.bytes.length > 0 && random.chance(0.1)
   if (isChunked) lines.push('transfer-encoding: chunked')
