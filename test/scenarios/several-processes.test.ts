@@ -210,7 +210,13 @@ t.test('two processes with different Redis servers use none, report that, and re
     await until(async () => /another Redis/.test((await cacheOf(service)).reason ?? ''), 'the reason')
     t.match(await cacheOf(service), { kind: 'redis', status: 'degraded', mode: 'off' })
     t.match(await (await service.ask('/metrics')).text(), /^job_status_cache_mode\{mode="off"\} 1$/m)
-    t.equal(service.lines.filter(line => line.includes('another Redis')).length, 1)
+    // On a starved machine a process may lose sight of the other for a while, which is reported, too.
+    const reports = service.lines.filter(line => /"msg":"cache (?:in|warm|dis)/.test(line)).map(line => {
+      const { msg, reason } = JSON.parse(line)
+      return `${msg}: ${reason}`
+    })
+    t.match(reports.at(-1), /another Redis/)
+    t.same(reports.filter((report, at) => report === reports[at - 1]), [], 'no state of the cache is reported twice in a row')
   }
   await b.kill('SIGTERM')
   await inUse(a)
