@@ -29,7 +29,7 @@ export const registerErrorHandler = (
       logOf(log, request).error({ err: failure.cause ?? failure }, 'the request failed')
     }
     if (failure.code === 'STORE_UNAVAILABLE') logUnavailable(failure)
-    // The client gets no reason, which would help to guess; the operator does.
+    // The same reason that the client gets.
     if (failure.code === 'UNAUTHORIZED') {
       logOf(log, request).info({ reason: (failure.cause as Error | undefined)?.message }, 'token rejected')
     }

@@ -4,8 +4,9 @@ import { jsonTextDepth } from '../json/text.ts'
 import type { ProgressUpdate } from '../progress.ts'
 
 /*
- * What is kept of the texts that a worker sends, and how much is shown of those that other programs wrote. A report must not fail because of its wording: then the end of a job
- * would be lost and the job would run again. So a text that is too long is shortened, not rejected.
+ * What is kept of the texts that a worker sends, and how much is shown of those that other programs wrote. A report must
+ * not fail because of its wording: then the end of a job would be lost and the job would run again. So a text that is
+ * too long is shortened, not rejected.
  */
 
 /** The longest texts that are kept whole, in code points. */
