@@ -21,8 +21,8 @@ t.test('a client reads rows of its own tenant and of no tenant; an admin reads a
     { jobId: 'of-no-tenant', status: 'Running' },
     { jobId: 'of-empty', status: 'Running', tenant: '' })
   const cases: Array<[string, TokenClaims, Record<string, number>]> = [
-    ['owner', owner, { 'of-acme': 200, 'of-globex': 404, 'of-no-tenant': 200, 'of-empty': 404 }],
-    ['stranger', stranger, { 'of-acme': 404, 'of-globex': 200, 'of-no-tenant': 200, 'of-empty': 404 }],
+    ['owner', owner, { 'of-acme': 200, 'of-globex': 404, 'of-no-tenant': 200, 'of-empty': 200 }],
+    ['stranger', stranger, { 'of-acme': 404, 'of-globex': 200, 'of-no-tenant': 200, 'of-empty': 200 }],
     ['admin', admin, { 'of-acme': 200, 'of-globex': 200, 'of-no-tenant': 200, 'of-empty': 200 }],
     ['same tenant', { sub: 'carl', tenant: 'acme' }, { 'of-acme': 200, 'of-globex': 404 }],
     ['tenant in another case', { sub: 'ann', tenant: 'Acme' }, { 'of-acme': 404 }]
