@@ -180,9 +180,16 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   return null
 }
 
+// The conversion to numbers also reads 0x10 and 0b1, which may be a typing error rather than 16 and 1.
+const isOddNumber = (name: string, value = ''): boolean =>
+  (Environment.properties as Record<string, { type?: string }>)[name]?.type === 'integer' && /^\s*0[box]/i.test(value)
+
 const readEnvironment = (env: NodeJS.ProcessEnv, problems: Problems): Environment => {
   // An empty variable is how shells and compose files say "unset".
-  const data = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''))
+  const entries = Object.entries(env).filter(([, value]) => value !== '')
+  const odd = entries.filter(([name, value]) => isOddNumber(name, value))
+  for (const [name] of odd) problems.push(`${name}: must be a decimal number`)
+  const data = Object.fromEntries(entries.filter(entry => !odd.includes(entry)))
   try {
     return envSchema<Environment>({ schema: Environment, data, env: false, dotenv: false })
   } catch (error) {

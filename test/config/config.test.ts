@@ -126,6 +126,8 @@ const badValues: Array<readonly [name: string, value: string, line: RegExp]> = [
   ['PORT', '-1', /^PORT: must be >= 0$/],
   ['PORT', 'http', /^PORT: must be integer$/],
   ['PORT', '80.5', /^PORT: must be integer$/],
+  ['PORT', '0x1f90', /^PORT: must be a decimal number$/],
+  ['INPUT_BYTES_MAX', '0B10000000000', /^INPUT_BYTES_MAX: must be a decimal number$/],
   ['WORKERS', '65', /^WORKERS: must be <= 64$/],
   ['WORKERS', 'two', /^WORKERS: must be integer$/],
   ['METRICS_TOKEN', 'two words', /^METRICS_TOKEN: must match pattern/],
