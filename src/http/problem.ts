@@ -35,6 +35,10 @@ const toFieldErrors = (error: { validation?: unknown, validationContext?: string
   return violations.slice(0, violationsReportedMax).map(violation => toFieldError(violation, validationContext))
 }
 
+// Without these words a reader would look for the field in the body.
+const required: Partial<Record<string, string>> = { headers: 'is required, as a header of the request' }
+const unknown: Partial<Record<string, string>> = { querystring: 'is not a known parameter' }
+
 /** Names the field by its path, like `input.format`; `whole` names the value that was validated, like `body`. */
 export const toFieldError = ({ instancePath, keyword, message, params }: Violation, whole: string): FieldError => {
   const missing = params.missingProperty ?? params.additionalProperty
@@ -44,9 +48,14 @@ export const toFieldError = ({ instancePath, keyword, message, params }: Violati
   const allowed = Array.isArray(params.allowedValues)
     ? `: ${params.allowedValues.filter(value => value !== null).join(', ')}`
     : ''
-  if (keyword === 'additionalProperties') return { field, rule: keyword, message: `${field} is not a known field` }
-  if (keyword === 'required') return { field, rule: keyword, message: `${field} is required` }
-  return { field, rule: keyword, message: `${field} ${message ?? 'is not valid'}${allowed}` }
+  const toMessage = (): string => {
+    if (keyword === 'additionalProperties') return unknown[whole] ?? 'is not a known field'
+    if (keyword === 'required') return required[whole] ?? 'is required'
+    // Also the answer to a request without a body.
+    if (path.length === 0 && params.type === 'object') return 'must be a JSON object'
+    return `${message ?? 'is not valid'}${allowed}`
+  }
+  return { field, rule: keyword, message: `${field} ${toMessage()}` }
 }
 
 /** VALIDATION_FAILED with every broken rule. */

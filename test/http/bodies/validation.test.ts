@@ -47,6 +47,16 @@ t.test('a body that is not JSON is 400', async t => {
   await expectErrors(t, await ask('/api/v1/jobs', { method: 'POST' }), [['body', 'type']], 'no body')
 })
 
+t.test('a 400 says where a missing or unknown field belongs', async t => {
+  const detailOf = async (answer: Response) => (await answer.json() as Json).detail
+  const claims = { scope: 'jobs:work' }
+  t.equal(await detailOf(await ask('/api/v1/jobs', { method: 'POST' })), 'body must be a JSON object')
+  t.equal(await detailOf(await ask('/api/v1/worker/jobs/job-123/progress', { method: 'POST', claims })),
+    'lease-token is required, as a header of the request')
+  t.equal(await detailOf(await ask('/api/v1/jobs?sort=type')), 'sort is not a known parameter')
+  t.equal(await detailOf(await post('{"type":"x","input":1,"sort":1}')), 'sort is not a known field')
+})
+
 t.test('a JSON body that is not an object is 400', async t => {
   for (const text of ['null', '[]', '[{"type":"x","input":1}]', '"x"', '1', 'true']) {
     await expectErrors(t, await post(text), [['body', 'type']], text)
