@@ -33,8 +33,11 @@ export type UploadsNeeds = {
   monotonicNow: () => number
 }
 
-const mismatch = (what: string, stored: string | number, sizeBytes: number) =>
-  new OffsetMismatch(sizeBytes, `the stored bytes have the ${what} ${stored}, which is not the one named`)
+const otherSize = (stored: number, named: number) =>
+  new OffsetMismatch(stored, `the stored result has ${stored} bytes, and sizeBytes says ${named}`)
+
+const otherDigest = (stored: string, sizeBytes: number) => new OffsetMismatch(
+  sizeBytes, `the stored result has the sha-256 ${stored}, and Repr-Digest says another`)
 
 export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Uploads => {
   // The bytes may take longer than a lease: while they arrive, the lease is renewed every third of its length.
@@ -83,7 +86,8 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
       const appended = await runJob.appended(lease).catch(lost(lease))
       if (!('run' in appended)) return appended
       const { run, sizeBytes, isBegun, leaseMs, contentType, fileName } = appended
-      if (expected.sizeBytes !== undefined && expected.sizeBytes !== sizeBytes) throw mismatch('size', sizeBytes, sizeBytes)
+      const named = expected.sizeBytes ?? sizeBytes
+      if (named !== sizeBytes) throw otherSize(sizeBytes, named)
       const bytes = read({ jobId: lease.jobId, run }, 0, sizeBytes)
       const digest = await digestAll(lease, leaseMs, bytes).catch(async (error: unknown) => {
         // Once the run is over its bytes may be removed while they are read: then the cause is the lost lease.
@@ -91,7 +95,7 @@ export const createUploads = ({ runJob, read, monotonicNow }: UploadsNeeds): Upl
         throw error
       })
       const facts = { contentType, fileName, ...digest.facts(contentType) }
-      if (expected.sha256 !== undefined && expected.sha256 !== facts.sha256) throw mismatch('sha-256', facts.sha256, sizeBytes)
+      if (expected.sha256 !== undefined && expected.sha256 !== facts.sha256) throw otherDigest(facts.sha256, sizeBytes)
       return await runJob.complete(lease, isBegun ? { kind: 'appended', facts } : { kind: 'none' })
     }
   }

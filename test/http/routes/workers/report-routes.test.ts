@@ -346,18 +346,19 @@ t.test('an upload that did not arrive as the worker says keeps the run from comp
   const digestOf = (text: string) => `sha-256=:${createHash('sha256').update(text).digest('base64')}:`
   const complete = (body: object, headers: Record<string, string> = {}) =>
     report(jobId, 'complete', leaseToken, body, { claims: workerClaims, headers })
-  const expectMismatch = async (offset: number, answer: Response, what: string) => {
+  const expectMismatch = async (offset: number, answer: Response, what: string, detail: RegExp = /./) => {
     t.equal(answer.status, 409, what)
-    t.match(await answer.json(), { code: 'OFFSET_MISMATCH', offset }, what)
+    t.match(await answer.json(), { code: 'OFFSET_MISMATCH', offset, detail }, what)
     t.equal((await taskOf(jobId)).status, 'running', what)
   }
   await expectMismatch(0, await complete({ sizeBytes: 3 }), 'no bytes')
   await expectMismatch(0, await complete({}, { 'repr-digest': digestOf('abc') }), 'no bytes, by their digest')
   await worker.upload(jobId, leaseToken, 0, 'ab')
-  await expectMismatch(2, await complete({ sizeBytes: 3 }), 'too few')
+  await expectMismatch(2, await complete({ sizeBytes: 3 }), 'too few', /has 2 bytes, and sizeBytes says 3\.$/)
   await worker.upload(jobId, leaseToken, 2, 'c')
   await expectMismatch(3, await complete({ sizeBytes: 2 }), 'too many')
-  await expectMismatch(3, await complete({ sizeBytes: 3 }, { 'repr-digest': digestOf('abd') }), 'others')
+  const others = await complete({ sizeBytes: 3 }, { 'repr-digest': digestOf('abd') })
+  await expectMismatch(3, others, 'others', /has the sha-256 \S+, and Repr-Digest says another\.$/)
   for (const digest of ['', 'x', 'sha-256=abc', 'sha-256=:YQ==:', 'sha-512=:YQ==:', `${digestOf('abc')}, x`]) {
     const answer = await complete({}, { 'repr-digest': digest })
     t.equal(answer.status, 400, digest)
