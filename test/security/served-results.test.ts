@@ -150,7 +150,7 @@ t.test('a worker cannot send such names and types over HTTP', async t => {
     )
   }
   t.equal(await upload([`Content-Type: text/${'x'.repeat(10_000)}`]), 400, 'a type of 10,000 characters')
-  t.equal(await upload([latin1('Content-Type: text/h\u00e4ml; a="\u4f1a"')]), 415)
+  t.equal(await upload([latin1('Content-Type: text/h\u00e4ml; a="\u4f1a"')]), 200, 'a malformed type is none')
 })
 
 t.test('an external result is a web URL: no other scheme, no second header', async t => {
