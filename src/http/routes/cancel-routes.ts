@@ -78,7 +78,7 @@ const createSendErased = ({ statusAccess, eraseJob }: CancelRouteNeeds) =>
     requireVisible(entry, principal)
     if (outcome === 'changed') throw jobChanged()
     if (outcome === 'active') {
-      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: cancel it or wait.', statusFact(entry))
+      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: only finished jobs can be erased.', statusFact(entry))
     }
     throw new ServiceFailure('FORBIDDEN', 'The job has no tenant: erasing it needs the scope jobs:admin.')
   }

@@ -84,6 +84,7 @@ t.test('erases finished rows of other engines: those of the own tenant, and as a
     { jobId: 'of-acme', status: 'Failed', tenant: 'acme' })
   t.equal((await erase('theirs')).status, 204)
   await expectFailure(await erase('theirs-live'), 409, 'JOB_ACTIVE', 'Queued')
+  t.notMatch(await (await erase('theirs-live')).text(), /cancel/, 'which would be JOB_NOT_OURS')
   await expectFailure(await erase('no-tenant'), 403, 'FORBIDDEN')
   await expectFailure(await erase('no-tenant-live'), 403, 'FORBIDDEN')
   t.equal((await ask(v1('no-tenant'))).status, 200)
