@@ -18,7 +18,7 @@ const percentMaxWhileRunning = 99
 
 const toPercent = (update: ProgressUpdate, total: number | null): number | undefined => {
   if (update.percent !== undefined) return update.percent
-  if (update.done !== undefined && total !== null && total > 0) return update.done / total * 100
+  if (update.done !== undefined && total !== null && total > 0) return 100 * update.done / total
   return undefined
 }
 

@@ -10,6 +10,7 @@ t.test('takes percent as reported, or computes it from done and total', async t 
   t.equal(advance({}, { percent: 42 }).percent, 42)
   t.equal(advance({}, { percent: 42.9 }).percent, 42, 'whole')
   t.equal(advance({}, { done: 1, total: 3 }).percent, 33)
+  t.equal(advance({}, { done: 29, total: 50 }).percent, 58, 'not 57, as 29 / 50 * 100 would be')
   t.equal(advance({ total: 8 }, { done: 2 }).percent, 25, 'the total is remembered')
   t.equal(advance({}, { done: 5 }).percent, 0, 'done alone says nothing')
   t.equal(advance({}, { done: 0, total: 0 }).percent, 0)

@@ -60,15 +60,24 @@ const scenarios = (t: Test, open: (t: Test) => Promise<Service>) => {
 
   t.test('a thousand concurrent readers of a cold job make two reads of the store at most', async t => {
     const service = await open(t)
-    await service.sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('cold', 'Succeeded')")
-    const storeReads = async () => Number(
-      /job_status_reads_total\{source="store"\} (\d+)/.exec(await (await service.ask('/metrics')).text())?.[1] ?? 0
-    )
-    const before = await storeReads()
-    const answers = await Promise.all(Array.from({ length: 1000 }, () => service.ask('/api/v1/jobs/cold')))
-    t.ok(answers.every(answer => answer.status === 200))
-    const reads = await storeReads() - before
-    t.ok(reads >= 1 && reads <= 2, `${reads} reads`)
+    const metrics = async () => {
+      const text = await (await service.ask('/metrics')).text()
+      const of = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1] ?? 0)
+      return { reads: of('job_status_reads_total\\{source="store"\\}'), trips: of('job_status_cache_trips_total') }
+    }
+    const readCold = async (jobId: string) => {
+      await until(async () => (await service.askJson('/readyz')).cache.mode === 'on', 'the cache in use')
+      await service.sql(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('${jobId}', 'Succeeded')`)
+      const before = await metrics()
+      const answers = await Promise.all(Array.from({ length: 1000 }, () => service.ask(`/api/v1/jobs/${jobId}`)))
+      t.ok(answers.every(answer => answer.status === 200))
+      const after = await metrics()
+      return { reads: after.reads - before.reads, isCacheLeft: after.trips > before.trips }
+    }
+    let seen = await readCold('cold')
+    // On a busy machine Redis may answer too late: the cache is left then, and the store answers alone.
+    for (let i = 0; i < 5 && seen.isCacheLeft; i++) seen = await readCold(`cold-${i}`)
+    t.match(seen, { reads: /^[12]$/, isCacheLeft: false })
   })
 }
 
