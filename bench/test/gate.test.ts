@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import type { SuiteResult } from '../result.ts'
@@ -36,11 +38,12 @@ const runBriefly = async (scenario: Scenario, serviceArgs: string[] = []): Promi
 
 type Ended = { code: number, stdout: string, stderr: string, reports: string[] }
 
-/** Runs the command line, with its reports in a folder of the test. */
+/** Runs the command line, with its reports in a folder of their own: t.testdir() would remove a service's database. */
 const bench = async (t: Test, ...args: string[]): Promise<Ended> => await benchWith(t, {}, ...args)
 
 const benchWith = async (t: Test, env: Record<string, string>, ...args: string[]): Promise<Ended> => {
-  const out = t.testdir()
+  const out = mkdtempSync(join(tmpdir(), 'bench-'))
+  t.teardown(() => { rmSync(out, { recursive: true }) })
   const command = ['bench/run.ts', '--out', out, ...args]
   const { code, stdout, stderr } = await run(process.execPath, command, { env: { ...process.env, ...env } }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
