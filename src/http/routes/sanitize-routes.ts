@@ -9,6 +9,7 @@ import type { StoreInput } from '../../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
 import { baseUrlOf } from '../headers/base-url.ts'
+import { mediaTypeOf } from '../headers/media-type.ts'
 import { withExamples } from '../openapi/content.ts'
 import { exampleJobId, exampleOrigin } from '../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
@@ -186,7 +187,7 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
   ): Promise<Submitted> => {
     const header = request.headers['content-type']
     requireUtf8(header)
-    const contentType = (header ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
+    const contentType = mediaTypeOf(header ?? '')
     const { subject, tenant, allTenants } = principalOf(request)
     const chunks = contentType === 'text/plain' ? rejectMisdeclaredJson(chunksOf(bytes), jsonBytesMax) : chunksOf(bytes)
     const raw = await storeInput(chunks, contentType, Number(request.headers['content-length'] ?? 0))

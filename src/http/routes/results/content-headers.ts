@@ -1,4 +1,5 @@
 import { shortenFileName } from '../../../job/file-name.ts'
+import { mediaTypeOf } from '../../headers/media-type.ts'
 
 /*
  * The worker that runs a job chooses the file name and the media type of the result. Neither is trusted: both are
@@ -23,8 +24,7 @@ const passiveTypes: ReadonlySet<string> = new Set([
   'text/plain', 'text/csv', 'application/json', 'application/x-ndjson'
 ])
 
-const isPassive = (mediaType: string): boolean =>
-  passiveTypes.has(mediaType.split(';', 1)[0]?.trim().toLowerCase() ?? '')
+const isPassive = (mediaType: string): boolean => passiveTypes.has(mediaTypeOf(mediaType))
 
 // A name without folders and invisible characters: controls, format characters (bidirectional marks too), line ends.
 const toSafeFileName = (fileName: string): string => {

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { parse } from 'content-disposition'
 import { shortenFileName } from '../../../job/file-name.ts'
 import type { ContentInfo } from '../../../job/job.ts'
+import { mediaTypeOf } from '../../headers/media-type.ts'
 import { brokenRule } from '../../problem.ts'
 
 /*
@@ -54,7 +55,7 @@ const mediaTypeExpression =
  */
 export const toDeclaredType = (contentType = ''): string => {
   if (!mediaTypeExpression.test(contentType)) return defaultType
-  const mediaType = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  const mediaType = mediaTypeOf(contentType)
   return /^\*|\/\*$/.test(mediaType) || mediaType === 'application/x-www-form-urlencoded' ? defaultType : contentType
 }
 
@@ -63,7 +64,7 @@ export const toContentInfo = (contentType: string, disposition: string): Content
   if (contentType.length > contentTypeLengthMax) {
     throw brokenRule('content-type', 'maxLength', `must have at most ${contentTypeLengthMax} characters`)
   }
-  const mediaType = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? ''
+  const mediaType = mediaTypeOf(contentType)
   return { contentType, fileName: parseFileName(disposition) ?? `result${extensions[mediaType] ?? ''}` }
 }
 
