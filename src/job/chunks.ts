@@ -27,3 +27,13 @@ export async function * toChunks (
   }
   if (filled > 0) yield chunk.slice(0, filled)
 }
+
+/** How many items from the front have these sizes and together at most `sizeMax`; at least one, if there is one. */
+export const countWithin = (sizes: readonly number[], sizeMax: number): number => {
+  let total = 0
+  const beyond = sizes.findIndex((size, index) => {
+    total += size
+    return index > 0 && total > sizeMax
+  })
+  return beyond === -1 ? sizes.length : beyond
+}

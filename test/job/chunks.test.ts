@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { toChunks } from '../../src/job/chunks.ts'
+import { countWithin, toChunks } from '../../src/job/chunks.ts'
 
 async function * later (pieces: readonly Uint8Array[]) { yield * pieces }
 
@@ -33,4 +33,12 @@ t.test('reads no more than the chunk needs', async t => {
   t.equal(asked, 3)
   await chunks.return(undefined)
   t.same(endless.next(), { value: undefined, done: true }, 'and who stops reading stops the source')
+})
+
+t.test('counts what is together within a bound, and at least one', async t => {
+  t.equal(countWithin([], 10), 0)
+  t.equal(countWithin([11], 10), 1)
+  t.equal(countWithin([11, 1], 10), 1)
+  t.equal(countWithin([4, 6], 10), 2)
+  t.equal(countWithin([4, 6, 1], 10), 2)
 })

@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { mapInTurns } from '../../turns.ts'
 import type { FailureCode } from '../../errors.ts'
+import { countWithin } from '../../job/chunks.ts'
 import { isJobId } from '../../job/job.ts'
 import type { ListStatuses, ReadMany } from '../../status/read-status.ts'
 import { listItems } from '../../views/list-items.ts'
@@ -24,22 +25,12 @@ export type ListRouteNeeds = {
   changesCursor: () => string
 }
 
-/** The largest page, without its envelope. */
+/** The largest page, without its envelope. It has at least one job. */
 const pageBytesMax = 1024 * 1024 - 1024
 
 // Each entry holds its body as JSON text.
 const toItems = (view: ViewName, entries: readonly StatusEntry[]): Promise<string[]> =>
   mapInTurns(entries, listItems[view], ({ length }) => length)
-
-// A page has at least one.
-const countFitting = (items: readonly string[]): number => {
-  let bytes = 0
-  const beyond = items.findIndex((item, index) => {
-    bytes += Buffer.byteLength(item) + 1
-    return index > 0 && bytes > pageBytesMax
-  })
-  return beyond === -1 ? items.length : beyond
-}
 
 /** `changesCursor` was taken before anything was read. */
 type Answer = { reply: FastifyReply, principal: Principal, changesCursor: string }
@@ -83,7 +74,7 @@ const createSendPage = ({ listStatuses }: ListRouteNeeds, view: ViewName) =>
     const shown = entries.flatMap((entry, index) =>
       isVisible(entry, principal) && entry.state !== 'invalid' ? [{ entry, position: positions[index] }] : [])
     const items = await toItems(view, shown.map(({ entry }) => entry))
-    const count = countFitting(items)
+    const count = countWithin(items.map(item => Buffer.byteLength(item) + 1), pageBytesMax)
     const end = count < items.length ? shown[count - 1]?.position ?? next : next
     return send(answer, view, items.slice(0, count), { nextCursor: end === null ? null : toCursor(end) })
   }

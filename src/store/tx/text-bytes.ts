@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely'
+import { countWithin } from '../../job/chunks.ts'
 import type { Tables } from '../tables.ts'
 import type { Tx } from '../store.ts'
 
@@ -24,11 +25,5 @@ export const findTextBytes = async (tx: Tx, jobId: string): Promise<number> =>
 export const writtenBytesMax = 4 * 1024 * 1024
 
 /** The first of these rows, at least one, as far as one transaction may write them. */
-export const takeWritable = <Row extends { bytes: number }>(rows: readonly Row[]): Row[] => {
-  let total = 0
-  const beyond = rows.findIndex(({ bytes }, index) => {
-    total += bytes
-    return index > 0 && total > writtenBytesMax
-  })
-  return beyond === -1 ? [...rows] : rows.slice(0, beyond)
-}
+export const takeWritable = <Row extends { bytes: number }>(rows: readonly Row[]): Row[] =>
+  rows.slice(0, countWithin(rows.map(({ bytes }) => bytes), writtenBytesMax))
