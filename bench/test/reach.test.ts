@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
-import { createServer as createTcpServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import { reach } from '../reach.ts'
+import { freePort } from '../servers.ts'
 
 const token = 'aaaa.bbbb.cccc'
 
@@ -14,22 +14,13 @@ const listen = async (t: Test, answer: RequestListener): Promise<number> => {
   return (server.address() as AddressInfo).port
 }
 
-const closedPort = async (): Promise<number> => {
-  const server = createTcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 const failureOf = async (url: string, path = '/api/v1/jobs/job-1'): Promise<string> =>
   await reach({ url, token }, path).then(({ status }) => `answered ${status}`, (error: Error) => error.message)
 
 t.test('says why no response came', async t => {
   const port = await listen(t, (_request, response) => { response.end() })
   const broken = await listen(t, request => { request.socket.destroy() })
-  t.match(await failureOf(`http://127.0.0.1:${await closedPort()}`), /^cannot reach http:\/\/127.*: the connection is refused: /)
+  t.match(await failureOf(`http://127.0.0.1:${await freePort()}`), /^cannot reach http:\/\/127.*: the connection is refused: /)
   t.match(await failureOf('http://no-such-host.invalid/base'), /^cannot reach http:\/\/no-such-host\.invalid: the name cannot be/)
   t.match(await failureOf(`https://127.0.0.1:${port}`), /^cannot reach https:\/\/127.*: TLS fails: .*\(ERR_SSL_\w+\)$/)
   t.match(await failureOf(`http://127.0.0.1:${broken}`), /: the connection (closed without a response|is reset).*\?/)

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { answers, freePort, readSettings } from './service.ts'
+import { freePort } from '../helpers/redis.ts'
+import { answers, readSettings } from './service.ts'
 
 /*
  * A drive through every operation behind a validating proxy, which rejects each request and response that breaks the
