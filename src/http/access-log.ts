@@ -58,7 +58,8 @@ export const createLogResponse = ({ metrics, log, monotonicNow }: AccessLogNeeds
   const level = levelOf(request, status)
   if (!log.isLevelEnabled(level)) return
   const { jobId, taskId = jobId } = (request.params ?? {}) as JobParams
-  logOf(log, request)[level]({ jobId: taskId?.slice(0, 128), method, route, status, ms: Math.round(ms * 100) / 100 }, 'answered')
+  const shownMs = Math.round(ms * 100) / 100
+  logOf(log, request)[level]({ jobId: taskId?.slice(0, 128), method, route, status, ms: shownMs }, 'answered')
 }
 
 /**

@@ -38,6 +38,7 @@ const describeLoss = ({ suffix, name }: Watched, isRemoved: boolean): string => 
 
 export const createFileWatch = (path: string): FileWatch => {
   let watched: Watched[] = []
+  let committed: Watched[] = []
   let lost: DatabaseMoved | null = null
   const checkThese = (some: readonly Watched[]): void => {
     for (const file of some) {
@@ -55,12 +56,13 @@ export const createFileWatch = (path: string): FileWatch => {
         const identity = identify(ofFile)
         return identity === undefined ? [] : [{ ...file, path: ofFile, identity }]
       })
+      committed = watched.filter(({ isCommitted }) => isCommitted)
     },
     check: () => {
       checkThese(watched)
       lost = null
     },
-    checkCommitted: () => { checkThese(watched.filter(({ isCommitted }) => isCommitted)) },
+    checkCommitted: () => { checkThese(committed) },
     requireFound: () => { if (lost !== null) throw lost }
   }
 }

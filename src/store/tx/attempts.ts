@@ -29,7 +29,7 @@ export const endAttempt = async (
 export const findRun = async (tx: Tx, jobId: string, attempt: number): Promise<number> => {
   const { run } = await tx.selectFrom('JobAttempt').select(({ fn }) => fn.max('run').as('run'))
     .where('jobId', '=', jobId).executeTakeFirstOrThrow()
-  return Math.max(attempt, (run) ?? 0)
+  return Math.max(attempt, run ?? 0)
 }
 
 /** Records that a run begins, and removes the oldest beyond those that are kept. */
