@@ -7,7 +7,8 @@ import { entryAt } from '../cache/conformance.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { type Cell, type Command, type Reply, run } from './model/cell.ts'
 import { explore, type System } from './model/explore.ts'
-import { levelTwoSystem, type Rules, type Setting } from './model/level-two.ts'
+import { levelTwoSystem, type Setting } from './model/level-two.ts'
+import type { Rules } from './model/level-two-state.ts'
 import { type ActorKind, levelOne, levelOneOutdating, naiveSchemes, oneCellSystem } from './model/one-cell.ts'
 
 /*
@@ -72,7 +73,10 @@ t.test('level 2 holds', async t => {
     ['a reply is lost, with a foreign writer and a relay that outdates', { actors: relayed, faults: { lose: 1 } }],
     ['one node is cut off from the cache', { actors: three, faults: { cutOff: 1 } }],
     ['the cache comes back with old contents', { actors: three, faults: { rollBack: 1 } }],
-    ['begun off, a lease ends early', { actors: three, faults: { expire: 1 }, mode: 'off' }]
+    ['begun off, a lease ends early', { actors: three, faults: { expire: 1 }, mode: 'off' }],
+    ['a reply is lost, and a lease ends early, while answers about the row are slow', {
+      actors: [['writer', 'A'], ['reader', 'B']], faults: { lose: 1, expire: 1 }, hasSlowAnswers: true
+    }]
   ]
   const large: Array<[string, Setting]> = [
     ['all at once', { actors: three, faults: { lose: 1, evict: 1, restart: 1, crash: 1 } }],
@@ -85,22 +89,81 @@ t.test('level 2 holds', async t => {
     }],
     ['three readers', { actors: [...three, ['reader', 'B']], faults: { lose: 1 } }],
     ['a relay, and an eviction', { actors: relayed, faults: { lose: 1, evict: 1 } }],
-    ['old contents, and a lost reply', { actors: three, faults: { rollBack: 1, lose: 1 } }]
+    ['old contents, and a lost reply', { actors: three, faults: { rollBack: 1, lose: 1 } }],
+    ['a reply is lost, while answers about the row are slow', {
+      actors: three, faults: { lose: 1, expire: 1 }, hasSlowAnswers: true
+    }]
   ]
   for (const [name, setting] of [...small, ...isLarge ? large : []]) holds(t, name, levelTwoSystem(setting))
 })
 
-t.test('level 2 needs each of its rules', async t => {
-  const without: Array<[keyof Rules, number, Setting]> = [
-    ['awaitsOldLeases', 10, { actors: three, faults: { lose: 1 } }],
-    ['beginsNewEpoch', 10, { actors: three, faults: { lose: 1 } }],
-    ['warmsUp', 15, { actors: [['writer', 'A'], ['reader', 'B'], ['reader', 'B']], faults: {}, mode: 'off' }],
-    ['checksServer', 11, { actors: three, faults: { rollBack: 1 } }],
-    ['dropsCommandsWithConnection', 11, { actors: three, faults: { rollBack: 1 } }]
-  ]
+type Break = [rule: keyof Rules, steps: number, setting: Setting]
+
+const breakEach = (t: Test, without: readonly Break[]) => {
   for (const [rule, steps, setting] of without) {
     breaks(t, `without ${rule}`, levelTwoSystem({ ...setting, rules: { [rule]: false } }), steps)
   }
+}
+
+t.test('level 2 needs each of its rules', async t => {
+  breakEach(t, [
+    ['awaitsOldLeases', 10, { actors: three, faults: { lose: 1 } }],
+    ['beginsNewEpoch', 10, { actors: three, faults: { lose: 1 } }],
+    ['warmsUp', 15, { actors: [['writer', 'A'], ['reader', 'B'], ['reader', 'B']], faults: {}, mode: 'off' }],
+    ['leasesFromRequest', 13, {
+      actors: [['writer', 'A'], ['reader', 'B']], faults: { lose: 1, expire: 1 }, hasSlowAnswers: true
+    }],
+    ['checksServer', 11, { actors: three, faults: { rollBack: 1 } }],
+    ['dropsCommandsWithConnection', 11, { actors: three, faults: { rollBack: 1 } }]
+  ])
+})
+
+const awaited: Setting['actors'] = [['writer', 'A'], ['stream', 'A'], ['reader', 'B']]
+const awaitedByRelay: Setting['actors'] = [['foreign', 'A'], ['stream', 'A'], ['relay', 'A']]
+const twoNodes: Setting['actors'] = [['writer', 'A'], ['writer', 'B'], ['stream', 'A'], ['relay', 'A']]
+
+t.test('who waits is given every change in time, and never anything old', async t => {
+  const small: Array<[string, Setting]> = [
+    ['entries come late from one of two nodes, and a cell is evicted', { actors: twoNodes, faults: { evict: 1 } }],
+    ['a writer dies before its exposure', {
+      actors: [['writer', 'A'], ['writer', 'B'], ['waiter', 'A'], ['relay', 'A']], faults: { crash: 1 }
+    }],
+    ['a foreign writer and one of ours', {
+      actors: [['writer', 'A'], ['foreign', 'A'], ['stream', 'A'], ['relay', 'A']], faults: { evict: 1 }
+    }],
+    ['a reply is lost, and others read', { actors: awaited, faults: { lose: 1 } }],
+    ['a reply is lost, to the relay too', {
+      actors: [['writer', 'B'], ['waiter', 'A'], ['relay', 'A']], faults: { lose: 1 }
+    }],
+    ['the node is cut off from the cache', {
+      actors: [['writer', 'B'], ['stream', 'A'], ['relay', 'A']], faults: { cutOff: 1 }
+    }],
+    ['begun off, a lease ends early', { actors: awaited, faults: { expire: 1 }, mode: 'off' }]
+  ]
+  const large: Array<[string, Setting]> = [
+    ['two nodes, and others read', { actors: [...twoNodes, ['reader', 'A']], faults: {} }],
+    ['a reply is lost while a relay works and others read', {
+      actors: [...awaitedByRelay, ['reader', 'B']], faults: { lose: 1 }
+    }],
+    ['a reply is lost, and a cell evicted', { actors: awaited, faults: { lose: 1, evict: 1 } }],
+    ['the cache comes back with old contents', { actors: awaited, faults: { rollBack: 1 } }],
+    ['two wait', { actors: [...twoNodes, ['waiter', 'B'], ['relay', 'B']], faults: {} }]
+  ]
+  for (const [name, setting] of [...small, ...isLarge ? large : []]) holds(t, name, levelTwoSystem(setting))
+})
+
+t.test('waiting needs each of its rules', async t => {
+  breakEach(t, [
+    ['subscribesFirst', 9, { actors: awaitedByRelay, faults: {} }],
+    ['remembersWakes', 9, { actors: awaitedByRelay, faults: {} }],
+    ['outdatesBeforeWaking', 9, { actors: awaitedByRelay, faults: {} }],
+    ['exposesBeforeWaking', 10, { actors: awaited, faults: {} }],
+    ['failsSilently', 11, { actors: awaited, faults: { lose: 1 } }],
+    ['readsBeforeEntries', 9, { actors: twoNodes, faults: {} }],
+    ['takesOnlyNewer', 12, {
+      actors: [['writer', 'A'], ['writer', 'B'], ['foreign', 'A'], ['waiter', 'A']], faults: {}
+    }]
+  ])
 })
 
 /** The model's cell is worth something only if a cell of the real caches does the same. */

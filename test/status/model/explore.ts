@@ -6,10 +6,14 @@
 
 export type System<State> = {
   initial: State
-  /** Calls `to` with everything that can happen next, with a label. */
+  /** Calls `to` with everything that happens next, in some order, with a label. */
   next: (state: State, to: (label: string, state: State) => void) => void
+  /** The same with what can happen, or never. */
+  mayHappen?: (state: State, to: (label: string, state: State) => void) => void
   /** What must never be, if this is such a state. */
   violation: (state: State) => string | null
+  /** What should have been done before, if nothing happens next. */
+  unfinished?: (state: State) => string | null
   /** The same for two states only if whatever can happen from the one can happen from the other; below 256 each. */
   encode: (state: State) => number[]
 }
@@ -19,7 +23,9 @@ export type Exploration =
   | { kind: 'holds', states: number }
   | { kind: 'violated', states: number, story: string[], violation: string }
 
-export const explore = <State>({ initial, next, violation, encode }: System<State>, statesMax: number): Exploration => {
+export const explore = <State>(
+  { initial, next, mayHappen = () => {}, violation, unfinished = () => null, encode }: System<State>, statesMax: number
+): Exploration => {
   const numbers = new Map<string, number>()
   const parents: number[] = []
   const keyOf = (state: State) => String.fromCharCode(...encode(state))
@@ -30,11 +36,14 @@ export const explore = <State>({ initial, next, violation, encode }: System<Stat
     let state = initial
     return path.map(number => {
       let line = ''
-      next(state, (label, reached) => {
-        if (line !== '' || numbers.get(keyOf(reached)) !== number) return
-        line = label
-        state = reached
-      })
+      const before = state
+      for (const steps of [next, mayHappen]) {
+        steps(before, (label, reached) => {
+          if (line !== '' || numbers.get(keyOf(reached)) !== number) return
+          line = label
+          state = reached
+        })
+      }
       return line
     })
   }
@@ -47,7 +56,8 @@ export const explore = <State>({ initial, next, violation, encode }: System<Stat
     const reached: State[] = []
     let found: { at: number, violation: string } | undefined
     for (const [index, state] of frontier.entries()) {
-      next(state, (_told, after) => {
+      let isAtRest = true
+      const reach = (after: State) => {
         const key = keyOf(after)
         if (found !== undefined || numbers.has(key)) return
         const number = numbers.size
@@ -56,7 +66,14 @@ export const explore = <State>({ initial, next, violation, encode }: System<Stat
         reached.push(after)
         const wrong = violation(after)
         if (wrong !== null) found = { at: number, violation: wrong }
+      }
+      next(state, (_label, after) => {
+        isAtRest = false
+        reach(after)
       })
+      const left = isAtRest ? unfinished(state) : null
+      if (left !== null) found = { at: first + index, violation: left }
+      else mayHappen(state, (_label, after) => { reach(after) })
       if (found !== undefined) {
         return { kind: 'violated', states: numbers.size, story: retrace(found.at), violation: found.violation }
       }

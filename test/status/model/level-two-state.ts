@@ -15,18 +15,23 @@ export type Faults = {
 
 export const noFaults: Faults = { evict: 0, restart: 0, rollBack: 0, crash: 0, lose: 0, cutOff: 0, expire: 0 }
 
-/** A `foreign` writer commits and knows no cache; the `relay` outdates what it finds committed, and then vouches for it. */
-export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay'
+/**
+ * A `foreign` writer commits and knows no cache. The `relay` follows the log: it outdates what it finds committed, then
+ * vouches for it and wakes who waits on its node. A `waiter` has seen the newest version that was revealed and wants
+ * the next one; a `stream` wants one after the other until the last.
+ */
+export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay' | 'waiter' | 'stream'
 export type NodeName = 'A' | 'B'
 
 export type Mode = 'on' | 'warm' | 'off'
 type At = 'idle'
-  | 'begun' | 'reading' | 'hasRead' | 'publishing' | 'published' | 'failed' | 'waiting' | 'answering' | 'done'
+  | 'begun' | 'reading' | 'hasRead' | 'publishing' | 'published' | 'failed' | 'waiting' | 'answering' | 'parked' | 'done'
 
 export type Actor = Readonly<{
   kind: ActorKind
   node: 0 | 1
   at: At
+  /** What had been revealed when it started; of a relay: how far in the log it is. */
   floor: number
   version: number
   token: number
@@ -34,6 +39,10 @@ export type Actor = Readonly<{
   epoch: number
   /** To which its command was given. */
   connection: number
+  /** By one that waits: the newest version it has seen, the newest it was woken with, and the newest it is to read. */
+  seen: number
+  offered: number
+  asked: number
 }>
 
 /** Null: without a lease. */
@@ -51,6 +60,10 @@ export type State = Readonly<{
   row: Readonly<{ mode: Mode, epoch: number, server: number }>
   server: number
   views: readonly [View, View]
+  /** What the row said when a node asked, on its way to the node. */
+  answers: readonly [View, View]
+  /** Whether a node asks for the row and gets the answer some time later. */
+  hasSlowAnswers: boolean
   links: readonly [Link, Link]
   isCutOff: boolean
   actors: readonly Actor[]
@@ -59,21 +72,22 @@ export type State = Readonly<{
 }>
 
 const stages: readonly At[] = [
-  'idle', 'begun', 'reading', 'hasRead', 'publishing', 'published', 'failed', 'waiting', 'answering', 'done'
+  'idle', 'begun', 'reading', 'hasRead', 'publishing', 'published', 'failed', 'waiting', 'answering', 'parked',
+  'done'
 ]
 const modes: readonly Mode[] = ['on', 'warm', 'off']
 
 export const encode = (state: State): number[] => {
-  const { row, views, links, faults, cells, snapshot, late } = state
+  const { row, views, answers, links, faults, cells, snapshot, late } = state
   const bytes = [
     state.record, state.revealed, modes.indexOf(row.mode), row.epoch, row.server, state.server, Number(state.isCutOff),
     Number(state.violation !== null)
   ]
-  for (const view of views) bytes.push(view === null ? 0 : 1 + modes.indexOf(view.mode) + 3 * view.epoch)
+  for (const view of [...views, ...answers]) bytes.push(view === null ? 0 : 1 + modes.indexOf(view.mode) + 3 * view.epoch)
   for (const { isUp, connection } of links) bytes.push(2 * connection + Number(isUp))
   bytes.push(faults.evict, faults.restart, faults.rollBack, faults.crash, faults.lose, faults.cutOff, faults.expire)
-  for (const { at, floor, version, token, epoch, connection } of state.actors) {
-    bytes.push(stages.indexOf(at), floor, version, token, epoch, connection)
+  for (const { at, floor, version, token, epoch, connection, seen, offered, asked } of state.actors) {
+    bytes.push(stages.indexOf(at), floor, version, token, epoch, connection, seen, offered, asked)
   }
   bytes.push(cells.length, ...cells.map(encodeCell))
   if (snapshot !== null) bytes.push(254, ...snapshot.map(encodeCell))
@@ -105,20 +119,84 @@ export const spend = (state: State, fault: keyof Faults): State => ({
   ...state, faults: { ...state.faults, [fault]: state.faults[fault] - 1 }
 })
 
-export const nothing = { floor: 0, version: 0, token: 0, epoch: 0, connection: 0 } as const
+export const nothing = {
+  floor: 0, version: 0, token: 0, epoch: 0, connection: 0, seen: 0, offered: 0, asked: 0
+} as const
 
-export const reveal = (state: State, index: number): State => {
-  const { kind, floor, version } = state.actors[index] as Actor
-  const isStale = kind === 'reader' && version < floor
+/** An actor reveals a version, and is done unless it says otherwise. */
+export const reveal = (
+  state: State, index: number, version: number, after: Partial<Actor> = { ...nothing, at: 'done' }
+): State => {
+  const { kind, floor, seen } = state.actors[index] as Actor
+  const isRead = kind !== 'writer' && kind !== 'relay'
   return {
-    ...move(state, index, { ...nothing, at: 'done' }),
+    ...move(state, index, after),
     revealed: Math.max(state.revealed, version),
-    violation: isStale ? `read ${index} started after v${floor} was revealed, and got v${version}` : null
+    violation: isRead && version < floor
+      ? `${kind} ${index} started after v${floor} was revealed, and got v${version}`
+      : isRead && version < seen ? `${kind} ${index} had v${seen}, and got v${version}` : null
   }
 }
 
+export type To = (label: string, state: State) => void
+
+/** What holds the protocol together; each can be left out, to see it break. */
+export type Rules = {
+  /** No answer past the cache while another node may still believe older cells. */
+  awaitsOldLeases: boolean
+  /** From off to on only by way of warm. */
+  warmsUp: boolean
+  /** A failed command ends the epoch, not only the use of the cache. */
+  beginsNewEpoch: boolean
+  /** A lease counts from when the row was asked for, so that it is over when others think so. */
+  leasesFromRequest: boolean
+  /** A new connection asks which server answers, and gets a new lease, before it is used. */
+  checksServer: boolean
+  /** A command belongs to the connection it was given to, and is not sent again on the next. */
+  dropsCommandsWithConnection: boolean
+  /** Who waits subscribes before it reads. */
+  subscribesFirst: boolean
+  /** Who waits takes no entry from an exposure before its own read is over. */
+  readsBeforeEntries: boolean
+  /** Who waits takes only entries newer than what it has seen, not any other. */
+  takesOnlyNewer: boolean
+  /** What the relay finds while one that waits reads is read afterwards. */
+  remembersWakes: boolean
+  /** An exposure wakes once it has taken effect, not when it begins. */
+  exposesBeforeWaking: boolean
+  /** An exposure whose outcome is unknown wakes nobody. */
+  failsSilently: boolean
+  /** The relay wakes once it has outdated, not when it finds the change. */
+  outdatesBeforeWaking: boolean
+}
+
+export const allRules: Rules = {
+  awaitsOldLeases: true,
+  warmsUp: true,
+  leasesFromRequest: true,
+  beginsNewEpoch: true,
+  checksServer: true,
+  dropsCommandsWithConnection: true,
+  subscribesFirst: true,
+  readsBeforeEntries: true,
+  takesOnlyNewer: true,
+  remembersWakes: true,
+  exposesBeforeWaking: true,
+  failsSilently: true,
+  outdatesBeforeWaking: true
+}
+
+/** Whether a node acts on such a view of the row, or may come to. */
+const holds = ({ views, answers }: State, rules: Rules, node: 0 | 1, isSuch: (view: NonNullable<View>) => boolean) =>
+  (rules.leasesFromRequest ? [views[node], answers[node]] : [views[node]]).some(view => view !== null && isSuch(view))
+
 /** Whether another node may still act on cells of an epoch before the row's. */
-export const isOldViewLeased = (state: State, node: 0 | 1): boolean => {
-  const other = state.views[1 - node]
-  return other != null && other.epoch < state.row.epoch
+export const isOldViewLeased = (state: State, rules: Rules, node: 0 | 1): boolean =>
+  holds(state, rules, node === 0 ? 1 : 0, ({ epoch }) => epoch < state.row.epoch)
+
+/** Whether no node acts on another view than the row's. */
+export const isViewOfAll = (state: State, rules: Rules): boolean => {
+  const { row } = state
+  const isOther = ({ mode, epoch }: NonNullable<View>) => mode !== row.mode || epoch !== row.epoch
+  return !holds(state, rules, 0, isOther) && !holds(state, rules, 1, isOther)
 }

@@ -1,10 +1,11 @@
 import { type Command, type Reply, run, describeCommand, describeReply } from './cell.ts'
 import type { System } from './explore.ts'
+import { keepUp, misfortunes, turn } from './level-two-nodes.ts'
 import {
-  type Actor, type ActorKind, cellOf, encode, type Faults, isOldViewLeased, type Link, type Mode, move, noFaults,
-  type NodeName, nothing, replaced, reveal,
-  spend, type State, type View, withCell
+  type Actor, type ActorKind, allRules, cellOf, encode, type Faults, isOldViewLeased, type Link, type Mode, move, noFaults,
+  type NodeName, nothing, replaced, reveal, type Rules, spend, type State, type To, type View, withCell
 } from './level-two-state.ts'
+import { findStuck, heed, offer, takeRead, wake } from './level-two-waiters.ts'
 
 /*
  * Level 2 for two nodes on one database and one cache. The database holds a row that says which epoch's cells may be
@@ -13,26 +14,6 @@ import {
  * Whoever gets no reply from the cache turns the row off under a new epoch, and reveals nothing until no lease on an
  * older view is left. When the cache comes back as another server, who finds it does the same.
  */
-
-/** What holds the protocol together; each can be left out, to see it break. */
-export type Rules = {
-  /** No answer past the cache while another node may still believe older cells. */
-  awaitsOldLeases: boolean
-  /** From off to on only by way of warm. */
-  warmsUp: boolean
-  /** A failed command ends the epoch, not only the use of the cache. */
-  beginsNewEpoch: boolean
-  /** A new connection asks which server answers, and gets a new lease, before it is used. */
-  checksServer: boolean
-  /** A command belongs to the connection it was given to, and is not sent again on the next. */
-  dropsCommandsWithConnection: boolean
-}
-
-export const allRules: Rules = {
-  awaitsOldLeases: true, warmsUp: true, beginsNewEpoch: true, checksServer: true, dropsCommandsWithConnection: true
-}
-
-type To = (label: string, state: State) => void
 
 /** Whether a command given to this connection, or to whatever there is, gets to the cache. */
 const isReachable = ({ links, isCutOff }: State, node: 0 | 1, connection: number | 'any'): boolean =>
@@ -58,7 +39,7 @@ const outcomes = (
 const createSteps = (rules: Rules) => {
   /** How a request goes from the view to what it reads. */
   const read = (state: State, index: number, name: string, to: To) => {
-    const { node, at, epoch, connection } = state.actors[index] as Actor
+    const { node, at, epoch, connection, asked } = state.actors[index] as Actor
     const view = state.views[node]
     if (at === 'begun') {
       if (view === null) return
@@ -77,7 +58,8 @@ const createSteps = (rules: Rules) => {
       } as const
       outcomes(state, given, (after, label, reply) => {
         const token = reply?.kind === 'token' ? reply.token : 0
-        to(`${name}: ${label}`, move(after, index, reply?.kind === 'hit'
+        const isAnswer = reply?.kind === 'hit' && reply.version >= asked
+        to(`${name}: ${label}`, move(after, index, isAnswer
           ? { at: 'answering', connection: 0, version: reply.version, epoch: 0 }
           : { at: 'hasRead', connection: 0, token, epoch: token === 0 ? 0 : epoch }))
       })
@@ -92,7 +74,19 @@ const createSteps = (rules: Rules) => {
     const { row } = state
     const isFirst = row.epoch === seenEpoch && row.mode !== 'off'
     const after = isFirst ? { ...row, mode: 'off' as const, epoch: row.epoch + (rules.beginsNewEpoch ? 1 : 0) } : row
-    return { ...state, row: after, views: replaced(state.views, node, { mode: after.mode, epoch: after.epoch }) }
+    return {
+      ...state,
+      row: after,
+      views: replaced(state.views, node, { mode: after.mode, epoch: after.epoch }),
+      answers: replaced(state.answers, node, null)
+    }
+  }
+
+  /** It may reveal its version, and whoever waits at its node gets it. */
+  const settle = (state: State, index: number): State => {
+    const { kind, node, version } = state.actors[index] as Actor
+    const settled = move(state, index, { at: 'answering', token: 0, epoch: 0 })
+    return kind === 'relay' ? settled : offer(settled, rules, node, version)
   }
 
   /** How it gets from a version in hand to the right to reveal it. */
@@ -102,58 +96,71 @@ const createSteps = (rules: Rules) => {
     if (at === 'publishing') {
       if (view === null) return
       if (view.mode === 'off') {
-        if (rules.awaitsOldLeases && isOldViewLeased(state, node)) return
-        return to(`${name} sees off, and may answer v${version}`, move(state, index, {
-          at: 'answering', token: 0, epoch: 0
-        }))
+        if (rules.awaitsOldLeases && isOldViewLeased(state, rules, node)) return
+        return to(`${name} sees off, and may answer v${version}`, settle(state, index))
       }
       const command: Command = kind === 'relay'
         ? { do: 'outdate', version }
         : { do: 'expose', version, token: view.mode === 'on' && epoch === view.epoch ? token : 0 }
       outcomes(state, { node, connection: 'any', epoch: view.epoch, command }, (after, label, reply) => {
-        to(`${name}: ${label}`, move(after, index, {
+        const failed = reply === null && !rules.failsSilently ? offer(after, rules, node, version) : after
+        to(`${name}: ${label}`, move(failed, index, {
           at: reply === null ? 'failed' : 'published', epoch: view.epoch, token: 0
         }))
       })
     } else if (at === 'published') {
       const holds = view !== null && view.epoch === epoch && view.mode !== 'off'
-      to(`${name} ${holds ? 'still has its view' : 'has lost its view'}`, move(state, index, {
-        at: holds ? 'answering' : 'publishing', epoch: 0
-      }))
+      to(`${name} ${holds ? 'still has its view' : 'has lost its view'}`, holds
+        ? settle(state, index)
+        : move(state, index, { at: 'publishing', epoch: 0 }))
     } else if (at === 'failed') {
       const after = trip(state, node, epoch)
       to(`${name} trips: ${after.row.mode}, epoch ${after.row.epoch}`, move(after, index, { at: 'waiting', epoch: 0 }))
-    } else if (!rules.awaitsOldLeases || !isOldViewLeased(state, node)) {
+    } else if (!rules.awaitsOldLeases || !isOldViewLeased(state, rules, node)) {
       to(`${name} has waited for the old leases`, move(state, index, { at: 'publishing' }))
     }
   }
 
   const begin = (state: State, index: number, name: string, to: To) => {
+    const { kind, node, floor } = state.actors[index] as Actor
+    const { revealed } = state
     const next = state.record + 1
-    switch (state.actors[index]?.kind) {
-      case 'reader': return to(`${name} starts, v${state.revealed} is revealed`, move(state, index, {
-        at: 'begun', floor: state.revealed
-      }))
-      case 'writer': return to(`${name} commits v${next}`, {
-        ...move(state, index, { at: 'publishing', version: next }), record: next
-      })
+    const started = `${name} starts, v${revealed} is revealed`
+    switch (kind) {
+      case 'reader': case 'stream': return to(started, move(state, index, { at: 'begun', floor: revealed }))
+      case 'waiter': return to(started, move(state, index, { at: 'begun', floor: revealed, seen: revealed }))
+      case 'writer': {
+        const committed = { ...move(state, index, { at: 'publishing', version: next }), record: next }
+        return to(`${name} commits v${next}`, rules.exposesBeforeWaking ? committed : offer(committed, rules, node, next))
+      }
       case 'foreign': return to(`${name} commits v${next}`, { ...move(state, index, { at: 'done' }), record: next })
-      case 'relay': return to(`${name} finds v${state.record} in the log`, move(state, index, {
-        at: 'publishing', version: state.record
-      }))
+      case 'relay': {
+        if (state.record === floor) return
+        const found = move(state, index, { at: 'publishing', version: state.record, floor: state.record })
+        return to(`${name} finds v${state.record} in the log`, rules.outdatesBeforeWaking
+          ? found
+          : wake(found, rules, node, state.record))
+      }
     }
   }
 
+  const finish = (state: State, index: number, name: string, to: To) => {
+    const { kind, node, version, floor } = state.actors[index] as Actor
+    if (kind === 'waiter' || kind === 'stream') return takeRead(state, index, rules, name, to)
+    if (kind !== 'relay') return to(`${name} answers v${version}`, reveal(state, index, version))
+    const vouched = reveal(state, index, version, { ...nothing, at: 'idle', floor })
+    to(`${name} vouches for v${version}`, rules.outdatesBeforeWaking ? wake(vouched, rules, node, version) : vouched)
+  }
+
   const act = (state: State, index: number, to: To) => {
-    const { kind, node, at, version } = state.actors[index] as Actor
+    const { kind, node, at } = state.actors[index] as Actor
     const name = `${kind} ${index} on ${node === 0 ? 'A' : 'B'}`
+    heed(state, index, rules, name, to)
     switch (at) {
       case 'idle': return begin(state, index, name, to)
       case 'begun': case 'reading': case 'hasRead': return read(state, index, name, to)
-      case 'answering': return to(
-        `${name} ${kind === 'relay' ? 'vouches for' : 'answers'} v${version}`, reveal(state, index)
-      )
-      case 'done': return
+      case 'answering': return finish(state, index, name, to)
+      case 'parked': case 'done': return
       default:
         publish(state, index, name, to)
         if (kind === 'writer' && at === 'publishing' && state.faults.crash > 0) {
@@ -162,81 +169,7 @@ const createSteps = (rules: Rules) => {
     }
   }
 
-  /** Leases and connections of one node. */
-  const keepUp = (state: State, node: 0 | 1, to: To) => {
-    const { row, views, links } = state
-    const view = views[node]
-    const link = links[node]
-    const name = node === 0 ? 'A' : 'B'
-    const lapsed = { ...state, views: replaced(views, node, null) }
-    if (view === null) {
-      to(`${name} takes a lease on ${row.mode}, epoch ${row.epoch}`, {
-        ...state, views: replaced(views, node, { mode: row.mode, epoch: row.epoch })
-      })
-    } else if (view.epoch !== row.epoch || view.mode !== row.mode) to(`the lease of ${name} ends`, lapsed)
-    else if (state.faults.expire > 0) to(`the lease of ${name} ends early`, spend(lapsed, 'expire'))
-    if (link.isUp) return
-    const connected: State = { ...state, links: replaced(links, node, { isUp: true, connection: link.connection + 1 }) }
-    if (!rules.checksServer) return to(`${name} connects again`, connected)
-    const isKnown = row.server === state.server
-    to(`${name} connects again${isKnown ? '' : ', to another server'}`, {
-      ...connected,
-      views: replaced(views, node, null),
-      row: isKnown ? row : { mode: 'off', epoch: row.epoch + 1, server: state.server }
-    })
-  }
-
-  const turn = (state: State, to: To) => {
-    const { row, views, links } = state
-    const all = (mode: Mode) => views.every(view => view === null || (view.mode === mode && view.epoch === row.epoch))
-    const become = (mode: Mode) => { to(`the row says ${mode}`, { ...state, row: { ...row, mode } }) }
-    if (row.mode === 'off' && all('off') && !state.isCutOff && links.every(({ isUp }) => isUp)) {
-      become(rules.warmsUp ? 'warm' : 'on')
-    }
-    if (row.mode === 'warm' && all('warm')) become('on')
-  }
-
-  return { act, keepUp, turn }
-}
-
-/** What happens to the cache and on the way to it. */
-const misfortunes = (state: State, to: To) => {
-  const { faults, cells, snapshot, links, late } = state
-  if (faults.evict > 0) {
-    for (const [epoch, cell] of cells.entries()) {
-      if (cell.kind !== 'empty') {
-        to(`the cell of epoch ${epoch} is emptied`, spend({
-          ...state,
-          cells: withCell(
-            cells, epoch, { kind: 'empty' }
-          )
-        }, 'evict'))
-      }
-    }
-  }
-  if (faults.restart > 0) to('the cache restarts empty', spend({ ...state, cells: [] }, 'restart'))
-  if (faults.rollBack > 0 && snapshot === null) to('the cache saves its contents', { ...state, snapshot: cells })
-  if (faults.rollBack > 0 && snapshot !== null) {
-    const [a, b] = links
-    to('the cache comes back with what it had saved', spend({
-      ...state,
-      cells: snapshot,
-      snapshot: null,
-      late: [],
-      server: state.server + 1,
-      links: [{ ...a, isUp: false }, { ...b, isUp: false }]
-    }, 'rollBack'))
-  }
-  if (faults.cutOff > 0 && !state.isCutOff) {
-    to('A is cut off from the cache', spend({ ...state, isCutOff: true }, 'cutOff'))
-  }
-  if (state.isCutOff) to('A reaches the cache again', { ...state, isCutOff: false })
-  for (const [index, { command, epoch }] of late.entries()) {
-    const { cell } = run(cellOf(cells, epoch), command)
-    to(`${describeCommand(command)} runs late in epoch ${epoch}`, {
-      ...state, cells: withCell(cells, epoch, cell), late: late.toSpliced(index, 1)
-    })
-  }
+  return act
 }
 
 export type Setting = {
@@ -245,10 +178,15 @@ export type Setting = {
   rules?: Partial<Rules>
   /** Of the row at the beginning, when the cell of its epoch holds version 1. */
   mode?: Mode
+  /** Whether what the row says reaches a node some time after it was asked for; otherwise at once. */
+  hasSlowAnswers?: boolean
 }
 
-export const levelTwoSystem = ({ actors, faults, rules, mode = 'on' }: Setting): System<State> => {
-  const { act, keepUp, turn } = createSteps({ ...allRules, ...rules })
+export const levelTwoSystem = (
+  { actors, faults, rules, mode = 'on', hasSlowAnswers = false }: Setting
+): System<State> => {
+  const kept = { ...allRules, ...rules }
+  const act = createSteps(kept)
   const view: View = { mode, epoch: 0 }
   const link: Link = { isUp: true, connection: 0 }
   return {
@@ -261,19 +199,24 @@ export const levelTwoSystem = ({ actors, faults, rules, mode = 'on' }: Setting):
       row: { ...view, server: 0 },
       server: 0,
       views: [view, view],
+      answers: [null, null],
+      hasSlowAnswers,
       links: [link, link],
       isCutOff: false,
-      actors: actors.map(([kind, node]) => ({ ...nothing, kind, at: 'idle', node: node === 'A' ? 0 : 1 })),
+      actors: actors.map(([kind, node]) => ({
+        ...nothing, kind, at: 'idle', node: node === 'A' ? 0 : 1, floor: kind === 'relay' ? 1 : 0
+      })),
       faults: { ...noFaults, ...faults },
       violation: null
     },
     next: (state, to) => {
       for (const index of state.actors.keys()) act(state, index, to)
-      misfortunes(state, to)
-      for (const node of [0, 1] as const) keepUp(state, node, to)
-      turn(state, to)
+      for (const node of [0, 1] as const) keepUp(kept, state, node, to)
+      turn(kept, state, to)
     },
+    mayHappen: misfortunes,
     violation: state => state.violation,
+    unfinished: findStuck,
     encode
   }
 }
