@@ -3,6 +3,7 @@ import type { Attempt } from '../job/attempt.ts'
 import type { InputReader, RawInput, Access } from '../job/input.ts'
 import type { JobLookup, JobState } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
+import type { Readers } from '../job/readers.ts'
 import type { Tables } from './tables.ts'
 
 /*
@@ -132,8 +133,17 @@ export type RetentionReader = {
 /** A place in the change log: opaque text of letters, digits and hyphens that any process can keep and go on from. */
 export type Cursor = string
 
-/** One visible change of one job. `cursor` is the place after it. */
-export type Change = { jobId: string, version: number, cursor: Cursor }
+/**
+ * One visible change of one job. `cursor` is the place after it.
+ *
+ * `readersBefore` and `readersAfter`: who could read the job before and after the change; null: no one, or not known.
+ * The tombstone of a job says who could read it before a new record; after a deletion no one can. Not known are changes
+ * of a release that did not record it, those of pruned tombstones, and who could read a record that another of the same
+ * tenant replaces. A tenant longer than any that a token can have may be cut, but to none that a token can have.
+ */
+export type Change = {
+  jobId: string, version: number, cursor: Cursor, readersBefore: Readers | null, readersAfter: Readers | null
+}
 
 /**
  * Consecutive changes. `isGap`: changes before these were pruned before they were read, so the follower has missed

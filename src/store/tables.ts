@@ -42,7 +42,14 @@ export type CacheMode = 'on' | 'warm' | 'off'
 export type Tables = {
   JobExecutionLog: JobExecutionLogTable
   JobTombstone: { jobId: string, tenant: string | null, status: string, version: number, expiredAt: string }
-  JobChange: { version: Generated<number>, jobId: string, at: Generated<number> }
+  /** Triggers fill `readersBefore` and `readersAfter`; null is no one or unknown, and an empty text is everyone. */
+  JobChange: {
+    version: Generated<number>
+    jobId: string
+    at: Generated<number>
+    readersBefore: ColumnType<string | null, never, never>
+    readersAfter: ColumnType<string | null, never, never>
+  }
   JobQueue: {
     jobId: string
     type: string

@@ -1,11 +1,12 @@
+import type { Readers } from '../../job/readers.ts'
 import { CursorMalformed } from '../errors.ts'
-import type { ChangeLog, Cursor, Follower } from '../store.ts'
+import type { Change, ChangeLog, Cursor, Follower } from '../store.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
 
 export type ChangeLogNeeds = { database: Database, incarnation: string }
 
-type Row = { version: number, jobId: string }
+type Row = { version: number, jobId: string, readersBefore: string | null, readersAfter: string | null }
 
 /** The changes after `start`, which is further on than the position that was asked for if there is a gap. */
 type Found = { rows: Row[], start: number, isGap: boolean }
@@ -22,6 +23,10 @@ type LogReads = {
   toCursor: (version: number) => Cursor
 }
 
+// As the triggers write them.
+const toReaders = (tenant: string | null): Readers | null =>
+  tenant === null ? null : tenant === '' ? 'everyone' : { tenant }
+
 const followerFactory = (
   { database, read, readDataVersion, toCursor }: LogReads
 ) => (from: number, fromCursor: Cursor): Follower => {
@@ -30,6 +35,13 @@ const followerFactory = (
   let pageEnd = from
   let seenDataVersion: number | undefined
   let pageDataVersion: number | undefined
+  const toChange = ({ version, jobId, readersBefore, readersAfter }: Row): Change => ({
+    jobId,
+    version,
+    cursor: toCursor(version),
+    readersBefore: toReaders(readersBefore),
+    readersAfter: toReaders(readersAfter)
+  })
   return {
     next: async limit => guardRead(database, () => {
       // Read before the log: a commit in between is then read again rather than missed.
@@ -39,8 +51,7 @@ const followerFactory = (
       const isLast = rows.length < limit
       pageEnd = rows.at(-1)?.version ?? start
       pageDataVersion = isLast ? dataVersion : undefined
-      const changes = rows.map(({ version, jobId }) => ({ jobId, version, cursor: toCursor(version) }))
-      return { changes, isGap, isLast }
+      return { changes: rows.map(toChange), isGap, isLast }
     }),
     accept: () => {
       position = pageEnd
@@ -59,8 +70,8 @@ export const createChangeLog = ({ database, incarnation }: ChangeLogNeeds): Chan
     writer.selectFrom('JobChange').select('version').orderBy('version').limit(1).compile().sql
   ).pluck()
   const afterStatement = reader.prepare<[number, number], Row>(
-    writer.selectFrom('JobChange').select(['version', 'jobId']).where('version', '>', 0).orderBy('version').limit(0)
-      .compile().sql
+    writer.selectFrom('JobChange').select(['version', 'jobId', 'readersBefore', 'readersAfter'])
+      .where('version', '>', 0).orderBy('version').limit(0).compile().sql
   )
   // A number that moves when another connection has committed, the writer's included. It costs no read of the file.
   const dataVersionStatement = reader.prepare<[], number>('PRAGMA data_version').pluck()

@@ -119,7 +119,7 @@ export const createRecord = () => {
     return {
       next: async limit => {
         const changes = log.slice(position, position + limit).map(change => ({
-          ...change, cursor: String(change.version)
+          ...change, cursor: String(change.version), readersBefore: null, readersAfter: null
         }))
         pageEnd = position + changes.length
         return { changes, isGap: false, isLast: changes.length < limit }

@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
+import type { Readers } from '../../../src/job/readers.ts'
 import type { Change, Cursor, Follower, Store } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
+import { pruneTombstones } from '../../../src/store/tx/retention.ts'
 import { queuedJob } from '../jobs.ts'
 import type { Conformance, StoreUnderTest } from './store-under-test.ts'
 
@@ -191,6 +193,61 @@ const gapConformance: Conformance = (t, open) => {
   })
 }
 
+const acme = { tenant: 'acme' }
+const other = { tenant: 'other' }
+
+/** Statements of another program, one after another, and who could read the job before and after each. */
+const readerCases: ReadonlyArray<[statement: string, before: Readers | null, after: Readers | null]> = [
+  ["INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('j', 'Queued', 'acme')", null, acme],
+  ["UPDATE JobExecutionLog SET progressPercent = 10 WHERE jobId = 'j'", acme, acme],
+  ["UPDATE JobExecutionLog SET tenant = 'other' WHERE jobId = 'j'", acme, other],
+  ["UPDATE JobExecutionLog SET tenant = 'acme', status = 'Running' WHERE jobId = 'j'", other, acme],
+  ["UPDATE JobExecutionLog SET tenant = NULL WHERE jobId = 'j'", acme, 'everyone'],
+  ["UPDATE JobExecutionLog SET tenant = '' WHERE jobId = 'j'", 'everyone', 'everyone'],
+  ["UPDATE JobExecutionLog SET tenant = 'other' WHERE jobId = 'j'", 'everyone', other],
+  ["DELETE FROM JobExecutionLog WHERE jobId = 'j'", other, null],
+  ["INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Queued')", other, 'everyone'],
+  ["DELETE FROM JobExecutionLog WHERE jobId = 'j'", 'everyone', null],
+  ["INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('j', 'Failed', 'acme')", 'everyone', acme],
+  ["DELETE FROM JobExecutionLog WHERE jobId = 'j'", acme, null]
+]
+
+const readersConformance: Conformance = (t, open) => {
+  t.test('a change says who could read the job before and after it', async t => {
+    const { store, sql } = await open(t)
+    const follower = await store.changes.follow()
+    for (const [statement, before, after] of readerCases) {
+      await sql(statement)
+      const changes = await readAll(follower, 10)
+      t.match(changes, [{ jobId: 'j', readersBefore: before, readersAfter: after }], statement)
+      t.equal(changes.length, 1)
+    }
+    await store.transact(tx => pruneTombstones(tx, Date.now() + 60_000, 10))
+    t.match(await readAll(follower, 10), [{ jobId: 'j', readersBefore: null, readersAfter: null }])
+    await sql("INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('j', 'Queued', 'other')")
+    t.match(await readAll(follower, 10), [{ jobId: 'j', readersBefore: null, readersAfter: other }], 'as if it never was')
+  })
+
+  t.test('no tenant in a change matches a token that the tenant of the record does not match', async t => {
+    const { store, sql } = await open(t)
+    for (const [unit, name] of [['a', 'ASCII'], ['ä', 'two bytes'], ['€', 'three bytes'], ['😀', 'four bytes']] as const) {
+      const longest = unit.repeat(256 / unit.length)
+      for (const tenant of [longest, `${longest}x`, `${longest}${unit}`, unit.repeat(100_000)]) {
+        const follower = await store.changes.follow()
+        await sql(`INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('j', 'Queued', '${tenant}')`)
+        await sql("DELETE FROM JobExecutionLog WHERE jobId = 'j'; DELETE FROM JobTombstone")
+        const [inserted, deleted] = await readAll(follower, 10)
+        const what = `${tenant.length} of ${name}`
+        t.strictSame(deleted?.readersBefore, inserted?.readersAfter, what)
+        const read = inserted?.readersAfter
+        const isCut = typeof read === 'object' && read !== null && read.tenant.length > 256 && read.tenant.length < 1000
+        if (tenant.length > 256) t.ok(isCut, `${what} is cut`)
+        else t.strictSame(read, { tenant }, `${what} is whole`)
+      }
+    }
+  })
+}
+
 type Step = { write: string[] } | {
   read: { follower: number, limit: number, isAccepted: boolean }
 } | { resume: number }
@@ -238,5 +295,7 @@ const randomConformance = (t: Test, open: (t: Test) => Promise<StoreUnderTest>) 
 
 /** The change log, its followers and its cursors. */
 export const changesConformance: Conformance = (t, open) => {
-  for (const part of [followConformance, cursorConformance, gapConformance, randomConformance]) part(t, open)
+  for (const part of [
+    followConformance, cursorConformance, gapConformance, readersConformance, randomConformance
+  ]) part(t, open)
 }
