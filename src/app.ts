@@ -185,8 +185,10 @@ type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
 
 const createPrune = ({ config, store, expireResults, metrics, log, isStopping }: PruneNeeds) => {
   const { transact, changes, retention } = store
-  const { recordRetentionMs, tombstoneRetentionMs, pruneForeignRows } = config
-  const kept = { idempotencyKeyKeptMs, recordRetentionMs, tombstoneRetentionMs, pruneForeignRows }
+  const { recordRetentionMs, tombstoneRetentionMs, changeRetentionMs, pruneForeignRows } = config
+  const kept = {
+    idempotencyKeyKeptMs, recordRetentionMs, tombstoneRetentionMs, changeRetentionMs, pruneForeignRows
+  }
   return createPruner({
     tasks: createPruneTasks({ ...kept, transact, changes, retention, expireResults, now }),
     onPruned: (kind, count) => {

@@ -4,8 +4,6 @@ import { pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '
 import type { ExpireResults } from '../write/expire-results.ts'
 import type { PruneTask } from './pruner.ts'
 
-// The relay of a live process is never this far behind.
-const changeKeptMs = 3_600_000
 // A chunk is a quarter of a megabyte: this many take as long as a few hundred rows.
 const chunksAtOnceMax = 16
 
@@ -19,6 +17,7 @@ export type PruneTasksNeeds = {
   idempotencyKeyKeptMs: number
   recordRetentionMs: number
   tombstoneRetentionMs: number
+  changeRetentionMs: number
   pruneForeignRows: boolean
 }
 
@@ -46,7 +45,7 @@ const counted = (prune: (limit: number) => Promise<number>): PruneTask['prune'] 
 /** Everything that expires: results before their records, and bytes after the rows that refer to them. */
 export const createPruneTasks = (needs: PruneTasksNeeds): PruneTask[] => {
   const { transact, changes, retention, expireResults, now } = needs
-  const changesBefore = () => now() - changeKeptMs
+  const changesBefore = () => now() - needs.changeRetentionMs
   const keysBefore = () => now() - needs.idempotencyKeyKeptMs
   const tombstonesBefore = () => now() - needs.tombstoneRetentionMs
   const committed = (prune: (tx: Tx, limit: number) => Promise<number>) =>

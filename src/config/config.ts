@@ -10,6 +10,7 @@ import {
 import { OperatorError } from '../errors.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
+const changeRetentionSecondsDefault = 86400
 
 const Environment = Type.Object({
   NODE_ENV: Type.Optional(Type.String()),
@@ -39,6 +40,8 @@ const Environment = Type.Object({
   RESULT_RETENTION_SECONDS: Type.Integer({ default: 86400, minimum: 1, maximum: retentionSecondsMax }),
   RECORD_RETENTION_SECONDS: Type.Integer({ default: 30 * 86400, minimum: 1, maximum: retentionSecondsMax }),
   TOMBSTONE_RETENTION_SECONDS: Type.Integer({ default: 30 * 86400, minimum: 1, maximum: retentionSecondsMax }),
+  // The relay of a live process is never a minute behind.
+  CHANGE_RETENTION_SECONDS: Type.Optional(Type.Integer({ minimum: 60, maximum: retentionSecondsMax })),
   PRUNE_FOREIGN_ROWS: Type.Boolean({ default: false }),
   PRUNE_INTERVAL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86400 }),
   RATE_LIMIT_PER_MINUTE: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000_000 }))
@@ -80,6 +83,7 @@ export type Config = Readonly<{
   resultRetentionMs: number
   recordRetentionMs: number
   tombstoneRetentionMs: number
+  changeRetentionMs: number
   pruneForeignRows: boolean
   pruneIntervalMs: number
   rateLimitPerMinute: number | null
@@ -180,6 +184,15 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   return null
 }
 
+// Without a tombstone, a follower could not be told the version at which a job was removed.
+const parseChangeRetention = (env: Environment, problems: Problems): number => {
+  const { CHANGE_RETENTION_SECONDS: seconds, TOMBSTONE_RETENTION_SECONDS: secondsMax } = env
+  if (seconds !== undefined && seconds > secondsMax) {
+    problems.push(`CHANGE_RETENTION_SECONDS: must be <= TOMBSTONE_RETENTION_SECONDS, which is ${secondsMax}`)
+  }
+  return 1000 * (seconds ?? Math.min(changeRetentionSecondsDefault, secondsMax))
+}
+
 // The conversion to numbers also reads 0x10 and 0b1, which may be a typing error rather than 16 and 1.
 const isOddNumber = (name: string, value = ''): boolean =>
   (Environment.properties as Record<string, { type?: string }>)[name]?.type === 'integer' && /^\s*0[box]/i.test(value)
@@ -218,6 +231,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const tokenKey = parseTokenKey(env, problems)
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
   const corsOrigins = parseOrigins(env.CORS_ORIGINS, problems)
+  const changeRetentionMs = parseChangeRetention(env, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze({
     production: isProduction(env),
@@ -244,6 +258,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     resultRetentionMs: env.RESULT_RETENTION_SECONDS * 1000,
     recordRetentionMs: env.RECORD_RETENTION_SECONDS * 1000,
     tombstoneRetentionMs: env.TOMBSTONE_RETENTION_SECONDS * 1000,
+    changeRetentionMs,
     pruneForeignRows: env.PRUNE_FOREIGN_ROWS,
     pruneIntervalMs: env.PRUNE_INTERVAL_SECONDS * 1000,
     rateLimitPerMinute: env.RATE_LIMIT_PER_MINUTE ?? null

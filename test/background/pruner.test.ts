@@ -11,7 +11,7 @@ import { always, csv, given, leaseMs, openCommands } from '../write/commands.ts'
 
 const monotonicNow = () => performance.now()
 const day = 86_400_000
-const retention = { idempotencyKeyKeptMs: day, recordRetentionMs: 10 * day, tombstoneRetentionMs: 5 * day }
+const retention = { idempotencyKeyKeptMs: day, recordRetentionMs: 10 * day, tombstoneRetentionMs: 5 * day, changeRetentionMs: 3_600_000 }
 
 /** The service's own pruner on the commands' database; `batches` has the result of each transaction. */
 const setUp = async (t: Test, more: Partial<PruneTasksNeeds> = {}) => {

@@ -23,6 +23,7 @@ const tasks = createPruneTasks({
   idempotencyKeyKeptMs: 1e12,
   recordRetentionMs: 1000,
   tombstoneRetentionMs: 1e12,
+  changeRetentionMs: 3_600_000,
   pruneForeignRows: false
 })
 await createPruner({

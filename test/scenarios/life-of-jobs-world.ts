@@ -74,6 +74,7 @@ const openProcess = async (
       idempotencyKeyKeptMs: 86_400_000,
       recordRetentionMs: retentionTimes.recordMs,
       tombstoneRetentionMs: retentionTimes.tombstoneMs,
+      changeRetentionMs: 3_600_000,
       pruneForeignRows
     }),
     onPruned: () => {},
