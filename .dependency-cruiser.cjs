@@ -1,6 +1,6 @@
 // Imports run one way: main → lifecycle → app → http → status → cache, http → write → store, background → status and store;
 // everything may know job and errors.
-const parts = ['config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
+const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
 const leaves = ['config', 'errors.ts', 'metrics.ts', 'log-throttle.ts', 'schema-check.ts', 'turns.ts']
 
 /** A part may import itself and what is named here. */
@@ -45,7 +45,7 @@ module.exports = {
     only('http', ['job', 'views', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
 
     never('only-status-touches-the-cache', 'Another part that did could show an older version.',
-      { path: '^src/', pathNot: '^src/(cache|status)/|^src/app\\.ts$' }, { path: '^src/cache/' }),
+      { path: '^src/', pathNot: '^src/(cache|status)/|^src/app(\\.ts$|/)' }, { path: '^src/cache/' }),
     never('status-knows-store-types-only', 'The store is given to it as a need.',
       { path: '^src/status/' }, { path: '^src/store/', dependencyTypesNot: ['type-only'] }),
     never('processors-know-store-types-only', 'A processor reads through its context; the entry of its thread opens the store.',
@@ -75,9 +75,11 @@ module.exports = {
     never('parts-are-listed', 'A new part needs its law above.',
       { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
     never('clocks-are-needs', 'Only the composition root takes the clocks of the process: parts get them as needs.',
-      { pathNot: '^src/app\\.ts$' }, { path: '^src/clocks\\.ts$' }),
+      { pathNot: '^src/app(\\.ts$|/)' }, { path: '^src/clocks\\.ts$' }),
     never('app-is-the-root', 'Only lifecycle.ts runs what app.ts puts together.',
       { path: '^src/', pathNot: '^src/lifecycle\\.ts$' }, { path: '^src/app\\.ts$' }),
+    never('app-parts-are-of-the-root', 'The groups of parts in app/ are put together by app.ts.',
+      { path: '^src/', pathNot: '^src/app(\\.ts$|/)' }, { path: '^src/app/' }),
     never('one-life-a-process', 'Only main.ts starts a service, and no file imports main.ts.',
       { path: '^src/', pathNot: '^src/main\\.ts$' }, { path: '^src/(lifecycle|main)\\.ts$' })
   ],

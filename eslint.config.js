@@ -68,7 +68,7 @@ export default [
   },
   {
     // A process and a processor's thread begin here: they give the parts their clock and their random source.
-    files: ['src/app.ts', 'src/clocks.ts', 'src/processors/threads/thread.ts'],
+    files: ['src/app.ts', 'src/app/*.ts', 'src/clocks.ts', 'src/processors/threads/thread.ts'],
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport] }
   },
   {

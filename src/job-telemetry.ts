@@ -1,5 +1,7 @@
 import type { Logger } from 'pino'
-import { isTerminal } from './job/job.ts'
+import { LRUCache } from 'lru-cache'
+import { isTerminal, type Job } from './job/job.ts'
+import type { StatusEntry } from './job/status-entry.ts'
 import type { JobEventType } from './job/lifecycle.ts'
 import type { Metrics } from './metrics.ts'
 import type { QueueReader } from './store/store.ts'
@@ -48,6 +50,35 @@ export const recordTransition = ({ metrics, log, typeLabels, now }: TransitionNe
   if (runEnds.includes(event) && startedAt !== null) metrics.jobRunSeconds.observe({ type }, secondsSince(startedAt))
   if (isTerminal(job) && event !== 'expire') metrics.jobsFinished.inc({ type, state })
   log.info({ jobId, type: job.type, attempt, event, state }, `job ${state}`)
+}
+
+/** Measures how soon clients learn of the ends of jobs. */
+export type NoticeMeter = {
+  /** A job was changed by this process. */
+  onTransition: (job: Job) => void
+  /** A client gets this status. */
+  onShown: (entry: StatusEntry) => void
+}
+
+// Ends that no client has asked for yet.
+const unseenMax = 10_000
+
+/** `now` in ms since 1970. */
+export const createNoticeMeter = (
+  { metrics, now }: { metrics: Pick<Metrics, 'jobNoticeSeconds'>, now: () => number }
+): NoticeMeter => {
+  const endedAt = new LRUCache<string, number>({ max: unseenMax })
+  return {
+    onTransition: job => { if (isTerminal(job)) endedAt.set(job.jobId, now()) },
+    onShown: ({ jobId, pollAfterMs }) => {
+      // Before anything else: a poll of an unfinished job has nothing to do here.
+      if (pollAfterMs > 0 || endedAt.size === 0) return
+      const at = endedAt.get(jobId)
+      if (at === undefined) return
+      endedAt.delete(jobId)
+      metrics.jobNoticeSeconds.observe(Math.max(0, now() - at) / 1000)
+    }
+  }
 }
 
 export type QueueGaugesNeeds = {

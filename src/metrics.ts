@@ -76,6 +76,12 @@ const createJobMetrics = (registers: Registry[]) => ({
     buckets: jobBuckets,
     registers
   }),
+  jobNoticeSeconds: new Histogram({
+    name: 'job_notice_seconds',
+    help: 'Seconds from the end of a job to the first response of this process that showed it.',
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 300],
+    registers
+  }),
   queueJobs: new Gauge({
     name: 'job_queue_jobs',
     help: 'Unfinished jobs in the database, by type and state; every process reports the same.',
@@ -108,6 +114,12 @@ export const createMetrics = () => {
       name: 'http_requests_refused_total',
       help: 'Requests rejected because a queue was too long, by queue: requests or writes.',
       labelNames: ['queue'],
+      registers
+    }),
+    waitingClients: new Gauge({
+      name: 'job_status_waiting_clients',
+      help: 'Clients that wait, by kind: long-poll, stream of events, or feed of changes.',
+      labelNames: ['kind'],
       registers
     }),
     ...createCacheMetrics(registers),

@@ -9,7 +9,7 @@ export type LoopNeeds = {
   /** Runs one round. A rejection is reported, and the next round follows all the same. */
   runOnce: () => Promise<unknown>
   /** Milliseconds between the end of a round and the next. */
-  intervalMs: number
+  intervalMs: number | (() => number)
   /** Called with the first of several failures, and with null after the recovery. */
   onHealth: (error: Error | null) => void
 }
@@ -29,7 +29,7 @@ export const createLoop = ({ runOnce, intervalMs, onHealth }: LoopNeeds): Loop =
       if (healthy) onHealth(error as Error)
       healthy = false
     }
-    if (!stopped) timer = setTimeout(next, intervalMs).unref()
+    if (!stopped) timer = setTimeout(next, typeof intervalMs === 'number' ? intervalMs : intervalMs()).unref()
   }
 
   const next = () => { round = run() }

@@ -2,16 +2,19 @@ import type { Logger } from 'pino'
 import { isUnavailable } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import { isMoved } from '../store/errors.ts'
+import type { JobWatch } from '../status/await-change.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createLoop, type Loop } from './loop.ts'
-import { type RelayOnce, relayIntervalMs } from './relay.ts'
+import { type RelayOnce, relayIntervalMs, relayIntervalMsOfWaits } from './relay.ts'
 
 // Each round also checks that this process can commit, so that outages of a second are noticed.
 const rescueIntervalMs = 500
 const checkIntervalMs = 1000
+const recheckIntervalMs = 5000
 
 export type LoopsNeeds = {
   relay: RelayOnce
+  watch: Pick<JobWatch, 'isInUse' | 'recheck'>
   rescueJobs: RescueJobs
   prune: () => Promise<void>
   /** Reports changes by itself. */
@@ -23,7 +26,7 @@ export type LoopsNeeds = {
 
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
 export const createLoops = ({
-  relay, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log
+  relay, watch, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log
 }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
@@ -33,9 +36,10 @@ export const createLoops = ({
   return [
     createLoop({
       runOnce: async () => { metrics.changesRelayed.inc(await relay()) },
-      intervalMs: relayIntervalMs,
+      intervalMs: () => watch.isInUse() ? relayIntervalMsOfWaits : relayIntervalMs,
       onHealth: onHealth('relay')
     }),
+    createLoop({ runOnce: watch.recheck, intervalMs: recheckIntervalMs, onHealth: onHealth('check of waiting clients') }),
     createLoop({ runOnce: () => rescueJobs(), intervalMs: rescueIntervalMs, onHealth: onHealth('rescuer') }),
     createLoop({ runOnce: prune, intervalMs: pruneIntervalMs, onHealth: onHealth('pruner') }),
     createLoop({ runOnce: checkStore, intervalMs: checkIntervalMs, onHealth: onHealth('store check') })

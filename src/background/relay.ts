@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Invalidate } from '../status/expose.ts'
-import type { Follower } from '../store/store.ts'
+import type { Change, Follower } from '../store/store.ts'
 
 /*
  * Invalidates the cells of jobs that changed without an expose: other programs changed them, or a process was killed
@@ -12,7 +12,10 @@ import type { Follower } from '../store/store.ts'
  * program's bulk load into one of ours.
  */
 
+/** How often the relay looks for changes: as seldom as readers of other programs' changes can bear. */
 export const relayIntervalMs = 50
+/** While clients wait for changes, which they are to hear of within 50 ms. */
+export const relayIntervalMsOfWaits = 10
 const changesAtOnceMax = 500
 // A round ends at this many pages, so that the relay can be stopped while another program writes without pause.
 const pagesMax = 20
@@ -21,6 +24,8 @@ export type RelayNeeds = {
   /** Begins after the newest change: an epoch that begins with the process has no older cells. */
   follower: Follower
   invalidate: Invalidate
+  /** Called with the changes of a page once their cells are invalidated. */
+  onChanges: (changes: readonly Change[]) => void
   /** The log was pruned before the relay had read it. Changes are missed for good, so no cell is valid any more. */
   onGap: () => void
 }
@@ -28,7 +33,7 @@ export type RelayNeeds = {
 /** Runs one round over the changes since the last one. Returns how many there were. Throws STORE_UNAVAILABLE. */
 export type RelayOnce = () => Promise<number>
 
-export const createRelay = ({ follower, invalidate, onGap }: RelayNeeds): RelayOnce => async () => {
+export const createRelay = ({ follower, invalidate, onChanges, onGap }: RelayNeeds): RelayOnce => async () => {
   let total = 0
   for (let page = 0; page < pagesMax; page++) {
     const { changes, isGap, isLast } = await follower.next(changesAtOnceMax)
@@ -37,6 +42,7 @@ export const createRelay = ({ follower, invalidate, onGap }: RelayNeeds): RelayO
     for (const { jobId, version } of changes) newest.set(jobId, Math.max(version, newest.get(jobId) ?? 0))
     await Promise.all([...newest].map(([jobId, version]) => invalidate(jobId, version)))
     follower.accept()
+    onChanges(changes)
     total += changes.length
     if (isLast) break
     await nextTurn()

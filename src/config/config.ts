@@ -44,6 +44,7 @@ const Environment = Type.Object({
   CHANGE_RETENTION_SECONDS: Type.Optional(Type.Integer({ minimum: 60, maximum: retentionSecondsMax })),
   PRUNE_FOREIGN_ROWS: Type.Boolean({ default: false }),
   PRUNE_INTERVAL_SECONDS: Type.Integer({ default: 60, minimum: 1, maximum: 86400 }),
+  WAITERS_MAX: Type.Integer({ default: 10000, minimum: 0, maximum: 1_000_000 }),
   RATE_LIMIT_PER_MINUTE: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000_000 }))
 })
 
@@ -86,6 +87,8 @@ export type Config = Readonly<{
   changeRetentionMs: number
   pruneForeignRows: boolean
   pruneIntervalMs: number
+  /** The most clients that wait at once. */
+  waitersMax: number
   rateLimitPerMinute: number | null
 }>
 
@@ -261,6 +264,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     changeRetentionMs,
     pruneForeignRows: env.PRUNE_FOREIGN_ROWS,
     pruneIntervalMs: env.PRUNE_INTERVAL_SECONDS * 1000,
+    waitersMax: env.WAITERS_MAX,
     rateLimitPerMinute: env.RATE_LIMIT_PER_MINUTE ?? null
   } satisfies Config)
 }

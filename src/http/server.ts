@@ -4,6 +4,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, LogController, type RawRequestDefaultExpression } from 'fastify'
 import type { Logger } from 'pino'
 import type { Origins } from '../config/lists.ts'
+import type { StatusEntry } from '../job/status-entry.ts'
 import type { InputReader } from '../job/input.ts'
 import type { ReadAttempts } from '../status/read-attempts.ts'
 import type { ReadResult } from '../status/read-result.ts'
@@ -31,6 +32,7 @@ import {
 import { rejectMalformed } from './limits/malformed-requests.ts'
 import { createNodeServer } from './limits/node-server.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
+import type { WaitingClients } from './limits/waiting-clients.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
@@ -53,6 +55,8 @@ const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 /** What routes read. */
 type StatusNeeds = {
   statusAccess: StatusAccess,
+  /** Called with each status that a client gets. */
+  onShown: (entry: StatusEntry) => void,
   readMany: ReadMany,
   listStatuses: ListStatuses,
   changesCursor: ListRouteNeeds['changesCursor'],
@@ -86,6 +90,7 @@ type LimitNeeds = {
   bodyBytesMax: number
   /** Requests of one subject; null: no limit. */
   rateLimitPerMinute: number | null
+  waitingClients: WaitingClients
   /** How many writes wait to be committed. */
   writesWaiting: () => number
   /** ms of work that this thread has done so far. */
@@ -156,11 +161,13 @@ type RouteParts = { logResponse: LogResponse, addCorsFields: AddCorsFields | nul
 const registerRoutes = async (
   app: FastifyInstance, needs: ServerNeeds, { logResponse, addCorsFields }: RouteParts
 ): Promise<void> => {
-  const { status: { statusAccess, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
+  const { status: { statusAccess, onShown, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
+  const { isDraining } = operations
+  const waits = { waitingClients: needs.limits.waitingClients, onShown, isDraining, logResponse, addCorsFields }
   const { submitJob, storeInput, cancelJob, eraseJob, longPollClaim, runJob, uploads, sanitizeNow } = commands
   const { jobTypes, knownTypes, retentionSecondsMax } = submissions
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
-  await typed.register(statusRoutes, { statusAccess, logResponse, isDraining: operations.isDraining, addCorsFields })
+  await typed.register(statusRoutes, { statusAccess, ...waits })
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult })
   await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })

@@ -1,10 +1,11 @@
 import { ServiceFailure } from '../errors.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import { toIso } from '../job/time.ts'
+import type { JobWatch } from '../status/await-change.ts'
 import type { ReadStatus } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth/principal.ts'
 import {
-  allowsChange, type IfNoneMatch, parseIfNoneMatch, type Preconditions, toETag, toFloor
+  allowsChange, type IfNoneMatch, matches, parseIfNoneMatch, type Preconditions, toETag, toFloor
 } from './headers/conditional.ts'
 import { jobNotFound, requireJobId } from './job-id.ts'
 import type { ViewName } from './paths.ts'
@@ -39,15 +40,27 @@ export type StatusAccess = {
   readVisible: (
     view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined
   ) => VisibleStatus | Promise<VisibleStatus>
+  /**
+   * The same as soon as the job has ended or is gone, or, where the client names tags, as soon as its tag is none of
+   * them; null once `ended` has resolved before.
+   */
+  awaitVisible: (
+    view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined, ended: Promise<unknown>
+  ) => Promise<VisibleStatus | null>
   /** Of an entry that has been read and exposed. */
   toRepresentation: (view: ViewName, entry: StatusEntry, principal: Principal) => Representation
   /** Whether the preconditions of a request allow a change of a job that has this version. */
   toIsExpected: (headers: Preconditions) => (version: number) => boolean
 }
 
-export type StatusAccessNeeds = RepresentationNeeds & { readStatus: ReadStatus }
+export type StatusAccessNeeds = RepresentationNeeds & { readStatus: ReadStatus, awaitEntry: JobWatch['awaitEntry'] }
 
-export const createStatusAccess = ({ readStatus, ...representationNeeds }: StatusAccessNeeds): StatusAccess => {
+/** Whether the job still runs or is to run, so that waiting for its end makes sense. */
+const isUnfinished = ({ state }: StatusEntry): boolean => state === 'queued' || state === 'running'
+
+export const createStatusAccess = (
+  { readStatus, awaitEntry, ...representationNeeds }: StatusAccessNeeds
+): StatusAccess => {
   const { incarnation, representation: format } = representationNeeds
   const represent = createRepresent(representationNeeds)
   const toRepresentation = (view: ViewName, entry: StatusEntry, principal: Principal): Representation =>
@@ -62,6 +75,16 @@ export const createStatusAccess = ({ readStatus, ...representationNeeds }: Statu
       const found = readStatus(id, toFloor(condition, incarnation))
       if (!(found instanceof Promise)) return { representation: toRepresentation(view, found, principal), condition }
       return found.then(entry => ({ representation: toRepresentation(view, entry, principal), condition }))
+    },
+    awaitVisible: async (view, id, principal, ifNoneMatch, ended) => {
+      requireJobId(view, id)
+      const condition = parseIfNoneMatch(ifNoneMatch)
+      const hasTags = condition?.any === false
+      const isAwaited = (entry: StatusEntry): boolean =>
+        !isUnfinished(entry) || !isVisible(entry, principal) ||
+        (hasTags && !matches(condition, toETag(incarnation, entry.version, format)))
+      const entry = await awaitEntry(id, toFloor(condition, incarnation), isAwaited, ended)
+      return entry === null ? null : { representation: toRepresentation(view, entry, principal), condition }
     }
   }
 }

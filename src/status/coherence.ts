@@ -1,18 +1,23 @@
 import { createExpose, createExposeEntry, createExposeMany, createInvalidate, type ExposeNeeds } from './expose.ts'
 import type { FillNeeds } from './fill.ts'
+import { createJobWatch, type JobWatch, type JobWatchNeeds } from './await-change.ts'
 import { createEntryLoader, type EntryLoaderNeeds } from './load-entry.ts'
 import { createReadStatus } from './read-status.ts'
 
-export type CoherenceNeeds = ExposeNeeds &
-  EntryLoaderNeeds & Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'>
+export type CoherenceNeeds = Omit<ExposeNeeds, 'onExposed'> & EntryLoaderNeeds &
+  Pick<FillNeeds, 'uniqueId' | 'onRead' | 'createSingleFlight'> & Pick<JobWatchNeeds, 'findVersions'>
 
 /** Everything that reads and writes through one cache, so that no response is older than one before it. */
 export const createCoherence = (needs: CoherenceNeeds) => {
-  const exposeEntry = createExposeEntry(needs)
+  const exposeNeeds: ExposeNeeds = { ...needs, onExposed: entry => { watch.onExposed(entry) } }
+  const exposeEntry = createExposeEntry(exposeNeeds)
+  const reads = createReadStatus({ ...needs, exposeEntry, loadEntry: createEntryLoader(needs) })
+  const watch: JobWatch = createJobWatch({ ...needs, ...reads })
   return {
-    expose: createExpose(needs),
-    exposeMany: createExposeMany(needs),
+    expose: createExpose(exposeNeeds),
+    exposeMany: createExposeMany(exposeNeeds),
     invalidate: createInvalidate(needs),
-    ...createReadStatus({ ...needs, exposeEntry, loadEntry: createEntryLoader(needs) })
+    ...reads,
+    watch
   }
 }

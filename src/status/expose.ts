@@ -43,6 +43,8 @@ export type ExposeNeeds = {
   cache: StatusCache
   epoch: Epoch
   views: Views
+  /** Called with each entry once it is exposed. Must not throw: what was committed stays committed. */
+  onExposed: (entry: StatusEntry) => void
 }
 
 /** Runs a command until it has taken effect in the current epoch, or no process uses the cache any more. */
@@ -65,9 +67,10 @@ const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void
 }
 
 export const createExposeEntry = (
-  { cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>
+  { cache, epoch, onExposed }: Omit<ExposeNeeds, 'views'>
 ): ExposeEntry => async (entry, fill) => {
   await settle(epoch, epochName => cache.expose(epochName, entry, fill?.epoch === epochName ? fill.token : null))
+  onExposed(entry)
   return entry
 }
 
@@ -81,7 +84,7 @@ const sentLengthMax = 8192
 
 const lengthOf = ({ v1Body, taskBody }: StatusEntry): number => v1Body.length + taskBody.length
 
-export const createExposeMany = ({ cache, epoch, views }: ExposeNeeds): ExposeMany => async lookups => {
+export const createExposeMany = ({ cache, epoch, views, onExposed }: ExposeNeeds): ExposeMany => async lookups => {
   const entries = await mapInTurns(lookups, lookup => views.toEntry(lookup), lengthOf)
   const small = entries.filter(entry => lengthOf(entry) <= sentLengthMax)
   const large = entries.filter(entry => lengthOf(entry) > sentLengthMax)
@@ -91,6 +94,7 @@ export const createExposeMany = ({ cache, epoch, views }: ExposeNeeds): ExposeMa
       ...large.map(({ jobId, version }) => cache.invalidate(epochName, jobId, version))
     ])
   })
+  for (const entry of entries) onExposed(entry)
   return entries
 }
 

@@ -57,6 +57,8 @@ export type JobReader = {
   find: (jobId: string) => Promise<JobLookup>
   /** The version of the record; undefined if there is no record. Costs a fifth of `find`. */
   findVersion: (jobId: string) => Promise<number | undefined>
+  /** The versions of the records that exist among these, in one read. */
+  findVersions: (jobIds: readonly string[]) => Promise<ReadonlyMap<string, number>>
   /** The job with its runs, oldest first, at one moment. */
   findWithAttempts: (jobId: string) => Promise<{ lookup: JobLookup, attempts: Attempt[] }>
   list: ListJobs

@@ -17,6 +17,7 @@ t.test('invalidates every change since it began, once', async t => {
   const relay = createRelay({
     follower: await store.changes.follow(),
     invalidate: async (jobId, version) => { outdated.push([jobId, version]) },
+    onChanges: () => {},
     onGap: () => { t.fail('no gap') }
   })
   t.equal(await relay(), 0)
@@ -31,7 +32,7 @@ t.test('invalidates every change since it began, once', async t => {
 t.test('processes a bulk load in several rounds', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   const relay = createRelay({
-    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {}
+    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onChanges: () => {}, onGap: () => {}
   })
   sql(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 12345) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n"
@@ -42,7 +43,7 @@ t.test('processes a bulk load in several rounds', async t => {
 t.test('other work gets in between the batches of a bulk load', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   const relay = createRelay({
-    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => {}
+    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onChanges: () => {}, onGap: () => {}
   })
   sql(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) INSERT INTO JobExecutionLog (jobId, status) SELECT i, 'Queued' FROM n"
@@ -57,6 +58,7 @@ t.test('repeats a round that failed, from the same change on', async t => {
   const relay = createRelay({
     follower: await store.changes.follow(),
     invalidate: () => isBroken ? Promise.reject(new Error('no')) : Promise.resolve(),
+    onChanges: () => {},
     onGap: () => {}
   })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued')")
@@ -69,7 +71,7 @@ t.test('reports a gap if the log was pruned before it was read', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   let gaps = 0
   const relay = createRelay({
-    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onGap: () => { gaps++ }
+    follower: await store.changes.follow(), invalidate: () => Promise.resolve(), onChanges: () => {}, onGap: () => { gaps++ }
   })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued'), ('c', 'Queued')")
   sql('DELETE FROM JobChange WHERE version <= 2')
@@ -93,6 +95,7 @@ t.test('after a gap no earlier cell is used, also in a memory cache, and the rel
     invalidate: createInvalidate(
       { cache, epoch }
     ),
+    onChanges: () => {},
     onGap: () => { epoch.trip(epoch.view(), 'gap') }
   })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")

@@ -154,6 +154,7 @@ t.test('no cached answer outlives its tombstone', async t => {
     invalidate: createInvalidate(
       { cache, epoch }
     ),
+    onChanges: () => {},
     onGap: () => { t.fail('no gap') }
   })
   const jobId = await finish()

@@ -50,6 +50,7 @@ t.test('the defaults are the documented ones', async t => {
     changeRetentionMs: 86_400_000,
     pruneForeignRows: false,
     pruneIntervalMs: 60_000,
+    waitersMax: 10_000,
     rateLimitPerMinute: null
   })
 })
@@ -110,6 +111,7 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   ['CHANGE_RETENTION_SECONDS', '2592000', 'changeRetentionMs', 2_592_000_000],
   ['PRUNE_FOREIGN_ROWS', 'true', 'pruneForeignRows', true],
   ['PRUNE_INTERVAL_SECONDS', '5', 'pruneIntervalMs', 5000],
+  ['WAITERS_MAX', '0', 'waitersMax', 0],
   ['NODE_ENV', 'production', 'production', true],
   ['NODE_ENV', 'production ', 'production', true],
   ['NODE_ENV', 'development', 'production', false],
@@ -153,6 +155,7 @@ const badValues: Array<readonly [name: string, value: string, line: RegExp]> = [
   ['TOMBSTONE_RETENTION_SECONDS', '3153600001', /^TOMBSTONE_RETENTION_SECONDS: must be <= 3153600000$/],
   ['PRUNE_FOREIGN_ROWS', 'yes', /^PRUNE_FOREIGN_ROWS: must be boolean$/],
   ['PRUNE_INTERVAL_SECONDS', '0', /^PRUNE_INTERVAL_SECONDS: /],
+  ['WAITERS_MAX', '-1', /^WAITERS_MAX: must be >= 0$/],
   ['RATE_LIMIT_PER_MINUTE', '0', /^RATE_LIMIT_PER_MINUTE: must be >= 1$/],
   ['RATE_LIMIT_PER_MINUTE', 'many', /^RATE_LIMIT_PER_MINUTE: must be integer$/],
   ['RATE_LIMIT_PER_MINUTE', '10000001', /^RATE_LIMIT_PER_MINUTE: must be <= 10000000$/],

@@ -2,8 +2,10 @@ import { randomUUID } from 'node:crypto'
 import type { Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
+import type { StatusEntry } from '../../src/job/status-entry.ts'
 import type { Job, JobLookup } from '../../src/job/job.ts'
 import type { JobEventType } from '../../src/job/lifecycle.ts'
+import { createJobWatch, type JobWatch } from '../../src/status/await-change.ts'
 import { createFixedEpoch, type Epoch } from '../../src/status/epoch/epoch.ts'
 import { createExpose, createExposeEntry, type Expose, type ExposeEntry } from '../../src/status/expose.ts'
 import type { ReadSource } from '../../src/status/fill.ts'
@@ -59,13 +61,24 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
   const { aroundFind = itself, aroundExpose = itself, aroundExposeEntry = itself } = overrides
   const { onTransition = ignore, onQueued = ignore, onAsked = ignore, hasOutages = false } = overrides
   const views = createViews({ publicUrl: null, onInvalid: ignore })
-  const expose = aroundExpose(createExpose({ cache, epoch, views }))
+  const onExposed = (entry: StatusEntry): void => { watch.onExposed(entry) }
+  const expose = aroundExpose(createExpose({ cache, epoch, views, onExposed }))
   const outages = createOutages({ now: hasOutages ? now : () => 0 })
   const commit = createCommit({ transact: work => outages.observe(store.transact(work)), expose, onTransition })
   const needs = { commit, now }
   const queueNeeds = { ...needs, queue: store.queue, randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })
   const reads: ReadSource[] = []
+  const statusReads = createReadStatus({
+    cache,
+    epoch,
+    loadEntry: createEntryLoader({ ...store.jobs, find: aroundFind(store.jobs.find), views }),
+    exposeEntry: aroundExposeEntry(createExposeEntry({ cache, epoch, onExposed })),
+    uniqueId: () => `fill-${nextId()}`,
+    onRead: source => { reads.push(source) },
+    createSingleFlight
+  })
+  const watch: JobWatch = createJobWatch({ ...statusReads, findVersions: store.jobs.findVersions })
   return {
     cache,
     epoch,
@@ -80,15 +93,8 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
     cancelJob: createCancelJob({ ...needs, graceMs, onAsked }),
     eraseJob: createEraseJob(needs),
     expireResults: createExpireResults(needs),
-    ...createReadStatus({
-      cache,
-      epoch,
-      loadEntry: createEntryLoader({ ...store.jobs, find: aroundFind(store.jobs.find), views }),
-      exposeEntry: aroundExposeEntry(createExposeEntry({ cache, epoch })),
-      uniqueId: () => `fill-${nextId()}`,
-      onRead: source => { reads.push(source) },
-      createSingleFlight
-    }),
+    ...statusReads,
+    watch,
     /** Where each read of a status was answered from. */
     reads,
     results: store.results,

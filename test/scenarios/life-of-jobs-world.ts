@@ -59,6 +59,7 @@ const openProcess = async (
   const relay = createRelay({
     follower: await changes.follow(),
     invalidate: createInvalidate({ cache, epoch }),
+    onChanges: () => {},
     onGap: () => {
       gaps++
       epoch.trip(epoch.view(), 'gap')

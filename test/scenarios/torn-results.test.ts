@@ -106,7 +106,7 @@ for (const [what, { before, query, status, tear, ...more }] of Object.entries(te
 /** The result route on a real store, where `change` happens once between the look and the first byte; its looks and readings are counted. */
 const openRoute = async (t: Test, change = '') => {
   const parts = await openParts(t, { cache: createMemoryCache({ now: () => Date.now(), random: () => 0 }) })
-  const { store, expose, readStatus, sql } = parts
+  const { store, expose, readStatus, watch, sql } = parts
   const read = createReadResult({ find: store.jobs.find, expose, now: () => Date.now(), ...createResultReader(parts) })
   const seen = { looks: 0, begun: 0, ended: 0 }
   const counted = (bytes: ReadBytes): ReadBytes => async function * (start, end) {
@@ -122,11 +122,11 @@ const openRoute = async (t: Test, change = '') => {
   for (const schema of namedSchemas) server.addSchema(schema)
   server.decorateRequest('principal', null)
   server.addHook('onRequest', async request => {
-    request.principal = { subject: 'a', tenant: 'a', scopes: [], allTenants: true }
+    request.principal = { subject: 'a', tenant: 'a', scopes: [], allTenants: true, expiresAt: Infinity }
   })
   server.setErrorHandler((error, request, reply) => sendFailure(request, reply, toClientFailure(error)))
   await server.register(resultRoutes, {
-    statusAccess: createStatusAccess({ readStatus, incarnation: 'a1', representation: 1, publicUrl: null }),
+    statusAccess: createStatusAccess({ readStatus, awaitEntry: watch.awaitEntry, incarnation: 'a1', representation: 1, publicUrl: null }),
     readResult: async jobId => {
       const result = await read(jobId)
       if (++seen.looks === 1) sql(change)

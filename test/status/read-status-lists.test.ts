@@ -33,7 +33,7 @@ const openListing = async (t: Test) => {
     }
   })
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
-  const exposeMany = createExposeMany({ cache, epoch, views })
+  const exposeMany = createExposeMany({ cache, epoch, views, onExposed: () => {} })
   const gated: ExposeMany = async lookups => {
     await listGate.pass()
     return await exposeMany(lookups)

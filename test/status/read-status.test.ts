@@ -260,7 +260,7 @@ t.test('after many jobs were exposed no read returns an older version of any of 
   const { cache, epoch, broken, calls, trips, turnOn } = createFaulty()
   const { readMany, store, sql } = await openParts(t, { cache, epoch })
   const views = createViews({ publicUrl: null, onInvalid: () => {} })
-  const exposeMany = createExposeMany({ cache, epoch, views })
+  const exposeMany = createExposeMany({ cache, epoch, views, onExposed: () => {} })
   sql(insertMany)
   const before = await readMany(['a', 'b', 'c'])
   sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'; DELETE FROM JobExecutionLog WHERE jobId = 'c'")
@@ -297,7 +297,7 @@ t.test('an exposure of many jobs that outlives its epoch is repeated in the next
   }
   const { store, sql } = await openParts(t, { cache: gated, epoch })
   const exposeMany = createExposeMany({
-    cache: gated, epoch, views: createViews({ publicUrl: null, onInvalid: () => {} })
+    cache: gated, epoch, views: createViews({ publicUrl: null, onInvalid: () => {} }), onExposed: () => {}
   })
   sql(insert)
   gate.shut()

@@ -3,8 +3,11 @@ import { ServiceFailure } from '../../errors.ts'
 
 /**
  * The client of a request, and what its token allows. `allTenants`: the jobs of every tenant, and those without one.
+ * `expiresAt`: when the token stops to be valid, in ms since 1970.
  */
-export type Principal = Readonly<{ subject: string, tenant: string, scopes: readonly string[], allTenants: boolean }>
+export type Principal = Readonly<{
+  subject: string, tenant: string, scopes: readonly string[], allTenants: boolean, expiresAt: number
+}>
 
 /** Whether the principal may see jobs of this tenant; null: a row without a tenant, which every principal may see. */
 export const maySee = (principal: Principal, tenant: string | null): boolean =>

@@ -71,15 +71,19 @@ const toReadyMade = (representation: Representation): ReadyMade => {
 
 /**
  * Sends the response to a poll, 304 if the client has this version, else the ready-made body, and returns its status
- * code. The response goes past Fastify, which would add nothing to it: setting nine headers one by one is 14 % of its
+ * code. `applied` is the value of Preference-Applied, if the client asked to wait. The response goes past Fastify, which would add nothing to it: setting nine headers one by one is 14 % of its
  * cost.
  */
 export const sendPoll = (
-  reply: FastifyReply, { representation, condition }: VisibleStatus, addCorsFields: AddCorsFields | null = null
+  reply: FastifyReply,
+  { representation, condition }: VisibleStatus,
+  addCorsFields: AddCorsFields | null = null,
+  applied?: string
 ): 200 | 304 => {
   const { ok, notModified } = toReadyMade(representation)
   const status = matches(condition, representation.eTag) ? 304 : 200
-  const fields = status === 304 ? notModified : ok
+  const readyFields = status === 304 ? notModified : ok
+  const fields = applied === undefined ? readyFields : [...readyFields, 'preference-applied', applied]
   const response = reply.raw.writeHead(status, addCorsFields?.(reply.request.raw, fields) ?? fields)
   // Only once Node has taken the headers: a failure before that still gets its response from Fastify.
   reply.hijack()

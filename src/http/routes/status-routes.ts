@@ -2,6 +2,7 @@ import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../errors.ts'
+import type { StatusEntry } from '../../job/status-entry.ts'
 import {
   conditionalHeaders, emptyResponse, failureResponses, jsonResponse, statusHeaders
 } from '../openapi/responses.ts'
@@ -11,6 +12,8 @@ import type { LogResponse } from '../access-log.ts'
 import type { AddCorsFields } from '../headers/cors.ts'
 import { principalOf } from '../auth/principal.ts'
 import { requireMatch } from '../headers/conditional.ts'
+import { type GrantedWait, grantWait, preferenceApplied, requireListening, waitParameter } from '../headers/wait.ts'
+import type { WaitingClients } from '../limits/waiting-clients.ts'
 import type { StatusAccess, VisibleStatus } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
 import { sendPoll } from './send-status.ts'
@@ -18,7 +21,8 @@ import { sendPoll } from './send-status.ts'
 const failureCodes: readonly FailureCode[] =
   ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
-const notModified = emptyResponse('The client has this version already.', statusHeaders)
+const pollHeaders = { ...statusHeaders, ...preferenceApplied }
+const notModified = emptyResponse('The client has this version already.', pollHeaders)
 
 /**
  * Gathers the work of one iteration of the event loop and does it at its end. When many clients poll, one iteration
@@ -52,18 +56,27 @@ export type StatusRouteNeeds = {
   isDraining: () => boolean
   /** null: no page of another origin may read responses. */
   addCorsFields: AddCorsFields | null
+  waitingClients: WaitingClients
+  /** Called with each status that a client gets. */
+  onShown: (entry: StatusEntry) => void
 }
 
+const StatusQuery = Type.Object({ wait: waitParameter })
+
+type Poll = { request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string }
+
 const createPoll = (
-  { statusAccess, logResponse, isDraining, addCorsFields }: StatusRouteNeeds, log: FastifyBaseLogger
+  { statusAccess, logResponse, isDraining, addCorsFields, waitingClients, onShown }: StatusRouteNeeds,
+  log: FastifyBaseLogger
 ) => {
   const logFailure = (error: unknown) => { log.error({ err: error }, 'the request failed') }
   const atEndOfTick = createBatchPerTick(logFailure)
 
-  const respond = (request: FastifyRequest, reply: FastifyReply, visible: VisibleStatus): void => {
+  const respond = (request: FastifyRequest, reply: FastifyReply, visible: VisibleStatus, applied?: string): void => {
     requireMatch(request.headers, visible.representation.eTag)
     if (isDraining()) reply.raw.shouldKeepAlive = false
-    logResponse(request, sendPoll(reply, visible, addCorsFields))
+    onShown(visible.representation.entry)
+    logResponse(request, sendPoll(reply, visible, addCorsFields, applied))
   }
 
   const fail = (reply: FastifyReply, error: unknown): void => {
@@ -77,7 +90,24 @@ const createPoll = (
     logFailure(error)
   }
 
-  return (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string): void => {
+  const respondAfter = async ({ request, reply, view, id }: Poll, { applied, wait }: GrantedWait): Promise<void> => {
+    const read = [view, id, principalOf(request), request.headers['if-none-match']] as const
+    if (wait === null) return respond(request, reply, await statusAccess.readVisible(...read), applied)
+    try {
+      const awaited = await statusAccess.awaitVisible(...read, wait.ended)
+      if (awaited === null && !await requireListening(wait)) return
+      respond(request, reply, awaited ?? await statusAccess.readVisible(...read), applied)
+    } finally {
+      wait.leave()
+    }
+  }
+
+  return (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string, wait: number | undefined): void => {
+    const granted = grantWait(waitingClients, request, reply, wait)
+    if (granted !== undefined) {
+      respondAfter({ request, reply, view, id }, granted).catch((error: unknown) => { fail(reply, error) })
+      return
+    }
     atEndOfTick(() => {
       try {
         const visible = statusAccess.readVisible(view, id, principalOf(request), request.headers['if-none-match'])
@@ -102,17 +132,18 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       description: 'A known job is always 200, a failed one too. Poll no sooner than Retry-After says, with If-None-Match.',
       tags: ['Jobs'],
       params: JobParams,
+      querystring: StatusQuery,
       headers: conditionalHeaders,
       response: {
         200: jsonResponse('The job as it is.', Type.Ref('JobStatus'), {
-          headers: statusHeaders, examples: jobStatusExamples
+          headers: pollHeaders, examples: jobStatusExamples
         }),
         304: notModified,
         ...failureResponses(failureCodes, 'Problem')
       }
     }
   }, (request, reply) => {
-    poll(request, reply, 'v1', request.params.jobId)
+    poll(request, reply, 'v1', request.params.jobId, request.query.wait)
   })
 
   app.get('/api/jobs/:taskId/status', {
@@ -123,17 +154,18 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       description: '`success` says that this call worked, `data.isSuccess` that the job did.',
       tags: ['Tasks'],
       params: TaskParams,
+      querystring: StatusQuery,
       headers: conditionalHeaders,
       response: {
         200: jsonResponse('The task as it is.', Type.Ref('TaskStatus'), {
-          headers: statusHeaders, examples: taskStatusExamples
+          headers: pollHeaders, examples: taskStatusExamples
         }),
         304: notModified,
         ...failureResponses([...failureCodes, 'INVALID_TASK_ID'], 'TaskError')
       }
     }
   }, (request, reply) => {
-    poll(request, reply, 'task', request.params.taskId)
+    poll(request, reply, 'task', request.params.taskId, request.query.wait)
   })
   return Promise.resolve()
 }

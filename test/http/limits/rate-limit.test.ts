@@ -11,7 +11,7 @@ import { until } from '../../helpers/until.ts'
 const minuteMs = 60_000
 
 const toPrincipal = (subject: string, tenant = subject): Principal => ({
-  subject, tenant, scopes: [], allTenants: false
+  subject, tenant, scopes: [], allTenants: false, expiresAt: Infinity
 })
 const ann = toPrincipal('ann')
 

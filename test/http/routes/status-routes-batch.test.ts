@@ -34,7 +34,7 @@ t.test('work that throws is reported, and does not keep the other work of its ti
   t.same(errors, [failure])
 })
 
-const principal = { subject: 'ann', tenant: 'acme', scopes: ['jobs:read'], allTenants: false }
+const principal = { subject: 'ann', tenant: 'acme', scopes: ['jobs:read'], allTenants: false, expiresAt: Infinity }
 const representationOf = (entry: ReturnType<typeof entryAt>) =>
   ({ representation: { view: 'v1', entry, eTag: '"1"', link: '</x>; rel="status"' } as const, condition: undefined })
 
@@ -54,11 +54,16 @@ const serve = async (t: Test, needs: Partial<StatusRouteNeeds>) => {
   const readVisible = () => representationOf(entryAt(1))
   await app.register(statusRoutes, {
     statusAccess: {
-      readVisible, toRepresentation: () => readVisible().representation, toIsExpected: () => () => true
+      readVisible,
+      awaitVisible: async () => readVisible(),
+      toRepresentation: () => readVisible().representation,
+      toIsExpected: () => () => true
     },
     logResponse: () => {},
     isDraining: () => false,
     addCorsFields: null,
+    waitingClients: { admit: () => null, endAll: () => {} },
+    onShown: () => {},
     ...needs
   })
   t.teardown(() => app.close())
@@ -75,6 +80,7 @@ t.test('a poll that fails while its response is written ends its connection, is 
     const { ask, lines } = await serve(t, {
       statusAccess: {
         readVisible: (_view, id) => toResult(representationOf(id === 'broken' ? broken : entryAt(1))),
+        awaitVisible: async () => representationOf(entryAt(1)),
         toRepresentation: () => representationOf(entryAt(1)).representation,
         toIsExpected: () => () => true
       }

@@ -41,7 +41,7 @@ export type Mutant = {
 }
 
 /** What a world gives to each of its nodes. */
-type NodeNeeds = Pick<CoherenceNeeds, 'cache' | 'epoch' | 'find' | 'findVersion' | 'uniqueId' | 'onRead'>
+type NodeNeeds = Pick<CoherenceNeeds, 'cache' | 'epoch' | 'find' | 'findVersion' | 'findVersions' | 'uniqueId' | 'onRead'>
 
 const forwardCache = (current: () => StatusCache): StatusCache => ({
   get: (...args) => current().get(...args),
@@ -66,6 +66,7 @@ const openNode = (current: () => NodeNeeds) => createCoherence({
   epoch: forwardEpoch(() => current().epoch),
   find: jobId => current().find(jobId),
   findVersion: jobId => current().findVersion(jobId),
+  findVersions: jobIds => current().findVersions(jobIds),
   uniqueId: () => current().uniqueId(),
   onRead: source => { current().onRead(source) }
 })
@@ -123,7 +124,9 @@ const createStore = (hop: Hop, outages: readonly boolean[]) => {
   return {
     record,
     find: (jobId: string) => ask(`find ${jobId}`, () => record.lookUp(jobId)),
-    findVersion: (jobId: string) => ask(`find version of ${jobId}`, () => record.versionOf(jobId) || undefined)
+    findVersion: (jobId: string) => ask(`find version of ${jobId}`, () => record.versionOf(jobId) || undefined),
+    findVersions: (jobIds: readonly string[]) => ask('find versions', () =>
+      new Map(jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const).filter(([, version]) => version > 0)))
   }
 }
 
@@ -144,7 +147,7 @@ const createIds = (mutant: Partial<Mutant>) => {
 }
 
 export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placement, mutant, onEvent }: WorldNeeds) => {
-  const { record, find, findVersion } = createStore(hop, outages)
+  const { record, find, findVersion, findVersions } = createStore(hop, outages)
   const witness = createWitness(record.versionOf)
   const cells = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 50 })
   const time = createTime(hop)
@@ -202,6 +205,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
     epoch: epochs[index],
     find,
     findVersion,
+    findVersions,
     uniqueId: ids.token,
     onRead: onEvent
   })
@@ -210,7 +214,7 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
   const jobIds = jobNames.map(idOf)
 
   const createRelaying = ({ invalidate }: Pick<Nodes['nodes'][0], 'invalidate'>) => {
-    const relay = createRelay({ follower: record.follow(), invalidate, onGap: () => {} })
+    const relay = createRelay({ follower: record.follow(), invalidate, onChanges: () => {}, onGap: () => {} })
     const round = async () => {
       const committed = jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const)
       if (await relay() > 0) onEvent('relayed')

@@ -33,6 +33,16 @@ export const findConformance: Conformance = (t, open) => {
     t.same(await store.jobs.find('odd'), { kind: 'invalid', jobId: 'odd', tenant: 'acme', version: version + 2 })
   })
 
+  t.test('finds the versions of the records among many ids', async t => {
+    const { store, sql } = await open(t)
+    await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Queued'), ('gone', 'Queued')")
+    await sql("UPDATE JobExecutionLog SET status = 'Running' WHERE jobId = 'a'")
+    await sql("DELETE FROM JobExecutionLog WHERE jobId = 'gone'")
+    const versions = await store.jobs.findVersions(['never-made', 'b', 'a', 'gone', '', 'a'])
+    t.same(versions, new Map([['a', jobOf(await store.jobs.find('a')).version], ['b', 2]]))
+    t.same(await store.jobs.findVersions([]), new Map())
+  })
+
   t.test('a transaction reads its own changes, and a reader only committed ones', async t => {
     const { store, store: { transact }, sql } = await open(t)
     await sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('old', 'Running'); DELETE FROM JobExecutionLog")

@@ -18,11 +18,11 @@ import {
   cancelRequestedHeader, leaseFailureCodes, leaseHeaders, setCancelRequested, withLease
 } from './with-lease.ts'
 import { principalOf } from '../../auth/principal.ts'
+import { waitSecondsMax } from '../../headers/wait.ts'
 import type { StatusAccess } from '../../status-access.ts'
 import { reportRoutes, type ReportRouteNeeds } from './report-routes.ts'
 import { uploadRoutes, type UploadRouteNeeds } from './upload-routes.ts'
 
-const waitSecondsMax = 55
 const leaseSecondsMax = 3600
 const typesMax = 100
 // A worker fetches a larger input separately, as a stream, so that a claim never needs the memory for it.

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import type { JobLookup } from '../../../job/job.ts'
 import { toTombstone, type TombstoneRow } from '../../records.ts'
 import type { JobReader } from '../../store.ts'
@@ -14,6 +15,10 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
   const findTombstone = reader.prepare<[string], TombstoneRow>(tombstoneQuery(writer, '').compile().sql)
   const versionQuery = writer.selectFrom('JobExecutionLog').select('version').where('jobId', '=', '')
   const versionStatement = reader.prepare<[string], number>(versionQuery.compile().sql).pluck()
+  const versionsStatement = reader.prepare<[string], { jobId: string, version: number }>(
+    writer.selectFrom('JobExecutionLog').select(['jobId as jobId', 'version as version'])
+      .where('jobId', 'in', sql<string>`(select value from json_each(${''}))`).compile().sql
+  )
   const findInBoth = (jobId: string): JobLookup => {
     const row = findRecord.get(jobId)
     if (row !== undefined) return toRecord(row)
@@ -33,6 +38,10 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
     }),
     findWithAttempts: async jobId => guardRead(database, () => findWithAttempts(jobId)),
     findVersion: async jobId => guardRead(database, () => versionStatement.get(jobId)),
+    findVersions: async jobIds => guardRead(database, () => {
+      const rows = versionsStatement.all(JSON.stringify(jobIds))
+      return new Map(rows.map(({ jobId, version }) => [jobId, version]))
+    }),
     // Looks at the files themselves: a database that was put back is noticed, too.
     ping: async () => { guardRead({ files: { requireFound: files.check } }, () => pingStatement.get()) }
   }

@@ -1,0 +1,26 @@
+import { randomBytes } from 'node:crypto'
+import { createRelay } from '../background/relay.ts'
+import { createRedisCache } from '../cache/redis-cache.ts'
+import { createCoherence } from '../status/coherence.ts'
+import { openStore } from '../store/open-store.ts'
+import { createCommit } from '../write/commit.ts'
+import { createRunJob } from '../write/run-job.ts'
+
+/**
+ * The factories that a test may replace in order to break one rule on purpose: the test of a guarantee has to fail for
+ * such a service. Production uses the real ones.
+ */
+export type Parts = {
+  openStore: typeof openStore
+  createRedisCache: typeof createRedisCache
+  createCoherence: typeof createCoherence
+  createCommit: typeof createCommit
+  createRunJob: typeof createRunJob
+  createRelay: typeof createRelay
+}
+
+/** What production uses. */
+export const realParts: Parts = { openStore, createRedisCache, createCoherence, createCommit, createRunJob, createRelay }
+
+/** Names a process, a lease, an epoch. */
+export const randomId = (): string => randomBytes(12).toString('base64url')

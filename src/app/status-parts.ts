@@ -1,0 +1,73 @@
+import type { Logger } from 'pino'
+import { monotonicNow, now } from '../clocks.ts'
+import type { Config } from '../config/config.ts'
+import { reasonOf } from '../errors.ts'
+import { createStatusAccess } from '../http/status-access.ts'
+import type { Metrics } from '../metrics.ts'
+import { openCache } from '../status/epoch/open-cache.ts'
+import { createListStatuses } from '../status/read-status.ts'
+import { createReadAttempts } from '../status/read-attempts.ts'
+import { createReadResult } from '../status/read-result.ts'
+import { createSingleFlight } from '../status/single-flight.ts'
+import type { OpenedStore } from '../store/store.ts'
+import { reportCacheMode, reportUnread } from '../telemetry.ts'
+import { createViews } from '../views/views.ts'
+import { type Parts, randomId } from './parts.ts'
+
+/** What each group of parts is made of. */
+export type PartNeeds = { parts: Parts, config: Config, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
+
+/** The cache, and everything that reads. */
+export const createStatusParts = ({ parts, config, opened: { store, stale }, node, metrics, log }: PartNeeds) => {
+  const { publicUrl } = config
+  const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
+  const coordination = { node, rows: store.epoch, staleNodes: stale.nodes }
+  const views = createViews({
+    publicUrl,
+    onInvalid: (jobId, error) => {
+      metrics.recordsInvalid.inc()
+      log.error({ jobId, err: error }, 'a record breaks BR-001 and is not shown')
+    },
+    onUnread: reportUnread(log, monotonicNow)
+  })
+  const openedCache = openCache(config.redisUrl, coordination, {
+    createRedisCache: parts.createRedisCache,
+    incarnation,
+    representation: views.representation,
+    randomId,
+    random: Math.random,
+    now,
+    monotonicNow,
+    onChange: reportCacheMode(metrics, log),
+    // Not the error itself: it contains the command, and that may be AUTH.
+    onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
+  })
+  let tokens = 0
+  const { readStatus, readMany, expose, exposeMany, invalidate, watch } = parts.createCoherence({
+    cache: openedCache.cache,
+    epoch: openedCache.epoch,
+    views,
+    find,
+    findVersion,
+    findVersions,
+    createSingleFlight,
+    uniqueId: () => `${node}-${++tokens}`,
+    onRead: source => { metrics.statusReads.inc({ source }) }
+  })
+  return {
+    openedCache,
+    expose,
+    invalidate,
+    watch,
+    reads: {
+      statusAccess: createStatusAccess({
+        readStatus, awaitEntry: watch.awaitEntry, incarnation, representation: views.representation, publicUrl
+      }),
+      readMany,
+      listStatuses: createListStatuses({ list, exposeMany }),
+      readResult: createReadResult({ ...store.results, find, expose, now }),
+      readAttempts: createReadAttempts({ ...store.jobs, expose }),
+      inputs: store.inputs
+    }
+  }
+}
