@@ -20,8 +20,11 @@ export const createAjv = (coerceTypes: boolean): Ajv => {
   return ajv
 }
 
+// One for all checks: before its first schema an Ajv compiles the schema of schemas, which costs some 20 ms.
+const ajv = createAjv(false)
+
 /** Compiles the check of a schema, without coercion; the check returns the rules that a value breaks. */
 export const createCheck = (schema: TSchema): ((value: unknown) => Violation[]) => {
-  const check: ValidateFunction = createAjv(false).compile(schema)
+  const check: ValidateFunction = ajv.compile(schema)
   return value => check(value) ? [] : (check.errors ?? []).slice(0, violationsReportedMax)
 }

@@ -21,6 +21,7 @@ import { registerAuth } from './auth/authenticate.ts'
 import type { Principal } from './auth/principal.ts'
 import type { TokenSettings } from './auth/verify-token.ts'
 import { registerJsonBodies } from './bodies/json-body.ts'
+import { createSerializerFactory } from './bodies/serialization.ts'
 import { createValidatorCompiler } from './bodies/validation.ts'
 import { type AddCorsFields, createAddCorsFields, registerCors } from './headers/cors.ts'
 import { registerErrorHandler } from './error-handler.ts'
@@ -152,6 +153,7 @@ const createFastify = (
   return503OnClosing: false,
   forceCloseConnections: 'idle',
   routerOptions: { maxParamLength: paramLengthMax },
+  schemaController: { compilersFactory: { buildSerializer: createSerializerFactory() } },
   clientErrorHandler: rejectMalformed,
   rewriteUrl: request => toDecodable(request.url ?? '/')
 })
