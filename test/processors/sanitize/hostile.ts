@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { anyCodePoint } from '../../helpers/any-text.ts'
 
 const alphabet = [
   'a', 'e', 'é', 'ﬁ', '™', 'ℂ', 'Å', '가', ' ', '\n', '\t', '\r', '\r\n', '\0', '\u0007', '\u0085', '\u2028', '\u2029',
@@ -15,7 +16,7 @@ const alphabet = [
 
 /** Text from the characters that are hardest to clean. */
 export const hostileText = fc.array(fc.oneof(fc.constantFrom(...alphabet), fc.string({
-  unit: 'binary', maxLength: 3
+  unit: anyCodePoint, maxLength: 3
 })), { maxLength: 24 })
   .map(parts => parts.join(''))
 

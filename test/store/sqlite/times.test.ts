@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { DateTime } from 'luxon'
 import t, { type Test } from 'tap'
 import { toEpochMs, toIso, toTime } from '../../../src/job/time.ts'
+import { anyCodePoint } from '../../helpers/any-text.ts'
 import { sqlite3 } from '../../helpers/service.ts'
 import { makeForeignDatabase } from './migrations/adopted.ts'
 import { openForeign, openStore } from '../open.ts'
@@ -156,7 +157,7 @@ const anyValue: fc.Arbitrary<string | number | bigint | null> = fc.oneof(
   { weight: 3, arbitrary: anyNotation }, { weight: 4, arbitrary: anyDamaged },
   { weight: 3, arbitrary: fc.array(fc.constantFrom(...fragments), { maxLength: 8 }).map(parts => parts.join('')) },
   { weight: 3, arbitrary: anyNumber }, { weight: 1, arbitrary: anyNumber.map(String) },
-  fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }), fc.string({ unit: 'binary' }), fc.constant(null)
+  fc.bigInt({ min: 0n, max: 2n ** 63n - 1n }), fc.string({ unit: anyCodePoint }), fc.constant(null)
 )
 
 const adoptedWith = (affinity: string) => (t: Test) => openStore(t, makeForeignDatabase(t, `
