@@ -1,15 +1,18 @@
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
 
-/** Asks until the answer is not undefined or false. The limit only ends a hang: no healthy run comes near it. */
+/**
+ * Asks until the answer is not undefined or false: at first every 2 ms, later every 20, because what takes long is often
+ * a process that starts, and needs the CPU itself. The limit only ends a hang: no healthy run comes near it.
+ */
 export const until = async <Value>(
   ask: () => Value | Promise<Value>, what = 'the condition', limitMs = 60_000
 ): Promise<Exclude<Value, undefined | false>> => {
   const end = performance.now() + limitMs
-  for (;;) {
+  for (let pauseMs = 2; ; pauseMs = Math.min(pauseMs * 1.1, 20)) {
     const answer = await ask()
     if (answer !== undefined && answer !== false) return answer as Exclude<Value, undefined | false>
     if (performance.now() > end) throw new Error(`${what} did not come about within ${limitMs} ms`)
-    await delay(2)
+    await delay(pauseMs)
     await turn()
   }
 }

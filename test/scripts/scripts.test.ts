@@ -10,12 +10,13 @@ import t from 'tap'
 import { sqlite3 } from '../helpers/service.ts'
 
 const run = promisify(execFile)
+const { PATH, NODE_V8_COVERAGE, NODE_COMPILE_CACHE } = process.env
 const root = resolve(import.meta.dirname, '../..')
 
 /** Runs a script in the folder `cwd`, with these variables only. */
 const script = async (name: string, args: string[], cwd: string, env: Record<string, string> = {}) =>
   await run(process.execPath, [join(root, 'scripts', name), ...args], {
-    cwd, env: { PATH: process.env.PATH, NODE_V8_COVERAGE: process.env.NODE_V8_COVERAGE, ...env }
+    cwd, env: { PATH, NODE_V8_COVERAGE, NODE_COMPILE_CACHE, ...env }
   }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
     (error: { code: number, stdout: string, stderr: string }) => error
