@@ -13,7 +13,7 @@ import type { ReadStatus } from './read-status.ts'
  * older; the relay only after it has invalidated the cell, and the read that follows is a read like any other.
  */
 
-/** Called with entries of a job, each newer than those before. */
+/** Called with entries of jobs, each newer than those of the same job before. */
 export type OnEntry = (entry: StatusEntry) => void
 
 /** Whether an entry is what a client waits for. */
@@ -46,8 +46,7 @@ export type JobWatchNeeds = {
   findVersions: (jobIds: readonly string[]) => Promise<ReadonlyMap<string, number>>
 }
 
-/** `last` is the newest version that it was called with. */
-type Watcher = { last: number, onEntry: OnEntry }
+type Watcher = { onEntry: OnEntry }
 
 /**
  * `shown` is the newest version that the watchers were called with, `isGone` whether it had no record any more. `asked`
@@ -66,11 +65,7 @@ const show = (job: WatchedJob, entry: StatusEntry): void => {
   const { version, state } = entry
   job.shown = Math.max(job.shown, version)
   job.isGone = state === 'expired' || state === 'absent'
-  for (const watcher of job.watchers) {
-    if (state !== 'absent' && watcher.last >= version) continue
-    watcher.last = Math.max(watcher.last, version)
-    watcher.onEntry(entry)
-  }
+  for (const { onEntry } of job.watchers) onEntry(entry)
 }
 
 /** Reads jobs of which a newer version is known to exist, one read of a job at a time. */
@@ -114,7 +109,7 @@ export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): Job
   const ask = createReader(readStatus)
 
   const subscribe: JobWatch['subscribe'] = (jobIds, onEntry) => {
-    const watcher: Watcher = { last: 0, onEntry }
+    const watcher: Watcher = { onEntry }
     for (const jobId of jobIds) {
       const job = jobs.get(jobId)
       if (job !== undefined) job.watchers.add(watcher)

@@ -132,6 +132,17 @@ t.test('a subscriber of several jobs hears of each, until it leaves', async t =>
   t.equal(entries.length, 2)
 })
 
+t.test('a change of one job is not taken for an old one because another has a newer version', async t => {
+  const { sql, follow, entries, relay, expose } = await open(t)
+  follow('job-1', 'job-2')
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-2', 'Queued')")
+  sql(running)
+  await expose()
+  t.same(entries.map(({ jobId }) => jobId), ['job-1'])
+  await relay()
+  t.same(entries.map(({ jobId }) => jobId), ['job-1', 'job-2'])
+})
+
 t.test('a job that is deleted, and one whose tombstone is removed, wake too', async t => {
   const { sql, follow, entries, relay, expose } = await open(t)
   follow('job-1')
