@@ -4,6 +4,7 @@ import type { Config } from '../config/config.ts'
 import { reasonOf } from '../errors.ts'
 import { createStatusAccess } from '../http/status-access.ts'
 import type { Metrics } from '../metrics.ts'
+import { createAwaitMany } from '../status/await-many.ts'
 import { openCache } from '../status/epoch/open-cache.ts'
 import { createListStatuses } from '../status/read-status.ts'
 import { createReadAttempts } from '../status/read-attempts.ts'
@@ -64,6 +65,8 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
         readStatus, awaitEntry: watch.awaitEntry, incarnation, representation: views.representation, publicUrl
       }),
       readMany,
+      awaitMany: createAwaitMany(watch),
+      tagPrefix: `${incarnation}.${views.representation}`,
       listStatuses: createListStatuses({ list, exposeMany }),
       readResult: createReadResult({ ...store.results, find, expose, now }),
       readAttempts: createReadAttempts({ ...store.jobs, expose }),

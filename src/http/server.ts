@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { Origins } from '../config/lists.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { InputReader } from '../job/input.ts'
+import type { AwaitMany } from '../status/await-many.ts'
 import type { ReadAttempts } from '../status/read-attempts.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ListStatuses, ReadMany } from '../status/read-status.ts'
@@ -38,7 +39,8 @@ import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
-import { type ListRouteNeeds, listRoutes } from './routes/list-routes.ts'
+import type { ByIdsNeeds } from './routes/list-by-ids.ts'
+import { listRoutes } from './routes/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
 import { resultRoutes } from './routes/results/result-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/sanitize-routes.ts'
@@ -59,8 +61,10 @@ type StatusNeeds = {
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void,
   readMany: ReadMany,
+  awaitMany: AwaitMany,
   listStatuses: ListStatuses,
-  changesCursor: ListRouteNeeds['changesCursor'],
+  changesCursor: ByIdsNeeds['changesCursor'],
+  tagPrefix: ByIdsNeeds['tagPrefix'],
   readResult: ReadResult,
   readAttempts: ReadAttempts,
   inputs: InputReader
@@ -174,7 +178,7 @@ const registerRoutes = async (
   await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
   await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
-  await typed.register(listRoutes, reads)
+  await typed.register(listRoutes, { ...reads, ...waits })
   await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
   await typed.register(workerRoutes, {
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl

@@ -56,7 +56,7 @@ export type StatusAccess = {
 export type StatusAccessNeeds = RepresentationNeeds & { readStatus: ReadStatus, awaitEntry: JobWatch['awaitEntry'] }
 
 /** Whether the job still runs or is to run, so that waiting for its end makes sense. */
-const isUnfinished = ({ state }: StatusEntry): boolean => state === 'queued' || state === 'running'
+export const isUnfinished = ({ state }: StatusEntry): boolean => state === 'queued' || state === 'running'
 
 export const createStatusAccess = (
   { readStatus, awaitEntry, ...representationNeeds }: StatusAccessNeeds

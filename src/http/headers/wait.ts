@@ -1,8 +1,8 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { principalOf } from '../auth/principal.ts'
 import { TokenRejected, unauthorized } from '../auth/rejected-token.ts'
-import type { Wait, WaitingClients } from '../limits/waiting-clients.ts'
+import type { Wait, WaitEnd, WaitingClients } from '../limits/waiting-clients.ts'
 
 /*
  * How long a client is willing to wait for a response: the parameter `wait`, or the preference of RFC 7240, 4.3.
@@ -61,4 +61,26 @@ export const grantWait = (
     : waitingClients.admit('long-poll', principalOf(request), seconds * 1000, reply.raw)
   request.isLongPoll = wait !== null
   return { applied: `wait=${wait === null ? 0 : seconds}`, wait }
+}
+
+/**
+ * Waits as long as a request asks to, for what `work` waits for, and returns what it returns: null at the limit, if no
+ * wait is granted, or if none is asked for; then the state as it is now is to be sent. Sets Preference-Applied.
+ */
+export const waitFor = async <Value>(
+  waitingClients: WaitingClients, request: FastifyRequest, reply: FastifyReply, parameter: number | undefined,
+  work: (ended: Promise<WaitEnd>) => Promise<Value | null>
+): Promise<Value | null> => {
+  const granted = grantWait(waitingClients, request, reply, parameter)
+  if (granted === undefined) return null
+  const { applied, wait } = granted
+  reply.header('preference-applied', applied)
+  if (wait === null) return null
+  try {
+    const awaited = await work(wait.ended)
+    if (awaited === null) await requireListening(wait)
+    return awaited
+  } finally {
+    wait.leave()
+  }
 }

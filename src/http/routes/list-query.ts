@@ -5,6 +5,7 @@ import { toEpochMs } from '../../job/time.ts'
 import type { ListStatuses } from '../../status/read-status.ts'
 import { taskStatuses } from '../../views/schemas.ts'
 import type { Principal } from '../auth/principal.ts'
+import { waitParameter } from '../headers/wait.ts'
 import type { ViewName } from '../paths.ts'
 import { brokenRule } from '../problem.ts'
 
@@ -28,7 +29,7 @@ export const createListQuery = (view: ViewName) => {
   const word = `(${words[view].join('|')})`
   return Type.Object({
     ids: Type.Optional(Type.String({
-      minLength: 1, description: `Up to ${idsMax} ids, separated by commas. Not allowed with other parameters.`
+      minLength: 1, description: `Up to ${idsMax} ids, separated by commas. Not allowed with other parameters than wait.`
     })),
     status: Type.Optional(Type.String({ pattern: `^${word}(,${word})*$`, description: statusDescriptions[view] })),
     type: Type.Optional(Type.String({ description: 'Only jobs of this type.' })),
@@ -38,7 +39,8 @@ export const createListQuery = (view: ViewName) => {
     limit: Type.Optional(Type.Integer({
       minimum: 1, maximum: limitMax, description: `The most jobs on a page. Default: ${limitDefault}.`
     })),
-    cursor: Type.Optional(Type.String({ description: 'The nextCursor of the previous page.' }))
+    cursor: Type.Optional(Type.String({ description: 'The nextCursor of the previous page.' })),
+    wait: waitParameter
   }, { additionalProperties: false })
 }
 export type ListQuery = Static<ReturnType<typeof createListQuery>>
@@ -96,7 +98,7 @@ export const parsePageRequest = (view: ViewName, query: ListQuery, principal: Pr
 
 /** The ids that a query names, each once. Throws VALIDATION_FAILED. */
 export const parseIds = (ids: string, query: ListQuery): string[] => {
-  const others = Object.keys(query).filter(name => name !== 'ids')
+  const others = Object.keys(query).filter(name => name !== 'ids' && name !== 'wait')
   if (others.length > 0) {
     throw brokenRule('ids', 'alone', `cannot be combined with other parameters: leave out ${others.join(', ')}`)
   }

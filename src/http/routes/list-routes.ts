@@ -1,74 +1,37 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { StatusEntry } from '../../job/status-entry.ts'
-import { mapInTurns } from '../../turns.ts'
 import type { FailureCode } from '../../errors.ts'
 import { countWithin } from '../../job/chunks.ts'
-import { isJobId } from '../../job/job.ts'
-import type { ListStatuses, ReadMany } from '../../status/read-status.ts'
-import { listItems } from '../../views/list-items.ts'
-import { type Principal, principalOf } from '../auth/principal.ts'
-import { failureResponses, jsonResponse } from '../openapi/responses.ts'
+import type { ListStatuses } from '../../status/read-status.ts'
+import { principalOf } from '../auth/principal.ts'
+import { requireMatch } from '../headers/conditional.ts'
+import { preferenceApplied } from '../headers/wait.ts'
+import { conditionalHeaders, emptyResponse, failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import type { ViewName } from '../paths.ts'
+import { brokenRule } from '../problem.ts'
 import { isVisible } from '../status-access.ts'
+import { type ByIdsNeeds, createSendByIds } from './list-by-ids.ts'
 import { createListQuery, type ListQuery, parseIds, parsePageRequest, toCursor } from './list-query.ts'
+import { listHeaders, sendItems, toItems } from './send-list.ts'
 
-export type ListRouteNeeds = {
-  readMany: ReadMany
-  listStatuses: ListStatuses
-  /**
-   * A place in the change log up to which the cache has no older entries: a client that reads a list and then follows
-   * the changes from here misses none.
-   */
-  changesCursor: () => string
-}
+export type ListRouteNeeds = ByIdsNeeds & { listStatuses: ListStatuses }
 
 /** The largest page, without its envelope. It has at least one job. */
 const pageBytesMax = 1024 * 1024 - 1024
 
-// Each entry holds its body as JSON text.
-const toItems = (view: ViewName, entries: readonly StatusEntry[]): Promise<string[]> =>
-  mapInTurns(entries, listItems[view], ({ length }) => length)
-
-/** `changesCursor` was taken before anything was read. */
-type Answer = { reply: FastifyReply, principal: Principal, changesCursor: string }
-
-const send = ({ reply, changesCursor }: Answer, view: ViewName, items: readonly string[], rest: object) => {
-  reply.headers({
-    'cache-control': 'private, no-store', vary: 'Authorization, Accept', 'changes-cursor': changesCursor
-  })
-  const json = `{"items":[${items.join(',')}],${JSON.stringify(rest).slice(1)}`
-  return reply.type('application/json; charset=utf-8').send(view === 'v1' ? json : `{"success":true,"data":${json}}`)
+const requireNoWait = ({ wait }: ListQuery): void => {
+  if (wait !== undefined) throw brokenRule('wait', 'dependencies', 'needs ids: a page of the list does not wait')
 }
 
-// Puts every requested id into exactly one of three lists.
-const groupByVisibility = (ids: readonly string[], entries: readonly StatusEntry[], principal: Principal) => {
-  const entryOf = new Map(entries.map(entry => [entry.jobId, entry]))
-  const found: StatusEntry[] = []
-  const notFound: string[] = []
-  const expired: string[] = []
-  for (const id of ids) {
-    const entry = entryOf.get(id)
-    if (entry === undefined || !isVisible(entry, principal) || entry.state === 'invalid') notFound.push(id)
-    else if (entry.state === 'expired') expired.push(id)
-    else found.push(entry)
-  }
-  return { found, notFound, expired }
-}
-
-const createSendByIds = ({ readMany }: ListRouteNeeds, view: ViewName) =>
-  async (answer: Answer, ids: readonly string[]) => {
-    const entries = await readMany(ids.filter(isJobId))
-    const { found, notFound, expired } = groupByVisibility(ids, entries, answer.principal)
-    return send(answer, view, await toItems(view, found), { notFound, expired })
-  }
-
-const createSendPage = ({ listStatuses }: ListRouteNeeds, view: ViewName) =>
-  async (answer: Answer, query: ListQuery) => {
-    const { principal } = answer
+const createSendPage = ({ listStatuses, changesCursor }: ListRouteNeeds, view: ViewName) =>
+  async (request: FastifyRequest, reply: FastifyReply, query: ListQuery) => {
+    requireNoWait(query)
+    requireMatch(request.headers, null)
+    const principal = principalOf(request)
     const { filter, after, limit } = parsePageRequest(view, query, principal)
+    const cursor = changesCursor()
     const { entries, positions, next } = await listStatuses(filter, after, limit)
     // A record that breaks BR-001 is logged and left out; it does not fail the page.
     const shown = entries.flatMap((entry, index) =>
@@ -76,7 +39,8 @@ const createSendPage = ({ listStatuses }: ListRouteNeeds, view: ViewName) =>
     const items = await toItems(view, shown.map(({ entry }) => entry))
     const count = countWithin(items.map(item => Buffer.byteLength(item) + 1), pageBytesMax)
     const end = count < items.length ? shown[count - 1]?.position ?? next : next
-    return send(answer, view, items.slice(0, count), { nextCursor: end === null ? null : toCursor(end) })
+    reply.headers({ 'cache-control': 'private, no-store', ...listHeaders(cursor) })
+    return sendItems(reply, view, items.slice(0, count), { nextCursor: end === null ? null : toCursor(end) })
   }
 
 const failureCodes: readonly FailureCode[] =
@@ -99,7 +63,20 @@ const description =
   `With \`ids\`: these jobs, in the order of the ids. Without: one page of the list, newest first. A page can
 be short or empty and still have a nextCursor; it has at most 1 MiB. Jobs that are accepted between two pages neither
 shift nor repeat others. Of a failure of more than 4,000 characters a list shows the code and the beginning of the
-message; the status of the job has more.`
+message; the status of the job has more.
+
+With \`wait\`, which needs \`ids\`, the response is held until all jobs are terminal, gone or unknown; with \`wait\` and
+\`If-None-Match\` until any of them has changed.`
+
+const headers = {
+  'Cache-Control': Type.String({ description: 'With `ids` private, no-cache; otherwise private, no-store.' }),
+  Vary: Type.String({ description: 'Authorization, Accept' }),
+  'Changes-Cursor': Type.String({
+    description: 'A place in the log of changes, opaque: every change after this list is behind it.'
+  }),
+  ETag: Type.String({ description: 'With `ids` only: of these ids and their versions. Send it back in If-None-Match.' }),
+  ...preferenceApplied
+}
 
 const paths = {
   v1: {
@@ -127,33 +104,28 @@ export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs
     const sendByIds = createSendByIds(needs, view)
     const sendPage = createSendPage(needs, view)
     app.get(url, {
-      config: { scope: 'jobs:read' },
+      config: { scope: 'jobs:read', evaluatesTags: true },
       schema: {
         operationId,
         summary: 'List jobs: by their ids, or newest first',
         description,
         tags: [tag],
         querystring: createListQuery(view),
+        headers: conditionalHeaders,
         response: {
           200: jsonResponse('The jobs.', schema, {
-            headers: {
-              'Cache-Control': Type.String({ description: 'private, no-store' }),
-              Vary: Type.String({ description: 'Authorization, Accept' }),
-              'Changes-Cursor': Type.String({
-                description: 'A place in the log of changes, opaque: every change after this list is behind it.'
-              })
-            },
+            headers,
             examples: toExamples(view, items)
           }),
+          304: emptyResponse('The client has these versions already.', headers),
           ...failureResponses(failureCodes, errors)
         }
       }
     }, (request: FastifyRequest<{ Querystring: ListQuery }>, reply) => {
       const { query } = request
-      const answer = { reply, principal: principalOf(request), changesCursor: needs.changesCursor() }
       return query.ids === undefined
-        ? sendPage(answer, query)
-        : sendByIds(answer, parseIds(query.ids, query))
+        ? sendPage(request, reply, query)
+        : sendByIds(request, reply, parseIds(query.ids, query), query.wait)
     })
   }
   return Promise.resolve()

@@ -93,11 +93,12 @@ t.test('every parameter and body has an example that is valid, and every error c
   const submission = ['paths', '/api/v1/jobs', 'post'] as const
   const content = [...submission, 'requestBody', 'content', 'application/json'] as const
   const status = ['paths', '/api/v1/jobs/{jobId}', 'get'] as const
+  const jobIdAt = document.paths[status[1]].get.parameters.findIndex(({ name }: Json) => name === 'jobId')
   const faulty: Array<[what: RegExp, steps: readonly (string | number)[], value: unknown]> = [
     [/POST \/api\/v1\/jobs body application\/json: has no example/, [...content, 'examples'], {}],
     [/body application\/json: its example is not valid: {2}must have required/, [...content, 'examples', 'report', 'value'], {}],
-    [/jobId: has no example/, [...status, 'parameters', 0, 'example'], undefined],
-    [/jobId: its example is not valid/, [...status, 'parameters', 0, 'example'], 5],
+    [/jobId: has no example/, [...status, 'parameters', jobIdAt, 'example'], undefined],
+    [/jobId: its example is not valid/, [...status, 'parameters', jobIdAt, 'example'], 5],
     [/200 application\/json: has no example/, [...status, 'responses', '200', 'content', 'application/json', 'examples'], {}],
     [/404: names no error code/, [...status, 'responses', '404', 'description'], 'Not there.'],
     [/404: JOB_EXPIRED is no code of this status/, [...status, 'responses', '404', 'description'], '`JOB_EXPIRED`: Gone.'],
@@ -184,9 +185,13 @@ t.test('responses to submissions match the document, success and failure', async
 
 t.test('responses to lists match the document', async t => {
   for (const query of [
-    '', '?limit=2', '?limit=0', '?ids=queued,no-such-job,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01'
+    '', '?limit=2', '?limit=0', '?ids=queued,no-such-job,erased', '?cursor=x', '?status=Failed&createdAfter=2020-01-01',
+    '?ids=succeeded&wait=1', '?wait=1'
   ]) {
     await expectDocumented(t, '/api/v1/jobs', 'get', await ask(`/api/v1/jobs${query}`))
+    await expectDocumented(t, '/api/v1/jobs', 'get', await ask(`/api/v1/jobs${query}`, {
+      headers: { 'if-none-match': '*' }
+    }))
   }
 })
 

@@ -30,7 +30,7 @@ t.test('returns the jobs in the order of the ids, each equal to its single read'
   const answer = await ask(`/api/v1/jobs?ids=${order.join(',')}`)
   t.equal(answer.status, 200)
   t.match(answer.headers.get('content-type'), /^application\/json/)
-  t.equal(answer.headers.get('cache-control'), 'private, no-store')
+  t.equal(answer.headers.get('cache-control'), 'private, no-cache')
   t.equal(answer.headers.get('vary'), 'Authorization, Accept')
   t.same(await answer.json(), {
     items: await Promise.all(order.map(id => askJson(`/api/v1/jobs/${id}`))), notFound: [], expired: []

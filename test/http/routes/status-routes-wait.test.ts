@@ -1,16 +1,10 @@
 import t from 'tap'
 import { createWorkerClient, workerClaims } from '../../helpers/client.ts'
 import { startRedis } from '../../helpers/redis.ts'
-import { type Service, startService } from '../../helpers/service.ts'
+import { startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
+import { awaitWaiting, countWaiting } from '../../helpers/waiting.ts'
 import { insertRows } from '../rows.ts'
-
-const gaugeOf = async ({ ask }: Pick<Service, 'ask'>, kind = 'long-poll'): Promise<number> => {
-  const text = await (await ask('/metrics')).text()
-  return Number(new RegExp(`^job_status_waiting_clients{kind="${kind}"} (\\d+)$`, 'm').exec(text)?.[1] ?? 0)
-}
-const awaitWaiting = (service: Pick<Service, 'ask'>, count: number) =>
-  until(async () => await gaugeOf(service) === count, `${count} waiting clients`)
 
 const service = await startService(t, { WORKERS: '0', WAITERS_MAX: '6' })
 const { ask, askJson, sql } = service
@@ -30,7 +24,7 @@ t.test('both views wait for the end of the job', async t => {
     await awaitWaiting(service, 2)
     await sql(`UPDATE JobExecutionLog SET progressPercent = 50 WHERE jobId = '${jobId}'`)
     await until(async () => (await ask(toPath(jobId))).headers.get('job-progress') === '50')
-    t.equal(await gaugeOf(service), 2, 'progress is not the end')
+    t.equal(await countWaiting(service), 2, 'progress is not the end')
     await finish(jobId)
     for (const answer of await Promise.all(waiting)) {
       t.equal(answer.status, 200)
@@ -66,7 +60,7 @@ t.test('If-None-Match: * waits for the end', async t => {
   await awaitWaiting(service, 1)
   await sql(`UPDATE JobExecutionLog SET progressPercent = 50 WHERE jobId = '${jobId}'`)
   await until(async () => (await ask(`/api/v1/jobs/${jobId}`)).headers.get('job-progress') === '50')
-  t.equal(await gaugeOf(service), 1)
+  t.equal(await countWaiting(service), 1)
   await finish(jobId)
   const answer = await waiting
   t.equal(answer.status, 304)
