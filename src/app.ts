@@ -98,7 +98,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
-  const { openedCache, expose, invalidate, watch, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
+  const { openedCache, expose, invalidate, watch, onChanges, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
   const { typeLabels, onTransition, onShown } = createJobReports(config, metrics, log)
   const { worker, rescueJobs, expireResults, ofClients } =
     createCommands({ parts, config, opened, node, log, metrics, expose, onTransition })
@@ -131,10 +131,10 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   })
 
   const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
-  const relay = parts.createRelay({ follower, invalidate, onChanges: watch.onChanges, onGap })
+  const relay = parts.createRelay({ follower, invalidate, onChanges, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({
-    relay, watch, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log
+    relay, watch, feed: reads.feed, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log
   })
   await openedCache.start()
 

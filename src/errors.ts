@@ -18,6 +18,7 @@ export const catalogue = {
   JOB_NOT_OURS: { status: 409, title: 'The job belongs to another engine' },
   JOB_EXPIRED: { status: 410, title: 'The job is gone' },
   RESULT_EXPIRED: { status: 410, title: 'The result is gone' },
+  CURSOR_EXPIRED: { status: 410, title: 'The cursor is too old' },
   PRECONDITION_FAILED: { status: 412, title: 'A precondition of the request is not met' },
   PAYLOAD_TOO_LARGE: { status: 413, title: 'The body is too large' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, title: 'Unsupported media type' },
@@ -70,6 +71,14 @@ export class ServiceFailure extends Error {
 /** Whether a dependency failed, not the service itself: it is logged as a warning, and trying again makes sense. */
 export const isUnavailable = (error: unknown): boolean =>
   error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE'
+
+/** The text is not a cursor that this database can have handed out. */
+export class CursorMalformed extends Error {
+  constructor () {
+    super('the text is not a cursor of the change log')
+    this.name = 'CursorMalformed'
+  }
+}
 
 /**
  * A failure that the operator can correct. It ends a start or a script, and its message, without a stack trace, is all

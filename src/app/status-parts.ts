@@ -1,16 +1,17 @@
 import type { Logger } from 'pino'
-import { monotonicNow, now } from '../clocks.ts'
+import { monotonicNow, now, schedule } from '../clocks.ts'
 import type { Config } from '../config/config.ts'
 import { reasonOf } from '../errors.ts'
 import { createStatusAccess } from '../http/status-access.ts'
 import type { Metrics } from '../metrics.ts'
 import { createAwaitMany } from '../status/await-many.ts'
 import { openCache } from '../status/epoch/open-cache.ts'
+import { createChangeFeed } from '../status/feed/change-feed.ts'
 import { createListStatuses } from '../status/read-status.ts'
 import { createReadAttempts } from '../status/read-attempts.ts'
 import { createReadResult } from '../status/read-result.ts'
 import { createSingleFlight } from '../status/single-flight.ts'
-import type { OpenedStore } from '../store/store.ts'
+import type { Change, OpenedStore } from '../store/store.ts'
 import { reportCacheMode, reportUnread } from '../telemetry.ts'
 import { createViews } from '../views/views.ts'
 import { type Parts, randomId } from './parts.ts'
@@ -55,12 +56,19 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
   })
+  const feed = createChangeFeed({ changes: store.changes, readStatus, invalidate, monotonicNow, schedule })
   return {
     openedCache,
     expose,
     invalidate,
     watch,
+    /** Wakes the clients that wait. */
+    onChanges: (page: readonly Change[]) => {
+      watch.onChanges(page)
+      if (page.length > 0) feed.onChanges()
+    },
     reads: {
+      feed,
       statusAccess: createStatusAccess({
         readStatus, awaitEntry: watch.awaitEntry, incarnation, representation: views.representation, publicUrl
       }),

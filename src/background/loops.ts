@@ -3,6 +3,7 @@ import { isUnavailable } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import { isMoved } from '../store/errors.ts'
 import type { JobWatch } from '../status/await-change.ts'
+import type { ChangeFeed } from '../status/feed/change-feed.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { createLoop, type Loop } from './loop.ts'
 import { type RelayOnce, relayIntervalMs, relayIntervalMsOfWaits } from './relay.ts'
@@ -15,6 +16,7 @@ const recheckIntervalMs = 5000
 export type LoopsNeeds = {
   relay: RelayOnce
   watch: Pick<JobWatch, 'isInUse' | 'recheck'>
+  feed: Pick<ChangeFeed, 'isInUse'>
   rescueJobs: RescueJobs
   prune: () => Promise<void>
   /** Reports changes by itself. */
@@ -26,7 +28,7 @@ export type LoopsNeeds = {
 
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
 export const createLoops = ({
-  relay, watch, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log
+  relay, watch, feed, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log
 }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
@@ -36,7 +38,7 @@ export const createLoops = ({
   return [
     createLoop({
       runOnce: async () => { metrics.changesRelayed.inc(await relay()) },
-      intervalMs: () => watch.isInUse() ? relayIntervalMsOfWaits : relayIntervalMs,
+      intervalMs: () => watch.isInUse() || feed.isInUse() ? relayIntervalMsOfWaits : relayIntervalMs,
       onHealth: onHealth('relay')
     }),
     createLoop({ runOnce: watch.recheck, intervalMs: recheckIntervalMs, onHealth: onHealth('check of waiting clients') }),

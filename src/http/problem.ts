@@ -1,20 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type Violation, violationsReportedMax } from '../schema-check.ts'
 import { catalogue, type FieldError, ServiceFailure } from '../errors.ts'
+import { qualityOf } from './headers/media-type.ts'
 import type { Problem, TaskError } from './openapi/schemas.ts'
-
-const qualityOf = (accept: string, mediaType: string): number => {
-  const [type = ''] = mediaType.split('/')
-  let best = { specificity: -1, quality: 0 }
-  for (const part of accept.split(',')) {
-    const [range = '', ...parameters] = part.split(';').map(text => text.trim().toLowerCase())
-    const specificity = ['*/*', `${type}/*`, mediaType].indexOf(range)
-    if (specificity <= best.specificity) continue
-    const quality = parameters.find(parameter => parameter.startsWith('q='))
-    best = { specificity, quality: quality === undefined ? 1 : Number(quality.slice(2)) || 0 }
-  }
-  return best.quality
-}
 
 // Whether `Accept` ranks application/problem+json at least as high as application/json; low-code clients mostly do not.
 const prefersProblemJson = (accept: string | undefined): boolean => {
@@ -27,7 +15,7 @@ const prefersProblemJson = (accept: string | undefined): boolean => {
 export const pathOf = (url: string): string =>
   url.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0] ?? ''
 
-const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
+const envelopePaths = /^\/api\/(jobs|sanitize|events)(\/|$)/
 
 const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
   const violations = error.validation as Violation[]
@@ -120,7 +108,7 @@ const toProblem = (path: string, { code, message, facts }: ServiceFailure): Prob
   return { type: 'about:blank', title, status, detail: message, instance: path, code, ...members }
 }
 
-/** Status code, headers and body of a failure: an envelope under /api/jobs and /api/sanitize, RFC 9457 elsewhere. */
+/** Status code, headers and body of a failure: an envelope on the routes of the task view, RFC 9457 elsewhere. */
 export const toFailureResponse = (
   { path, accept, route }: FailedRequest, failure: ServiceFailure
 ): { status: number, headers: Record<string, string>, body: string } => {

@@ -7,6 +7,7 @@ import type { Origins } from '../config/lists.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { InputReader } from '../job/input.ts'
 import type { AwaitMany } from '../status/await-many.ts'
+import type { ChangeFeed } from '../status/feed/change-feed.ts'
 import type { ReadAttempts } from '../status/read-attempts.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ListStatuses, ReadMany } from '../status/read-status.ts'
@@ -39,6 +40,7 @@ import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
+import { feedRoutes } from './routes/feed/feed-routes.ts'
 import type { ByIdsNeeds } from './routes/list-by-ids.ts'
 import { listRoutes } from './routes/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
@@ -65,6 +67,7 @@ type StatusNeeds = {
   listStatuses: ListStatuses,
   changesCursor: ByIdsNeeds['changesCursor'],
   tagPrefix: ByIdsNeeds['tagPrefix'],
+  feed: ChangeFeed,
   readResult: ReadResult,
   readAttempts: ReadAttempts,
   inputs: InputReader
@@ -179,6 +182,7 @@ const registerRoutes = async (
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
   await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
   await typed.register(listRoutes, { ...reads, ...waits })
+  await typed.register(feedRoutes, { feed: reads.feed, ...waits })
   await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
   await typed.register(workerRoutes, {
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl

@@ -30,14 +30,6 @@ export class DatabaseMoved extends Error {
 /** Whether something failed because the files were moved, which the check of the store reports. */
 export const isMoved = (error: Error): boolean => error.cause instanceof DatabaseMoved
 
-/** The text is not a cursor that this database can have handed out. */
-export class CursorMalformed extends Error {
-  constructor () {
-    super('the text is not a cursor of the change log')
-    this.name = 'CursorMalformed'
-  }
-}
-
 /**
  * A result was removed or replaced while it was read. Its reader has a part of it, and must not take that for the
  * whole.

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { typeOfEntry } from '../../src/views/entry-type.ts'
 import { createViews } from '../../src/views/views.ts'
 import { inEachState, queuedJob, succeededJob } from '../store/jobs.ts'
 
@@ -66,4 +67,13 @@ t.test('bodies with another public URL are another representation', async t => {
   const numbers = [null, 'https://a.example', 'https://b.example'].map(url => openViews(url).representation)
   t.equal(new Set(numbers).size, 3)
   t.equal(openViews('https://a.example').representation, numbers[1])
+})
+
+t.test('the type of an entry is read from its body', async t => {
+  const { toEntry } = openViews()
+  for (const type of ['report', 'with "quotes", \\ and a \n break', 'ü€😀', '","type":"x', 'null', null]) {
+    const entry = toEntry({ kind: 'job', job: queuedJob('a.b~c', { type, version: 1 }) })
+    t.equal(typeOfEntry(entry), type, JSON.stringify(type))
+    t.equal(typeOfEntry(entry), type, 'again')
+  }
 })

@@ -27,6 +27,23 @@ const inEnvelope = ($id: string, data: TSchema) =>
 const TaskPage = inEnvelope('TaskPage', Type.Object({ items: tasks, ...page }, { additionalProperties: false }))
 const TasksById = inEnvelope('TasksById', Type.Object({ items: tasks, ...byIds }, { additionalProperties: false }))
 
+const toChanges = (job: TSchema) => Type.Object({
+  items: Type.Array(Type.Object({
+    cursor: Type.String({ description: 'The place after this item.' }),
+    jobId: Type.String(),
+    version: Type.Integer({ minimum: 1, description: 'The versions of one job never fall.' }),
+    job
+  }, { additionalProperties: false })),
+  cursor: Type.String({ description: 'The `since` of the next request.' }),
+  hasMore: Type.Boolean({ description: 'Whether there may be more changes already: ask again at once.' })
+}, { additionalProperties: false })
+
+// Not by reference: in OpenAPI 3.0 a reference cannot be nullable.
+const orGone = ({ $id: _, ...job }: TSchema) =>
+  ({ ...Nullable(job as TSchema), description: 'As in a list; null: the job is gone, or is no longer for this token.' })
+const JobChanges = { ...toChanges(orGone(JobStatus)), $id: 'JobChanges' }
+const TaskChanges = inEnvelope('TaskChanges', toChanges(orGone(TaskData)))
+
 const FieldErrorSchema = Type.Object({
   field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole body.' }),
   rule: Type.String(),
@@ -39,7 +56,7 @@ const ErrorCode = StringEnum(Object.keys(catalogue) as FailureCode[], {
 
 const code = Type.Unsafe<FailureCode>(Type.Ref('ErrorCode'))
 
-/** An error outside `/api/jobs` and `/api/sanitize` (RFC 9457). */
+/** An error outside `/api/jobs`, `/api/events` and `/api/sanitize` (RFC 9457). */
 export const Problem = Type.Object({
   type: Type.String(),
   title: Type.String(),
@@ -54,7 +71,7 @@ export const Problem = Type.Object({
 }, { $id: 'Problem' })
 export type Problem = Static<typeof Problem>
 
-/** An error under `/api/jobs` and `/api/sanitize`. */
+/** An error under `/api/jobs`, `/api/events` and `/api/sanitize`. */
 export const TaskError = Type.Object({
   success: Type.Literal(false),
   error: Type.Object({
@@ -72,5 +89,6 @@ export type TaskError = Static<typeof TaskError>
 
 /** The schemas that routes refer to by name. */
 export const namedSchemas = [
-  JobStatus, TaskStatus, JobPage, JobsById, TaskPage, TasksById, FieldErrorSchema, ErrorCode, Problem, TaskError
+  JobStatus, TaskStatus, JobPage, JobsById, TaskPage, TasksById, JobChanges, TaskChanges, FieldErrorSchema, ErrorCode,
+  Problem, TaskError
 ]

@@ -1,5 +1,5 @@
 import type { Readers } from '../../job/readers.ts'
-import { CursorMalformed } from '../errors.ts'
+import { CursorMalformed } from '../../errors.ts'
 import type { Change, ChangeLog, Cursor, Follower } from '../store.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'

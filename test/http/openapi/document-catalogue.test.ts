@@ -121,6 +121,7 @@ const occasions: Record<Exclude<FailureCode, CodeOfConnections>, () => Promise<R
   JOB_NOT_OURS: async () => post(v1(await insert('theirs', 'Running'), '/cancel')),
   JOB_EXPIRED: async () => ({ path: v1(await erased()) }),
   RESULT_EXPIRED: async () => ({ path: v1(await expired(), '/result') }),
+  CURSOR_EXPIRED: async () => ({ path: '/api/v1/events?since=0123456789abcdef-1' }),
   PRECONDITION_FAILED: async () => post('/api/v1/jobs', { type: 'x', input: 1 }, { 'if-match': '*' }),
   PAYLOAD_TOO_LARGE: async () => post('/api/v1/jobs', { type: 'x', input: 'x'.repeat(1024 * 1024) }),
   UNSUPPORTED_MEDIA_TYPE: async () => post('/api/v1/jobs', 'a', { 'content-type': 'text/plain' }),

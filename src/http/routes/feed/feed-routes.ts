@@ -1,0 +1,166 @@
+import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Static, Type } from '@sinclair/typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FailureCode } from '../../../errors.ts'
+import type { ChangeFeed, FeedReader } from '../../../status/feed/change-feed.ts'
+import { principalOf } from '../../auth/principal.ts'
+import { grantWait, preferenceApplied, requireListening, waitParameter } from '../../headers/wait.ts'
+import type { Wait, WaitingClients } from '../../limits/waiting-clients.ts'
+import { exampleJobId, jobStatusExamples, taskStatusExamples } from '../../openapi/examples.ts'
+import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
+import type { ViewName } from '../../paths.ts'
+import { brokenRule } from '../../problem.ts'
+import { type Collect, type CollectedPage, createCollect, type FeedFilter } from './feed-page.ts'
+
+export type FeedRouteNeeds = {
+  feed: ChangeFeed
+  waitingClients: WaitingClients
+}
+
+const limitMax = 1000
+const limitDefault = 100
+
+const FeedQuery = Type.Object({
+  since: Type.Optional(Type.String({
+    description: 'The changes after this place: a cursor of the feed, or the Changes-Cursor of a list. Default: from now on.'
+  })),
+  limit: Type.Optional(Type.Integer({
+    minimum: 1, maximum: limitMax, description: `The most items of a page. Default: ${limitDefault}.`
+  })),
+  wait: waitParameter,
+  type: Type.Optional(Type.String({ description: 'Only jobs of this type. Jobs that are gone pass every filter.' }))
+}, { additionalProperties: false })
+type FeedQuery = Static<typeof FeedQuery>
+
+const never = new Promise<never>(() => {})
+
+const toFilter = (request: FastifyRequest, { type }: FeedQuery): FeedFilter => {
+  const { tenant, allTenants } = principalOf(request)
+  return { tenant: allTenants ? null : tenant, type }
+}
+
+const openReader = async (feed: ChangeFeed, since: string | undefined, ended: Promise<unknown>): Promise<FeedReader> => {
+  const reader = await feed.open(since, ended)
+  if (reader !== null) return reader
+  throw brokenRule('since', 'format', 'must be a cursor of this feed, or the Changes-Cursor of a list')
+}
+
+const sendPage = (reply: FastifyReply, view: ViewName, { items, cursor, hasMore }: CollectedPage) => {
+  const json = `{"items":[${items.join(',')}],"cursor":"${cursor}","hasMore":${hasMore}}`
+  reply.headers({ 'cache-control': 'no-store', vary: 'Authorization, Accept' }).type('application/json; charset=utf-8')
+  return reply.send(view === 'v1' ? json : `{"success":true,"data":${json}}`)
+}
+
+type FeedRequest = FastifyRequest<{ Querystring: FeedQuery }>
+
+/** Reads what there is, and where that is nothing waits for it as long as the client is allowed to. */
+const readOrWait = async (reader: FeedReader, { collect, isExhausted }: Collect, wait: Wait): Promise<CollectedPage> => {
+  let isOver = false
+  void wait.ended.then(() => { isOver = true })
+  for (;;) {
+    const page = await collect()
+    if (page.items.length > 0 || page.hasMore || isExhausted()) return page
+    if (!isOver) await reader.awaitChanges()
+    if (!isOver) continue
+    // To a client that has gone, what is sent reaches no one.
+    await requireListening(wait)
+    return page
+  }
+}
+
+const createSendJson = ({ feed, waitingClients }: FeedRouteNeeds, view: ViewName) =>
+  async (request: FeedRequest, reply: FastifyReply) => {
+    const { query, query: { since, limit = limitDefault } } = request
+    const { applied, wait = null } = grantWait(waitingClients, request, reply, query.wait) ?? {}
+    if (applied !== undefined) reply.header('preference-applied', applied)
+    try {
+      const reader = await openReader(feed, since, wait?.ended ?? never)
+      try {
+        const collect = createCollect(reader, view, toFilter(request, query), limit)
+        if (wait !== null) return sendPage(reply, view, await readOrWait(reader, collect, wait))
+        if (since !== undefined) return sendPage(reply, view, await collect.collect())
+        return sendPage(reply, view, { items: [], cursor: reader.cursor(), hasMore: false })
+      } finally {
+        reader.close()
+      }
+    } finally {
+      wait?.leave()
+    }
+  }
+
+const failureCodes: readonly FailureCode[] = [
+  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'CURSOR_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
+  'STORE_UNAVAILABLE'
+]
+
+const description =
+  `The changes of all jobs that the token may read, as the jobs are now. List the jobs first and follow from the
+Changes-Cursor of the list: then no change is missed. Each page has a cursor for the next request. With \`wait\` the
+response is held until there is an item.
+
+Several changes of a job may be one item, and an item may come again; the versions of a job never fall. \`job\` is the
+job as in a list, or null where it was removed or the token may no longer read it. A page has at most 1 MiB. One
+request examines at most 10,000 changes of all tenants, so a page can be short or empty although \`hasMore\` is true.`
+
+const exampleCursor = '5f0c3a9be1d27c44-42'
+const toExample = (view: ViewName, job: object) => {
+  const page = {
+    items: [
+      { cursor: exampleCursor, jobId: exampleJobId, version: 42, job },
+      { cursor: '5f0c3a9be1d27c44-45', jobId: 'another-job', version: 45, job: null }
+    ],
+    cursor: '5f0c3a9be1d27c44-47',
+    hasMore: false
+  }
+  const value = view === 'v1' ? page : { success: true, data: page }
+  return { page: { summary: 'A job that changed, and one that is gone', value } }
+}
+
+const paths = {
+  v1: {
+    url: '/api/v1/events',
+    operationId: 'followJobs',
+    tag: 'Jobs',
+    errors: 'Problem',
+    schema: Type.Ref('JobChanges'),
+    examples: toExample('v1', jobStatusExamples.running.value)
+  },
+  task: {
+    url: '/api/events',
+    operationId: 'followTasks',
+    tag: 'Tasks',
+    errors: 'TaskError',
+    schema: Type.Ref('TaskChanges'),
+    examples: toExample('task', taskStatusExamples.running.value.data)
+  }
+} as const
+
+/** The change feed, in both views. */
+export const feedRoutes: FastifyPluginAsyncTypebox<FeedRouteNeeds> = (app, needs) => {
+  for (const view of ['v1', 'task'] as const) {
+    const { url, operationId, tag, errors, schema, examples } = paths[view]
+    const sendJson = createSendJson(needs, view)
+    app.get(url, {
+      config: { scope: 'jobs:read' },
+      schema: {
+        operationId,
+        summary: 'Follow the changes of all jobs',
+        description,
+        tags: [tag],
+        querystring: FeedQuery,
+        response: {
+          200: jsonResponse('The changes.', schema, {
+            headers: {
+              'Cache-Control': Type.String({ description: 'no-store' }),
+              Vary: Type.String({ description: 'Authorization, Accept' }),
+              ...preferenceApplied
+            },
+            examples
+          }),
+          ...failureResponses(failureCodes, errors)
+        }
+      }
+    }, (request: FeedRequest, reply) => sendJson(request, reply))
+  }
+  return Promise.resolve()
+}
