@@ -172,18 +172,22 @@ const registerRoutes = async (
 ): Promise<void> => {
   const { status: { statusAccess, onShown, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
   const { isDraining } = operations
-  const waits = { waitingClients: needs.limits.waitingClients, onShown, isDraining, logResponse, addCorsFields }
+  const waits = { waitingClients: needs.limits.waitingClients, onShown, isDraining, logResponse, addCorsFields, now: needs.auth.now }
   const { submitJob, storeInput, cancelJob, eraseJob, longPollClaim, runJob, uploads, sanitizeNow } = commands
   const { jobTypes, knownTypes, retentionSecondsMax } = submissions
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   await typed.register(statusRoutes, { statusAccess, ...waits })
-  await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult })
-  await typed.register(submitRoutes, { submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl })
-  await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob })
+  await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult, ...waits })
+  await typed.register(submitRoutes, {
+    statusAccess, submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl, ...waits
+  })
+  await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob, ...waits })
   await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
   await typed.register(listRoutes, { ...reads, ...waits })
   await typed.register(feedRoutes, { feed: reads.feed, ...waits })
-  await typed.register(sanitizeRoutes, { submitJob, storeInput, sanitizeNow, jobTypes, publicUrl })
+  await typed.register(sanitizeRoutes, {
+    statusAccess, submitJob, storeInput, sanitizeNow, jobTypes, publicUrl, ...waits
+  })
   await typed.register(workerRoutes, {
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl
   })

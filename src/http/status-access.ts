@@ -1,7 +1,7 @@
 import { ServiceFailure } from '../errors.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import { toIso } from '../job/time.ts'
-import type { JobWatch } from '../status/await-change.ts'
+import type { IsAwaited, JobWatch } from '../status/await-change.ts'
 import type { ReadStatus } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth/principal.ts'
 import {
@@ -34,7 +34,10 @@ export const requireVisible = (entry: StatusEntry, principal: Principal): Status
 /** A status that the client may see, and the condition under which it wants the body. */
 export type VisibleStatus = { representation: Representation, condition: IfNoneMatch | undefined }
 
-/** The status of jobs, for clients that may see them. Both functions throw what `requireVisible` throws. */
+/** `isEnough` ends a wait before the end of the job; `ended` resolves if it has to end without either. */
+export type VisibleWait = { ended: Promise<unknown>, isEnough?: IsAwaited }
+
+/** The status of jobs, for clients that may see them. What throws, throws what `requireVisible` throws. */
 export type StatusAccess = {
   /** Also throws INVALID_TASK_ID and STORE_UNAVAILABLE. Returns without a promise if the entry is in memory. */
   readVisible: (
@@ -45,8 +48,13 @@ export type StatusAccess = {
    * them; null once `ended` has resolved before.
    */
   awaitVisible: (
-    view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined, ended: Promise<unknown>
+    view: ViewName, id: string, principal: Principal, ifNoneMatch: string | undefined, wait: VisibleWait
   ) => Promise<VisibleStatus | null>
+  /**
+   * Returns the newest entry of this job once it has ended or is gone, or `ended` has resolved before. What was
+   * accepted already is answered in any case: if the job cannot be read, this is the newest entry at hand.
+   */
+  awaitEnd: (entry: StatusEntry, principal: Principal, ended: Promise<unknown>) => Promise<StatusEntry>
   /** Of an entry that has been read and exposed. */
   toRepresentation: (view: ViewName, entry: StatusEntry, principal: Principal) => Representation
   /** Whether the preconditions of a request allow a change of a job that has this version. */
@@ -76,15 +84,31 @@ export const createStatusAccess = (
       if (!(found instanceof Promise)) return { representation: toRepresentation(view, found, principal), condition }
       return found.then(entry => ({ representation: toRepresentation(view, entry, principal), condition }))
     },
-    awaitVisible: async (view, id, principal, ifNoneMatch, ended) => {
+    awaitVisible: async (view, id, principal, ifNoneMatch, { ended, isEnough = () => false }) => {
       requireJobId(view, id)
       const condition = parseIfNoneMatch(ifNoneMatch)
       const hasTags = condition?.any === false
       const isAwaited = (entry: StatusEntry): boolean =>
-        !isUnfinished(entry) || !isVisible(entry, principal) ||
+        !isUnfinished(entry) || !isVisible(entry, principal) || isEnough(entry) ||
         (hasTags && !matches(condition, toETag(incarnation, entry.version, format)))
       const entry = await awaitEntry(id, toFloor(condition, incarnation), isAwaited, ended)
       return entry === null ? null : { representation: toRepresentation(view, entry, principal), condition }
+    },
+    awaitEnd: async (accepted, principal, ended) => {
+      let newest = accepted
+      const isEnd = (entry: StatusEntry): boolean => {
+        if (entry.version > newest.version) newest = entry
+        return !isUnfinished(entry) || !isVisible(entry, principal)
+      }
+      if (isEnd(accepted)) return accepted
+      const { jobId } = accepted
+      try {
+        const awaited = await awaitEntry(jobId, accepted.version, isEnd, ended)
+        return awaited ?? await readStatus(jobId, newest.version)
+      } catch (error) {
+        if (error instanceof ServiceFailure && error.code === 'STORE_UNAVAILABLE') return newest
+        throw error
+      }
     }
   }
 }

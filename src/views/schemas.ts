@@ -64,5 +64,10 @@ export type TaskData = Static<typeof TaskData>
 /** The task view: the data in the envelope of `/api/jobs`. */
 export const TaskStatus = Type.Object({
   success: Type.Literal(true),
-  data: TaskData
+  data: Type.Object({
+    ...TaskData.properties,
+    observedAt: Type.Optional(Type.String({
+      format: 'date-time', description: 'With `fresh` only: the time of the response.'
+    }))
+  }, { additionalProperties: false })
 }, { $id: 'TaskStatus', additionalProperties: false })

@@ -127,6 +127,8 @@ const openRoute = async (t: Test, change = '') => {
   server.setErrorHandler((error, request, reply) => sendFailure(request, reply, toClientFailure(error)))
   await server.register(resultRoutes, {
     statusAccess: createStatusAccess({ readStatus, awaitEntry: watch.awaitEntry, incarnation: 'a1', representation: 1, publicUrl: null }),
+    waitingClients: { admit: () => null, endAll: () => {} },
+    onShown: () => {},
     readResult: async jobId => {
       const result = await read(jobId)
       if (++seen.looks === 1) sql(change)

@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox'
+import { type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { principalOf } from '../auth/principal.ts'
 import { TokenRejected, unauthorized } from '../auth/rejected-token.ts'
@@ -24,6 +24,13 @@ export const preferenceApplied = {
     description: 'wait=10: the seconds that the client was allowed to wait; where a wait was asked for.'
   })
 }
+
+type DocumentedResponse = { headers?: Record<string, TSchema> }
+
+/** The documented responses of a route that can wait. Its failures have the header too, once a wait was granted. */
+export const mayWait = <Responses extends Record<string, DocumentedResponse>>(responses: Responses): Responses =>
+  Object.fromEntries(Object.entries(responses).map(([status, response]) =>
+    [status, { ...response, headers: { ...response.headers, ...preferenceApplied } }])) as unknown as Responses
 
 const waitPreference = /(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?:[;,]|$)/i
 
@@ -76,6 +83,8 @@ export const waitFor = async <Value>(
   const { applied, wait } = granted
   reply.header('preference-applied', applied)
   if (wait === null) return null
+  // Many clients wait, and a body may have a MiB.
+  request.body = undefined
   try {
     const awaited = await work(wait.ended)
     if (awaited === null) await requireListening(wait)

@@ -10,7 +10,7 @@ const text = (description: string) => Type.String({ description })
 
 const headers = {
   etag: text('Incarnation of the database, version of the job, format of the body. Send it back in If-None-Match.'),
-  cacheControl: text('private, no-cache'),
+  cacheControl: text('private, no-cache; with `fresh` no-store.'),
   vary: text('Authorization, Accept'),
   retryAfter: Type.Integer({
     minimum: 1, description: 'Poll again after this many seconds; absent once the job has finished.'

@@ -1,5 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { type FailureCode } from '../../errors.ts'
+import { mayWait, waitParameter } from '../headers/wait.ts'
 import { anyBytes, anyContent } from './content.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'
 import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from './responses.ts'
@@ -57,7 +58,7 @@ const resultFailureResponses = (more: readonly FailureCode[], shape: 'Problem' |
 }
 
 /** Every response of a result route, by status code. */
-export const resultResponses = (statusSchema: 'JobStatus' | 'TaskStatus') => ({
+export const resultResponses = (statusSchema: 'JobStatus' | 'TaskStatus') => mayWait({
   200: {
     description: 'The stored bytes; with `partial` those from `offset` on.',
     headers: { ...contentHeaders, ...validators, ...partialHeaders, 'Content-Length': Type.Integer() },
@@ -90,7 +91,9 @@ export const resultDescription = `Resume a download with \`Range\` and the ETag 
 \`partial=true\` returns the bytes that a running job has uploaded so far. Continue with \`offset\` from
 \`Job-Result-Offset\` until \`Job-Result\` is \`complete\`. Bytes belong together as long as \`Job-Attempt\` stays the same:
 another attempt produces the result again from the start. The response is 202 before the job runs, and while no bytes of
-a running job are available.`
+a running job are available.
+
+\`wait\` holds the response while it would be 202.`
 
 /** The query of a result route. */
 export const ResultQuery = Type.Object({
@@ -99,7 +102,8 @@ export const ResultQuery = Type.Object({
     minimum: 0,
     maximum: Number.MAX_SAFE_INTEGER,
     description: 'The first byte to return; with `partial` only. Default: 0.'
-  }))
+  })),
+  wait: waitParameter
 })
 
 /** The request headers that select the bytes. */

@@ -13,12 +13,21 @@ import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import { JobParams, TaskParams } from '../openapi/params.ts'
 import { brokenRule } from '../problem.ts'
 import { preconditionFailed } from '../headers/unsupported-headers.ts'
+import { mayWait, waitFor, waitParameter } from '../headers/wait.ts'
 import { requireJobId } from '../job-id.ts'
-import { requireVisible, type StatusAccess } from '../status-access.ts'
+import type { WaitingClients } from '../limits/waiting-clients.ts'
+import { isUnfinished, requireVisible, type StatusAccess } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
 import { sendStatus } from './send-status.ts'
 
-export type CancelRouteNeeds = { statusAccess: StatusAccess, cancelJob: CancelJob, eraseJob: EraseJob }
+export type CancelRouteNeeds = {
+  statusAccess: StatusAccess
+  cancelJob: CancelJob
+  eraseJob: EraseJob
+  waitingClients: WaitingClients
+  /** Called with each status that a client gets. */
+  onShown: (entry: StatusEntry) => void
+}
 
 // Every principal can read a row without a tenant, but only an admin can change it.
 const mayChange = ({ tenant: own, allTenants }: Principal): CanModify => tenant => allTenants || tenant === own
@@ -46,17 +55,42 @@ const jobChanged = () => preconditionFailed('The ETag of the job is not what If-
 // The entry has passed `requireVisible`, so its state is that of a job.
 const statusFact = ({ state }: StatusEntry) => ({ jobStatus: toRecordStatus(state as JobState) })
 
-const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
-  async (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string) => {
+type CancelRequest = { request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string, wait: number | undefined }
+
+const jobFinished = (entry: StatusEntry) =>
+  new ServiceFailure('JOB_FINISHED', 'The job has finished: it cannot be cancelled.', statusFact(entry))
+
+/** Waits for the end of a job that was asked to stop, and returns it as it then is. */
+const createAwaitStopped = ({ statusAccess, waitingClients }: CancelRouteNeeds) =>
+  async ({ request, reply, wait }: CancelRequest, entry: StatusEntry): Promise<StatusEntry> => {
+    let newest = entry
+    await waitFor(waitingClients, request, reply, wait, async ended => {
+      newest = await statusAccess.awaitEnd(entry, principalOf(request), ended)
+      return isUnfinished(newest) ? null : newest
+    })
+    return newest
+  }
+
+const createSendCancelled = (needs: CancelRouteNeeds) => {
+  const { statusAccess, cancelJob, onShown } = needs
+  const awaitStopped = createAwaitStopped(needs)
+  return async (cancelRequest: CancelRequest) => {
+    const { request, reply, view, id } = cancelRequest
     const principal = principalOf(request)
     requireJobId(view, id)
-    const { outcome, entry } = await cancelJob(id, mayChange(principal), statusAccess.toIsExpected(request.headers))
+    const { outcome, entry: found } = await cancelJob(id, mayChange(principal), statusAccess.toIsExpected(request.headers))
+    requireVisible(found, principal)
+    const entry = outcome === 'asked' || outcome === 'cancelled' ? await awaitStopped(cancelRequest, found) : found
     const representation = statusAccess.toRepresentation(view, entry, principal)
+    onShown(entry)
     switch (outcome) {
-      case 'cancelled': return sendStatus(reply, representation)
-      case 'asked': return sendStatus(reply, representation, 202)
+      case 'asked':
+      case 'cancelled':
+        if (isUnfinished(entry)) return sendStatus(reply, representation, 202)
+        if (entry.state !== 'cancelled') throw jobFinished(entry)
+        return sendStatus(reply, representation)
       case 'finished':
-        throw new ServiceFailure('JOB_FINISHED', 'The job has finished: it cannot be cancelled.', statusFact(entry))
+        throw jobFinished(entry)
       case 'changed':
         throw jobChanged()
       case 'not-ours':
@@ -65,6 +99,7 @@ const createSendCancelled = ({ statusAccess, cancelJob }: CancelRouteNeeds) =>
         throw new ServiceFailure('FORBIDDEN', 'The job has no tenant: cancelling it needs the scope jobs:admin.')
     }
   }
+}
 
 const createSendErased = ({ statusAccess, eraseJob }: CancelRouteNeeds) =>
   async (request: FastifyRequest, reply: FastifyReply, id: string) => {
@@ -91,7 +126,7 @@ const cancelCodes: readonly FailureCode[] = [...commonCodes, 'JOB_FINISHED', 'JO
 
 const cancelDescription = `A queued job is cancelled at once. The worker of a running job gets the request with its next
 report; after CANCEL_GRACE_SECONDS the service cancels the job itself. Repeating the request has no effect. Send no body,
-or \`{}\`.`
+or \`{}\`. With \`wait\` the response is held until the job has ended: 200 if it was cancelled, otherwise 409.`
 
 type Examples = Record<'running' | 'cancelled', { summary: string, value: unknown }>
 
@@ -101,6 +136,8 @@ const cancelResponses = (schema: 'JobStatus' | 'TaskStatus', { running, cancelle
     headers: statusHeaders, examples: { running }
   })
 })
+
+const CancelQuery = Type.Object({ wait: waitParameter })
 
 const { running: runningTask, cancelled: cancelledTask } = taskStatusExamples
 const { running: runningJob, cancelled: cancelledJob } = jobStatusExamples
@@ -121,13 +158,17 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       description: cancelDescription,
       tags: ['Jobs'],
       params: JobParams,
+      querystring: CancelQuery,
       headers: preconditionHeaders,
-      response: {
+      response: mayWait({
         ...cancelResponses('JobStatus', { running: runningJob, cancelled: cancelledJob }),
         ...failureResponses(cancelCodes, 'Problem')
-      }
+      })
     }
-  }, (request, reply) => sendCancelled(request, reply, 'v1', request.params.jobId))
+  }, (request, reply) => {
+    const { params: { jobId: id }, query: { wait } } = request
+    return sendCancelled({ request, reply, view: 'v1', id, wait })
+  })
 
   app.post('/api/jobs/:taskId/cancel', {
     config: { scope: 'jobs:write', evaluatesTags: true },
@@ -137,13 +178,17 @@ export const cancelRoutes: FastifyPluginAsyncTypebox<CancelRouteNeeds> = (app, n
       description: cancelDescription,
       tags: ['Tasks'],
       params: TaskParams,
+      querystring: CancelQuery,
       headers: preconditionHeaders,
-      response: {
+      response: mayWait({
         ...cancelResponses('TaskStatus', { running: stoppingTask, cancelled: cancelledTask }),
         ...failureResponses([...cancelCodes, 'INVALID_TASK_ID'], 'TaskError')
-      }
+      })
     }
-  }, (request, reply) => sendCancelled(request, reply, 'task', request.params.taskId))
+  }, (request, reply) => {
+    const { params: { taskId: id }, query: { wait } } = request
+    return sendCancelled({ request, reply, view: 'task', id, wait })
+  })
 
   app.delete('/api/v1/jobs/:jobId', {
     config: { scope: 'jobs:write', evaluatesTags: true },

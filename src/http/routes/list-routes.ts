@@ -6,7 +6,7 @@ import { countWithin } from '../../job/chunks.ts'
 import type { ListStatuses } from '../../status/read-status.ts'
 import { principalOf } from '../auth/principal.ts'
 import { requireMatch } from '../headers/conditional.ts'
-import { preferenceApplied } from '../headers/wait.ts'
+import { mayWait } from '../headers/wait.ts'
 import { conditionalHeaders, emptyResponse, failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import type { ViewName } from '../paths.ts'
@@ -74,8 +74,7 @@ const headers = {
   'Changes-Cursor': Type.String({
     description: 'A place in the log of changes, opaque: every change after this list is behind it.'
   }),
-  ETag: Type.String({ description: 'With `ids` only: of these ids and their versions. Send it back in If-None-Match.' }),
-  ...preferenceApplied
+  ETag: Type.String({ description: 'With `ids` only: of these ids and their versions. Send it back in If-None-Match.' })
 }
 
 const paths = {
@@ -112,14 +111,14 @@ export const listRoutes: FastifyPluginAsyncTypebox<ListRouteNeeds> = (app, needs
         tags: [tag],
         querystring: createListQuery(view),
         headers: conditionalHeaders,
-        response: {
+        response: mayWait({
           200: jsonResponse('The jobs.', schema, {
             headers,
             examples: toExamples(view, items)
           }),
           304: emptyResponse('The client has these versions already.', headers),
           ...failureResponses(failureCodes, errors)
-        }
+        })
       }
     }, (request: FastifyRequest<{ Querystring: ListQuery }>, reply) => {
       const { query } = request

@@ -7,8 +7,11 @@ import { StringEnum } from '../../job/job.ts'
 import { normalizations, rawContentTypes, SanitizeInput } from '../../job/sanitize-input.ts'
 import type { StoreInput } from '../../write/store-input.ts'
 import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
-import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
+import {
+  acceptedHeaders, awaitAccepted, type AwaitAcceptedNeeds, idempotencyHeader, requireAcceptedType, setAcceptedHeaders
+} from './accepted-response.ts'
 import { baseUrlOf } from '../headers/base-url.ts'
+import { mayWait, waitParameter } from '../headers/wait.ts'
 import { mediaTypeOf } from '../headers/media-type.ts'
 import { withExamples } from '../openapi/content.ts'
 import { exampleJobId, exampleOrigin } from '../openapi/examples.ts'
@@ -16,12 +19,11 @@ import { failureResponses, jsonResponse } from '../openapi/responses.ts'
 import { brokenRule } from '../problem.ts'
 import { cancelPath, resultPath, statusPath } from '../paths.ts'
 import { principalOf } from '../auth/principal.ts'
-import { requireVisible } from '../status-access.ts'
 import { requireUtf8 } from '../bodies/json-body.ts'
 import { rejectMisdeclaredJson } from '../bodies/misdeclared-json.ts'
 import { chunksOf, takeRawBodies } from '../bodies/raw-body.ts'
 
-export type SanitizeRouteNeeds = {
+export type SanitizeRouteNeeds = AwaitAcceptedNeeds & {
   submitJob: SubmitJob
   storeInput: StoreInput
   /** Throws VALIDATION_FAILED if the content cannot be sanitized, and OVERLOADED. */
@@ -138,7 +140,8 @@ const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitiz
 }
 
 const Query = Type.Object({
-  normalization: Type.Optional(StringEnum(normalizations, { description: 'Of a raw body. Default: NFC.' }))
+  normalization: Type.Optional(StringEnum(normalizations, { description: 'Of a raw body. Default: NFC.' })),
+  wait: waitParameter
 }, { additionalProperties: false })
 
 const rawExamples = {
@@ -156,8 +159,7 @@ const rawTypesText = rawContentTypes.join(', ')
 const sendAccepted = (
   request: FastifyRequest, reply: FastifyReply, { jobId, entry, replayed }: Submitted, publicUrl: string | null
 ) => {
-  const { state } = requireVisible(entry, principalOf(request))
-  request.log.info({ jobId, type: 'sanitize', replayed }, 'submitted')
+  const { state } = entry
   const baseUrl = baseUrlOf(request, publicUrl)
   setAcceptedHeaders(reply, { entry, replayed, baseUrl })
   const [statusUrl, resultUrl, cancelUrl] =
@@ -172,11 +174,11 @@ const asyncCodes: readonly FailureCode[] =
 const asyncDescription =
   `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are
 stored as they arrive. The result is the sanitized content; the counts of what was removed are in the status and in the
-table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE.`
+table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE. With \`wait\` the response is held until the
+job has ended, and shows its end.`
 
-const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
-  const { submitJob, storeInput, jobTypes, publicUrl } = needs
-  takeRawBodies(app, [...rawContentTypes])
+// Apart from the route: while a client waits for the end of its job, nothing holds the content.
+const createSubmit = ({ submitJob, storeInput, jobTypes }: SanitizeRouteNeeds) => {
   const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
     const { subject, tenant, allTenants } = principalOf(request)
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input: request.body }, key)
@@ -195,6 +197,21 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input }, key, raw)
   }
 
+  return async (
+    request: FastifyRequest, normalization: string | undefined, key: string | null
+  ): Promise<Submitted> => {
+    const { body } = request
+    requireAcceptedType('sanitize', jobTypes)
+    if (body instanceof Readable) return await submitBytes(request, body, normalization, key)
+    if (normalization === undefined) return await submitContent(request, key)
+    throw brokenRule('normalization', 'rawBody', 'in the query applies to raw bodies: send it in options')
+  }
+}
+
+const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
+  const { publicUrl } = needs
+  const submit = createSubmit(needs)
+  takeRawBodies(app, [...rawContentTypes])
   app.post(asyncPath, {
     config: {
       scope: 'jobs:write',
@@ -211,25 +228,20 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
       headers: idempotencyHeader,
       querystring: Query,
       body: { content: { 'application/json': { schema: SanitizeBody }, ...rawBodies } },
-      response: {
+      response: mayWait({
         202: jsonResponse('Accepted: the URLs of the status, the result and the cancellation.', AcceptedTask, {
           headers: acceptedHeaders, examples: { accepted: acceptedExample }
         }),
         ...failureResponses(asyncCodes, 'TaskError')
-      }
+      })
     }
   }, async (request, reply) => {
-    const key = request.headers['idempotency-key'] ?? null
-    const { body } = request as { body: unknown }
-    const { normalization } = request.query
-    requireAcceptedType('sanitize', jobTypes)
-    if (normalization !== undefined && !(body instanceof Readable)) {
-      throw brokenRule('normalization', 'rawBody', 'in the query applies to raw bodies: send it in options')
-    }
-    const submitted = body instanceof Readable
-      ? await submitBytes(request, body, normalization, key)
-      : await submitContent(request, key)
-    return sendAccepted(request, reply, submitted, publicUrl)
+    const { query, headers: { 'idempotency-key': key = null } } = request
+    const submitted = await submit(request, query.normalization, key)
+    const { jobId, replayed } = submitted
+    request.log.info({ jobId, type: 'sanitize', replayed }, 'submitted')
+    const entry = await awaitAccepted(needs, { request, reply, wait: query.wait }, submitted)
+    return sendAccepted(request, reply, { ...submitted, entry }, publicUrl)
   })
   return Promise.resolve()
 }

@@ -3,6 +3,7 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../errors.ts'
 import type { StatusEntry } from '../../job/status-entry.ts'
+import { toIso } from '../../job/time.ts'
 import {
   conditionalHeaders, emptyResponse, failureResponses, jsonResponse, statusHeaders
 } from '../openapi/responses.ts'
@@ -12,17 +13,16 @@ import type { LogResponse } from '../access-log.ts'
 import type { AddCorsFields } from '../headers/cors.ts'
 import { principalOf } from '../auth/principal.ts'
 import { requireMatch } from '../headers/conditional.ts'
-import { type GrantedWait, grantWait, preferenceApplied, requireListening, waitParameter } from '../headers/wait.ts'
+import { type GrantedWait, grantWait, mayWait, requireListening, waitParameter } from '../headers/wait.ts'
 import type { WaitingClients } from '../limits/waiting-clients.ts'
 import type { StatusAccess, VisibleStatus } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
-import { sendPoll } from './send-status.ts'
+import { sendFreshPoll, sendPoll } from './send-status.ts'
 
 const failureCodes: readonly FailureCode[] =
   ['UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL', 'STORE_UNAVAILABLE']
 
-const pollHeaders = { ...statusHeaders, ...preferenceApplied }
-const notModified = emptyResponse('The client has this version already.', pollHeaders)
+const notModified = emptyResponse('The client has this version already.', statusHeaders)
 
 /**
  * Gathers the work of one iteration of the event loop and does it at its end. When many clients poll, one iteration
@@ -50,33 +50,47 @@ export const createBatchPerTick = (onError: (error: unknown) => void): ((work: (
 }
 
 export type StatusRouteNeeds = {
-  statusAccess: StatusAccess
+  statusAccess: Pick<StatusAccess, 'readVisible' | 'awaitVisible'>
   logResponse: LogResponse
   /** Each response closes its connection. */
   isDraining: () => boolean
   /** null: no page of another origin may read responses. */
   addCorsFields: AddCorsFields | null
   waitingClients: WaitingClients
+  /** ms since 1970. */
+  now: () => number
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void
 }
 
 const StatusQuery = Type.Object({ wait: waitParameter })
+const TaskStatusQuery = Type.Object({
+  wait: waitParameter,
+  fresh: Type.Optional(Type.Boolean({
+    description: `For clients that give up on identical responses: each has its own \`observedAt\`, no ETag, and is to be
+      stored nowhere; If-None-Match is ignored. Default: false.`.replaceAll(/\s+/g, ' ')
+  }))
+})
 
-type Poll = { request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string }
+type Poll = {
+  request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string, wait: number | undefined, isFresh: boolean
+}
 
 const createPoll = (
-  { statusAccess, logResponse, isDraining, addCorsFields, waitingClients, onShown }: StatusRouteNeeds,
+  { statusAccess, logResponse, isDraining, addCorsFields, waitingClients, onShown, now }: StatusRouteNeeds,
   log: FastifyBaseLogger
 ) => {
   const logFailure = (error: unknown) => { log.error({ err: error }, 'the request failed') }
   const atEndOfTick = createBatchPerTick(logFailure)
 
-  const respond = (request: FastifyRequest, reply: FastifyReply, visible: VisibleStatus, applied?: string): void => {
+  const respond = ({ request, reply, isFresh }: Poll, visible: VisibleStatus, applied?: string): void => {
     requireMatch(request.headers, visible.representation.eTag)
     if (isDraining()) reply.raw.shouldKeepAlive = false
     onShown(visible.representation.entry)
-    logResponse(request, sendPoll(reply, visible, addCorsFields, applied))
+    const sent = isFresh
+      ? sendFreshPoll(reply, visible, toIso(now()), addCorsFields, applied)
+      : sendPoll(reply, visible, addCorsFields, applied)
+    logResponse(request, sent)
   }
 
   const fail = (reply: FastifyReply, error: unknown): void => {
@@ -90,29 +104,35 @@ const createPoll = (
     logFailure(error)
   }
 
-  const respondAfter = async ({ request, reply, view, id }: Poll, { applied, wait }: GrantedWait): Promise<void> => {
-    const read = [view, id, principalOf(request), request.headers['if-none-match']] as const
-    if (wait === null) return respond(request, reply, await statusAccess.readVisible(...read), applied)
+  const toRead = ({ request, view, id, isFresh }: Poll) =>
+    [view, id, principalOf(request), isFresh ? undefined : request.headers['if-none-match']] as const
+
+  const respondAfter = async (poll: Poll, { applied, wait }: GrantedWait): Promise<void> => {
+    const read = toRead(poll)
+    // For a failure, which Fastify sends.
+    poll.reply.header('preference-applied', applied)
+    if (wait === null) return respond(poll, await statusAccess.readVisible(...read), applied)
     try {
-      const awaited = await statusAccess.awaitVisible(...read, wait.ended)
+      const awaited = await statusAccess.awaitVisible(...read, wait)
       if (awaited === null && !await requireListening(wait)) return
-      respond(request, reply, awaited ?? await statusAccess.readVisible(...read), applied)
+      respond(poll, awaited ?? await statusAccess.readVisible(...read), applied)
     } finally {
       wait.leave()
     }
   }
 
-  return (request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string, wait: number | undefined): void => {
-    const granted = grantWait(waitingClients, request, reply, wait)
+  return (poll: Poll): void => {
+    const { request, reply } = poll
+    const granted = grantWait(waitingClients, request, reply, poll.wait)
     if (granted !== undefined) {
-      respondAfter({ request, reply, view, id }, granted).catch((error: unknown) => { fail(reply, error) })
+      respondAfter(poll, granted).catch((error: unknown) => { fail(reply, error) })
       return
     }
     atEndOfTick(() => {
       try {
-        const visible = statusAccess.readVisible(view, id, principalOf(request), request.headers['if-none-match'])
-        if (!(visible instanceof Promise)) return respond(request, reply, visible)
-        visible.then(visible => { respond(request, reply, visible) }).catch((error: unknown) => { fail(reply, error) })
+        const visible = statusAccess.readVisible(...toRead(poll))
+        if (!(visible instanceof Promise)) return respond(poll, visible)
+        visible.then(visible => { respond(poll, visible) }).catch((error: unknown) => { fail(reply, error) })
       } catch (error) {
         fail(reply, error)
       }
@@ -134,16 +154,16 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       params: JobParams,
       querystring: StatusQuery,
       headers: conditionalHeaders,
-      response: {
+      response: mayWait({
         200: jsonResponse('The job as it is.', Type.Ref('JobStatus'), {
-          headers: pollHeaders, examples: jobStatusExamples
+          headers: statusHeaders, examples: jobStatusExamples
         }),
         304: notModified,
         ...failureResponses(failureCodes, 'Problem')
-      }
+      })
     }
   }, (request, reply) => {
-    poll(request, reply, 'v1', request.params.jobId, request.query.wait)
+    poll({ request, reply, view: 'v1', id: request.params.jobId, wait: request.query.wait, isFresh: false })
   })
 
   app.get('/api/jobs/:taskId/status', {
@@ -154,18 +174,19 @@ export const statusRoutes: FastifyPluginAsyncTypebox<StatusRouteNeeds> = (app, n
       description: '`success` says that this call worked, `data.isSuccess` that the job did.',
       tags: ['Tasks'],
       params: TaskParams,
-      querystring: StatusQuery,
+      querystring: TaskStatusQuery,
       headers: conditionalHeaders,
-      response: {
+      response: mayWait({
         200: jsonResponse('The task as it is.', Type.Ref('TaskStatus'), {
-          headers: pollHeaders, examples: taskStatusExamples
+          headers: statusHeaders, examples: taskStatusExamples
         }),
         304: notModified,
         ...failureResponses([...failureCodes, 'INVALID_TASK_ID'], 'TaskError')
-      }
+      })
     }
   }, (request, reply) => {
-    poll(request, reply, 'task', request.params.taskId, request.query.wait)
+    const { wait, fresh: isFresh = false } = request.query
+    poll({ request, reply, view: 'task', id: request.params.taskId, wait, isFresh })
   })
   return Promise.resolve()
 }

@@ -1,16 +1,19 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from '@sinclair/typebox'
 import type { Violation } from '../../schema-check.ts'
 import type { FailureCode, FieldError } from '../../errors.ts'
 import { jobTypePattern } from '../../job/job.ts'
 import { OptionalOrNull } from '../../job/optional.ts'
 import type { StatusEntry } from '../../job/status-entry.ts'
-import type { SubmitJob } from '../../write/submit-job.ts'
-import { acceptedHeaders, idempotencyHeader, requireAcceptedType, setAcceptedHeaders } from './accepted-response.ts'
+import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
+import {
+  acceptedHeaders, awaitAccepted, type AwaitAcceptedNeeds, idempotencyHeader, requireAcceptedType, setAcceptedHeaders
+} from './accepted-response.ts'
 import { baseUrlOf } from '../headers/base-url.ts'
 import { principalOf, type Principal } from '../auth/principal.ts'
 import { storableMemberText } from '../bodies/json-body.ts'
-import { requireVisible } from '../status-access.ts'
+import { mayWait, waitParameter } from '../headers/wait.ts'
 import { statusPath } from '../paths.ts'
 import { requireScope, type Scope } from '../auth/authenticate.ts'
 import { failureResponses, jsonResponse } from '../openapi/responses.ts'
@@ -53,7 +56,7 @@ const SubmittedJob = Type.Object({
 /** A type that this process can run. Its input is validated on submission, not when the job fails an hour later. */
 export type KnownType = { needsScopes: readonly Scope[], validateInput: (input: unknown) => Violation[] }
 
-export type SubmitRouteNeeds = {
+export type SubmitRouteNeeds = AwaitAcceptedNeeds & {
   submitJob: SubmitJob
   knownTypes: ReadonlyMap<string, KnownType>
   /** The longest retention time of a result that a submission may request. */
@@ -116,11 +119,23 @@ const toSubmittedBody = ({ jobId, v1Body }: StatusEntry, baseUrl: string): strin
 const inputExample = (type: string, input: object) => ({ summary: type, value: { type, input } })
 
 const description = `The response is always 202: poll Location after Retry-After. A repeated request with the same
-Idempotency-Key returns the same job.`
+Idempotency-Key returns the same job. With \`wait\` the response is held until the job has ended, and shows its end.`
 
 /** Accepts jobs. */
 export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {
   const { submitJob, publicUrl, retentionSecondsMax } = needs
+  // A function of its own: while the client waits, nothing holds the input.
+  const submit = async (request: FastifyRequest, body: JobSubmission, key: string | null): Promise<Submitted> => {
+    const principal = principalOf(request)
+    requireAcceptable(body, principal, needs)
+    const { subject, tenant, allTenants } = principal
+    const submission = { ...body, inputJson: storableMemberText(body, 'input') }
+    const submitted = await submitJob({ subject, tenant, allTenants }, submission, key)
+    const { jobId, replayed } = submitted
+    request.log.info({ jobId, type: body.type, replayed }, 'submitted')
+    return submitted
+  }
+
   app.post('/api/v1/jobs', {
     config: { scope: 'jobs:write' },
     preValidation: (request, _reply, done) => {
@@ -132,27 +147,23 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
       summary: 'Submit a job',
       description,
       tags: ['Jobs'],
+      querystring: Type.Object({ wait: waitParameter }),
       headers: idempotencyHeader,
       body: withExamples(createSubmissionSchema(retentionSecondsMax), {
         report: inputExample('report', { format: 'csv' }),
         sanitize: inputExample('sanitize', { content: '<b>hi</b>', contentType: 'text/html' })
       }),
-      response: {
+      response: mayWait({
         202: jsonResponse('Accepted: the six fields of the status, and the URLs of both views.', SubmittedJob, {
           headers: acceptedHeaders, examples: { accepted: submittedExample }
         }),
         ...failureResponses(failureCodes, 'Problem')
-      }
+      })
     }
   }, async (request, reply) => {
-    const principal = principalOf(request)
-    requireAcceptable(request.body, principal, needs)
-    const { subject, tenant, allTenants } = principal
-    const submission = { ...request.body, inputJson: storableMemberText(request.body, 'input') }
-    const key = request.headers['idempotency-key'] ?? null
-    const { jobId, entry, replayed } = await submitJob({ subject, tenant, allTenants }, submission, key)
-    request.log.info({ jobId, type: request.body.type, replayed }, 'submitted')
-    requireVisible(entry, principal)
+    const submitted = await submit(request, request.body, request.headers['idempotency-key'] ?? null)
+    const entry = await awaitAccepted(needs, { request, reply, wait: request.query.wait }, submitted)
+    const { replayed } = submitted
     const baseUrl = baseUrlOf(request, publicUrl)
     setAcceptedHeaders(reply, { entry, replayed, baseUrl })
     return reply.code(202).type('application/json; charset=utf-8').send(toSubmittedBody(entry, baseUrl))

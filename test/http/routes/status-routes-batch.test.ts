@@ -55,15 +55,14 @@ const serve = async (t: Test, needs: Partial<StatusRouteNeeds>) => {
   await app.register(statusRoutes, {
     statusAccess: {
       readVisible,
-      awaitVisible: async () => readVisible(),
-      toRepresentation: () => readVisible().representation,
-      toIsExpected: () => () => true
+      awaitVisible: async () => readVisible()
     },
     logResponse: () => {},
     isDraining: () => false,
     addCorsFields: null,
     waitingClients: { admit: () => null, endAll: () => {} },
     onShown: () => {},
+    now: () => 0,
     ...needs
   })
   t.teardown(() => app.close())
@@ -80,9 +79,7 @@ t.test('a poll that fails while its response is written ends its connection, is 
     const { ask, lines } = await serve(t, {
       statusAccess: {
         readVisible: (_view, id) => toResult(representationOf(id === 'broken' ? broken : entryAt(1))),
-        awaitVisible: async () => representationOf(entryAt(1)),
-        toRepresentation: () => representationOf(entryAt(1)).representation,
-        toIsExpected: () => () => true
+        awaitVisible: async () => representationOf(entryAt(1))
       }
     })
     const [first, second, third] = await Promise.allSettled([ask('a'), ask('broken'), ask('b')])

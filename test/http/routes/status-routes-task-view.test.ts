@@ -375,3 +375,31 @@ t.test('errors of every route are application/json for the Accept of n8n, in the
   }
   t.ok(count > 80)
 })
+
+t.test('with fresh each response is new: its time, and nothing to store it by', async t => {
+  const jobId = await submit('fresh', 1)
+  const path = `/api/jobs/${jobId}/status`
+  const plain = await ask(path)
+  const headers = { 'if-none-match': plain.headers.get('etag') ?? '' }
+  const answers = [await ask(`${path}?fresh=true`, { headers }), await ask(`${path}?fresh=true&wait=0.05`, { headers })]
+  const { data } = await plain.json() as Json
+  for (const answer of answers) {
+    t.equal(answer.status, 200, 'If-None-Match is not evaluated')
+    t.equal(answer.headers.get('etag'), null)
+    t.equal(answer.headers.get('cache-control'), 'no-store')
+    for (const name of ['vary', 'link', 'job-state', 'job-progress', 'retry-after', 'retry-after-ms', 'content-type']) {
+      t.equal(answer.headers.get(name), plain.headers.get(name), name)
+    }
+    const { success, data: { observedAt, ...others } } = await answer.json() as Json
+    t.strictSame({ success, data: others }, { success: true, data })
+    t.ok(Math.abs(Date.parse(observedAt) - Date.now()) < 60_000, 'the time of the response')
+    t.match(observedAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+  }
+  t.equal(answers[1]?.headers.get('preference-applied'), 'wait=0.05')
+  t.equal((await ask(`${path}?fresh=false`, { headers })).status, 304)
+  t.equal((await ask(`${path}?fresh=true`, { headers: { 'if-match': '"x"' } })).status, 412)
+  t.equal((await ask(`${path}?fresh=1`)).status, 400)
+  t.equal((await ask('/api/jobs/no-such-job/status?fresh=true')).status, 404)
+  const head = await ask(`${path}?fresh=true`, { method: 'HEAD' })
+  t.equal(head.headers.get('content-length'), (await ask(`${path}?fresh=true`)).headers.get('content-length'))
+})
