@@ -1,9 +1,10 @@
 import { createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
-import { existsSync, linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
+import type { AllowedHost } from '../job/callbacks/allowed-hosts.ts'
+import { parseAllowedHosts, parseWebhookSecrets, readOrCreateWebhookSecret } from './callbacks.ts'
 import { type Origins, parseJobTypes, parseOrigins } from './lists.ts'
+import { readOrCreateFile } from './local-file.ts'
 import {
   parseDatabasePath, parseKeySetUrl, parsePublicUrl, parseRedisUrl, type Problems
 } from './urls.ts'
@@ -27,6 +28,8 @@ const Environment = Type.Object({
   WORKERS: Type.Integer({ default: 1, minimum: 0, maximum: 64 }),
   JOB_TYPES: Type.Optional(Type.String()),
   CORS_ORIGINS: Type.Optional(Type.String()),
+  CALLBACK_HOSTS_ALLOWED: Type.Optional(Type.String()),
+  WEBHOOK_SECRET: Type.Optional(Type.String()),
   METRICS_TOKEN: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9._~+/-]+=*$' })),
   METRICS_TYPES: Type.Optional(Type.Unsafe<'all'>({ type: 'string', enum: ['all'] })),
   LOG_LEVEL: Type.Unsafe<LogLevel>({
@@ -71,6 +74,10 @@ export type Config = Readonly<{
   workers: number
   jobTypes: readonly string[] | null
   corsOrigins: Origins | null
+  /** The hosts and ranges that callbacks may reach beside public addresses. */
+  callbackHostsAllowed: readonly AllowedHost[]
+  /** The keys that sign callbacks; none: callbacks are rejected. */
+  webhookSecrets: readonly string[]
   /** The bearer token that /metrics needs; null: none. */
   metricsToken: string | null
   /** Whether metrics name every job type, and not only the known ones. */
@@ -110,20 +117,7 @@ export const localSecretPath = 'data/jwt-secret'
 
 /** Returns the key of a local service. It is created once, readable by its owner alone. */
 export const readOrCreateSecret = (path: string): string => {
-  if (!existsSync(path)) {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
-    // The file is complete before it gets its name, so that two processes that start at once use the same key.
-    const draft = `${path}.${process.pid}`
-    writeFileSync(draft, randomBytes(48).toString('base64url'), { mode: 0o600 })
-    try {
-      linkSync(draft, path)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    } finally {
-      unlinkSync(draft)
-    }
-  }
-  const secret = readFileSync(path, 'utf8').trim()
+  const secret = readOrCreateFile(path, () => randomBytes(48).toString('base64url'))
   if (Buffer.byteLength(secret) < secretBytesMin) {
     throw new ConfigError([
       `JWT_SECRET: is unset, and ${path} holds fewer than ${secretBytesMin} bytes: remove that file, or set JWT_SECRET`
@@ -235,9 +229,12 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
   const corsOrigins = parseOrigins(env.CORS_ORIGINS, problems)
   const changeRetentionMs = parseChangeRetention(env, problems)
+  const callbackHostsAllowed = parseAllowedHosts(env.CALLBACK_HOSTS_ALLOWED, problems)
+  const webhookSecrets = parseWebhookSecrets(env.WEBHOOK_SECRET, problems)
   if (problems.length > 0) throw new ConfigError(problems)
+  const production = isProduction(env)
   return Object.freeze({
-    production: isProduction(env),
+    production,
     // As in a URL.
     host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     port: env.PORT,
@@ -250,6 +247,8 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     workers: env.WORKERS,
     jobTypes,
     corsOrigins,
+    callbackHostsAllowed,
+    webhookSecrets: webhookSecrets ?? Object.freeze(production ? [] : [readOrCreateWebhookSecret()]),
     metricsToken: env.METRICS_TOKEN ?? null,
     metricsOfAllTypes: env.METRICS_TYPES === 'all',
     logLevel: env.LOG_LEVEL,

@@ -8,7 +8,9 @@ import { type Config, ConfigError, loadConfig } from '../../src/config/config.ts
 
 const run = promisify(execFile)
 const secret = 'x'.repeat(32)
-const load = (env: Record<string, string> = {}): Config => loadConfig({ JWT_SECRET: secret, ...env })
+const webhookSecret = `whsec_${Buffer.alloc(32, 1).toString('base64')}`
+const load = (env: Record<string, string> = {}): Config =>
+  loadConfig({ JWT_SECRET: secret, WEBHOOK_SECRET: webhookSecret, ...env })
 
 /** The lines with which a start fails. */
 const problemsOf = (env: Record<string, string>): readonly string[] => {
@@ -36,6 +38,8 @@ t.test('the defaults are the documented ones', async t => {
     workers: 1,
     jobTypes: null,
     corsOrigins: null,
+    callbackHostsAllowed: [],
+    webhookSecrets: [webhookSecret],
     metricsToken: null,
     metricsOfAllTypes: false,
     logLevel: 'info',
