@@ -1,4 +1,5 @@
 import type { Selectable, Transaction } from 'kysely'
+import type { Callback } from '../job/callbacks/callback.ts'
 import type { Attempt } from '../job/attempt.ts'
 import type { InputReader, RawInput, Access } from '../job/input.ts'
 import type { JobLookup, JobState } from '../job/job.ts'
@@ -61,6 +62,8 @@ export type JobReader = {
   findVersions: (jobIds: readonly string[]) => Promise<ReadonlyMap<string, number>>
   /** The job with its runs, oldest first, at one moment. */
   findWithAttempts: (jobId: string) => Promise<{ lookup: JobLookup, attempts: Attempt[] }>
+  /** The job with its callbacks, in the order in which they were added, at one moment. */
+  findWithCallbacks: (jobId: string) => Promise<{ lookup: JobLookup, callbacks: Callback[] }>
   list: ListJobs
   /** Resolves if the database answers a read. */
   ping: () => Promise<void>
@@ -130,6 +133,20 @@ export type RetentionReader = {
   hasOrphans: (at: number) => Promise<boolean>
   hasOldChanges: (before: number) => Promise<boolean>
   hasOldIdempotencyKeys: (before: number) => Promise<boolean>
+}
+
+/** Which callbacks are due. Takes no lock. Times in ms since 1970. */
+export type CallbackReader = {
+  /** Whether a try of any callback is due at `at`. */
+  hasDue: (at: number) => Promise<boolean>
+  /**
+   * Examines the hosts behind `after` that have pending callbacks, at most `limit`, in their order. `due`: those with a
+   * try that is due at `at`. `next`: the host to go on behind; null at the end. What it costs depends on the number of
+   * hosts, not on how many callbacks wait for them.
+   */
+  pendingHosts: (at: number, after: string, limit: number) => Promise<{ due: string[], next: string | null }>
+  /** How many callbacks are pending, counted up to `countMax`. */
+  countPending: (countMax: number) => Promise<number>
 }
 
 /** A place in the change log: opaque text of letters, digits and hyphens that any process can keep and go on from. */
@@ -261,6 +278,7 @@ export type Store = {
   inputs: InputReader
   queue: QueueReader
   retention: RetentionReader
+  callbacks: CallbackReader
   changes: ChangeLog
   epoch: EpochRowStore
   transact: Transact

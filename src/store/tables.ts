@@ -1,4 +1,5 @@
 import type { ColumnType, Generated, Selectable } from 'kysely'
+import type { CallbackState } from '../job/callbacks/callback.ts'
 
 /** The table that other programs write too. Times are ISO 8601 text where the service writes them. */
 export type JobExecutionLogTable = {
@@ -101,6 +102,27 @@ export type Tables = {
     failureCode: string | null
     failureMessage: string | null
     endReport: string | null
+  }
+  /** `nextTryAt`: when a try is due, or else the end of the lease of the one under way. */
+  JobCallback: {
+    id: string
+    jobId: string
+    tenant: string
+    url: string
+    host: string
+    secret: string | null
+    addedAt: number
+    state: CallbackState
+    nextTryAt: number | null
+    leaseToken: string | null
+    tries: Generated<number>
+    lastStatus: number | null
+    lastError: string | null
+    lastTriedAt: number | null
+    body: string | null
+    isGone: Generated<number>
+    stateBefore: CallbackState | null
+    redeliveredAt: number | null
   }
   IdempotencyKey: { tenant: string, key: string, requestHash: string, jobId: string, createdAt: number }
   ServiceState: { name: string, value: string }

@@ -3,6 +3,7 @@ import type { OpenedStore, Store } from '../store.ts'
 import { createEpochRowStore } from '../epoch-row-store.ts'
 import { createChangeLog } from './change-log.ts'
 import { type Database, findSqliteError, toDatabaseUnusable } from './database.ts'
+import { createCallbackReader } from './readers/callback-reader.ts'
 import { createReadEpochRows } from './readers/epoch-rows.ts'
 import { createInputReader } from './readers/input-reader.ts'
 import { createListJobs } from './readers/job-list.ts'
@@ -39,6 +40,7 @@ export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNe
     inputs: createInputReader({ database }),
     queue: createQueueReader({ database }),
     retention: createRetentionReader({ database }),
+    callbacks: createCallbackReader({ database }),
     changes: createChangeLog({ database, incarnation }),
     epoch: createEpochRowStore({ read: createReadEpochRows(database), transact, now }),
     transact,

@@ -1,4 +1,5 @@
 import { attemptsConformance } from './attempts.ts'
+import { callbacksConformance } from './callbacks.ts'
 import { changesConformance } from './changes.ts'
 import { claimsConformance } from './claims.ts'
 import { epochConformance } from './epoch.ts'
@@ -19,6 +20,7 @@ export const topics: Record<string, Conformance> = {
   queue: queueConformance,
   claims: claimsConformance,
   attempts: attemptsConformance,
+  callbacks: callbacksConformance,
   idempotency: idempotencyConformance,
   lists: listsConformance,
   results: resultsConformance,

@@ -10,6 +10,7 @@ import * as attempts from './0005-attempts.ts'
 import * as times from './0006-times.ts'
 import * as jobIds from './0007-job-ids.ts'
 import * as changeReaders from './0008-change-readers.ts'
+import * as callbacks from './0009-callbacks.ts'
 import type { RecordColumn } from './record-columns.ts'
 import { dryRun } from './dry-run.ts'
 import { inspectDatabase } from './inspect.ts'
@@ -23,7 +24,8 @@ const migrations: Record<string, Migration & { recordColumns: readonly RecordCol
   '0005-attempts': attempts,
   '0006-times': times,
   '0007-job-ids': jobIds,
-  '0008-change-readers': changeReaders
+  '0008-change-readers': changeReaders,
+  '0009-callbacks': callbacks
 }
 
 // How often a migration is tried while another program has the database locked.

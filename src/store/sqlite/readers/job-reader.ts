@@ -1,8 +1,10 @@
 import { sql } from 'kysely'
+import type { Callback } from '../../../job/callbacks/callback.ts'
 import type { JobLookup } from '../../../job/job.ts'
 import { toTombstone, type TombstoneRow } from '../../records.ts'
 import type { JobReader } from '../../store.ts'
 import { type AttemptRow, attemptsQuery, toAttempt } from '../../tx/attempts.ts'
+import { callbacksQuery } from '../../tx/callbacks.ts'
 import { tombstoneQuery } from '../../tx/jobs.ts'
 import type { Database } from '../database.ts'
 import { recordQuery, type RecordWithFacts, toRecord } from './record-query.ts'
@@ -28,6 +30,9 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
   const findAttempts = reader.prepare<[string], AttemptRow>(attemptsQuery(writer, '').compile().sql)
   const findWithAttempts = reader.transaction((jobId: string) =>
     ({ lookup: findInBoth(jobId), attempts: findAttempts.all(jobId).map(toAttempt) }))
+  const findCallbacks = reader.prepare<[string, number], Callback>(callbacksQuery(writer, '').compile().sql)
+  const findWithCallbacks = reader.transaction((jobId: string) =>
+    ({ lookup: findInBoth(jobId), callbacks: findCallbacks.all(jobId, 0) }))
   // One snapshot for both tables: a row that is deleted between two reads would look as if it had never existed.
   const findInSnapshot = reader.transaction(findInBoth)
   const pingStatement = reader.prepare('SELECT value FROM ServiceState LIMIT 1')
@@ -37,6 +42,7 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
       return row === undefined ? findInSnapshot(jobId) : toRecord(row)
     }),
     findWithAttempts: async jobId => guardRead(database, () => findWithAttempts(jobId)),
+    findWithCallbacks: async jobId => guardRead(database, () => findWithCallbacks(jobId)),
     findVersion: async jobId => guardRead(database, () => versionStatement.get(jobId)),
     findVersions: async jobIds => guardRead(database, () => {
       const rows = versionsStatement.all(JSON.stringify(jobIds))

@@ -1,0 +1,140 @@
+import { type Kysely, sql } from 'kysely'
+import { type Callback, callbacksMax, type CallbackState, type Settled } from '../../job/callbacks/callback.ts'
+import type { Tx } from '../store.ts'
+import type { Tables } from '../tables.ts'
+
+/*
+ * The callbacks of jobs. Triggers make them due, and delete them with a finished job; everything else is here.
+ */
+
+/** A callback as it is added. `host` names the queue that it waits in, `secret` null stands for the service's own. */
+export type NewCallback = Pick<Callback, 'id' | 'jobId' | 'tenant' | 'url'> &
+  { host: string, secret: string | null, addedAt: number }
+
+/**
+ * Adds a URL to a job, once. If the job has ended, it is due at `addedAt`. False: the job has as many as it can have.
+ * The caller has locked the record.
+ */
+export const addCallback = async (tx: Tx, callback: NewCallback, isEnded: boolean): Promise<boolean> => {
+  const present = await tx.selectFrom('JobCallback').select('url')
+    .where('jobId', '=', callback.jobId).where('isGone', '=', 0).execute()
+  if (present.some(({ url }) => url === callback.url)) return true
+  if (present.length >= callbacksMax) return false
+  const due = isEnded ? { state: 'pending', nextTryAt: callback.addedAt } as const : { state: 'waiting' } as const
+  await tx.insertInto('JobCallback').values({ ...callback, ...due }).execute()
+  return true
+}
+
+/**
+ * A callback that this process may try now. `isGone`: its job was deleted before its end. `body` null: there was no try
+ * yet. `dueAt` in ms since 1970.
+ */
+export type ClaimedCallback =
+  Pick<Callback, 'id' | 'jobId' | 'tenant' | 'url' | 'tries'> &
+  { secret: string | null, body: string | null, isGone: boolean, stateBefore: CallbackState | null, dueAt: number }
+
+/** The lease of a try. `endsAt` (ms since 1970): from then on another process may try. */
+export type CallbackLease = { token: string, endsAt: number }
+
+/**
+ * Claims callbacks to one host that are due at `at` (ms since 1970), those due longest first. A database with
+ * concurrent writers skips those that are locked (SKIP LOCKED).
+ */
+export const claimCallbacks = async (
+  tx: Tx, host: string, at: number, limit: number, { token, endsAt }: CallbackLease
+): Promise<ClaimedCallback[]> => {
+  const rows = await tx.selectFrom('JobCallback')
+    .select(['id', 'jobId', 'tenant', 'url', 'tries', 'secret', 'body', 'isGone', 'stateBefore', 'nextTryAt'])
+    .where('host', '=', host).where('nextTryAt', '<=', at).orderBy('nextTryAt').limit(limit).execute()
+  for (const { id } of rows) {
+    await tx.updateTable('JobCallback').set({ leaseToken: token, nextTryAt: endsAt }).where('id', '=', id).execute()
+  }
+  return rows.map(({ isGone, nextTryAt, ...row }) => ({ ...row, isGone: isGone === 1, dueAt: nextTryAt ?? at }))
+}
+
+/** Keeps what every try sends. */
+export const setCallbackBody = async (tx: Tx, id: string, body: string): Promise<void> => {
+  await tx.updateTable('JobCallback').set({ body }).where('id', '=', id).execute()
+}
+
+/**
+ * Records a try. False: the lease is over, or the callback was erased. Of a job that is gone nothing is kept when it is
+ * over: no client can read it.
+ */
+export const settleCallback = async (tx: Tx, id: string, leaseToken: string, settled: Settled): Promise<boolean> => {
+  const { numUpdatedRows } = await tx.updateTable('JobCallback').set({ ...settled, leaseToken: null, stateBefore: null })
+    .where('id', '=', id).where('leaseToken', '=', leaseToken).executeTakeFirst()
+  if (settled.state !== 'pending') {
+    await tx.deleteFrom('JobCallback').where('id', '=', id).where('isGone', '=', 1).execute()
+  }
+  return numUpdatedRows === 1n
+}
+
+/** Gives back a callback whose try did not end: it is due at `at` (ms since 1970). */
+export const releaseCallback = async (tx: Tx, id: string, leaseToken: string, at: number): Promise<void> => {
+  await tx.updateTable('JobCallback').set({ leaseToken: null, nextTryAt: at })
+    .where('id', '=', id).where('leaseToken', '=', leaseToken).execute()
+}
+
+/** What a request for one more try needs to know. */
+export type RedeliveredCallback =
+  Pick<Callback, 'tenant' | 'state'> & { isUnderWay: boolean, redeliveredAt: number | null }
+
+export const findRedelivered = async (
+  tx: Tx, jobId: string, id: string, at: number
+): Promise<RedeliveredCallback | undefined> => {
+  const row = await tx.selectFrom('JobCallback').select(['tenant', 'state', 'leaseToken', 'nextTryAt', 'redeliveredAt'])
+    .where('id', '=', id).where('jobId', '=', jobId).where('isGone', '=', 0).executeTakeFirst()
+  if (row === undefined) return undefined
+  const { tenant, state, redeliveredAt } = row
+  return { tenant, state, redeliveredAt, isUnderWay: row.leaseToken !== null && (row.nextTryAt ?? at) > at }
+}
+
+/** Makes a callback due at `at` (ms since 1970), for one try if it has ended. */
+export const makeDue = async (
+  tx: Tx, id: string, { state, isUnderWay }: RedeliveredCallback, at: number
+): Promise<void> => {
+  const due = isUnderWay ? {} : { state: 'pending', nextTryAt: at, leaseToken: null } as const
+  const stateBefore = state === 'pending' ? {} : { stateBefore: state }
+  await tx.updateTable('JobCallback').set({ redeliveredAt: at, ...due, ...stateBefore }).where('id', '=', id).execute()
+}
+
+/** The callbacks of a job, in the order in which they were added. */
+export const callbacksQuery = (db: Kysely<Tables>, jobId: string) => db
+  .selectFrom('JobCallback')
+  .select([
+    'id', 'jobId', 'tenant', 'url', 'state', 'tries', 'lastStatus', 'lastError', 'lastTriedAt', 'nextTryAt'
+  ])
+  .where('jobId', '=', jobId)
+  .where('isGone', '=', 0)
+  .orderBy('addedAt')
+  .orderBy('id')
+
+/** Whether any callback is due. */
+export const dueCallbacksQuery = (db: Kysely<Tables>, at: number) => db
+  .selectFrom('JobCallback').select('id').where('nextTryAt', 'is not', null).where('nextTryAt', '<=', at).limit(1)
+
+/** A host with callbacks that wait for a try; `isDue` is 1 if one of them is due. */
+export type PendingHost = { host: string, isDue: number }
+
+/**
+ * The hosts behind `after` that have pending callbacks, at most `limit`, in their order. It steps from host to host
+ * through the index: what it costs does not depend on how many callbacks wait for one of them.
+ */
+export const pendingHostsQuery = (db: Kysely<Tables>, at: number, after: string, limit: number) => sql<PendingHost>`
+  WITH RECURSIVE pending (host, place) AS (
+    SELECT (SELECT min(host) FROM ${sql.table('JobCallback')}
+            WHERE ${sql.ref('nextTryAt')} IS NOT NULL AND host > ${after}), 1
+    UNION ALL
+    SELECT (SELECT min(host) FROM ${sql.table('JobCallback')}
+            WHERE ${sql.ref('nextTryAt')} IS NOT NULL AND host > pending.host), place + 1
+    FROM pending WHERE pending.host IS NOT NULL AND place < ${limit}
+  )
+  SELECT host, EXISTS (SELECT 1 FROM ${sql.table('JobCallback')} AS callback
+    WHERE callback.host = pending.host AND ${sql.ref('callback.nextTryAt')} <= ${at}) AS ${sql.ref('isDue')}
+  FROM pending WHERE host IS NOT NULL`.compile(db)
+
+/** Counts pending callbacks, up to `countMax`: a count reads each of them. */
+export const countPendingQuery = (db: Kysely<Tables>, countMax: number) => db
+  .selectFrom(db.selectFrom('JobCallback').select('nextTryAt').where('nextTryAt', 'is not', null).limit(countMax).as('p'))
+  .select(({ fn }) => fn.countAll<number>().as('count'))
