@@ -12,9 +12,9 @@ import { busyMs, monotonicNow, now, schedule } from './clocks.ts'
 import type { Config } from './config/config.ts'
 import { createWaitingClients } from './http/limits/waiting-clients.ts'
 import { createServer } from './http/server.ts'
-import { createNoticeMeter, createQueueGauges, createTypeLabels, recordTransition } from './job-telemetry.ts'
+import { createNoticeMeter, createQueueGauges, createTypeLabels, recordTransition, type TypeLabels } from './job-telemetry.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { reportOverload, reportRateLimit, reportStoreHealth } from './telemetry.ts'
+import { createPendingGauge, reportOverload, reportRateLimit, reportStoreHealth } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
@@ -89,23 +89,29 @@ const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metr
   return { typeLabels, onTransition, onShown: notice.onShown }
 }
 
+const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: Metrics, typeLabels: TypeLabels) => {
+  const refreshQueue = createQueueGauges({ count, metrics, typeLabels, now, monotonicNow, schedule })
+  const refreshPending = createPendingGauge(metrics, callbacks.countPending)
+  return async () => { await Promise.all([refreshQueue(), refreshPending()]) }
+}
+
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const { databasePath, redisUrl } = config
+  const { databasePath, redisUrl, pruneIntervalMs } = config
   const opened = await parts.openStore({ databasePath, isCacheShared: redisUrl !== null, now, monotonicNow })
-  const { store, store: { kind, jobs: { ping }, changes, queue: { count } } } = opened
+  const { store, store: { kind, jobs: { ping }, changes } } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
-  const { openedCache, expose, invalidate, watch, onChanges, reads } = createStatusParts({ parts, config, opened, node, metrics, log })
+  const needs = { parts, config, opened, node, metrics, log }
+  const { openedCache, invalidate, watch, onChanges, reads, ...status } = createStatusParts(needs)
   const { typeLabels, onTransition, onShown } = createJobReports(config, metrics, log)
-  const { worker, rescueJobs, expireResults, ofClients } =
-    createCommands({ parts, config, opened, node, log, metrics, expose, onTransition })
+  const { worker, callbacks, rescueJobs, expireResults, ofClients } = createCommands({ ...needs, ...status, onTransition })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
   const checkStore = createStoreCheck({ kind, ping, now, onChange: reportStoreHealth(metrics, log) })
-  const refreshMetrics = createQueueGauges({ count, metrics, typeLabels, now, monotonicNow, schedule })
+  const refreshMetrics = createRefreshMetrics(store, metrics, typeLabels)
   let draining = false
   const follower = await changes.follow()
   const limits = toLimits(config, store.writesWaiting, metrics, log)
@@ -134,7 +140,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const relay = parts.createRelay({ follower, invalidate, onChanges, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
   const loops = createLoops({
-    relay, watch, feed: reads.feed, rescueJobs, prune, pruneIntervalMs: config.pruneIntervalMs, checkStore, metrics, log
+    relay, watch, feed: reads.feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
   })
   await openedCache.start()
 

@@ -1,6 +1,7 @@
 /** Every failure that a client can see: its code, HTTP status and title. */
 export const catalogue = {
   VALIDATION_FAILED: { status: 400, title: 'The request is not valid' },
+  CALLBACK_REFUSED: { status: 400, title: 'The callback URL is not allowed' },
   INVALID_TASK_ID: { status: 400, title: 'The task id is not valid' },
   UNAUTHORIZED: { status: 401, title: 'A valid bearer token is required' },
   FORBIDDEN: { status: 403, title: 'The token does not allow this' },

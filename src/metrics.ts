@@ -96,6 +96,26 @@ const createJobMetrics = (registers: Registry[]) => ({
   })
 })
 
+const createCallbackMetrics = (registers: Registry[]) => ({
+  callbackTries: new Counter({
+    name: 'job_callback_tries_total',
+    help: 'Tries to deliver a callback, by outcome: delivered, retried (there will be another) or failed (there will not).',
+    labelNames: ['outcome'],
+    registers
+  }),
+  callbackSeconds: new Histogram({
+    name: 'job_callback_delay_seconds',
+    help: 'Seconds from the time at which a try of a callback was due to its end.',
+    buckets: [0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60],
+    registers
+  }),
+  callbacksPending: new Gauge({
+    name: 'job_callbacks_pending',
+    help: 'Callbacks that are not delivered yet although their job has ended, counted up to 100,000.',
+    registers
+  })
+})
+
 /** Every metric of the service, in a registry of its own, so that tests can have several. */
 export const createMetrics = () => {
   const registry = new Registry()
@@ -125,6 +145,7 @@ export const createMetrics = () => {
     ...createCacheMetrics(registers),
     ...createStoreMetrics(registers),
     ...createJobMetrics(registers),
+    ...createCallbackMetrics(registers),
     pruned: new Counter({
       name: 'job_pruned_total',
       help: 'What the pruner removed, by kind; result bytes are counted in chunks.',

@@ -10,5 +10,9 @@ const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
     [type, { needsScopes: needsScopes as Scope[], validateInput: createInputCheck(inputSchema) }]))
 
 /** Which submissions the service accepts. */
-export const toSubmissionRules = ({ jobTypes, resultRetentionMs }: Config) =>
-  ({ jobTypes, knownTypes: toKnownTypes(), retentionSecondsMax: resultRetentionMs / 1000 })
+export const toSubmissionRules = ({ jobTypes, resultRetentionMs, callbackHostsAllowed, webhookSecrets }: Config) => ({
+  jobTypes,
+  knownTypes: toKnownTypes(),
+  retentionSecondsMax: resultRetentionMs / 1000,
+  callbacks: { allowed: callbackHostsAllowed, areEnabled: webhookSecrets.length > 0 }
+})

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { CallbackDeliveryNeeds } from './background/callbacks/delivery.ts'
 import { isUnavailable, reasonOf } from './errors.ts'
 import type { UnreadValue } from './job/recorded/values.ts'
 import type { Metrics } from './metrics.ts'
@@ -72,3 +73,28 @@ export const reportUnread = (log: Logger, now: () => number) => {
     log.warn({ jobId, column, type }, `${column} of a record is not understood and counts as null`)
   }
 }
+
+/**
+ * Reports each try of a callback: never its URL, which may hold a secret, nor what was sent or answered. `now` in ms
+ * since 1970.
+ */
+export const reportCallback = (
+  metrics: Metrics, log: Logger, now: () => number
+): CallbackDeliveryNeeds['onTried'] => ({ of: { id, jobId, host, dueAt }, outcome: { kind, status }, settled }) => {
+  const result = kind === 'delivered' ? kind : settled?.state === 'failed' ? 'failed' : 'retried'
+  metrics.callbackTries.inc({ outcome: result })
+  metrics.callbackSeconds.observe(Math.max(0, now() - dueAt) / 1000)
+  const facts = { jobId, callbackId: id, host, status, tries: settled?.tries, error: settled?.lastError ?? undefined }
+  if (result === 'failed') log.warn(facts, 'callback given up')
+  else log.info(facts, result === 'delivered' ? 'callback delivered' : 'callback failed, and will be tried again')
+}
+
+const pendingCountedMax = 100_000
+
+/** Brings the gauge of pending callbacks up to date, for a scrape; while they cannot be counted it has no value. */
+export const createPendingGauge = (metrics: Metrics, countPending: (countMax: number) => Promise<number>) =>
+  async (): Promise<void> => {
+    const count = await countPending(pendingCountedMax).catch(() => null)
+    if (count === null) metrics.callbacksPending.reset()
+    else metrics.callbacksPending.set(count)
+  }

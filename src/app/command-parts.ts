@@ -1,13 +1,19 @@
 import { randomUUID } from 'node:crypto'
+import { createCallbacks } from '../background/callbacks/callbacks.ts'
+import type { CallbackDelivery } from '../background/callbacks/delivery.ts'
 import { createEmbeddedWorker } from '../background/worker.ts'
 import { monotonicNow, now, schedule } from '../clocks.ts'
+import { isTerminal } from '../job/job.ts'
 import { embeddedHolder } from '../job/lease.ts'
 import type { Store } from '../store/store.ts'
-import { reportWorkerError } from '../telemetry.ts'
+import { reportCallback, reportWorkerError } from '../telemetry.ts'
+import { createToCallbackBody } from '../views/callback-body.ts'
+import type { Views } from '../views/views.ts'
+import { createRedeliverCallback } from '../write/callbacks/redeliver-callback.ts'
 import { createLongPollClaim } from '../write/long-poll-claim.ts'
 import { createCancelJob, createEraseJob } from '../write/cancel-and-erase.ts'
 import { createClaimJob } from '../write/claim-job.ts'
-import type { CommitNeeds } from '../write/commit.ts'
+import type { CommandNeeds, CommitNeeds } from '../write/commit.ts'
 import { createExpireResults } from '../write/expire-results.ts'
 import { createOutages } from '../write/outages.ts'
 import { createRescueJobs } from '../write/rescue-jobs.ts'
@@ -17,15 +23,33 @@ import { createUploads } from '../write/uploads.ts'
 import { randomId } from './parts.ts'
 import type { PartNeeds } from './status-parts.ts'
 
-type CommandsNeeds = PartNeeds & Pick<CommitNeeds, 'expose' | 'onTransition'>
+type CommandsNeeds = PartNeeds & Pick<CommitNeeds, 'expose' | 'onTransition'> & Pick<Views, 'toEntry'>
 
-/** The commands that change jobs, and the embedded worker, which runs jobs through them. */
-export const createCommands = ({
-  parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition
-}: CommandsNeeds) => {
+const createDelivery = (
+  { config, opened: { store }, log, metrics, toEntry }: CommandsNeeds, commandNeeds: CommandNeeds
+): CallbackDelivery => createCallbacks({
+  ...commandNeeds,
+  callbacks: store.callbacks,
+  toBody: createToCallbackBody({ toEntry }),
+  allowed: config.callbackHostsAllowed,
+  secrets: config.webhookSecrets,
+  randomId,
+  random: Math.random,
+  schedule,
+  onTried: reportCallback(metrics, log, now)
+})
+
+/** The commands that change jobs, with the embedded worker and the delivery of callbacks, which work through them. */
+export const createCommands = (commandsNeeds: CommandsNeeds) => {
+  const { parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition } = commandsNeeds
   const outages = createOutages({ now })
   const transact: Store['transact'] = work => outages.observe(store.transact(work))
-  const needs = { commit: parts.createCommit({ transact, expose, onTransition }), now }
+  const onChanged: CommitNeeds['onTransition'] = (job, event) => {
+    onTransition(job, event)
+    if (isTerminal(job)) callbacks.wake()
+  }
+  const needs = { commit: parts.createCommit({ transact, expose, onTransition: onChanged }), now }
+  const callbacks = createDelivery(commandsNeeds, needs)
   const queueNeeds = { ...needs, queue: store.queue, randomId }
   const { resultRetentionMs, cancelGraceMs: graceMs } = config
   const rescueJobs = createRescueJobs({ ...queueNeeds, outages, graceMs })
@@ -50,13 +74,15 @@ export const createCommands = ({
   }
   return {
     worker,
+    callbacks,
     rescueJobs,
     expireResults: createExpireResults(needs),
     ofClients: {
-      submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued }),
+      submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued, onCallbackDue: callbacks.wake }),
       storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
       cancelJob: createCancelJob({ ...needs, graceMs, onAsked: worker.cancel }),
       eraseJob: createEraseJob(needs),
+      redeliverCallback: createRedeliverCallback({ ...needs, onDue: callbacks.wake }),
       longPollClaim,
       runJob,
       uploads: createUploads({ runJob, monotonicNow, read: store.results.read })

@@ -9,6 +9,7 @@ import { openCache } from '../status/epoch/open-cache.ts'
 import { createChangeFeed } from '../status/feed/change-feed.ts'
 import { createListStatuses } from '../status/read-status.ts'
 import { createReadAttempts } from '../status/read-attempts.ts'
+import { createReadCallbacks } from '../status/read-callbacks.ts'
 import { createReadResult } from '../status/read-result.ts'
 import { createSingleFlight } from '../status/single-flight.ts'
 import type { Change, OpenedStore } from '../store/store.ts'
@@ -19,19 +20,21 @@ import { type Parts, randomId } from './parts.ts'
 /** What each group of parts is made of. */
 export type PartNeeds = { parts: Parts, config: Config, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
 
+const createReportedViews = (publicUrl: string | null, metrics: Metrics, log: Logger) => createViews({
+  publicUrl,
+  onInvalid: (jobId, error) => {
+    metrics.recordsInvalid.inc()
+    log.error({ jobId, err: error }, 'a record breaks BR-001 and is not shown')
+  },
+  onUnread: reportUnread(log, monotonicNow)
+})
+
 /** The cache, and everything that reads. */
 export const createStatusParts = ({ parts, config, opened: { store, stale }, node, metrics, log }: PartNeeds) => {
   const { publicUrl } = config
   const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes }
-  const views = createViews({
-    publicUrl,
-    onInvalid: (jobId, error) => {
-      metrics.recordsInvalid.inc()
-      log.error({ jobId, err: error }, 'a record breaks BR-001 and is not shown')
-    },
-    onUnread: reportUnread(log, monotonicNow)
-  })
+  const views = createReportedViews(publicUrl, metrics, log)
   const openedCache = openCache(config.redisUrl, coordination, {
     createRedisCache: parts.createRedisCache,
     incarnation,
@@ -62,6 +65,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
     expose,
     invalidate,
     watch,
+    toEntry: views.toEntry,
     /** Wakes the clients that wait. */
     onChanges: (page: readonly Change[]) => {
       watch.onChanges(page)
@@ -78,6 +82,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
       listStatuses: createListStatuses({ list, exposeMany }),
       readResult: createReadResult({ ...store.results, find, expose, now }),
       readAttempts: createReadAttempts({ ...store.jobs, expose }),
+      readCallbacks: createReadCallbacks({ ...store.jobs, expose }),
       inputs: store.inputs
     }
   }

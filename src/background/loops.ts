@@ -5,6 +5,7 @@ import { isMoved } from '../store/errors.ts'
 import type { JobWatch } from '../status/await-change.ts'
 import type { ChangeFeed } from '../status/feed/change-feed.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
+import type { CallbackDelivery } from './callbacks/delivery.ts'
 import { createLoop, type Loop } from './loop.ts'
 import { type RelayOnce, relayIntervalMs, relayIntervalMsOfWaits } from './relay.ts'
 
@@ -12,12 +13,16 @@ import { type RelayOnce, relayIntervalMs, relayIntervalMsOfWaits } from './relay
 const rescueIntervalMs = 500
 const checkIntervalMs = 1000
 const recheckIntervalMs = 5000
+// Those of jobs that this process ends are delivered at once.
+const callbackIntervalMs = 500
+const callbackGraceMs = 5000
 
 export type LoopsNeeds = {
   relay: RelayOnce
   watch: Pick<JobWatch, 'isInUse' | 'recheck'>
   feed: Pick<ChangeFeed, 'isInUse'>
   rescueJobs: RescueJobs
+  callbacks: Pick<CallbackDelivery, 'runOnce' | 'stop'>
   prune: () => Promise<void>
   /** Reports changes by itself. */
   checkStore: () => Promise<unknown>
@@ -28,14 +33,22 @@ export type LoopsNeeds = {
 
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
 export const createLoops = ({
-  relay, watch, feed, rescueJobs, prune, pruneIntervalMs, checkStore, metrics, log
+  relay, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
 }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
     // A store that is down is a warning; any other failure is a bug.
     log[isMoved(error) ? 'debug' : isUnavailable(error) ? 'warn' : 'error']({ part, err: error }, 'failed, and will be tried again')
   }
+  const callbackLoop =
+    createLoop({ runOnce: callbacks.runOnce, intervalMs: callbackIntervalMs, onHealth: onHealth('callbacks') })
   return [
+    {
+      ...callbackLoop,
+      stop: async () => {
+        await Promise.all([callbackLoop.stop(), callbacks.stop(callbackGraceMs)])
+      }
+    },
     createLoop({
       runOnce: async () => { metrics.changesRelayed.inc(await relay()) },
       intervalMs: () => watch.isInUse() || feed.isInUse() ? relayIntervalMsOfWaits : relayIntervalMs,

@@ -9,9 +9,11 @@ import type { InputReader } from '../job/input.ts'
 import type { AwaitMany } from '../status/await-many.ts'
 import type { ChangeFeed } from '../status/feed/change-feed.ts'
 import type { ReadAttempts } from '../status/read-attempts.ts'
+import type { ReadCallbacks } from '../status/read-callbacks.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ListStatuses, ReadMany } from '../status/read-status.ts'
 import type { CancelJob, EraseJob } from '../write/cancel-and-erase.ts'
+import type { RedeliverCallback } from '../write/callbacks/redeliver-callback.ts'
 import type { LongPollClaim } from '../write/long-poll-claim.ts'
 import type { RunJob } from '../write/run-job.ts'
 import type { StoreInput } from '../write/store-input.ts'
@@ -39,6 +41,7 @@ import type { WaitingClients } from './limits/waiting-clients.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
+import { callbackRoutes } from './routes/callback-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
 import { feedRoutes } from './routes/feed/feed-routes.ts'
 import type { ByIdsNeeds } from './routes/list-by-ids.ts'
@@ -70,6 +73,7 @@ type StatusNeeds = {
   feed: ChangeFeed,
   readResult: ReadResult,
   readAttempts: ReadAttempts,
+  readCallbacks: ReadCallbacks,
   inputs: InputReader
 }
 
@@ -79,6 +83,7 @@ type CommandNeeds = {
   storeInput: StoreInput
   cancelJob: CancelJob
   eraseJob: EraseJob
+  redeliverCallback: RedeliverCallback
   longPollClaim: LongPollClaim
   runJob: RunJob
   uploads: Uploads
@@ -92,6 +97,7 @@ type SubmissionRules = {
   knownTypes: SubmitRouteNeeds['knownTypes']
   /** The longest time that a submission may ask its result to be kept. */
   retentionSecondsMax: number
+  callbacks: SubmitRouteNeeds['callbacks']
 }
 
 type LimitNeeds = {
@@ -173,20 +179,20 @@ const registerRoutes = async (
   const { status: { statusAccess, onShown, ...reads }, commands, submissions, operations, publicUrl, leaseMs } = needs
   const { isDraining } = operations
   const waits = { waitingClients: needs.limits.waitingClients, onShown, isDraining, logResponse, addCorsFields, now: needs.auth.now }
-  const { submitJob, storeInput, cancelJob, eraseJob, longPollClaim, runJob, uploads, sanitizeNow } = commands
-  const { jobTypes, knownTypes, retentionSecondsMax } = submissions
+  const { submitJob, storeInput, cancelJob, eraseJob, redeliverCallback } = commands
+  const { longPollClaim, runJob, uploads, sanitizeNow } = commands
+  const { jobTypes, callbacks } = submissions
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   await typed.register(statusRoutes, { statusAccess, ...waits })
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult, ...waits })
-  await typed.register(submitRoutes, {
-    statusAccess, submitJob, knownTypes, retentionSecondsMax, jobTypes, publicUrl, ...waits
-  })
+  await typed.register(submitRoutes, { statusAccess, submitJob, ...submissions, publicUrl, ...waits })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob, ...waits })
   await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
+  await typed.register(callbackRoutes, { readCallbacks: reads.readCallbacks, redeliverCallback })
   await typed.register(listRoutes, { ...reads, ...waits })
   await typed.register(feedRoutes, { feed: reads.feed, ...waits })
   await typed.register(sanitizeRoutes, {
-    statusAccess, submitJob, storeInput, sanitizeNow, jobTypes, publicUrl, ...waits
+    statusAccess, submitJob, storeInput, sanitizeNow, jobTypes, callbacks, publicUrl, ...waits
   })
   await typed.register(workerRoutes, {
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl

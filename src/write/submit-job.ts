@@ -3,10 +3,12 @@ import { stringify } from 'safe-stable-stringify'
 import { ServiceFailure } from '../errors.ts'
 import { parseExactNumbers } from '../job/json/exact-numbers.ts'
 import type { RawInput } from '../job/input.ts'
-import type { Job } from '../job/job.ts'
+import { callbacksMax } from '../job/callbacks/callback.ts'
+import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
+import { addCallback } from '../store/tx/callbacks.ts'
 import { type IdempotencyRecord, reserveIdempotencyKey } from '../store/tx/idempotency.ts'
 import { findJob, insertJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
@@ -27,7 +29,12 @@ export type Submission = {
   timeoutSeconds?: number
   /** How long the result is kept; the service's own retention is the upper limit. */
   retentionSeconds?: number
+  /** What is called when the job has ended. The same request with another one is a repetition that adds it. */
+  callback?: CallbackRequest
 }
+
+/** `host` names the queue that the callback waits in; `secret` null stands for the service's own. */
+export type CallbackRequest = { url: string, host: string, secret: string | null }
 
 /** Bytes that were stored before the job exists. `sha256` distinguishes them from others under one idempotency key. */
 export type StoredInput = RawInput & { sha256: string }
@@ -43,6 +50,8 @@ export type SubmitJobNeeds = CommandNeeds & {
   randomUuid: () => string
   /** Called for each new job after the commit, so that a worker need not wait until it polls again. */
   onQueued: (type: string, tenant: string) => void
+  /** Called after the commit if a callback is due at once. */
+  onCallbackDue?: () => void
 }
 
 const maxAttemptsDefault = 3
@@ -51,7 +60,7 @@ const maxAttemptsDefault = 3
 // quite that of RFC 8785, which rejects half a surrogate pair: a text to be sanitized may contain one. A request that
 // may read every tenant's rows differs from one that may not.
 const hashOf = (submission: Submission, { allTenants }: Submitter, raw: StoredInput | undefined): string => {
-  const { inputJson, ...members } = submission
+  const { inputJson, callback: _, ...members } = submission
   const exact = inputJson === undefined ? undefined : parseExactNumbers(inputJson)
   const request = {
     ...members,
@@ -108,12 +117,27 @@ const reserve = async (
   return earlier?.jobId
 }
 
-/** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, STORE_UNAVAILABLE. */
-export const createSubmitJob = ({ commit, now, randomUuid, onQueued }: SubmitJobNeeds): SubmitJob =>
+// A repeated submission may find its job in other hands: then it adds nothing to it. Returns whether it is due at once.
+const callBack = async (
+  tx: Tx, lookup: JobLookup, { tenant }: Submitter, callback: CallbackRequest, id: string, at: number
+): Promise<boolean> => {
+  if (lookup.kind !== 'job' || (lookup.job.tenant ?? tenant) !== tenant) return false
+  const { jobId } = lookup.job
+  const isEnded = isTerminal(lookup.job)
+  if (await addCallback(tx, { ...callback, id, jobId, tenant, addedAt: at }, isEnded)) return isEnded
+  const message = `callbackUrl is one too many: a job has at most ${callbacksMax}`
+  const errors = [{ field: 'callbackUrl', rule: 'maxItems', message }]
+  throw new ServiceFailure('VALIDATION_FAILED', message, { errors })
+}
+
+/** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, VALIDATION_FAILED, STORE_UNAVAILABLE. */
+export const createSubmitJob = (
+  { commit, now, randomUuid, onQueued, onCallbackDue = () => {} }: SubmitJobNeeds
+): SubmitJob =>
   async (submitter, submission, idempotencyKey, raw) => {
     const { tenant } = submitter
     const requestHash = idempotencyKey === null ? '' : hashOf(submission, submitter, raw)
-    const { entries: [entry], value: { jobId, replayed } } = await commit(async tx => {
+    const { entries: [entry], value: { jobId, replayed, isDue } } = await commit(async tx => {
       const [newJobId, at] = [randomUuid(), now()]
       // The key is reserved first and the job made then: the other way round, submissions at once would each make one.
       const earlierJobId = idempotencyKey === null
@@ -121,8 +145,12 @@ export const createSubmitJob = ({ commit, now, randomUuid, onQueued }: SubmitJob
         : await reserve(tx, tenant, idempotencyKey, { requestHash, jobId: newJobId, createdAt: at })
       if (earlierJobId === undefined) await insert(tx, newJobId, { submitter, submission, raw }, at)
       const jobId = earlierJobId ?? newJobId
-      return { changes: [{ lookup: await findJob(tx, jobId) }], value: { jobId, replayed: earlierJobId !== undefined } }
+      const lookup = await findJob(tx, jobId)
+      const { callback } = submission
+      const isDue = callback !== undefined && await callBack(tx, lookup, submitter, callback, `cb_${randomUuid()}`, at)
+      return { changes: [{ lookup }], value: { jobId, replayed: earlierJobId !== undefined, isDue } }
     })
+    if (isDue) onCallbackDue()
     if (!replayed) onQueued(submission.type, tenant)
     return { jobId, entry, replayed }
   }

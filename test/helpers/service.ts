@@ -8,7 +8,7 @@ import { type App, createApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { createLifecycle } from '../../src/lifecycle.ts'
 import { type Client, createClient, type Json } from './client.ts'
-import { secret } from './tokens.ts'
+import { secret, webhookSecret } from './tokens.ts'
 import { until } from './until.ts'
 
 const run = promisify(execFile)
@@ -20,7 +20,14 @@ export const sqlite3 = async (databasePath: string, sql: string): Promise<string
 export type Environment = Record<string, string>
 
 const environment = (databasePath: string, env: Environment): Environment =>
-  ({ DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', LOG_LEVEL: 'debug', ...env })
+  ({
+    DATABASE_URL: `sqlite:${databasePath}`,
+    JWT_SECRET: secret,
+    WEBHOOK_SECRET: webhookSecret,
+    PORT: '0',
+    LOG_LEVEL: 'debug',
+    ...env
+  })
 
 export type Service = Client & {
   app: App

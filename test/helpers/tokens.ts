@@ -2,6 +2,9 @@ import { createSigner } from 'fast-jwt'
 
 export const secret = 'a-secret-that-only-the-tests-know-0123456789'
 
+/** A key that signs callbacks in tests. */
+export const webhookSecret = `whsec_${Buffer.alloc(32, 9).toString('base64')}`
+
 export type TokenClaims = {
   sub?: string, tenant?: string, scope?: string, expiresIn?: number, [claim: string]: unknown
 }

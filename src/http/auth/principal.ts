@@ -13,6 +13,13 @@ export type Principal = Readonly<{
 export const maySee = (principal: Principal, tenant: string | null): boolean =>
   tenant === null || tenant === principal.tenant || principal.allTenants
 
+/**
+ * Whether the principal may change jobs of this tenant: each may read a row without a tenant, but only an admin may
+ * change it.
+ */
+export const mayChange = ({ tenant: own, allTenants }: Principal) => (tenant: string | null): boolean =>
+  allTenants || tenant === own
+
 /** The principal that the authentication hook set; on every route that is not public there is one. */
 export const principalOf = (request: Pick<FastifyRequest, 'principal'>): Principal => {
   if (request.principal === null) throw new ServiceFailure('UNAUTHORIZED', 'Send a valid token.')

@@ -6,6 +6,8 @@ import { jobCancelled } from '../../job/lifecycle.ts'
 
 /** The id of the job in all examples. */
 export const exampleJobId = '3f8f9a52-7a1c-4d0e-9b7e-0c2f3a1d5e66'
+/** The id of its callback. */
+export const exampleCallbackId = 'cb_0b1d7c0e-52a4-4c0f-8a4e-7e0b6f6f9c11'
 /** The token of its lease. */
 export const exampleLeaseToken = 'n0Jv2m5pVbWQh1xZ'
 /** What the absolute URLs in examples begin with. */

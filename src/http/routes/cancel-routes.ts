@@ -1,17 +1,17 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import { type JobState, toRecordStatus } from '../../job/job.ts'
-import type { CancelJob, CanModify, EraseJob } from '../../write/cancel-and-erase.ts'
-import { type Principal, principalOf } from '../auth/principal.ts'
+import type { CancelJob, EraseJob } from '../../write/cancel-and-erase.ts'
+import { mayChange, principalOf } from '../auth/principal.ts'
+import { takeEmptyBodiesOnly } from '../bodies/empty-body.ts'
 import {
   emptyResponse, failureResponses, jsonResponse, preconditionHeaders, statusHeaders
 } from '../openapi/responses.ts'
 import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import { JobParams, TaskParams } from '../openapi/params.ts'
-import { brokenRule } from '../problem.ts'
 import { preconditionFailed } from '../headers/unsupported-headers.ts'
 import { mayWait, waitFor, waitParameter } from '../headers/wait.ts'
 import { requireJobId } from '../job-id.ts'
@@ -27,27 +27,6 @@ export type CancelRouteNeeds = {
   waitingClients: WaitingClients
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void
-}
-
-// Every principal can read a row without a tenant, but only an admin can change it.
-const mayChange = ({ tenant: own, allTenants }: Principal): CanModify => tenant => allTenants || tenant === own
-
-const isEmptyObject = (text: string): boolean => {
-  try {
-    const value: unknown = JSON.parse(text)
-    return typeof value === 'object' && value !== null && !Array.isArray(value) && Object.keys(value).length === 0
-  } catch {
-    return false
-  }
-}
-
-// Some clients always send a body or a Content-Type, so an empty body is accepted. A body with members is an error.
-const takeEmptyBodiesOnly = (app: FastifyInstance): void => {
-  app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body: string, done) => {
-    if (body === '' || isEmptyObject(body)) return done(null)
-    done(brokenRule('body', 'maxProperties', 'must be empty, or {}'))
-  })
 }
 
 const jobChanged = () => preconditionFailed('The ETag of the job is not what If-Match or If-None-Match requires.')

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from '@sinclair/typebox'
+import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
 import { StringEnum } from '../../job/job.ts'
@@ -10,6 +10,7 @@ import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import {
   acceptedHeaders, awaitAccepted, type AwaitAcceptedNeeds, idempotencyHeader, requireAcceptedType, setAcceptedHeaders
 } from './accepted-response.ts'
+import { callbackFields, type CallbackRules, toCallback } from './callback-fields.ts'
 import { baseUrlOf } from '../headers/base-url.ts'
 import { mayWait, waitParameter } from '../headers/wait.ts'
 import { mediaTypeOf } from '../headers/media-type.ts'
@@ -32,6 +33,7 @@ export type SanitizeRouteNeeds = AwaitAcceptedNeeds & {
   ) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
   /** The only job types accepted; null: any. */
   jobTypes: readonly string[] | null
+  callbacks: CallbackRules
   publicUrl: string | null
 }
 
@@ -72,6 +74,9 @@ const sanitizeExamples = {
 }
 
 const SanitizeBody = withExamples(SanitizeInput, sanitizeExamples)
+
+const AsyncInput = Type.Object({ ...SanitizeInput.properties, ...callbackFields }, { additionalProperties: false })
+const AsyncBody = withExamples(AsyncInput, sanitizeExamples)
 
 const sanitizedExample = {
   summary: 'HTML',
@@ -169,19 +174,21 @@ const sendAccepted = (
 }
 
 const asyncCodes: readonly FailureCode[] =
-  [...commonCodes, 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE']
+  [...commonCodes, 'CALLBACK_REFUSED', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE']
 
 const asyncDescription =
   `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are
 stored as they arrive. The result is the sanitized content; the counts of what was removed are in the status and in the
 table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE. With \`wait\` the response is held until the
-job has ended, and shows its end.`
+job has ended, and shows its end. Only JSON can name a callbackUrl.`
 
 // Apart from the route: while a client waits for the end of its job, nothing holds the content.
-const createSubmit = ({ submitJob, storeInput, jobTypes }: SanitizeRouteNeeds) => {
+const createSubmit = ({ submitJob, storeInput, jobTypes, callbacks }: SanitizeRouteNeeds) => {
   const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
     const { subject, tenant, allTenants } = principalOf(request)
-    return await submitJob({ subject, tenant, allTenants }, { type: 'sanitize', input: request.body }, key)
+    const { callbackUrl, callbackSecret, ...input } = request.body as Static<typeof AsyncInput>
+    const submission = { type: 'sanitize', input, ...toCallback({ callbackUrl, callbackSecret }, callbacks) }
+    return await submitJob({ subject, tenant, allTenants }, submission, key)
   }
 
   const submitBytes = async (
@@ -227,7 +234,7 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
       tags: ['Sanitize'],
       headers: idempotencyHeader,
       querystring: Query,
-      body: { content: { 'application/json': { schema: SanitizeBody }, ...rawBodies } },
+      body: { content: { 'application/json': { schema: AsyncBody }, ...rawBodies } },
       response: mayWait({
         202: jsonResponse('Accepted: the URLs of the status, the result and the cancellation.', AcceptedTask, {
           headers: acceptedHeaders, examples: { accepted: acceptedExample }

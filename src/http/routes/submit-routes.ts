@@ -2,7 +2,7 @@ import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from '@sinclair/typebox'
 import type { Violation } from '../../schema-check.ts'
-import type { FailureCode, FieldError } from '../../errors.ts'
+import type { FailureCode } from '../../errors.ts'
 import { jobTypePattern } from '../../job/job.ts'
 import { OptionalOrNull } from '../../job/optional.ts'
 import type { StatusEntry } from '../../job/status-entry.ts'
@@ -10,6 +10,7 @@ import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
 import {
   acceptedHeaders, awaitAccepted, type AwaitAcceptedNeeds, idempotencyHeader, requireAcceptedType, setAcceptedHeaders
 } from './accepted-response.ts'
+import { callbackFields, type CallbackRules, toCallback } from './callback-fields.ts'
 import { baseUrlOf } from '../headers/base-url.ts'
 import { principalOf, type Principal } from '../auth/principal.ts'
 import { storableMemberText } from '../bodies/json-body.ts'
@@ -40,12 +41,10 @@ const createSubmissionSchema = (retentionSecondsMax: number) => Type.Object({
     minimum: 1,
     maximum: retentionSecondsMax,
     description: 'How long the stored result is kept. Default and maximum: the retention time of the service.'
-  }))
+  })),
+  ...callbackFields
 }, { additionalProperties: false })
 type JobSubmission = Static<ReturnType<typeof createSubmissionSchema>>
-
-// Fields of later releases. They are rejected with a text of their own; ignoring them would lose a callback silently.
-const notYetSupported = ['callbackUrl']
 
 const SubmittedJob = Type.Object({
   ...JobStatus.properties,
@@ -63,6 +62,7 @@ export type SubmitRouteNeeds = AwaitAcceptedNeeds & {
   retentionSecondsMax: number
   /** The only job types accepted; null: any. */
   jobTypes: readonly string[] | null
+  callbacks: CallbackRules
   publicUrl: string | null
 }
 
@@ -78,19 +78,8 @@ const requireAcceptable = (submission: JobSubmission, principal: Principal, need
   if (errors.length > 0) throw validationFailure(errors)
 }
 
-const rejectUnsupported = (body: unknown): void => {
-  if (typeof body !== 'object' || body === null) return
-  const members = body as Record<string, unknown>
-  const sent = notYetSupported.filter(field => Object.hasOwn(members, field))
-  for (const field of sent) if (members[field] === null) Reflect.deleteProperty(members, field)
-  const errors = sent.filter(field => Object.hasOwn(members, field)).map((field): FieldError => ({
-    field, rule: 'notSupported', message: `${field} is not supported by this version; leave it out`
-  }))
-  if (errors.length > 0) throw validationFailure(errors)
-}
-
 const failureCodes: readonly FailureCode[] = [
-  'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE',
+  'VALIDATION_FAILED', 'CALLBACK_REFUSED', 'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'PAYLOAD_TOO_LARGE',
   'UNSUPPORTED_MEDIA_TYPE', 'IDEMPOTENCY_KEY_REUSED', 'INTERNAL', 'STORE_UNAVAILABLE'
 ]
 
@@ -123,13 +112,15 @@ Idempotency-Key returns the same job. With \`wait\` the response is held until t
 
 /** Accepts jobs. */
 export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, needs) => {
-  const { submitJob, publicUrl, retentionSecondsMax } = needs
+  const { submitJob, publicUrl, retentionSecondsMax, callbacks } = needs
   // A function of its own: while the client waits, nothing holds the input.
   const submit = async (request: FastifyRequest, body: JobSubmission, key: string | null): Promise<Submitted> => {
     const principal = principalOf(request)
     requireAcceptable(body, principal, needs)
     const { subject, tenant, allTenants } = principal
-    const submission = { ...body, inputJson: storableMemberText(body, 'input') }
+    const { callbackUrl, callbackSecret, ...members } = body
+    const callback = toCallback({ callbackUrl, callbackSecret }, callbacks)
+    const submission = { ...members, inputJson: storableMemberText(body, 'input'), ...callback }
     const submitted = await submitJob({ subject, tenant, allTenants }, submission, key)
     const { jobId, replayed } = submitted
     request.log.info({ jobId, type: body.type, replayed }, 'submitted')
@@ -138,10 +129,6 @@ export const submitRoutes: FastifyPluginAsyncTypebox<SubmitRouteNeeds> = (app, n
 
   app.post('/api/v1/jobs', {
     config: { scope: 'jobs:write' },
-    preValidation: (request, _reply, done) => {
-      rejectUnsupported(request.body)
-      done()
-    },
     schema: {
       operationId: 'submitJob',
       summary: 'Submit a job',

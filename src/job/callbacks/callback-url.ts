@@ -18,7 +18,7 @@ export type CallbackTarget = {
 }
 
 /** Why a URL is no callback URL; the text continues a sentence that begins with its name. */
-export class CallbackUrlInvalid extends Error {
+class CallbackUrlInvalid extends Error {
   constructor (message: string) {
     super(message)
     this.name = 'CallbackUrlInvalid'

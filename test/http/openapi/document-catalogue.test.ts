@@ -103,6 +103,7 @@ type CodeOfConnections = 'REQUEST_TIMEOUT' | 'HEADERS_TOO_LARGE'
 
 const occasions: Record<Exclude<FailureCode, CodeOfConnections>, () => Promise<Request>> = {
   VALIDATION_FAILED: async () => post('/api/v1/jobs', {}),
+  CALLBACK_REFUSED: async () => post('/api/v1/jobs', { type: 'x', input: 1, callbackUrl: 'https://127.0.0.1/' }),
   INVALID_TASK_ID: async () => ({ path: '/api/jobs/a%20b/status' }),
   UNAUTHORIZED: async () => ({ path: '/api/v1/jobs/x', headers: { authorization: '' } }),
   FORBIDDEN: async () => ({ path: '/api/v1/jobs/x', claims: { scope: 'jobs:write' } }),

@@ -78,20 +78,8 @@ t.test('stores tenant, submitter and type in the record', async t => {
   )
 })
 
-t.test('rejects callbackUrl with an error of its own and creates no job', async t => {
-  const before = await rowCount()
-  const answer = await post({ type: 'x', input: 1, callbackUrl: 'https://example.org/', retentionSeconds: 0 })
-  t.equal(answer.status, 400)
-  t.match(await answer.json(), {
-    code: 'VALIDATION_FAILED',
-    detail: /callbackUrl is not supported/,
-    errors: [{ field: 'callbackUrl', rule: 'notSupported' }]
-  })
-  t.equal(await rowCount(), before)
-})
-
 t.test('an optional member that is null counts as left out', async t => {
-  const optional = { maxAttempts: null, timeoutSeconds: null, retentionSeconds: null, callbackUrl: null }
+  const optional = { maxAttempts: null, timeoutSeconds: null, retentionSeconds: null, callbackUrl: null, callbackSecret: null }
   const headers = { 'idempotency-key': 'nulls' }
   const { jobId }: Json = await jsonOf(post({ type: 'x', input: null, ...optional }, headers))
   t.equal(await service.sql(`SELECT maxAttempts, timeoutMs, resultRetentionMs FROM JobQueue WHERE jobId = '${jobId}'`), '3||')

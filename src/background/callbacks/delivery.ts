@@ -1,0 +1,174 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { isUnavailable } from '../../errors.ts'
+import type { Settled, TryOutcome } from '../../job/callbacks/callback.ts'
+import type { CallbackReader } from '../../store/store.ts'
+import type { CallbackTry, DeliverCallbacks } from '../../write/callbacks/deliver-callbacks.ts'
+import type { SendCallback } from './send-callback.ts'
+import { createSlots, type Slots } from './slots.ts'
+
+/*
+ * Delivers callbacks that are due. Each host has a few tries at once, and they are claimed host by host, so one that
+ * hangs neither takes all of them nor stands before the others in a queue. A claim is a lease in the store: if this
+ * process is killed, another one makes the try again once the lease is over.
+ */
+
+/** A try that ended. `settled` undefined: the callback was taken over or erased meanwhile. */
+export type TryReport = { of: CallbackTry, outcome: TryOutcome, settled: Settled | undefined }
+
+export type CallbackDeliveryNeeds = {
+  callbacks: Pick<CallbackReader, 'hasDue' | 'pendingHosts'>
+  deliver: DeliverCallbacks
+  send: SendCallback
+  /** The keys that sign where a submission named none. */
+  secrets: readonly string[]
+  perHostMax: number
+  atOnceMax: number
+  /** ms since 1970. */
+  now: () => number
+  onTried: (report: TryReport) => void
+}
+
+export type CallbackDelivery = {
+  /** Begins the tries that are due, as many as may run at once. Throws STORE_UNAVAILABLE. */
+  runOnce: () => Promise<void>
+  /** A callback may be due: runs a round now. If it fails, the next round of the loop reports that. */
+  wake: () => void
+  /** Begins no more tries, lets those under way end for `graceMs`, and gives the others back. */
+  stop: (graceMs: number) => Promise<void>
+}
+
+const hostsAtOnce = 200
+const settlePauseMs = 500
+
+const unshowable: TryOutcome =
+  { kind: 'failed', status: null, error: 'the record of the job is damaged', retryAfterMs: 0, isFinal: true }
+
+/** Makes one try and records how it ended. */
+const createTry = ({ deliver, send, secrets, onTried }: CallbackDeliveryNeeds) => {
+  // While the store is away the outcome is kept: if it were lost, the receiver would be called again.
+  const record = async (of: CallbackTry, outcome: TryOutcome, stopping: AbortSignal): Promise<Settled | undefined> => {
+    for (;;) {
+      try {
+        return await deliver.settle(of, outcome)
+      } catch (error) {
+        if (!isUnavailable(error) || stopping.aborted) throw error
+        await delay(settlePauseMs, undefined, { signal: stopping })
+      }
+    }
+  }
+  return async (of: CallbackTry, stopping: AbortSignal): Promise<void> => {
+    const { id, url, body, secret } = of
+    const message = { id, url, body: body ?? '', secrets: secret === null ? secrets : [secret] }
+    const outcome = body === null ? unshowable : await send(message, stopping)
+    // The try did not end by itself.
+    if (stopping.aborted && outcome.kind === 'failed') return await deliver.release(of)
+    onTried({ of, outcome, settled: await record(of, outcome, stopping) })
+  }
+}
+
+/** Claims what is due and hands each try to `begin`. Both functions throw STORE_UNAVAILABLE. */
+const createClaims = (needs: CallbackDeliveryNeeds, slots: Slots, begin: (of: CallbackTry) => void) => {
+  const { callbacks, deliver, now } = needs
+  let sweptTo = ''
+
+  /** Returns whether the host may have more that is due than it had slots. */
+  const claimHost = async (host: string): Promise<boolean> => {
+    const free = slots.take(host)
+    if (free === 0) return true
+    let claimed: CallbackTry[] = []
+    try {
+      claimed = await deliver.claim(host, free)
+    } finally {
+      slots.giveBack(host, free - claimed.length)
+    }
+    for (const of of claimed) begin(of)
+    return claimed.length === free
+  }
+
+  /** Claims of these hosts as long as there are slots. Returns the last of them. */
+  const claimHosts = async (hosts: readonly string[]): Promise<string | undefined> => {
+    const claims: Promise<boolean>[] = []
+    for (const host of hosts) {
+      if (slots.isFull()) break
+      claims.push(claimHost(host))
+    }
+    const mayHaveMore = await Promise.all(claims)
+    for (const [index, more] of mayHaveMore.entries()) if (more) slots.want(hosts[index] ?? '')
+    return hosts[claims.length - 1]
+  }
+
+  // Goes on where the last sweep ended for want of slots, or the last hosts of the alphabet would never have any.
+  const sweep = async (): Promise<void> => {
+    if (!await callbacks.hasDue(now())) return
+    const from = sweptTo
+    for (let hasWrapped = from === ''; ;) {
+      const { due, next } = await callbacks.pendingHosts(now(), sweptTo, hostsAtOnce)
+      const last = await claimHosts(due)
+      const isCut = last !== due.at(-1)
+      sweptTo = isCut ? last ?? sweptTo : next ?? ''
+      if (isCut && slots.isFull()) return slots.wantAny()
+      if (!isCut && next === null && hasWrapped) return
+      if (hasWrapped && from !== '' && sweptTo >= from) return
+      hasWrapped ||= !isCut && next === null
+    }
+  }
+
+  return { claimHosts, sweep }
+}
+
+export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDelivery => {
+  const slots = createSlots(needs.perHostMax, needs.atOnceMax)
+  const tryOnce = createTry(needs)
+  const stopping = new AbortController()
+  const underWay = new Set<Promise<void>>()
+  let isSweepDue = false
+  let isStopped = false
+  let round: Promise<void> | null = null
+
+  const { claimHosts, sweep } = createClaims(needs, slots, of => {
+    // What goes wrong is a store that is away: the lease ends, and the try is made again.
+    const running = tryOnce(of, stopping.signal).catch(() => {}).finally(() => {
+      underWay.delete(running)
+      slots.giveBack(of.host, 1)
+      continueRound()
+    })
+    underWay.add(running)
+  })
+
+  const runRound = async (): Promise<void> => {
+    for (;;) {
+      const { hosts, any } = slots.takeWanted()
+      if (isStopped || (hosts.length === 0 && !any && !isSweepDue)) return
+      const isSweep = isSweepDue || any
+      isSweepDue = false
+      const last = await claimHosts(hosts)
+      for (const host of hosts.slice(hosts.indexOf(last ?? '') + 1)) slots.want(host)
+      if (isSweep) await sweep()
+    }
+  }
+
+  const begin = (): Promise<void> => {
+    round ??= runRound().finally(() => { round = null })
+    return round
+  }
+
+  const continueRound = (): void => { begin().catch(() => {}) }
+
+  return {
+    runOnce: () => {
+      isSweepDue = true
+      return begin()
+    },
+    wake: () => {
+      isSweepDue = true
+      continueRound()
+    },
+    stop: async graceMs => {
+      isStopped = true
+      await round?.catch(() => {})
+      const grace = setTimeout(() => { stopping.abort() }, graceMs)
+      await Promise.all(underWay)
+      clearTimeout(grace)
+    }
+  }
+}
