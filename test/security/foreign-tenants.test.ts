@@ -29,7 +29,7 @@ type Operation = { path: string, method: string, scope: string, takesBody: boole
 
 const scopeOf = (path: string, method: string) => {
   if (path.startsWith('/api/v1/worker/')) return 'jobs:work'
-  return method === 'GET' ? 'jobs:read' : 'jobs:write'
+  return method === 'GET' && !path.endsWith('/callbacks') ? 'jobs:read' : 'jobs:write'
 }
 
 const operations: Operation[] =
@@ -62,8 +62,9 @@ const bodies: Array<Pick<Asked, 'headers' | 'body'>> = [
 ]
 
 /** Every way to ask one route about one job, with what only its owner can know. */
-const waysToAsk = ({ path, method, takesBody }: Operation, jobId: string, { eTag, leaseToken }: Known): Asked[] => {
-  const target = path.replace(/\{\w+\}/, jobId)
+const waysToAsk = ({ path, method, takesBody }: Operation, jobId: string, known: Known): Asked[] => {
+  const { eTag, leaseToken, callbackId = 'cb_none' } = known
+  const target = path.replace('{callbackId}', callbackId).replace(/\{\w+\}/, jobId)
   const leases = path.startsWith('/api/v1/worker/')
     ? [
         {}, { 'lease-token': leaseToken }, { 'lease-token': 'guessed' }
@@ -90,14 +91,18 @@ const waysToAsk = ({ path, method, takesBody }: Operation, jobId: string, { eTag
   }) => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease }, body }))))
 }
 
-type Known = { eTag: string, leaseToken: string }
+type Known = { eTag: string, leaseToken: string, callbackId?: string }
 
 const worker = openRemoteWorker(t, service)
 let types = 0
 
-const queued = async (type = `of-acme-${++types}`) => ({
-  type, jobId: await submit(type, { secret: 1 }, { claims: owner })
-})
+const queued = async (type = `of-acme-${++types}`) => {
+  const body = { type, input: { secret: 1 }, callbackUrl: 'https://hook.invalid/secret' }
+  const { jobId } = await service.askJson('/api/v1/jobs', { method: 'POST', claims: owner, body })
+  return { type, jobId: jobId as string }
+}
+const callbackOf = async (jobId: string): Promise<string> =>
+  await service.sql(`SELECT id FROM JobCallback WHERE jobId = '${jobId}'`) || 'cb_none'
 const running = async () => {
   const { type, jobId } = await queued()
   const { leaseToken } = await worker.claim(type)
@@ -147,7 +152,8 @@ const states: Record<string, () => Promise<{ jobId: string, leaseToken?: string 
 }
 
 const contents = () => service.sql(`SELECT * FROM JobExecutionLog WHERE tenant = 'acme' ORDER BY jobId;
-  SELECT * FROM JobQueue ORDER BY jobId; SELECT * FROM JobAttempt ORDER BY jobId, run`)
+  SELECT * FROM JobQueue ORDER BY jobId; SELECT * FROM JobAttempt ORDER BY jobId, run;
+  SELECT id, url, redeliveredAt FROM JobCallback ORDER BY id`)
 
 /** As long as the other, and of no job. */
 const unknownLike = (jobId: string) => jobId.replace(/^.{8}/, 'ffffffff')
@@ -181,7 +187,8 @@ for (const [state, make] of Object.entries(states)) {
     await freezeQueue(service)
     const before = await contents()
     // 400 for a request that is invalid for any principal.
-    await expectAlike(t, jobId, { eTag, leaseToken }, token(stranger), ofJobs, [404, 400, 415])
+    const callbackId = await callbackOf(jobId)
+    await expectAlike(t, jobId, { eTag, leaseToken, callbackId }, token(stranger), ofJobs, [404, 400, 415])
     t.equal(await contents(), before, 'not a column has changed')
     const asOwner = await bytesOf({ method: 'GET', target: `/api/v1/jobs/${jobId}` }, token(owner))
     t.equal(statusOf(asOwner), expected, 'there was something to hide')
