@@ -78,14 +78,15 @@ const waysToAsk = ({ path, method, takesBody }: Operation, jobId: string, known:
     ]
     const queries = path.endsWith('/result')
       ? [
-          '', '?partial=true', '?partial=true&offset=1', '?partial=true&offset=999999', '?offset=x', '?ids=a'
+          '', '?partial=true', '?partial=true&offset=1', '?partial=true&offset=999999', '?offset=x', '?ids=a', '?wait=50',
+          '?partial=true&wait=50'
         ]
-      : ['', '?partial=true']
+      : ['', '?partial=true', '?wait=50', '?fresh=true&wait=50']
     return ['GET', 'HEAD'].flatMap(method => queries.flatMap(query => conditions.flatMap(
       headers => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease } }))
     )))
   }
-  const queries = method === 'PUT' ? ['', '?offset=0', '?offset=3', '?offset=-1'] : ['']
+  const queries = method === 'PUT' ? ['', '?offset=0', '?offset=3', '?offset=-1'] : ['', '?wait=50']
   return queries.flatMap(query => bodies.flatMap(({
     headers = {}, body = ''
   }) => leases.map(lease => ({ method, target: target + query, headers: { ...headers, ...lease }, body }))))
@@ -247,10 +248,17 @@ t.test('lists, bulk reads and claims contain jobs of the own tenant only', async
       t.equal(await as(stranger, `${path}?${theirs}`), await as(stranger, `${path}?${unused}`), theirs)
     }
     t.match(await as(owner, `${path}?type=${type}`), jobId)
-    for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`]) {
-      t.equal((await as(stranger, `${path}?ids=${ids}`)).replaceAll(jobId, unknown),
-        await as(stranger, `${path}?ids=${ids.replaceAll(jobId, unknown)}`), ids)
+    // The tag is of the ids that were asked for, too.
+    const withoutTag = (bytes: string) => bytes.replace(/\r\netag: [^\r]*/, '')
+    for (const ids of [jobId, `${jobId},x`, `x,${jobId},${jobId}`, `${jobId}&wait=50`]) {
+      t.equal(withoutTag(await as(stranger, `${path}?ids=${ids}`)).replaceAll(jobId, unknown),
+        withoutTag(await as(stranger, `${path}?ids=${ids.replaceAll(jobId, unknown)}`)), ids)
     }
+    const later = `later-${path.length}`
+    const before = await as(stranger, `${path}?ids=${later}`)
+    await insertRows(service, { jobId: later, status: 'Running', tenant: 'acme' })
+    await until(async () => statusOf(await as(owner, `/api/v1/jobs/${later}`)) === 200)
+    t.equal(await as(stranger, `${path}?ids=${later}`), before, 'the tag does not show that the job came into being')
   }
   const claim = { method: 'POST', headers: json, body: JSON.stringify({ types: [type] }) }
   t.equal(statusOf(await as(stranger, '/api/v1/worker/claim', claim)), 204)

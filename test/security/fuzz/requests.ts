@@ -40,6 +40,8 @@ const pathOf = ({ path }: Operation, known: Known, random: Random, leased: strin
 const queryOf = ({ definition }: Operation, known: Known, random: Random): string => {
   const pairs = (definition.parameters ?? []).filter((parameter: Json) =>
     parameter.in === 'query' && random.chance(0.4)).map(({ name, schema }: Json) => {
+    // A wait of most of a minute would look like a hang.
+    if (name === 'wait') return `wait=${random.pick(['0', '0.01', '1e-9', '0.05', '-1', 'x', '', '%00', '0&wait=0'])}`
     if (random.chance(0.2)) {
       return `${name}=${random.pick(['', 'x', '-1', '1e9', 'true', '%00', '%', '%ff', '[]', '1&' + name + '=2', '9'.repeat(400), 'a,'.repeat(150), 'null', '2026-13-45', '%2B'])}`
     }
@@ -140,7 +142,7 @@ const oddHeaders: Array<(known: Known, random: Random, target: string) => [strin
       'attachment; filename="' + 'x'.repeat(1000) + '"', '\u00e4', ''
     ])
   ],
-  (_, random) => ['prefer', random.pick(['wait=0', 'respond-async', 'x'])],
+  (_, random) => ['prefer', random.pick(['wait=0', 'respond-async, wait=0', 'wait=x', 'respond-async', 'x'])],
   (_, random) => ['origin', random.pick(['https://evil.example', 'null'])],
   () => ['x-http-method-override', 'DELETE'], () => ['x-forwarded-host', 'evil.example'], () => [
     'x-forwarded-for', '127.0.0.1'
