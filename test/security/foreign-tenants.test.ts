@@ -236,7 +236,7 @@ t.test('lists, bulk reads and claims contain jobs of the own tenant only', async
   const unknown = unknownLike(jobId)
   const { nextCursor } = await service.askJson('/api/v1/jobs?limit=1', { claims: owner })
   t.ok(nextCursor, 'the place in the list that a page of another tenant ends at')
-  for (const [path, status] of [['/api/v1/jobs', 'Queued'], ['/api/jobs', 'queued']]) {
+  for (const [path, status] of [['/api/v1/jobs', 'Queued'], ['/api/jobs', 'queued']] as const) {
     const queries = [
       '', `?type=${type}`, `?status=${status}`, '?limit=200', `?type=${type}&status=${status}`, `?idPrefix=${jobId}`,
       `?cursor=${nextCursor}`, '?createdBefore=2100-01-01'

@@ -7,6 +7,7 @@ import { startRedis } from '../../helpers/redis.ts'
 import type { Json } from '../../helpers/client.ts'
 import { type Environment, startService } from '../../helpers/service.ts'
 import { until } from '../../helpers/until.ts'
+import { awaitWaiting } from '../../helpers/waiting.ts'
 
 const minuteMs = 60_000
 
@@ -184,6 +185,25 @@ t.test('without the setting there is no limit', async t => {
     Array.from({ length: 300 }, async () => (await ask('/api/v1/jobs/no-such-job')).status)
   )
   t.same([...new Set(answers)], [404])
+})
+
+t.test('a wait counts once, whatever happens meanwhile', async t => {
+  const service = await startLimited(t, { RATE_LIMIT_PER_MINUTE: '2' })
+  const claims = { sub: 'patient' }
+  let observers = 0
+  const waiting = service.ask('/api/v1/jobs/job-1?wait=50', { claims })
+  await awaitWaiting(service, 1)
+  for (const percent of [10, 20, 30]) {
+    await service.sql(`UPDATE JobExecutionLog SET progressPercent = ${percent}`)
+    // Each is another subject, with a bucket of its own.
+    await until(async () => {
+      const answer = await service.ask('/api/v1/jobs/job-1', { claims: { sub: `observer-${++observers}` } })
+      return answer.headers.get('job-progress') === String(percent)
+    })
+  }
+  await service.sql("UPDATE JobExecutionLog SET status = 'Succeeded'")
+  t.equal((await waiting).status, 200)
+  t.equal((await service.ask('/api/v1/jobs/job-1', { claims })).status, 200, 'one more is left')
 })
 
 t.test('the limit stays as it is when Redis dies', async t => {
