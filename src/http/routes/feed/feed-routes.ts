@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../../errors.ts'
 import type { ChangeFeed, FeedReader } from '../../../status/feed/change-feed.ts'
 import { principalOf } from '../../auth/principal.ts'
-import { grantWait, preferenceApplied, requireListening, waitParameter } from '../../headers/wait.ts'
+import { grantWait, mayWait, preferenceApplied, requireListening, waitParameter } from '../../headers/wait.ts'
 import type { Wait, WaitingClients } from '../../limits/waiting-clients.ts'
 import { exampleJobId, jobStatusExamples, taskStatusExamples } from '../../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
@@ -157,7 +157,7 @@ export const feedRoutes: FastifyPluginAsyncTypebox<FeedRouteNeeds> = (app, needs
             },
             examples
           }),
-          ...failureResponses(failureCodes, errors)
+          ...mayWait(failureResponses(failureCodes, errors))
         }
       }
     }, (request: FeedRequest, reply) => sendJson(request, reply))
