@@ -97,6 +97,35 @@ const createReader = (readStatus: ReadStatus) => {
   return ask
 }
 
+/** Whether an entry may be newer than what a read returned that was under way when it was exposed. */
+const isNewer = (exposed: StatusEntry, read: StatusEntry): boolean =>
+  exposed.version > read.version || (exposed.state === 'absent' && read.state !== 'absent')
+
+const createAwaitEntry = (
+  { readStatus, subscribe, onExposed }: Pick<JobWatchNeeds, 'readStatus'> & Pick<JobWatch, 'subscribe' | 'onExposed'>
+): JobWatch['awaitEntry'] => async (jobId, floor, isAwaited, ended) => {
+  const { promise: awaited, resolve } = Promise.withResolvers<StatusEntry>()
+  // What is exposed during the read can be older than what it returns, and than what the client has.
+  const exposed: { newest: StatusEntry | null, hasRead: boolean } = { newest: null, hasRead: false }
+  const unsubscribe = subscribe([jobId], entry => {
+    exposed.newest = entry
+    if (exposed.hasRead && isAwaited(entry)) resolve(entry)
+  })
+  try {
+    let entry: StatusEntry
+    do {
+      exposed.newest = null
+      entry = await readStatus(jobId, floor)
+      if (isAwaited(entry)) return entry
+    } while (exposed.newest !== null && isNewer(exposed.newest, entry))
+    exposed.hasRead = true
+    onExposed(entry)
+    return await Promise.race([awaited, ended.then(() => null)])
+  } finally {
+    unsubscribe()
+  }
+}
+
 export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): JobWatch => {
   const jobs = new Map<string, WatchedJob>()
 
@@ -126,18 +155,7 @@ export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): Job
 
   return {
     subscribe,
-    awaitEntry: async (jobId, floor, isAwaited, ended) => {
-      const { promise: awaited, resolve } = Promise.withResolvers<StatusEntry>()
-      const unsubscribe = subscribe([jobId], entry => { if (isAwaited(entry)) resolve(entry) })
-      try {
-        const entry = await readStatus(jobId, floor)
-        if (isAwaited(entry)) return entry
-        onExposed(entry)
-        return await Promise.race([awaited, ended.then(() => null)])
-      } finally {
-        unsubscribe()
-      }
-    },
+    awaitEntry: createAwaitEntry({ readStatus, subscribe, onExposed }),
     onExposed,
     onChanges: changes => {
       for (const { jobId, version } of changes) {

@@ -242,3 +242,28 @@ t.test('a change that comes during a read is read after it', async t => {
   await settled()
   t.same(versions, [second, third])
 })
+
+t.test('what is exposed during the first read, and is older than it, is not what is waited for', async t => {
+  const { store, sql, readStatus, advance } = await open(t)
+  const gate = createGate()
+  const watch = createJobWatch({
+    findVersions: store.jobs.findVersions,
+    readStatus: async (...args) => {
+      const entry = await readStatus(...args)
+      await gate.pass()
+      return entry
+    }
+  })
+  sql(running)
+  const old = await readStatus('job-1', 0)
+  const current = advance(10)
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+  gate.shut()
+  const awaited = watch.awaitEntry('job-1', current, ({ version }) => version !== current, ended)
+  await gate.reached()
+  watch.onExposed(old)
+  gate.open()
+  await settled()
+  end()
+  t.equal(await awaited, null, `not version ${old.version}`)
+})

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { mutants } from './interleavings/mutants.ts'
+import { type Placement, placements } from './interleavings/mutant.ts'
 import type { Order, Report } from './interleavings/worker.ts'
-import { type Placement, placements } from './interleavings/world.ts'
 
 /*
  * The real code of src/status in every order that its awaits allow: each command to the cache and each read of the store
@@ -46,7 +46,7 @@ for (const placement of placements) {
     t.comment(`what happened: ${JSON.stringify(events)}`)
     if (path !== null) return
     t.equal(runs, asked)
-    const expected = ['cache', 'store', 'relayed', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
+    const expected = ['cache', 'store', 'relayed', 'waited', 'waited in vain', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
       ? ['on', 'warm', 'off', 'unanswered']
       : []]
     for (const event of expected) t.ok((events[event] ?? 0) * 10 > runs, `${event} happened often`)
@@ -55,7 +55,7 @@ for (const placement of placements) {
   t.test(`a broken rule is found, ${where}`, { skip: path !== null }, async t => {
     for (const mutant of worseIn(placement)) {
       const { reason, runs } = await carryOut({ placement, mutant, runs: mutantRunsMax, seed, path: null })
-      t.match(reason.split('\n').at(0), /was revealed before it started|with floor/, `${mutant}: after ${runs} runs`)
+      t.match(reason.split('\n').at(0), /was revealed before it started|with floor|was not woken|was never answered/, `${mutant}: after ${runs} runs`)
     }
   })
 }

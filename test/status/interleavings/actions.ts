@@ -14,7 +14,7 @@ type NodeIndex = 0 | 1
 const floors = ['none', 'seen', 'committed', 'forged'] as const
 
 type Action =
-  | { do: 'read', node: NodeIndex, job: JobName, floor: typeof floors[number] }
+  | { do: 'read' | 'wait', node: NodeIndex, job: JobName, floor: typeof floors[number] }
   | { do: 'read-many' | 'list', node: NodeIndex }
   | { do: 'find' | 'write' | 'write-outdating', node: NodeIndex, job: JobName }
   | { do: 'write-foreign' | 'evict', job: JobName }
@@ -25,7 +25,11 @@ const node = fc.constantFrom<NodeIndex>(0, 1)
 // Mostly one, so that they meet.
 const job = fc.constantFrom<JobName>('a', 'a', 'a', 'b')
 
-const anyAction: fc.Arbitrary<Action> = fc.oneof(
+const anyWait = fc.record({
+  do: fc.constant('wait' as const), node, job, floor: fc.constantFrom('none', 'seen', 'seen', 'committed')
+})
+
+const readsAndWrites: fc.Arbitrary<Action> = fc.oneof(
   {
     weight: 8,
     arbitrary: fc.record({
@@ -46,6 +50,20 @@ const anyAction: fc.Arbitrary<Action> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('flush', 'save', 'roll-back', 'roll-back') }) }
 )
 
+const anyAction: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 20, arbitrary: readsAndWrites }, { weight: 2, arbitrary: anyWait }
+)
+
+const waitingAction: fc.Arbitrary<Action> = fc.oneof(
+  { weight: 4, arbitrary: anyWait },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('read'), node, job, floor: fc.constant('none') }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('write', 'write-foreign'), node, job }) },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('relay'), node }) }
+)
+
+const clientsOf = (action: fc.Arbitrary<Action>): fc.Arbitrary<Action[][]> =>
+  fc.array(fc.array(action, { minLength: 1, maxLength: 5, size: 'max' }), { minLength: 2, maxLength: 6, size: 'max' })
+
 const anyFate = fc.constantFrom<Fate>('answered', 'answered', 'answered', 'answered', 'answered', ...fates)
 
 export type Script = {
@@ -60,9 +78,7 @@ export type Script = {
 
 /** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `jumps`: of time, in ms; `lag`: of one node's timers, in steps; `answerLags`: of the answers to its refreshes, in turn; `isWarm`: the job is in the cache before anything else happens. */
 const scriptWith = (change: { [Key in keyof Script]?: fc.Arbitrary<Script[Key]> }): fc.Arbitrary<Script> => fc.record({
-  clients: fc.array(fc.array(anyAction, { minLength: 1, maxLength: 5, size: 'max' }), {
-    minLength: 2, maxLength: 6, size: 'max'
-  }),
+  clients: clientsOf(readsAndWrites),
   fates: fc.oneof(fc.constant<Fate[]>([]), fc.array(anyFate, { maxLength: 16, size: 'max' })),
   outages: fc.oneof({ weight: 3, arbitrary: fc.constant<boolean[]>([]) }, {
     weight: 1, arbitrary: fc.array(fc.boolean(), { maxLength: 6 })
@@ -75,13 +91,30 @@ const scriptWith = (change: { [Key in keyof Script]?: fc.Arbitrary<Script[Key]> 
 })
 
 /** One node learns late, and in another order, what the rows say, while leases run out. */
-export const slowScript = scriptWith({
+const slowScript = scriptWith({
   jumps: fc.array(fc.constantFrom(0, 0, 300, 1200, 1200), { maxLength: 30, size: 'max' }),
   answerLags: fc.constantFrom([60], [0, 60]),
   isWarm: fc.constant(true)
 })
 
-export const anyScript = fc.oneof({ weight: 3, arbitrary: scriptWith({}) }, { weight: 1, arbitrary: slowScript })
+/** Clients that wait, and what wakes them. */
+const waitingScript = scriptWith({
+  clients: clientsOf(waitingAction),
+  isWarm: fc.constant(true)
+})
+
+const readingScript = fc.oneof({ weight: 3, arbitrary: scriptWith({}) }, { weight: 1, arbitrary: slowScript })
+
+export const scripts = {
+  any: fc.oneof(
+    { weight: 2, arbitrary: readingScript },
+    { weight: 1, arbitrary: scriptWith({ clients: clientsOf(anyAction) }) },
+    { weight: 1, arbitrary: waitingScript }
+  ),
+  reading: readingScript,
+  slow: slowScript,
+  waiting: waitingScript
+}
 
 const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jobId: string): number => {
   switch (floor) {
@@ -92,7 +125,10 @@ const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jo
   }
 }
 
-const act = async (world: World, action: Action, who: string): Promise<void> => {
+/** `detach`: the client goes on while this goes on. */
+const act = async (
+  world: World, action: Action, who: string, detach: (work: Promise<void>) => void
+): Promise<void> => {
   const { nodes, record, idOf, jobIds, begin, reveal, find } = world
   const jobId = 'job' in action ? idOf(action.job) : ''
   switch (action.do) {
@@ -101,6 +137,8 @@ const act = async (world: World, action: Action, who: string): Promise<void> => 
       const end = begin(who, jobId, floor)
       return end(await nodes[action.node].readStatus(jobId, floor))
     }
+    case 'wait':
+      return detach(world.waits.longPoll(nodes[action.node], who, jobId, floorOf(world, action.floor, jobId)))
     case 'read-many': case 'list': {
       const ends = jobIds.map(jobId => begin(who, jobId))
       const { readMany, exposeMany } = nodes[action.node]
@@ -138,6 +176,9 @@ const ticksMax = 300
 // When little has come of a long time, more of it passes.
 const impatientTicks = 60
 
+// Outages end: every one is in the script.
+const trialsMax = 30
+
 // What a request may fail with: then nothing was revealed.
 const isRefusal = (error: unknown) => error === storeDown || error instanceof ServiceFailure
 
@@ -162,21 +203,37 @@ export const play = async ({ scheduler, script, ...needs }: Play): Promise<strin
       time.pass(jumps.shift() ?? (tick < impatientTicks ? 0 : 200))
     }
   }
-  const start = async (action: Action, who: string) => {
-    open++
-    await hop(`${who} starts`)
-    await act(world, action, who).catch((error: Error) => {
+  const heed = async (work: Promise<void>, who: string) => {
+    await work.catch((error: Error) => {
       if (isRefusal(error)) onEvent('unanswered')
       else wrongs.push(`${who}: ${error.message}`)
     })
+  }
+  const start = async (action: Action, who: string) => {
+    open++
+    await hop(`${who} starts`)
+    await heed(act(world, action, who, work => { void heed(work, who) }), who)
     open--
   }
   const follow = async (actions: readonly Action[], client: number) => {
     for (const [index, action] of actions.entries()) await start(action, `${client}.${index} ${action.do}`)
   }
   const settle = async () => {
-    void passTime(() => open > 0)
+    void passTime(() => open > 0 || world.waits.isAnyDue())
     await scheduler.waitIdle()
+  }
+  const onEachNode = async (name: string, round: (node: NodeIndex) => Promise<void>) => {
+    const untilDone = async (node: NodeIndex) => {
+      open++
+      let isDone = false
+      for (let trial = 0; !isDone && trial < trialsMax; trial++) {
+        await hop(`${name} on ${node}`)
+        await round(node).then(() => { isDone = true }, (error: unknown) => { if (!isRefusal(error)) throw error })
+      }
+      open--
+    }
+    for (const node of [0, 1] as const) void heed(untilDone(node), name)
+    await settle()
   }
 
   world.record.commit(world.idOf('a'))
@@ -187,7 +244,7 @@ export const play = async ({ scheduler, script, ...needs }: Play): Promise<strin
     void start({ do: 'read', node: 0, job: 'a', floor: 'none' }, 'first reader')
     await settle()
   }
-  world.slowDown()
+  world.lagBehind(true)
   await world.save()
   for (const [index, actions] of script.clients.entries()) void follow(actions, index)
   await settle()
@@ -195,5 +252,16 @@ export const play = async ({ scheduler, script, ...needs }: Play): Promise<strin
     for (const job of jobNames) void start({ do: 'read', node, job, floor: 'none' }, `last reader of ${job} on ${node}`)
   }
   await settle()
+  if (world.waits.isAny()) {
+    world.lagBehind(false)
+    await settle()
+    await onEachNode('last round of the relay', world.relay)
+    // A read that a wake-up led to may have failed; then the check every few seconds finds the difference.
+    if (!world.hasFailed()) world.waits.checkDue('was not woken')
+    await onEachNode('last check of those that wait', node => world.nodes[node].watch.recheck())
+    world.waits.checkDue('was never answered')
+    world.waits.endAll()
+    await settle()
+  }
   return open === 0 ? wrongs : [...wrongs, `${open} were never answered`]
 }

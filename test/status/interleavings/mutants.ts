@@ -1,7 +1,9 @@
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
+import type { StatusEntry } from '../../../src/job/status-entry.ts'
+import type { IsAwaited, JobWatch } from '../../../src/status/await-change.ts'
 import { createRefresh } from '../../../src/status/epoch/refresh.ts'
 import { joinRunning } from '../join-running.ts'
-import { type Mutant, placements } from './world.ts'
+import { type Mutant, placements } from './mutant.ts'
 
 /*
  * The code with one rule broken at a time, in ways that look harmless.
@@ -13,6 +15,14 @@ const forced = 'forced'
 const setIfNewer = async (cache: StatusCache, ...[epoch, entry]: Parameters<StatusCache['expose']>) => {
   const leased = await cache.lease(epoch, entry.jobId, forced)
   await cache.expose(epoch, entry, leased.kind === 'token' ? leased.token : null)
+}
+
+const firstAwaited = async (
+  watch: JobWatch, jobId: string, isAwaited: IsAwaited, ended: Promise<unknown>
+): Promise<StatusEntry | null> => {
+  const { promise: awaited, resolve } = Promise.withResolvers<StatusEntry>()
+  const unsubscribe = watch.subscribe([jobId], entry => { if (isAwaited(entry)) resolve(entry) })
+  return await Promise.race([awaited, ended.then(() => null)]).finally(unsubscribe)
 }
 
 const everywhere = placements
@@ -92,9 +102,56 @@ export const mutants = {
     placements: ['shared'],
     rows: rows => ({ ...rows, advance: (seen, _mode, runId) => rows.advance(seen, 'on', runId) })
   },
+  'who waits reads before it subscribes': {
+    placements: everywhere,
+    scripts: 'waiting',
+    watch: (watch, readStatus) => ({
+      ...watch,
+      awaitEntry: async (jobId, floor, isAwaited, ended) => {
+        const entry = await readStatus(jobId, floor)
+        return isAwaited(entry) ? entry : await firstAwaited(watch, jobId, isAwaited, ended)
+      }
+    })
+  },
+  'who waits takes what is exposed during its read': {
+    placements: everywhere,
+    scripts: 'waiting',
+    watch: (watch, readStatus) => ({
+      ...watch,
+      awaitEntry: async (jobId, floor, isAwaited, ended) => {
+        const awaited = firstAwaited(watch, jobId, isAwaited, ended)
+        const entry = await readStatus(jobId, floor)
+        if (isAwaited(entry)) return entry
+        watch.onExposed(entry)
+        return await awaited
+      }
+    })
+  },
+  'an exposure wakes before it takes effect': {
+    placements: everywhere,
+    scripts: 'waiting',
+    onExposing: (watch, entry) => { watch.onExposed(entry) }
+  },
+  'an exposure wakes though nobody knows what became of it': {
+    placements: ['memory'],
+    scripts: 'waiting',
+    onUnknownExposure: (watch, entry) => { watch.onExposed(entry) }
+  },
+  'the relay wakes before it invalidates': {
+    placements: everywhere,
+    scripts: 'waiting',
+    relay: (needs, watch) => ({
+      ...needs,
+      invalidate: async (jobId, version) => {
+        watch.onChanges([{ jobId, version }])
+        await needs.invalidate(jobId, version)
+      },
+      onChanges: () => {}
+    })
+  },
   'a lease that runs from the answer to its refresh': {
     placements: ['shared'],
-    needsSlowAnswers: true,
+    scripts: 'slow',
     createRefresh: needs => createRefresh({ ...needs, onRows: rows => { needs.onRows(rows, needs.monotonicNow()) } })
   }
 } as const satisfies Record<string, Mutant>

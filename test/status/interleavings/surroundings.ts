@@ -145,6 +145,29 @@ export const createRecord = () => {
   }
 }
 
+/** The record, each read of which takes a while and may fail. */
+export const createStore = (hop: Hop, outages: readonly boolean[], onFailure: () => void) => {
+  const record = createRecord()
+  const ahead = [...outages]
+  const ask = async <Value>(name: string, query: () => Value): Promise<Value> => {
+    await hop(`${name} begins`)
+    const value = query()
+    await hop(`${name} ends`)
+    if (ahead.shift() === true) {
+      onFailure()
+      throw storeDown
+    }
+    return value
+  }
+  return {
+    record,
+    find: (jobId: string) => ask(`find ${jobId}`, () => record.lookUp(jobId)),
+    findVersion: (jobId: string) => ask(`find version of ${jobId}`, () => record.versionOf(jobId) || undefined),
+    findVersions: (jobIds: readonly string[]) => ask('find versions', () =>
+      new Map(jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const).filter(([, version]) => version > 0)))
+  }
+}
+
 /** A clock that the test moves, and timers that go off some time after they are due: when they are chosen. */
 export const createTime = (hop: Hop) => {
   let clock = 0

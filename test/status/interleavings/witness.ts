@@ -37,3 +37,5 @@ export const createWitness = (versionOf: (jobId: string) => number) => {
     }
   }
 }
+
+export type Witness = ReturnType<typeof createWitness>

@@ -1,8 +1,9 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import fc from 'fast-check'
-import { anyScript, play, slowScript } from './actions.ts'
+import { play, scripts } from './actions.ts'
 import { mutants } from './mutants.ts'
-import { type Mutant, openNodes, type Placement } from './world.ts'
+import type { Mutant, Placement } from './mutant.ts'
+import { openNodes } from './world.ts'
 
 /*
  * A thread of its own, because a test process watches each promise, which takes ten times as long as what is done here.
@@ -26,8 +27,7 @@ const carryOut = async ({ placement, mutant, runs, seed, path }: Order): Promise
   // By the number of an order, which is chosen here: a scheduler that fast-check hands out goes on where it was when a
   // smaller script is tried, so that the order in which it failed could not be had again.
   const broken: Partial<Mutant> = mutant === null ? {} : mutants[mutant]
-  const scripts = broken.needsSlowAnswers === true ? slowScript : anyScript
-  const property = fc.asyncProperty(fc.noShrink(fc.nat()), scripts, async (order, script) => {
+  const property = fc.asyncProperty(fc.noShrink(fc.nat()), scripts[mutant === null ? 'any' : broken.scripts ?? 'reading'], async (order, script) => {
     const [scheduler] = fc.sample(fc.scheduler(), { seed: order, numRuns: 1 })
     if (scheduler === undefined) throw new Error('no scheduler')
     const wrongs = await play({ nodes, scheduler, script, placement, mutant: broken, onEvent })

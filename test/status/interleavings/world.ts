@@ -1,17 +1,20 @@
-import { createRelay } from '../../../src/background/relay.ts'
+import { createRelay, type RelayNeeds } from '../../../src/background/relay.ts'
 import { createMemoryCache } from '../../../src/cache/memory-cache.ts'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
+import type { JobLookup } from '../../../src/job/job.ts'
+import type { JobWatch } from '../../../src/status/await-change.ts'
 import { type CoherenceNeeds, createCoherence } from '../../../src/status/coherence.ts'
 import { createFixedEpoch, type Epoch } from '../../../src/status/epoch/epoch.ts'
 import { createRefresh } from '../../../src/status/epoch/refresh.ts'
-import type { ReadStatus } from '../../../src/status/read-status.ts'
 import { createSingleFlight } from '../../../src/status/single-flight.ts'
 import type { EpochRowStore } from '../../../src/store/store.ts'
 import { createRows, openSharedEpoch } from './agreement.ts'
 import { copyCells, putCells } from './cells.ts'
 import {
-  createDistantCache, createNetwork, createRecord, createTime, type Fate, type Hop, storeDown, toEntry
+  createDistantCache, createNetwork, createStore, createTime, type Fate, type Hop, toEntry
 } from './surroundings.ts'
+import type { Mutant, Placement } from './mutant.ts'
+import { createWaits } from './waits.ts'
 import { createWitness } from './witness.ts'
 
 /*
@@ -21,24 +24,6 @@ import { createWitness } from './witness.ts'
 
 export const jobNames = ['a', 'b'] as const
 export type JobName = typeof jobNames[number]
-
-export const placements = ['memory', 'shared'] as const
-export type Placement = typeof placements[number]
-
-/** Where the code can be made worse on purpose, and where that shows. */
-export type Mutant = {
-  placements: readonly Placement[]
-  /** What a command does to the cells. */
-  cache?: (cache: StatusCache) => StatusCache
-  readStatus?: (readStatus: ReadStatus) => ReadStatus
-  epoch?: (epoch: Epoch) => Epoch
-  rows?: (rows: EpochRowStore) => EpochRowStore
-  createRefresh?: typeof createRefresh
-  /** Shows only where answers to refreshes are slow, so that no other scripts are tried. */
-  needsSlowAnswers?: boolean
-  epochId?: () => string
-  isDeafToDisconnects?: boolean
-}
 
 /** What a world gives to each of its nodes. */
 type NodeNeeds = Pick<CoherenceNeeds, 'cache' | 'epoch' | 'find' | 'findVersion' | 'findVersions' | 'uniqueId' | 'onRead'>
@@ -104,30 +89,11 @@ export type WorldNeeds = {
   outages: readonly boolean[]
   /** Of the second node's timers, in steps. */
   lag: number
-  /** Of the answers to the second node's refreshes, one after the other and over again, in steps; after slowDown. */
+  /** Of the answers to the second node's refreshes, one after the other and over again, in steps; while it lags behind. */
   answerLags: readonly number[]
   placement: Placement
   mutant: Partial<Mutant>
   onEvent: (event: string) => void
-}
-
-const createStore = (hop: Hop, outages: readonly boolean[]) => {
-  const record = createRecord()
-  const ahead = [...outages]
-  const ask = async <Value>(name: string, query: () => Value): Promise<Value> => {
-    await hop(`${name} begins`)
-    const value = query()
-    await hop(`${name} ends`)
-    if (ahead.shift() === true) throw storeDown
-    return value
-  }
-  return {
-    record,
-    find: (jobId: string) => ask(`find ${jobId}`, () => record.lookUp(jobId)),
-    findVersion: (jobId: string) => ask(`find version of ${jobId}`, () => record.versionOf(jobId) || undefined),
-    findVersions: (jobIds: readonly string[]) => ask('find versions', () =>
-      new Map(jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const).filter(([, version]) => version > 0)))
-  }
 }
 
 type Sharing = { epoch: Epoch, start: () => Promise<void>, disconnect: () => void }
@@ -147,8 +113,11 @@ const createIds = (mutant: Partial<Mutant>) => {
 }
 
 export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placement, mutant, onEvent }: WorldNeeds) => {
-  const { record, find, findVersion, findVersions } = createStore(hop, outages)
+  let failures = 0
+  const onFailure = () => { failures++ }
+  const { record, find, findVersion, findVersions } = createStore(hop, outages, onFailure)
   const witness = createWitness(record.versionOf)
+  const waits = createWaits({ ...witness, versionOf: record.versionOf, onEvent })
   const cells = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 50 })
   const time = createTime(hop)
   const ids = createIds(mutant)
@@ -198,11 +167,25 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
         sharing(ways[0], 'A', rows, 0), sharing(ways[1], 'B', slowly(rows), lag)
       ] as const
   const epochs = sharings.map(({ epoch }) => mutant.epoch?.(epoch) ?? epoch) as [Epoch, Epoch]
+  const noticing = (epoch: Epoch): Epoch => ({
+    ...epoch,
+    awaitOldLeases: () => epoch.awaitOldLeases().catch((error: unknown) => {
+      onFailure()
+      throw error
+    })
+  })
+  const breakExposures = (cache: StatusCache, watch: JobWatch): StatusCache => ({
+    ...cache,
+    expose: (epoch, entry, token) => cache.expose(epoch, entry, token).catch((error: unknown) => {
+      mutant.onUnknownExposure?.(watch, entry)
+      throw error
+    })
+  })
   const needsOf = (index: 0 | 1): NodeNeeds => ({
-    cache: createDistantCache(
+    cache: breakExposures(createDistantCache(
       { network: ways[index], hop, isAtHand: placement === 'memory' }, mutant.cache?.(cells) ?? cells
-    ),
-    epoch: epochs[index],
+    ), nodes.nodes[index].watch),
+    epoch: noticing(epochs[index]),
     find,
     findVersion,
     findVersions,
@@ -213,8 +196,9 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
   const idOf = (name: JobName) => `${name}.${world}`
   const jobIds = jobNames.map(idOf)
 
-  const createRelaying = ({ invalidate }: Pick<Nodes['nodes'][0], 'invalidate'>) => {
-    const relay = createRelay({ follower: record.follow(), invalidate, onChanges: () => {}, onGap: () => {} })
+  const createRelaying = ({ invalidate, watch }: Pick<Nodes['nodes'][0], 'invalidate' | 'watch'>) => {
+    const needs: RelayNeeds = { follower: record.follow(), invalidate, onChanges: watch.onChanges, onGap: () => {} }
+    const relay = createRelay(mutant.relay?.(needs, watch) ?? needs)
     const round = async () => {
       const committed = jobIds.map(jobId => [jobId, record.versionOf(jobId)] as const)
       if (await relay() > 0) onEvent('relayed')
@@ -236,7 +220,13 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
   }
   let saved: Awaited<ReturnType<typeof copyCells>> = []
   const breakReads = (node: Nodes['nodes'][0]) => ({
-    ...node, readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus
+    ...node,
+    readStatus: mutant.readStatus?.(node.readStatus) ?? node.readStatus,
+    watch: mutant.watch?.(node.watch, node.readStatus) ?? node.watch,
+    expose: (lookup: JobLookup) => {
+      mutant.onExposing?.(node.watch, toEntry(lookup))
+      return node.expose(lookup)
+    }
   })
 
   return {
@@ -247,7 +237,11 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
     find,
     time,
     ...witness,
-    slowDown: () => { isSlow = true },
+    waits,
+    /** Whether anything has failed that a request cannot do without. */
+    hasFailed: () => failures > 0,
+    /** Answers to the second node's refreshes lag from now on, or no longer. */
+    lagBehind: (lags: boolean) => { isSlow = lags },
     start: async () => { await Promise.all(sharings.map(({ start }) => start())) },
     isOn: () => epochs.every(epoch => epoch.view().mode === 'on'),
     /** One round of a node after another; after each one it vouches for what had been committed. */
