@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Rule } from '../torture/checker.ts'
+import type { Rule } from '../torture/rules.ts'
 import { runTorture } from '../torture/torture.ts'
 
 /*
@@ -9,7 +9,7 @@ import { runTorture } from '../torture/torture.ts'
  */
 
 const limitMs = 60_000
-t.setTimeout(6 * limitMs)
+t.setTimeout(7 * limitMs)
 
 const backward: readonly Rule[] = ['backward', 'position-backward']
 
@@ -42,6 +42,10 @@ t.test('with whatever is newer put into the cache, tokens or not, versions go ba
 
 t.test('with readers that join a read under way, versions go backward', async t => {
   await find(t, 'joined-reads', backward, ['hold fills'])
+})
+
+t.test('with waits that changes by others do not end, changes are noticed too late', async t => {
+  await find(t, 'lost-wakes', ['unnoticed'], [])
 })
 
 t.test('a read in a hundred that is never answered is noticed', async t => {

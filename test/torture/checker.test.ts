@@ -1,12 +1,13 @@
 import t from 'tap'
-import { checkHistory, type Rule } from './checker.ts'
+import { checkHistory } from './checker.ts'
 import { endPosition, type FinalRecord, type ForeignWrite, type History, type Operation } from './history.ts'
+import type { Rule } from './rules.ts'
 
 /*
  * Histories made by hand: what the checker must find, and what it must not.
  */
 
-const bounds = { foreignMs: 1000, recoveryMs: 2000 }
+const bounds = { foreignMs: 1000, noticeMs: 2000, recoveryMs: 2000 }
 
 /** An operation on the only job, from and to these ms. */
 const operation = (
@@ -121,6 +122,35 @@ t.test('leases', async t => {
     jobs: ['job', 'job-2'],
     records: [record(9), { ...record(9), jobId: 'job-2' }]
   }), [])
+})
+
+t.test('waits', async t => {
+  const wait = (startedAt: number, endedAt: number, above: number | null, revealed: Partial<Operation>) =>
+    operation('read', startedAt, endedAt, { wait: { above, limitMs: 5000 }, ...revealed })
+  t.same(found({ operations: [wait(0, 10, 1, { version: 2 })] }), [])
+  t.same(found({ operations: [wait(0, 10, 1, { version: 1, end: 'succeeded' })] }), [], 'nothing comes after the end')
+  t.same(found({ operations: [wait(0, 10, null, { version: 1, end: 'succeeded' })] }), [])
+  t.same(found({ operations: [wait(0, 5000, 1, { version: 1 }), wait(0, 4999, null, { version: 1 })] }), [], 'its limit')
+  t.same(found({ operations: [wait(0, 10, null, { version: 0 })] }), [], 'there is no such job')
+  t.same(found({ operations: [wait(0, 10, 1, { version: 1 })] }), ['early'])
+  t.same(found({ operations: [wait(0, 10, null, { version: 2 })] }), ['early'])
+  t.same(found({ operations: [read(0, 1, 3), wait(2, 10, 1, { version: 2 })] }), ['backward'], 'it is a read like any other')
+
+  const ended = wait(0, 4000, null, { version: 3, end: 'succeeded' })
+  const committed = (committedAt: number) => [{ job: 0, version: 3, committedAt }]
+  t.same(found({ operations: [operation('read', 1990, 1999, { end: 'succeeded' }), ended] }), ['unnoticed'])
+  t.same(found({ operations: [operation('read', 2000, 2001, { end: 'succeeded' }), ended] }), [])
+  t.same(found({ operations: [operation('write', 0, 1, { version: 3 }), ended] }), [], 'that was not the end')
+  const changed = wait(10, 4000, 2, { version: 3 })
+  t.same(found({ operations: [changed], foreignWrites: committed(1999) }), ['unnoticed'])
+  t.same(found({ operations: [changed], foreignWrites: committed(2000) }), [])
+  t.same(found({ operations: [changed], foreignWrites: committed(5) }), [], 'that was before it began')
+  t.same(found({
+    operations: [changed], foreignWrites: committed(100), faults: [{ name: 'x', from: 500, until: 600 }]
+  }), [], 'nothing is asked while something is broken')
+  t.same(found({
+    operations: [wait(10, 5000, 2, { version: 3 })], foreignWrites: committed(100), faults: [{ name: 'x', from: 500, until: 600 }]
+  }), ['unnoticed'])
 })
 
 t.test('a million operations, one of them wrong', async t => {

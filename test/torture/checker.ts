@@ -1,42 +1,12 @@
-import type { End, FaultWindow, ForeignWrite, History, Hold, Operation } from './history.ts'
+import { findEarly, findUnnoticed } from './check-waits.ts'
+import type { End, History, Hold, Operation } from './history.ts'
+import { type Bounds, describe, type Rule, type Violation, visibleBy } from './rules.ts'
 
 /*
  * Judges a history. No model of the service and no search: versions are totally ordered, so it is enough to go over
  * all requests in the order of their ends, and to compare each with the highest version that had been revealed of its job
  * when it started.
  */
-
-export type Rule =
-  /** A request that started after a version was revealed was given a lower one. */
-  | 'backward'
-  /** The same for the position of the job, as acknowledgements give it. */
-  | 'position-backward'
-  /** A change by another program was not seen in time. */
-  | 'late'
-  /** What was acknowledged or shown is not in the database at the end. */
-  | 'lost'
-  /** A job ended in two ways. */
-  | 'two-ends'
-  /** A job of ours did not end, though all was done for it. */
-  | 'unfinished'
-  /** Two workers had the same job at the same time. */
-  | 'two-holders'
-  /** There is a job that no client submitted: one submission made two. */
-  | 'unknown-job'
-  /** An answer that should not be. */
-  | 'answer'
-  /** An error in the log of a process, or its end. */
-  | 'log'
-
-/** `at`: when it showed, in ms of the history's clock. */
-export type Violation = { rule: Rule, at: number, text: string }
-
-export type Bounds = {
-  /** Within what other programs' changes are to be seen, while nothing is broken. */
-  foreignMs: number
-  /** How long after a fault nothing is judged by that bound. */
-  recoveryMs: number
-}
 
 type ValueOf = (operation: Operation) => number | null
 
@@ -59,9 +29,6 @@ const createRises = (jobCount: number) => {
     }
   }
 }
-
-const describe = ({ kind, node, what, startedAt, endedAt }: Operation) =>
-  `${kind} ${what} at process ${node} from ${startedAt.toFixed(1)} to ${endedAt.toFixed(1)}`
 
 // In the order of the ends: whatever ended before an operation started has been met when its turn comes.
 const sweepOperations = (
@@ -86,22 +53,11 @@ const sweepOperations = (
   return violations
 }
 
-// From when on every reader is to be given this change.
-const visibleBy = (
-  { committedAt }: ForeignWrite, faults: readonly FaultWindow[], { foreignMs, recoveryMs }: Bounds
-): number => {
-  let from = committedAt
-  for (const fault of faults) {
-    if (fault.from <= from + foreignMs && fault.until + recoveryMs > from) from = fault.until + recoveryMs
-  }
-  return from + foreignMs
-}
-
 const sweepForeign = ({ jobs, operations, foreignWrites, ...history }: History, bounds: Bounds): Violation[] => {
   const faults = history.faults.toSorted((a, b) => a.from - b.from)
   const rises = createRises(jobs.length)
   const reveals = foreignWrites.map(write => ({
-    job: write.job, at: visibleBy(write, faults, bounds), value: write.version, by: null
+    job: write.job, at: visibleBy(write.committedAt, bounds.foreignMs, faults, bounds), value: write.version, by: null
   }))
   for (const reveal of reveals.sort((a, b) => a.at - b.at)) rises.add(reveal.job, reveal)
   const violations: Violation[] = []
@@ -209,6 +165,8 @@ export const checkHistory = (history: History, bounds: Bounds): Violation[] => {
     ...sweepForeign(history, bounds),
     ...findLost(history),
     ...findEnds(history, overAt),
-    ...findTwoHolders(history)
+    ...findTwoHolders(history),
+    ...findEarly(history),
+    ...findUnnoticed(history, bounds)
   ].sort((a, b) => a.at - b.at)
 }

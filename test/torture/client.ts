@@ -11,21 +11,24 @@ export type Answer = {
 }
 
 export type TimedClient = (
-  node: ServiceProcess, path: string, ask?: Pick<Ask, 'method' | 'headers' | 'body'>
+  node: ServiceProcess, path: string, ask?: Pick<Ask, 'method' | 'headers' | 'body'> & { waitMs?: number }
 ) => Promise<Answer>
 
 // Longer than a service may wait for others that are suspended.
 const patienceMs = 12_000
 
-/** A client of the processes of a run, which takes the time of each request and never rejects. `abort` ends those under way and all later ones. */
+/**
+ * A client of the processes of a run, which takes the time of each request and never rejects. `waitMs`: for how
+ * long the service was asked to wait. `abort` ends those under way and all later ones.
+ */
 export const createTimedClient = (): { ask: TimedClient, abort: () => void } => {
   const abortion = new AbortController()
   const { authorization } = bearer({
     expiresIn: 24 * 3600 * 1000, tenant: 'torture', scope: 'jobs:read jobs:write jobs:work'
   })
-  const timedAsk: TimedClient = async (node, path, { headers, ...more } = {}) => {
+  const timedAsk: TimedClient = async (node, path, { headers, waitMs = 0, ...more } = {}) => {
     const { ask } = createClient(`http://127.0.0.1:${node.port}`)
-    const patience = AbortSignal.timeout(patienceMs)
+    const patience = AbortSignal.timeout(patienceMs + waitMs)
     const signal = AbortSignal.any([patience, abortion.signal])
     const startedAt = performance.now()
     try {

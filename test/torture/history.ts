@@ -7,6 +7,12 @@
 export type End = 'succeeded' | 'failed' | 'cancelled'
 
 /**
+ * What a request waited for, and for how long at most: a version above one that the client had, or (null) the end of the
+ * job.
+ */
+export type Wait = { above: number | null, limitMs: number }
+
+/**
  * A request that was answered. `version` and `position` are what the answer revealed; null: it did not reveal one.
  * Version 0: that there is no such job.
  */
@@ -21,6 +27,7 @@ export type Operation = {
   /** Where it is at most, if no more than that was revealed. */
   positionMax?: number
   end: End | null
+  wait?: Wait
   /** The process that responded, and the request: for the reader of a violation. */
   node: number
   what: string

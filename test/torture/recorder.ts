@@ -1,5 +1,5 @@
 import { type Answer, noAnswer } from './client.ts'
-import { endPosition, type ForeignWrite, type Hold, type Operation, toEnd, toPosition } from './history.ts'
+import { endPosition, type ForeignWrite, type Hold, type Operation, toEnd, toPosition, type Wait } from './history.ts'
 
 /** Responses that are errors of the service: 5xx other than 503, and any status that the request does not allow. */
 export type Complaint = { at: number, text: string }
@@ -11,10 +11,11 @@ export type Cut = { startedAt: number, endedAt: number, text: string }
 export type Recorder = ReturnType<typeof createRecorder>
 
 export type Recorded = {
-  kind: Operation['kind'], job: number, node: number, what: string, answer: Answer, position?: number | null
+  kind: Operation['kind'], job: number, node: number, what: string, answer: Answer, position?: number | null, wait?: Wait
 }
 
-const versionOf = (eTag: string | undefined): number | null => {
+/** The version that an ETag names. */
+export const versionOf = (eTag: string | undefined): number | null => {
   const version = /\.(\d+)\.\d+"$/.exec(eTag ?? '')?.[1]
   return version === undefined ? null : Number(version)
 }
@@ -61,12 +62,19 @@ export const createRecorder = () => {
     complain(`${what} at process ${node}: ${answer.status} ${answer.text.slice(0, 300)}`)
   }
 
-  const push = ({
-    kind, job, node, what, answer: {
-      startedAt, endedAt
-    }
-  }: Recorded, revealed: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>) => {
-    operations.push({ kind, job, startedAt, endedAt, node, what, ...revealed })
+  const push = (
+    { kind, job, node, what, wait, answer: { startedAt, endedAt } }: Recorded,
+    revealed: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>
+  ) => {
+    operations.push({ kind, job, startedAt, endedAt, node, what, ...wait && { wait }, ...revealed })
+  }
+
+  /** A wait is granted as it was asked for: there are not too many of them. */
+  const checkGrant = ({ what, wait, answer: { headers } }: Recorded) => {
+    if (wait === undefined) return
+    const expected = `wait=${wait.limitMs / 1000}`
+    const applied = headers['preference-applied']
+    if (applied !== expected) complain(`${what}: ${applied ?? 'nothing'} was applied, not ${expected}`)
   }
 
   return {
@@ -114,6 +122,7 @@ export const createRecorder = () => {
       const { answer } = recorded
       if (answer.status === 404) return push(recorded, { version: 0, position: -1, end: null })
       if (answer.status !== 200 && answer.status !== 304) return refuse(recorded)
+      checkGrant(recorded)
       const { headers } = answer
       const state = headers['job-state']
       const version = versionOf(headers.etag)

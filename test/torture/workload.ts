@@ -35,7 +35,10 @@ const pickNode = ({ nodes, random }: Actor): ServiceProcess => {
   return random.pick(up.length > 0 ? up : nodes)
 }
 
-const poll = async (actor: Actor, node: ServiceProcess, job: number, tag: string | null): Promise<string | null> => {
+/** Asks one process for a job. Returns the ETag of the response. */
+export const poll = async (
+  actor: Actor, node: ServiceProcess, job: number, tag: string | null
+): Promise<string | null> => {
   const { random, ask, recorder } = actor
   const jobId = recorder.jobs[job] ?? ''
   const isTask = random.chance(0.5)
