@@ -20,8 +20,6 @@ export type Mutant = {
   watch?: (watch: JobWatch, readStatus: ReadStatus) => JobWatch
   /** What a node does before it exposes. */
   onExposing?: (watch: JobWatch, entry: StatusEntry) => void
-  /** When it does not know what became of an exposure. */
-  onUnknownExposure?: (watch: JobWatch, entry: StatusEntry) => void
   relay?: (needs: RelayNeeds, watch: JobWatch) => RelayNeeds
   epoch?: (epoch: Epoch) => Epoch
   rows?: (rows: EpochRowStore) => EpochRowStore

@@ -132,11 +132,6 @@ export const mutants = {
     scripts: 'waiting',
     onExposing: (watch, entry) => { watch.onExposed(entry) }
   },
-  'an exposure wakes though nobody knows what became of it': {
-    placements: ['memory'],
-    scripts: 'waiting',
-    onUnknownExposure: (watch, entry) => { watch.onExposed(entry) }
-  },
   'the relay wakes before it invalidates': {
     placements: everywhere,
     scripts: 'waiting',

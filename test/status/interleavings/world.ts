@@ -2,7 +2,6 @@ import { createRelay, type RelayNeeds } from '../../../src/background/relay.ts'
 import { createMemoryCache } from '../../../src/cache/memory-cache.ts'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import type { JobLookup } from '../../../src/job/job.ts'
-import type { JobWatch } from '../../../src/status/await-change.ts'
 import { type CoherenceNeeds, createCoherence } from '../../../src/status/coherence.ts'
 import { createFixedEpoch, type Epoch } from '../../../src/status/epoch/epoch.ts'
 import { createRefresh } from '../../../src/status/epoch/refresh.ts'
@@ -174,17 +173,10 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
       throw error
     })
   })
-  const breakExposures = (cache: StatusCache, watch: JobWatch): StatusCache => ({
-    ...cache,
-    expose: (epoch, entry, token) => cache.expose(epoch, entry, token).catch((error: unknown) => {
-      mutant.onUnknownExposure?.(watch, entry)
-      throw error
-    })
-  })
   const needsOf = (index: 0 | 1): NodeNeeds => ({
-    cache: breakExposures(createDistantCache(
+    cache: createDistantCache(
       { network: ways[index], hop, isAtHand: placement === 'memory' }, mutant.cache?.(cells) ?? cells
-    ), nodes.nodes[index].watch),
+    ),
     epoch: noticing(epochs[index]),
     find,
     findVersion,
