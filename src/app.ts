@@ -17,6 +17,7 @@ import { createMetrics, type Metrics } from './metrics.ts'
 import { createPendingGauge, reportOverload, reportRateLimit, reportStoreHealth } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
+import type { OpenedCache } from './status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import type { Store } from './store/store.ts'
 import { toSubmissionRules } from './submission-rules.ts'
@@ -78,6 +79,15 @@ const toLimits = (
   onRateLimited: reportRateLimit(log)
 })
 
+const createClose = (
+  openedCache: Pick<OpenedCache, 'stop'>, worker: { close: () => Promise<void> }, sanitizePool: { close: () => Promise<void> }, store: Store
+) => async () => {
+  await openedCache.stop()
+  await worker.close()
+  await sanitizePool.close()
+  await store.close()
+}
+
 const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metrics, log: Logger) => {
   const typeLabels = createTypeLabels([...processors.keys(), ...jobTypes ?? []], metricsOfAllTypes)
   const notice = createNoticeMeter({ metrics, now })
@@ -98,7 +108,7 @@ const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: M
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const { databasePath, redisUrl, pruneIntervalMs } = config
+  const { databasePath, redisUrl, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
   const opened = await parts.openStore({ databasePath, isCacheShared: redisUrl !== null, now, monotonicNow })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
   const node = randomId()
@@ -115,6 +125,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   let draining = false
   const follower = await changes.follow()
   const limits = toLimits(config, store.writesWaiting, metrics, log)
+
   const server = await createServer({
     status: { ...reads, onShown, changesCursor: follower.cursor },
     commands: { ...ofClients, sanitizeNow: sanitizePool.sanitizeNow },
@@ -123,7 +134,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     auth: { tokens: config, now },
     operations: {
       metrics,
-      metricsToken: config.metricsToken,
+      metricsToken,
       refreshMetrics,
       checkStore,
       checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
@@ -131,26 +142,23 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
     },
     log,
     monotonicNow,
-    publicUrl: config.publicUrl,
-    corsOrigins: config.corsOrigins,
-    leaseMs: config.leaseMs
+    schedule,
+    publicUrl,
+    corsOrigins,
+    leaseMs
   })
 
   const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
   const relay = parts.createRelay({ follower, invalidate, onChanges, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
+  const { feed } = reads
   const loops = createLoops({
-    relay, watch, feed: reads.feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
+    relay, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
   })
   await openedCache.start()
 
   const facts = { store: `${store.kind} (${databasePath})`, cache: openedCache.kind, workers: config.workers }
-  const close = async () => {
-    await openedCache.stop()
-    await worker.close()
-    await sanitizePool.close()
-    await store.close()
-  }
+  const close = createClose(openedCache, worker, sanitizePool, store)
   const { endWaits, stop: onClosing } = ofClients.longPollClaim
   const onDraining = () => {
     draining = true

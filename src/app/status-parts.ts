@@ -3,6 +3,7 @@ import { monotonicNow, now, schedule } from '../clocks.ts'
 import type { Config } from '../config/config.ts'
 import { reasonOf } from '../errors.ts'
 import { createStatusAccess } from '../http/status-access.ts'
+import { createFollowStatus } from '../http/status-events.ts'
 import type { Metrics } from '../metrics.ts'
 import { createAwaitMany } from '../status/await-many.ts'
 import { openCache } from '../status/epoch/open-cache.ts'
@@ -60,6 +61,10 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
     onRead: source => { metrics.statusReads.inc({ source }) }
   })
   const feed = createChangeFeed({ changes: store.changes, readStatus, invalidate, monotonicNow, schedule })
+  const statusAccess = createStatusAccess({
+    readStatus, awaitEntry: watch.awaitEntry, incarnation, representation: views.representation, publicUrl
+  })
+  const { toRepresentation } = statusAccess
   return {
     openedCache,
     expose,
@@ -73,9 +78,9 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
     },
     reads: {
       feed,
-      statusAccess: createStatusAccess({
-        readStatus, awaitEntry: watch.awaitEntry, incarnation, representation: views.representation, publicUrl
-      }),
+      incarnation,
+      statusAccess,
+      followStatus: createFollowStatus({ readStatus, watch, toRepresentation, incarnation }),
       readMany,
       awaitMany: createAwaitMany(watch),
       tagPrefix: `${incarnation}.${views.representation}`,

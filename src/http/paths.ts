@@ -15,10 +15,16 @@ export const resultPath = (view: ViewName, jobId: string): string => `${prefixes
 /** The path that cancels a job. */
 export const cancelPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/cancel`
 
-/** The `Link` header of a job (RFC 8288): its status and, where they exist, its result and its cancellation. */
-export const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel }: StatusEntry): string => {
+/** The path of a job's events. */
+const eventsPath = (view: ViewName, jobId: string): string => `${prefixes[view]}/${jobId}/events`
+
+/**
+ * The `Link` header of a job (RFC 8288): its status and, where they exist, its result, its cancellation and its events.
+ */
+export const toLink = (base: string, view: ViewName, { jobId, hasResult, canCancel, pollAfterMs }: StatusEntry): string => {
   const links = [`<${base}${statusPath(view, jobId)}>; rel="status"`]
   if (hasResult) links.push(`<${base}${resultPath(view, jobId)}>; rel="result"`)
   if (canCancel) links.push(`<${base}${cancelPath(view, jobId)}>; rel="cancel"`)
+  if (pollAfterMs > 0) links.push(`<${base}${eventsPath(view, jobId)}>; rel="events"`)
   return links.join(', ')
 }

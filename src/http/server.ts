@@ -43,6 +43,7 @@ import { namedSchemas } from './openapi/schemas.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
 import { callbackRoutes } from './routes/callback-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
+import { eventRoutes } from './routes/event-routes.ts'
 import { feedRoutes } from './routes/feed/feed-routes.ts'
 import type { ByIdsNeeds } from './routes/list-by-ids.ts'
 import { listRoutes } from './routes/list-routes.ts'
@@ -53,6 +54,7 @@ import { statusRoutes } from './routes/status-routes.ts'
 import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
 import { workerRoutes } from './routes/workers/claim-routes.ts'
 import type { StatusAccess } from './status-access.ts'
+import type { FollowStatus } from './status-events.ts'
 import { createRejectUnrouted } from './unrouted.ts'
 
 // Longer than any URL that Node accepts, so that the router never responds before the hooks run.
@@ -62,7 +64,10 @@ const requestIdExpression = /^[A-Za-z0-9._-]{1,64}$/
 
 /** What routes read. */
 type StatusNeeds = {
+  /** Of the database; part of every event's id. */
+  incarnation: string,
   statusAccess: StatusAccess,
+  followStatus: FollowStatus,
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void,
   readMany: ReadMany,
@@ -126,6 +131,8 @@ export type ServerNeeds = {
   log: Logger
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
+  /** Calls back after some ms unless cancelled. */
+  schedule: (work: () => void, ms: number) => { cancel: () => void }
   /** The origin that absolute links begin with; null: that of the request. */
   publicUrl: string | null
   /** The origins whose pages may read responses; null: none. */
@@ -184,6 +191,8 @@ const registerRoutes = async (
   const { jobTypes, callbacks } = submissions
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
   await typed.register(statusRoutes, { statusAccess, ...waits })
+  const { followStatus, incarnation } = reads
+  await typed.register(eventRoutes, { followStatus, incarnation, schedule: needs.schedule, ...waits })
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult, ...waits })
   await typed.register(submitRoutes, { statusAccess, submitJob, ...submissions, publicUrl, ...waits })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob, ...waits })

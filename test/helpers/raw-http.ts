@@ -50,7 +50,16 @@ const readBody = (bytes: Buffer, start: number, headers: RawAnswer['headers']): 
   return bytes.length < end ? undefined : { body: bytes.subarray(start, end), length: end }
 }
 
-/** The first answer in the bytes, if it is whole. Throws on what is no answer of HTTP/1.1. */
+// A stream goes on until its client has had enough: here after what came with its head.
+const readStream = (bytes: Buffer, start: number): { body: Buffer, length: number } | undefined => {
+  const whole = readChunks(Buffer.concat([bytes, Buffer.from('0\r\n\r\n')]), start)
+  return whole === undefined || whole.body.length === 0 ? undefined : { ...whole, length: bytes.length }
+}
+
+const isStream = (headers: RawAnswer['headers']): boolean =>
+  valuesOf({ headers }, 'content-type').some(type => type.startsWith('text/event-stream'))
+
+/** The first answer in the bytes, if it is whole; of a stream, its beginning. Throws on what is no answer of HTTP/1.1. */
 export const readAnswer = (bytes: Buffer, isHead: boolean): RawAnswer | undefined => {
   const end = bytes.indexOf('\r\n\r\n')
   if (end === -1) return undefined
@@ -64,7 +73,7 @@ export const readAnswer = (bytes: Buffer, isHead: boolean): RawAnswer | undefine
     return next === undefined ? undefined : { ...next, length: next.length + start }
   }
   if (isHead || status === 204 || status === 304) return { status, headers, body: Buffer.alloc(0), length: start }
-  const read = readBody(bytes, start, headers)
+  const read = isStream(headers) ? readStream(bytes, start) : readBody(bytes, start, headers)
   return read === undefined ? undefined : { status, headers, ...read }
 }
 
@@ -107,7 +116,7 @@ export const createConnection = (port: number, limitMs = 15_000) => {
       clearTimeout(timer)
       used.off('data', take)
       used.off('close', close)
-      const stays = exchanged.kind === 'answered' && exchanged.more.length === 0 &&
+      const stays = exchanged.kind === 'answered' && exchanged.more.length === 0 && !isStream(exchanged.answer.headers) &&
         !valuesOf(exchanged.answer, 'connection').includes('close')
       if (!stays) {
         used.destroy()

@@ -18,7 +18,7 @@ const headers = {
   retryAfterMs: Type.Integer({ minimum: 1, description: 'The same time in milliseconds.' }),
   jobState: text('queued, running, succeeded, failed or cancelled.'),
   jobProgress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percent.' }),
-  link: text('rel="status"; rel="result" unless the job can have none; rel="cancel" while this service can cancel it.')
+  link: text('rel="status"; rel="result" unless the job can have none; rel="cancel" while this service can cancel it; rel="events" until it has ended.')
 }
 
 /** The headers of every status response. */

@@ -29,7 +29,8 @@ const toFields = ({ entry, eTag, link }: Representation): Fields => [
 
 const contentType = 'application/json; charset=utf-8'
 
-const bodyOf = ({ view, entry }: Representation): string => view === 'v1' ? entry.v1Body : entry.taskBody
+/** The body of the response that shows a job. */
+export const bodyOf = ({ view, entry }: Representation): string => view === 'v1' ? entry.v1Body : entry.taskBody
 
 const setFields = (reply: FastifyReply, fields: Fields): FastifyReply => {
   for (const [name, value] of fields) reply.header(name, value)
