@@ -80,7 +80,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
       feed,
       incarnation,
       statusAccess,
-      followStatus: createFollowStatus({ readStatus, watch, toRepresentation, incarnation }),
+      followStatus: createFollowStatus({ follow: watch.follow, toRepresentation, incarnation }),
       readMany,
       awaitMany: createAwaitMany(watch),
       tagPrefix: `${incarnation}.${views.representation}`,

@@ -1,7 +1,6 @@
 import { ServiceFailure } from '../errors.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { JobWatch } from '../status/await-change.ts'
-import type { ReadStatus } from '../status/read-status.ts'
 import type { Principal } from './auth/principal.ts'
 import { requireJobId } from './job-id.ts'
 import type { ViewName } from './paths.ts'
@@ -23,8 +22,7 @@ export type FollowStatus = (
 ) => Promise<FollowedStatus>
 
 export type FollowStatusNeeds = {
-  readStatus: ReadStatus
-  watch: Pick<JobWatch, 'subscribe' | 'onExposed'>
+  follow: JobWatch['follow']
   toRepresentation: StatusAccess['toRepresentation']
   incarnation: string
 }
@@ -44,7 +42,7 @@ const isGone = (error: unknown): boolean =>
   error instanceof ServiceFailure && (error.code === 'JOB_NOT_FOUND' || error.code === 'JOB_EXPIRED')
 
 export const createFollowStatus = (
-  { readStatus, watch, toRepresentation, incarnation }: FollowStatusNeeds
+  { follow, toRepresentation, incarnation }: FollowStatusNeeds
 ): FollowStatus => async (view, id, principal, lastEventId, onStatus) => {
   requireJobId(view, id)
   const toNext = (entry: StatusEntry): Representation | null | undefined => {
@@ -56,19 +54,12 @@ export const createFollowStatus = (
     }
   }
   const floor = toVersion(lastEventId, incarnation)
-  let seen = floor
-  const unfollow = watch.subscribe([id], entry => {
-    if (entry.version <= seen && entry.state !== 'absent') return
-    const next = toNext(entry)
-    if (next === undefined) return
-    seen = Math.max(seen, entry.version)
-    onStatus(next)
+  const { entry, unfollow } = await follow(id, floor, newer => {
+    const next = toNext(newer)
+    if (next !== undefined) onStatus(next)
   })
   try {
-    const entry = await readStatus(id, floor)
     const representation = toRepresentation(view, entry, principal)
-    seen = Math.max(seen, entry.version)
-    watch.onExposed(entry)
     return { representation, isKnown: entry.version <= floor, isLast: !isUnfinished(entry), unfollow }
   } catch (error) {
     unfollow()

@@ -26,6 +26,11 @@ export type JobWatch = {
   /** Calls back for these jobs until the returned function is called. It reads nothing: subscribe, then read. */
   subscribe: (jobIds: readonly string[], onEntry: OnEntry) => () => void
   /**
+   * Reads a job as ReadStatus does, and calls back with each newer entry until `unfollow` is called. Throws
+   * STORE_UNAVAILABLE.
+   */
+  follow: (jobId: string, floor: number, onEntry: OnEntry) => Promise<{ entry: StatusEntry, unfollow: () => void }>
+  /**
    * Reads a job as ReadStatus does, and waits until an entry of it is awaited; returns null once `ended` has resolved
    * before. Throws STORE_UNAVAILABLE if the first read fails.
    */
@@ -101,30 +106,41 @@ const createReader = (readStatus: ReadStatus) => {
 const isNewer = (exposed: StatusEntry, read: StatusEntry): boolean =>
   exposed.version > read.version || (exposed.state === 'absent' && read.state !== 'absent')
 
-const createAwaitEntry = (
-  { readStatus, subscribe, onExposed }: Pick<JobWatchNeeds, 'readStatus'> & Pick<JobWatch, 'subscribe' | 'onExposed'>
-): JobWatch['awaitEntry'] => async (jobId, floor, isAwaited, ended) => {
-  const { promise: awaited, resolve } = Promise.withResolvers<StatusEntry>()
-  // What is exposed during the read can be older than what it returns, and than what the client has.
-  const exposed: { newest: StatusEntry | null, hasRead: boolean } = { newest: null, hasRead: false }
-  const unsubscribe = subscribe([jobId], entry => {
-    exposed.newest = entry
-    if (exposed.hasRead && isAwaited(entry)) resolve(entry)
-  })
-  try {
-    let entry: StatusEntry
-    do {
-      exposed.newest = null
-      entry = await readStatus(jobId, floor)
-      if (isAwaited(entry)) return entry
-    } while (exposed.newest !== null && isNewer(exposed.newest, entry))
-    exposed.hasRead = true
-    onExposed(entry)
-    return await Promise.race([awaited, ended.then(() => null)])
-  } finally {
-    unsubscribe()
+type FollowNeeds = Pick<JobWatchNeeds, 'readStatus'> & Pick<JobWatch, 'subscribe' | 'onExposed'>
+
+const createFollow = ({ readStatus, subscribe, onExposed }: FollowNeeds): JobWatch['follow'] =>
+  async (jobId, floor, onEntry) => {
+    // What is exposed during the read can be older than what it returns, and than what the client has.
+    const exposed: { newest: StatusEntry | null, hasRead: boolean } = { newest: null, hasRead: false }
+    const unfollow = subscribe([jobId], entry => {
+      if (exposed.hasRead) onEntry(entry)
+      else exposed.newest = entry
+    })
+    try {
+      let entry: StatusEntry
+      do {
+        exposed.newest = null
+        entry = await readStatus(jobId, floor)
+      } while (exposed.newest !== null && isNewer(exposed.newest, entry))
+      onExposed(entry)
+      exposed.hasRead = true
+      return { entry, unfollow }
+    } catch (error) {
+      unfollow()
+      throw error
+    }
   }
-}
+
+const createAwaitEntry = (follow: JobWatch['follow']): JobWatch['awaitEntry'] =>
+  async (jobId, floor, isAwaited, ended) => {
+    const { promise: awaited, resolve } = Promise.withResolvers<StatusEntry>()
+    const { entry, unfollow } = await follow(jobId, floor, entry => { if (isAwaited(entry)) resolve(entry) })
+    try {
+      return isAwaited(entry) ? entry : await Promise.race([awaited, ended.then(() => null)])
+    } finally {
+      unfollow()
+    }
+  }
 
 export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): JobWatch => {
   const jobs = new Map<string, WatchedJob>()
@@ -153,9 +169,12 @@ export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): Job
     }
   }
 
+  const follow = createFollow({ readStatus, subscribe, onExposed })
+
   return {
     subscribe,
-    awaitEntry: createAwaitEntry({ readStatus, subscribe, onExposed }),
+    follow,
+    awaitEntry: createAwaitEntry(follow),
     onExposed,
     onChanges: changes => {
       for (const { jobId, version } of changes) {

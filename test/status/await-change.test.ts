@@ -267,3 +267,32 @@ t.test('what is exposed during the first read, and is older than it, is not what
   end()
   t.equal(await awaited, null, `not version ${old.version}`)
 })
+
+t.test('who follows a job gets it as it is, and then only what is newer', async t => {
+  const { store, sql, readStatus, advance, expose, toEntry } = await open(t)
+  const gate = createGate()
+  const watch = createJobWatch({
+    findVersions: store.jobs.findVersions,
+    readStatus: async (...args) => {
+      const entry = await readStatus(...args)
+      await gate.pass()
+      return entry
+    }
+  })
+  sql(running)
+  const old = await readStatus('job-1', 0)
+  const current = advance(10)
+  await expose()
+  const versions: number[] = []
+  gate.shut()
+  const following = watch.follow('job-1', 0, ({ version }) => { versions.push(version) })
+  await gate.reached()
+  watch.onExposed(old)
+  gate.open()
+  const { entry, unfollow } = await following
+  t.equal(entry.version, current)
+  const next = advance(20)
+  watch.onExposed(toEntry(await store.jobs.find('job-1')))
+  unfollow()
+  t.same(versions, [next], `neither ${old.version} nor ${current} again`)
+})
