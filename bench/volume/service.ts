@@ -43,6 +43,12 @@ export const startService = async (env: Record<string, string> = {}) => {
   return {
     url,
     rssBytes,
+    /** The CPU time of the process so far, as the system counts it: in hundredths of a second. */
+    cpuSeconds: (): number => {
+      const [, fields = ''] = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')
+      const [user, system] = fields.split(' ').slice(11, 13)
+      return (Number(user) + Number(system)) / 100
+    },
     /** Reads one value of /metrics; `labels` as in its text. */
     metric: async (name: string, labels = ''): Promise<number> => {
       const text = await (await fetch(`${url}/metrics`)).text()

@@ -199,7 +199,7 @@ const registerRoutes = async (
   await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
   await typed.register(callbackRoutes, { readCallbacks: reads.readCallbacks, redeliverCallback })
   await typed.register(listRoutes, { ...reads, ...waits })
-  await typed.register(feedRoutes, { feed: reads.feed, ...waits })
+  await typed.register(feedRoutes, { feed: reads.feed, schedule: needs.schedule, ...waits })
   await typed.register(sanitizeRoutes, {
     statusAccess, submitJob, storeInput, sanitizeNow, jobTypes, callbacks, publicUrl, ...waits
   })

@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Json } from '../helpers/client.ts'
+import { openEvents } from '../helpers/events.ts'
 import { createRandom, type Random } from '../helpers/random.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { type Environment, type Service, startService } from '../helpers/service.ts'
@@ -109,16 +110,30 @@ const createMirror = (t: Test, service: Service, tenant: 'acme' | 'other', rando
     return page.hasMore || page.items.length > 0
   }
 
+  const readEvents = async (count: number) => {
+    const headers = { accept: 'text/event-stream', 'last-event-id': mirror.cursor ?? '' }
+    const { next, close } = await openEvents(service, '/api/v1/events', { claims, headers })
+    for (let read = 0; read < count; read += 1) {
+      const event = await next()
+      if (event === undefined) break
+      const item = JSON.parse(event.data) as Item
+      if (event.id !== item.cursor || (event.event === 'gone') !== (item.job === null)) t.fail(JSON.stringify(event))
+      apply(item)
+    }
+    await close()
+  }
+
   return {
     learned,
     counts,
-    /** Reads a page, and is killed now and then. */
+    /** Follows for a while, in one way or the other, and is killed now and then. */
     run: async () => {
       if (mirror.cursor === null || random.below(3) === 0) {
         await restart()
         counts.kills += 1
       }
-      await readPage(random.pick([1, 2, 100]), random.pick([0, 1]))
+      if (random.below(2) === 0) await readPage(random.pick([1, 2, 100]), 1)
+      else await readEvents(1 + random.below(5))
     },
     /** What it holds once it has read all. */
     finish: async () => {
@@ -144,7 +159,14 @@ const converges = async (t: Test, env: Environment, seed: number) => {
     await turn()
   }
   isWriting = false
-  await Promise.all(following)
+  let isOver = false
+  const followed = Promise.all(following).then(() => { isOver = true })
+  // Streams that wait for an event get one.
+  while (!isOver) {
+    await writer.run()
+    await turn()
+  }
+  await followed
   for (const { tenant, learned, counts, finish, present } of mirrors) {
     t.strictSame(await finish(), await present(), `${tenant}: ${JSON.stringify(counts)}, FEED_SEED=${seed}`)
     t.same([...learned].filter(jobId => !writer.readable[tenant].has(jobId)), [], 'it learned of no other job')

@@ -14,3 +14,9 @@ export const qualityOf = (accept: string, mediaType: string): number => {
   }
   return best.quality
 }
+/** Whether an `Accept` names a media type, and wants it at least as much as JSON. Ranges like text/* do not name it. */
+export const prefersOverJson = (accept: string, mediaType: string): boolean => {
+  const quality = qualityOf(accept, mediaType)
+  const isNamed = accept.split(',').some(part => mediaTypeOf(part) === mediaType)
+  return isNamed && quality > 0 && quality >= qualityOf(accept, 'application/json')
+}

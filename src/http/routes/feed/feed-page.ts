@@ -10,13 +10,13 @@ import type { ViewName } from '../../paths.ts'
 export type FeedFilter = { tenant: string | null, type: string | undefined }
 
 /** The items of a page for a client. A job that is gone has no type any more, so it passes every filter. */
-const selectItems = (page: FeedPage, { tenant, type }: FeedFilter): readonly FeedItem[] => {
+export const selectItems = (page: FeedPage, { tenant, type }: FeedFilter): readonly FeedItem[] => {
   const items = page.itemsOf(tenant)
   return type === undefined ? items : items.filter(({ entry }) => entry === null || typeOfEntry(entry) === type)
 }
 
 /** An item as JSON text; the job as in a list. */
-const toItemText = (view: ViewName, { cursor, jobId, version, entry }: FeedItem): string => {
+export const toItemText = (view: ViewName, { cursor, jobId, version, entry }: FeedItem): string => {
   const job = entry === null ? 'null' : listItems[view](entry)
   return `{"cursor":"${cursor}","jobId":"${jobId}","version":${version},"job":${job}}`
 }

@@ -1,20 +1,32 @@
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { type Static, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../../errors.ts'
+import type { StatusEntry } from '../../../job/status-entry.ts'
 import type { ChangeFeed, FeedReader } from '../../../status/feed/change-feed.ts'
 import { principalOf } from '../../auth/principal.ts'
+import { admitStream, lastEventIdOf, openEventStream } from '../../event-stream.ts'
+import type { AddCorsFields } from '../../headers/cors.ts'
+import { prefersOverJson } from '../../headers/media-type.ts'
 import { grantWait, mayWait, preferenceApplied, requireListening, waitParameter } from '../../headers/wait.ts'
 import type { Wait, WaitingClients } from '../../limits/waiting-clients.ts'
+import type { Example } from '../../openapi/content.ts'
 import { exampleJobId, jobStatusExamples, taskStatusExamples } from '../../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import type { ViewName } from '../../paths.ts'
 import { brokenRule } from '../../problem.ts'
 import { type Collect, type CollectedPage, createCollect, type FeedFilter } from './feed-page.ts'
+import { createFeedStream, createToEvents } from './feed-stream.ts'
 
 export type FeedRouteNeeds = {
   feed: ChangeFeed
   waitingClients: WaitingClients
+  /** Calls back after some ms unless cancelled. */
+  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  /** Called with each status that a client gets. */
+  onShown: (entry: StatusEntry) => void
+  /** null: no page of another origin may read responses. */
+  addCorsFields: AddCorsFields | null
 }
 
 const limitMax = 1000
@@ -32,6 +44,10 @@ const FeedQuery = Type.Object({
 }, { additionalProperties: false })
 type FeedQuery = Static<typeof FeedQuery>
 
+const FeedHeaders = Type.Object({
+  'last-event-id': Type.Optional(Type.String({ description: 'Of a stream: the id of the last event, in place of since.' }))
+})
+
 const never = new Promise<never>(() => {})
 
 const toFilter = (request: FastifyRequest, { type }: FeedQuery): FeedFilter => {
@@ -39,10 +55,12 @@ const toFilter = (request: FastifyRequest, { type }: FeedQuery): FeedFilter => {
   return { tenant: allTenants ? null : tenant, type }
 }
 
-const openReader = async (feed: ChangeFeed, since: string | undefined, ended: Promise<unknown>): Promise<FeedReader> => {
-  const reader = await feed.open(since, ended)
+const openReader = async (
+  feed: ChangeFeed, from: string | undefined, ended: Promise<unknown>, field = 'since'
+): Promise<FeedReader> => {
+  const reader = await feed.open(from, ended)
   if (reader !== null) return reader
-  throw brokenRule('since', 'format', 'must be a cursor of this feed, or the Changes-Cursor of a list')
+  throw brokenRule(field, 'format', 'must be a cursor of this feed, or the Changes-Cursor of a list')
 }
 
 const sendPage = (reply: FastifyReply, view: ViewName, { items, cursor, hasMore }: CollectedPage) => {
@@ -88,6 +106,43 @@ const createSendJson = ({ feed, waitingClients }: FeedRouteNeeds, view: ViewName
     }
   }
 
+const createSendEvents = (
+  { feed, waitingClients, schedule, onShown, addCorsFields }: FeedRouteNeeds, view: ViewName
+) => {
+  const toEvents = createToEvents(onShown)
+  return async (request: FeedRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const { query, query: { since } } = request
+    const filter = toFilter(request, query)
+    const lastEventId = lastEventIdOf(request)
+    const wait = admitStream(waitingClients, 'feed', request, reply)
+    let close = wait.leave
+    try {
+      const reader = await openReader(
+        feed, lastEventId ?? since, wait.ended, lastEventId === undefined ? 'since' : 'last-event-id')
+      close = () => {
+        wait.leave()
+        reader.close()
+      }
+      // What is wrong with the cursor is answered before the stream begins.
+      const first = await reader.next()
+      const { place, onReady, onEnd, run } = createFeedStream({
+        reader,
+        toText: page => toEvents(page, view, filter),
+        schedule,
+        onFailure: error => { request.log.warn({ err: error }, 'a stream of changes ended early') }
+      })
+      request.isLongPoll = true
+      // An id without data moves the client's cursor on past changes that are not for it.
+      const toPing = () => `: ping\nid: ${place()}\n\n`
+      run(first, openEventStream({ reply, wait, addCorsFields, schedule, toPing, onReady, onEnd }))
+      return reply
+    } catch (error) {
+      close()
+      throw error
+    }
+  }
+}
+
 const failureCodes: readonly FailureCode[] = [
   'VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'CURSOR_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
   'STORE_UNAVAILABLE'
@@ -100,7 +155,10 @@ response is held until there is an item.
 
 Several changes of a job may be one item, and an item may come again; the versions of a job never fall. \`job\` is the
 job as in a list, or null where it was removed or the token may no longer read it. A page has at most 1 MiB. One
-request examines at most 10,000 changes of all tenants, so a page can be short or empty although \`hasMore\` is true.`
+request examines at most 10,000 changes of all tenants, so a page can be short or empty although \`hasMore\` is true.
+
+With \`Accept: text/event-stream\` the same as a stream without end: each item is an event, \`status\` or \`gone\`, with the
+item as its data and its cursor as the id. \`limit\` and \`wait\` mean nothing there.`
 
 const exampleCursor = '5f0c3a9be1d27c44-42'
 const toExample = (view: ViewName, job: object) => {
@@ -114,6 +172,18 @@ const toExample = (view: ViewName, job: object) => {
   }
   const value = view === 'v1' ? page : { success: true, data: page }
   return { page: { summary: 'A job that changed, and one that is gone', value } }
+}
+
+const toResponse = (schema: TSchema, examples: Record<string, Example>) => {
+  const response = jsonResponse('The changes.', schema, {
+    headers: {
+      'Cache-Control': Type.String({ description: 'no-store' }),
+      Vary: Type.String({ description: 'Authorization, Accept' }),
+      ...preferenceApplied
+    },
+    examples
+  })
+  return { ...response, content: { ...response.content, 'text/event-stream': { schema: Type.String() } } }
 }
 
 const paths = {
@@ -140,6 +210,7 @@ export const feedRoutes: FastifyPluginAsyncTypebox<FeedRouteNeeds> = (app, needs
   for (const view of ['v1', 'task'] as const) {
     const { url, operationId, tag, errors, schema, examples } = paths[view]
     const sendJson = createSendJson(needs, view)
+    const sendEvents = createSendEvents(needs, view)
     app.get(url, {
       config: { scope: 'jobs:read' },
       schema: {
@@ -148,19 +219,16 @@ export const feedRoutes: FastifyPluginAsyncTypebox<FeedRouteNeeds> = (app, needs
         description,
         tags: [tag],
         querystring: FeedQuery,
+        headers: FeedHeaders,
         response: {
-          200: jsonResponse('The changes.', schema, {
-            headers: {
-              'Cache-Control': Type.String({ description: 'no-store' }),
-              Vary: Type.String({ description: 'Authorization, Accept' }),
-              ...preferenceApplied
-            },
-            examples
-          }),
+          200: toResponse(schema, examples),
           ...mayWait(failureResponses(failureCodes, errors))
         }
       }
-    }, (request: FeedRequest, reply) => sendJson(request, reply))
+    }, (request: FeedRequest, reply) => {
+      const isStream = prefersOverJson(request.headers.accept ?? '', 'text/event-stream')
+      return isStream && request.method === 'GET' ? sendEvents(request, reply) : sendJson(request, reply)
+    })
   }
   return Promise.resolve()
 }
