@@ -64,10 +64,11 @@ export const startService = async (env: Record<string, string> = {}) => {
       clearInterval(timer)
       return Math.max(highest, rssBytes()) - before
     },
-    stop: async () => {
+    /** `isKept`: the database stays for another start. */
+    stop: async ({ isKept = false } = {}) => {
       child.kill('SIGTERM')
       await exit
-      rmSync(directory, { recursive: true, force: true })
+      if (!isKept) rmSync(directory, { recursive: true, force: true })
     }
   }
 }

@@ -15,7 +15,7 @@ const prefersProblemJson = (accept: string | undefined): boolean => {
 export const pathOf = (url: string): string =>
   url.replace(/^https?:\/\/[^/?]*/, '').split('?', 1)[0] ?? ''
 
-const envelopePaths = /^\/api\/(jobs|sanitize|events)(\/|$)/
+const envelopePaths = /^\/api\/(jobs|sanitize)(\/|$)/
 
 const toFieldErrors = (error: { validation?: unknown, validationContext?: string }): FieldError[] => {
   const violations = error.validation as Violation[]

@@ -30,3 +30,8 @@ export const anyContent = {
   'text/*': { schema: Type.String() },
   '*/*': bytes
 }
+
+/** A stream of server-sent events; `example` is one of them, as text. */
+export const eventStream = (example: string) => ({
+  'text/event-stream': { schema: Type.String(), examples: { event: { summary: 'One event', value: example } } }
+})

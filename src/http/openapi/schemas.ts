@@ -42,7 +42,7 @@ const toChanges = (job: TSchema) => Type.Object({
 const orGone = ({ $id: _, ...job }: TSchema) =>
   ({ ...Nullable(job as TSchema), description: 'As in a list; null: the job is gone, or is no longer for this token.' })
 const JobChanges = { ...toChanges(orGone(JobStatus)), $id: 'JobChanges' }
-const TaskChanges = inEnvelope('TaskChanges', toChanges(orGone(TaskData)))
+const TaskChanges = { ...toChanges(orGone(TaskData)), $id: 'TaskChanges' }
 
 const FieldErrorSchema = Type.Object({
   field: Type.String({ description: 'Path of the field, like `input.format`; `body` for the whole body.' }),
@@ -56,7 +56,7 @@ const ErrorCode = StringEnum(Object.keys(catalogue) as FailureCode[], {
 
 const code = Type.Unsafe<FailureCode>(Type.Ref('ErrorCode'))
 
-/** An error outside `/api/jobs`, `/api/events` and `/api/sanitize` (RFC 9457). */
+/** An error outside `/api/jobs` and `/api/sanitize` (RFC 9457). */
 export const Problem = Type.Object({
   type: Type.String(),
   title: Type.String(),
@@ -71,7 +71,7 @@ export const Problem = Type.Object({
 }, { $id: 'Problem' })
 export type Problem = Static<typeof Problem>
 
-/** An error under `/api/jobs`, `/api/events` and `/api/sanitize`. */
+/** An error under `/api/jobs` and `/api/sanitize`. */
 export const TaskError = Type.Object({
   success: Type.Literal(false),
   error: Type.Object({

@@ -8,6 +8,8 @@ import { principalOf } from '../auth/principal.ts'
 import { admitStream, lastEventIdOf, openEventStream, streamHeaders, toEventText } from '../event-stream.ts'
 import type { AddCorsFields } from '../headers/cors.ts'
 import type { WaitingClients } from '../limits/waiting-clients.ts'
+import { eventStream } from '../openapi/content.ts'
+import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import { JobParams, TaskParams } from '../openapi/params.ts'
 import { emptyResponse, failureResponses } from '../openapi/responses.ts'
 import type { ViewName } from '../paths.ts'
@@ -97,7 +99,7 @@ with the body of the status route as its data. After that of a finished job the 
 erased, or is no longer yours to see. A client that reconnects with the Last-Event-ID of the last event gets 204. A client
 that reads slowly gets the newest status and misses those between.`
 
-const streamResponses = (shape: 'Problem' | 'TaskError', more: readonly FailureCode[]) => ({
+const streamResponses = (example: object, shape: 'Problem' | 'TaskError', more: readonly FailureCode[]) => ({
   200: {
     description: 'The events.',
     headers: {
@@ -105,7 +107,7 @@ const streamResponses = (shape: 'Problem' | 'TaskError', more: readonly FailureC
       Vary: Type.String({ description: 'Authorization, Accept' }),
       'X-Accel-Buffering': Type.String({ description: 'no' })
     },
-    content: { 'text/event-stream': { schema: Type.String() } }
+    content: eventStream(toEventText({ event: 'status', id: '5f0c3a9be1d27c44.42', data: JSON.stringify(example) }))
   },
   204: emptyResponse('The job has finished, and the client has its last status.', {
     'Cache-Control': Type.String({ description: 'no-store' })
@@ -130,7 +132,7 @@ export const eventRoutes: FastifyPluginAsyncTypebox<EventRouteNeeds> = (app, nee
       tags: ['Jobs'],
       params: JobParams,
       headers,
-      response: streamResponses('Problem', [])
+      response: streamResponses(jobStatusExamples.running.value, 'Problem', [])
     }
   }, (request, reply) => sendEvents({ request, reply, view: 'v1', id: request.params.jobId }))
 
@@ -143,7 +145,7 @@ export const eventRoutes: FastifyPluginAsyncTypebox<EventRouteNeeds> = (app, nee
       tags: ['Tasks'],
       params: TaskParams,
       headers,
-      response: streamResponses('TaskError', ['INVALID_TASK_ID'])
+      response: streamResponses(taskStatusExamples.running.value, 'TaskError', ['INVALID_TASK_ID'])
     }
   }, (request, reply) => sendEvents({ request, reply, view: 'task', id: request.params.taskId }))
   return Promise.resolve()

@@ -35,7 +35,7 @@ t.test('each change is an event with the item of a page as its data', async t =>
     await sql(insert(jobId))
     const event = await next()
     const body = await jsonOf(ask(`${path}?since=${cursor}`, { claims: acme }))
-    const [item] = (body.data ?? body).items
+    const [item] = body.items
     t.same(event, { event: 'status', id: item.cursor, data: JSON.stringify(item) })
     await sql(update(jobId, "tenant = 'other'"))
     t.match(await next(), { event: 'gone', data: new RegExp(`"jobId":"${jobId}","version":\\d+,"job":null`) })

@@ -5,12 +5,12 @@ import type { FailureCode } from '../../../errors.ts'
 import type { StatusEntry } from '../../../job/status-entry.ts'
 import type { ChangeFeed, FeedReader } from '../../../status/feed/change-feed.ts'
 import { principalOf } from '../../auth/principal.ts'
-import { admitStream, lastEventIdOf, openEventStream } from '../../event-stream.ts'
+import { admitStream, lastEventIdOf, openEventStream, toEventText } from '../../event-stream.ts'
 import type { AddCorsFields } from '../../headers/cors.ts'
 import { prefersOverJson } from '../../headers/media-type.ts'
 import { grantWait, mayWait, preferenceApplied, requireListening, waitParameter } from '../../headers/wait.ts'
 import type { Wait, WaitingClients } from '../../limits/waiting-clients.ts'
-import type { Example } from '../../openapi/content.ts'
+import { eventStream } from '../../openapi/content.ts'
 import { exampleJobId, jobStatusExamples, taskStatusExamples } from '../../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import type { ViewName } from '../../paths.ts'
@@ -63,10 +63,9 @@ const openReader = async (
   throw brokenRule(field, 'format', 'must be a cursor of this feed, or the Changes-Cursor of a list')
 }
 
-const sendPage = (reply: FastifyReply, view: ViewName, { items, cursor, hasMore }: CollectedPage) => {
-  const json = `{"items":[${items.join(',')}],"cursor":"${cursor}","hasMore":${hasMore}}`
+const sendPage = (reply: FastifyReply, { items, cursor, hasMore }: CollectedPage) => {
   reply.headers({ 'cache-control': 'no-store', vary: 'Authorization, Accept' }).type('application/json; charset=utf-8')
-  return reply.send(view === 'v1' ? json : `{"success":true,"data":${json}}`)
+  return reply.send(`{"items":[${items.join(',')}],"cursor":"${cursor}","hasMore":${hasMore}}`)
 }
 
 type FeedRequest = FastifyRequest<{ Querystring: FeedQuery }>
@@ -95,9 +94,9 @@ const createSendJson = ({ feed, waitingClients }: FeedRouteNeeds, view: ViewName
       const reader = await openReader(feed, since, wait?.ended ?? never)
       try {
         const collect = createCollect(reader, view, toFilter(request, query), limit)
-        if (wait !== null) return sendPage(reply, view, await readOrWait(reader, collect, wait))
-        if (since !== undefined) return sendPage(reply, view, await collect.collect())
-        return sendPage(reply, view, { items: [], cursor: reader.cursor(), hasMore: false })
+        if (wait !== null) return sendPage(reply, await readOrWait(reader, collect, wait))
+        if (since !== undefined) return sendPage(reply, await collect.collect())
+        return sendPage(reply, { items: [], cursor: reader.cursor(), hasMore: false })
       } finally {
         reader.close()
       }
@@ -161,8 +160,8 @@ With \`Accept: text/event-stream\` the same as a stream without end: each item i
 item as its data and its cursor as the id. \`limit\` and \`wait\` mean nothing there.`
 
 const exampleCursor = '5f0c3a9be1d27c44-42'
-const toExample = (view: ViewName, job: object) => {
-  const page = {
+const toExample = (job: object) => {
+  const value = {
     items: [
       { cursor: exampleCursor, jobId: exampleJobId, version: 42, job },
       { cursor: '5f0c3a9be1d27c44-45', jobId: 'another-job', version: 45, job: null }
@@ -170,11 +169,12 @@ const toExample = (view: ViewName, job: object) => {
     cursor: '5f0c3a9be1d27c44-47',
     hasMore: false
   }
-  const value = view === 'v1' ? page : { success: true, data: page }
   return { page: { summary: 'A job that changed, and one that is gone', value } }
 }
 
-const toResponse = (schema: TSchema, examples: Record<string, Example>) => {
+const toResponse = (schema: TSchema, examples: ReturnType<typeof toExample>) => {
+  const { items: [item] } = examples.page.value
+  const event = toEventText({ event: 'status', id: exampleCursor, data: JSON.stringify(item) })
   const response = jsonResponse('The changes.', schema, {
     headers: {
       'Cache-Control': Type.String({ description: 'no-store' }),
@@ -183,7 +183,7 @@ const toResponse = (schema: TSchema, examples: Record<string, Example>) => {
     },
     examples
   })
-  return { ...response, content: { ...response.content, 'text/event-stream': { schema: Type.String() } } }
+  return { ...response, content: { ...response.content, ...eventStream(event) } }
 }
 
 const paths = {
@@ -191,24 +191,22 @@ const paths = {
     url: '/api/v1/events',
     operationId: 'followJobs',
     tag: 'Jobs',
-    errors: 'Problem',
     schema: Type.Ref('JobChanges'),
-    examples: toExample('v1', jobStatusExamples.running.value)
+    examples: toExample(jobStatusExamples.running.value)
   },
   task: {
     url: '/api/events',
     operationId: 'followTasks',
     tag: 'Tasks',
-    errors: 'TaskError',
     schema: Type.Ref('TaskChanges'),
-    examples: toExample('task', taskStatusExamples.running.value.data)
+    examples: toExample(taskStatusExamples.running.value.data)
   }
 } as const
 
 /** The change feed, in both views. */
 export const feedRoutes: FastifyPluginAsyncTypebox<FeedRouteNeeds> = (app, needs) => {
   for (const view of ['v1', 'task'] as const) {
-    const { url, operationId, tag, errors, schema, examples } = paths[view]
+    const { url, operationId, tag, schema, examples } = paths[view]
     const sendJson = createSendJson(needs, view)
     const sendEvents = createSendEvents(needs, view)
     app.get(url, {
@@ -222,7 +220,7 @@ export const feedRoutes: FastifyPluginAsyncTypebox<FeedRouteNeeds> = (app, needs
         headers: FeedHeaders,
         response: {
           200: toResponse(schema, examples),
-          ...mayWait(failureResponses(failureCodes, errors))
+          ...mayWait(failureResponses(failureCodes, 'Problem'))
         }
       }
     }, (request: FeedRequest, reply) => {
