@@ -32,6 +32,8 @@ export type TortureOptions = {
   entry?: string | undefined
   /** Parts of the names of the only faults to inflict; otherwise all. */
   only?: readonly string[] | undefined
+  /** Whether some clients wait in place of polling; what wakes them also refreshes what others read. Default: true. */
+  hasWaiters?: boolean
   /** Ends as soon as one of these rules is found broken, with everything left as it is. */
   stopAt?: readonly Rule[]
   /** Gets a line for each fault. */
@@ -176,7 +178,7 @@ type Act = {
 }
 
 const act = async (
-  { seed, durationMs, processes, only, stopAt, log = () => {} }: TortureOptions,
+  { seed, durationMs, processes, only, hasWaiters = true, stopAt, log = () => {} }: TortureOptions,
   { world, stage, databasePath, windows, abort }: Act
 ) => {
   const { nodes } = world
@@ -202,16 +204,17 @@ const act = async (
   await recover()
   const beganAt = performance.now()
   const isWanted = () => recorder.jobs.length < 8 + (performance.now() - beganAt) / 100
+  const waiting = hasWaiters ? nodes : []
   const driving = [
     ...[0, 1].map(index => runSubmitter(actor(phases.isDraining), { name: `submitter-${index}`, isWanted })),
     ...[0, 1].map(index => runForeignWriter(actor(phases.isDraining), { databasePath, index })),
-    ...nodes.map(node => runLonelyWaiter(actor(phases.isDraining), node, { databasePath }))
+    ...waiting.map(node => runLonelyWaiter(actor(phases.isDraining), node, { databasePath }))
   ]
   const lasting = [
     ...[0, 1, 2, 3].map(() => runWorker(actor(phases.isOver), phases.isDraining)),
     runCanceller(actor(phases.isDraining)),
     ...nodes.map(node => runLister(actor(phases.isOver), node)),
-    ...nodes.map(node => runWaiter(actor(phases.isOver), node)),
+    ...waiting.map(node => runWaiter(actor(phases.isOver), node)),
     ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(
       withTags => runPoller(actor(phases.isOver), node, withTags)
     ))
