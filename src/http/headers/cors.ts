@@ -20,8 +20,8 @@ export const exposedHeaders: readonly string[] = [
   'Accept-Ranges', 'Allow', 'Cancel-Requested', 'Changes-Cursor', 'Content-Disposition', 'Content-Length',
   'Content-Range', 'Content-Security-Policy', 'ETag', 'Idempotency-Replayed', 'Job-Attempt', 'Job-Progress',
   'Job-Result', 'Job-Result-Offset', 'Job-State', 'Link', 'Location', 'Operation-Location', 'Preference-Applied',
-  'Repr-Digest', 'Retry-After', 'retry-after-ms', 'Vary', 'WWW-Authenticate', 'X-Content-Type-Options',
-  'X-Request-Id'
+  'Repr-Digest', 'Retry-After', 'retry-after-ms', 'Vary', 'WWW-Authenticate', 'X-Accel-Buffering',
+  'X-Content-Type-Options', 'X-Request-Id'
 ]
 const exposed = exposedHeaders.join(', ')
 

@@ -50,9 +50,9 @@ t.test('Link lists the routes of the job that exist, in the same view', async t 
   const own = await service.submit('unclaimed', null)
   await insertRows(service, { jobId: 'elsewhere', status: 'Succeeded', resultUrl: 'https://example.org/a' })
   const expected = {
-    [own]: ['status', 'result', 'cancel'],
-    queued: ['status', 'result'],
-    running: ['status', 'result'],
+    [own]: ['status', 'result', 'cancel', 'events'],
+    queued: ['status', 'result', 'events'],
+    running: ['status', 'result', 'events'],
     succeeded: ['status'],
     elsewhere: ['status', 'result'],
     failed: ['status']
@@ -64,9 +64,10 @@ t.test('Link lists the routes of the job that exist, in the same view', async t 
       t.same(links.map(({ rel }) => rel), rels, path)
       t.equal(links[0]?.target, path)
       for (const { target, rel } of links) {
-        const answer = await ask(target, { method: rel === 'cancel' ? 'POST' : 'GET', claims: { scope: 'jobs:read' } })
+        const method = { cancel: 'POST', events: 'HEAD' }[rel] ?? 'GET'
+        const answer = await ask(target, { method, claims: { scope: 'jobs:read' } })
         t.equal(answer.status, {
-          status: 200, result: id === 'elsewhere' ? 303 : 202, cancel: 403
+          status: 200, result: id === 'elsewhere' ? 303 : 202, cancel: 403, events: 200
         }[rel], `${rel}: ${target}`)
       }
     }

@@ -281,7 +281,7 @@ const scenarios: Scenario[] = [
     task: {
       ...live, status: 'queued', attempt: 0, cancelRequested: false, startedAt: null, partialResultAvailable: false
     },
-    links: ['status', 'result', 'cancel']
+    links: ['status', 'result', 'cancel', 'events']
   },
   {
     what: 'queued again for a retry',
@@ -291,7 +291,7 @@ const scenarios: Scenario[] = [
     task: {
       ...live, status: 'queued', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false
     },
-    links: ['status', 'result', 'cancel']
+    links: ['status', 'result', 'cancel', 'events']
   },
   {
     what: 'a worker runs it',
@@ -301,7 +301,7 @@ const scenarios: Scenario[] = [
     task: {
       ...live, status: 'running', attempt: 1, cancelRequested: false, startedAt: time, partialResultAvailable: false
     },
-    links: ['status', 'result', 'cancel']
+    links: ['status', 'result', 'cancel', 'events']
   },
   {
     what: 'running, with bytes of its result uploaded',
@@ -313,7 +313,7 @@ const scenarios: Scenario[] = [
     record: 'Running|0|0|0',
     v1: { status: 'Running', resultUrl: null, errorDetails: null },
     task: { ...live, status: 'running', cancelRequested: false, partialResultAvailable: true },
-    links: ['status', 'result', 'cancel']
+    links: ['status', 'result', 'cancel', 'events']
   },
   {
     what: 'running, cancellation requested',
@@ -321,7 +321,7 @@ const scenarios: Scenario[] = [
     record: 'Running|1|0|0',
     v1: { status: 'Running', endTime: null, resultUrl: null, errorDetails: null },
     task: { ...live, status: 'running', cancelRequested: true },
-    links: ['status', 'result', 'cancel']
+    links: ['status', 'result', 'cancel', 'events']
   },
   {
     what: 'succeeded',
