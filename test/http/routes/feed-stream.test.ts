@@ -84,6 +84,7 @@ t.test('pages of other origins may read it', async t => {
 })
 
 t.test('followers count as waiting clients: beyond the half of a tenant they are 503', async t => {
+  await awaitWaiting(service, 0, 'feed')
   const open3 = await Promise.all([open(t), open(t), open(t)])
   await awaitWaiting(service, 3, 'feed')
   const answer = await ask('/api/v1/events', { claims: acme, headers: accept })
