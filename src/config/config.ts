@@ -181,7 +181,7 @@ const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null =>
   return null
 }
 
-// Without a tombstone, a follower could not be told the version at which a job was removed.
+// The version at which a job was removed is in its tombstone, and a follower needs it.
 const parseChangeRetention = (env: Environment, problems: Problems): number => {
   const { CHANGE_RETENTION_SECONDS: seconds, TOMBSTONE_RETENTION_SECONDS: secondsMax } = env
   if (seconds !== undefined && seconds > secondsMax) {

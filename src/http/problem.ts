@@ -108,7 +108,7 @@ const toProblem = (path: string, { code, message, facts }: ServiceFailure): Prob
   return { type: 'about:blank', title, status, detail: message, instance: path, code, ...members }
 }
 
-/** Status code, headers and body of a failure: an envelope on the routes of the task view, RFC 9457 elsewhere. */
+/** Status code, headers and body of a failure: an envelope under /api/jobs and /api/sanitize, RFC 9457 elsewhere. */
 export const toFailureResponse = (
   { path, accept, route }: FailedRequest, failure: ServiceFailure
 ): { status: number, headers: Record<string, string>, body: string } => {

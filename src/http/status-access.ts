@@ -5,7 +5,7 @@ import type { IsAwaited, JobWatch } from '../status/await-change.ts'
 import type { ReadStatus } from '../status/read-status.ts'
 import { maySee, type Principal } from './auth/principal.ts'
 import {
-  allowsChange, type IfNoneMatch, matches, parseIfNoneMatch, type Preconditions, toETag, toFloor
+  allowsChange, hasTags, type IfNoneMatch, matches, parseIfNoneMatch, type Preconditions, toETag, toFloor
 } from './headers/conditional.ts'
 import { jobNotFound, requireJobId } from './job-id.ts'
 import type { ViewName } from './paths.ts'
@@ -87,10 +87,9 @@ export const createStatusAccess = (
     awaitVisible: async (view, id, principal, ifNoneMatch, { ended, isEnough = () => false }) => {
       requireJobId(view, id)
       const condition = parseIfNoneMatch(ifNoneMatch)
-      const hasTags = condition?.any === false
       const isAwaited = (entry: StatusEntry): boolean =>
         !isUnfinished(entry) || !isVisible(entry, principal) || isEnough(entry) ||
-        (hasTags && !matches(condition, toETag(incarnation, entry.version, format)))
+        (hasTags(condition) && !matches(condition, toETag(incarnation, entry.version, format)))
       const entry = await awaitEntry(id, toFloor(condition, incarnation), isAwaited, ended)
       return entry === null ? null : { representation: toRepresentation(view, entry, principal), condition }
     },

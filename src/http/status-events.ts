@@ -49,7 +49,7 @@ export const createFollowStatus = (
     try {
       return toRepresentation(view, entry, principal)
     } catch (error) {
-      // A record that breaks BR-001 is logged where it is read; whoever follows it waits for its next version.
+      // A record that breaks BR-001 is logged where it is read; its followers get the next version.
       return isGone(error) ? null : undefined
     }
   }

@@ -103,7 +103,7 @@ const createReader = (readStatus: ReadStatus) => {
 }
 
 /** Whether an entry may be newer than what a read returned that was under way when it was exposed. */
-const isNewer = (exposed: StatusEntry, read: StatusEntry): boolean =>
+export const isNewer = (exposed: StatusEntry, read: StatusEntry): boolean =>
   exposed.version > read.version || (exposed.state === 'absent' && read.state !== 'absent')
 
 type FollowNeeds = Pick<JobWatchNeeds, 'readStatus'> & Pick<JobWatch, 'subscribe' | 'onExposed'>

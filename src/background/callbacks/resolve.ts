@@ -1,5 +1,4 @@
-import { Resolver } from 'node:dns/promises'
-import { lookup } from 'node:dns/promises'
+import { lookup, Resolver } from 'node:dns/promises'
 
 /**
  * The addresses of a host name. `isNamed`: the operator allows it by name. Rejects with the error of the resolver, and

@@ -1,4 +1,4 @@
-/** How many tries may be under way, of one host and of all. Whoever finds no slot is remembered until one is free. */
+/** How many tries may be under way, of one host and of all. A host that finds no slot is remembered until one is free. */
 export type Slots = {
   /** Takes the slots that this host may have. */
   take: (host: string) => number

@@ -20,6 +20,9 @@ export const parseIfNoneMatch = (header: string | undefined): IfNoneMatch | unde
   return tags.length === 0 ? undefined : { any: false, tags }
 }
 
+/** Whether the client names tags, other than `*`. */
+export const hasTags = (condition: IfNoneMatch | undefined): boolean => condition?.any === false
+
 /** Whether the client already has this representation (RFC 9110, 13.1.2, weak comparison). */
 export const matches = (condition: IfNoneMatch | undefined, eTag: string): boolean =>
   condition !== undefined && (condition.any || condition.tags.includes(eTag))

@@ -45,7 +45,7 @@ export const waitSecondsOf = (
 
 /**
  * What to do once a wait has ended without what the client waits for: true, if the state as it is now is to be sent;
- * false, if nobody is there any more. Throws UNAUTHORIZED if the token has expired.
+ * false, if the client has disconnected. Throws UNAUTHORIZED if the token has expired.
  */
 export const requireListening = async ({ ended }: Wait): Promise<boolean> => {
   const end = await ended

@@ -5,7 +5,7 @@ import { isJobId } from '../../job/job.ts'
 import type { Await, AwaitMany } from '../../status/await-many.ts'
 import type { ReadMany } from '../../status/read-status.ts'
 import { type Principal, principalOf } from '../auth/principal.ts'
-import { type IfNoneMatch, matches, parseIfNoneMatch, requireMatch } from '../headers/conditional.ts'
+import { hasTags, matches, parseIfNoneMatch, requireMatch } from '../headers/conditional.ts'
 import { waitFor } from '../headers/wait.ts'
 import type { WaitingClients } from '../limits/waiting-clients.ts'
 import type { ViewName } from '../paths.ts'
@@ -81,8 +81,6 @@ const untilChanged = (
   return entry => toPrint(entry, principal) !== shown.get(entry.jobId)
 }
 
-const hasTags = (condition: IfNoneMatch | undefined): boolean => condition?.any === false
-
 /** Sends the jobs with these ids, and which ids are unknown or of jobs that are gone. */
 export const createSendByIds = (needs: ByIdsNeeds, view: ViewName) => {
   const { readMany, awaitMany, changesCursor, waitingClients, tagPrefix, onShown } = needs
@@ -98,11 +96,11 @@ export const createSendByIds = (needs: ByIdsNeeds, view: ViewName) => {
       cursor = changesCursor()
       return await readMany(jobIds)
     }
-    const toNews = hasTags(condition)
+    const awaited = hasTags(condition)
       ? untilChanged(asked, entries => matches(condition, toETag(asked, entries)))
       : untilFinal(asked)
     const entries = await waitFor(
-      waitingClients, request, reply, wait, ended => awaitMany(jobIds, read, toNews, ended)
+      waitingClients, request, reply, wait, ended => awaitMany(jobIds, read, awaited, ended)
     ) ?? await read()
     const eTag = toETag(asked, entries)
     requireMatch(headers, eTag)
