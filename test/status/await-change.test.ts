@@ -36,6 +36,20 @@ const open = async (t: Test) => {
   }
 }
 
+/** A watch whose reads, once they have read, wait at a gate. */
+const openGated = ({ store, readStatus }: Pick<Awaited<ReturnType<typeof openParts>>, 'store' | 'readStatus'>) => {
+  const gate = createGate()
+  const watch = createJobWatch({
+    findVersions: store.jobs.findVersions,
+    readStatus: async (...args) => {
+      const entry = await readStatus(...args)
+      await gate.pass()
+      return entry
+    }
+  })
+  return { gate, watch }
+}
+
 t.test('returns at once what is awaited already', async t => {
   const { watch, sql } = await open(t)
   sql(`${running}; ${succeeded}`)
@@ -73,16 +87,9 @@ t.test('the relay wakes for a change that another program made, and the job is r
 })
 
 t.test('no change between the first read and the wait is missed', async t => {
-  const { store, cache, epoch, expose, sql, readStatus } = await open(t)
-  const gate = createGate()
-  const watch = createJobWatch({
-    findVersions: store.jobs.findVersions,
-    readStatus: async (...args) => {
-      const entry = await readStatus(...args)
-      await gate.pass()
-      return entry
-    }
-  })
+  const parts = await open(t)
+  const { store, cache, epoch, expose, sql } = parts
+  const { gate, watch } = openGated(parts)
   sql(running)
   gate.shut()
   const awaited = watch.awaitEntry('job-1', 0, isEnd, never)
@@ -216,17 +223,10 @@ t.test('a read that fails is repeated by the recheck', async t => {
 })
 
 t.test('a change that comes during a read is read after it', async t => {
-  const { store, sql, readStatus, cache, epoch, advance } = await open(t)
-  const gate = createGate()
+  const parts = await open(t)
+  const { sql, cache, epoch, advance } = parts
   const invalidate = createInvalidate({ cache, epoch })
-  const watch = createJobWatch({
-    findVersions: store.jobs.findVersions,
-    readStatus: async (...args) => {
-      const entry = await readStatus(...args)
-      await gate.pass()
-      return entry
-    }
-  })
+  const { gate, watch } = openGated(parts)
   sql(running)
   const versions: number[] = []
   watch.subscribe(['job-1'], ({ version }) => { versions.push(version) })
@@ -244,16 +244,9 @@ t.test('a change that comes during a read is read after it', async t => {
 })
 
 t.test('what is exposed during the first read, and is older than it, is not what is waited for', async t => {
-  const { store, sql, readStatus, advance } = await open(t)
-  const gate = createGate()
-  const watch = createJobWatch({
-    findVersions: store.jobs.findVersions,
-    readStatus: async (...args) => {
-      const entry = await readStatus(...args)
-      await gate.pass()
-      return entry
-    }
-  })
+  const parts = await open(t)
+  const { sql, readStatus, advance } = parts
+  const { gate, watch } = openGated(parts)
   sql(running)
   const old = await readStatus('job-1', 0)
   const current = advance(10)
@@ -269,16 +262,9 @@ t.test('what is exposed during the first read, and is older than it, is not what
 })
 
 t.test('who follows a job gets it as it is, and then only what is newer', async t => {
-  const { store, sql, readStatus, advance, expose, toEntry } = await open(t)
-  const gate = createGate()
-  const watch = createJobWatch({
-    findVersions: store.jobs.findVersions,
-    readStatus: async (...args) => {
-      const entry = await readStatus(...args)
-      await gate.pass()
-      return entry
-    }
-  })
+  const parts = await open(t)
+  const { store, sql, readStatus, advance, expose, toEntry } = parts
+  const { gate, watch } = openGated(parts)
   sql(running)
   const old = await readStatus('job-1', 0)
   const current = advance(10)

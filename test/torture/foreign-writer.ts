@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import SqliteDatabase from 'better-sqlite3'
 import type { Actor } from './workload.ts'
 
-/** Runs SQL as another program would: outside the service, and without knowing it. */
-export const openForeign = (databasePath: string) => {
+/** Runs SQL as another program would, outside the service and without knowing it, and records what was written when. */
+export const openForeign = (databasePath: string, recorder: Actor['recorder']) => {
   const database = new SqliteDatabase(databasePath, { timeout: 0 })
   const versionOf = database.prepare<[string], number>('SELECT version FROM JobExecutionLog WHERE jobId = ?').pluck()
   const write = database.transaction((sql: string, jobId: string): number | undefined => {
@@ -11,11 +11,13 @@ export const openForeign = (databasePath: string) => {
     return versionOf.get(jobId)
   })
   return {
-    /** The new version. Tried again while the database is busy. */
-    write: async (sql: string, jobId: string): Promise<number> => {
+    /** Tried again while the database is busy. */
+    write: async (job: number, sql: string): Promise<void> => {
       for (;;) {
         try {
-          return write.immediate(sql, jobId) ?? 0
+          const version = write.immediate(sql, recorder.jobs[job] ?? '') ?? 0
+          recorder.foreignWrites.push({ job, version, committedAt: performance.now() })
+          return
         } catch (error) {
           if (!(error instanceof SqliteDatabase.SqliteError) || !error.code.startsWith('SQLITE_BUSY')) throw error
           await delay(5)
@@ -31,11 +33,7 @@ export const runForeignWriter = async (
   actor: Actor, { databasePath, index }: { databasePath: string, index: number }
 ): Promise<void> => {
   const { recorder, random, isStopped } = actor
-  const foreign = openForeign(databasePath)
-  const write = async (job: number, sql: string) => {
-    const version = await foreign.write(sql, recorder.jobs[job] ?? '')
-    recorder.foreignWrites.push({ job, version, committedAt: performance.now() })
-  }
+  const { write, close } = openForeign(databasePath, recorder)
   try {
     for (let count = 0; !isStopped(); count++) {
       const job = recorder.toJob(`foreign-${index}-${count}`)
@@ -51,6 +49,6 @@ export const runForeignWriter = async (
       await write(job, `UPDATE JobExecutionLog SET status = '${random.pick(['Succeeded', 'Failed'])}' WHERE jobId = ?`)
     }
   } finally {
-    foreign.close()
+    close()
   }
 }

@@ -3,7 +3,7 @@ import { type Answer, noAnswer } from './client.ts'
 import { openForeign } from './foreign-writer.ts'
 import { versionOf } from './recorder.ts'
 import type { ServiceProcess } from './service-process.ts'
-import { type Actor, poll } from './workload.ts'
+import { type Actor, nextWatched, poll } from './workload.ts'
 
 /*
  * Clients that wait for changes in place of polling.
@@ -37,16 +37,11 @@ const awaitChange = async (
 
 /** Waits at one process for what happens to jobs that others drive and look at: for the next change, or for the end. */
 export const runWaiter = async (actor: Actor, node: ServiceProcess): Promise<void> => {
-  const { random, watched, watchedForeign, isStopped, isRecovering } = actor
+  const { random, isStopped } = actor
   const tags = new Map<number, string>()
   while (!isStopped()) {
-    await delay(isRecovering() ? 50 : random.between(0, 10))
-    const of = random.chance(0.3) ? watchedForeign : watched
-    const job = of[random.between(0, of.length - 1)]
-    if (job === undefined || !node.isUp()) {
-      await delay(20)
-      continue
-    }
+    const job = await nextWatched(actor, node, 10)
+    if (job === null) continue
     const tag = random.chance(0.7) ? tags.get(job) : undefined
     const answer = await awaitChange(actor, node, job, tag ?? random.pick([null, '*']), random.between(1, 3))
     if (answer.headers.etag !== undefined) tags.set(job, answer.headers.etag)
@@ -61,11 +56,7 @@ export const runLonelyWaiter = async (
   actor: Actor, node: ServiceProcess, { databasePath }: { databasePath: string }
 ): Promise<void> => {
   const { recorder, random, isStopped } = actor
-  const foreign = openForeign(databasePath)
-  const write = async (job: number, sql: string) => {
-    const version = await foreign.write(sql, recorder.jobs[job] ?? '')
-    recorder.foreignWrites.push({ job, version, committedAt: performance.now() })
-  }
+  const { write, close } = openForeign(databasePath, recorder)
   const writeWhileWaiting = async (job: number, ifNoneMatch: string | null, sql: string): Promise<Answer> => {
     const answer = awaitChange(actor, node, job, ifNoneMatch, lonelySeconds)
     await delay(random.between(0, 300))
@@ -88,6 +79,6 @@ export const runLonelyWaiter = async (
       )
     }
   } finally {
-    foreign.close()
+    close()
   }
 }

@@ -57,18 +57,25 @@ export const poll = async (
   return answer.headers.etag ?? null
 }
 
+/** Pauses for at most some ms, longer after a fault, and picks a job to ask this process about; null: there is none now. */
+export const nextWatched = async (
+  { random, watched, watchedForeign, isRecovering }: Actor, node: ServiceProcess, pauseMsMax: number
+): Promise<number | null> => {
+  await delay(isRecovering() ? 50 : random.between(0, pauseMsMax))
+  const of = random.chance(0.3) ? watchedForeign : watched
+  const job = of[random.between(0, of.length - 1)]
+  if (job !== undefined && node.isUp()) return job
+  await delay(20)
+  return null
+}
+
 /** Polls one process over and over, with the newest ETag it has of a job or without. */
 export const runPoller = async (actor: Actor, node: ServiceProcess, withTags: boolean): Promise<void> => {
-  const { random, watched, watchedForeign, isStopped, isRecovering } = actor
+  const { isStopped } = actor
   const tags = new Map<number, string>()
   while (!isStopped()) {
-    await delay(isRecovering() ? 50 : random.between(0, 3))
-    const of = random.chance(0.3) ? watchedForeign : watched
-    const job = of[random.between(0, of.length - 1)]
-    if (job === undefined || !node.isUp()) {
-      await delay(20)
-      continue
-    }
+    const job = await nextWatched(actor, node, 3)
+    if (job === null) continue
     const tag = await poll(actor, node, job, withTags ? tags.get(job) ?? null : null)
     if (tag !== null) tags.set(job, tag)
   }

@@ -1,9 +1,10 @@
 import t from 'tap'
 import { type Json, jsonOf } from '../../helpers/client.ts'
-import { type Service, startService } from '../../helpers/service.ts'
+import { startService } from '../../helpers/service.ts'
 import type { TokenClaims } from '../../helpers/tokens.ts'
 import { until } from '../../helpers/until.ts'
-import { forceRow, insertRows, metric } from '../rows.ts'
+import { awaitWaiting, countWaiting } from '../../helpers/waiting.ts'
+import { forceRow, insertRows } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, sql } = service
@@ -20,11 +21,8 @@ const now = async () => (await feed()).cursor
 const since = (cursor: string, more = '', claims = acme) => feed(`?since=${cursor}${more}`, claims)
 const gist = ({ items }: Page) => items.map(({ jobId, job }) => `${jobId} ${job === null ? 'gone' : job.status}`)
 
-const waiting = (of: Service, count: number) => until(async () =>
-  await metric(of, 'job_status_waiting_clients{kind="long-poll"}') === count, `${count} waiting clients`)
-
 /** What the feed says after some statements, to the tenant acme, to another and to an admin. */
-const told = async (...statements: string[]) => {
+const seenAfter = async (...statements: string[]) => {
   const cursor = await now()
   await sql(statements.join(';'))
   return { acme: gist(await since(cursor)), other: gist(await since(cursor, '', other)), admin: gist(await since(cursor, '', admin)) }
@@ -95,7 +93,7 @@ t.test('who could read a job and no longer can is told that it is gone; others g
     [[insert('j', 'third'), remove('j')], [], [], ['j gone']]
   ]
   for (const [statements, ...expected] of rows) {
-    t.same(Object.values(await told(...statements)), expected, statements.join('; '))
+    t.same(Object.values(await seenAfter(...statements)), expected, statements.join('; '))
   }
 })
 
@@ -173,18 +171,18 @@ t.test('with wait the response is held until there is an item for the client', a
       ask(`${path}?since=${cursor}&wait=50`, { claims: acme }), ask(`${path}?wait=50`, { claims: acme }),
       ask(`${path}?since=${cursor}`, { claims: acme, headers: { prefer: 'wait=50' } })
     ]
-    await waiting(service, 3)
+    await awaitWaiting(service, 3)
     await sql(insert(`foreign-${path.length}`, 'other'))
     const mine = `mine-${path.length}`
     await until(async () => (await since(cursor, '', other)).items.length === 1)
-    t.equal(await metric(service, 'job_status_waiting_clients{kind="long-poll"}'), 3, 'not for others')
+    t.equal(await countWaiting(service), 3, 'not for others')
     await sql(insert(mine, 'acme'))
     for (const answer of await Promise.all(asked)) {
       t.equal(answer.headers.get('preference-applied'), 'wait=50')
       const body = await answer.json() as Json
       t.match(body.items, [{ jobId: mine }])
     }
-    await waiting(service, 0)
+    await awaitWaiting(service, 0)
   }
 })
 
@@ -233,7 +231,7 @@ t.test('the feed needs the scope of readers', async t => {
 t.test('a process that drains answers every wait at once, and grants none', async t => {
   const draining = await startService(t, { WORKERS: '0', DRAIN_DELAY_SECONDS: '1' }, `${service.databasePath}.drain`)
   const asked = draining.ask('/api/v1/events?wait=50')
-  await waiting(draining, 1)
+  await awaitWaiting(draining, 1)
   draining.app.onDraining()
   const answer = await asked
   t.equal(answer.status, 200)
