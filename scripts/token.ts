@@ -1,6 +1,6 @@
 import { createSigner } from 'fast-jwt'
 import { Command } from 'commander'
-import { localSecretPath, readOrCreateSecret } from '../src/config/config.ts'
+import { localSecretPath, readOrCreateSecret } from '../src/config/token-key.ts'
 
 /*
  * Prints a token for the local service, signed with JWT_SECRET or with the key that the service generated.

@@ -3,12 +3,13 @@ import { type AllowedHost, parseAllowedHost } from '../job/callbacks/allowed-hos
 import { isWebhookSecret, toWebhookSecret, webhookSecretForm } from '../job/callbacks/webhook-secret.ts'
 import { OperatorError, reasonOf } from '../errors.ts'
 import { readOrCreateFile } from './local-file.ts'
+import type { Problems } from './problems.ts'
 
 /** The file with the signing key of a local service, outside production. */
 const localWebhookSecretPath = 'data/webhook-secret'
 
 /** The hosts and ranges of CALLBACK_HOSTS_ALLOWED. */
-export const parseAllowedHosts = (text: string | undefined, problems: string[]): readonly AllowedHost[] => {
+export const parseAllowedHosts = (text: string | undefined, problems: Problems): readonly AllowedHost[] => {
   if (text === undefined) return Object.freeze([])
   const hosts = text.split(',').map(host => parseAllowedHost(host.trim()))
   if (hosts.includes(undefined)) {
@@ -18,7 +19,7 @@ export const parseAllowedHosts = (text: string | undefined, problems: string[]):
 }
 
 /** The signing keys of WEBHOOK_SECRET; null: unset. */
-export const parseWebhookSecrets = (text: string | undefined, problems: string[]): readonly string[] | null => {
+export const parseWebhookSecrets = (text: string | undefined, problems: Problems): readonly string[] | null => {
   if (text === undefined) return null
   const secrets = text.split(/\s+/).filter(part => part !== '')
   if (secrets.length === 0 || !secrets.every(isWebhookSecret)) {

@@ -1,14 +1,11 @@
-import { createPublicKey, type KeyObject, randomBytes } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import { envSchema } from 'env-schema'
 import type { AllowedHost } from '../job/callbacks/allowed-hosts.ts'
 import { parseAllowedHosts, parseWebhookSecrets, readOrCreateWebhookSecret } from './callbacks.ts'
 import { type Origins, parseJobTypes, parseOrigins } from './lists.ts'
-import { readOrCreateFile } from './local-file.ts'
-import {
-  parseDatabasePath, parseKeySetUrl, parsePublicUrl, parseRedisUrl, type Problems
-} from './urls.ts'
-import { OperatorError } from '../errors.ts'
+import { ConfigError, type Problems } from './problems.ts'
+import { localSecretPath, parseTokenKey, readOrCreateSecret, type TokenKey } from './token-key.ts'
+import { parseDatabasePath, parsePublicUrl, parseRedisUrl } from './urls.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
 const changeRetentionSecondsDefault = 86400
@@ -54,12 +51,6 @@ const Environment = Type.Object({
 type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent'
 type Environment = Static<typeof Environment>
 
-/** What verifies tokens. The algorithm follows from the key, never from the token. */
-export type TokenKey =
-  | { kind: 'secret', secret: string }
-  | { kind: 'public-key', key: KeyObject }
-  | { kind: 'jwks', url: URL }
-
 /** The configuration of the service, checked and frozen. Durations in milliseconds, sizes in bytes. */
 export type Config = Readonly<{
   production: boolean
@@ -99,87 +90,8 @@ export type Config = Readonly<{
   rateLimitPerMinute: number | null
 }>
 
-/** The environment is not valid; `problems` names every wrong variable and what it must be. */
-export class ConfigError extends OperatorError {
-  readonly problems: readonly string[]
-
-  constructor (problems: readonly string[]) {
-    super(problems.join('\n'))
-    this.name = 'ConfigError'
-    this.problems = problems
-  }
-}
-
-const secretBytesMin = 32
-
-/** The file with the key of a local service, outside production. */
-export const localSecretPath = 'data/jwt-secret'
-
-/** Returns the key of a local service. It is created once, readable by its owner alone. */
-export const readOrCreateSecret = (path: string): string => {
-  const secret = readOrCreateFile(path, () => randomBytes(48).toString('base64url'))
-  if (Buffer.byteLength(secret) < secretBytesMin) {
-    throw new ConfigError([
-      `JWT_SECRET: is unset, and ${path} holds fewer than ${secretBytesMin} bytes: remove that file, or set JWT_SECRET`
-    ])
-  }
-  return secret
-}
-
-const signingKeys = ['rsa', 'prime256v1', 'secp384r1', 'secp521r1', 'ed25519']
-
-const parsePublicKey = (pem: string, problems: Problems): TokenKey | null => {
-  try {
-    if (pem.includes('PRIVATE KEY')) throw new Error('private')
-    const key = createPublicKey(pem.replaceAll('\\n', '\n'))
-    const bits = key.asymmetricKeyDetails?.modulusLength
-    const kind = key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType ?? ''
-    if (!signingKeys.includes(kind)) {
-      problems.push('JWT_PUBLIC_KEY: must be a key of RSA, P-256, P-384, P-521 or Ed25519')
-    }
-    if (bits !== undefined && bits < 2048) problems.push('JWT_PUBLIC_KEY: an RSA key must have at least 2048 bits')
-    return { kind: 'public-key', key }
-  } catch {
-    problems.push('JWT_PUBLIC_KEY: must be a public key in PEM form')
-    return null
-  }
-}
-
 // A misspelt production must not fall back to a generated key.
 const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^\s*prod(uction)?\s*$/i.test(NODE_ENV)
-
-// A public key is no secret: with it as the shared secret, anyone who has it could sign tokens (RFC 8725, 2.1).
-const publicKeyExpression = /-----BEGIN|"kty"/
-
-const parseTokenKey = (env: Environment, problems: Problems): TokenKey | null => {
-  const given = (['JWT_SECRET', 'JWT_PUBLIC_KEY', 'JWKS_URL'] as const).filter(name => env[name] !== undefined)
-  if (given.length > 1) {
-    problems.push(`${given.join(', ')}: set only one of them`)
-    return null
-  }
-  if (env.JWT_PUBLIC_KEY !== undefined) return parsePublicKey(env.JWT_PUBLIC_KEY, problems)
-  if (env.JWKS_URL !== undefined) {
-    const url = parseKeySetUrl(env.JWKS_URL, problems)
-    // An issuer signs tokens for all services of a company: without an audience, any of them could write here.
-    if (isProduction(env) && env.JWT_AUDIENCE === undefined) {
-      problems.push('JWT_AUDIENCE: must be set in production where JWKS_URL is')
-    }
-    return url === null ? null : { kind: 'jwks', url }
-  }
-  if (env.JWT_SECRET !== undefined) {
-    if (Buffer.byteLength(env.JWT_SECRET) < secretBytesMin) {
-      problems.push(`JWT_SECRET: must have at least ${secretBytesMin} bytes`)
-    }
-    if (publicKeyExpression.test(env.JWT_SECRET)) {
-      problems.push('JWT_SECRET: must be a shared secret; set a public key as JWT_PUBLIC_KEY')
-    }
-    return { kind: 'secret', secret: env.JWT_SECRET }
-  }
-  if (isProduction(env)) {
-    problems.push('JWT_SECRET: in production one of JWT_SECRET, JWT_PUBLIC_KEY and JWKS_URL must be set')
-  }
-  return null
-}
 
 // The version at which a job was removed is in its tombstone, and a follower needs it.
 const parseChangeRetention = (env: Environment, problems: Problems): number => {
@@ -225,7 +137,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const publicUrl = parsePublicUrl(env.PUBLIC_URL, problems)
   const databasePath = parseDatabasePath(env.DATABASE_URL, problems)
   const redisUrl = parseRedisUrl(env.REDIS_URL, problems)
-  const tokenKey = parseTokenKey(env, problems)
+  const tokenKey = parseTokenKey(env, isProduction(env), problems)
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
   const corsOrigins = parseOrigins(env.CORS_ORIGINS, problems)
   const changeRetentionMs = parseChangeRetention(env, problems)

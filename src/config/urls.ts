@@ -1,12 +1,10 @@
 import { OperatorError } from '../errors.ts'
+import type { Problems } from './problems.ts'
 
 /*
  * Settings that are URLs. What the grammar of a URL allows is honoured as a whole, or it is a problem: a part that was
  * ignored would stand in the configuration and have no effect. No problem repeats the URL, which may hold a password.
  */
-
-/** The problems of the environment so far, one line each. */
-export type Problems = string[]
 
 const toUrl = (name: string, text: string, protocols: readonly string[]): URL => {
   // The parser also accepts https:host, and mends it.

@@ -4,7 +4,8 @@ import { existsSync, writeFileSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { type Config, ConfigError, loadConfig } from '../../src/config/config.ts'
+import { type Config, loadConfig } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/problems.ts'
 
 const run = promisify(execFile)
 const secret = 'x'.repeat(32)

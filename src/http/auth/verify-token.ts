@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import fastifyJwt, { type FastifyJWTOptions } from '@fastify/jwt'
 import type { FastifyInstance } from 'fastify'
 import { type CryptoKey, errors, type JWSHeaderParameters, jwtVerify, type JWTVerifyOptions } from 'jose'
-import type { TokenKey } from '../../config/config.ts'
+import type { TokenKey } from '../../config/token-key.ts'
 import { ServiceFailure } from '../../errors.ts'
 import { createJwks, type JwksNeeds } from './jwks.ts'
 
