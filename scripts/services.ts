@@ -1,10 +1,15 @@
 import { execFileSync } from 'node:child_process'
-import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, globSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-// Each binary with its Debian package. The tests start Redis servers that end with the tests (setpriv), read databases
-// with sqlite3 and run the examples of the documents with curl.
-const needed = { 'redis-server': 'redis-server', sqlite3: 'sqlite3', curl: 'curl', setpriv: 'util-linux' }
+// Each binary with its Debian package. The tests start Redis and Postgres servers that end with the tests (setpriv), read
+// databases with sqlite3 and run the examples of the documents with curl.
+const needed = {
+  'redis-server': 'redis-server', initdb: 'postgresql', sqlite3: 'sqlite3', curl: 'curl', setpriv: 'util-linux'
+}
+
+// Debian keeps the programs of the server out of PATH, a folder for each version.
+const postgresFolders = '/usr/lib/postgresql/*/bin'
 
 // Debian starts the services of a package it installs, unless this script exists and exits with 101.
 const policyPath = '/usr/sbin/policy-rc.d'
@@ -18,6 +23,17 @@ function isOnPath (binary: string): boolean {
       return false
     }
   })
+}
+
+/** Where a program of the Postgres server is: on PATH, or in Debian's folder of the newest version. */
+export function postgresBinary (binary: 'initdb' | 'postgres'): string {
+  const installed = globSync(`${postgresFolders}/${binary}`)
+    .sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1)
+  return installed ?? binary
+}
+
+function isInstalled (binary: string): boolean {
+  return isOnPath(binary) || (binary === 'initdb' && existsSync(postgresBinary(binary)))
 }
 
 function aptInstall (packages: string[]): void {
@@ -42,7 +58,7 @@ function aptInstall (packages: string[]): void {
  * elsewhere it throws an error of one line that says how to install it.
  */
 export function ensureBinaries (): void {
-  const missing = Object.entries(needed).filter(([binary]) => !isOnPath(binary))
+  const missing = Object.entries(needed).filter(([binary]) => !isInstalled(binary))
   if (missing.length === 0) return
   const packages = missing.map(([, name]) => name)
   const binaries = missing.map(([binary]) => binary).join(' and ')
@@ -54,5 +70,5 @@ export function ensureBinaries (): void {
   } catch (error) {
     throw new Error(hint, { cause: error })
   }
-  if (missing.some(([binary]) => !isOnPath(binary))) throw new Error(hint)
+  if (missing.some(([binary]) => !isInstalled(binary))) throw new Error(hint)
 }

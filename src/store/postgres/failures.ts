@@ -1,0 +1,52 @@
+import { ServiceFailure } from '../../errors.ts'
+
+/** This server cannot be used as the store. The message, one line, says why. */
+export class ServerUnusable extends Error {
+  constructor (reason: string) {
+    super(reason)
+    this.name = 'ServerUnusable'
+  }
+}
+
+/** Postgres answered COMMIT with ROLLBACK: a statement had failed, and the work went on as if it had not. */
+export class CommitRefused extends Error {
+  constructor () {
+    super('the transaction was rolled back, because one of its statements had failed')
+    this.name = 'CommitRefused'
+  }
+}
+
+/** The connection broke, or did not answer in time. What was under way on it may have taken place. */
+export class ConnectionLost extends Error {
+  constructor (cause: unknown) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause })
+    this.name = 'ConnectionLost'
+  }
+}
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+
+/** The server rejected a statement; the connection is as good as before. */
+export const isServerError = (error: unknown): boolean =>
+  error instanceof Error && 'severity' in error && error.severity === 'ERROR'
+
+// Serialization failure, deadlock, lock not available: the transaction was rolled back.
+const retriedCodes = ['40001', '40P01', '55P03']
+
+/** Nothing was committed, and the same transaction may succeed if it runs again. */
+export const isRetried = (error: unknown): boolean => isServerError(error) && retriedCodes.includes(codeOf(error))
+
+// Data exceptions and integrity constraints: the statement itself is at fault.
+const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[23]/.test(codeOf(error))
+
+const isOfPostgres = (error: unknown): boolean =>
+  error instanceof ConnectionLost || error instanceof ServerUnusable ||
+  (error instanceof Error && 'severity' in error && !isOfStatement(error))
+
+/** A failure of the database itself as one that a client may see; other errors stay as they are. */
+export const toStoreFailure = (error: unknown): unknown => isOfPostgres(error)
+  ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, {
+    cause: error
+  })
+  : error

@@ -1,0 +1,137 @@
+import pg from 'pg'
+import type { ConnectionTarget, Host } from './connection-url.ts'
+import { ConnectionLost, ServerUnusable } from './failures.ts'
+import { readServer } from './identity.ts'
+
+/** Connections to the one database of the store. `connect` rejects with ConnectionLost or ServerUnusable. */
+export type Pool = { connect: () => Promise<pg.PoolClient>, close: () => Promise<void> }
+
+/**
+ * Reads, writes and epoch rows have connections of their own: reads never wait for writes, and neither holds back the
+ * reads of the epoch, on which every answer from the cache depends.
+ */
+export type Pools = { writes: Pool, reads: Pool, epoch: Pool }
+
+const sizes = { writes: 10, reads: 4, epoch: 2 }
+
+// How long pg waits for a free connection or a new one, and for the answer to a statement. The server ends a statement
+// earlier (below); these limits are for a server that no longer answers.
+const patience = {
+  writes: { connectMs: 5000, answerMs: 8000 },
+  reads: { connectMs: 2000, answerMs: 6000 },
+  epoch: { connectMs: 500, answerMs: 500 }
+}
+
+const idleMs = 60_000
+
+type PoolName = keyof Pools
+
+const sessionSettings = {
+  // Every statement is a search in an index: to plan it for its values costs more than it saves.
+  plan_cache_mode: 'force_generic_plan',
+  jit: 'off',
+  TimeZone: 'UTC',
+  default_transaction_isolation: 'read committed',
+  // An acknowledged commit survives a crash.
+  synchronous_commit: 'on',
+  statement_timeout: '5s',
+  lock_timeout: '1s',
+  idle_in_transaction_session_timeout: '10s',
+  // Ends the sessions of a process whose machine is gone, and their locks.
+  tcp_keepalives_idle: '5',
+  tcp_keepalives_interval: '1',
+  tcp_keepalives_count: '5',
+  client_min_messages: 'warning'
+}
+
+const toOption = ([name, value]: [string, string]): string => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`
+
+// The last of two settings of one name counts, so none of the URL replaces those of the service.
+const toOptions = (ofUrl: string): string =>
+  [ofUrl, ...Object.entries(sessionSettings).map(toOption)].filter(option => option !== '').join(' ')
+
+const types: pg.CustomTypesConfig = {
+  // Versions, sizes and times in ms are far below 2^53.
+  getTypeParser: (oid, format) => oid === pg.types.builtins.INT8 ? Number : pg.types.getTypeParser(oid, format) as never
+}
+
+/** The hosts of a URL, of which one is the primary. A host stays chosen until a connection to it fails. */
+const createHostChoice = (hosts: readonly Host[]) => {
+  let chosen = 0
+  return {
+    count: hosts.length,
+    chosen: () => hosts[chosen] ?? { host: 'localhost', port: 5432 },
+    pass: (failed: Host) => { if (failed === hosts[chosen]) chosen = (chosen + 1) % hosts.length }
+  }
+}
+
+type HostChoice = ReturnType<typeof createHostChoice>
+
+const isOfServer = (error: unknown): boolean => error instanceof Error && 'severity' in error
+
+const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): Pool => {
+  const { settings, options } = target
+  const { connectMs, answerMs } = patience[name]
+  // A pool makes each of its connections by this class, and so to the host that is chosen at that time.
+  class ClientOfChosenHost extends pg.Client {
+    readonly #host = hosts.chosen()
+
+    constructor () {
+      super({
+        ...settings, ...hosts.chosen(), types, options: toOptions(options), query_timeout: answerMs, keepAlive: true
+      })
+      // A connection that breaks while it is in use emits its error, too; without a listener the process would end.
+      this.on('error', () => {})
+    }
+
+    async #connectToPrimary (): Promise<pg.Client> {
+      try {
+        await super.connect()
+        const { isReplica } = await readServer(this)
+        if (isReplica) throw new ServerUnusable('it is a replica, on which nothing can be written')
+        return this
+      } catch (error) {
+        hosts.pass(this.#host)
+        void super.end().catch(() => {})
+        throw error
+      }
+    }
+
+    override connect (): Promise<pg.Client>
+    override connect (callback: (error: Error) => void): void
+    override connect (callback?: (error: Error) => void): Promise<pg.Client> | undefined {
+      const connecting = this.#connectToPrimary()
+      if (callback === undefined) return connecting
+      connecting.then(() => { (callback as () => void)() }, callback)
+      return undefined
+    }
+  }
+  const pool = new pg.Pool({
+    max: sizes[name], connectionTimeoutMillis: name === 'epoch' ? connectMs : target.connectMs ?? connectMs, idleTimeoutMillis: idleMs, Client: ClientOfChosenHost
+  })
+  // Idle connections break, too; the pool removes them by itself.
+  pool.on('error', () => {})
+
+  const connect = async (): Promise<pg.PoolClient> => {
+    for (let trial = 1; ; trial++) {
+      const host = hosts.chosen()
+      try {
+        return await pool.connect()
+      } catch (error) {
+        const isLast = trial >= hosts.count || host === hosts.chosen()
+        if (isLast) throw error instanceof ServerUnusable || isOfServer(error) ? error : new ConnectionLost(error)
+      }
+    }
+  }
+  return { connect, close: () => pool.end() }
+}
+
+/** Opens no connection by itself. */
+export const createPools = (target: ConnectionTarget): Pools => {
+  const hosts = createHostChoice(target.hosts)
+  return {
+    writes: openPool('writes', target, hosts),
+    reads: openPool('reads', target, hosts),
+    epoch: openPool('epoch', target, hosts)
+  }
+}

@@ -1,0 +1,143 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { connect, createServer } from 'node:net'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { Kysely, sql } from 'kysely'
+import t, { type Test } from 'tap'
+import { parseConnectionUrl } from '../../../src/store/postgres/connection-url.ts'
+import { toDialect } from '../../../src/store/postgres/driver.ts'
+import { createPools } from '../../../src/store/postgres/pools.ts'
+import { createTransact } from '../../../src/store/postgres/transact.ts'
+import type { Tx } from '../../../src/store/store.ts'
+import type { Tables } from '../../../src/store/tables.ts'
+import { startPostgres } from '../../helpers/postgres.ts'
+
+const server = await startPostgres(t)
+
+const open = async (t: Test, { url = '', now = () => 0 }: { url?: string, now?: () => number } = {}) => {
+  const own = await server.createDatabase(t)
+  const database = new URL(own).pathname.slice(1)
+  const writer = new Kysely<Tables>({
+    dialect: toDialect(createPools(parseConnectionUrl(url === '' ? own : `${url}/${database}`)).writes)
+  })
+  t.teardown(() => writer.destroy())
+  const execute = async (statement: string) => (await server.sql(statement, database)).rows as unknown[]
+  await execute('CREATE TABLE ServiceState (name text PRIMARY KEY, value text NOT NULL)')
+  return { transact: createTransact({ writer, now, random: () => 0 }), execute, database }
+}
+
+const insert = (tx: Tx, name: string) => tx.insertInto('ServiceState').values({ name, value: '0' }).execute()
+
+const add = (tx: Tx, name: string, amount: number) => tx.updateTable('ServiceState')
+  .set({ value: sql<string>`(value::int + ${amount}::int)::text` }).where('name', '=', name).execute()
+
+t.test('runs works at once, each as a whole', async t => {
+  const { transact, execute } = await open(t)
+  const both = new Set<string>()
+  const meet = async (name: string) => {
+    both.add(name)
+    while (both.size < 2) await delay(1)
+  }
+  const working = Promise.all(['a', 'b'].map(name => transact(async tx => {
+    await insert(tx, name)
+    await meet(name)
+    return name
+  })))
+  t.equal(transact.waiting(), 2)
+  t.same(await working, ['a', 'b'])
+  t.equal(transact.waiting(), 0)
+  t.same(await execute('SELECT count(*)::int AS count FROM ServiceState'), [{ count: 2 }])
+})
+
+t.test('throws what a work throws, undoes it and does not run it again', async t => {
+  const { transact, execute } = await open(t)
+  let begun = 0
+  const run = (work: (tx: Tx) => Promise<unknown>) => transact(async tx => {
+    begun++
+    await insert(tx, 'undone')
+    return await work(tx)
+  })
+  const ours = new TypeError('ours')
+  await t.rejects(run(() => Promise.reject(ours)), ours)
+  await t.rejects(run(tx => insert(tx, 'undone')), { code: '23505' })
+  await t.rejects(run(tx => sql`SELECT 1 FROM nothing`.execute(tx)), { code: 'STORE_UNAVAILABLE', cause: { code: '42P01' } })
+  t.equal(begun, 3)
+  t.same(await execute('SELECT * FROM ServiceState'), [])
+})
+
+t.test('runs works again that lost a deadlock', async t => {
+  const { transact, execute } = await open(t)
+  await execute("INSERT INTO ServiceState VALUES ('a', '0'), ('b', '0')")
+  let [begun, locked] = [0, 0]
+  await Promise.all([['a', 'b'], ['b', 'a']].map(([first = '', second = '']) => transact(async tx => {
+    begun++
+    await add(tx, first, 1)
+    locked++
+    while (locked < 2) await delay(1)
+    await add(tx, second, 10)
+  })))
+  t.ok(begun > 2, 'one of them began again')
+  t.same(await execute('SELECT name, value FROM ServiceState ORDER BY name'), [
+    { name: 'a', value: '11' }, { name: 'b', value: '11' }
+  ])
+})
+
+t.test('waits for a lock, and then is unavailable', async t => {
+  let clockMs = 0
+  const { transact, execute, database } = await open(t, { now: () => clockMs })
+  await execute("INSERT INTO ServiceState VALUES ('a', '0')")
+  await transact(async tx => {
+    await add(tx, 'a', 1)
+    clockMs = 4000
+    let begun = 0
+    await t.rejects(transact(async inner => {
+      begun++
+      if (begun === 2) clockMs = 9000
+      await add(inner, 'a', 1)
+    }), { code: 'STORE_UNAVAILABLE', facts: { retryAfterSeconds: 1 }, cause: { code: '55P03' } })
+    t.equal(begun, 2, 'one trial within the time, and one that ends after it')
+  })
+  t.same(await execute('SELECT value FROM ServiceState'), [{ value: '1' }], database)
+})
+
+t.test('never repeats a commit whose answer is lost', async t => {
+  let isArmed = true
+  let isCut = false
+  // Takes the first COMMIT to the server, and not its answer to the client.
+  const proxy = createServer(client => {
+    const upstream = connect(server.port, '127.0.0.1')
+    client.on('data', data => {
+      isCut = isArmed && data.includes('commit\0')
+      upstream.write(data)
+    })
+    upstream.on('data', data => { if (isCut) client.destroy(); else client.write(data) })
+    for (const [one, other] of [[client, upstream], [upstream, client]] as const) {
+      one.on('error', () => {})
+      one.on('close', () => { other.destroy() })
+    }
+  }).listen(0, '127.0.0.1')
+  await once(proxy, 'listening')
+  t.teardown(() => { proxy.close() })
+  const { port } = proxy.address() as AddressInfo
+  const { transact, execute } = await open(t, { url: `postgres://postgres@127.0.0.1:${port}` })
+  let begun = 0
+  await t.rejects(transact(async tx => {
+    begun++
+    await insert(tx, 'a')
+  }), { code: 'STORE_UNAVAILABLE', cause: { name: 'ConnectionLost' } })
+  t.equal(begun, 1)
+  t.same(await execute('SELECT name FROM ServiceState'), [{ name: 'a' }], 'it was committed')
+  isArmed = false
+  await transact(tx => insert(tx, 'b'))
+  t.equal((await execute('SELECT name FROM ServiceState')).length, 2, 'the next one has a new connection')
+})
+
+t.test('is unavailable while the server is away, and goes on when it is back', async t => {
+  const { transact } = await open(t)
+  await transact(tx => insert(tx, 'before'))
+  await server.kill()
+  await t.rejects(transact(tx => insert(tx, 'a')), { code: 'STORE_UNAVAILABLE' })
+  await t.rejects(transact(tx => insert(tx, 'a')), { code: 'STORE_UNAVAILABLE', cause: { message: /ECONNREFUSED/ } })
+  await server.restart()
+  await transact(tx => insert(tx, 'a'))
+})
