@@ -7,8 +7,8 @@ import type { SendCallback } from './send-callback.ts'
 import { createSlots, type Slots } from './slots.ts'
 
 /*
- * Delivers callbacks that are due. Each host has a few tries at once, and they are claimed host by host, so one that
- * hangs neither takes all of them nor stands before the others in a queue. A claim is a lease in the store: if this
+ * Delivers callbacks that are due. Each host has a few tries at once, hosts that are slow have half of all together, and
+ * they are claimed host by host, so those that hang neither take all of them nor stand before the others in a queue. A claim is a lease in the store: if this
  * process is killed, another one makes the try again once the lease is over.
  */
 
@@ -85,16 +85,21 @@ const createClaims = (needs: CallbackDeliveryNeeds, slots: Slots, begin: (of: Ca
     return claimed.length === free
   }
 
-  /** Claims of these hosts as long as there are slots. Returns the last of them. */
-  const claimHosts = async (hosts: readonly string[]): Promise<string | undefined> => {
+  /** Claims of these hosts as long as there are slots. Returns how many had their turn, and which of them want more. */
+  const claimHosts = async (hosts: readonly string[]): Promise<{ count: number, hungry: string[] }> => {
     const claims: Promise<boolean>[] = []
     for (const host of hosts) {
       if (slots.isFull()) break
       claims.push(claimHost(host))
     }
     const mayHaveMore = await Promise.all(claims)
-    for (const [index, more] of mayHaveMore.entries()) if (more) slots.want(hosts[index] ?? '')
-    return hosts[claims.length - 1]
+    return { count: claims.length, hungry: hosts.filter((_host, index) => mayHaveMore[index] === true) }
+  }
+
+  /** Those that had no turn come before those that want more. */
+  const claimWanted = async (hosts: readonly string[]): Promise<void> => {
+    const { count, hungry } = await claimHosts(hosts)
+    for (const host of [...hosts.slice(count), ...hungry]) slots.want(host)
   }
 
   // Goes on where the last sweep ended for want of slots, or the last hosts of the alphabet would never have any.
@@ -103,9 +108,10 @@ const createClaims = (needs: CallbackDeliveryNeeds, slots: Slots, begin: (of: Ca
     const from = sweptTo
     for (let hasWrapped = from === ''; ;) {
       const { due, next } = await callbacks.pendingHosts(now(), sweptTo, hostsAtOnce)
-      const last = await claimHosts(due)
-      const isCut = last !== due.at(-1)
-      sweptTo = isCut ? last ?? sweptTo : next ?? ''
+      const { count, hungry } = await claimHosts(due)
+      for (const host of hungry) slots.want(host)
+      const isCut = count < due.length
+      sweptTo = isCut ? due[count - 1] ?? sweptTo : next ?? ''
       if (isCut && slots.isFull()) return slots.wantAny()
       if (!isCut && next === null && hasWrapped) return
       if (hasWrapped && from !== '' && sweptTo >= from) return
@@ -113,7 +119,7 @@ const createClaims = (needs: CallbackDeliveryNeeds, slots: Slots, begin: (of: Ca
     }
   }
 
-  return { claimHosts, sweep }
+  return { claimWanted, sweep }
 }
 
 export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDelivery => {
@@ -125,10 +131,13 @@ export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDe
   let isStopped = false
   let round: Promise<void> | null = null
 
-  const { claimHosts, sweep } = createClaims(needs, slots, of => {
+  const { now } = needs
+  const { claimWanted, sweep } = createClaims(needs, slots, of => {
+    const beganAt = now()
     // What goes wrong is a store that is away: the lease ends, and the try is made again.
     const running = tryOnce(of, stopping.signal).catch(() => {}).finally(() => {
       underWay.delete(running)
+      slots.observe(of.host, now() - beganAt)
       slots.giveBack(of.host, 1)
       continueRound()
     })
@@ -141,8 +150,7 @@ export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDe
       if (isStopped || (hosts.length === 0 && !any && !isSweepDue)) return
       const isSweep = isSweepDue || any
       isSweepDue = false
-      const last = await claimHosts(hosts)
-      for (const host of hosts.slice(hosts.indexOf(last ?? '') + 1)) slots.want(host)
+      await claimWanted(hosts)
       if (isSweep) await sweep()
     }
   }

@@ -190,23 +190,62 @@ t.test('a host that hangs delays no other', async t => {
   await tried(8)
 })
 
+t.test('hosts that hang, however many, leave half of the slots to those that answer', async t => {
+  const { delivery, end, answers, underWay, to, tried, clock } = await openDelivery(t, { perHostMax: 2, atOnceMax: 8 })
+  answers(({ url }) => url.includes('quick') ? delivered : undefined)
+  for (const host of ['quick', 'turning']) await end([`https://${host}.example/`])
+  await delivery.runOnce()
+  await tried(1)
+  underWay.shift()?.end(delivered)
+  await tried(2)
+
+  const hanging = ['a', 'b', 'c', 'd', 'e', 'f'].map(name => `https://${name}-hangs.example/`)
+  for (const url of [...hanging, ...hanging]) await end([url])
+  await delivery.runOnce()
+  t.equal(to('hangs'), 4, 'half of the slots')
+  for (let count = 3; count < 12; count++) {
+    await end(['https://quick.example/'])
+    await delivery.runOnce()
+    await tried(count)
+  }
+
+  // It was quick before.
+  for (let count = 0; count < 3; count++) await end(['https://turning.example/'])
+  await delivery.runOnce()
+  t.equal(to('turning'), 3, 'two at once')
+  clock.ahead = 1001
+  underWay[4]?.end(delivered)
+  await tried(12)
+  await delivery.runOnce()
+  t.equal(to('turning'), 3, 'it is one of the slow ones now, and these have their half')
+
+  clock.ahead += 20_000
+  for (const ended of [0, 1, 2, 3]) underWay[ended]?.end(failing())
+  await until(() => to('hangs') + to('turning') === 7, 'the next of those that hang')
+  await end(['https://quick.example/'])
+  await delivery.runOnce()
+  await until(() => to('quick') === 11, 'the quick one')
+})
+
 t.test('with all slots taken the hosts take turns', async t => {
-  const { delivery, end, underWay, to, tried, sent } = await openDelivery(t, { perHostMax: 2, atOnceMax: 3 })
+  const { delivery, end, underWay, to, tried, sent } = await openDelivery(t, { perHostMax: 2, atOnceMax: 4 })
   const hosts = ['a', 'b', 'c', 'd', 'e', 'f']
   for (let count = 0; count < 3; count++) {
     for (const host of hosts) await end([`https://${host}.example/`])
   }
   await delivery.runOnce()
-  t.equal(sent.length, 3)
+  t.equal(sent.length, 2, 'half of them while no host has answered')
   for (let ended = 0; ended < 18; ended++) {
     await until(() => underWay.length > ended, 'the next try')
-    t.ok(underWay.length <= ended + 3, 'as many as may be under way')
+    t.ok(underWay.length <= ended + 4, 'as many as may be under way')
     underWay[ended]?.end(delivered)
   }
   await tried(18)
   for (const host of hosts) t.equal(to(`${host}.example`), 3)
-  const firstOf = hosts.map(host => sent.findIndex(({ url }) => url.includes(`${host}.example`)))
-  t.ok(Math.max(...firstOf) < 18 - 3, 'no host waited until all others were done')
+  const order = sent.map(({ url }) => new URL(url).host[0] ?? '')
+  const last = hosts.toSorted((a, b) => order.indexOf(a) - order.indexOf(b)).at(-1) ?? ''
+  const othersEnd = order.findLastIndex(host => host !== last)
+  t.ok(order.indexOf(last) < othersEnd, `no host waited until all others had had their turns: ${order.join('')}`)
 })
 
 t.test('a try whose process was killed is made by another, once its lease is over', async t => {
