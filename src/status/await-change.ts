@@ -39,7 +39,10 @@ export type JobWatch = {
   onExposed: OnEntry
   /** Changes that this process may not have made; no cache returns anything older any more. */
   onChanges: (changes: readonly CommittedChange[]) => void
-  /** Compares what the clients were shown with the versions in the store. Throws STORE_UNAVAILABLE. */
+  /**
+   * Compares what the clients were shown with the versions in the store, of so many jobs at a time: the next call goes
+   * on where this one ends. Throws STORE_UNAVAILABLE.
+   */
   recheck: () => Promise<void>
   /** Whether anybody waits. */
   isInUse: () => boolean
@@ -64,7 +67,18 @@ type WatchedJob = {
 const newJob = (watcher: Watcher): WatchedJob =>
   ({ watchers: new Set([watcher]), shown: 0, isGone: false, asked: 0, covered: 0, isReading: false })
 
+/*
+ * So many jobs one recheck compares, in turns of the event loop: ten thousand clients may wait for a hundred jobs each.
+ * A lost wake-up of so many is later, and a long poll reads its jobs again at its limit.
+ */
+const recheckedMax = 20_000
 const recheckedAtOnce = 500
+
+const takeSome = <Value>(values: Iterator<Value>, countMax: number): Value[] => {
+  const taken: Value[] = []
+  for (let next; taken.length < countMax && (next = values.next()).done !== true;) taken.push(next.value)
+  return taken
+}
 
 const show = (job: WatchedJob, entry: StatusEntry): void => {
   const { version, state } = entry
@@ -144,6 +158,8 @@ const createAwaitEntry = (follow: JobWatch['follow']): JobWatch['awaitEntry'] =>
 
 export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): JobWatch => {
   const jobs = new Map<string, WatchedJob>()
+  // Jobs that are subscribed to meanwhile come last.
+  let unchecked = jobs.entries()
 
   const onExposed: OnEntry = entry => {
     const job = jobs.get(entry.jobId)
@@ -171,6 +187,16 @@ export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): Job
 
   const follow = createFollow({ readStatus, subscribe, onExposed })
 
+  const compare = async (some: ReadonlyArray<[string, WatchedJob]>): Promise<void> => {
+    const versions = await findVersions(some.map(([jobId]) => jobId))
+    for (const [jobId, job] of some) {
+      const version = versions.get(jobId)
+      // A record that was removed has left a newer version behind: that of its tombstone.
+      if (version !== undefined) ask(jobId, job, version)
+      else if (job.shown > 0 && !job.isGone) ask(jobId, job, job.shown + 1)
+    }
+  }
+
   return {
     subscribe,
     follow,
@@ -183,17 +209,13 @@ export const createJobWatch = ({ readStatus, findVersions }: JobWatchNeeds): Job
       }
     },
     recheck: async () => {
-      const waiting = [...jobs]
-      for (let at = 0; at < waiting.length; at += recheckedAtOnce) {
-        if (at > 0) await nextTurn()
-        const some = waiting.slice(at, at + recheckedAtOnce)
-        const versions = await findVersions(some.map(([jobId]) => jobId))
-        for (const [jobId, job] of some) {
-          const version = versions.get(jobId)
-          // A record that was removed has left a newer version behind: that of its tombstone.
-          if (version !== undefined) ask(jobId, job, version)
-          else if (job.shown > 0 && !job.isGone) ask(jobId, job, job.shown + 1)
-        }
+      for (let checked = 0; checked < recheckedMax; checked += recheckedAtOnce) {
+        if (checked > 0) await nextTurn()
+        const some = takeSome(unchecked, recheckedAtOnce)
+        const isEnd = some.length < recheckedAtOnce
+        if (isEnd) unchecked = jobs.entries()
+        if (some.length > 0) await compare(some)
+        if (isEnd) return
       }
     },
     isInUse: () => jobs.size > 0

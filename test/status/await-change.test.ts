@@ -197,6 +197,31 @@ t.test('a wake-up that was lost is made up for by the recheck', async t => {
   t.equal(entries.length, 3)
 })
 
+t.test('a recheck compares a bounded number of jobs, and the next one those after them', async t => {
+  const { readStatus } = await open(t)
+  const asked: string[][] = []
+  const watch = createJobWatch({
+    readStatus,
+    findVersions: jobIds => {
+      asked.push([...jobIds])
+      return Promise.resolve(new Map())
+    }
+  })
+  const jobIds = Array.from({ length: 45_000 }, (_, index) => `job-${index}`)
+  for (let client = 0; client < 450; client++) watch.subscribe(jobIds.slice(client * 100, client * 100 + 100), () => {})
+  const counts: number[] = []
+  for (let round = 0; round < 3; round++) {
+    const before = asked.flat().length
+    await watch.recheck()
+    counts.push(asked.flat().length - before)
+  }
+  t.same(counts, [20_000, 20_000, 5000])
+  t.same(asked.flat(), jobIds, 'each once')
+  t.ok(asked.every(({ length }) => length <= 500))
+  await watch.recheck()
+  t.equal(asked.flat()[45_000], 'job-0', 'and then from the beginning')
+})
+
 t.test('a read that fails is repeated by the recheck', async t => {
   const parts = await open(t)
   const { store, sql, readStatus } = parts
