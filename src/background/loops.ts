@@ -20,7 +20,7 @@ const callbackGraceMs = 5000
 export type LoopsNeeds = {
   relay: RelayOnce
   watch: Pick<JobWatch, 'isInUse' | 'recheck'>
-  feed: Pick<ChangeFeed, 'isInUse'>
+  feed: Pick<ChangeFeed, 'isInUse' | 'recheck'>
   rescueJobs: RescueJobs
   callbacks: Pick<CallbackDelivery, 'runOnce' | 'stop'>
   prune: () => Promise<void>
@@ -54,7 +54,14 @@ export const createLoops = ({
       intervalMs: () => watch.isInUse() || feed.isInUse() ? relayIntervalMsOfWaits : relayIntervalMs,
       onHealth: onHealth('relay')
     }),
-    createLoop({ runOnce: watch.recheck, intervalMs: recheckIntervalMs, onHealth: onHealth('check of waiting clients') }),
+    createLoop({
+      runOnce: async () => {
+        await watch.recheck()
+        await feed.recheck()
+      },
+      intervalMs: recheckIntervalMs,
+      onHealth: onHealth('check of waiting clients')
+    }),
     createLoop({ runOnce: () => rescueJobs(), intervalMs: rescueIntervalMs, onHealth: onHealth('rescuer') }),
     createLoop({ runOnce: prune, intervalMs: pruneIntervalMs, onHealth: onHealth('pruner') }),
     createLoop({ runOnce: checkStore, intervalMs: checkIntervalMs, onHealth: onHealth('store check') })

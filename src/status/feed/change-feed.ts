@@ -5,7 +5,8 @@ import { createFeedPages, type FeedPage, type FeedPages, type FeedPagesNeeds } f
 
 /*
  * The changes of all jobs, for any number of readers. Each reads the log from its own place; what they read is shared
- * (feed-pages.ts). The relay wakes those that wait at the end of the log.
+ * (feed-pages.ts). The relay wakes those that wait at the end of the log; a check every few seconds wakes them too, if
+ * the log has grown, so that a wake-up that was lost is only late.
  */
 
 /** A reader of the feed. */
@@ -31,6 +32,8 @@ export type ChangeFeed = {
   open: (from: Cursor | undefined, ended: Promise<unknown>) => Promise<FeedReader | null>
   /** The log has new changes, by this process or others. */
   onChanges: () => void
+  /** Wakes the readers if the log has changes that it had not at the last check. Throws STORE_UNAVAILABLE. */
+  recheck: () => Promise<void>
   /** Whether anybody reads. */
   isInUse: () => boolean
 }
@@ -85,6 +88,7 @@ const createWaits = (
       const dueAt = wokenAt + Math.min(pauseMsMax, readers * msPerReader)
       schedule(() => { void wakeAll() }, Math.max(0, dueAt - monotonicNow()))
     },
+    wakeAll,
     waiting
   }
 }
@@ -93,6 +97,7 @@ export const createChangeFeed = (needs: ChangeFeedNeeds): ChangeFeed => {
   const { changes } = needs
   const pages = createFeedPages(needs)
   const waits = createWaits(pages.count, needs)
+  let checked: Cursor | null = null
 
   const createReader = (from: Cursor, ended: Promise<unknown>): FeedReader => {
     let cursor = from
@@ -140,6 +145,13 @@ export const createChangeFeed = (needs: ChangeFeedNeeds): ChangeFeed => {
       }
     },
     onChanges: waits.onChanges,
+    recheck: async () => {
+      if (!waits.isInUse()) return
+      const newest = (await changes.follow()).cursor()
+      if (newest === checked) return
+      checked = newest
+      await waits.wakeAll()
+    },
     isInUse: waits.isInUse
   }
 }

@@ -136,6 +136,51 @@ t.test('a change between the last page and the wait wakes, one that another read
   t.same(await gist(other), ['job-2 2'])
 })
 
+t.test('a wake-up that was lost is made up for by the check, once', async t => {
+  const { feed, sql, tick } = await open(t)
+  await feed.recheck()
+  const reader = await start(feed)
+  let wakes = 0
+  const wait = async () => {
+    const items = await gist(reader)
+    void reader.awaitChanges().then(() => { wakes += 1 })
+    await settled()
+    return items
+  }
+  await feed.recheck()
+  await wait()
+  await feed.recheck()
+  t.equal(wakes, 0, 'there is nothing new')
+
+  sql(insert('job-1'))
+  await tick(10_000)
+  t.equal(wakes, 0, 'nothing has told the feed')
+  await feed.recheck()
+  await settled()
+  t.equal(wakes, 1)
+  t.same(await wait(), ['job-1 1'])
+  await feed.recheck()
+  t.equal(wakes, 1)
+
+  sql(insert('job-2'))
+  await feed.recheck()
+  await settled()
+  t.equal(wakes, 2)
+  t.same(await wait(), ['job-2 2'])
+})
+
+t.test('a wake-up whose timer is lost does not keep the check from waking', async t => {
+  const { feed, sql } = await open(t)
+  const reader = await start(feed)
+  await reader.next()
+  const woken = reader.awaitChanges()
+  sql(insert('job-1'))
+  feed.onChanges()
+  await feed.recheck()
+  await woken
+  t.same(await gist(reader), ['job-1 1'])
+})
+
 t.test('a wait ends with its client, and a reader that is closed is not woken', async t => {
   const { feed } = await open(t)
   let end = () => {}
