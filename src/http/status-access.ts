@@ -1,4 +1,5 @@
 import { ServiceFailure } from '../errors.ts'
+import { type JobState, toRecordStatus } from '../job/job.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import { toIso } from '../job/time.ts'
 import type { IsAwaited, JobWatch } from '../status/await-change.ts'
@@ -65,6 +66,9 @@ export type StatusAccessNeeds = RepresentationNeeds & { readStatus: ReadStatus, 
 
 /** Whether the job still runs or is to run, so that waiting for its end makes sense. */
 export const isUnfinished = ({ state }: StatusEntry): boolean => state === 'queued' || state === 'running'
+
+/** What a failure says of the job that it is about. The entry has passed `requireVisible`. */
+export const toStatusFact = ({ state }: StatusEntry) => ({ jobStatus: toRecordStatus(state as JobState) })
 
 export const createStatusAccess = (
   { readStatus, awaitEntry, ...representationNeeds }: StatusAccessNeeds

@@ -13,7 +13,7 @@ import { requireJobId } from '../job-id.ts'
 import { CallbackParams, JobParams } from '../openapi/params.ts'
 import { exampleCallbackId } from '../openapi/examples.ts'
 import { emptyResponse, failureResponses, jsonResponse } from '../openapi/responses.ts'
-import { requireVisible } from '../status-access.ts'
+import { requireVisible, toStatusFact } from '../status-access.ts'
 
 export type CallbackRouteNeeds = { readCallbacks: ReadCallbacks, redeliverCallback: RedeliverCallback }
 
@@ -93,7 +93,8 @@ const redeliverRoute: FastifyPluginAsyncTypebox<CallbackRouteNeeds> = (app, { re
     requireVisible(entry, principal)
     switch (outcome.kind) {
       case 'absent': throw new ServiceFailure('NOT_FOUND', 'The job has no such callback.')
-      case 'waiting': throw new ServiceFailure('JOB_ACTIVE', 'The job has not ended: there is nothing to deliver yet.')
+      case 'waiting': throw new ServiceFailure(
+        'JOB_ACTIVE', 'The job has not ended: there is nothing to deliver yet.', toStatusFact(entry))
       case 'too-soon': throw new ServiceFailure('RATE_LIMITED', 'A callback is redelivered at most once a minute.', {
         retryAfterSeconds: Math.ceil(outcome.retryAfterMs / 1000)
       })

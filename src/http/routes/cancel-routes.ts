@@ -3,7 +3,6 @@ import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { type FailureCode, ServiceFailure } from '../../errors.ts'
-import { type JobState, toRecordStatus } from '../../job/job.ts'
 import type { CancelJob, EraseJob } from '../../write/cancel-and-erase.ts'
 import { mayChange, principalOf } from '../auth/principal.ts'
 import { takeEmptyBodiesOnly } from '../bodies/empty-body.ts'
@@ -16,7 +15,7 @@ import { preconditionFailed } from '../headers/unsupported-headers.ts'
 import { mayWait, waitFor, waitParameter } from '../headers/wait.ts'
 import { requireJobId } from '../job-id.ts'
 import type { WaitingClients } from '../limits/waiting-clients.ts'
-import { isUnfinished, requireVisible, type StatusAccess } from '../status-access.ts'
+import { isUnfinished, requireVisible, type StatusAccess, toStatusFact } from '../status-access.ts'
 import type { ViewName } from '../paths.ts'
 import { sendStatus } from './send-status.ts'
 
@@ -31,13 +30,10 @@ export type CancelRouteNeeds = {
 
 const jobChanged = () => preconditionFailed('The ETag of the job is not what If-Match or If-None-Match requires.')
 
-// The entry has passed `requireVisible`, so its state is that of a job.
-const statusFact = ({ state }: StatusEntry) => ({ jobStatus: toRecordStatus(state as JobState) })
-
 type CancelRequest = { request: FastifyRequest, reply: FastifyReply, view: ViewName, id: string, wait: number | undefined }
 
 const jobFinished = (entry: StatusEntry) =>
-  new ServiceFailure('JOB_FINISHED', 'The job has finished: it cannot be cancelled.', statusFact(entry))
+  new ServiceFailure('JOB_FINISHED', 'The job has finished: it cannot be cancelled.', toStatusFact(entry))
 
 /** Waits for the end of a job that was asked to stop, and returns it as it then is. */
 const createAwaitStopped = ({ statusAccess, waitingClients }: CancelRouteNeeds) =>
@@ -92,7 +88,7 @@ const createSendErased = ({ statusAccess, eraseJob }: CancelRouteNeeds) =>
     requireVisible(entry, principal)
     if (outcome === 'changed') throw jobChanged()
     if (outcome === 'active') {
-      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: only finished jobs can be erased.', statusFact(entry))
+      throw new ServiceFailure('JOB_ACTIVE', 'The job has not finished: only finished jobs can be erased.', toStatusFact(entry))
     }
     throw new ServiceFailure('FORBIDDEN', 'The job has no tenant: erasing it needs the scope jobs:admin.')
   }

@@ -114,7 +114,7 @@ t.test('a callback can be asked for once more, once a minute', async t => {
   const { accepted, items, redeliver, ask } = await start(t)
   const jobId = await accepted({ callbackUrl: receiver.url })
   const [{ id }] = await items(jobId)
-  t.match(await (await redeliver(jobId, id)).json(), { status: 409, code: 'JOB_ACTIVE' })
+  t.match(await (await redeliver(jobId, id)).json(), { status: 409, code: 'JOB_ACTIVE', jobStatus: 'Queued' })
   await ask(`/api/v1/jobs/${jobId}/cancel`, { method: 'POST' })
   await until(async () => (await items(jobId))[0].state === 'delivered', 'the delivery')
   const asked = await redeliver(jobId, id, { body: {} })

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { type Json, jsonOf } from '../../helpers/client.ts'
+import { createWorkerClient, type Json, jsonOf, workerClaims } from '../../helpers/client.ts'
 import { startService } from '../../helpers/service.ts'
 import type { TokenClaims } from '../../helpers/tokens.ts'
 import { until } from '../../helpers/until.ts'
@@ -62,6 +62,21 @@ t.test('an item has the job as in a list, under both prefixes', async t => {
   const [taskItem] = asTask.items
   const { version } = item ?? { version: 0 }
   t.strictSame(taskItem, { ...item, job: { ...task, version, progress: { ...task.progress, message: 'x' } } })
+})
+
+t.test('the item that shows the end of a job first is its notice', async t => {
+  const noticed = async () => /^job_notice_seconds_count (\d+)$/m.exec(await (await fetch(`${service.url}/metrics`)).text())?.[1]
+  const worker = createWorkerClient(service, { ...workerClaims, ...acme })
+  const jobId = await service.submit('noticed', {}, { claims: acme })
+  const cursor = await now()
+  const { leaseToken } = await worker.claimed('noticed')
+  await worker.report(jobId, 'complete', leaseToken, { result: 1 })
+  t.same(gist(await since(cursor, '&type=other')), [])
+  t.equal(await noticed(), '0', 'not by an item that was not sent')
+  for (let read = 0; read < 2; read++) {
+    t.same(gist(await since(cursor)), [`${jobId} Succeeded`])
+    t.equal(await noticed(), '1')
+  }
 })
 
 t.test('changes of one job are one item, as the job is now', async t => {

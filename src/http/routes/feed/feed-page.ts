@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { StatusEntry } from '../../../job/status-entry.ts'
 import { typeOfEntry } from '../../../views/entry-type.ts'
 import { listItems } from '../../../views/list-items.ts'
 import type { FeedReader } from '../../../status/feed/change-feed.ts'
@@ -32,7 +33,12 @@ const pageBytesMax = 1024 * 1024 - 1024
 /** The pages of one request. Collect again after a wait, if nothing was found and the request is not exhausted. */
 export type Collect = { collect: () => Promise<CollectedPage>, isExhausted: () => boolean }
 
-export const createCollect = (reader: FeedReader, view: ViewName, filter: FeedFilter, limit: number): Collect => {
+/** `onShown` is called with each job of a page. */
+export type CollectNeeds = {
+  reader: FeedReader, view: ViewName, filter: FeedFilter, limit: number, onShown: (entry: StatusEntry) => void
+}
+
+export const createCollect = ({ reader, view, filter, limit, onShown }: CollectNeeds): Collect => {
   let examined = 0
   const collect = async (): Promise<CollectedPage> => {
     const items: string[] = []
@@ -46,6 +52,7 @@ export const createCollect = (reader: FeedReader, view: ViewName, filter: FeedFi
         bytes += Buffer.byteLength(text) + 1
         if (items.length === limit || (items.length > 0 && bytes > pageBytesMax)) return { items, cursor, hasMore: true }
         items.push(text)
+        if (item.entry !== null) onShown(item.entry)
         cursor = item.cursor
       }
       cursor = page.cursor

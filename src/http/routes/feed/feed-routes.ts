@@ -85,7 +85,7 @@ const readOrWait = async (reader: FeedReader, { collect, isExhausted }: Collect,
   }
 }
 
-const createSendJson = ({ feed, waitingClients }: FeedRouteNeeds, view: ViewName) =>
+const createSendJson = ({ feed, waitingClients, onShown }: FeedRouteNeeds, view: ViewName) =>
   async (request: FeedRequest, reply: FastifyReply) => {
     const { query, query: { since, limit = limitDefault } } = request
     const { applied, wait = null } = grantWait(waitingClients, request, reply, query.wait) ?? {}
@@ -93,7 +93,7 @@ const createSendJson = ({ feed, waitingClients }: FeedRouteNeeds, view: ViewName
     try {
       const reader = await openReader(feed, since, wait?.ended ?? never)
       try {
-        const collect = createCollect(reader, view, toFilter(request, query), limit)
+        const collect = createCollect({ reader, view, filter: toFilter(request, query), limit, onShown })
         if (wait !== null) return sendPage(reply, await readOrWait(reader, collect, wait))
         if (since !== undefined) return sendPage(reply, await collect.collect())
         return sendPage(reply, { items: [], cursor: reader.cursor(), hasMore: false })
