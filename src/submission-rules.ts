@@ -1,7 +1,7 @@
 import type { Config } from './config/config.ts'
 import type { Scope } from './http/auth/authenticate.ts'
 import { createInputCheck } from './http/bodies/validation.ts'
-import type { KnownType } from './http/routes/submit-routes.ts'
+import type { KnownType } from './http/routes/submissions/submit-routes.ts'
 import { processors } from './processors/registry.ts'
 
 /** The types that the embedded worker can run, with what a submission of each must satisfy. */

@@ -45,13 +45,14 @@ import { callbackRoutes } from './routes/callback-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
 import { eventRoutes } from './routes/event-routes.ts'
 import { feedRoutes } from './routes/feed/feed-routes.ts'
-import type { ByIdsNeeds } from './routes/list-by-ids.ts'
-import { listRoutes } from './routes/list-routes.ts'
+import type { ByIdsNeeds } from './routes/lists/list-by-ids.ts'
+import { listRoutes } from './routes/lists/list-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
 import { resultRoutes } from './routes/results/result-routes.ts'
-import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/sanitize-routes.ts'
 import { statusRoutes } from './routes/status-routes.ts'
-import { submitRoutes, type SubmitRouteNeeds } from './routes/submit-routes.ts'
+import { sanitizeAsyncRoutes } from './routes/submissions/sanitize-async-routes.ts'
+import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/submissions/sanitize-routes.ts'
+import { submitRoutes, type SubmitRouteNeeds } from './routes/submissions/submit-routes.ts'
 import { workerRoutes } from './routes/workers/claim-routes.ts'
 import type { StatusAccess } from './status-access.ts'
 import type { FollowStatus } from './status-events.ts'
@@ -200,8 +201,9 @@ const registerRoutes = async (
   await typed.register(callbackRoutes, { readCallbacks: reads.readCallbacks, redeliverCallback })
   await typed.register(listRoutes, { ...reads, ...waits })
   await typed.register(feedRoutes, { feed: reads.feed, schedule: needs.schedule, ...waits })
-  await typed.register(sanitizeRoutes, {
-    statusAccess, submitJob, storeInput, sanitizeNow, jobTypes, callbacks, publicUrl, ...waits
+  await typed.register(sanitizeRoutes, { sanitizeNow })
+  await typed.register(sanitizeAsyncRoutes, {
+    statusAccess, submitJob, storeInput, jobTypes, callbacks, publicUrl, ...waits
   })
   await typed.register(workerRoutes, {
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl

@@ -1,9 +1,9 @@
 import t from 'tap'
-import type { Json } from '../../helpers/client.ts'
-import { type Service, startService } from '../../helpers/service.ts'
-import { until } from '../../helpers/until.ts'
-import { awaitWaiting, countWaiting } from '../../helpers/waiting.ts'
-import { insertRows } from '../rows.ts'
+import type { Json } from '../../../helpers/client.ts'
+import { type Service, startService } from '../../../helpers/service.ts'
+import { until } from '../../../helpers/until.ts'
+import { awaitWaiting, countWaiting } from '../../../helpers/waiting.ts'
+import { insertRows } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, sql } = service

@@ -1,8 +1,8 @@
 import type { FastifyReply } from 'fastify'
-import type { StatusEntry } from '../../job/status-entry.ts'
-import { mapInTurns } from '../../turns.ts'
-import { listItems } from '../../views/list-items.ts'
-import type { ViewName } from '../paths.ts'
+import type { StatusEntry } from '../../../job/status-entry.ts'
+import { mapInTurns } from '../../../turns.ts'
+import { listItems } from '../../../views/list-items.ts'
+import type { ViewName } from '../../paths.ts'
 
 /** The JSON texts of visible entries as items of a list. Each entry holds its body as such a text. */
 export const toItems = (view: ViewName, entries: readonly StatusEntry[]): Promise<string[]> =>

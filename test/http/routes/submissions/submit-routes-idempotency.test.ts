@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
-import type { Json } from '../../helpers/client.ts'
-import { startService } from '../../helpers/service.ts'
+import type { Json } from '../../../helpers/client.ts'
+import { startService } from '../../../helpers/service.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask } = service

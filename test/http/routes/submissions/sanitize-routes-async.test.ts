@@ -1,10 +1,10 @@
 import { request } from 'node:http'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import type { Json } from '../../helpers/client.ts'
-import { startService } from '../../helpers/service.ts'
-import { bearer } from '../../helpers/tokens.ts'
-import { until } from '../../helpers/until.ts'
+import type { Json } from '../../../helpers/client.ts'
+import { startService } from '../../../helpers/service.ts'
+import { bearer } from '../../../helpers/tokens.ts'
+import { until } from '../../../helpers/until.ts'
 
 const service = await startService(t, { INPUT_BYTES_MAX: String(3 * 1024 * 1024), PRUNE_INTERVAL_SECONDS: '1' })
 const { ask, askJson, finished, sql } = service

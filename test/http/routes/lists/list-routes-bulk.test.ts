@@ -1,12 +1,12 @@
 import type { Redis } from 'ioredis'
 import t from 'tap'
-import { startRedis } from '../../helpers/redis.ts'
-import type { Json } from '../../helpers/client.ts'
-import { type Service, startService } from '../../helpers/service.ts'
-import type { TokenClaims } from '../../helpers/tokens.ts'
-import { until } from '../../helpers/until.ts'
-import { openStore } from '../../store/open.ts'
-import { cacheReads, forceRow, insertRows, storeReads } from '../rows.ts'
+import { startRedis } from '../../../helpers/redis.ts'
+import type { Json } from '../../../helpers/client.ts'
+import { type Service, startService } from '../../../helpers/service.ts'
+import type { TokenClaims } from '../../../helpers/tokens.ts'
+import { until } from '../../../helpers/until.ts'
+import { openStore } from '../../../store/open.ts'
+import { cacheReads, forceRow, insertRows, storeReads } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, submit } = service

@@ -1,12 +1,12 @@
 import { get, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
-import { jsonOf } from '../../helpers/client.ts'
-import { openEvents, type ReceivedEvent } from '../../helpers/events.ts'
-import { startService } from '../../helpers/service.ts'
-import { bearer, type TokenClaims } from '../../helpers/tokens.ts'
-import { awaitWaiting } from '../../helpers/waiting.ts'
-import { until } from '../../helpers/until.ts'
-import { storeReads } from '../rows.ts'
+import { jsonOf } from '../../../helpers/client.ts'
+import { openEvents, type ReceivedEvent } from '../../../helpers/events.ts'
+import { startService } from '../../../helpers/service.ts'
+import { bearer, type TokenClaims } from '../../../helpers/tokens.ts'
+import { awaitWaiting } from '../../../helpers/waiting.ts'
+import { until } from '../../../helpers/until.ts'
+import { storeReads } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0', WAITERS_MAX: '6', CORS_ORIGINS: 'https://app.example' })
 const { ask, sql } = service

@@ -1,14 +1,14 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { StatusEntry } from '../../job/status-entry.ts'
-import { retryAfterSeconds } from '../../job/pacing.ts'
-import type { Submitted } from '../../write/submit-job.ts'
-import { principalOf } from '../auth/principal.ts'
-import { waitFor } from '../headers/wait.ts'
-import type { WaitingClients } from '../limits/waiting-clients.ts'
-import { statusPath } from '../paths.ts'
-import { brokenRule } from '../problem.ts'
-import { requireVisible, type StatusAccess } from '../status-access.ts'
+import type { StatusEntry } from '../../../job/status-entry.ts'
+import { retryAfterSeconds } from '../../../job/pacing.ts'
+import type { Submitted } from '../../../write/submit-job.ts'
+import { principalOf } from '../../auth/principal.ts'
+import { waitFor } from '../../headers/wait.ts'
+import type { WaitingClients } from '../../limits/waiting-clients.ts'
+import { statusPath } from '../../paths.ts'
+import { brokenRule } from '../../problem.ts'
+import { requireVisible, type StatusAccess } from '../../status-access.ts'
 
 /** The documented headers of the response to a submission. */
 export const acceptedHeaders = {

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { createWorkerClient, type Json, jsonOf, workerClaims } from '../../helpers/client.ts'
-import { startService } from '../../helpers/service.ts'
-import type { TokenClaims } from '../../helpers/tokens.ts'
-import { until } from '../../helpers/until.ts'
-import { awaitWaiting, countWaiting } from '../../helpers/waiting.ts'
-import { forceRow, insertRows } from '../rows.ts'
+import { createWorkerClient, type Json, jsonOf, workerClaims } from '../../../helpers/client.ts'
+import { startService } from '../../../helpers/service.ts'
+import type { TokenClaims } from '../../../helpers/tokens.ts'
+import { until } from '../../../helpers/until.ts'
+import { awaitWaiting, countWaiting } from '../../../helpers/waiting.ts'
+import { forceRow, insertRows } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, sql } = service

@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
-import { ServiceFailure } from '../../errors.ts'
-import type { AllowedHost } from '../../job/callbacks/allowed-hosts.ts'
-import { callbacksMax } from '../../job/callbacks/callback.ts'
-import { callbackUrlMax, findRefusal, toCallbackTarget, type CallbackTarget } from '../../job/callbacks/callback-url.ts'
-import { isWebhookSecret, webhookSecretForm } from '../../job/callbacks/webhook-secret.ts'
-import { OptionalOrNull } from '../../job/optional.ts'
-import type { CallbackRequest } from '../../write/submit-job.ts'
-import { brokenRule } from '../problem.ts'
+import { ServiceFailure } from '../../../errors.ts'
+import type { AllowedHost } from '../../../job/callbacks/allowed-hosts.ts'
+import { callbacksMax } from '../../../job/callbacks/callback.ts'
+import { callbackUrlMax, findRefusal, toCallbackTarget, type CallbackTarget } from '../../../job/callbacks/callback-url.ts'
+import { isWebhookSecret, webhookSecretForm } from '../../../job/callbacks/webhook-secret.ts'
+import { OptionalOrNull } from '../../../job/optional.ts'
+import type { CallbackRequest } from '../../../write/submit-job.ts'
+import { brokenRule } from '../../problem.ts'
 
 /** The members of a submission that ask for a callback. */
 export const callbackFields = {

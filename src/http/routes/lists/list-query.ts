@@ -1,13 +1,13 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { type JobState, recordStatuses, toRecordStatus } from '../../job/job.ts'
-import type { ListPosition } from '../../job/list-position.ts'
-import { toEpochMs } from '../../job/time.ts'
-import type { ListStatuses } from '../../status/read-status.ts'
-import { taskStatuses } from '../../views/schemas.ts'
-import type { Principal } from '../auth/principal.ts'
-import { waitParameter } from '../headers/wait.ts'
-import type { ViewName } from '../paths.ts'
-import { brokenRule } from '../problem.ts'
+import { type JobState, recordStatuses, toRecordStatus } from '../../../job/job.ts'
+import type { ListPosition } from '../../../job/list-position.ts'
+import { toEpochMs } from '../../../job/time.ts'
+import type { ListStatuses } from '../../../status/read-status.ts'
+import { taskStatuses } from '../../../views/schemas.ts'
+import type { Principal } from '../../auth/principal.ts'
+import { waitParameter } from '../../headers/wait.ts'
+import type { ViewName } from '../../paths.ts'
+import { brokenRule } from '../../problem.ts'
 
 const idsMax = 100
 const limitMax = 200

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { type Json, createWorkerClient, jsonOf } from '../../helpers/client.ts'
-import { startService } from '../../helpers/service.ts'
+import { type Json, createWorkerClient, jsonOf } from '../../../helpers/client.ts'
+import { startService } from '../../../helpers/service.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, url } = service

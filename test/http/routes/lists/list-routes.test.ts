@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import type { Json } from '../../helpers/client.ts'
-import { startService } from '../../helpers/service.ts'
-import type { TokenClaims } from '../../helpers/tokens.ts'
-import { forceRow, insertRows } from '../rows.ts'
+import type { Json } from '../../../helpers/client.ts'
+import { startService } from '../../../helpers/service.ts'
+import type { TokenClaims } from '../../../helpers/tokens.ts'
+import { forceRow, insertRows } from '../../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, sql } = service

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import type { Json } from '../../helpers/client.ts'
-import { startService } from '../../helpers/service.ts'
-import { until } from '../../helpers/until.ts'
+import type { Json } from '../../../helpers/client.ts'
+import { startService } from '../../../helpers/service.ts'
+import { until } from '../../../helpers/until.ts'
 
 const service = await startService(t)
 const { ask, askJson } = service

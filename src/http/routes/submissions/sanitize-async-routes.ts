@@ -2,56 +2,37 @@ import { Readable } from 'node:stream'
 import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type FailureCode, ServiceFailure } from '../../errors.ts'
-import { StringEnum } from '../../job/job.ts'
-import { normalizations, rawContentTypes, SanitizeInput } from '../../job/sanitize-input.ts'
-import type { StoreInput } from '../../write/store-input.ts'
-import type { Submitted, SubmitJob } from '../../write/submit-job.ts'
+import type { FailureCode } from '../../../errors.ts'
+import { StringEnum } from '../../../job/job.ts'
+import { normalizations, rawContentTypes, SanitizeInput } from '../../../job/sanitize-input.ts'
+import type { StoreInput } from '../../../write/store-input.ts'
+import type { Submitted, SubmitJob } from '../../../write/submit-job.ts'
+import { principalOf } from '../../auth/principal.ts'
+import { requireUtf8 } from '../../bodies/json-body.ts'
+import { rejectMisdeclaredJson } from '../../bodies/misdeclared-json.ts'
+import { chunksOf, takeRawBodies } from '../../bodies/raw-body.ts'
+import { baseUrlOf } from '../../headers/base-url.ts'
+import { mediaTypeOf } from '../../headers/media-type.ts'
+import { mayWait, waitParameter } from '../../headers/wait.ts'
+import { withExamples } from '../../openapi/content.ts'
+import { exampleJobId, exampleOrigin } from '../../openapi/examples.ts'
+import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
+import { cancelPath, resultPath, statusPath } from '../../paths.ts'
+import { brokenRule } from '../../problem.ts'
 import {
   acceptedHeaders, awaitAccepted, type AwaitAcceptedNeeds, idempotencyHeader, requireAcceptedType, setAcceptedHeaders
 } from './accepted-response.ts'
 import { callbackFields, type CallbackRules, toCallback } from './callback-fields.ts'
-import { baseUrlOf } from '../headers/base-url.ts'
-import { mayWait, waitParameter } from '../headers/wait.ts'
-import { mediaTypeOf } from '../headers/media-type.ts'
-import { withExamples } from '../openapi/content.ts'
-import { exampleJobId, exampleOrigin } from '../openapi/examples.ts'
-import { failureResponses, jsonResponse } from '../openapi/responses.ts'
-import { brokenRule } from '../problem.ts'
-import { cancelPath, resultPath, statusPath } from '../paths.ts'
-import { principalOf } from '../auth/principal.ts'
-import { requireUtf8 } from '../bodies/json-body.ts'
-import { rejectMisdeclaredJson } from '../bodies/misdeclared-json.ts'
-import { chunksOf, takeRawBodies } from '../bodies/raw-body.ts'
+import { jsonBytesMax, sanitizeAsyncPath, sanitizeCodes, sanitizeExamples } from './sanitize-common.ts'
 
-export type SanitizeRouteNeeds = AwaitAcceptedNeeds & {
+export type SanitizeAsyncRouteNeeds = AwaitAcceptedNeeds & {
   submitJob: SubmitJob
   storeInput: StoreInput
-  /** Throws VALIDATION_FAILED if the content cannot be sanitized, and OVERLOADED. */
-  sanitizeNow: (
-    content: SanitizeInput, signal: AbortSignal
-  ) => Promise<{ sanitized: string, contentType: string, removed: Partial<Record<string, number>> }>
   /** The only job types accepted; null: any. */
   jobTypes: readonly string[] | null
   callbacks: CallbackRules
   publicUrl: string | null
 }
-
-const asyncPath = '/api/sanitize/async'
-const syncBytesMax = 1024 * 1024
-// Parsing JSON blocks the event loop. Larger contents are sent as raw bytes, which this process does not parse.
-const jsonBytesMax = 4 * 1024 * 1024
-
-const SanitizedResponse = Type.Object({
-  success: Type.Literal(true),
-  data: Type.Object({
-    sanitized: Type.String(),
-    contentType: Type.String(),
-    removed: Type.Record(Type.String(), Type.Integer({ minimum: 1 }), {
-      description: 'Counts of what was removed, by kind; kinds with count 0 are absent.'
-    })
-  })
-}, { additionalProperties: false })
 
 const AcceptedTask = Type.Object({
   success: Type.Literal(true),
@@ -64,26 +45,8 @@ const AcceptedTask = Type.Object({
   })
 }, { additionalProperties: false })
 
-const sanitizeExamples = {
-  html: { summary: 'HTML', value: { content: '<b onclick="x()">hi</b><script></script>', contentType: 'text/html' } },
-  text: { summary: 'Plain text', value: { content: 'zero\u200bwidth', contentType: 'text/plain' } },
-  json: {
-    summary: 'The strings of a JSON document',
-    value: { content: '{"a":"x\u200by"}', contentType: 'application/json', options: { normalization: 'NFKC' } }
-  }
-}
-
-const SanitizeBody = withExamples(SanitizeInput, sanitizeExamples)
-
 const AsyncInput = Type.Object({ ...SanitizeInput.properties, ...callbackFields }, { additionalProperties: false })
 const AsyncBody = withExamples(AsyncInput, sanitizeExamples)
-
-const sanitizedExample = {
-  summary: 'HTML',
-  value: {
-    success: true, data: { sanitized: '<b>hi</b>', contentType: 'text/html', removed: { attribute: 1, element: 1 } }
-  }
-}
 
 const acceptedUrlExample = (toPath: typeof statusPath) => exampleOrigin + toPath('task', exampleJobId)
 
@@ -99,49 +62,6 @@ const acceptedExample = {
       cancelUrl: acceptedUrlExample(cancelPath)
     }
   }
-}
-
-const commonCodes: readonly FailureCode[] =
-  ['VALIDATION_FAILED', 'UNAUTHORIZED', 'FORBIDDEN', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL']
-
-const syncTooLarge = `The content exceeds the limit of this route: send it to ${asyncPath}.`
-
-// By the content and not by its JSON, where each quote and line end counts twice, and an escaped character up to six
-// times.
-const requireSmallContent = (content: string): void => {
-  if (Buffer.byteLength(content) > syncBytesMax) throw new ServiceFailure('PAYLOAD_TOO_LARGE', syncTooLarge)
-}
-
-const syncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, { sanitizeNow }) => {
-  app.post('/api/sanitize', {
-    config: {
-      scope: 'jobs:write',
-      writesNothing: true,
-      tooLarge: syncTooLarge
-    },
-    bodyLimit: jsonBytesMax,
-    schema: {
-      operationId: 'sanitize',
-      summary: 'Sanitize a content at once',
-      description: `For contents of up to 1 MiB, in JSON of up to 4 MiB; send larger ones to ${asyncPath}. The response format never changes.`,
-      tags: ['Sanitize'],
-      body: SanitizeBody,
-      response: {
-        200: jsonResponse('The sanitized content, and counts of what was removed.', SanitizedResponse, {
-          headers: { 'Cache-Control': acceptedHeaders['Cache-Control'] }, examples: { sanitized: sanitizedExample }
-        }),
-        ...failureResponses([...commonCodes, 'OVERLOADED'], 'TaskError')
-      }
-    }
-  }, async (request, reply) => {
-    requireSmallContent(request.body.content)
-    const disconnected = new AbortController()
-    reply.raw.once('close', () => { disconnected.abort() })
-    const { sanitized, contentType, removed } = await sanitizeNow(request.body, disconnected.signal)
-    return reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
-      .send(JSON.stringify({ success: true, data: { sanitized, contentType, removed } }))
-  })
-  return Promise.resolve()
 }
 
 const Query = Type.Object({
@@ -174,7 +94,7 @@ const sendAccepted = (
 }
 
 const asyncCodes: readonly FailureCode[] =
-  [...commonCodes, 'CALLBACK_REFUSED', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE']
+  [...sanitizeCodes, 'CALLBACK_REFUSED', 'JOB_NOT_FOUND', 'JOB_EXPIRED', 'IDEMPOTENCY_KEY_REUSED', 'STORE_UNAVAILABLE']
 
 const asyncDescription =
   `Takes the JSON of \`/api/sanitize\`, or the content as raw bytes of up to INPUT_BYTES_MAX, which are
@@ -183,7 +103,7 @@ table SanitizationEvent. HTML of more than 4 MiB fails with INPUT_TOO_LARGE. Wit
 job has ended, and shows its end. Only JSON can name a callbackUrl.`
 
 // Apart from the route: while a client waits for the end of its job, nothing holds the content.
-const createSubmit = ({ submitJob, storeInput, jobTypes, callbacks }: SanitizeRouteNeeds) => {
+const createSubmit = ({ submitJob, storeInput, jobTypes, callbacks }: SanitizeAsyncRouteNeeds) => {
   const submitContent = async (request: FastifyRequest, key: string | null): Promise<Submitted> => {
     const { subject, tenant, allTenants } = principalOf(request)
     const { callbackUrl, callbackSecret, ...input } = request.body as Static<typeof AsyncInput>
@@ -215,11 +135,12 @@ const createSubmit = ({ submitJob, storeInput, jobTypes, callbacks }: SanitizeRo
   }
 }
 
-const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) => {
+/** Takes a content to sanitize as a job. */
+export const sanitizeAsyncRoutes: FastifyPluginAsyncTypebox<SanitizeAsyncRouteNeeds> = (app, needs) => {
   const { publicUrl } = needs
   const submit = createSubmit(needs)
   takeRawBodies(app, [...rawContentTypes])
-  app.post(asyncPath, {
+  app.post(sanitizeAsyncPath, {
     config: {
       scope: 'jobs:write',
       isStreamed: true,
@@ -251,10 +172,4 @@ const asyncRoute: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = (app, needs) =
     return sendAccepted(request, reply, { ...submitted, entry }, publicUrl)
   })
   return Promise.resolve()
-}
-
-/** Sanitizes a content at once, or as a job. */
-export const sanitizeRoutes: FastifyPluginAsyncTypebox<SanitizeRouteNeeds> = async (app, needs) => {
-  await app.register(syncRoute, needs)
-  await app.register(asyncRoute, needs)
 }
