@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
+import { requireSqlite } from '../src/store/database-url.ts'
 import { writeBackup } from '../src/store/sqlite/backup.ts'
 
 /*
@@ -13,7 +14,7 @@ const [path = ''] = new Command('backup')
   .parse().args
 
 try {
-  const { databasePath } = loadConfig()
+  const databasePath = requireSqlite(loadConfig().databaseUrl, 'pg_dump and pg_basebackup write backups of Postgres')
   const { records, version, sizeBytes } = await writeBackup(databasePath, path)
   process.stdout.write(
     `${path}: backup of ${databasePath}, ${records} records up to version ${version}, ${sizeBytes} bytes, checked\n`

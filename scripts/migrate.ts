@@ -1,5 +1,6 @@
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
+import { requireSqlite } from '../src/store/database-url.ts'
 import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
@@ -9,7 +10,8 @@ import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
  */
 
 try {
-  const { databasePath } = loadConfig()
+  const { databaseUrl } = loadConfig()
+  const databasePath = requireSqlite(databaseUrl, 'postgres:// is not supported by this version yet')
   const database = openDatabase(databasePath)
   const applied = await migrate(database.writer)
   await database.close()

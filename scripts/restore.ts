@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
+import { requireSqlite } from '../src/store/database-url.ts'
 import { restoreBackup } from '../src/store/sqlite/restore.ts'
 
 /*
@@ -14,7 +15,7 @@ const [path = ''] = new Command('restore')
   .parse().args
 
 try {
-  const { databasePath } = loadConfig()
+  const databasePath = requireSqlite(loadConfig().databaseUrl, 'pg_restore restores backups of Postgres')
   const { records, version, keptAs } = await restoreBackup(path, databasePath, Date.now())
   const kept = keptAs === null ? 'there was no database before' : `the previous database is kept as ${keptAs}`
   process.stdout.write(`${databasePath}: restored from ${path}, ${records} records up to version ${version}; ${kept}\n`)

@@ -19,6 +19,7 @@ import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import type { OpenedCache } from './status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
+import { databaseNameOf } from './store/database-url.ts'
 import type { Store } from './store/store.ts'
 import { toSubmissionRules } from './submission-rules.ts'
 import type { OnTransition } from './write/commit.ts'
@@ -108,8 +109,8 @@ const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: M
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const { databasePath, redisUrl, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
-  const opened = await parts.openStore({ databasePath, isCacheShared: redisUrl !== null, now, monotonicNow })
+  const { databaseUrl, redisUrl, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
+  const opened = await parts.openStore({ databaseUrl, isCacheShared: redisUrl !== null, now, monotonicNow })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
@@ -157,7 +158,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   })
   await openedCache.start()
 
-  const facts = { store: `${store.kind} (${databasePath})`, cache: openedCache.kind, workers: config.workers }
+  const facts = { store: `${store.kind} (${databaseNameOf(databaseUrl)})`, cache: openedCache.kind, workers: config.workers }
   const close = createClose(openedCache, worker, sanitizePool, store)
   const { endWaits, stop: onClosing } = ofClients.longPollClaim
   const onDraining = () => {

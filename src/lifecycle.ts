@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type App, type AppOptions, createApp } from './app.ts'
 import { loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
+import { databaseNameOf } from './store/database-url.ts'
 import { DatabaseUnusable } from './store/errors.ts'
 
 /*
@@ -112,7 +113,9 @@ const start = async (options: AppOptions): Promise<void> => {
   const app = await createApp(config, options).catch((error: unknown) => {
     if (!isUnavailable(error)) throw error
     const { message, cause } = error as Error
-    throw new DatabaseUnusable(config.databasePath, cause instanceof Error ? cause.message : message, { cause: error })
+    throw new DatabaseUnusable(databaseNameOf(config.databaseUrl), cause instanceof Error ? cause.message : message, {
+      cause: error
+    })
   })
   const { drainDelayMs } = config
   const { listen, drain } = createLifecycle(app, { drainDelayMs })

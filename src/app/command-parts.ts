@@ -56,7 +56,7 @@ export const createCommands = (commandsNeeds: CommandsNeeds) => {
   const runJob = parts.createRunJob({ ...needs, resultRetentionMs, graceMs })
   const claimJob = createClaimJob({ ...queueNeeds, release: runJob.release })
   const longPollClaim = createLongPollClaim({ claim: claimJob, release: runJob.release, monotonicNow, schedule })
-  const worker = createEmbeddedWorker(config.databasePath, {
+  const worker = createEmbeddedWorker(config.databaseUrl, {
     claimJob,
     rescueJobs,
     runJob,

@@ -108,9 +108,9 @@ const noWorker: EmbeddedWorker = {
 
 /** The worker of a service process, with the processors of the registry; without slots it claims no job. */
 export const createEmbeddedWorker = (
-  databasePath: string, needs: Omit<WorkerNeeds, 'pool' | 'types'>
+  databaseUrl: string, needs: Omit<WorkerNeeds, 'pool' | 'types'>
 ): EmbeddedWorker => {
   if (needs.slots === 0) return noWorker
-  const pool = createProcessorPool({ databasePath, threads: needs.slots })
+  const pool = createProcessorPool({ databaseUrl, threads: needs.slots })
   return { ...createWorker({ ...needs, pool, types: [...processors.keys()] }), close: pool.close }
 }

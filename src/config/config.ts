@@ -5,7 +5,7 @@ import { parseAllowedHosts, parseWebhookSecrets, readOrCreateWebhookSecret } fro
 import { type Origins, parseJobTypes, parseOrigins } from './lists.ts'
 import { ConfigError, type Problems } from './problems.ts'
 import { localSecretPath, parseTokenKey, readOrCreateSecret, type TokenKey } from './token-key.ts'
-import { parseDatabasePath, parsePublicUrl, parseRedisUrl } from './urls.ts'
+import { parseDatabaseUrl, parsePublicUrl, parseRedisUrl } from './urls.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
 const changeRetentionSecondsDefault = 86400
@@ -57,7 +57,8 @@ export type Config = Readonly<{
   host: string
   port: number
   publicUrl: string | null
-  databasePath: string
+  /** `sqlite:` and the path of a file, or a postgres:// URL. */
+  databaseUrl: string
   redisUrl: string | null
   tokenKey: TokenKey
   issuer: string | null
@@ -135,7 +136,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const problems: Problems = []
   const env = readEnvironment(source, problems)
   const publicUrl = parsePublicUrl(env.PUBLIC_URL, problems)
-  const databasePath = parseDatabasePath(env.DATABASE_URL, problems)
+  const databaseUrl = parseDatabaseUrl(env.DATABASE_URL, problems)
   const redisUrl = parseRedisUrl(env.REDIS_URL, problems)
   const tokenKey = parseTokenKey(env, isProduction(env), problems)
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
@@ -151,7 +152,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     port: env.PORT,
     publicUrl,
-    databasePath: databasePath ?? '',
+    databaseUrl: databaseUrl ?? '',
     redisUrl,
     tokenKey: tokenKey ?? { kind: 'secret', secret: readOrCreateSecret(localSecretPath) },
     issuer: env.JWT_ISSUER ?? null,

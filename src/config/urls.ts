@@ -41,24 +41,24 @@ const decode = (text: string, problem: string): string => {
   }
 }
 
-const toDatabasePath = (text: string): string => {
+const toSqliteUrl = (text: string): string => {
   const [, slashes, written = ''] = /^sqlite:(\/\/)?(.*)$/s.exec(text) ?? []
-  if (/^postgres(ql)?:/.test(text)) {
-    throw new OperatorError('DATABASE_URL: postgres:// is not supported by this version yet; use sqlite:PATH')
-  }
   if (/[?#]/.test(written)) {
     throw new OperatorError('DATABASE_URL: must have neither options nor a fragment; write ? as %3F and # as %23')
   }
   const path = decode(written, 'DATABASE_URL: must have % of its path written as %25')
   // These are files to SQLite under no name, or in memory.
   if (/^(file:.*|.*\0.*|(.*\/)?(:memory:|\.{0,2}))$/s.test(path)) {
-    throw new OperatorError('DATABASE_URL: must be sqlite:PATH, the path of a file')
+    throw new OperatorError('DATABASE_URL: must be sqlite:PATH, the path of a file, or a URL that begins with postgres://')
   }
   if (slashes !== undefined && !path.startsWith('/')) {
     throw new OperatorError('DATABASE_URL: must name no host: write sqlite:PATH or sqlite:///PATH')
   }
-  return path
+  return `sqlite:${path}`
 }
+
+// What stands behind postgres:// is read by the store, which knows what it can honour.
+const toDatabaseUrl = (text: string): string => /^postgres(ql)?:\/\//.test(text) ? text : toSqliteUrl(text)
 
 const takeOptions = (search: string, known: readonly string[]): URLSearchParams => {
   const options = new URLSearchParams(search)
@@ -133,8 +133,8 @@ export const parsePublicUrl = collect(toPublicUrl)
 
 export const parseKeySetUrl = collect(toKeySetUrl)
 
-/** The path of the SQLite file. */
-export const parseDatabasePath = collect(toDatabasePath)
+/** The URL of the database in the form that src/store reads. */
+export const parseDatabaseUrl = collect(toDatabaseUrl)
 
 /** The URL in the one form that src/cache reads. */
 export const parseRedisUrl = collect(toRedisUrl)

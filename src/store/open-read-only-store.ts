@@ -1,8 +1,13 @@
-import { openReadOnlyStore as openSqliteReadOnlyStore } from './sqlite/readers/read-only-store.ts'
+import { requireSqlite } from './database-url.ts'
+import type { ReadOnlyStore } from './store.ts'
 
 /*
  * Apart from open-store.ts: a processor's thread reads, and loads neither migrations nor the query builder.
  */
 
-/** The part of the store that processors read, in a thread of their own. */
-export const openReadOnlyStore = openSqliteReadOnlyStore
+/** Opens the part of the store that processors read, in a thread of their own. */
+export const openReadOnlyStore = async (databaseUrl: string): Promise<ReadOnlyStore> => {
+  const databasePath = requireSqlite(databaseUrl, 'postgres:// is not supported by this version yet')
+  const { openReadOnlyStore: open } = await import('./sqlite/readers/read-only-store.ts')
+  return open(databasePath)
+}

@@ -1,11 +1,26 @@
-import { openSqliteStore } from './sqlite/sqlite-store.ts'
+import { requireSqlite } from './database-url.ts'
+import type { OpenedStore } from './store.ts'
 
 /*
- * The only file that knows every database that the service can use.
+ * The only file that knows every database that the service can use. A process loads the driver of its own alone.
  */
 
 /**
- * Opens the store of a service process on a database that is migrated to this release. `isCacheShared`: processes that
- * share a cache may share the database; any other has it alone. Throws DatabaseUnusable and DatabaseInUse.
+ * `databaseUrl` in the form of the configuration. `isCacheShared`: processes that share a cache may share the database;
+ * any other has it alone. `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward.
  */
-export const openStore = openSqliteStore
+export type OpenStoreNeeds = {
+  databaseUrl: string, isCacheShared: boolean, now: () => number, monotonicNow: () => number
+}
+
+const notYet = 'postgres:// is not supported by this version yet; use sqlite:PATH'
+
+/**
+ * Opens the store of a service process on a database that is migrated to this release. Throws DatabaseUnusable and
+ * DatabaseInUse.
+ */
+export const openStore = async ({ databaseUrl, ...needs }: OpenStoreNeeds): Promise<OpenedStore> => {
+  const databasePath = requireSqlite(databaseUrl, notYet)
+  const { openSqliteStore } = await import('./sqlite/sqlite-store.ts')
+  return await openSqliteStore({ databasePath, ...needs })
+}

@@ -34,7 +34,7 @@ const setUp = async (t: Test, {
     onAsked: jobId => { worker.cancel(jobId) }
   })
   const { transact, path, claimJob, rescueJobs, runJob } = parts
-  const pool = createProcessorPool({ databasePath: path, threads: slots, registry })
+  const pool = createProcessorPool({ databaseUrl: `sqlite:${path}`, threads: slots, registry })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
     claimJob,

@@ -1,5 +1,6 @@
 import SqliteDatabase from 'better-sqlite3'
 import { runService } from '../../src/lifecycle.ts'
+import { sqlitePathOf } from '../../src/store/database-url.ts'
 import { openStore } from '../../src/store/open-store.ts'
 
 /** A service whose database another connection locks after the schema is checked, before the service writes. */
@@ -10,7 +11,7 @@ await runService({
     openStore: async needs => {
       const opened = await openStore(needs)
       // A connection without a reference would be collected, and its lock with it.
-      locks.push(new SqliteDatabase(needs.databasePath).exec('BEGIN IMMEDIATE'))
+      locks.push(new SqliteDatabase(sqlitePathOf(needs.databaseUrl) ?? '').exec('BEGIN IMMEDIATE'))
       return opened
     }
   }

@@ -9,7 +9,7 @@ export const chunkBytes = 64 * 1024
 export type ProcessorTask = { type: string, input: string, rawInput: StoredBytes | null, access: Access }
 
 /** What the pool sends to a thread. `registry` is the URL of the module that exports `processors`. */
-export type ThreadTask = { task: ProcessorTask, port: MessagePort, databasePath: string, registry: string }
+export type ThreadTask = { task: ProcessorTask, port: MessagePort, databaseUrl: string, registry: string }
 
 /** From the thread, in order. The pool answers a chunk and the end, with any message, once they are processed. */
 export type ThreadMessage =

@@ -29,8 +29,8 @@ export type ProcessorPool = {
 }
 
 export type ProcessorPoolNeeds = {
-  /** The database that records and raw inputs are read from. */
-  databasePath: string
+  /** The database that records and raw inputs are read from, in the form of the configuration. */
+  databaseUrl: string
   /** Runs at once; further ones wait. */
   threads: number
   /** The module that exports `processors`. */
@@ -93,7 +93,7 @@ const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (erro
  * (split, replace, JSON.parse) exceeds it, V8 ends the process. So a processor must bound its memory itself.
  */
 export const createProcessorPool = ({
-  databasePath, threads, registry = new URL('../registry.ts', import.meta.url)
+  databaseUrl, threads, registry = new URL('../registry.ts', import.meta.url)
 }: ProcessorPoolNeeds): ProcessorPool => {
   const piscina = openThreads(new URL('./thread.ts', import.meta.url), threads)
 
@@ -102,7 +102,7 @@ export const createProcessorPool = ({
     const signals = callbacks.signal === undefined ? [broken.signal] : [callbacks.signal, broken.signal]
     const signal = AbortSignal.any(signals)
     const { port, stop } = receive(callbacks, error => { broken.abort(error) })
-    const threadTask: ThreadTask = { task, port, databasePath, registry: registry.href }
+    const threadTask: ThreadTask = { task, port, databaseUrl, registry: registry.href }
     let result: ThreadResult<RunOutput>
     try {
       result = await piscina.run(threadTask, {

@@ -85,7 +85,7 @@ const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnl
 
 /** Runs a task in a thread, for the pool. Never rejects. */
 export const runTask = (threadTask: ThreadTask): Promise<ThreadResult<RunOutput>> => toThreadResult(async () => {
-  const store = openReadOnlyStore(threadTask.databasePath)
+  const store = await openReadOnlyStore(threadTask.databaseUrl)
   try {
     return await runProcessor(threadTask, store)
   } finally {

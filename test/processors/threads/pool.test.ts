@@ -13,7 +13,7 @@ const ignore = { onChunk: () => {} }
 
 const open = (t: Test, needs: Partial<ProcessorPoolNeeds> = {}) => {
   const pool = createProcessorPool({
-    databasePath: 'none', threads: 1, registry: new URL('./sample-registry.ts', import.meta.url), ...needs
+    databaseUrl: 'sqlite:none', threads: 1, registry: new URL('./sample-registry.ts', import.meta.url), ...needs
   })
   t.teardown(() => pool.close())
   return pool
@@ -175,7 +175,7 @@ t.test('a run reads the records that its submitter may read, and leaves no conne
   foreign.exec(`INSERT INTO JobExecutionLog (jobId, status, type, tenant) VALUES
     ('1', 'Queued', 'sum', 'a'), ('2', 'Queued', 'sum', 'b'), ('3', 'Queued', 'mean', NULL)`)
   const chunks: Uint8Array[] = []
-  await open(t, { databasePath }).run(task('records'), { onChunk: bytes => { chunks.push(bytes) } })
+  await open(t, { databaseUrl: `sqlite:${databasePath}` }).run(task('records'), { onChunk: bytes => { chunks.push(bytes) } })
   t.strictSame(JSON.parse(Buffer.concat(chunks).toString()), {
     access, totals: [2, 1], read: [['sum', 'mean'], ['sum']]
   })
@@ -190,7 +190,7 @@ t.test('a run that fails while it reads records or raw input leaves no connectio
     INSERT INTO JobExecutionLog (jobId, status, type, tenant) VALUES ('1', 'Queued', 'sum', 'a');
     INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i', 0, zeroblob(3)), ('i', 3, zeroblob(3))`)
   await database.close()
-  const pool = open(t, { databasePath })
+  const pool = open(t, { databaseUrl: `sqlite:${databasePath}` })
   const rawInput = (sizeBytes: number) => ({ inputId: 'i', sizeBytes })
   for (const [name, failing] of [
     ['the processor throws after a page of records', task('recordsThrow')],
@@ -215,7 +215,7 @@ t.test('threads run in parallel, and closing ends them', async t => {
 })
 
 t.test('runs the sanitize processor of the service', async t => {
-  const pool = createProcessorPool({ databasePath: 'none', threads: 1 })
+  const pool = createProcessorPool({ databaseUrl: 'sqlite:none', threads: 1 })
   t.teardown(() => pool.close())
   const chunks: Uint8Array[] = []
   const content = `<p>${'é👩'.repeat(40_000)}</p><script>x</script>`

@@ -10,7 +10,7 @@ const open = async (t: Test, registry?: URL) => {
   const { path: databasePath } = await openStore(t)
   const database = openForeign(t, databasePath)
   const insert = database.prepare('INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES (?, ?, ?)')
-  const pool = createProcessorPool({ databasePath, threads: 1, ...(registry === undefined ? {} : { registry }) })
+  const pool = createProcessorPool({ databaseUrl: `sqlite:${databasePath}`, threads: 1, ...(registry === undefined ? {} : { registry }) })
   t.teardown(() => pool.close())
   const run = async (type: string, input: unknown, rawInput: {
     inputId: string, sizeBytes: number

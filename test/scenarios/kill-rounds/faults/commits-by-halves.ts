@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { KyselyPlugin } from 'kysely'
 import { runService } from '../../../../src/lifecycle.ts'
+import { sqlitePathOf } from '../../../../src/store/database-url.ts'
 import { openStore } from '../../../../src/store/open-store.ts'
 import { openDatabase } from '../../../../src/store/sqlite/database.ts'
 import type { Transact, Tx } from '../../../../src/store/store.ts'
@@ -22,7 +23,7 @@ await runService({
   parts: {
     openStore: async needs => {
       const { store, stale } = await openStore(needs)
-      const { writer } = openDatabase(needs.databasePath)
+      const { writer } = openDatabase(sqlitePathOf(needs.databaseUrl) ?? '')
       const transact: Transact = work => writer.connection().execute(
         connection => work(connection.withPlugin(pause) as Tx)
       )
