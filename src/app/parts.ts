@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { createRelay } from '../background/relay.ts'
 import { createRedisCache } from '../cache/redis-cache.ts'
 import { createCoherence } from '../status/coherence.ts'
+import { createChangeFeed } from '../status/feed/change-feed.ts'
 import { openStore } from '../store/open-store.ts'
 import { createCommit } from '../write/commit.ts'
 import { createRunJob } from '../write/run-job.ts'
@@ -14,13 +15,16 @@ export type Parts = {
   openStore: typeof openStore
   createRedisCache: typeof createRedisCache
   createCoherence: typeof createCoherence
+  createChangeFeed: typeof createChangeFeed
   createCommit: typeof createCommit
   createRunJob: typeof createRunJob
   createRelay: typeof createRelay
 }
 
 /** What production uses. */
-export const realParts: Parts = { openStore, createRedisCache, createCoherence, createCommit, createRunJob, createRelay }
+export const realParts: Parts = {
+  openStore, createRedisCache, createCoherence, createChangeFeed, createCommit, createRunJob, createRelay
+}
 
 /** Names a process, a lease, an epoch. */
 export const randomId = (): string => randomBytes(12).toString('base64url')

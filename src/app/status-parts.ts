@@ -7,7 +7,6 @@ import { createFollowStatus } from '../http/status-events.ts'
 import type { Metrics } from '../metrics.ts'
 import { createAwaitMany } from '../status/await-many.ts'
 import { openCache } from '../status/epoch/open-cache.ts'
-import { createChangeFeed } from '../status/feed/change-feed.ts'
 import { createListStatuses } from '../status/read-status.ts'
 import { createReadAttempts } from '../status/read-attempts.ts'
 import { createReadCallbacks } from '../status/read-callbacks.ts'
@@ -60,7 +59,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale }, nod
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
   })
-  const feed = createChangeFeed({ changes: store.changes, readStatus, invalidate, monotonicNow, schedule })
+  const feed = parts.createChangeFeed({ changes: store.changes, readStatus, invalidate, monotonicNow, schedule })
   const statusAccess = createStatusAccess({
     readStatus, awaitEntry: watch.awaitEntry, incarnation, representation: views.representation, publicUrl
   })

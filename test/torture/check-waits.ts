@@ -17,12 +17,16 @@ const isAwaited = ({ above }: Wait, version: number | null, end: Operation['end'
 // A timer of Node may go off within the millisecond before it is due.
 const timerSlackMs = 2
 
-/** Waits that ended neither with what they waited for nor at their limits. A job that is unknown is no reason to wait. */
-export const findEarly = ({ jobs, operations }: History): Violation[] =>
+/**
+ * Waits that ended neither with what they waited for nor at their limits. A job that is unknown is no reason to wait. A
+ * submission that was accepted is answered when its wait fails.
+ */
+export const findEarly = ({ jobs, operations, faults }: History, { recoveryMs }: Pick<Bounds, 'recoveryMs'>): Violation[] =>
   operations.filter(isWait).flatMap(operation => {
-    const { job, wait, version, end, startedAt, endedAt } = operation
+    const { kind, job, wait, version, end, startedAt, endedAt } = operation
     const isOver = endedAt - startedAt >= wait.limitMs - timerSlackMs
     if (version === 0 || isOver || isAwaited(wait, version, end)) return []
+    if (kind === 'write' && faults.some(({ from, until }) => from <= endedAt && until + recoveryMs >= startedAt)) return []
     return [{
       rule: 'early', at: endedAt, text: `${jobs[job] ?? ''}: ${version}, not ${nameOf(operation)}: ${describe(operation)}`
     }]

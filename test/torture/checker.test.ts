@@ -22,9 +22,11 @@ const write = (startedAt: number, endedAt: number, version: number) => operation
 const record = (version: number, end: FinalRecord['end'] = 'succeeded'): FinalRecord =>
   ({ jobId: 'job', version, position: end === null ? 1500 : endPosition, end })
 
+const empty = { operations: [], foreignWrites: [], holds: [], follows: [], mirrors: [], faults: [] }
+
 const found = (history: Partial<History>): Rule[] =>
   checkHistory(
-    { jobs: ['job'], operations: [], foreignWrites: [], holds: [], faults: [], records: [record(9)], ...history },
+    { ...empty, jobs: ['job'], made: new Set([0, 1]), records: [record(9)], ...history },
     bounds
   )
     .map(({ rule }) => rule)
@@ -104,7 +106,10 @@ t.test('ends', async t => {
   t.same(found({ operations: [end(0, 'failed'), end(2, 'cancelled')], records: [record(9, 'failed')] }), ['two-ends'])
   t.same(found({ operations: [end(0, 'failed')] }), ['two-ends'], 'and another one in the database')
   t.same(found({ records: [record(9, null)] }), ['unfinished'])
-  t.same(found({ records: [record(9), { ...record(9), jobId: 'job-2' }] }), ['unknown-job'])
+  const two = [record(9), { ...record(9), jobId: 'job-2' }]
+  t.same(found({ records: two }), ['unknown-job'])
+  t.same(found({ jobs: ['job', 'job-2'], records: two }), [])
+  t.same(found({ jobs: ['job', 'job-2'], made: new Set([0]), records: two }), ['unknown-job'], 'it was only seen')
 })
 
 t.test('leases', async t => {
@@ -153,6 +158,56 @@ t.test('waits', async t => {
   }), ['unnoticed'])
 })
 
+t.test('waits of submissions', async t => {
+  const submission = operation('write', 0, 10, { position: 0, wait: { above: null, limitMs: 5000 } })
+  t.same(found({ operations: [submission] }), ['early'])
+  t.same(found({
+    operations: [submission], faults: [{ name: 'x', from: 5, until: 6 }]
+  }), [], 'what was accepted is answered though it cannot be read')
+  t.same(found({ operations: [{ ...submission, end: 'succeeded' }] }), [])
+})
+
+t.test('events', async t => {
+  const event = (startedAt: number, endedAt: number, version: number, above: number) =>
+    operation('read', startedAt, endedAt, { version, wait: { above, limitMs: Infinity } })
+  const left = (endedAt: number, above: number) => operation('read', 0, endedAt, { wait: { above, limitMs: endedAt } })
+  t.same(found({ operations: [event(0, 1, 1, 0), event(0, 2, 2, 1), left(5000, 2)] }), [])
+  t.same(found({ operations: [event(0, 1, 2, 0), event(0, 2, 2, 2)] }), ['early'], 'nothing new')
+  t.same(found({ operations: [read(0, 1, 2), event(2, 3, 1, 0)] }), ['backward'], 'a stream begins as a read')
+  t.same(found({ operations: [event(0, 1, 1, 0), read(2, 3, 2), left(2002, 1)] }), [])
+  t.same(found({ operations: [event(0, 1, 1, 0), read(2, 3, 2), left(2004, 1)] }), ['unnoticed'])
+})
+
+t.test('clients that follow the changes of all jobs', async t => {
+  const item = (at: number, version: number, least: number) => operation('read', 0, at, { version, least })
+  t.same(found({ operations: [item(1, 1, 0), item(2, 2, 1), item(3, 2, 2)] }), [])
+  t.same(found({ operations: [item(1, 2, 0), item(2, 1, 2)] }), ['fallen'])
+
+  const committed = (committedAt: number) => [{ job: 0, version: 3, committedAt }]
+  const follow = (until: number, ...got: Array<{ version: number, at: number }>) =>
+    [{ from: 10, until, who: 'mirror', got: got.map(each => ({ job: 0, ...each })) }]
+  const missed = (at: number, follows: ReturnType<typeof follow>, more: Partial<History> = {}) =>
+    found({ foreignWrites: committed(at), follows, ...more })
+  t.same(missed(20, follow(3000, { version: 3, at: 2020 })), [])
+  t.same(missed(20, follow(3000, { version: 4, at: 100 })), [], 'a later version will do')
+  t.same(missed(20, follow(3000, { version: 3, at: 2021 })), ['missed'])
+  t.same(missed(20, follow(3000, { version: 2, at: 30 })), ['missed'])
+  t.same(missed(20, follow(2020)), [], 'it had left')
+  t.same(missed(5, follow(3000)), [], 'that was before it began')
+  t.same(missed(20, follow(3000), { faults: [{ name: 'x', from: 500, until: 600 }] }), [])
+  t.same(missed(20, follow(3000), {
+    foreignWrites: [...committed(20), ...committed(2500)]
+  }), ['missed'], 'what is there again was there before')
+
+  const mirror = (version: number) => [{ who: 'mirror', versions: [{ job: 0, version }] }]
+  t.same(found({ mirrors: mirror(9) }), [])
+  t.same(found({ mirrors: mirror(8) }), ['diverged'])
+  t.same(found({ mirrors: [{ who: 'mirror', versions: [] }] }), ['diverged'])
+  t.same(found({
+    jobs: ['job', 'gone'], mirrors: [{ who: 'mirror', versions: [{ job: 0, version: 9 }, { job: 1, version: 1 }] }]
+  }), ['diverged'])
+})
+
 t.test('a million operations, one of them wrong', async t => {
   const count = 1_000_000
   const jobs = Array.from({ length: 1000 }, (_, index) => `job-${index}`)
@@ -161,7 +216,7 @@ t.test('a million operations, one of them wrong', async t => {
   }))
   const records = jobs.map(jobId => ({ ...record(1000), jobId }))
   const beganAt = performance.now()
-  const violations = checkHistory({ jobs, operations, foreignWrites: [], holds: [], faults: [], records }, bounds)
+  const violations = checkHistory({ ...empty, jobs, made: new Set(jobs.keys()), operations, records }, bounds)
   t.comment(`${Math.round(performance.now() - beganAt)} ms`)
   t.match(violations, [{ rule: 'backward', at: 700_000.5 }])
   t.equal(violations.length, 1)

@@ -1,3 +1,4 @@
+import { findDiverged, findFallen, findMissed } from './check-follows.ts'
 import { findEarly, findUnnoticed } from './check-waits.ts'
 import type { End, History, Hold, Operation } from './history.ts'
 import { type Bounds, describe, type Rule, type Violation, visibleBy } from './rules.ts'
@@ -107,7 +108,7 @@ const findLost = ({ jobs, operations, foreignWrites, records }: History): Violat
   return violations
 }
 
-const findEnds = ({ jobs, operations, records }: History, overAt: number): Violation[] => {
+const findEnds = ({ jobs, made, operations, records }: History, overAt: number): Violation[] => {
   const violations: Violation[] = []
   const indexOf = new Map(jobs.map((jobId, index) => [jobId, index]))
   const first: Array<{ end: End, text: string } | undefined> = new Array(jobs.length).fill(undefined)
@@ -125,9 +126,9 @@ const findEnds = ({ jobs, operations, records }: History, overAt: number): Viola
   }
   for (const { jobId, end } of records) {
     const job = indexOf.get(jobId)
-    if (job === undefined) {
+    if (job === undefined || !made.has(job)) {
       violations.push({
-        rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and no response named it`
+        rule: 'unknown-job', at: overAt, text: `${jobId} is in the database, and no response to a submission named it`
       })
     } else if (end === null) violations.push({ rule: 'unfinished', at: overAt, text: `${jobId} has not ended` })
     else meet(job, end, overAt, 'its record')
@@ -166,7 +167,10 @@ export const checkHistory = (history: History, bounds: Bounds): Violation[] => {
     ...findLost(history),
     ...findEnds(history, overAt),
     ...findTwoHolders(history),
-    ...findEarly(history),
-    ...findUnnoticed(history, bounds)
+    ...findEarly(history, bounds),
+    ...findUnnoticed(history, bounds),
+    ...findFallen(history),
+    ...findMissed(history, bounds),
+    ...findDiverged(history, overAt)
   ].sort((a, b) => a.at - b.at)
 }

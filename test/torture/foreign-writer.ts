@@ -17,6 +17,7 @@ export const openForeign = (databasePath: string, recorder: Actor['recorder']) =
         try {
           const version = write.immediate(sql, recorder.jobs[job] ?? '') ?? 0
           recorder.foreignWrites.push({ job, version, committedAt: performance.now() })
+          recorder.made.add(job)
           return
         } catch (error) {
           if (!(error instanceof SqliteDatabase.SqliteError) || !error.code.startsWith('SQLITE_BUSY')) throw error

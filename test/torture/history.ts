@@ -28,6 +28,8 @@ export type Operation = {
   positionMax?: number
   end: End | null
   wait?: Wait
+  /** The least version that the same client may be given after what it was given before, where it follows changes. */
+  least?: number
   /** The process that responded, and the request: for the reader of a violation. */
   node: number
   what: string
@@ -39,18 +41,30 @@ export type ForeignWrite = { job: number, version: number, committedAt: number }
 /** A claim: the job belongs to this worker alone from the response until its last known lease ends, or until it ends the run. */
 export type Hold = { job: number, attempt: number, holder: string, from: number, until: number }
 
+/**
+ * The time in which a client followed the changes of all jobs without a break: from its first request on, until it had
+ * read last. `got`: what it was given, and when.
+ */
+export type Follow = { from: number, until: number, who: string, got: Array<{ job: number, version: number, at: number }> }
+
+/** What a client that followed the changes holds when all is over: the version of each job. */
+export type Mirror = { who: string, versions: ReadonlyArray<{ job: number, version: number }> }
+
 /** While something was broken on purpose. */
 export type FaultWindow = { name: string, from: number, until: number }
 
 /** The record of a job when all was over. */
 export type FinalRecord = { jobId: string, version: number, position: number, end: End | null }
 
-/** `operations` in the order of their ends. */
+/** `operations` in the order of their ends; `made`: the jobs that clients submitted and other programs wrote. */
 export type History = {
   jobs: readonly string[]
+  made: ReadonlySet<number>
   operations: readonly Operation[]
   foreignWrites: readonly ForeignWrite[]
   holds: readonly Hold[]
+  follows: readonly Follow[]
+  mirrors: readonly Mirror[]
   faults: readonly FaultWindow[]
   records: readonly FinalRecord[]
 }

@@ -1,5 +1,8 @@
 import { type Answer, noAnswer } from './client.ts'
-import { endPosition, type ForeignWrite, type Hold, type Operation, toEnd, toPosition, type Wait } from './history.ts'
+import {
+  endPosition, type Follow, type ForeignWrite, type Hold, type Mirror, type Operation, toEnd, type Wait
+} from './history.ts'
+import { ofTask, type Revealed, type TaskJob } from './revealed.ts'
 
 /** Responses that are errors of the service: 5xx other than 503, and any status that the request does not allow. */
 export type Complaint = { at: number, text: string }
@@ -24,23 +27,33 @@ type Many = { items: Array<{ jobId: string, status: string }>, notFound: string[
 
 const isEnd = (status: string): boolean => status === 'Succeeded' || status === 'Failed'
 
-type TaskView = { data: { status: string, attempt: number, version: number, progress: { percent: number } } }
+/** What a client was given, and when it had asked. */
+export type Seen = Pick<Operation, 'kind' | 'job' | 'node' | 'what' | 'startedAt' | 'endedAt' | 'wait' | 'least'>
 
 export const createRecorder = () => {
   const jobs: string[] = []
   const operations: Operation[] = []
   const foreignWrites: ForeignWrite[] = []
   const holds: Hold[] = []
+  const follows: Follow[] = []
+  const mirrors: Mirror[] = []
   const complaints: Complaint[] = []
   const cuts: Cut[] = []
   const refusals = new Map<string, number>()
   const indexOf = new Map<string, number>()
+  const made = new Set<number>()
 
   const toJob = (jobId: string): number => {
     const known = indexOf.get(jobId)
     if (known !== undefined) return known
     indexOf.set(jobId, jobs.length)
     return jobs.push(jobId) - 1
+  }
+
+  const toMadeJob = (jobId: string): number => {
+    const job = toJob(jobId)
+    made.add(job)
+    return job
   }
 
   const complain = (text: string) => { complaints.push({ at: performance.now(), text }) }
@@ -64,13 +77,15 @@ export const createRecorder = () => {
 
   const push = (
     { kind, job, node, what, wait, answer: { startedAt, endedAt } }: Recorded,
-    revealed: Pick<Operation, 'version' | 'position' | 'positionMax' | 'end'>
+    revealed: Revealed
   ) => {
     operations.push({ kind, job, startedAt, endedAt, node, what, ...wait && { wait }, ...revealed })
   }
 
   /** A wait is granted as it was asked for: there are not too many of them. */
-  const checkGrant = ({ what, wait, answer: { headers } }: Recorded) => {
+  const checkGrant = (
+    { what, wait, answer: { headers } }: Pick<Recorded, 'what' | 'answer'> & { wait?: Wait | undefined }
+  ) => {
     if (wait === undefined) return
     const expected = `wait=${wait.limitMs / 1000}`
     const applied = headers['preference-applied']
@@ -82,12 +97,20 @@ export const createRecorder = () => {
     operations,
     foreignWrites,
     holds,
+    follows,
+    mirrors,
     complaints,
     cuts,
     refusals,
     toJob,
+    /** The same of a job that a client has submitted, or another program has written. */
+    toMadeJob,
+    made,
     complain,
     refuse,
+    checkGrant,
+    /** Records what a client was given in another way than as the response to a poll. */
+    see: (seen: Seen, revealed: Revealed) => { operations.push({ ...seen, ...revealed }) },
     /** Records a command, from its response and the caller's position. */
     write: (recorded: Recorded) => {
       const { headers } = recorded.answer
@@ -132,8 +155,8 @@ export const createRecorder = () => {
       const end = toEnd(state)
       let position = end === null ? null : endPosition
       if (answer.status === 200 && answer.text.startsWith('{"success"')) {
-        const { data } = JSON.parse(answer.text) as TaskView
-        position = toPosition(data.status, data.attempt, data.progress.percent)
+        const { data } = JSON.parse(answer.text) as { data: TaskJob }
+        position = ofTask(data).position
         if (data.version !== version) {
           complain(`${recorded.what}: version ${data.version} under the ETag ${headers.etag ?? ''}`)
         }

@@ -15,6 +15,12 @@ export type Rule =
   | 'early'
   /** What a wait waited for was there, and it was not answered in time. */
   | 'unnoticed'
+  /** A client that follows changes was given an older version of a job than before. */
+  | 'fallen'
+  /** A client that followed all changes was not given one of them in time. */
+  | 'missed'
+  /** What a client has that followed all changes is not what is in the database. */
+  | 'diverged'
   /** What was acknowledged or shown is not in the database at the end. */
   | 'lost'
   /** A job ended in two ways. */

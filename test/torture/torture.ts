@@ -6,6 +6,7 @@ import { checkHistory } from './checker.ts'
 import { createTimedClient } from './client.ts'
 import { runForeignWriter } from './foreign-writer.ts'
 import { endPosition, type FaultWindow, type FinalRecord, type History, toEnd } from './history.ts'
+import { createMirror, type MirrorClient } from './mirrors.ts'
 import { runNemesis } from './nemesis.ts'
 import { type Proxy, startProxy } from './proxy.ts'
 import { createRandom } from '../helpers/random.ts'
@@ -13,6 +14,7 @@ import { createRecorder, type Cut, type Recorder } from './recorder.ts'
 import { startTorturedRedis } from './redis-server.ts'
 import type { Bounds, Rule, Violation } from './rules.ts'
 import { type ServiceProcess, startServiceProcess } from './service-process.ts'
+import { runStreamer } from './streamers.ts'
 import { runLonelyWaiter, runWaiter } from './waiters.ts'
 import { type Actor, runCanceller, runLister, runPoller, runSubmitter, runWorker, type Stage } from './workload.ts'
 
@@ -32,13 +34,19 @@ export type TortureOptions = {
   entry?: string | undefined
   /** Parts of the names of the only faults to inflict; otherwise all. */
   only?: readonly string[] | undefined
-  /** Whether some clients wait in place of polling; what wakes them also refreshes what others read. Default: true. */
+  /**
+   * Whether some clients wait or follow changes in place of polling; what wakes them also refreshes what others read.
+   * Default: true.
+   */
   hasWaiters?: boolean
-  /** Ends as soon as one of these rules is found broken, with everything left as it is. */
-  stopAt?: readonly Rule[]
+  /** Ends as soon as all of these are found, with everything left as it is. */
+  stopAt?: readonly Finding[]
   /** Gets a line for each fault. */
   log?: (text: string) => void
 }
+
+/** One of these rules is broken, and what shows it reads like this. */
+export type Finding = { rules: readonly Rule[], text: RegExp }
 
 export type TortureReport = {
   violations: Violation[]
@@ -47,6 +55,7 @@ export type TortureReport = {
     jobs: number
     foreignWrites: number
     waits: number
+    follows: number
     claims: number
     faults: Record<string, number>
     refusals: Record<string, number>
@@ -169,6 +178,16 @@ const lookAtAll = async (
   }))
 }
 
+/** Whether a violation is what was looked for. */
+export const isOf = ({ rule, text }: Violation, finding: Finding): boolean =>
+  finding.rules.includes(rule) && finding.text.test(text)
+
+const timedRules: readonly Rule[] = ['late', 'unnoticed', 'missed']
+
+const toHistory = (
+  { jobs, made, operations, foreignWrites, holds, follows, mirrors }: Recorder, faults: FaultWindow[], records: FinalRecord[]
+): History => ({ jobs, made, operations, foreignWrites, holds, follows, mirrors, faults, records })
+
 type Act = {
   world: World,
   stage: Omit<Stage, 'isStopped' | 'isRecovering'>,
@@ -205,8 +224,11 @@ const act = async (
   const beganAt = performance.now()
   const isWanted = () => recorder.jobs.length < 8 + (performance.now() - beganAt) / 100
   const waiting = hasWaiters ? nodes : []
+  const mirrors: MirrorClient[] = (hasWaiters ? [0, 1] : []).map(
+    index => createMirror(actor(phases.isOver), `mirror ${index}`))
   const driving = [
-    ...[0, 1].map(index => runSubmitter(actor(phases.isDraining), { name: `submitter-${index}`, isWanted })),
+    ...[false, hasWaiters].map(
+      (waits, index) => runSubmitter(actor(phases.isDraining), { name: `submitter-${index}`, waits, isWanted })),
     ...[0, 1].map(index => runForeignWriter(actor(phases.isDraining), { databasePath, index })),
     ...waiting.map(node => runLonelyWaiter(actor(phases.isDraining), node, { databasePath }))
   ]
@@ -215,23 +237,26 @@ const act = async (
     runCanceller(actor(phases.isDraining)),
     ...nodes.map(node => runLister(actor(phases.isOver), node)),
     ...waiting.map(node => runWaiter(actor(phases.isOver), node)),
+    ...waiting.map(node => runStreamer(actor(phases.isOver), node)),
+    ...mirrors.map(({ run }) => run()),
     ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(
       withTags => runPoller(actor(phases.isOver), node, withTags)
     ))
   ]
   let isFound = false
   const look = () => {
-    const { jobs, operations, foreignWrites, holds, complaints } = recorder
-    const history = { jobs, operations, foreignWrites, holds, faults: windows, records: [] }
-    isFound = (stopAt?.includes('answer') && complaints.length > 0) || checkHistory(history, bounds).some(
-      ({ rule }) => stopAt?.includes(rule)
-    )
+    if (stopAt === undefined) return
+    const broken = [
+      ...checkHistory(toHistory(recorder, windows, []), bounds),
+      ...recorder.complaints.map(complaint => ({ rule: 'answer' as const, ...complaint }))
+    ]
+    isFound = stopAt.every(finding => broken.some(violation => isOf(violation, finding)))
   }
   const looking = stopAt === undefined ? undefined : setInterval(look, 500)
   const onCalm = async () => {
     await recover()
     // Only what is seen in time needs calm to be judged.
-    const judgesTime = stopAt === undefined || stopAt.some(rule => rule === 'late' || rule === 'unnoticed')
+    const judgesTime = stopAt === undefined || stopAt.some(({ rules }) => rules.some(rule => timedRules.includes(rule)))
     const calmUntil = performance.now() + (judgesTime ? bounds.recoveryMs + bounds.noticeMs + 1000 : 0)
     while (performance.now() < calmUntil && !isFound) await delay(50)
   }
@@ -257,7 +282,7 @@ const act = async (
   }
   phases.become('over')
   await Promise.all(lasting)
-  return { longestRecoveryMs, beganAt, isFound }
+  return { longestRecoveryMs, beganAt, isFound, mirrors }
 }
 
 const isExcused = ({ startedAt, endedAt }: Cut, windows: readonly FaultWindow[]): boolean =>
@@ -267,8 +292,8 @@ const isExcused = ({ startedAt, endedAt }: Cut, windows: readonly FaultWindow[])
 
 const toReport = (recorder: Recorder, world: World, { records, windows, beganAt, longestRecoveryMs }:
 { records: FinalRecord[], windows: FaultWindow[], beganAt: number, longestRecoveryMs: number }): TortureReport => {
-  const { jobs, operations, foreignWrites, holds, complaints, cuts, refusals } = recorder
-  const history: History = { jobs, operations, foreignWrites, holds, faults: windows, records }
+  const { jobs, operations, foreignWrites, holds, follows, complaints, cuts, refusals } = recorder
+  const history = toHistory(recorder, windows, records)
   const serverComplaints = world.nodes.flatMap(node => node.complaints)
   const violations = [
     ...checkHistory(history, bounds),
@@ -290,6 +315,7 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
       jobs: jobs.length,
       foreignWrites: foreignWrites.length,
       waits: operations.filter(({ wait }) => wait !== undefined).length,
+      follows: follows.length,
       claims: holds.length,
       faults: tally(windows.map(({ name }) => name)),
       refusals: Object.fromEntries(refusals),
@@ -303,14 +329,18 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
 export const runTorture = async (options: TortureOptions): Promise<TortureReport> => {
   const databasePath = join(options.folder, 'jobs.db')
   const world = await openWorld(options, databasePath)
-  const { ask, abort } = createTimedClient()
+  const { ask, stream, abort } = createTimedClient()
   try {
     const recorder = createRecorder()
-    const stage = { nodes: world.nodes, ask, recorder, watched: [], watchedForeign: [] }
+    const stage = { nodes: world.nodes, ask, stream, recorder, watched: [], watchedForeign: [] }
     const windows: FaultWindow[] = []
-    const { beganAt, longestRecoveryMs, isFound } = await act(options, { world, stage, databasePath, windows, abort })
+    const { beganAt, longestRecoveryMs, isFound, mirrors } =
+      await act(options, { world, stage, databasePath, windows, abort })
     const records = readRecords(databasePath)
-    if (!isFound) await lookAtAll(stage, records)
+    if (!isFound) {
+      await lookAtAll(stage, records)
+      for (const { finish } of mirrors) await finish()
+    }
     return toReport(recorder, world, { records, windows, beganAt, longestRecoveryMs })
   } finally {
     await world.close()

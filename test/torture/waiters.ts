@@ -3,6 +3,7 @@ import { type Answer, noAnswer } from './client.ts'
 import { openForeign } from './foreign-writer.ts'
 import { versionOf } from './recorder.ts'
 import type { ServiceProcess } from './service-process.ts'
+import { readEvents } from './streamers.ts'
 import { type Actor, nextWatched, poll } from './workload.ts'
 
 /*
@@ -51,7 +52,13 @@ export const runWaiter = async (actor: Actor, node: ServiceProcess): Promise<voi
 // Longer than it may take until a change is noticed.
 const lonelySeconds = 6
 
-/** Waits at one process for changes of rows that no other client reads, so that nobody's reads wake it. */
+const progress = 'UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 5 WHERE jobId = ?'
+const end = "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = ?"
+
+/**
+ * Waits at one process for changes of rows that no other client asks for, so that nobody's reads wake it: by one long
+ * poll after the other, or by their events.
+ */
 export const runLonelyWaiter = async (
   actor: Actor, node: ServiceProcess, { databasePath }: { databasePath: string }
 ): Promise<void> => {
@@ -63,20 +70,29 @@ export const runLonelyWaiter = async (
     await write(job, sql)
     return await answer
   }
+  const byPolls = async (job: number): Promise<void> => {
+    let tag = await poll(actor, node, job, null)
+    for (let step = random.between(0, 4); step > 0 && tag !== null && !isStopped(); step--) {
+      const { headers } = await writeWhileWaiting(job, tag, progress)
+      tag = headers.etag ?? tag
+    }
+    await writeWhileWaiting(job, random.pick([tag, null, '*']), end)
+  }
+  const byEvents = async (job: number): Promise<void> => {
+    const reading = readEvents(actor, node, job, lonelySeconds * 1000)
+    for (let step = random.between(0, 4); step > 0 && !isStopped(); step--) {
+      await delay(random.between(0, 300))
+      await write(job, progress)
+    }
+    await delay(random.between(0, 300))
+    await write(job, end)
+    await reading
+  }
   try {
     for (let count = 0; !isStopped(); count++) {
       const job = recorder.toJob(`awaited-${node.index}-${count}`)
       await write(job, "INSERT INTO JobExecutionLog (jobId, status) VALUES (?, 'Running')")
-      let tag = await poll(actor, node, job, null)
-      for (let step = random.between(0, 4); step > 0 && tag !== null && !isStopped(); step--) {
-        const { headers } = await writeWhileWaiting(
-          job, tag, 'UPDATE JobExecutionLog SET progressPercent = COALESCE(progressPercent, 0) + 5 WHERE jobId = ?'
-        )
-        tag = headers.etag ?? tag
-      }
-      await writeWhileWaiting(
-        job, random.pick([tag, null, '*']), "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = ?"
-      )
+      await (random.chance(0.5) ? byPolls : byEvents)(job)
     }
   } finally {
     close()

@@ -1,14 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Answer, noAnswer, type TimedClient } from './client.ts'
+import { type Answer, noAnswer, type TimedClient, type TimedStream } from './client.ts'
 import type { Hold } from './history.ts'
 import type { Random } from '../helpers/random.ts'
 import type { Recorder } from './recorder.ts'
+import { ofV1, type V1Job } from './revealed.ts'
 import type { ServiceProcess } from './service-process.ts'
 
 /** All that acts on the service acts on this. */
 export type Stage = {
   nodes: readonly ServiceProcess[]
   ask: TimedClient
+  stream: TimedStream
   recorder: Recorder
   /** The jobs that were claimed last. */
   watched: number[]
@@ -30,7 +32,7 @@ const watch = ({ watched }: Pick<Stage, 'watched'>, job: number): void => {
 }
 
 /** A process that seems to listen. */
-const pickNode = ({ nodes, random }: Actor): ServiceProcess => {
+export const pickNode = ({ nodes, random }: Actor): ServiceProcess => {
   const up = nodes.filter(node => node.isUp())
   return random.pick(up.length > 0 ? up : nodes)
 }
@@ -93,17 +95,33 @@ export const runLister = async (actor: Actor, node: ServiceProcess): Promise<voi
   }
 }
 
-/** Submits a job and repeats it under its key until it is acknowledged. No second job may come of it. */
-const submit = async (actor: Actor, key: string): Promise<void> => {
+/**
+ * Submits a job and repeats it under its key until it is acknowledged; with `seconds`, once it has ended or so long
+ * afterwards. No second job may come of it.
+ */
+const submit = async (actor: Actor, key: string, seconds: number | null): Promise<void> => {
   const { ask, recorder } = actor
+  const limitMs = (seconds ?? 0) * 1000
+  const path = seconds === null ? '/api/v1/jobs' : `/api/v1/jobs?wait=${seconds}`
   for (;;) {
     const node = pickNode(actor)
-    const answer = await ask(node, '/api/v1/jobs', {
-      method: 'POST', headers: { 'idempotency-key': key }, body: { type: 'torture', input: key, maxAttempts: 3 }
+    const answer = await ask(node, path, {
+      method: 'POST',
+      headers: { 'idempotency-key': key },
+      body: { type: 'torture', input: key, maxAttempts: 3 },
+      waitMs: limitMs
     })
     if (answer.status === 202) {
-      const job = recorder.toJob((JSON.parse(answer.text) as { jobId: string }).jobId)
-      recorder.write({ kind: 'write', job, node: node.index, what: 'submit', answer, position: 0 })
+      const accepted = JSON.parse(answer.text) as V1Job
+      const job = recorder.toMadeJob(accepted.jobId)
+      const { startedAt, endedAt } = answer
+      const wait = seconds === null ? undefined : { above: null, limitMs }
+      const what = seconds === null ? 'submit' : `submit and wait ${seconds} s`
+      recorder.checkGrant({ what, wait, answer })
+      const revealed = ofV1(accepted, null)
+      recorder.see({ kind: 'write', job, node: node.index, what, startedAt, endedAt, ...wait && { wait } }, {
+        ...revealed, position: revealed.position ?? 0
+      })
       await readBack(actor, job)
       return
     }
@@ -118,12 +136,12 @@ const readBack = async (actor: Actor, job: number): Promise<void> => {
   if (actor.random.chance(0.5)) await poll(actor, pickNode(actor), job, null)
 }
 
-/** Keeps some jobs on their way. */
+/** Keeps some jobs on their way. `waits`: stays until they have ended, or for some seconds. */
 export const runSubmitter = async (
-  actor: Actor, { name, isWanted }: { name: string, isWanted: () => boolean }
+  actor: Actor, { name, waits, isWanted }: { name: string, waits: boolean, isWanted: () => boolean }
 ): Promise<void> => {
   for (let count = 0; !actor.isStopped(); count++) {
-    if (isWanted()) await submit(actor, `${name}-${count}`)
+    if (isWanted()) await submit(actor, `${name}-${count}`, waits ? actor.random.between(1, 4) : null)
     await delay(actor.random.between(5, 60))
   }
 }
