@@ -9,10 +9,12 @@ import { takeWritable, textBytes } from './text-bytes.ts'
  * those of the RetentionReader, too: it asks without a lock whether a removal would find anything.
  */
 
-// The alias: in a table that another program made, the column may be written in another case.
+// The alias: in a table that another program made, the column may be written in another case. A longer text is no time,
+// and Postgres' index does not have it.
 export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
   .selectFrom('JobExecutionLog').select(['jobId as jobId', textBytes.as('bytes')])
-  .where('expiresAt', 'is not', null).where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
+  .where('expiresAt', 'is not', null).where(sql<boolean>`octet_length(expiresAt) <= 128`)
+  .where('resultExpiredAt', 'is', null).where('expiresAt', '<=', at)
   .where('status', '=', sql.lit('Succeeded')).where('submittedBy', 'is not', null).where('submittedBy', '<>', '')
   .orderBy('expiresAt').limit(limit)
 

@@ -197,14 +197,19 @@ const ofTheService = [
   )`
 ]
 
+/*
+ * An index takes no text of more than 2,704 bytes, and other programs write texts of any length: an insertion must not
+ * fail for that. So one has the first 257 characters of a tenant, which no token can have, and one only those times of
+ * expiry that can be a time. Queries name the same expressions.
+ */
 const indexes = [
   'JobExecutionLog_seq ON JobExecutionLog (seq)',
   // Lists, newest first: of one tenant, and of all.
-  'JobExecutionLog_tenantCreated ON JobExecutionLog (tenant, createdMs, seq)',
+  'JobExecutionLog_tenantCreated ON JobExecutionLog (left(tenant, 257), createdMs, seq)',
   'JobExecutionLog_created ON JobExecutionLog (createdMs, seq)',
   // Results that the pruner expires.
-  `JobExecutionLog_expires ON JobExecutionLog (expiresAt)
-    WHERE expiresAt IS NOT NULL AND resultExpiredAt IS NULL AND status = 'Succeeded' AND submittedBy IS NOT NULL`,
+  `JobExecutionLog_expires ON JobExecutionLog (expiresAt) WHERE octet_length(expiresAt) <= 128
+    AND resultExpiredAt IS NULL AND status = 'Succeeded' AND submittedBy IS NOT NULL`,
   // Finished records, those of other programs apart: the pruner may have to leave these, and must not scan them.
   `JobExecutionLog_endedMs ON JobExecutionLog (endedMs, seq)
     WHERE status IN ('Succeeded', 'Failed') AND submittedBy > ''`,

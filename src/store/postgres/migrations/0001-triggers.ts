@@ -179,36 +179,38 @@ BEGIN
   RETURN NULL;
 END`
 
-type Trigger = { table: string, name: string, body: string, fires: string }
+// An index has it: see 0001-tables. No token has a tenant of 257 characters, so that it still belongs to none.
+const cutting = `
+BEGIN
+  NEW.tenant := left(NEW.tenant, 257);
+  RETURN NEW;
+END`
 
-const ofRecord = (name: string, body: string, fires: string): Trigger =>
-  ({ table: 'JobExecutionLog', name, body, fires })
+type Trigger = { table: string, name: string, body: string, fires: string, each: string }
+
+const trigger = (table: string, name: string, body: string, fires: string, each = 'ROW'): Trigger =>
+  ({ table, name, body, fires, each })
 
 const all: readonly Trigger[] = [
-  ofRecord('inserting', inserting, 'BEFORE INSERT'),
-  ofRecord('inserted', inserted, 'AFTER INSERT'),
-  ofRecord('updating', updating, 'BEFORE UPDATE'),
-  ofRecord('updated', updated, 'AFTER UPDATE'),
-  ofRecord('deleted', deleted, 'AFTER DELETE'),
-  ofRecord('truncating', truncating, 'BEFORE TRUNCATE'),
-  { table: 'JobInput', name: 'deleted', body: inputDeleted, fires: 'AFTER DELETE' }
+  trigger('JobExecutionLog', 'inserting', inserting, 'BEFORE INSERT'),
+  trigger('JobExecutionLog', 'inserted', inserted, 'AFTER INSERT'),
+  trigger('JobExecutionLog', 'updating', updating, 'BEFORE UPDATE'),
+  trigger('JobExecutionLog', 'updated', updated, 'AFTER UPDATE', 'ROW WHEN (NEW.version <> OLD.version)'),
+  trigger('JobExecutionLog', 'deleted', deleted, 'AFTER DELETE'),
+  trigger('JobExecutionLog', 'truncating', truncating, 'BEFORE TRUNCATE', 'STATEMENT'),
+  trigger('JobInput', 'deleted', inputDeleted, 'AFTER DELETE', 'ROW WHEN (OLD.inputId IS NOT NULL)'),
+  trigger('JobQueue', 'cutting', cutting, 'BEFORE INSERT OR UPDATE OF tenant', 'ROW WHEN (length(NEW.tenant) > 257)')
 ]
 
-const conditions: Readonly<Record<string, string>> = {
-  updated: 'FOR EACH ROW WHEN (NEW.version <> OLD.version)',
-  truncating: 'FOR EACH STATEMENT'
-}
-
-const toStatements = (schema: string) => ({ table, name, body, fires }: Trigger): string[] => {
+const toStatements = (schema: string) => ({ table, name, body, fires, each }: Trigger): string[] => {
   const called = `${table}_${name}()`
-  const when = table === 'JobInput' ? 'FOR EACH ROW WHEN (OLD.inputId IS NOT NULL)' : conditions[name] ?? 'FOR EACH ROW'
   return [
     `CREATE FUNCTION ${called} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
       SET search_path = pg_catalog, ${schema}, pg_temp AS $function$${body}
       $function$`,
     // Else any role could attach it to a table of its own, and delete with the rights of the owner.
     `REVOKE ALL ON FUNCTION ${called} FROM PUBLIC`,
-    `CREATE TRIGGER zz_${name} ${fires} ON ${table} ${when} EXECUTE FUNCTION ${called}`,
+    `CREATE TRIGGER zz_${name} ${fires} ON ${table} FOR EACH ${each} EXECUTE FUNCTION ${called}`,
     `ALTER TABLE ${table} ENABLE ALWAYS TRIGGER zz_${name}`
   ]
 }

@@ -223,3 +223,18 @@ t.test('a deletion removes what belongs to the job, and leaves its bytes to the 
   ])
   t.equal(await value('SELECT count(*) FROM JobResultChunk'), 1)
 })
+
+t.test('texts of any length are taken, whatever index has them', async t => {
+  const { run, rows, value } = await open(t)
+  // Neither compresses.
+  const long = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 10000) AS n)"
+  const columns = ['type', 'tenant', 'startTime', 'endTime', 'createdAt', 'resultUrl', 'errorDetails', 'submittedBy',
+    'progressStage', 'progressMessage', 'cancelRequestedAt', 'expiresAt', 'resultExpiredAt']
+  await run(`INSERT INTO JobExecutionLog (jobId, status, ${columns.join()})
+    SELECT 'j', 'Succeeded', ${columns.map(() => long).join()}`)
+  await run("UPDATE JobExecutionLog SET resultExpiredAt = NULL, createdAt = '2026-01-31'")
+  await run(`INSERT INTO JobQueue (jobId, type, tenant, maxAttempts, availableAt, seq) SELECT 'j', 'x', ${long}, 1, 0, 1`)
+  t.same(await rows('SELECT length(tenant) AS length FROM JobQueue'), [{ length: 257 }])
+  await run('DELETE FROM JobExecutionLog')
+  t.equal(await value('SELECT length(tenant) FROM JobTombstone'), 320_000)
+})

@@ -10,13 +10,13 @@ const insert = (jobId: string) => `INSERT INTO JobExecutionLog (jobId, status, t
 t.test('an insertion that waited for a deletion gets a later version than that', async t => {
   const { run, rows, value, connect } = await open(t)
   // An upsert waits for the row that is locked; a plain insertion for the row that is deleted.
-  for (const [verb, conflict] of [['upsert', " ON CONFLICT (jobId) DO UPDATE SET type = 'x'"], ['insertion', '']]) {
+  for (const [verb, conflict] of [['upsert', " ON CONFLICT (jobId) DO UPDATE SET type = 'x'"], ['insertion', '']] as const) {
     await run(`DELETE FROM JobExecutionLog; DELETE FROM JobTombstone; DELETE FROM JobChange;
       INSERT INTO JobExecutionLog (jobId, status, tenant) VALUES ('j', 'Running', 'old')`)
     const [holder, waiting] = [await connect(), await connect()]
     await holder.query('BEGIN')
     await holder.query(verb === 'upsert' ? 'UPDATE JobExecutionLog SET attempt = 1' : 'DELETE FROM JobExecutionLog')
-    const inserted = waiting.query(insert('j') + String(conflict))
+    const inserted = waiting.query(insert('j') + conflict)
     await until(async () => await value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'") === 1)
     if (verb === 'upsert') await holder.query('DELETE FROM JobExecutionLog')
     const { rows: [tombstone] } = await holder.query('SELECT version FROM JobTombstone')
