@@ -5,6 +5,7 @@ import {
 import { memberText } from '../job/json/text.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
+import type { Readers } from '../job/readers.ts'
 import { detailsBytesMax, shorten, truncatedDetailsJson, unspecifiedCode } from '../job/recorded/texts.ts'
 import { createRowReader, toText } from '../job/recorded/values.ts'
 import { toIso, toIsoOrNull, toTime } from '../job/time.ts'
@@ -72,6 +73,10 @@ const toShortText = (text: string | null, lengthMax: number): string | null =>
 
 // A URL that was shortened would lead elsewhere.
 const toUrl = (text: string | null): string | null => text === null || text.length > textMax.url ? null : text
+
+/** Who could read a job, as the triggers write it into the change log. */
+export const toReaders = (tenant: string | null): Readers | null =>
+  tenant === null ? null : tenant === '' ? 'everyone' : { tenant }
 
 type RowReader = ReturnType<typeof createRowReader<JobRow>>
 

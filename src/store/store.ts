@@ -173,7 +173,7 @@ export type ChangePage = { changes: Change[], isGap: boolean, isLast: boolean }
 /** One reader of the change log. */
 export type Follower = {
   /**
-   * Reads at most `limit` changes. Until a page is accepted, every call starts at the same change. Every committed
+   * Reads at most `limit` changes. Until a page is accepted, every call reads on from the same place. Every committed
    * change comes exactly once. Changes may come in another order than their versions: of several changes of a job, the
    * highest version counts. A call that finds nothing new is cheap enough to be made every 50 ms.
    */

@@ -24,6 +24,14 @@ export class ConnectionLost extends Error {
   }
 }
 
+/** The database is the end of another history: a standby was promoted, or a backup restored. */
+export class DatabaseReplaced extends Error {
+  constructor (expected: string, found: string | null) {
+    super(`the database was ${expected} and is now ${found ?? 'a replica'}`)
+    this.name = 'DatabaseReplaced'
+  }
+}
+
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 
@@ -41,7 +49,7 @@ export const isRetried = (error: unknown): boolean => isServerError(error) && re
 const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[23]/.test(codeOf(error))
 
 const isOfPostgres = (error: unknown): boolean =>
-  error instanceof ConnectionLost || error instanceof ServerUnusable ||
+  error instanceof ConnectionLost || error instanceof ServerUnusable || error instanceof DatabaseReplaced ||
   (error instanceof Error && 'severity' in error && !isOfStatement(error))
 
 /** A failure of the database itself as one that a client may see; other errors stay as they are. */

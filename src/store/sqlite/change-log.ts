@@ -1,5 +1,5 @@
-import type { Readers } from '../../job/readers.ts'
 import { CursorMalformed } from '../../errors.ts'
+import { toReaders } from '../records.ts'
 import type { Change, ChangeLog, Cursor, Follower } from '../store.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
@@ -22,10 +22,6 @@ type LogReads = {
   readDataVersion: () => number | undefined
   toCursor: (version: number) => Cursor
 }
-
-// As the triggers write them.
-const toReaders = (tenant: string | null): Readers | null =>
-  tenant === null ? null : tenant === '' ? 'everyone' : { tenant }
 
 const followerFactory = (
   { database, read, readDataVersion, toCursor }: LogReads

@@ -1,0 +1,54 @@
+import { sql } from 'kysely'
+import t, { type Test } from 'tap'
+import { DatabaseReplaced } from '../../../../src/store/postgres/failures.ts'
+import { identity } from '../../../../src/store/postgres/identity.ts'
+import { createReadEpochRows } from '../../../../src/store/postgres/readers/epoch-rows.ts'
+import { startMigrated } from '../migrated.ts'
+import { openDatabases } from '../open-databases.ts'
+
+const { server, open } = await startMigrated(t)
+
+const openReader = async (t: Test) => {
+  const database = await open(t)
+  const { reads, epoch } = openDatabases(t, database.url)
+  const findIdentity = async () => (await sql<{ is: string | null }>`SELECT ${identity} AS is`.execute(reads)).rows[0]?.is ?? ''
+  const found = await findIdentity()
+  return { ...database, found, findIdentity, read: createReadEpochRows({ epoch, identity: () => found }) }
+}
+
+const isOff = { epoch: { mode: 'off' }, nodes: [] }
+
+t.test('reads no rows of another database, of another cluster or of a table that was made again', async t => {
+  const { run, read, found, findIdentity } = await openReader(t)
+  t.match(found, /^\d+-0000000\d-\d+-\d+$/)
+  t.match(await read(), isOff)
+  const { read: readOther, found: other } = await openReader(t)
+  t.not(other, found)
+  t.match(await readOther(), isOff)
+  await run('ALTER TABLE JobExecutionLog RENAME TO Old; CREATE TABLE JobExecutionLog (LIKE Old)')
+  const cause = new DatabaseReplaced(found, await findIdentity())
+  await t.rejects(read(), { code: 'STORE_UNAVAILABLE', cause })
+  await run('DROP TABLE JobExecutionLog; ALTER TABLE Old RENAME TO JobExecutionLog')
+  t.match(await read(), isOff)
+})
+
+t.test('a crash does not make another database', async t => {
+  const { read, found, findIdentity } = await openReader(t)
+  await server.kill()
+  await t.rejects(read(), { code: 'STORE_UNAVAILABLE' })
+  await server.restart()
+  t.equal(await findIdentity(), found)
+  t.match(await read(), isOff)
+})
+
+t.test('a read that hangs ends by itself, and holds back no later one', async t => {
+  const { connect, read } = await openReader(t)
+  t.match(await read(), isOff)
+  const holder = await connect()
+  await holder.query('BEGIN; LOCK TABLE CacheEpoch')
+  // As many as there are connections, and more.
+  const hanging = await Promise.allSettled(Array.from({ length: 3 }, () => read()))
+  for (const each of hanging) t.match(each, { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })
+  await holder.query('ROLLBACK')
+  t.match(await read(), isOff)
+})
