@@ -20,6 +20,7 @@ import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import type { OpenedCache } from './status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { databaseNameOf } from './store/database-url.ts'
+import { DatabaseInUse } from './store/errors.ts'
 import type { Store } from './store/store.ts'
 import { toSubmissionRules } from './submission-rules.ts'
 import type { OnTransition } from './write/commit.ts'
@@ -89,6 +90,14 @@ const createClose = (
   await store.close()
 }
 
+const startCache = async (
+  { start }: Pick<OpenedCache, 'start'>, close: () => Promise<void>, databaseName: string
+): Promise<void> => {
+  if (await start()) return
+  await close()
+  throw new DatabaseInUse(databaseName)
+}
+
 const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metrics, log: Logger) => {
   const typeLabels = createTypeLabels([...processors.keys(), ...jobTypes ?? []], metricsOfAllTypes)
   const notice = createNoticeMeter({ metrics, now })
@@ -112,6 +121,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const { databaseUrl, redisUrl, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
   const opened = await parts.openStore({ databaseUrl, isCacheShared: redisUrl !== null, now, monotonicNow })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
+  const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
@@ -156,10 +166,10 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const loops = createLoops({
     relay, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
   })
-  await openedCache.start()
-
-  const facts = { store: `${store.kind} (${databaseNameOf(databaseUrl)})`, cache: openedCache.kind, workers: config.workers }
   const close = createClose(openedCache, worker, sanitizePool, store)
+  await startCache(openedCache, close, databaseName)
+
+  const facts = { store: `${store.kind} (${databaseName})`, cache: openedCache.kind, workers: config.workers }
   const { endWaits, stop: onClosing } = ofClients.longPollClaim
   const onDraining = () => {
     draining = true

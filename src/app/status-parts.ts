@@ -30,10 +30,10 @@ const createReportedViews = (publicUrl: string | null, metrics: Metrics, log: Lo
 })
 
 /** The cache, and everything that reads. */
-export const createStatusParts = ({ parts, config, opened: { store, stale }, node, metrics, log }: PartNeeds) => {
+export const createStatusParts = ({ parts, config, opened: { store, stale, isAlone }, node, metrics, log }: PartNeeds) => {
   const { publicUrl } = config
   const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
-  const coordination = { node, rows: store.epoch, staleNodes: stale.nodes }
+  const coordination = { node, rows: store.epoch, staleNodes: stale.nodes, isAlone }
   const views = createReportedViews(publicUrl, metrics, log)
   const openedCache = openCache(config.redisUrl, coordination, {
     createRedisCache: parts.createRedisCache,

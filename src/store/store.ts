@@ -293,4 +293,5 @@ export type Store = {
  */
 export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
 
-export type OpenedStore = { store: Store, stale: StaleOwners }
+/** `isAlone`: no other process can have the database open as long as this one has. */
+export type OpenedStore = { store: Store, stale: StaleOwners, isAlone: boolean }

@@ -4,7 +4,7 @@ import type { StatusCache } from '../../cache/status-cache.ts'
 import type { EpochRowStore } from '../../store/store.ts'
 import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
 import { createRefresh } from './refresh.ts'
-import { createSharedEpoch } from './shared-epoch.ts'
+import { createSharedEpoch, type SharedEpoch } from './shared-epoch.ts'
 
 /** A cache together with the epoch that says which of its cells are valid. */
 export type OpenedCache = {
@@ -12,8 +12,11 @@ export type OpenedCache = {
   cache: StatusCache
   epoch: Epoch
   status: () => EpochStatus
-  /** Resolves once it is known whether the cache can be used. From then on the cache is watched until `stop`. */
-  start: () => Promise<void>
+  /**
+   * Resolves once it is known whether the cache can be used. From then on the cache is watched until `stop`. Resolves
+   * false if another process works on this database, and the two can never share a cache.
+   */
+  start: () => Promise<boolean>
   stop: () => Promise<void>
 }
 
@@ -22,6 +25,8 @@ export type EpochCoordination = {
   node: string
   rows: EpochRowStore
   staleNodes: readonly string[]
+  /** Whether no other process can have this database open as long as this one has. */
+  isAlone: boolean
 }
 
 export type OpenCacheNeeds = {
@@ -41,6 +46,7 @@ export type OpenCacheNeeds = {
   onError: (error: Error) => void
 }
 
+/** The cache of a process that is alone on its database. */
 const openMemoryCache = ({ randomId, random, now, monotonicNow, onChange }: OpenCacheNeeds): OpenedCache => {
   const status: EpochStatus = { mode: 'on', since: now(), reason: null }
   const cache = createMemoryCache({ now: monotonicNow, random })
@@ -51,16 +57,19 @@ const openMemoryCache = ({ randomId, random, now, monotonicNow, onChange }: Open
     status: () => status,
     start: () => {
       onChange(status)
-      return Promise.resolve()
+      return Promise.resolve(true)
     },
     stop: cache.close
   }
 }
 
-const openRedisCache = (url: string, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
-  const { createRedisCache, incarnation, representation, randomId, random, now, monotonicNow, onChange, onError } =
-    needs
-  const cache = createRedisCache({ url, incarnation, representation, random, onError })
+type OpenedEpoch = Omit<OpenedCache, 'kind' | 'cache'> & Pick<SharedEpoch, 'disconnect'>
+
+const openSharedEpoch = (
+  coordination: EpochCoordination, { randomId, now, monotonicNow, onChange }: OpenCacheNeeds,
+  cache: { identify: () => Promise<string>, close: () => Promise<void> },
+  isRival: (other: { runId: string | null }) => boolean
+): OpenedEpoch => {
   const epoch = createSharedEpoch({
     ...coordination,
     createRefresh,
@@ -74,13 +83,14 @@ const openRedisCache = (url: string, coordination: EpochCoordination, needs: Ope
     },
     onChange
   })
-  cache.onDisconnect(epoch.disconnect)
   return {
-    kind: 'redis',
-    cache,
     epoch,
     status: epoch.status,
-    start: epoch.start,
+    disconnect: epoch.disconnect,
+    start: async () => {
+      await epoch.start()
+      return !epoch.others().some(isRival)
+    },
     stop: async () => {
       await epoch.stop()
       await cache.close()
@@ -88,8 +98,32 @@ const openRedisCache = (url: string, coordination: EpochCoordination, needs: Ope
   }
 }
 
+const memoryServer = 'memory:'
+
+/**
+ * The cache of a process on a database that others can open. Its memory is a cache server that no other process can
+ * use, so that as long as another process is there, neither answers from its cache.
+ */
+const openLonelyCache = (coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
+  const { random, monotonicNow } = needs
+  const cache = createMemoryCache({ now: monotonicNow, random })
+  const server = { identify: () => Promise.resolve(memoryServer + coordination.node), close: cache.close }
+  return { kind: 'memory', cache, ...openSharedEpoch(coordination, needs, server, () => true) }
+}
+
+const openRedisCache = (url: string, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
+  const { createRedisCache, incarnation, representation, random, onError } = needs
+  const cache = createRedisCache({ url, incarnation, representation, random, onError })
+  const isInMemory = ({ runId }: { runId: string | null }) => runId?.startsWith(memoryServer) ?? false
+  const { disconnect, ...opened } = openSharedEpoch(coordination, needs, cache, isInMemory)
+  cache.onDisconnect(disconnect)
+  return { kind: 'redis', cache, ...opened }
+}
+
 /** The cache in Redis where there is a URL for it, else in the memory of this process. */
 export const openCache = (
   redisUrl: string | null, coordination: EpochCoordination, needs: OpenCacheNeeds
-): OpenedCache =>
-  redisUrl === null ? openMemoryCache(needs) : openRedisCache(redisUrl, coordination, needs)
+): OpenedCache => {
+  if (redisUrl !== null) return openRedisCache(redisUrl, coordination, needs)
+  return coordination.isAlone ? openMemoryCache(needs) : openLonelyCache(coordination, needs)
+}

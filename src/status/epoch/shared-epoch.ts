@@ -1,5 +1,5 @@
 import { ServiceFailure } from '../../errors.ts'
-import type { EpochRowStore } from '../../store/store.ts'
+import type { EpochRowStore, NodeRow } from '../../store/store.ts'
 import { type Schedule, createCacheProbe } from './cache-probe.ts'
 import { type ClusterView, createClusterView } from './cluster-view.ts'
 import type { Epoch, EpochStatus } from './epoch.ts'
@@ -36,6 +36,8 @@ const stepsAtOnceMax = 5
 
 export type SharedEpoch = Epoch & {
   status: () => EpochStatus
+  /** The other processes that have acknowledged this epoch, each with the cache server that it can use. */
+  others: () => readonly Pick<NodeRow, 'node' | 'runId'>[]
   /** The connection to the cache server was lost: the next one has to show which server it leads to. */
   disconnect: (reason: string) => void
   /** Enters this process among those on the database. Resolves once it is known whether the cache can be used. */
@@ -199,9 +201,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
   const view = createLocalView({ ...needs, cluster, server: probe.server })
   const refresh = openRefresh(needs, cluster, view, waiters.wake)
   const findStep = () => isEntered && !cluster.isEnded()
-    ? nextStep({
-      ...needs, cluster, server: probe.server(), ended: view.ended()
-    })
+    ? nextStep({ ...needs, cluster, server: probe.server(), ended: view.ended() })
     : null
   const act = createStepper(findStep, refresh.begin)
   const { refreshSoon, stop: stopTimer } = createTimer(
@@ -223,6 +223,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     trip,
     awaitOldLeases,
     status: view.status,
+    others: () => cluster.others().filter(({ epoch }) => epoch === cluster.epoch().name),
     disconnect: reason => {
       probe.reset()
       trip(view.current(), reason)

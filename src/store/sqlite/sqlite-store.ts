@@ -58,7 +58,7 @@ const open = async ({ databasePath, isCacheShared, now, monotonicNow }: OpenSqli
     releaseLock()
   }
   try {
-    return { store: { ...createSqliteStore({ database, now, monotonicNow }), close }, stale }
+    return { store: { ...createSqliteStore({ database, now, monotonicNow }), close }, stale, isAlone: !isCacheShared }
   } catch (error) {
     await close()
     throw error

@@ -22,12 +22,12 @@ const pause: KyselyPlugin = {
 await runService({
   parts: {
     openStore: async needs => {
-      const { store, stale } = await openStore(needs)
+      const { store, ...opened } = await openStore(needs)
       const { writer } = openDatabase(sqlitePathOf(needs.databaseUrl) ?? '')
       const transact: Transact = work => writer.connection().execute(
         connection => work(connection.withPlugin(pause) as Tx)
       )
-      return { store: { ...store, transact }, stale }
+      return { store: { ...store, transact }, ...opened }
     }
   }
 })

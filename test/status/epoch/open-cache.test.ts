@@ -1,0 +1,72 @@
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { createRedisCache } from '../../../src/cache/redis-cache.ts'
+import { openCache } from '../../../src/status/epoch/open-cache.ts'
+import { startRedis } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
+import { openStore } from '../../store/open.ts'
+
+// What several processes on one database do with their caches, where nothing else keeps them apart.
+
+// As the server of a service does: the timers of a cache keep no process alive.
+const alive = setInterval(() => {}, 1000)
+t.teardown(() => { clearInterval(alive) })
+
+let nodes = 0
+
+const open = async (t: Test, path: string, redisUrl: string | null = null) => {
+  const { store } = await openStore(t, path)
+  const node = `node-${++nodes}`
+  const coordination = { node, rows: store.epoch, staleNodes: [], isAlone: false }
+  let ids = 0
+  const opened = openCache(redisUrl, coordination, {
+    createRedisCache,
+    incarnation: store.incarnation,
+    representation: 1,
+    randomId: () => `${node}-${++ids}`,
+    random: () => 0,
+    now: () => Date.now(),
+    monotonicNow: () => performance.now(),
+    onChange: () => {},
+    onError: () => {}
+  })
+  t.teardown(opened.stop)
+  const untilOn = () => until(() => opened.status().mode === 'on', 'the cache to be used')
+  return { ...opened, store, untilOn }
+}
+
+t.test('a process in whose database another one keeps its cache in memory does not start', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const redis = await startRedis(t)
+  const first = await open(t, path)
+  t.ok(await first.start(), 'the first one starts')
+  await first.untilOn()
+  for (const url of [null, redis.url]) {
+    const second = await open(t, path, url)
+    t.notOk(await second.start(), url === null ? 'a second one in memory does not' : 'nor does one with Redis')
+    t.not(second.epoch.view().mode, 'on')
+    await second.stop()
+    await first.untilOn()
+  }
+})
+
+t.test('a process without Redis does not start beside one with Redis', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const redis = await startRedis(t)
+  const first = await open(t, path, redis.url)
+  t.ok(await first.start())
+  const second = await open(t, path)
+  t.notOk(await second.start())
+  await second.stop()
+  const third = await open(t, path, redis.url)
+  t.ok(await third.start(), 'another one with this Redis does')
+  await third.untilOn()
+})
+
+t.test('what a killed process left behind keeps none from starting', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  const first = await open(t, path)
+  await first.store.epoch.join('killed', 'its epoch', [])
+  t.ok(await first.start())
+  await first.untilOn()
+})
