@@ -1,6 +1,7 @@
 import { type SerializerFactory, SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 
 type SerializerCompiler = ReturnType<SerializerFactory>
+type Serialize = ReturnType<SerializerCompiler>
 
 const remember = <Value>(values: Map<string, Value>, key: string, create: () => Value): Value => {
   const known = values.get(key)
@@ -11,16 +12,25 @@ const remember = <Value>(values: Map<string, Value>, key: string, create: () => 
 }
 
 /**
- * Compiles each response schema once. The routes have some hundreds of responses, most of them a reference to one of a
- * few schemas; Fastify compiles one for each response, which took a third of the CPU of a start.
+ * Compiles each response schema once, with the first response that has it. The routes have some hundreds of responses,
+ * most of them a reference to one of a few schemas, and a process sends few of them; Fastify compiles one for each
+ * response before it listens.
  */
-export const createSerializerFactory = (): SerializerFactory => {
-  const buildCompiler = SerializerSelector()
+export const createSerializerFactory = (buildCompiler: SerializerFactory = SerializerSelector()): SerializerFactory => {
+  type Compiled = { compile: SerializerCompiler, serializers: Map<string, Serialize> }
   // Fastify asks for a compiler for each plugin with routes, and all have the same schemas to refer to.
-  const compilers = new Map<string, SerializerCompiler>()
-  return (namedSchemas, options) => remember(compilers, JSON.stringify(namedSchemas), () => {
-    const compile = buildCompiler(namedSchemas, options)
-    const serializers = new Map<string, ReturnType<SerializerCompiler>>()
-    return route => remember(serializers, JSON.stringify(route.schema), () => compile(route))
-  })
+  const compilers = new Map<string, Compiled>()
+  return (namedSchemas, options) => {
+    let compiled: Compiled | undefined
+    return route => {
+      let serialize: Serialize | undefined
+      return value => {
+        compiled ??= remember(compilers, JSON.stringify(namedSchemas), () =>
+          ({ compile: buildCompiler(namedSchemas, options), serializers: new Map() }))
+        const { compile, serializers } = compiled
+        serialize ??= remember(serializers, JSON.stringify(route.schema), () => compile(route))
+        return serialize(value)
+      }
+    }
+  }
 }

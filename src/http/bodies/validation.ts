@@ -1,14 +1,18 @@
 import type { TSchema } from '@sinclair/typebox'
-import type { ValidateFunction } from 'ajv'
+import type { Ajv } from 'ajv'
 import type { FastifySchemaCompiler, FastifySchemaValidationError } from 'fastify'
 import { removeNulls } from '../../job/optional.ts'
-import { createAjv, createCheck, type Violation } from '../../schema-check.ts'
+import { checkWith, createAjv, createCheck, type Violation } from '../../schema-check.ts'
 
-const checkAfter = (
-  prepare: (value: object) => void, check: ValidateFunction
-): ReturnType<FastifySchemaCompiler<TSchema>> => (value: object) => {
-  prepare(value)
-  return check(value) ? {} : { error: check.errors as FastifySchemaValidationError[] }
+type Validator = ReturnType<FastifySchemaCompiler<TSchema>>
+
+const toValidator = (ajv: Ajv, schema: TSchema, prepare: (value: object) => void = () => {}): Validator => {
+  const check = checkWith(ajv, schema)
+  return (value: object) => {
+    prepare(value)
+    const errors = check(value)
+    return errors.length === 0 ? {} : { error: errors as FastifySchemaValidationError[] }
+  }
 }
 
 // Pages and libraries add a parameter `_` to get past caches, whatever the route.
@@ -22,10 +26,10 @@ const removeCacheBuster = (query: object): void => { Reflect.deleteProperty(quer
 export const createValidatorCompiler = (): FastifySchemaCompiler<TSchema> => {
   const ajvOf = { body: createAjv(false), text: createAjv(true) }
   return ({ schema, httpPart, contentType = 'application/json' }) => {
-    if (httpPart === 'querystring') return checkAfter(removeCacheBuster, ajvOf.text.compile(schema))
+    if (httpPart === 'querystring') return toValidator(ajvOf.text, schema, removeCacheBuster)
     if (contentType !== 'application/json') return () => true
-    if (httpPart !== 'body') return ajvOf.text.compile(schema) as ReturnType<FastifySchemaCompiler<TSchema>>
-    return checkAfter(body => { removeNulls(schema, body) }, ajvOf.body.compile(schema))
+    if (httpPart !== 'body') return toValidator(ajvOf.text, schema)
+    return toValidator(ajvOf.body, schema, body => { removeNulls(schema, body) })
   }
 }
 

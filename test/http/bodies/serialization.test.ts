@@ -1,3 +1,4 @@
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import { createSerializerFactory } from '../../../src/http/bodies/serialization.ts'
@@ -5,13 +6,21 @@ import { createSerializerFactory } from '../../../src/http/bodies/serialization.
 const named = { Name: Type.Object({ name: Type.String() }, { $id: 'Name' }) }
 const route = (schema: object) => ({ method: 'GET', url: '/', httpStatus: '200', schema })
 
-t.test('equal schemas have one serializer, in all plugins', t => {
-  const build = createSerializerFactory()
-  const compile = build(named, {})
-  const serialize = compile(route(Type.Ref('Name')))
-  t.equal(compile(route(Type.Ref('Name'))), serialize)
-  t.equal(build({ ...named }, {})(route(Type.Ref('Name'))), serialize)
-  t.equal(serialize({ name: 'a', secret: 'b' }), '{"name":"a"}')
+t.test('equal schemas are compiled once, in all plugins, with the first response', t => {
+  const compiled: string[] = []
+  const create = SerializerSelector()
+  const build = createSerializerFactory((namedSchemas, options) => {
+    const compile = create(namedSchemas, options)
+    return route => {
+      compiled.push(JSON.stringify(route.schema))
+      return compile(route)
+    }
+  })
+  const serializers = [build(named, {}), build(named, {}), build({ ...named }, {})].flatMap(compile =>
+    [compile(route(Type.Ref('Name'))), compile(route(Type.Ref('Name')))])
+  t.same(compiled, [])
+  for (const serialize of serializers) t.equal(serialize({ name: 'a', secret: 'b' }), '{"name":"a"}')
+  t.same(compiled, ['{"$ref":"Name"}'])
   t.end()
 })
 
