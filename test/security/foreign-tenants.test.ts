@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import type { Json } from '../helpers/client.ts'
+import { openEvents } from '../helpers/events.ts'
 import { startService } from '../helpers/service.ts'
 import { token, type TokenClaims } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
@@ -266,6 +267,70 @@ t.test('lists, bulk reads and claims contain jobs of the own tenant only', async
     ...claim, body: '{"types":["no-such-type"]}'
   }))
   t.equal(statusOf(await as(owner, '/api/v1/worker/claim', claim)), 200)
+})
+
+// Cursors count the changes of all tenants, and so differ; how long one is shows in the length of a page.
+const withoutPlace = (text: string) => text
+  .replaceAll(/[0-9a-z]{16}-\d+/g, 'CURSOR')
+  .replaceAll(/"version":\d+/g, '"version":N')
+  .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
+  .replace(/\r\ncontent-length: \d+/, '')
+
+/** Inserts a row of globex, and returns what a stream of it has sent by then: its headers, and its events but for pings. */
+const openStream = async (path: string, headers: Record<string, string> = {}) => {
+  const { answer, readBlock, close } = await openEvents(
+    service, path, { claims: stranger, headers: { accept: 'text/event-stream', ...headers } })
+  return async (marker: string): Promise<string> => {
+    const blocks = [...answer.headers].filter(([name]) => name !== 'date').map(field => field.join(': '))
+    for (let block: string | undefined = ''; block !== undefined && !block.includes(marker);) {
+      block = await readBlock()
+      if (block?.startsWith(': ping') === false) blocks.push(block)
+    }
+    await close()
+    return withoutPlace(blocks.join('\n\n')).replaceAll(marker, 'MARKER')
+  }
+}
+
+t.test('the change feed has nothing of the jobs of another tenant, in either form', async t => {
+  const cursorOf = async (claims = stranger): Promise<string> => (await service.askJson('/api/v1/events', { claims })).cursor
+  const type = 'of-acme'
+  const mark = async (marker: string) => {
+    await insertRows(service, { jobId: marker, status: 'Running', tenant: 'globex', type })
+    return marker
+  }
+  const paths = ['/api/v1/events', '/api/events'] as const
+  const pagesSince = async (cursor: string): Promise<string[]> => {
+    const ways = paths.flatMap(path => ['', '&limit=1', `&type=${type}`, '&wait=0.1', '&limit=0'].flatMap(query =>
+      [{}, { accept: 'application/problem+json' }, { 'if-none-match': '*' }, { 'last-event-id': cursor }].flatMap(
+        headers => ['GET', 'HEAD'].map(method => ({ method, target: `${path}?since=${cursor}${query}`, headers })))))
+    const pages: string[] = []
+    for (const way of ways) {
+      pages.push(`${way.method} ${way.target} ${JSON.stringify(way.headers)} ${await bytesOf(way, token(stranger))}`)
+    }
+    return pages.map(withoutPlace)
+  }
+  const streamsSince = (cursor: string) => Promise.all(paths.flatMap(path => [
+    openStream(`${path}?since=${cursor}`), openStream(path, { 'last-event-id': cursor }), openStream(`${path}?since=${cursor}&type=${type}`)
+  ]))
+
+  const quiet = await cursorOf()
+  const pagesOfNone = await pagesSince(quiet)
+  const streamsOfNone = await streamsSince(quiet)
+  const firstMarker = await mark('marker-1')
+  const eventsOfNone = await Promise.all(streamsOfNone.map(read => read(firstMarker)))
+
+  const before = await cursorOf()
+  const live = await streamsSince(before)
+  await queued(type)
+  for (const make of Object.values(states)) await make()
+  t.same(await pagesSince(before), pagesOfNone)
+  const resumed = await streamsSince(before)
+  const marker = await mark('marker-2')
+  for (const streams of [live, resumed]) t.same(await Promise.all(streams.map(read => read(marker))), eventsOfNone)
+  t.match(eventsOfNone[0], /event: status\nid: CURSOR\ndata: .*MARKER/)
+
+  const { items } = await service.askJson(`/api/v1/events?since=${before}&limit=1000`, { claims: owner })
+  t.ok(items.length > Object.keys(states).length, 'there was something to hide')
 })
 
 t.test('a lease token of an own job opens no job of another tenant', async t => {
