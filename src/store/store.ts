@@ -267,7 +267,7 @@ export type ReadOnlyStore = {
 
 /** The record of all jobs, in one database. */
 export type Store = {
-  kind: 'sqlite'
+  kind: 'sqlite' | 'postgres'
   /**
    * Random text of this database, read once when it is opened. It changes when a backup is restored: versions and
    * cursors of before the restore mean nothing afterwards.

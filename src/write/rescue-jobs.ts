@@ -54,14 +54,15 @@ const createCreditOutage = ({ commit, queue, outages, graceMs }: RescueJobsNeeds
 export const createRescueJobs = (needs: RescueJobsNeeds): RescueJobs => {
   const { commit, now, queue, outages } = needs
   const creditOutage = createCreditOutage(needs)
-  const rescueSome = async (by: StuckBy): Promise<{ count: number, isOutage: boolean }> => {
-    const { entries, value: isOutage } = await commit(async tx => {
+  const rescueSome = async (by: StuckBy): Promise<{ count: number, isOver: boolean }> => {
+    const { entries, value: isOver } = await commit(async tx => {
       const changes: ChangedJob[] = []
       // This transaction had to wait, and so had the reports that would have renewed these leases.
       if (!('holder' in by) && outages.find().length > 0) return { changes, value: true }
       // A rescue begins at the queue, so findStuck takes the records' locks as well.
       let bytes = 0
-      for (const item of await findStuck(tx, by, rescuedAtOnceMax)) {
+      const stuck = await findStuck(tx, by, rescuedAtOnceMax)
+      for (const item of stuck) {
         if (bytes > writtenBytesMax) break
         bytes += await findTextBytes(tx, item.jobId)
         const change = await applyEvent(tx, item, toEvent(by, item, now()), now())
@@ -69,15 +70,16 @@ export const createRescueJobs = (needs: RescueJobsNeeds): RescueJobs => {
         else if ('cancelDueAt' in by && await isRunning(tx, item)) await clearCancelDue(tx, item.jobId)
         else await reconcileForeignChange(tx, item.jobId, now())
       }
-      return { changes, value: false }
+      // On Postgres, those that are left may be locked by other transactions, which may take long.
+      return { changes, value: stuck.length === 0 }
     })
-    return { count: entries.length, isOutage }
+    return { count: entries.length, isOver }
   }
   const rescueAll = async (by: StuckBy): Promise<number> => {
     let total = 0
     while (await queue.hasStuck(by)) {
-      const { count, isOutage } = await rescueSome(by)
-      if (isOutage) break
+      const { count, isOver } = await rescueSome(by)
+      if (isOver) break
       total += count
       // The event loop gets a turn between two transactions, or requests would wait until all are rescued.
       await nextTurn()

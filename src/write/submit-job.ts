@@ -10,7 +10,7 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
 import { addCallback } from '../store/tx/callbacks.ts'
 import { type IdempotencyRecord, reserveIdempotencyKey } from '../store/tx/idempotency.ts'
-import { findJob, insertJob } from '../store/tx/jobs.ts'
+import { findJob, insertJob, lockJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
 import { enqueue } from '../store/tx/queue.ts'
 import type { CommandNeeds } from './commit.ts'
@@ -144,6 +144,7 @@ export const createSubmitJob = (
         ? undefined
         : await reserve(tx, tenant, idempotencyKey, { requestHash, jobId: newJobId, createdAt: at })
       if (earlierJobId === undefined) await insert(tx, newJobId, { submitter, submission, raw }, at)
+      else await lockJob(tx, earlierJobId)
       const jobId = earlierJobId ?? newJobId
       const lookup = await findJob(tx, jobId)
       const { callback } = submission

@@ -1,46 +1,40 @@
-import { sql } from 'kysely'
-import t, { type Test } from 'tap'
-import { createEpochRowStore } from '../../src/store/epoch-row-store.ts'
-import { createChangeLog } from '../../src/store/postgres/change-log.ts'
-import { identity } from '../../src/store/postgres/identity.ts'
-import { createReadEpochRows } from '../../src/store/postgres/readers/epoch-rows.ts'
-import { createTransact } from '../../src/store/postgres/transact.ts'
-import type { Store } from '../../src/store/store.ts'
+import pg from 'pg'
+import t from 'tap'
+import { createListJobs } from '../../src/store/postgres/readers/job-list.ts'
+import { startPostgres } from '../helpers/postgres.ts'
 import type { OpenStoreUnderTest } from './conformance/store-under-test.ts'
 import { topics } from './conformance/topics.ts'
-import { startMigrated } from './postgres/migrated.ts'
-import { openDatabases } from './postgres/open-databases.ts'
+import { openOn, openStore } from './postgres/open.ts'
 
 // No analyze of the server's own: a transaction that is under way in a snapshot may have written changes.
-const { open } = await startMigrated(t, ['autovacuum=off'])
-
-const openParts = async (t: Test, url: string) => {
-  const { writer, reads, epoch } = openDatabases(t, url)
-  const { rows: [row] } = await sql<{ incarnation: string, identity: string }>`
-    SELECT value AS incarnation, ${identity} AS identity FROM ServiceState WHERE name = 'incarnation'`.execute(reads)
-  const transact = createTransact({ writer, now: () => performance.now(), random: Math.random })
-  return {
-    transact,
-    changes: createChangeLog({ reads, incarnation: row?.incarnation ?? '' }),
-    epoch: createEpochRowStore({
-      read: createReadEpochRows({ epoch, identity: () => row?.identity ?? '' }), transact, now: () => Date.now()
-    })
-  } as unknown as Store
-}
+const server = await startPostgres(t, ['autovacuum=off'])
 
 const openPostgres: OpenStoreUnderTest = async t => {
-  const { url, run, rows, value } = await open(t)
+  const { url, database, store } = await openStore(t, server)
+  const foreign = new pg.Client(url)
+  foreign.on('error', () => {})
+  await foreign.connect()
+  t.teardown(() => foreign.end())
   return {
-    store: await openParts(t, url),
-    openAnother: () => openParts(t, url),
-    sql: run,
-    sqlUnchecked: run,
-    count: async from => Number(await value(`SELECT count(*) FROM ${from}`)),
-    logged: async () => (await rows('SELECT version, jobId FROM JobChange ORDER BY version')).map(
-      ({ version, jobid }) => ({ version: Number(version), jobId: String(jobid) })),
-    listWith: () => { throw new Error('there are no lists yet') },
+    store,
+    openAnother: async () => (await openOn(t, url)).store,
+    sql: statement => foreign.query(statement),
+    replacing: row => `BEGIN; DELETE FROM JobExecutionLog WHERE jobId = '${row.jobId}';
+      INSERT INTO JobExecutionLog (${Object.keys(row).join()})
+      VALUES (${Object.values(row).map(value => `'${value}'`).join()}); COMMIT`,
+    sqlUnchecked: async statement => {
+      const { rows } = await foreign.query<{ name: string }>(`
+        SELECT conname AS name FROM pg_constraint WHERE conrelid = 'jobexecutionlog'::regclass AND contype = 'c'`)
+      for (const { name } of rows) await foreign.query(`ALTER TABLE JobExecutionLog DROP CONSTRAINT ${name}`)
+      await foreign.query(statement)
+    },
+    count: async from => Number((await foreign.query<{ count: string }>(`SELECT count(*) FROM ${from}`)).rows[0]?.count),
+    logged: async () => (await foreign.query<{ version: string, jobId: string }>(
+      'SELECT version, jobId AS "jobId" FROM JobChange ORDER BY version')).rows
+      .map(({ version, jobId }) => ({ version: Number(version), jobId })),
+    listWith: rowsExaminedMax => createListJobs({ database, rowsExaminedMax }),
     pruneChanges: async keep => {
-      await run(`WITH gone AS (
+      await foreign.query(`WITH gone AS (
         DELETE FROM JobChange WHERE (xid, version) IN (
           SELECT xid, version FROM JobChange ORDER BY xid DESC, version DESC OFFSET ${keep}) RETURNING xid, version)
         UPDATE JobChangePruned SET belowXid = last.xid, belowVersion = last.version + 1
@@ -49,6 +43,6 @@ const openPostgres: OpenStoreUnderTest = async t => {
   }
 }
 
-for (const topic of ['changes', 'epoch']) {
-  t.test(topic, async t => { topics[topic]?.(t, openPostgres) })
+for (const [topic, conformance] of Object.entries(topics)) {
+  t.test(topic, async t => { conformance(t, openPostgres) })
 }

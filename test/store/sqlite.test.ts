@@ -17,6 +17,8 @@ const openSqlite: OpenStoreUnderTest = async t => {
       return storeOn(another)
     },
     sql: async statement => { foreign.exec(statement) },
+    replacing: row => `INSERT OR REPLACE INTO JobExecutionLog (${Object.keys(row).join()})
+      VALUES (${Object.values(row).map(value => `'${value}'`).join()})`,
     sqlUnchecked: async statement => { unchecked.exec(statement) },
     count: async from => foreign.prepare<[], number>(`SELECT count(*) FROM ${from}`).pluck().get() ?? 0,
     logged: async () => changeLog.after(0, Number.MAX_SAFE_INTEGER),

@@ -3,10 +3,10 @@ import { CursorMalformed } from '../../errors.ts'
 import { toReaders } from '../records.ts'
 import type { ChangeLog, ChangePage, Cursor, Follower, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
-import { toStoreFailure } from './failures.ts'
 import {
   fromCursor, isPrunedAfter, type LogPosition, positionAfter, positionAt, toCursor, toSnapshot
 } from './log-position.ts'
+import { guardRead } from './reads.ts'
 
 /** `reads`: the database, on connections to the primary. */
 export type ChangeLogNeeds = { reads: Kysely<Tables>, incarnation: string }
@@ -55,9 +55,6 @@ const readChanges = ({ xmax, unread }: LogPosition, limit: number) => sql<LogRow
     ORDER BY xid, version LIMIT ${limit}
   ) AS change ON true`
 
-const guarded = async <Value>(read: () => Promise<Value>): Promise<Value> =>
-  await read().catch((error: unknown) => { throw toStoreFailure(error) })
-
 type Place = { position: LogPosition, cursor: Cursor, isGap: boolean }
 
 const createFollower = ({ reads, incarnation }: ChangeLogNeeds, start: Place): Follower => {
@@ -91,7 +88,7 @@ const createFollower = ({ reads, incarnation }: ChangeLogNeeds, start: Place): F
     }
   }
   return {
-    next: limit => guarded(() => next(limit)),
+    next: limit => guardRead(() => next(limit)),
     accept: () => {
       position = pageEnd
       isGap = false
@@ -169,7 +166,7 @@ export const createChangeLog = (needs: ChangeLogNeeds): ChangeLog => {
   }
 
   return {
-    follow: from => guarded(async () => createFollower(needs, await findPlace(from))),
+    follow: from => guardRead(async () => createFollower(needs, await findPlace(from))),
     prune
   }
 }

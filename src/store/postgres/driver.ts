@@ -1,6 +1,6 @@
 import {
   type CompiledQuery, type DatabaseConnection, type Dialect, type Driver, PostgresAdapter, PostgresIntrospector,
-  type QueryResult
+  type QueryResult, type TransactionSettings
 } from 'kysely'
 import type pg from 'pg'
 import { CommitRefused, ConnectionLost, isServerError } from './failures.ts'
@@ -94,8 +94,10 @@ class PoolDriver implements Driver {
     return new Connection(await this.#pool.connect())
   }
 
-  async beginTransaction (connection: Connection): Promise<void> {
-    await connection.query('begin')
+  async beginTransaction (connection: Connection, settings: TransactionSettings): Promise<void> {
+    const { isolationLevel, accessMode } = settings
+    const modes = [isolationLevel === undefined ? '' : `isolation level ${isolationLevel}`, accessMode ?? '']
+    await connection.query(`begin ${modes.join(' ')}`.trim())
   }
 
   async commitTransaction (connection: Connection): Promise<void> {

@@ -2,6 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { type Callback, callbacksMax, type CallbackState, type Settled } from '../../job/callbacks/callback.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
+import { skippingLocked } from './row-locks.ts'
 
 /*
  * The callbacks of jobs. Triggers make them due, and delete them with a finished job; everything else is here.
@@ -37,15 +38,15 @@ export type ClaimedCallback =
 export type CallbackLease = { token: string, endsAt: number }
 
 /**
- * Claims callbacks to one host that are due at `at` (ms since 1970), those due longest first. A database with
- * concurrent writers skips those that are locked (SKIP LOCKED).
+ * Claims callbacks to one host that are due at `at` (ms since 1970), those due longest first.
  */
 export const claimCallbacks = async (
   tx: Tx, host: string, at: number, limit: number, { token, endsAt }: CallbackLease
 ): Promise<ClaimedCallback[]> => {
-  const rows = await tx.selectFrom('JobCallback')
+  const due = tx.selectFrom('JobCallback')
     .select(['id', 'jobId', 'tenant', 'url', 'tries', 'secret', 'body', 'isGone', 'stateBefore', 'nextTryAt'])
-    .where('host', '=', host).where('nextTryAt', '<=', at).orderBy('nextTryAt').limit(limit).execute()
+    .where('host', '=', host).where('nextTryAt', '<=', at).orderBy('nextTryAt').limit(limit)
+  const rows = await skippingLocked(tx, due).execute()
   for (const { id } of rows) {
     await tx.updateTable('JobCallback').set({ leaseToken: token, nextTryAt: endsAt }).where('id', '=', id).execute()
   }
@@ -130,8 +131,8 @@ export const pendingHostsQuery = (db: Kysely<Tables>, at: number, after: string,
             WHERE ${sql.ref('nextTryAt')} IS NOT NULL AND host > pending.host), place + 1
     FROM pending WHERE pending.host IS NOT NULL AND place < ${limit}
   )
-  SELECT host, EXISTS (SELECT 1 FROM ${sql.table('JobCallback')} AS callback
-    WHERE callback.host = pending.host AND ${sql.ref('callback.nextTryAt')} <= ${at}) AS ${sql.ref('isDue')}
+  SELECT host, CASE WHEN EXISTS (SELECT 1 FROM ${sql.table('JobCallback')} AS callback
+    WHERE callback.host = pending.host AND ${sql.ref('callback.nextTryAt')} <= ${at}) THEN 1 ELSE 0 END AS "isDue"
   FROM pending WHERE host IS NOT NULL`.compile(db)
 
 /** Counts pending callbacks, up to `countMax`: a count reads each of them. */

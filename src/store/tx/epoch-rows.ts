@@ -1,8 +1,9 @@
+import { isPostgres } from '../dialect.ts'
 import type { Acknowledgement, EpochRow, NodeRow, Tx } from '../store.ts'
 
 /*
- * The writes of EpochRowStore. On a database with concurrent writers, `lockEpoch` locks the row until the transaction
- * ends (FOR UPDATE), so that nothing changes between its read and the write; on SQLite only one transaction writes.
+ * The writes of EpochRowStore. Each that depends on the row locks it first, so that nothing changes between its read and
+ * the write. On SQLite only one transaction writes.
  */
 
 const holdMsMin = 100
@@ -19,8 +20,10 @@ const toHold = ({ mode, changedAt, flaps }: EpochRow, at: number): Pick<EpochRow
 
 const epochColumns = ['name', 'mode', 'runId', 'reason', 'changedAt', 'holdMs', 'flaps'] as const
 
-const lockEpoch = async (tx: Tx): Promise<EpochRow> =>
-  await tx.selectFrom('CacheEpoch').select(epochColumns).executeTakeFirstOrThrow()
+const lockEpoch = async (tx: Tx): Promise<EpochRow> => {
+  const epoch = tx.selectFrom('CacheEpoch').select(epochColumns)
+  return await (isPostgres(tx) ? epoch.forUpdate() : epoch).executeTakeFirstOrThrow()
+}
 
 const writeEpoch = async (tx: Tx, row: Partial<EpochRow>): Promise<void> => {
   await tx.updateTable('CacheEpoch').set(row).execute()

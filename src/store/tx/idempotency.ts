@@ -1,4 +1,5 @@
 import type { Tx } from '../store.ts'
+import { skippingLocked } from './row-locks.ts'
 
 /** What a key was used for. */
 export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt: number }
@@ -31,10 +32,9 @@ export const reserveIdempotencyKey = async (
 
 /** Removes keys first used before `before` (ms since 1970), at most `limit`. Returns how many. */
 export const pruneIdempotencyKeys = async (tx: Tx, before: number, limit: number): Promise<number> => {
-  const old = await tx
-    .selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', before).orderBy('createdAt')
-    .limit(limit)
-    .execute()
+  const oldest = tx.selectFrom('IdempotencyKey').select(['tenant', 'key']).where('createdAt', '<', before)
+    .orderBy('createdAt').limit(limit)
+  const old = await skippingLocked(tx, oldest).execute()
   for (const { tenant, key } of old) {
     await tx.deleteFrom('IdempotencyKey').where('tenant', '=', tenant).where('key', '=', key).execute()
   }

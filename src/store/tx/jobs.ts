@@ -2,6 +2,7 @@ import { type CompiledQuery, type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
 import { failureBytesMax, failureTextMax } from '../cut-failure.ts'
+import { isPostgres } from '../dialect.ts'
 import { textMax, toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
@@ -74,7 +75,7 @@ export const selectRecord = (db: Kysely<Tables>) => db
   ])
 
 /** What is left of a job after its record was deleted. */
-export const tombstoneQuery = (db: Kysely<Tables>, jobId: string) => db
+export const tombstoneQuery = (db: Kysely<Tables>, jobId: string | RawBuilder<string>) => db
   .selectFrom('JobTombstone')
   .select(['jobId', 'version', 'expiredAt', cutText('tenant', textMax.tenant).as('tenant')])
   .where('jobId', '=', jobId)
@@ -94,21 +95,37 @@ const findResult = async (tx: Tx, jobId: string) =>
   await tx.selectFrom('JobResult').select(['contentType', 'fileName', 'sizeBytes', 'sha256', 'inlineJson'])
     .where('jobId', '=', jobId).executeTakeFirst() ?? null
 
+// On Postgres every statement sees what was committed before it: since the one that found no record, another program may
+// have inserted one, which deletes the tombstone. One statement reads both.
+const findRemains = async (tx: Tx, jobId: string): Promise<JobLookup | 'inserted'> => {
+  const inserted = tx.selectFrom('JobExecutionLog').select([
+    'jobId', 'version', sql<string>`''`.as('expiredAt'), sql<string | null>`null`.as('tenant')
+  ]).where('jobId', '=', jobId)
+  const found = await tombstoneQuery(tx, jobId).unionAll(inserted).executeTakeFirst()
+  if (found === undefined) return { kind: 'absent', jobId }
+  return found.expiredAt === '' ? 'inserted' : toTombstone(found)
+}
+
 /** The job as this transaction sees it, its own changes included. */
 export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
-  const row = await findRow(tx, jobId)
-  if (row !== undefined) return toJob(row, row.status === 'Succeeded' ? await findResult(tx, jobId) : null)
-  const tombstone = await tombstoneQuery(tx, jobId).executeTakeFirst()
-  return tombstone === undefined ? { kind: 'absent', jobId } : toTombstone(tombstone)
+  for (;;) {
+    const row = await findRow(tx, jobId)
+    if (row !== undefined) return toJob(row, row.status === 'Succeeded' ? await findResult(tx, jobId) : null)
+    const remains = await findRemains(tx, jobId)
+    if (remains !== 'inserted') return remains
+  }
 }
 
 /**
  * Locks a record until the transaction ends. A command that reads a record, decides and writes it calls this first, so
  * that no other transaction changes the record between the read and the write; all lock the record before its queue
  * item, so that none waits for another in a circle. On SQLite there is nothing to do: only one transaction writes at a
- * time, from its beginning on. A database with concurrent writers locks the row (FOR NO KEY UPDATE on Postgres).
+ * time, from its beginning on.
  */
-export const lockJob = async (_tx: Tx, _jobId: string): Promise<void> => {}
+export const lockJob = async (tx: Tx, jobId: string): Promise<void> => {
+  if (!isPostgres(tx)) return
+  await tx.selectFrom('JobExecutionLog').select('jobId').where('jobId', '=', jobId).forNoKeyUpdate().execute()
+}
 
 /** Adds a record of ours. Rejects if the id is taken. */
 export const insertJob = async (tx: Tx, job: Job): Promise<void> => {

@@ -1,5 +1,6 @@
-import type { Kysely } from 'kysely'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { ContentInfo } from '../../job/job.ts'
+import { isPostgres } from '../dialect.ts'
 import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
@@ -25,6 +26,7 @@ const itemColumns = [
   'leaseExpiresAt',
   'deadlineAt', 'cancelDueAt', 'resultRetentionMs', 'resultContentType', 'resultFileName'
 ] as const satisfies ReadonlyArray<keyof QueueItem>
+const itemReferences = itemColumns.map(column => `JobQueue.${column}` as const)
 
 /** Adds a job to the queue, after its record: the queue is in the order of the records' `seq`. */
 export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
@@ -46,7 +48,9 @@ export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | 
   await tx.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId).executeTakeFirst()
 
 /** The oldest available job of one type: only for one type does the index yield it without sorting all that wait. */
-export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string | null, now: number) => {
+export const availableQuery = (
+  db: Kysely<Tables>, type: string | RawBuilder<string>, tenant: string | null, now: number
+) => {
   const free = db
     .selectFrom('JobQueue')
     .select([...itemColumns, 'seq'])
@@ -61,7 +65,7 @@ export const availableQuery = (db: Kysely<Tables>, type: string, tenant: string 
 
 /** Jobs whose run has to be ended. */
 export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
-  const all = db.selectFrom('JobQueue').select(itemColumns)
+  const all = db.selectFrom('JobQueue').select(itemReferences)
   // Also without a lease: another program may run the job.
   if ('cancelDueAt' in by) return all.where('cancelDueAt', '<=', by.cancelDueAt)
   const leased = all.where('leaseToken', 'is not', null)
@@ -70,12 +74,7 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   return leased.where('leaseExpiresAt', '<=', by.leaseExpiredAt).orderBy('leaseExpiresAt')
 }
 
-/**
- * The job that matches the filter, is not leased and has been available longest; no type waits for another. On a
- * database with concurrent writers it comes with its record locked, and a job that is locked elsewhere is skipped
- * (SKIP LOCKED): a transaction that begins at the queue must not wait for a record.
- */
-export const nextAvailable = async (
+const oldestAvailable = async (
   tx: Tx, { types, tenant }: ClaimFilter, now: number
 ): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { seq: number } | undefined
@@ -89,9 +88,48 @@ export const nextAvailable = async (
   return oldest
 }
 
+const itemSelection = sql.join(itemColumns.map(column => sql`${sql.ref(`item.${column}`)} AS ${sql.raw(`"${column}"`)}`))
+
+// The head of each type is found without a lock, the oldest first; then the first job of these types that no other
+// transaction has. So no more than one is locked, and a rare type does not wait behind many jobs of another.
+const lockAvailable = async (
+  tx: Tx, { types, tenant }: ClaimFilter, now: number
+): Promise<QueueItem | undefined> => {
+  const isFree = sql`item.leaseToken IS NULL AND item.type = asked.type AND item.availableAt <= ${now}
+    ${tenant === null ? sql`` : sql`AND item.tenant = ${tenant}`}`
+  const { rows: [item] } = await sql<QueueItem>`
+    SELECT ${itemSelection} FROM (
+      SELECT requested.type FROM unnest(${[...types]}::text[]) AS requested (type)
+      CROSS JOIN LATERAL (
+        SELECT item.availableAt, item.seq FROM JobQueue AS item CROSS JOIN (SELECT requested.type) AS asked
+        WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT 1
+      ) AS head
+      ORDER BY head.availableAt, head.seq OFFSET 0
+    ) AS asked
+    CROSS JOIN LATERAL (
+      SELECT item.* FROM JobQueue AS item JOIN JobExecutionLog AS log ON log.jobId = item.jobId
+      WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT 1
+      FOR UPDATE OF item SKIP LOCKED FOR NO KEY UPDATE OF log SKIP LOCKED
+    ) AS item
+    LIMIT 1`.execute(tx)
+  return item
+}
+
+/**
+ * The job that matches the filter, is not leased and has been available longest; no type waits for another. On Postgres
+ * it comes with its record locked, and a job that is locked elsewhere is skipped: a transaction that begins at the queue
+ * must not wait for a record.
+ */
+export const nextAvailable = (tx: Tx, filter: ClaimFilter, now: number): Promise<QueueItem | undefined> =>
+  isPostgres(tx) ? lockAvailable(tx, filter, now) : oldestAvailable(tx, filter, now)
+
 /** Jobs whose run has to be ended; at most `limit`. Locks and skips as nextAvailable does. */
-export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> =>
-  await stuckQuery(tx, by).limit(limit).execute()
+export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> => {
+  const stuck = stuckQuery(tx, by).limit(limit)
+  if (!isPostgres(tx)) return await stuck.execute()
+  return await stuck.innerJoin('JobExecutionLog as log', 'log.jobId', 'JobQueue.jobId')
+    .modifyEnd(sql`for update of JobQueue skip locked for no key update of log skip locked`).execute()
+}
 
 /** Begins a run; a cancellation of an earlier run does not concern it. */
 export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<void> => {

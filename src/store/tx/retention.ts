@@ -2,6 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { toIso } from '../../job/time.ts'
 import type { Origin, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
+import { skippingLocked } from './row-locks.ts'
 import { takeWritable, textBytes } from './text-bytes.ts'
 
 /*
@@ -20,7 +21,7 @@ export const dueResults = (db: Kysely<Tables>, at: string, limit: number) => db
 
 /** Jobs whose stored result is due at `at` (ms since 1970), as many as one transaction may write. */
 export const findDueResults = async (tx: Tx, at: number, limit: number): Promise<string[]> =>
-  takeWritable(await dueResults(tx, toIso(at), limit).execute()).map(({ jobId }) => jobId)
+  takeWritable(await skippingLocked(tx, dueResults(tx, toIso(at), limit)).execute()).map(({ jobId }) => jobId)
 
 /** Clears a due time that is not a time: another program wrote it. */
 export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
@@ -55,13 +56,12 @@ export const dueIdempotencyKeys = (db: Kysely<Tables>, before: number) =>
 
 // Two searches: one comparison of both columns would examine all rows of one time again for each batch.
 const nextRecords = async (tx: Tx, origin: Origin, before: number, after: RecordCursor | null, limit: number) => {
-  if (after === null) return await dueRecords(tx, origin, before, limit).execute()
-  const ties = await endedRecords(tx, origin, limit).where('endedMs', '=', after.endedMs).where('seq', '>', after.seq)
-    .orderBy('seq').execute()
+  if (after === null) return await skippingLocked(tx, dueRecords(tx, origin, before, limit)).execute()
+  const tied = endedRecords(tx, origin, limit).where('endedMs', '=', after.endedMs).where('seq', '>', after.seq)
+  const ties = await skippingLocked(tx, tied.orderBy('seq')).execute()
   if (ties.length === limit) return ties
-  return [
-    ...ties, ...await dueRecords(tx, origin, before, limit - ties.length).where('endedMs', '>', after.endedMs).execute()
-  ]
+  const later = dueRecords(tx, origin, before, limit - ties.length).where('endedMs', '>', after.endedMs)
+  return [...ties, ...await skippingLocked(tx, later).execute()]
 }
 
 /** A batch of records: how many were examined and removed. `next` is where to go on; null at the end. */
@@ -90,7 +90,8 @@ export const pruneRecords = async (
  * stop answering from the tombstone. Returns how many.
  */
 export const pruneTombstones = async (tx: Tx, before: number, limit: number): Promise<number> => {
-  const jobIds = (await dueTombstones(tx, toIso(before), limit).execute()).map(({ jobId }) => jobId)
+  const due = await skippingLocked(tx, dueTombstones(tx, toIso(before), limit)).execute()
+  const jobIds = due.map(({ jobId }) => jobId)
   if (jobIds.length === 0) return 0
   await tx.deleteFrom('JobTombstone').where('jobId', 'in', jobIds).execute()
   await tx.insertInto('JobChange').values(jobIds.map(jobId => ({ jobId }))).execute()
@@ -102,7 +103,7 @@ export const pruneTombstones = async (tx: Tx, before: number, limit: number): Pr
  * many, and one more once a result or an input is gone entirely: 0 means that nothing is left.
  */
 export const pruneOrphans = async (tx: Tx, at: number, limit: number): Promise<number> => {
-  const orphan = await dueOrphans(tx, at).executeTakeFirst()
+  const orphan = await skippingLocked(tx, dueOrphans(tx, at)).executeTakeFirst()
   if (orphan === undefined) return 0
   const { holder, id } = orphan
   const key = sql.ref(holder === 'JobInputChunk' ? 'inputId' : 'jobId')

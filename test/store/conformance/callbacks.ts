@@ -5,7 +5,7 @@ import {
 } from '../../../src/store/tx/callbacks.ts'
 import { deleteJob, insertJob, updateJob } from '../../../src/store/tx/jobs.ts'
 import { jobOf, queuedJob, runningJob, succeededJob } from '../jobs.ts'
-import type { Conformance, OpenStoreUnderTest } from './store-under-test.ts'
+import type { Conformance, OpenStoreUnderTest, StoreUnderTest } from './store-under-test.ts'
 
 const later = Date.now() + 3_600_000
 
@@ -82,20 +82,22 @@ const adding: Conformance = (t, open) => {
   })
 }
 
-const ends: ReadonlyArray<readonly [name: string, sql: string]> = [
-  ['an update', "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = 'j'"],
-  ['an update of every row', "UPDATE JobExecutionLog SET status = 'Failed', type = 'x'"],
-  ['a replacement', "INSERT OR REPLACE INTO JobExecutionLog (jobId, status) VALUES ('j', 'Failed')"],
-  ['an upsert', `INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Succeeded')
+type Replacing = StoreUnderTest['replacing']
+
+const ends: ReadonlyArray<readonly [name: string, toStatement: (replacing: Replacing) => string]> = [
+  ['an update', () => "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = 'j'"],
+  ['an update of every row', () => "UPDATE JobExecutionLog SET status = 'Failed', type = 'x'"],
+  ['a replacement', replacing => replacing({ jobId: 'j', status: 'Failed' })],
+  ['an upsert', () => `INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Succeeded')
     ON CONFLICT (jobId) DO UPDATE SET status = excluded.status`]
 ]
 
 const due: Conformance = (t, open) => {
   t.test('is due with the end of its job, and not before', async t => {
-    const { add, list, end, sql, callbacks } = await openCallbacks(t, open)
+    const { add, list, end, sql, replacing, callbacks } = await openCallbacks(t, open)
     await add('a')
     await sql("UPDATE JobExecutionLog SET progressPercent = 50, status = 'Running', type = 'x' WHERE jobId = 'j'")
-    await sql("INSERT OR REPLACE INTO JobExecutionLog (jobId, status, tenant) VALUES ('j', 'Running', 'acme')")
+    await sql(replacing({ jobId: 'j', status: 'Running', tenant: 'acme' }))
     t.match(await list(), [{ state: 'waiting', nextTryAt: null }])
     t.notOk(await callbacks.hasDue(later))
     const before = Date.now()
@@ -106,11 +108,11 @@ const due: Conformance = (t, open) => {
     t.ok(await callbacks.hasDue(Date.now()))
   })
 
-  for (const [name, statement] of ends) {
+  for (const [name, toStatement] of ends) {
     t.test(`is due when another program ends the job by ${name}`, async t => {
-      const { add, list, claim, sql } = await openCallbacks(t, open)
+      const { add, list, claim, sql, replacing } = await openCallbacks(t, open)
       await add('a')
-      await sql(statement)
+      await sql(toStatement(replacing))
       t.match(await list(), [{ state: 'pending' }])
       t.match(await claim(), [{ id: 'a', jobId: 'j', isGone: false, tries: 0, body: null, secret: null }])
       await sql("UPDATE JobExecutionLog SET type = 'y' WHERE jobId = 'j'")

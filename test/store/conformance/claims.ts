@@ -55,6 +55,7 @@ export const claimsConformance: Conformance = (t, open) => {
     const next = (tenant: string | null) =>
       transact(async tx => (await nextAvailable(tx, { types: ['report'], tenant }, 1000))?.jobId)
     await transact(async tx => {
+      for (const jobId of ['theirs', 'ours']) await insertJob(tx, queuedJob(jobId))
       await enqueue(tx, { ...item('theirs', 1), tenant: 'other' })
       await enqueue(tx, item('ours', 2))
     })
@@ -73,7 +74,10 @@ export const claimsConformance: Conformance = (t, open) => {
     const { store: { transact, queue } } = await open(t)
     const filter = { types: ['sanitize', 'report'], tenant: 'acme' }
     t.equal(await queue.hasAvailable(filter, 100), false)
-    await transact(tx => enqueue(tx, item('j', 100)))
+    await transact(async tx => {
+      await insertJob(tx, queuedJob('j'))
+      await enqueue(tx, item('j', 100))
+    })
     t.same([await queue.hasAvailable(filter, 99), await queue.hasAvailable(filter, 100)], [false, true])
     t.equal(await queue.hasAvailable({ ...filter, types: ['sanitize'] }, 100), false)
     t.equal(await queue.hasAvailable({ ...filter, types: [] }, 100), false)

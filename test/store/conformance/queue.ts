@@ -1,9 +1,16 @@
-import type { StuckBy } from '../../../src/store/store.ts'
+import type { StuckBy, Tx } from '../../../src/store/store.ts'
+import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { appendInputChunk, findInput, insertInput } from '../../../src/store/tx/inputs.ts'
 import {
   clearLease, dequeue, enqueue, findQueueItem, findStuck, setCancelDue, setContentInfo, setLease
 } from '../../../src/store/tx/queue.ts'
+import { queuedJob } from '../jobs.ts'
 import { type Conformance, input, item, lease } from './store-under-test.ts'
+
+const submit = async (tx: Tx, queued: Parameters<typeof enqueue>[1]): Promise<void> => {
+  await insertJob(tx, queuedJob(queued.jobId))
+  await enqueue(tx, queued)
+}
 
 /** Queue items, their leases and what ends them. */
 export const queueConformance: Conformance = (t, open) => {
@@ -13,10 +20,10 @@ export const queueConformance: Conformance = (t, open) => {
       for (const [jobId, leaseHolder, leaseExpiresAt, deadlineAt] of [
         ['a', 'w1', 300, 50], ['b', 'w2', 100, 40], ['c', 'w1', 200, null]
       ] as const) {
-        await enqueue(tx, item(jobId))
+        await submit(tx, item(jobId))
         await setLease(tx, jobId, lease(jobId, { leaseHolder, leaseExpiresAt, deadlineAt }))
       }
-      await enqueue(tx, item('free'))
+      await submit(tx, item('free'))
       await setCancelDue(tx, 'c', 70)
       await setCancelDue(tx, 'c', 90)
     })
@@ -42,7 +49,7 @@ export const queueConformance: Conformance = (t, open) => {
       for (const [jobId, type, availableAt] of [
         ['a', 'report', 30], ['b', 'report', 20], ['c', 'report', 10], ['d', 'mail', 40], ['e', 'scan', 50]
       ] as const) {
-        await enqueue(tx, { ...item(jobId, availableAt), type })
+        await submit(tx, { ...item(jobId, availableAt), type })
       }
       for (const jobId of ['c', 'e']) await setLease(tx, jobId, lease(jobId))
     })
@@ -56,7 +63,7 @@ export const queueConformance: Conformance = (t, open) => {
   t.test('clears everything of a run when its lease is cleared', async t => {
     const { store: { transact } } = await open(t)
     await transact(async tx => {
-      await enqueue(tx, item('j'))
+      await submit(tx, item('j'))
       await setLease(tx, 'j', lease('a', { deadlineAt: 5 }))
       await setCancelDue(tx, 'j', 7)
       await setContentInfo(tx, 'j', { contentType: 'text/csv', fileName: 'r.csv' })
@@ -83,9 +90,9 @@ export const queueConformance: Conformance = (t, open) => {
     const { store: { transact } } = await open(t)
     const raw = { inputId: 'i', sizeBytes: 3, contentType: 'text/plain' }
     await transact(async tx => {
-      await enqueue(tx, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
+      await submit(tx, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
       await insertInput(tx, 'j', input)
-      await enqueue(tx, item('k'))
+      await submit(tx, item('k'))
       await appendInputChunk(tx, raw.inputId, 0, Buffer.from('abc'), 0)
       await insertInput(tx, 'k', { ...input, raw })
     })

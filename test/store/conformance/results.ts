@@ -150,7 +150,7 @@ const factsConformance: Conformance = (t, open) => {
     const { sql, results, append } = await openResults(t, open)
     t.equal(await results.findPartial('j'), undefined, 'no worker of ours runs it')
     await sql(
-      "INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt) VALUES ('j', 'x', 1, 0, 'l', 1)"
+      "INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt, seq) VALUES ('j', 'x', 1, 0, 'l', 1, 1)"
     )
     t.same(await results.findPartial('j'), { attempt: 1, run: 1, sizeBytes: 0, contentType: null, fileName: null })
     await append(0, 'abc')

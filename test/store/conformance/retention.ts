@@ -131,7 +131,7 @@ const recordsConformance: Conformance = (t, open) => {
     const { store, sql, count } = await openRetention(t, open)
     await sql(Array.from({ length: 12 }, (_, index) => `
       INSERT INTO JobExecutionLog (jobId, status, endTime, errorDetails)
-      VALUES ('heavy-${index}', 'Failed', '2020-01-01T00:00:${String(index).padStart(2, '0')}Z', hex(zeroblob(500000)))`)
+      VALUES ('heavy-${index}', 'Failed', '2020-01-01T00:00:${String(index).padStart(2, '0')}Z', '${'x'.repeat(1_000_000)}')`)
       .join(';'))
     const { examined, removed, batches } = await prunePass(store, 'foreign', end, 12)
     t.same([examined, removed, await count('JobExecutionLog')], [12, 12, 0])
@@ -139,7 +139,7 @@ const recordsConformance: Conformance = (t, open) => {
     await store.transact(async tx => {
       for (const jobId of ['a', 'b', 'c']) await insertJob(tx, succeededJob(jobId, { expiresAt: end }))
     })
-    await sql("UPDATE JobExecutionLog SET progressMessage = hex(zeroblob(1500000)) WHERE jobId IN ('a', 'b', 'c')")
+    await sql(`UPDATE JobExecutionLog SET progressMessage = '${'x'.repeat(3_000_000)}' WHERE jobId IN ('a', 'b', 'c')`)
     t.equal((await store.transact(tx => findDueResults(tx, end, 10))).length, 1)
   })
 

@@ -13,6 +13,8 @@ export type StoreUnderTest = {
   sql: (statement: string) => Promise<unknown>
   /** The same without the CHECKs: what no writer can do, but a damaged disk or an older schema may leave behind. */
   sqlUnchecked: (statement: string) => Promise<unknown>
+  /** The statement by which a program puts a record in the place of another, if there is one. */
+  replacing: (row: Record<string, string>) => string
   /** How many rows a FROM clause has, as another program sees it. */
   count: (from: string) => Promise<number>
   /** The rows of the change log, in the order of their versions. */

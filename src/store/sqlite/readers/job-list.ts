@@ -1,22 +1,16 @@
-import { type JobLookup, type JobState, toRecordStatus } from '../../../job/job.ts'
 import type { ListPosition } from '../../../job/list-position.ts'
+import {
+  anySeq, anyTime, type Found, idsExaminedMax, isCancelledOnly, isOfState, latest, merge, newestFirst, type Range, rangesAfter,
+  rowsExaminedMaxDefault, startOf, textBytesMax, toStatuses
+} from '../../list-pages.ts'
 import type { ListFilter, ListJobs, ListPage } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { isOfType } from './column-filters.ts'
-import { recordOfSeqQuery, type RecordWithFacts, textBytesOfSeqQuery, toRecord } from './record-query.ts'
+import { recordOfSeqQuery, type RecordWithFacts, textBytesOfSeqQuery, toRecord } from '../../record-query.ts'
 import { guardRead } from '../transact.ts'
 
 /** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
 export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
-
-// 5,000 rows take 1 to 2 ms, during which the event loop answers nothing else.
-const rowsExaminedMaxDefault = 5000
-
-// They are read wherever they are in the file, and sorted.
-const idsExaminedMax = 500
-
-// Of the texts of a page, which other programs may have made long; to read and cut as much takes 5 to 8 ms.
-const textBytesMax = 4 * 1024 * 1024
 
 type Parameters = {
   tenant: string | null
@@ -31,40 +25,23 @@ type Parameters = {
   limit: number
 }
 
-/** The rows of one index that match. `gaveUpAt`: where the bound ended the search; null if it ended by itself. */
-type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
-
-/*
- * An index is read in up to two ranges, each of which SQLite finds by a search: the rest of the rows created in the
- * same millisecond, and those created before. One comparison of rows, (createdMs, seq) < (?, ?), would examine all rows
- * of that millisecond again for each page, and a statement that inserts a million rows gives them all one time.
- */
-const ranges = {
+// As list-pages.ts describes them.
+const ranges: Record<Range, string> = {
   sameTime: 'createdMs = :createdMs AND seq < :seq AND createdMs > :createdAfter',
   before: 'createdMs < :createdMs AND createdMs > :createdAfter'
-} as const
-type Range = keyof typeof ranges
-
-const anyTime = Number.MIN_SAFE_INTEGER
-const anySeq = Number.MAX_SAFE_INTEGER
-const latest: ListPosition = { createdMs: Number.MAX_SAFE_INTEGER, seq: anySeq }
-
-const rangesAfter = (after: ListPosition | null): Range[] => after === null ? ['before'] : ['sameTime', 'before']
+}
 
 const matches = `
   isIncluded AND (:statuses IS NULL OR instr(:statuses, ',' || status || ',')) AND ${isOfType}
   AND (:idPrefix IS NULL OR substr(jobId, 1, length(:idPrefix)) = :idPrefix)`
 const isIncluded = "NOT :cancelledOnly OR typeof(cancelledAt) <> 'null' AS isIncluded"
 
-const toStatuses = (states: readonly JobState[] | null): string | null =>
-  states === null ? null : `,${states.map(toRecordStatus).join()},`
-
-const toConditions = ({ tenant, type, idPrefix, states }: ListFilter) => ({
-  tenant,
-  type,
-  idPrefix,
-  statuses: toStatuses(states),
-  cancelledOnly: states?.every(state => state === 'cancelled') === true ? 1 : 0
+const toConditions = (filter: ListFilter) => ({
+  tenant: filter.tenant,
+  type: filter.type,
+  idPrefix: filter.idPrefix,
+  statuses: toStatuses(filter.states)?.map(status => `,${status},`).join('') ?? null,
+  cancelledOnly: isCancelledOnly(filter) ? 1 : 0
 } as const)
 
 const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: number) => (range: Range) => {
@@ -106,25 +83,6 @@ const createSide = (database: Database, owned: string, rowsExaminedMax: number):
   }
 }
 
-const newestFirst = (a: ListPosition, b: ListPosition): number =>
-  a.createdMs === b.createdMs ? b.seq - a.seq : b.createdMs - a.createdMs
-
-// The list of earlier jobs begins where that of all reaches their time.
-const startOf = (after: ListPosition | null, { createdBefore }: ListFilter): ListPosition | null => {
-  if (createdBefore === null) return after
-  const first = { createdMs: createdBefore, seq: Number.MIN_SAFE_INTEGER }
-  return after === null || newestFirst(after, first) < 0 ? first : after
-}
-
-// The page ends where the search of one side gave up: behind that place, the side may have something newer.
-const merge = (sides: Found[], limit: number): { rows: ListPosition[], next: ListPosition | null } => {
-  const [bound] = sides.flatMap(({ gaveUpAt }) => gaveUpAt ?? []).toSorted(newestFirst)
-  const rows = sides.flatMap(side => side.rows).toSorted(newestFirst)
-    .filter(row => bound === undefined || newestFirst(row, bound) <= 0)
-  const page = rows.slice(0, limit)
-  return { rows: page, next: rows.length > limit ? page.at(-1) ?? null : bound ?? null }
-}
-
 type Conditions = ReturnType<typeof toConditions>
 
 /**
@@ -151,10 +109,6 @@ const createSearchById = ({ reader }: Database, rowsExaminedMax: number) => {
       .toSorted(newestFirst)
   }
 }
-
-// Whether a Failed job was cancelled depends on how the time of its cancellation is read.
-const isOfState = (lookup: JobLookup, states: readonly JobState[] | null): boolean =>
-  states === null || (lookup.kind === 'job' && states.includes(lookup.job.state))
 
 /** Reads the records of a page, which ends before the texts of its rows exceed their bound. It has at least one. */
 const createReadRecords = ({ reader, writer }: Database) => {

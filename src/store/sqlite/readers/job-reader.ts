@@ -7,7 +7,7 @@ import { type AttemptRow, attemptsQuery, toAttempt } from '../../tx/attempts.ts'
 import { callbacksQuery } from '../../tx/callbacks.ts'
 import { tombstoneQuery } from '../../tx/jobs.ts'
 import type { Database } from '../database.ts'
-import { recordQuery, type RecordWithFacts, toRecord } from './record-query.ts'
+import { recordQuery, type RecordWithFacts, toRecord } from '../../record-query.ts'
 import { guardRead } from '../transact.ts'
 
 /** Every statement is compiled and prepared once: to do both again would cost several times the read itself. */

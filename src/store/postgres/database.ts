@@ -1,0 +1,33 @@
+import { Kysely } from 'kysely'
+import type { Tables } from '../tables.ts'
+import { parseConnectionUrl } from './connection-url.ts'
+import { toDialect } from './driver.ts'
+import { createPools, type Pools } from './pools.ts'
+
+/** The query builders of a process, each on a pool of its own. `name`: the URL without its secrets. */
+export type Database = {
+  name: string
+  pools: Pools
+  writer: Kysely<Tables>
+  reads: Kysely<Tables>
+  epoch: Kysely<Tables>
+  close: () => Promise<void>
+}
+
+/** Opens no connection by itself. Throws ServerUnusable if the URL is none, or says what cannot be honoured. */
+export const openDatabase = (url: string): Database => {
+  const target = parseConnectionUrl(url)
+  const pools = createPools(target)
+  let closing: Promise<unknown> | undefined
+  return {
+    name: target.name,
+    pools,
+    writer: new Kysely<Tables>({ dialect: toDialect(pools.writes) }),
+    reads: new Kysely<Tables>({ dialect: toDialect(pools.reads) }),
+    epoch: new Kysely<Tables>({ dialect: toDialect(pools.epoch) }),
+    close: async () => {
+      closing ??= Promise.all(Object.values(pools).map(({ close }) => close()))
+      await closing
+    }
+  }
+}

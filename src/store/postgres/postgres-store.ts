@@ -1,0 +1,49 @@
+import { createEpochRowStore } from '../epoch-row-store.ts'
+import type { Store } from '../store.ts'
+import { createChangeLog } from './change-log.ts'
+import type { Database } from './database.ts'
+import { createCallbackReader } from './readers/callback-reader.ts'
+import { createReadEpochRows } from './readers/epoch-rows.ts'
+import { createInputReader } from './readers/input-reader.ts'
+import { createListJobs } from './readers/job-list.ts'
+import { createJobReader } from './readers/job-reader.ts'
+import { createQueueReader } from './readers/queue-reader.ts'
+import { createResultReader } from './readers/result-reader.ts'
+import { createRetentionReader } from './readers/retention-reader.ts'
+import { createTransact } from './transact.ts'
+
+/**
+ * `incarnation`, `identity`: those of the database when it was opened. `now` in ms since 1970; `monotonicNow` in ms of a
+ * clock that only goes forward; `random` from 0 to below 1.
+ */
+export type PostgresStoreNeeds = {
+  database: Database
+  incarnation: string
+  identity: string
+  now: () => number
+  monotonicNow: () => number
+  random: () => number
+}
+
+/** The store on a migrated Postgres database. `close` closes its connections. */
+export const createPostgresStore = (
+  { database, incarnation, identity, now, monotonicNow, random }: PostgresStoreNeeds
+): Store => {
+  const { reads, epoch } = database
+  const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
+  return {
+    kind: 'postgres',
+    incarnation,
+    jobs: { ...createJobReader({ database }), list: createListJobs({ database }) },
+    results: createResultReader({ database }),
+    inputs: createInputReader({ database }),
+    queue: createQueueReader({ database }),
+    retention: createRetentionReader({ database }),
+    callbacks: createCallbackReader({ database }),
+    changes: createChangeLog({ reads, incarnation }),
+    epoch: createEpochRowStore({ read: createReadEpochRows({ epoch, identity: () => identity }), transact, now }),
+    transact,
+    writesWaiting: transact.waiting,
+    close: database.close
+  }
+}

@@ -1,0 +1,25 @@
+import type { InputReader } from '../../../job/input.ts'
+import { InputTorn } from '../../errors.ts'
+import { inputColumns, toInput } from '../../tx/inputs.ts'
+import type { Database } from '../database.ts'
+import { createStatement } from '../reads.ts'
+
+export const createInputReader = ({ database: { reads } }: { database: Database }): InputReader => {
+  const row = createStatement(reads, reads.selectFrom('JobInput').select(inputColumns).where('jobId', '=', ''))
+  const chunkAt = createStatement(reads,
+    reads.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0))
+  return {
+    find: async jobId => {
+      const [found] = await row(jobId)
+      return found === undefined ? undefined : toInput(found)
+    },
+    read: async function * ({ inputId, sizeBytes }) {
+      for (let offset = 0; offset < sizeBytes;) {
+        const [chunk] = await chunkAt(inputId, offset)
+        if (chunk === undefined) throw new InputTorn(inputId)
+        offset += chunk.bytes.byteLength
+        yield chunk.bytes
+      }
+    }
+  }
+}
