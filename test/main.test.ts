@@ -153,13 +153,13 @@ t.test('npm start ends with 0 when npm alone gets the signal, and when the whole
 
 t.test('bad values stop the start, every problem on a line of its own', async t => {
   const { code, stderr } = await failure({
-    PORT: 'x', DATABASE_URL: 'postgres://localhost/jobs', JWT_SECRET: 'short', WORKERS: '-1'
+    PORT: 'x', DATABASE_URL: 'mysql://localhost/jobs', JWT_SECRET: 'short', WORKERS: '-1'
   })
   t.equal(code, 1)
   t.same(stderr.trim().split('\n').map(line => line.split(':')[0]).sort(), [
     'DATABASE_URL', 'JWT_SECRET', 'PORT', 'WORKERS'
   ])
-  t.match(stderr, /postgres:\/\/ is not supported by this version yet/)
+  t.match(stderr, /DATABASE_URL: must be sqlite:PATH, .* postgres:\/\//)
 })
 
 t.test('a second service process on one database does not start until the first has ended', async t => {
