@@ -1,15 +1,10 @@
 import SqliteDatabase from 'better-sqlite3'
 import type { Access } from '../../../job/input.ts'
-import { toText } from '../../../job/recorded/values.ts'
-import { toTime } from '../../../job/time.ts'
 import { failureBytesMax, failureTextMax } from '../../cut-failure.ts'
-import { textMax, toFailureCode } from '../../records.ts'
+import { pageRows, readChunks, type StoredRow, toRecordRow } from '../../read-only-store.ts'
+import { textMax } from '../../records.ts'
 import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../../store.ts'
-import type { JobRow } from '../../tables.ts'
 import { isOfType } from './column-filters.ts'
-
-/** Rows read in one transaction for one page. */
-const pageRows = 2000
 
 // One statement serves every tenant and every type. The + keeps SQLite from an index on tenant or type, which would
 // sort the rows of a tenant again for each page.
@@ -22,17 +17,6 @@ const cut = (column: string, lengthMax: number) =>
     ELSE ${column} END AS ${column}`
 
 type Connection = SqliteDatabase.Database
-
-type StoredRow = Pick<JobRow, 'type' | 'status' | 'startTime' | 'endTime' | 'createdMs' | 'errorDetails'>
-
-const toRow = ({ status, createdMs, ...row }: StoredRow): RecordRow => ({
-  type: toText(row.type),
-  status,
-  startedAt: toTime(row.startTime),
-  finishedAt: toTime(row.endTime),
-  createdAt: createdMs,
-  failureCode: status === 'Failed' ? toFailureCode(row.errorDetails) : null
-})
 
 // A page ends after `pageRows` rows of any tenant, so that it costs the same for every reader. The aliases are for
 // tables that another program made, with names in any case.
@@ -60,7 +44,7 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
       if (end === null) return
       const rows: RecordRow[] = []
       // One row in memory at a time: failures may be long.
-      for (const row of page.iterate({ ...filter, after, end })) rows.push(toRow(row))
+      for (const row of page.iterate({ ...filter, after, end })) rows.push(toRecordRow(row))
       yield rows
       after = end
     }
@@ -68,21 +52,11 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
   return { total, pages: pages() }
 }
 
-async function * readChunks (
-  database: Connection, { inputId, sizeBytes }: StoredBytes
-): AsyncGenerator<Uint8Array, void> {
+const readInput = (database: Connection, stored: StoredBytes): AsyncGenerator<Uint8Array, void> => {
   const chunkAt = database.prepare<[string, number], Uint8Array>(
     'SELECT bytes FROM JobInputChunk WHERE inputId = ? AND startOffset = ?'
   ).pluck()
-  let offset = 0
-  while (offset < sizeBytes) {
-    const bytes = chunkAt.get(inputId, offset)
-    // The job was erased meanwhile, for example.
-    if (bytes === undefined || bytes.byteLength === 0) throw new Error('A chunk of the input is missing.')
-    offset += bytes.byteLength
-    if (offset > sizeBytes) throw new Error('The input is longer than it was.')
-    yield bytes
-  }
+  return readChunks(stored, offset => chunkAt.get(stored.inputId, offset))
 }
 
 /** The ReadOnlyStore of a SQLite file. Reads wait for a locked file: only a thread that may block should use it. */
@@ -94,7 +68,7 @@ export const openReadOnlyStore = (databasePath: string): ReadOnlyStore => {
   }
   return {
     records: async (access, type) => readRecords(connect(), access, type),
-    readInput: async function * (stored) { yield * readChunks(connect(), stored) },
+    readInput: async function * (stored) { yield * readInput(connect(), stored) },
     close: async () => { database?.close() }
   }
 }
