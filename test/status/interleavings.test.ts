@@ -1,4 +1,4 @@
-import { once } from 'node:events'
+import { on } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import t from 'tap'
 import { mutants } from './interleavings/mutants.ts'
@@ -21,10 +21,14 @@ const runsOfEach = 1500
 // The hardest to see are caught after a thousand or so.
 const mutantRunsMax = 20_000
 
-const carryOut = async (order: Order): Promise<Report> => {
-  const worker = new Worker(new URL('interleavings/worker.ts', import.meta.url), { workerData: order })
-  const [report] = await once(worker, 'message') as [Report]
-  return report
+const carryOut = async function * (orders: readonly Order[]): AsyncGenerator<[Order, Report]> {
+  const worker = new Worker(new URL('interleavings/worker.ts', import.meta.url), { workerData: orders })
+  const reports = on(worker, 'message', { close: ['exit'] })
+  for (const order of orders) {
+    const next = await reports.next()
+    if (next.done === true) throw new Error('the thread ended early')
+    yield [order, (next.value as [Report])[0]]
+  }
 }
 
 const names = Object.keys(mutants) as Array<keyof typeof mutants>
@@ -37,7 +41,8 @@ for (const placement of placements) {
 
   t.test(`no answer goes back in time, ${where}`, async t => {
     const asked = Math.ceil(runsOfEach * times)
-    const { failure, runs, steps, events } = await carryOut({ placement, mutant: null, runs: asked, seed, path })
+    const [[, { failure, runs, steps, events }]] = await Array.fromAsync(
+      carryOut([{ placement, mutant: null, runs: asked, seed, path }])) as [[Order, Report]]
     if (failure !== null) {
       t.comment(failure)
       return t.fail(`INTERLEAVING_SEED=${seed}, and for INTERLEAVING_PATH the path above`)
@@ -53,8 +58,8 @@ for (const placement of placements) {
   })
 
   t.test(`a broken rule is found, ${where}`, { skip: path !== null }, async t => {
-    for (const mutant of worseIn(placement)) {
-      const { reason, runs } = await carryOut({ placement, mutant, runs: mutantRunsMax, seed, path: null })
+    const orders = worseIn(placement).map(mutant => ({ placement, mutant, runs: mutantRunsMax, seed, path: null }))
+    for await (const [{ mutant }, { reason, runs }] of carryOut(orders)) {
       t.match(reason.split('\n').at(0), /was revealed before it started|with floor|was not woken|was never answered/, `${mutant}: after ${runs} runs`)
     }
   })
