@@ -164,7 +164,7 @@ export const createApp = async (config: Config, options: AppOptions = {}): Promi
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
   const { feed } = reads
   const loops = createLoops({
-    relay, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
+    relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
   })
   const close = createClose(openedCache, worker, sanitizePool, store)
   await startCache(openedCache, close, databaseName)

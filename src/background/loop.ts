@@ -1,6 +1,8 @@
 /** Work that is repeated until it is stopped. */
 export type Loop = {
   start: () => void
+  /** Runs the next round now, or once the one that is running has ended. */
+  wake: () => void
   /** Resolves when no round is running any more. */
   stop: () => Promise<void>
 }
@@ -19,8 +21,12 @@ export const createLoop = ({ runOnce, intervalMs, onHealth }: LoopNeeds): Loop =
   let round: Promise<void> = Promise.resolve()
   let stopped = true
   let healthy = true
+  let running = false
+  let woken = false
 
   const run = async (): Promise<void> => {
+    running = true
+    woken = false
     try {
       await runOnce()
       if (!healthy) onHealth(null)
@@ -29,7 +35,9 @@ export const createLoop = ({ runOnce, intervalMs, onHealth }: LoopNeeds): Loop =
       if (healthy) onHealth(error as Error)
       healthy = false
     }
-    if (!stopped) timer = setTimeout(next, typeof intervalMs === 'number' ? intervalMs : intervalMs()).unref()
+    running = false
+    const pauseMs = woken ? 0 : typeof intervalMs === 'number' ? intervalMs : intervalMs()
+    if (!stopped) timer = setTimeout(next, pauseMs).unref()
   }
 
   const next = () => { round = run() }
@@ -37,6 +45,12 @@ export const createLoop = ({ runOnce, intervalMs, onHealth }: LoopNeeds): Loop =
   return {
     start: () => {
       stopped = false
+      next()
+    },
+    wake: () => {
+      woken = true
+      if (stopped || running) return
+      clearTimeout(timer)
       next()
     },
     stop: async () => {

@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import { isUnavailable } from '../errors.ts'
 import type { Metrics } from '../metrics.ts'
 import { isMoved } from '../store/errors.ts'
+import type { ChangeLog } from '../store/change-log.ts'
 import type { JobWatch } from '../status/await-change.ts'
 import type { ChangeFeed } from '../status/feed/change-feed.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
@@ -19,6 +20,7 @@ const callbackGraceMs = 5000
 
 export type LoopsNeeds = {
   relay: RelayOnce
+  changes: Pick<ChangeLog, 'onAnnounced' | 'isAnnounced'>
   watch: Pick<JobWatch, 'isInUse' | 'recheck'>
   feed: Pick<ChangeFeed, 'isInUse' | 'recheck'>
   rescueJobs: RescueJobs
@@ -31,9 +33,25 @@ export type LoopsNeeds = {
   log: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>
 }
 
+/** A loop that runs as soon as another process has committed, too. */
+const wokenByOthers = ({ onAnnounced }: Pick<ChangeLog, 'onAnnounced'>, loop: Loop): Loop => {
+  let stopListening = () => {}
+  return {
+    ...loop,
+    start: () => {
+      stopListening = onAnnounced(loop.wake)
+      loop.start()
+    },
+    stop: async () => {
+      stopListening()
+      await loop.stop()
+    }
+  }
+}
+
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
 export const createLoops = ({
-  relay, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
+  relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
 }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
@@ -49,11 +67,12 @@ export const createLoops = ({
         await Promise.all([callbackLoop.stop(), callbacks.stop(callbackGraceMs)])
       }
     },
-    createLoop({
+    wokenByOthers(changes, createLoop({
       runOnce: async () => { metrics.changesRelayed.inc(await relay()) },
-      intervalMs: () => watch.isInUse() || feed.isInUse() ? relayIntervalMsOfWaits : relayIntervalMs,
+      intervalMs: () =>
+        !changes.isAnnounced && (watch.isInUse() || feed.isInUse()) ? relayIntervalMsOfWaits : relayIntervalMs,
       onHealth: onHealth('relay')
-    }),
+    })),
     createLoop({
       runOnce: async () => {
         await watch.recheck()

@@ -1,4 +1,5 @@
-import type { ChangeLog, Origin, RetentionReader, Transact, Tx } from '../store/store.ts'
+import type { ChangeLog } from '../store/change-log.ts'
+import type { Origin, RetentionReader, Transact, Tx } from '../store/store.ts'
 import { pruneIdempotencyKeys } from '../store/tx/idempotency.ts'
 import { pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor } from '../store/tx/retention.ts'
 import type { ExpireResults } from '../write/expire-results.ts'

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Invalidate } from '../status/expose.ts'
-import type { Change, Follower } from '../store/store.ts'
+import type { Change, Follower } from '../store/change-log.ts'
 
 /*
  * Invalidates the cells of jobs that changed without an expose: other programs changed them, or a process was killed

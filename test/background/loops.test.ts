@@ -147,3 +147,31 @@ t.test('stops after the round that is running', async t => {
   await new Promise(resolve => { setTimeout(resolve, 5) })
   t.equal(rounds, 1)
 })
+
+t.test('runs at once when it is woken, or once the round that is running has ended', async t => {
+  const gate = createGate()
+  let rounds = 0
+  const loop = createLoop({
+    runOnce: async () => {
+      rounds++
+      await gate.pass()
+    },
+    intervalMs: 3_600_000,
+    onHealth: () => {}
+  })
+  loop.wake()
+  t.equal(rounds, 0, 'not before it is started')
+  gate.shut()
+  loop.start()
+  await gate.reached()
+  loop.wake()
+  loop.wake()
+  t.equal(rounds, 1)
+  gate.open()
+  await until(() => rounds === 2)
+  loop.wake()
+  await until(() => rounds === 3)
+  await loop.stop()
+  loop.wake()
+  t.equal(rounds, 3)
+})

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CursorMalformed } from '../../errors.ts'
-import type { ChangeLog, Cursor } from '../../store/store.ts'
+import type { ChangeLog, Cursor } from '../../store/change-log.ts'
 import { createFeedPages, type FeedPage, type FeedPages, type FeedPagesNeeds } from './feed-pages.ts'
 
 /*

@@ -1,5 +1,5 @@
 import type { StatusEntry } from '../../job/status-entry.ts'
-import type { Change, Cursor } from '../../store/store.ts'
+import type { Change, Cursor } from '../../store/change-log.ts'
 
 /*
  * What of a page of changes concerns a reader. The changes of one job are conflated: the page has the job as it is now,

@@ -1,7 +1,8 @@
 import { type Kysely, sql } from 'kysely'
 import { CursorMalformed } from '../../errors.ts'
 import { toReaders } from '../records.ts'
-import type { ChangeLog, ChangePage, Cursor, Follower, Tx } from '../store.ts'
+import type { ChangeLog, ChangePage, Cursor, Follower } from '../change-log.ts'
+import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 import {
   fromCursor, isPrunedAfter, type LogPosition, positionAfter, positionAt, toCursor, toSnapshot
@@ -9,7 +10,9 @@ import {
 import { guardRead } from './reads.ts'
 
 /** `reads`: the database, on connections to the primary. */
-export type ChangeLogNeeds = { reads: Kysely<Tables>, incarnation: string }
+type LogNeeds = { reads: Kysely<Tables>, incarnation: string }
+
+export type ChangeLogNeeds = LogNeeds & Pick<ChangeLog, 'onAnnounced'>
 
 /*
  * The time at which the server last threw away its statistics, which it does after a crash. No connection survives a
@@ -57,7 +60,7 @@ const readChanges = ({ xmax, unread }: LogPosition, limit: number) => sql<LogRow
 
 type Place = { position: LogPosition, cursor: Cursor, isGap: boolean }
 
-const createFollower = ({ reads, incarnation }: ChangeLogNeeds, start: Place): Follower => {
+const createFollower = ({ reads, incarnation }: LogNeeds, start: Place): Follower => {
   let { position, cursor, isGap } = start
   let pageEnd = position
 
@@ -148,7 +151,7 @@ const prune = async (tx: Tx, before: number, limit: number): Promise<number> => 
 }
 
 export const createChangeLog = (needs: ChangeLogNeeds): ChangeLog => {
-  const { reads, incarnation } = needs
+  const { reads, incarnation, onAnnounced } = needs
 
   const findPlace = async (from: Cursor | undefined): Promise<Place> => {
     const { rows: [moment] } = await readMoment.execute(reads)
@@ -167,6 +170,8 @@ export const createChangeLog = (needs: ChangeLogNeeds): ChangeLog => {
 
   return {
     follow: from => guardRead(async () => createFollower(needs, await findPlace(from))),
-    prune
+    prune,
+    onAnnounced,
+    isAnnounced: true
   }
 }

@@ -8,18 +8,20 @@ export type Pool = { connect: () => Promise<pg.PoolClient>, close: () => Promise
 
 /**
  * Reads, writes and epoch rows have connections of their own: reads never wait for writes, and neither holds back the
- * reads of the epoch, on which every answer from the cache depends.
+ * reads of the epoch, on which every answer from the cache depends. `listen` is for the announcements of others, which
+ * keep one connection.
  */
-export type Pools = { writes: Pool, reads: Pool, epoch: Pool }
+export type Pools = { writes: Pool, reads: Pool, epoch: Pool, listen: Pool }
 
-const sizes = { writes: 10, reads: 4, epoch: 2 }
+const sizes = { writes: 10, reads: 4, epoch: 2, listen: 1 }
 
 // How long pg waits for a free connection or a new one, and for the answer to a statement. The server ends a statement
 // earlier (below); these limits are for a server that no longer answers.
 const patience = {
   writes: { connectMs: 5000, answerMs: 8000 },
   reads: { connectMs: 2000, answerMs: 6000 },
-  epoch: { connectMs: 500, answerMs: 500 }
+  epoch: { connectMs: 500, answerMs: 500 },
+  listen: { connectMs: 2000, answerMs: 6000 }
 }
 
 const idleMs = 60_000
@@ -129,9 +131,6 @@ const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): 
 /** Opens no connection by itself. */
 export const createPools = (target: ConnectionTarget): Pools => {
   const hosts = createHostChoice(target.hosts)
-  return {
-    writes: openPool('writes', target, hosts),
-    reads: openPool('reads', target, hosts),
-    epoch: openPool('epoch', target, hosts)
-  }
+  const open = (name: PoolName) => openPool(name, target, hosts)
+  return { writes: open('writes'), reads: open('reads'), epoch: open('epoch'), listen: open('listen') }
 }

@@ -1,5 +1,6 @@
 import { createEpochRowStore } from '../epoch-row-store.ts'
 import type { Store } from '../store.ts'
+import { announcing, createAnnouncements } from './announcements.ts'
 import { createChangeLog } from './change-log.ts'
 import type { Database } from './database.ts'
 import { createCallbackReader } from './readers/callback-reader.ts'
@@ -29,7 +30,8 @@ export type PostgresStoreNeeds = {
 export const createPostgresStore = (
   { database, incarnation, identity, now, monotonicNow, random }: PostgresStoreNeeds
 ): Store => {
-  const { reads, epoch } = database
+  const { pools, reads, epoch } = database
+  const { announce, onAnnounced, close: stopAnnouncing } = createAnnouncements({ reads, connect: pools.listen.connect })
   const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
   return {
     kind: 'postgres',
@@ -40,10 +42,13 @@ export const createPostgresStore = (
     queue: createQueueReader({ database }),
     retention: createRetentionReader({ database }),
     callbacks: createCallbackReader({ database }),
-    changes: createChangeLog({ reads, incarnation }),
+    changes: createChangeLog({ reads, incarnation, onAnnounced }),
     epoch: createEpochRowStore({ read: createReadEpochRows({ epoch, identity: () => identity }), transact, now }),
-    transact,
+    transact: announcing(transact, announce),
     writesWaiting: transact.waiting,
-    close: database.close
+    close: async () => {
+      await stopAnnouncing()
+      await database.close()
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { CursorMalformed } from '../../errors.ts'
 import { toReaders } from '../records.ts'
-import type { Change, ChangeLog, Cursor, Follower } from '../store.ts'
+import type { Change, ChangeLog, Cursor, Follower } from '../change-log.ts'
 import type { Database } from './database.ts'
 import { guardRead } from './transact.ts'
 
@@ -107,6 +107,8 @@ export const createChangeLog = ({ database, incarnation }: ChangeLogNeeds): Chan
       const old = tx.selectFrom(oldest.as('oldest')).select('version').where('at', '<', before)
       const { numDeletedRows } = await tx.deleteFrom('JobChange').where('version', 'in', old).executeTakeFirst()
       return Number(numDeletedRows)
-    }
+    },
+    onAnnounced: () => () => {},
+    isAnnounced: false
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createChangeLog, hasOldChanges } from '../../../src/store/postgres/change-log.ts'
-import type { Change, Follower } from '../../../src/store/store.ts'
+import type { Change, Follower } from '../../../src/store/change-log.ts'
 import { createRandom } from '../../helpers/random.ts'
 import { until } from '../../helpers/until.ts'
 import { startMigrated } from './migrated.ts'
@@ -12,7 +12,7 @@ const { server, open } = await startMigrated(t, ['autovacuum=off', 'max_prepared
 const openLog = async (t: Test) => {
   const database = await open(t)
   const { writer, reads } = openDatabases(t, database.url)
-  const log = createChangeLog({ reads, incarnation: 'abc' })
+  const log = createChangeLog({ reads, incarnation: 'abc', onAnnounced: () => () => {} })
   const logged = async () => (await database.rows('SELECT version FROM JobChange')).map(({ version }) => Number(version))
   return {
     ...database,

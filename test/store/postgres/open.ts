@@ -12,7 +12,6 @@ export type OpenStore = { url: string, database: Database, store: Store }
 /** Opens the store of a process on a migrated database, closed when the test ends. */
 export const openOn = async (t: Test, url: string): Promise<OpenStore> => {
   const database = openDatabase(url)
-  t.teardown(() => database.close())
   const { rows: [state] } = await sql<{ incarnation: string, identity: string }>`
     SELECT value AS incarnation, ${identity} AS identity FROM ServiceState WHERE name = 'incarnation'`
     .execute(database.reads)
@@ -20,6 +19,7 @@ export const openOn = async (t: Test, url: string): Promise<OpenStore> => {
   const store = createPostgresStore({
     ...state, database, now: () => Date.now(), monotonicNow: () => performance.now(), random: () => Math.random()
   })
+  t.teardown(store.close)
   return { url, database, store }
 }
 

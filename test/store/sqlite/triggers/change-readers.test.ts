@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Change } from '../../../../src/store/store.ts'
+import type { Change } from '../../../../src/store/change-log.ts'
 import { openForeign, openStore } from '../../open.ts'
 import { kindsOfStore } from '../migrations/adopted.ts'
 import { makeFirstRelease } from '../migrations/releases.ts'

@@ -1,0 +1,95 @@
+import t, { type Test } from 'tap'
+import { announcing, createAnnouncements } from '../../../src/store/postgres/announcements.ts'
+import { createTransact } from '../../../src/store/postgres/transact.ts'
+import { insertJob } from '../../../src/store/tx/jobs.ts'
+import { until } from '../../helpers/until.ts'
+import { queuedJob } from '../jobs.ts'
+import { startMigrated } from './migrated.ts'
+import { openDatabases } from './open-databases.ts'
+
+const { open } = await startMigrated(t)
+
+/** A process on the database, which listens, and counts what it hears. */
+const openProcess = async (t: Test, url: string) => {
+  const { writer, reads, pools: { listen } } = openDatabases(t, url)
+  const { announce, onAnnounced, close } = createAnnouncements({ reads, connect: listen.connect })
+  t.teardown(close)
+  let heard = 0
+  const stop = onAnnounced(() => { heard++ })
+  const transact = createTransact({ writer, now: () => performance.now(), random: Math.random })
+  const add = (jobId: string) => announcing(transact, announce)(tx => insertJob(tx, queuedJob(jobId)))
+  return { announce, add, stop, heard: () => heard }
+}
+
+const openTwo = async (t: Test) => {
+  const database = await open(t)
+  const [one, other] = [await openProcess(t, database.url), await openProcess(t, database.url)]
+  // LISTEN is asynchronous.
+  for (const [sender, listener] of [[one, other], [other, one]] as const) {
+    await until(() => {
+      sender.announce()
+      return listener.heard() > 0
+    })
+  }
+  const listener = await database.connect()
+  const notified: Array<string | undefined> = []
+  listener.on('notification', ({ payload }) => { notified.push(payload) })
+  await listener.query('LISTEN job_status_commit')
+  return { ...database, one, other, notified }
+}
+
+t.test('a process hears of the commits of others, and not of its own', async t => {
+  const { one, other } = await openTwo(t)
+  const before = [one.heard(), other.heard()] as const
+  await one.add('a')
+  await until(() => other.heard() > before[1])
+  t.equal(one.heard(), before[0])
+  await other.add('b')
+  await until(() => one.heard() > before[0])
+  t.ok(one.heard() > before[0])
+})
+
+t.test('commits of one time are announced together, and those of other programs not at all', async t => {
+  const { one, run, notified } = await openTwo(t)
+  const marker = async () => {
+    await run("NOTIFY job_status_commit, 'marker'")
+    await until(() => notified.includes('marker'))
+    return notified.splice(0).filter(payload => payload !== 'marker').length
+  }
+  await until(async () => await marker() === 0)
+  await run("INSERT INTO JobExecutionLog (jobId, status) VALUES ('j', 'Queued'); DELETE FROM JobExecutionLog")
+  t.equal(await marker(), 0)
+  for (let count = 0; count < 100; count++) one.announce()
+  await until(() => notified.length === 2)
+  t.equal(await marker(), 2, 'the first of a hundred, and the others')
+})
+
+t.test('a rolled back work announces nothing', async t => {
+  const database = await open(t)
+  const { writer } = openDatabases(t, database.url)
+  const transact = createTransact({ writer, now: () => performance.now(), random: Math.random })
+  let announced = 0
+  const announcingTransact = announcing(transact, () => { announced++ })
+  await t.rejects(announcingTransact(async () => { throw new Error('undone') }), { message: 'undone' })
+  t.equal(announced, 0)
+  t.equal(await announcingTransact(async () => 5), 5)
+  t.equal(announced, 1)
+})
+
+t.test('listens again when its connection is lost, and no more when it is told to stop', async t => {
+  const { one, other, run } = await openTwo(t)
+  await run(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()`)
+  const before = other.heard()
+  await until(() => {
+    one.announce()
+    return other.heard() > before
+  })
+  other.stop()
+  const stopped = other.heard()
+  const heard = one.heard()
+  await other.add('a')
+  await until(() => one.heard() > heard)
+  await one.add('b')
+  t.equal(other.heard(), stopped)
+})
