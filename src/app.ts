@@ -118,8 +118,8 @@ const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: M
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const { databaseUrl, redisUrl, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
-  const opened = await parts.openStore({ databaseUrl, isCacheShared: redisUrl !== null, now, monotonicNow })
+  const { databaseUrl, redis, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
+  const opened = await parts.openStore({ databaseUrl, isCacheShared: redis !== null, now, monotonicNow })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
   const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()

@@ -12,6 +12,12 @@ const createCacheMetrics = (registers: Registry[]) => ({
     help: '1 while the cache is in use, 0 while every read goes to the store.',
     registers
   }),
+  cacheKind: new Gauge({
+    name: 'job_status_cache_kind',
+    help: '1 for what the cache is: memory, redis, redis-sentinel or redis-cluster.',
+    labelNames: ['kind'],
+    registers
+  }),
   cacheMode: new Gauge({
     name: 'job_status_cache_mode',
     help: '1 for the current mode of the cache: on, warm (written, not yet read) or off.',

@@ -12,8 +12,9 @@ import { isMoved } from './store/errors.ts'
  * What the service reports of its own state, in metrics and in the log: every change, and nothing between changes.
  */
 
-/** Reports what the cache is used for. */
-export const reportCacheMode = (metrics: Metrics, log: Logger) => {
+/** Reports what the cache is used for. `kind`: what it is, like `memory` or `redis-cluster`. */
+export const reportCacheMode = (metrics: Metrics, log: Logger, kind: string) => {
+  metrics.cacheKind.set({ kind }, 1)
   let lastMode: Mode | null = null
   return ({ mode, reason }: EpochStatus): void => {
     metrics.cacheOn.set(mode === 'on' ? 1 : 0)
@@ -21,9 +22,9 @@ export const reportCacheMode = (metrics: Metrics, log: Logger) => {
     // It may be off for another reason than before.
     if (mode === 'off' && lastMode !== 'off') metrics.cacheTrips.inc()
     lastMode = mode
-    if (mode === 'on') return log.info('cache in use')
-    if (mode === 'warm') return log.info('cache warming up: writes only')
-    log.warn({ reason }, 'cache disabled, serving from the store')
+    if (mode === 'on') return log.info({ kind }, 'cache in use')
+    if (mode === 'warm') return log.info({ kind }, 'cache warming up: writes only')
+    log.warn({ kind, reason }, 'cache disabled, serving from the store')
   }
 }
 

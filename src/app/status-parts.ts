@@ -36,7 +36,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale, isAlo
   const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes, isAlone }
   const views = createReportedViews(publicUrl, metrics, log)
-  const openedCache = openCache(config.redisUrl, coordination, {
+  const openedCache = openCache(config.redis, coordination, {
     createRedisCache: parts.createRedisCache,
     incarnation,
     representation: views.representation,
@@ -44,7 +44,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale, isAlo
     random: Math.random,
     now,
     monotonicNow,
-    onChange: reportCacheMode(metrics, log),
+    onChange: reportCacheMode(metrics, log, config.redis?.kind ?? 'memory'),
     // Not the error itself: it contains the command, and that may be AUTH.
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })

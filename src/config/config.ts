@@ -4,8 +4,9 @@ import type { AllowedHost } from '../job/callbacks/allowed-hosts.ts'
 import { parseAllowedHosts, parseWebhookSecrets, readOrCreateWebhookSecret } from './callbacks.ts'
 import { type Origins, parseJobTypes, parseOrigins } from './lists.ts'
 import { ConfigError, type Problems } from './problems.ts'
+import { parseRedisUrl, type RedisTarget } from './redis-url.ts'
 import { localSecretPath, parseTokenKey, readOrCreateSecret, type TokenKey } from './token-key.ts'
-import { parseDatabaseUrl, parsePublicUrl, parseRedisUrl } from './urls.ts'
+import { parseDatabaseUrl, parsePublicUrl } from './urls.ts'
 
 const retentionSecondsMax = 100 * 365 * 86400
 const changeRetentionSecondsDefault = 86400
@@ -59,7 +60,8 @@ export type Config = Readonly<{
   publicUrl: string | null
   /** `sqlite:` and the path of a file, or a postgres:// URL. */
   databaseUrl: string
-  redisUrl: string | null
+  /** The Redis of the cache; null: the cache is in the memory of this process. */
+  redis: RedisTarget | null
   tokenKey: TokenKey
   issuer: string | null
   audience: string | null
@@ -137,7 +139,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const env = readEnvironment(source, problems)
   const publicUrl = parsePublicUrl(env.PUBLIC_URL, problems)
   const databaseUrl = parseDatabaseUrl(env.DATABASE_URL, problems)
-  const redisUrl = parseRedisUrl(env.REDIS_URL, problems)
+  const redis = parseRedisUrl(env.REDIS_URL, problems)
   const tokenKey = parseTokenKey(env, isProduction(env), problems)
   const jobTypes = parseJobTypes(env.JOB_TYPES, problems)
   const corsOrigins = parseOrigins(env.CORS_ORIGINS, problems)
@@ -153,7 +155,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     port: env.PORT,
     publicUrl,
     databaseUrl: databaseUrl ?? '',
-    redisUrl,
+    redis,
     tokenKey: tokenKey ?? { kind: 'secret', secret: readOrCreateSecret(localSecretPath) },
     issuer: env.JWT_ISSUER ?? null,
     audience: env.JWT_AUDIENCE ?? null,

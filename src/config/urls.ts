@@ -6,7 +6,8 @@ import type { Problems } from './problems.ts'
  * ignored would stand in the configuration and have no effect. No problem repeats the URL, which may hold a password.
  */
 
-const toUrl = (name: string, text: string, protocols: readonly string[]): URL => {
+/** A URL with one of these protocols. */
+export const toUrl = (name: string, text: string, protocols: readonly string[]): URL => {
   // The parser also accepts https:host, and mends it.
   const isWhole = protocols.some(protocol => text.toLowerCase().startsWith(`${protocol}//`))
   if (isWhole && URL.canParse(text)) return new URL(text)
@@ -33,7 +34,8 @@ const toKeySetUrl = (text: string): URL => {
   return url
 }
 
-const decode = (text: string, problem: string): string => {
+/** Undoes percent-encoding. */
+export const decode = (text: string, problem: string): string => {
   try {
     return decodeURIComponent(text)
   } catch {
@@ -60,64 +62,8 @@ const toSqliteUrl = (text: string): string => {
 // What stands behind postgres:// is read by the store, which knows what it can honour.
 const toDatabaseUrl = (text: string): string => /^postgres(ql)?:\/\//.test(text) ? text : toSqliteUrl(text)
 
-const takeOptions = (search: string, known: readonly string[]): URLSearchParams => {
-  const options = new URLSearchParams(search)
-  for (const name of options.keys()) {
-    if (!known.includes(name)) throw new OperatorError(`REDIS_URL: ${name} is not supported here`)
-    if (options.getAll(name).length > 1) throw new OperatorError(`REDIS_URL: has ${name} more than once`)
-  }
-  const { db = '0', family = '0' } = Object.fromEntries(options)
-  if (!/^\d{1,9}$/.test(db)) throw new OperatorError('REDIS_URL: db must be the number of a database')
-  if (!/^[046]$/.test(family)) throw new OperatorError('REDIS_URL: family must be 0, 4 or 6')
-  return options
-}
-
-const requirePassword = (username: string | null, password: string | null): void => {
-  if (username && !password) throw new OperatorError('REDIS_URL: a user name needs a password')
-}
-
-const toSocketUrl = (text: string): string => {
-  const [, written = '', search = ''] = /^unix:(?:\/\/)?(\/(?!\/)[^?]+)(.*)$/is.exec(text) ?? []
-  const path = decode(written, 'REDIS_URL: must have % written as %25')
-  if (path === '' || /[?\0]/.test(path)) {
-    throw new OperatorError('REDIS_URL: must name a socket by its absolute path, like unix:///run/redis.sock')
-  }
-  const options = takeOptions(search, ['db', 'username', 'password'])
-  requirePassword(options.get('username'), options.get('password'))
-  return `unix://${path}${options.size === 0 ? '' : `?${options.toString()}`}`
-}
-
-const takeDatabase = (pathname: string, option: string | null): string => {
-  const number = pathname.replace(/^\//, '')
-  if (!/^\d{0,9}$/.test(number)) {
-    throw new OperatorError('REDIS_URL: the path must be the number of a database, like /1')
-  }
-  if (number === '' || option === null || option === number) return number === '' ? option ?? '' : number
-  throw new OperatorError('REDIS_URL: names two databases')
-}
-
-const hostExpression = /^(\[[0-9a-f:.]+\]|[a-z0-9._-]*)$/i
-
-// The URL as the client of Redis reads it whole: it takes the database from the path, and TLS from small letters only.
-const toRedisUrl = (text: string): string => {
-  if (text.includes('#')) throw new OperatorError('REDIS_URL: must have no fragment; write # as %23')
-  if (/^unix:/i.test(text)) return toSocketUrl(text)
-  const url = toUrl('REDIS_URL', text, ['redis:', 'rediss:', 'unix:'])
-  if (!hostExpression.test(url.hostname) || url.port === '0') {
-    throw new OperatorError('REDIS_URL: must name one host, and its port if not 6379')
-  }
-  for (const part of [url.username, url.password]) decode(part, 'REDIS_URL: must have % written as %25')
-  requirePassword(url.username, url.password)
-  const options = takeOptions(url.search, ['db', 'family'])
-  const database = takeDatabase(url.pathname, options.get('db'))
-  options.delete('db')
-  url.pathname = database
-  url.search = options.toString()
-  if (url.hostname === '') url.hostname = 'localhost'
-  return url.href
-}
-
-const collect = <Value>(parse: (text: string) => Value) =>
+/** A parser that adds what is wrong to the problems; null: there is no value. */
+export const collect = <Value>(parse: (text: string) => Value) =>
   (text: string | undefined, problems: Problems): Value | null => {
     if (text === undefined) return null
     try {
@@ -135,6 +81,3 @@ export const parseKeySetUrl = collect(toKeySetUrl)
 
 /** The URL of the database in the form that src/store reads. */
 export const parseDatabaseUrl = collect(toDatabaseUrl)
-
-/** The URL in the one form that src/cache reads. */
-export const parseRedisUrl = collect(toRedisUrl)

@@ -5,8 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { encodeEntry } from '../../src/cache/entry-codec.ts'
-import { createRedisCache, type RedisCache, redisOptions } from '../../src/cache/redis-cache.ts'
+import { createRedisCache, type RedisCache } from '../../src/cache/redis-cache.ts'
+import { redisOptions } from '../../src/cache/redis-commands.ts'
 import { CacheUnusable } from '../../src/cache/status-cache.ts'
+import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { freePort, type PrivateRedis, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { absent, cacheConformance, entryAt } from './conformance.ts'
@@ -18,7 +20,7 @@ const open = async (t: Test, redis: { url: string }, random = () => 0): Promise<
   incarnation: string
 }> => {
   const incarnation = `i${incarnations++}`
-  const cache = createRedisCache({ representation: 2, url: redis.url, incarnation, random, onError: () => {} })
+  const cache = createRedisCache({ representation: 2, target: toRedisTarget(redis.url), incarnation, random, onError: () => {} })
   t.teardown(cache.close)
   await cache.identify().catch(() => {})
   return { ...cache, incarnation }
@@ -89,7 +91,8 @@ t.test('with a Redis', async t => {
   t.test('identifies the server, and rejects one that cannot be used', async t => {
     const cache = await open(t, redis)
     const info = await redis.client.info('server')
-    t.ok(info.includes(`run_id:${await cache.identify()}`))
+    const [runId] = (await cache.identify()).split('/')
+    t.ok(info.includes(`run_id:${runId}\r`))
     await redis.client.replicaof('127.0.0.1', String(await freePort()))
     await t.rejects(cache.identify(), /not a master/)
     await redis.client.replicaof('NO', 'ONE')
@@ -168,7 +171,9 @@ t.test('a reply that has arrived, but could not be read in time, is used', async
 })
 
 const reasonOf = async (t: Test, url: string): Promise<string> => {
-  const cache = createRedisCache({ representation: 2, url, incarnation: 'i', random: () => 0, onError: () => {} })
+  const cache = createRedisCache({
+    representation: 2, target: toRedisTarget(url), incarnation: 'i', random: () => 0, onError: () => {}
+  })
   t.teardown(cache.close)
   return await cache.identify().then(
     () => 'none',
@@ -195,6 +200,16 @@ t.test('a Redis that only its operator can make usable is not used, and the reas
     t.match(reason, /^Redis cannot be used: .*(NOPERM|can't run this command)/, user)
     t.notMatch(reason, /s3cret/)
   }
+  const needed = ['info', 'select', 'mget', 'get', 'set', 'del', 'eval', 'evalsha']
+  const allow = (user: string, commands: readonly string[]) => redis.client.call(
+    'ACL', 'SETUSER', user, 'reset', 'on', '>s3cret', '~js:*', ...commands.map(name => `+${name}`)
+  )
+  await allow('least', needed)
+  t.equal(await reasonOf(t, of('least:s3cret@', '/1')), 'none', 'the commands that docs/operations.md names suffice')
+  for (const missing of needed) {
+    await allow('less', needed.filter(name => name !== missing))
+    t.match(await reasonOf(t, of('less:s3cret@', '/1')), /NOPERM|can't run this command/, `${missing} is needed`)
+  }
   t.match(await reasonOf(t, of('no-scripts:wrong@')), /^Redis cannot be used: WRONGPASS/)
   t.match(await reasonOf(t, of('', '/2')), /^Redis cannot be used: ERR DB index is out of range/)
   t.equal(await reasonOf(t, of('', '/1')), 'none')
@@ -204,9 +219,11 @@ t.test('a Redis that only its operator can make usable is not used, and the reas
   t.equal(await reasonOf(t, of(':needed@')), 'none')
 })
 
-t.test('a Redis in cluster mode is not used', async t => {
-  const redis = await startRedis(t, ['--cluster-enabled', 'yes', '--dir', t.testdir()])
-  t.equal(await reasonOf(t, redis.url), 'Redis cannot be used: it runs in cluster mode, which is not supported')
+t.test('a Redis in cluster mode is not used as a single server', async t => {
+  const redis = await startRedis(t, [
+    '--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--dir', t.testdir()
+  ])
+  t.equal(await reasonOf(t, redis.url), 'Redis cannot be used: it runs in cluster mode, so REDIS_URL must begin with redis+cluster://')
 })
 
 t.test('client settings: nothing waits for a connection, nothing is sent twice', t => {

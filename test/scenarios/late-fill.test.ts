@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
+import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 import { startRedis } from '../helpers/redis.ts'
 
@@ -42,7 +43,7 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
 
 t.test('a late fill after an eviction does not bring back an old version', async t => {
   const cache = createRedisCache({
-    representation: 2, url: redisServer.url, incarnation: 'lease', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redisServer.url), incarnation: 'lease', random: () => 0, onError: () => {}
   })
   t.teardown(cache.close)
   await cache.identify()

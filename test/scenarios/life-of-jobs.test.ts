@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
+import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { anyStep } from './life-of-jobs-commands.ts'
 import { createModel } from './life-of-jobs-model.ts'
@@ -66,7 +67,7 @@ t.test('with the cache in memory', async t => {
 t.test('with a Redis', async t => {
   const redis = await startRedis(t)
   const cache = createRedisCache({
-    representation: 2, url: redis.url, incarnation: 'life', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redis.url), incarnation: 'life', random: () => 0, onError: () => {}
   })
   t.teardown(cache.close)
   await cache.identify()

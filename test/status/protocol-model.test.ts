@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
+import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { entryAt } from '../cache/conformance.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { type Cell, type Command, type Reply, run } from './model/cell.ts'
@@ -236,7 +237,7 @@ t.test('the cell of the model does what a cell in memory does', async t => {
 t.test('the cell of the model does what a cell in Redis does', async t => {
   const redis = await startRedis(t)
   const cache = createRedisCache({
-    representation: 2, url: redis.url, incarnation: 'model', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redis.url), incarnation: 'model', random: () => 0, onError: () => {}
   })
   t.teardown(cache.close)
   await cache.identify()

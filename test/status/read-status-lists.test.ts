@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
+import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { createFixedEpoch } from '../../src/status/epoch/epoch.ts'
 import { createExposeMany, type ExposeMany } from '../../src/status/expose.ts'
 import { createListStatuses } from '../../src/status/read-status.ts'
@@ -17,7 +18,7 @@ const redisServer = await startRedis(t)
 
 const openListing = async (t: Test) => {
   const cache = createRedisCache({
-    representation: 2, url: redisServer.url, incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redisServer.url), incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {}
   })
   t.teardown(cache.close)
   await cache.identify()

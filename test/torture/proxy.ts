@@ -13,6 +13,8 @@ export type Proxy = {
   cut: () => void
   /** Whether new connections are ended at once. */
   refuse: (isRefusing: boolean) => void
+  /** Whether connections from these addresses are ended, those that there are and new ones. */
+  block: (addresses: readonly string[], isBlocked: boolean) => void
   close: () => Promise<void>
 }
 
@@ -55,9 +57,11 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
   const pipes: Record<Direction, Set<Pipe>> = { there: new Set(), back: new Set() }
   const delayMs: Record<Direction, number> = { there: 0, back: 0 }
   let isRefusing = false
+  const blocked = new Set<string>()
+  const isBlocked = ({ remoteAddress = '' }: Socket): boolean => blocked.has(remoteAddress)
 
   const server = createServer({ noDelay: true }, client => {
-    if (isRefusing) return client.destroy()
+    if (isRefusing || isBlocked(client)) return client.destroy()
     const upstream = connect({ port: targetPort, host: '127.0.0.1', noDelay: true })
     for (const socket of [client, upstream]) {
       sockets.add(socket)
@@ -85,6 +89,10 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
     },
     cut,
     refuse: refusing => { isRefusing = refusing },
+    block: (addresses, isNowBlocked) => {
+      for (const address of addresses) isNowBlocked ? blocked.add(address) : blocked.delete(address)
+      for (const socket of sockets) if (isBlocked(socket)) socket.destroy()
+    },
     close: async () => {
       cut()
       server.close()

@@ -1,6 +1,7 @@
 import { createMemoryCache } from '../../cache/memory-cache.ts'
 import type { RedisCache, RedisCacheNeeds } from '../../cache/redis-cache.ts'
 import type { StatusCache } from '../../cache/status-cache.ts'
+import type { RedisTarget } from '../../config/redis-url.ts'
 import type { EpochRowStore } from '../../store/store.ts'
 import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
 import { createRefresh } from './refresh.ts'
@@ -8,7 +9,7 @@ import { createSharedEpoch, type SharedEpoch } from './shared-epoch.ts'
 
 /** A cache together with the epoch that says which of its cells are valid. */
 export type OpenedCache = {
-  kind: 'memory' | 'redis'
+  kind: 'memory' | RedisTarget['kind']
   cache: StatusCache
   epoch: Epoch
   status: () => EpochStatus
@@ -111,19 +112,21 @@ const openLonelyCache = (coordination: EpochCoordination, needs: OpenCacheNeeds)
   return { kind: 'memory', cache, ...openSharedEpoch(coordination, needs, server, () => true) }
 }
 
-const openRedisCache = (url: string, coordination: EpochCoordination, needs: OpenCacheNeeds): OpenedCache => {
+const openRedisCache = (
+  target: RedisTarget, coordination: EpochCoordination, needs: OpenCacheNeeds
+): OpenedCache => {
   const { createRedisCache, incarnation, representation, random, onError } = needs
-  const cache = createRedisCache({ url, incarnation, representation, random, onError })
+  const cache = createRedisCache({ target, incarnation, representation, random, onError })
   const isInMemory = ({ runId }: { runId: string | null }) => runId?.startsWith(memoryServer) ?? false
   const { disconnect, ...opened } = openSharedEpoch(coordination, needs, cache, isInMemory)
   cache.onDisconnect(disconnect)
-  return { kind: 'redis', cache, ...opened }
+  return { kind: target.kind, cache, ...opened }
 }
 
-/** The cache in Redis where there is a URL for it, else in the memory of this process. */
+/** The cache in Redis where one is configured, else in the memory of this process. */
 export const openCache = (
-  redisUrl: string | null, coordination: EpochCoordination, needs: OpenCacheNeeds
+  target: RedisTarget | null, coordination: EpochCoordination, needs: OpenCacheNeeds
 ): OpenedCache => {
-  if (redisUrl !== null) return openRedisCache(redisUrl, coordination, needs)
+  if (target !== null) return openRedisCache(target, coordination, needs)
   return coordination.isAlone ? openMemoryCache(needs) : openLonelyCache(coordination, needs)
 }

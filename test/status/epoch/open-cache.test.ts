@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createRedisCache } from '../../../src/cache/redis-cache.ts'
+import { toRedisTarget } from '../../../src/config/redis-url.ts'
 import { openCache } from '../../../src/status/epoch/open-cache.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -19,7 +20,7 @@ const open = async (t: Test, path: string, redisUrl: string | null = null) => {
   const node = `node-${++nodes}`
   const coordination = { node, rows: store.epoch, staleNodes: [], isAlone: false }
   let ids = 0
-  const opened = openCache(redisUrl, coordination, {
+  const opened = openCache(redisUrl === null ? null : toRedisTarget(redisUrl), coordination, {
     createRedisCache,
     incarnation: store.incarnation,
     representation: 1,
