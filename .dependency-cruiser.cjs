@@ -24,11 +24,10 @@ module.exports = {
   forbidden: [
     never('no-cycle', 'Parts that need each other are one part.', { path: '^(src|scripts|bench)/' }, { circular: true }),
     never('no-orphan', 'Nothing imports this file.',
-      { orphan: true, path: '^src/', pathNot: '^src/main\\.ts$|^src/store/postgres/' }, {}),
+      { orphan: true, path: '^src/', pathNot: '^src/main\\.ts$' }, {}),
     never('unreached', 'Neither main.ts nor what an operator runs reaches this file, so it is dead (or is waiting to be wired).',
       { path: '^src/(main\\.ts$|processors/threads/(sanitize-)?thread\\.ts$)|^scripts/(backup|restore)\\.ts$' },
-      // store/postgres is not opened by open-store.ts yet.
-      { reachable: false, path: '^src/', pathNot: '^src/(main|processors/threads/(sanitize-)?thread)\\.ts$|^src/store/postgres/' }),
+      { reachable: false, path: '^src/', pathNot: '^src/(main|processors/threads/(sanitize-)?thread)\\.ts$' }),
     never('unresolved', 'The import leads nowhere.', {}, { couldNotResolve: true }),
     never('no-dev-packages', 'The service runs without development packages.',
       { path: '^src/' }, { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] }),

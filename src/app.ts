@@ -119,7 +119,8 @@ const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: M
 export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
   const { databaseUrl, redis, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
-  const opened = await parts.openStore({ databaseUrl, isCacheShared: redis !== null, now, monotonicNow })
+  const isCacheShared = redis !== null
+  const opened = await parts.openStore({ databaseUrl, isCacheShared, now, monotonicNow, random: Math.random })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
   const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()

@@ -1,4 +1,4 @@
-import { requireSqlite } from './database-url.ts'
+import { sqlitePathOf } from './database-url.ts'
 import type { OpenedStore } from './store.ts'
 
 /*
@@ -7,20 +7,25 @@ import type { OpenedStore } from './store.ts'
 
 /**
  * `databaseUrl` in the form of the configuration. `isCacheShared`: processes that share a cache may share the database;
- * any other has it alone. `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward.
+ * any other has it alone. `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward; `random` from
+ * 0 to below 1.
  */
 export type OpenStoreNeeds = {
-  databaseUrl: string, isCacheShared: boolean, now: () => number, monotonicNow: () => number
+  databaseUrl: string, isCacheShared: boolean, now: () => number, monotonicNow: () => number, random: () => number
 }
-
-const notYet = 'postgres:// is not supported by this version yet; use sqlite:PATH'
 
 /**
  * Opens the store of a service process on a database that is migrated to this release. Throws DatabaseUnusable and
  * DatabaseInUse.
  */
-export const openStore = async ({ databaseUrl, ...needs }: OpenStoreNeeds): Promise<OpenedStore> => {
-  const databasePath = requireSqlite(databaseUrl, notYet)
+export const openStore = async (
+  { databaseUrl, isCacheShared, now, monotonicNow, random }: OpenStoreNeeds
+): Promise<OpenedStore> => {
+  const databasePath = sqlitePathOf(databaseUrl)
+  if (databasePath === null) {
+    const { openPostgresStore } = await import('./postgres/postgres-store.ts')
+    return await openPostgresStore({ databaseUrl, now, monotonicNow, random })
+  }
   const { openSqliteStore } = await import('./sqlite/sqlite-store.ts')
-  return await openSqliteStore({ databasePath, ...needs })
+  return await openSqliteStore({ databasePath, isCacheShared, now, monotonicNow })
 }

@@ -11,11 +11,10 @@ import { toTlsOptions } from './tls-options.ts'
 export type Host = { host: string, port: number }
 
 /**
- * Where and how to connect. `name`: the URL without its secrets. `options`: settings of the session. `connectMs`: how
- * long to wait for a connection; undefined: the URL does not say.
+ * Where and how to connect. `options`: settings of the session. `connectMs`: how long to wait for a connection;
+ * undefined: the URL does not say.
  */
 export type ConnectionTarget = {
-  name: string
   hosts: readonly Host[]
   options: string
   connectMs: number | undefined
@@ -117,11 +116,6 @@ const toOptions = (parameters: Parameters): string => {
   return `${options} -c search_path=${searchPath.replace(/[\\ ]/g, '\\$&')}`.trim()
 }
 
-const toName = (hosts: readonly Host[], database: string | undefined): string => {
-  const places = hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`)
-  return `postgres://${places.join(',')}/${database ?? ''}`
-}
-
 const withoutUndefined = <Value extends object>(value: Value) =>
   Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== undefined)) as {
     [Key in keyof Value]: Exclude<Value[Key], undefined>
@@ -155,5 +149,5 @@ export const parseConnectionUrl = (url: string): ConnectionTarget => {
   const options = toOptions(parameters)
   const [unknown] = parameters.left()
   if (unknown !== undefined) throw new ServerUnusable(`the URL has ${unknown}, which is not supported`)
-  return { name: toName(hosts, database), hosts, options, connectMs, settings }
+  return { hosts, options, connectMs, settings }
 }

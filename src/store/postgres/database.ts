@@ -4,9 +4,8 @@ import { parseConnectionUrl } from './connection-url.ts'
 import { toDialect } from './driver.ts'
 import { createPools, type Pools } from './pools.ts'
 
-/** The query builders of a process, each on a pool of its own. `name`: the URL without its secrets. */
+/** The query builders of a process, each on a pool of its own. */
 export type Database = {
-  name: string
   pools: Pools
   writer: Kysely<Tables>
   reads: Kysely<Tables>
@@ -16,11 +15,9 @@ export type Database = {
 
 /** Opens no connection by itself. Throws ServerUnusable if the URL is none, or says what cannot be honoured. */
 export const openDatabase = (url: string): Database => {
-  const target = parseConnectionUrl(url)
-  const pools = createPools(target)
+  const pools = createPools(parseConnectionUrl(url))
   let closing: Promise<unknown> | undefined
   return {
-    name: target.name,
     pools,
     writer: new Kysely<Tables>({ dialect: toDialect(pools.writes) }),
     reads: new Kysely<Tables>({ dialect: toDialect(pools.reads) }),

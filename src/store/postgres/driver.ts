@@ -117,9 +117,17 @@ class PoolDriver implements Driver {
   }
 }
 
+// The migration has a lock of its own, which ends with its transaction. Kysely's is released by a statement, which fails
+// after a failed migration and hides why.
+class UnlockedAdapter extends PostgresAdapter {
+  override async acquireMigrationLock (): Promise<void> {}
+
+  override async releaseMigrationLock (): Promise<void> {}
+}
+
 /** The query builder's dialect on a pool; `destroy` of the query builder closes the pool. */
 export const toDialect = (pool: Pool): Dialect => ({
-  createAdapter: () => new PostgresAdapter(),
+  createAdapter: () => new UnlockedAdapter(),
   createDriver: () => new PoolDriver(pool),
   createIntrospector: db => new PostgresIntrospector(db),
   createQueryCompiler: () => new FoldingCompiler()

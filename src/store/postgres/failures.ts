@@ -45,6 +45,12 @@ const retriedCodes = ['40001', '40P01', '55P03']
 /** Nothing was committed, and the same transaction may succeed if it runs again. */
 export const isRetried = (error: unknown): boolean => isServerError(error) && retriedCodes.includes(codeOf(error))
 
+// The server starts, recovers or has no connection left.
+const passingCodes = ['57P03', '53300']
+
+/** The server is there, and takes no connection yet. */
+export const isStarting = (error: unknown): boolean => passingCodes.includes(codeOf(error))
+
 // Data exceptions and integrity constraints: the statement itself is at fault.
 const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[23]/.test(codeOf(error))
 

@@ -1,8 +1,10 @@
+import { databaseNameOf } from '../database-url.ts'
 import { createEpochRowStore } from '../epoch-row-store.ts'
-import type { Store } from '../store.ts'
+import { DatabaseUnusable } from '../errors.ts'
+import type { OpenedStore, Store } from '../store.ts'
 import { announcing, createAnnouncements } from './announcements.ts'
 import { createChangeLog } from './change-log.ts'
-import type { Database } from './database.ts'
+import { type OpenedDatabase, openForProcess } from './open.ts'
 import { createCallbackReader } from './readers/callback-reader.ts'
 import { createReadEpochRows } from './readers/epoch-rows.ts'
 import { createInputReader } from './readers/input-reader.ts'
@@ -13,17 +15,9 @@ import { createResultReader } from './readers/result-reader.ts'
 import { createRetentionReader } from './readers/retention-reader.ts'
 import { createTransact } from './transact.ts'
 
-/**
- * `incarnation`, `identity`: those of the database when it was opened. `now` in ms since 1970; `monotonicNow` in ms of a
- * clock that only goes forward; `random` from 0 to below 1.
- */
-export type PostgresStoreNeeds = {
-  database: Database
-  incarnation: string
-  identity: string
-  now: () => number
-  monotonicNow: () => number
-  random: () => number
+/** `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward; `random` from 0 to below 1. */
+export type PostgresStoreNeeds = OpenedDatabase & {
+  now: () => number, monotonicNow: () => number, random: () => number
 }
 
 /** The store on a migrated Postgres database. `close` closes its connections. */
@@ -51,4 +45,19 @@ export const createPostgresStore = (
       await database.close()
     }
   }
+}
+
+export type OpenPostgresStoreNeeds = Omit<PostgresStoreNeeds, keyof OpenedDatabase> & { databaseUrl: string }
+
+const reasonOf = (error: unknown): string => error instanceof Error && error.message !== '' ? error.message : String(error)
+
+/**
+ * Opens the store of a service process. Throws DatabaseUnusable. Nothing is stale: that a session has ended does not
+ * show that its process has.
+ */
+export const openPostgresStore = async ({ databaseUrl, ...needs }: OpenPostgresStoreNeeds): Promise<OpenedStore> => {
+  const opened = await openForProcess(databaseUrl, needs.monotonicNow).catch((error: unknown) => {
+    throw new DatabaseUnusable(databaseNameOf(databaseUrl), reasonOf(error), { cause: error })
+  })
+  return { store: createPostgresStore({ ...opened, ...needs }), stale: { nodes: [], holders: [] }, isAlone: false }
 }

@@ -29,14 +29,21 @@ const findSchema = async (tx: Tx): Promise<string> => {
   return schema
 }
 
-const applyPending = async (tx: Tx, migrationTableSchema: string): Promise<void> => {
-  const migrator = new Migrator({
-    db: tx, provider: { getMigrations: () => Promise.resolve(migrations) }, migrationTableSchema
-  })
-  const applied = (await migrator.getMigrations()).filter(({ executedAt }) => executedAt !== undefined)
-  if (applied.some(({ migration }) => migration === undefined)) {
+const findApplied = async (tx: Tx, schema: string): Promise<string[]> => {
+  const table = sql.table(`${schema}.kysely_migration`)
+  const { rows: [found] } = await sql<{ isThere: number }>`
+    SELECT count(*) AS "isThere" FROM pg_tables WHERE schemaname = ${schema} AND tablename = 'kysely_migration'`.execute(tx)
+  if (found?.isThere !== 1) return []
+  return (await sql<{ name: string }>`SELECT name FROM ${table}`.execute(tx)).rows.map(({ name }) => name)
+}
+
+const applyPending = async (tx: Tx, schema: string): Promise<void> => {
+  if ((await findApplied(tx, schema)).some(name => !(name in migrations))) {
     throw new ServerUnusable('a newer release of the service has migrated it')
   }
+  const migrator = new Migrator({
+    db: tx, provider: { getMigrations: () => Promise.resolve(migrations) }, migrationTableSchema: schema
+  })
   const { error } = await migrator.migrateToLatest()
   if (error !== undefined) throw error instanceof Error ? error : new Error('the migration failed', { cause: error })
 }

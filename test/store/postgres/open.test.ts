@@ -1,0 +1,99 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { openStore } from '../../../src/store/open-store.ts'
+import { insertJob } from '../../../src/store/tx/jobs.ts'
+import { startPostgres } from '../../helpers/postgres.ts'
+import { freePort } from '../../helpers/redis.ts'
+import { queuedJob } from '../jobs.ts'
+
+const server = await startPostgres(t)
+
+const open = async (t: Test, databaseUrl: string, monotonicNow = () => performance.now()) => {
+  const opened = await openStore({
+    databaseUrl, isCacheShared: true, now: () => Date.now(), monotonicNow, random: () => Math.random()
+  })
+  t.teardown(() => opened.store.close())
+  return opened
+}
+
+const databaseOf = (url: string) => new URL(url).pathname.slice(1)
+
+const rejects = async (t: Test, databaseUrl: string, reason: RegExp) => {
+  // Its patience is over at once.
+  let reads = 0
+  await t.rejects(open(t, databaseUrl, () => reads++ * 20_000), { name: 'DatabaseUnusable', message: reason })
+}
+
+t.test('several processes that start at once on an empty database make one schema', async t => {
+  const url = await server.createDatabase(t)
+  const opened = await Promise.all([1, 2, 3, 4].map(() => open(t, url)))
+  t.equal(new Set(opened.map(({ store }) => store.incarnation)).size, 1)
+  t.equal(opened[0]?.store.kind, 'postgres')
+  await opened[0]?.store.transact(tx => insertJob(tx, queuedJob('j')))
+  t.match(await opened[3]?.store.jobs.find('j'), { kind: 'job' })
+  const again = await open(t, url)
+  t.equal(again.store.incarnation, opened[0]?.store.incarnation, 'nor does a later start change it')
+})
+
+t.test('makes its tables in the first schema of the search_path, beside those of another service', async t => {
+  const url = await server.createDatabase(t)
+  await server.sql('CREATE SCHEMA one; CREATE SCHEMA two', databaseOf(url))
+  const [one, two] = [await open(t, `${url}?search_path=one`), await open(t, `${url}?search_path=two`)]
+  await one.store.transact(tx => insertJob(tx, queuedJob('j')))
+  t.match([await one.store.jobs.find('j'), await two.store.jobs.find('j')], [{ kind: 'job' }, { kind: 'absent' }])
+  t.not(one.store.incarnation, two.store.incarnation)
+  await rejects(t, `${url}?search_path=three`, /: its search_path names no schema that exists$/)
+})
+
+t.test('a database that was restored from a dump has a new incarnation, and an empty log', async t => {
+  const url = await server.createDatabase(t)
+  const { store } = await open(t, url)
+  await store.transact(tx => insertJob(tx, queuedJob('j')))
+  await store.close()
+  const copy = await server.createDatabase(t, databaseOf(url))
+  const restored = await open(t, copy)
+  t.not(restored.store.incarnation, store.incarnation)
+  t.match(await restored.store.jobs.find('j'), { kind: 'job' })
+  const { rows } = await server.sql('SELECT count(*)::int AS count FROM JobChange', databaseOf(copy))
+  t.same(rows, [{ count: 0 }])
+  const { store: { incarnation } } = await open(t, copy)
+  t.equal(incarnation, restored.store.incarnation, 'until the next restore')
+})
+
+t.test('rejects a database on which it would not keep its promises, in one line', async t => {
+  const url = await server.createDatabase(t)
+  const run = (statement: string) => server.sql(statement, databaseOf(url))
+  await (await open(t, url)).store.close()
+  await run('ALTER TABLE JobExecutionLog DISABLE TRIGGER ALL; ALTER TABLE JobExecutionLog ENABLE TRIGGER ALL')
+  await rejects(t, url, /run ALTER TABLE JobExecutionLog ENABLE ALWAYS TRIGGER zz_inserting$/)
+  for (const name of ['inserting', 'inserted', 'updating', 'updated', 'deleted', 'truncating']) {
+    await run(`ALTER TABLE JobExecutionLog ENABLE ALWAYS TRIGGER zz_${name}`)
+  }
+  await (await open(t, url)).store.close()
+  await run('DROP TRIGGER zz_truncating ON JobExecutionLog')
+  await rejects(t, url, /: the trigger zz_truncating of JobExecutionLog is missing$/)
+  await run("INSERT INTO kysely_migration VALUES ('9999-later', '2030-01-01')")
+  await rejects(t, url, /: a newer release of the service has migrated it$/)
+  await server.sql("CREATE DATABASE latin TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'")
+  await rejects(t, server.urlOf('latin'), /: its encoding is SQL_ASCII, and must be UTF8$/)
+  await rejects(t, server.urlOf('none'), /^DATABASE_URL: cannot use postgres:\/\/127.0.0.1:\d+\/none: database "none" does not exist$/)
+  await rejects(t, `postgres://u:secret@127.0.0.1:${await freePort()}/jobs`, /^DATABASE_URL: cannot use postgres:\/\/127.0.0.1:\d+\/jobs: connect ECONNREFUSED/)
+  await rejects(t, 'postgres://u:secret@host/jobs?sslmode=prefer', /^DATABASE_URL: cannot use postgres:\/\/host\/jobs: sslmode=prefer/)
+})
+
+t.test('another program has a table of that name', async t => {
+  const url = await server.createDatabase(t)
+  await server.sql('CREATE TABLE JobExecutionLog (jobId text)', databaseOf(url))
+  await rejects(t, url, /: relation "jobexecutionlog" already exists$/)
+  const { rows } = await server.sql("SELECT to_regclass('jobqueue') AS queue", databaseOf(url))
+  t.same(rows, [{ queue: null }], 'nothing is left of the schema')
+})
+
+t.test('waits for a server that starts later', async t => {
+  const url = await server.createDatabase(t)
+  await server.kill()
+  const opening = open(t, url)
+  await delay(300)
+  await server.restart()
+  t.match((await opening).store, { kind: 'postgres' })
+})
