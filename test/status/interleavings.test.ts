@@ -51,7 +51,7 @@ for (const placement of placements) {
     t.comment(`what happened: ${JSON.stringify(events)}`)
     if (path !== null) return
     t.equal(runs, asked)
-    const expected = ['cache', 'store', 'relayed', 'waited', 'waited in vain', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
+    const expected = ['cache', 'store', 'relayed', 'waited', 'waited in vain', 'event', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
       ? ['on', 'warm', 'off', 'unanswered']
       : []]
     for (const event of expected) t.ok((events[event] ?? 0) * 10 > runs, `${event} happened often`)
@@ -60,7 +60,7 @@ for (const placement of placements) {
   t.test(`a broken rule is found, ${where}`, { skip: path !== null }, async t => {
     const orders = worseIn(placement).map(mutant => ({ placement, mutant, runs: mutantRunsMax, seed, path: null }))
     for await (const [{ mutant }, { reason, runs }] of carryOut(orders)) {
-      t.match(reason.split('\n').at(0), /was revealed before it started|with floor|was not woken|was never answered/, `${mutant}: after ${runs} runs`)
+      t.match(reason.split('\n').at(0), /was revealed before it started|with floor|is not newer|was not woken|was never answered/, `${mutant}: after ${runs} runs`)
     }
   })
 }

@@ -14,7 +14,7 @@ type NodeIndex = 0 | 1
 const floors = ['none', 'seen', 'committed', 'forged'] as const
 
 type Action =
-  | { do: 'read' | 'wait', node: NodeIndex, job: JobName, floor: typeof floors[number] }
+  | { do: 'read' | 'wait' | 'follow', node: NodeIndex, job: JobName, floor: typeof floors[number] }
   | { do: 'read-many' | 'list', node: NodeIndex }
   | { do: 'find' | 'write' | 'write-outdating', node: NodeIndex, job: JobName }
   | { do: 'write-foreign' | 'evict', job: JobName }
@@ -27,6 +27,10 @@ const job = fc.constantFrom<JobName>('a', 'a', 'a', 'b')
 
 const anyWait = fc.record({
   do: fc.constant('wait' as const), node, job, floor: fc.constantFrom('none', 'seen', 'seen', 'committed')
+})
+
+const anyStream = fc.record({
+  do: fc.constant('follow' as const), node, job, floor: fc.constantFrom('none', 'none', 'seen', 'committed')
 })
 
 const readsAndWrites: fc.Arbitrary<Action> = fc.oneof(
@@ -51,11 +55,12 @@ const readsAndWrites: fc.Arbitrary<Action> = fc.oneof(
 )
 
 const anyAction: fc.Arbitrary<Action> = fc.oneof(
-  { weight: 20, arbitrary: readsAndWrites }, { weight: 2, arbitrary: anyWait }
+  { weight: 20, arbitrary: readsAndWrites }, { weight: 2, arbitrary: anyWait }, { weight: 1, arbitrary: anyStream }
 )
 
-const waitingAction: fc.Arbitrary<Action> = fc.oneof(
-  { weight: 4, arbitrary: anyWait },
+/** Clients that wait in this way, and what wakes them. */
+const waitingActionOf = (wait: fc.Arbitrary<Action>): fc.Arbitrary<Action> => fc.oneof(
+  { weight: 4, arbitrary: wait },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('read'), node, job, floor: fc.constant('none') }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('write', 'write-foreign'), node, job }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('relay'), node }) }
@@ -97,11 +102,12 @@ const slowScript = scriptWith({
   isWarm: fc.constant(true)
 })
 
-/** Clients that wait, and what wakes them. */
-const waitingScript = scriptWith({
-  clients: clientsOf(waitingAction),
+const waitingScriptOf = (wait: fc.Arbitrary<Action>) => scriptWith({
+  clients: clientsOf(waitingActionOf(wait)),
   isWarm: fc.constant(true)
 })
+const waitingScript = waitingScriptOf(anyWait)
+const followingScript = waitingScriptOf(anyStream)
 
 const readingScript = fc.oneof({ weight: 3, arbitrary: scriptWith({}) }, { weight: 1, arbitrary: slowScript })
 
@@ -109,11 +115,13 @@ export const scripts = {
   any: fc.oneof(
     { weight: 2, arbitrary: readingScript },
     { weight: 1, arbitrary: scriptWith({ clients: clientsOf(anyAction) }) },
-    { weight: 1, arbitrary: waitingScript }
+    { weight: 1, arbitrary: waitingScript },
+    { weight: 1, arbitrary: followingScript }
   ),
   reading: readingScript,
   slow: slowScript,
-  waiting: waitingScript
+  waiting: waitingScript,
+  following: followingScript
 }
 
 const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jobId: string): number => {
@@ -139,6 +147,8 @@ const act = async (
     }
     case 'wait':
       return detach(world.waits.longPoll(nodes[action.node], who, jobId, floorOf(world, action.floor, jobId)))
+    case 'follow':
+      return detach(world.waits.follow(nodes[action.node], who, jobId, floorOf(world, action.floor, jobId)))
     case 'read-many': case 'list': {
       const ends = jobIds.map(jobId => begin(who, jobId))
       const { readMany, exposeMany } = nodes[action.node]

@@ -132,6 +132,39 @@ export const mutants = {
     scripts: 'waiting',
     onExposing: (watch, entry) => { watch.onExposed(entry) }
   },
+  'a stream reads before it subscribes': {
+    placements: everywhere,
+    scripts: 'following',
+    watch: (watch, readStatus) => ({
+      ...watch,
+      follow: async (jobId, floor, onEntry) => {
+        const entry = await readStatus(jobId, floor)
+        await Promise.resolve()
+        return { entry, unfollow: watch.subscribe([jobId], onEntry) }
+      }
+    })
+  },
+  'a stream gets what was exposed during its read after what it has read': {
+    placements: everywhere,
+    scripts: 'following',
+    watch: (watch, readStatus) => ({
+      ...watch,
+      follow: async (jobId, floor, onEntry) => {
+        const held: StatusEntry[] = []
+        let take: (entry: StatusEntry) => void = entry => { held.push(entry) }
+        const unfollow = watch.subscribe([jobId], entry => { take(entry) })
+        const entry = await readStatus(jobId, floor)
+        take = onEntry
+        queueMicrotask(() => { for (const each of held) onEntry(each) })
+        return { entry, unfollow }
+      }
+    })
+  },
+  'a stream is not woken by the relay': {
+    placements: everywhere,
+    scripts: 'following',
+    relay: needs => ({ ...needs, onChanges: () => {} })
+  },
   'the relay wakes before it invalidates': {
     placements: everywhere,
     scripts: 'waiting',
