@@ -160,16 +160,25 @@ const contents = () => service.sql(`SELECT * FROM JobExecutionLog WHERE tenant =
 /** As long as the other, and of no job. */
 const unknownLike = (jobId: string) => jobId.replace(/^.{8}/, 'ffffffff')
 
+// An id that names no job has the same answer in all states of another one: it is asked for once.
+const answersOfNone = new Map<string, string>()
+
 const expectAlike = async (
   t: Test, jobId: string, known: Known, bearer: string | null, asked: Operation[], statuses: readonly number[]
 ) => {
+  const none = unknownLike(jobId)
+  const answerOfNone = async (way: Asked, index: number) => {
+    const key = [bearer, jobId.length, way.method, way.target.replace(jobId, ''), index].join(' ')
+    const answer = answersOfNone.get(key) ??
+      (await bytesOf({ ...way, target: way.target.replace(jobId, none) }, bearer)).replaceAll(none, 'ID')
+    answersOfNone.set(key, answer)
+    return answer
+  }
   let count = 0
   for (const operation of asked) {
-    for (const way of waysToAsk(operation, jobId, known)) {
-      const unknown = { ...way, target: way.target.replace(jobId, unknownLike(jobId)) }
-      const [ofJob, ofNone] = [await bytesOf(way, bearer), await bytesOf(unknown, bearer)]
-      const same = ofJob.replaceAll(jobId, unknownLike(jobId)) === ofNone
-      if (!same || !statuses.includes(statusOf(ofJob))) {
+    for (const [index, way] of waysToAsk(operation, jobId, known).entries()) {
+      const [ofJob, ofNone] = [(await bytesOf(way, bearer)).replaceAll(jobId, 'ID'), await answerOfNone(way, index)]
+      if (ofJob !== ofNone || !statuses.includes(statusOf(ofJob))) {
         t.same(ofJob, ofNone, `${way.method} ${way.target} ${JSON.stringify(way.headers)} ${way.body ?? ''}`)
       }
       count++
@@ -177,6 +186,8 @@ const expectAlike = async (
   }
   t.ok(count > 20, `${count} pairs of requests`)
 }
+
+const ofStranger = token(stranger)
 
 for (const [state, make] of Object.entries(states)) {
   t.test(`on every route a job of another tenant that is ${state} looks like one that never existed, and stays as it is`, async t => {
@@ -190,7 +201,7 @@ for (const [state, make] of Object.entries(states)) {
     const before = await contents()
     // 400 for a request that is invalid for any principal.
     const callbackId = await callbackOf(jobId)
-    await expectAlike(t, jobId, { eTag, leaseToken, callbackId }, token(stranger), ofJobs, [404, 400, 415])
+    await expectAlike(t, jobId, { eTag, leaseToken, callbackId }, ofStranger, ofJobs, [404, 400, 415])
     t.equal(await contents(), before, 'not a column has changed')
     const asOwner = await bytesOf({ method: 'GET', target: `/api/v1/jobs/${jobId}` }, token(owner))
     t.equal(statusOf(asOwner), expected, 'there was something to hide')
