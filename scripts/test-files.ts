@@ -18,7 +18,10 @@ const graceMs = 15_000
 const processesMax = availableParallelism() + 1
 
 // These take longest. Begun last, they would run alone at the end.
-const slowest = ['test/main.', 'test/status/interleavings.', 'test/scenarios/', 'test/scripts/', 'test/security/']
+const slowest = [
+  'test/main.', 'test/scenarios/', 'test/security/', 'test/status/', 'test/store/sqlite', 'test/background/',
+  'test/scripts/', 'test/docs.'
+]
 
 type Count = { passed: number, failed: number, skipped: number }
 
