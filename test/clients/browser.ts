@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
-import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
-import { chromium, type Locator, type Page, type Response } from 'playwright-core'
+import { execFileSync } from 'node:child_process'
+import type { Locator, Page, Response } from 'playwright-core'
+import { launchChromium } from './installed-chromium.ts'
 import { type Operation, readSettings } from './service.ts'
 
 /*
@@ -9,15 +9,7 @@ import { type Operation, readSettings } from './service.ts'
  * request must be sent, and its response must be a documented one that does not reject the request itself.
  */
 
-const executablePath = '/usr/bin/chromium'
 const { baseUrl, token, document, databasePath } = readSettings()
-
-const installBrowser = (): void => {
-  if (existsSync(executablePath)) return
-  const install = 'apt-get install -y --no-install-recommends chromium'
-  const done = process.getuid?.() === 0 && spawnSync('sh', ['-c', `apt-get update && ${install}`]).status === 0
-  if (!done) throw new Error(`Chromium is missing at ${executablePath}: install it, on Debian with ${install}`)
-}
 
 /** Makes the job of the examples, so that what the page offers for it can be answered. */
 const insertExampleJob = (): void => {
@@ -82,9 +74,8 @@ const tryOut = async (page: Page, operation: Operation, place: string): Promise<
   return faults
 }
 
-installBrowser()
 insertExampleJob()
-const browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
+const browser = await launchChromium()
 try {
   const page = await browser.newPage()
   const errors: string[] = []

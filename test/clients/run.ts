@@ -49,7 +49,8 @@ const checks: Check[] = [
   { name: 'orval drives the service', commands: [node('adapters/orval.ts')] },
   { name: '@azure/core-lro follows both submissions', commands: [node('adapters/core-lro.ts')] },
   { name: 'Prism finds no violation in any route', commands: [node('proxy.ts')] },
-  { name: '"Try it out" of every operation in Chromium', commands: [node('browser.ts')] }
+  { name: '"Try it out" of every operation in Chromium', commands: [node('browser.ts')] },
+  { name: 'Streams of events in Chromium', commands: [node('browser-streams.ts')] }
 ]
 
 const install = (): void => {
