@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { startPostgres } from '../helpers/postgres.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { type SpawnedService, spawnService } from '../helpers/service.ts'
 
@@ -82,4 +83,17 @@ t.test('with Redis', async t => {
   t.test('and the answers did come from it', async t => {
     t.ok((await redis.client.keys('js:*')).length > 1)
   })
+})
+
+t.test('on Postgres, with the cache in memory and with Redis', async t => {
+  const [postgres, redis] = [await startPostgres(t), await startRedis(t)]
+  for (const env of [{}, { REDIS_URL: redis.url }]) {
+    await t.test(Object.keys(env).join() || 'in memory', async t => {
+      const DATABASE_URL = await postgres.createDatabase(t)
+      const service = await spawnService(t, { DATABASE_URL, ...env })
+      const sql = async (statement: string) =>
+        JSON.stringify((await postgres.sql(statement, new URL(DATABASE_URL).pathname.slice(1))).rows)
+      chain(t, () => Promise.resolve({ ...service, sql }))
+    })
+  }
 })
