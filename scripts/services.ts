@@ -2,10 +2,15 @@ import { execFileSync } from 'node:child_process'
 import { accessSync, constants, existsSync, globSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-// Each binary with its Debian package. The tests start Redis and Postgres servers that end with the tests (setpriv), read
-// databases with sqlite3 and run the examples of the documents with curl.
+// Each binary with its Debian package. The tests start Redis and Postgres servers that end with the tests (setpriv), make
+// certificates with openssl, read databases with sqlite3 and run the examples of the documents with curl.
 const needed = {
-  'redis-server': 'redis-server', initdb: 'postgresql', sqlite3: 'sqlite3', curl: 'curl', setpriv: 'util-linux'
+  'redis-server': 'redis-server',
+  initdb: 'postgresql',
+  openssl: 'openssl',
+  sqlite3: 'sqlite3',
+  curl: 'curl',
+  setpriv: 'util-linux'
 }
 
 // Debian keeps the programs of the server out of PATH, a folder for each version.

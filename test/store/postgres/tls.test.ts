@@ -1,0 +1,65 @@
+import { execFileSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { parseConnectionUrl } from '../../../src/store/postgres/connection-url.ts'
+import { createPools } from '../../../src/store/postgres/pools.ts'
+import { startPostgres } from '../../helpers/postgres.ts'
+
+const openssl = (...args: string[]) => { execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'ignore'] }) }
+
+/** An authority, and a certificate of it for the name `localhost`. */
+const makeCertificates = (folder: string) => {
+  const path = (name: string) => join(folder, name)
+  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=tests',
+    '-keyout', path('root.key'), '-out', path('root.crt'), '-days', '2')
+  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost',
+    '-addext', 'subjectAltName=DNS:localhost', '-CA', path('root.crt'), '-CAkey', path('root.key'),
+    '-keyout', path('server.key'), '-out', path('server.crt'), '-days', '2')
+  return { root: path('root.crt'), cert: path('server.crt'), key: path('server.key') }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'job-status-tls-'))
+t.teardown(() => { rmSync(folder, { recursive: true }) })
+const { root, cert, key } = makeCertificates(folder)
+// The server reads them as another user, and takes no key that others may read.
+chmodSync(folder, 0o755)
+if (process.getuid?.() === 0) execFileSync('chown', ['postgres', key])
+const server = await startPostgres(t, ['ssl=on', `ssl_cert_file=${cert}`, `ssl_key_file=${key}`])
+
+const isEncrypted = async (t: Test, host: string, search: string, port = server.port): Promise<boolean> => {
+  const pools = createPools(parseConnectionUrl(`postgres://postgres@${host}:${port}/postgres?${search}`))
+  t.teardown(async () => { await Promise.all(Object.values(pools).map(({ close }) => close())) })
+  const client = await pools.reads.connect()
+  try {
+    const { rows: [row] } = await client.query<{ ssl: boolean }>('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')
+    return row?.ssl ?? false
+  } finally {
+    client.release()
+  }
+}
+
+const ofRoot = `sslrootcert=${root}`
+
+t.test('connections are encrypted as the URL says', async t => {
+  t.equal(await isEncrypted(t, 'localhost', ''), false)
+  t.equal(await isEncrypted(t, 'localhost', 'sslmode=disable'), false)
+  t.equal(await isEncrypted(t, '127.0.0.1', 'sslmode=require'), true, 'whoever it is')
+  t.equal(await isEncrypted(t, '127.0.0.1', `sslmode=verify-ca&${ofRoot}`), true, 'whatever its name')
+  t.equal(await isEncrypted(t, 'localhost', `sslmode=verify-full&${ofRoot}`), true)
+})
+
+t.test('a server that does not prove who it is is not used', async t => {
+  const lost = { name: 'ConnectionLost' }
+  await t.rejects(isEncrypted(t, '127.0.0.1', `sslmode=verify-full&${ofRoot}`), lost, 'another name')
+  await t.rejects(isEncrypted(t, 'localhost', 'sslmode=verify-full'), lost, 'an authority that is not known')
+  await t.rejects(isEncrypted(t, 'localhost', `sslmode=require&sslrootcert=${cert}`), lost, 'another authority')
+})
+
+t.test('a server without encryption is not used where the URL asks for it', async t => {
+  const plain = await startPostgres(t)
+  await t.rejects(isEncrypted(t, 'localhost', 'sslmode=require', plain.port), {
+    name: 'ConnectionLost', message: /does not support SSL/
+  })
+})
