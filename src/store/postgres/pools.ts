@@ -31,6 +31,9 @@ type PoolName = keyof Pools
 const sessionSettings = {
   // Every statement is a search in an index: to plan it for its values costs more than it saves.
   plan_cache_mode: 'force_generic_plan',
+  // A plan that was made while a table was empty would go on reading the whole of it, until the server counts it again.
+  enable_seqscan: 'off',
+  enable_bitmapscan: 'off',
   jit: 'off',
   TimeZone: 'UTC',
   default_transaction_isolation: 'read committed',

@@ -93,6 +93,10 @@ CREATE TABLE JobQueue (
   CHECK ((leaseToken IS NULL) = (leaseExpiresAt IS NULL))
 )`
 
+// Else a queue of one tenant would look as if an index without the tenant were as good, and a search for the jobs of
+// another would read all of it.
+const queueStatistics = 'ALTER TABLE JobQueue ALTER tenant SET (n_distinct = -0.1)'
+
 const runs = [
   `CREATE TABLE JobAttempt (
     jobId ${text} NOT NULL,
@@ -232,5 +236,5 @@ const indexes = [
 
 /** The statements that make the tables and their indexes. */
 export const tables: readonly string[] = [
-  versions, record, ...changeLog, queue, ...runs, ...bytes, ...ofTheService, ...indexes
+  versions, record, ...changeLog, queue, queueStatistics, ...runs, ...bytes, ...ofTheService, ...indexes
 ]

@@ -11,6 +11,9 @@
  * take the place of the log. They are ENABLE ALWAYS, so that they fire for logical replication too, and for sessions
  * with session_replication_role = replica. Their names begin with zz: BEFORE triggers fire in the order of their names,
  * and these have to see what those of other programs have made of the row.
+ *
+ * A session plans their statements once, maybe while a table is empty, and would then read the whole of it for each row
+ * until the server has counted it again. So they read no table without an index.
  */
 
 const isEnd = (row: 'NEW' | 'OLD'): string => `${row}.status IN ('Succeeded', 'Failed')`
@@ -206,7 +209,7 @@ const toStatements = (schema: string) => ({ table, name, body, fires, each }: Tr
   const called = `${table}_${name}()`
   return [
     `CREATE FUNCTION ${called} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-      SET search_path = pg_catalog, ${schema}, pg_temp AS $function$${body}
+      SET search_path = pg_catalog, ${schema}, pg_temp SET enable_seqscan = off AS $function$${body}
       $function$`,
     // Else any role could attach it to a table of its own, and delete with the rights of the owner.
     `REVOKE ALL ON FUNCTION ${called} FROM PUBLIC`,
