@@ -7,12 +7,13 @@ import type { Random } from '../helpers/random.ts'
 import type { TorturedRedis } from './redis-server.ts'
 import type { ServiceProcess } from './service-process.ts'
 
-/** What there is to break. `proxies[i]` stands between `nodes[i]` and Redis. */
-export type Victims = {
-  nodes: readonly ServiceProcess[], proxies: readonly Proxy[], redis: TorturedRedis, databasePath: string
-}
+/** What there is to break, whatever Redis it is. */
+export type CommonVictims = { nodes: readonly ServiceProcess[], databasePath: string }
 
-type Fault = {
+/** The same with one Redis. `proxies[i]` stands between `nodes[i]` and it. */
+type ServerVictims = CommonVictims & { proxies: readonly Proxy[], redis: TorturedRedis }
+
+export type Fault<Victims = CommonVictims> = {
   name: string
   /** Two faults at once are never on the same. */
   on: 'service' | 'redis' | 'connection' | 'database'
@@ -23,7 +24,7 @@ type Fault = {
 // What a dead or a stopped Redis does not take is of no concern.
 const ignoring = async (command: Promise<unknown>): Promise<void> => { await command.catch(() => {}) }
 
-const flushFor = async ({ redis }: Victims, ms: number): Promise<void> => {
+const flushFor = async ({ redis }: ServerVictims, ms: number): Promise<void> => {
   const endAt = performance.now() + ms
   while (performance.now() < endAt) {
     await ignoring(redis.client.flushall())
@@ -31,7 +32,7 @@ const flushFor = async ({ redis }: Victims, ms: number): Promise<void> => {
   }
 }
 
-const delayFor = async ({ proxies }: Victims, random: Random, direction: Direction, delayMs: number): Promise<void> => {
+const delayFor = async ({ proxies }: ServerVictims, random: Random, direction: Direction, delayMs: number): Promise<void> => {
   const proxy = random.pick(proxies)
   proxy.delay(direction, delayMs)
   await delay(random.between(300, 2000))
@@ -70,7 +71,7 @@ const ofServices: Fault[] = [
   }
 ]
 
-const ofRedis: Fault[] = [
+const ofRedis: Fault<ServerVictims>[] = [
   {
     name: 'stop Redis for a while',
     on: 'redis',
@@ -126,7 +127,7 @@ const ofRedis: Fault[] = [
   }
 ]
 
-const ofConnections: Fault[] = [
+const ofConnections: Fault<ServerVictims>[] = [
   {
     name: 'cut connections to Redis',
     on: 'connection',
@@ -224,10 +225,16 @@ const ofDatabase: Fault[] = [
   }
 ]
 
-const faults: readonly Fault[] = [...ofServices, ...ofRedis, ...ofConnections, ...ofDatabase]
+/** Those that need no particular Redis. */
+export const commonFaults: readonly Fault[] = [...ofServices, ...ofDatabase]
 
-export type NemesisNeeds = {
+/** Those of one Redis that all processes reach through proxies. */
+export const serverFaults: readonly Fault<ServerVictims>[] =
+  [...ofServices, ...ofRedis, ...ofConnections, ...ofDatabase]
+
+export type NemesisNeeds<Victims = CommonVictims> = {
   victims: Victims
+  faults: ReadonlyArray<Fault<Victims>>
   random: Random
   isStopped: () => boolean
   /** Parts of the names of the only faults to inflict; undefined: all. */
@@ -238,10 +245,10 @@ export type NemesisNeeds = {
 }
 
 /** Breaks everything that can be broken, over and over in an order of chance, now and then two things at once. Returns when what was. */
-export const runNemesis = async (
-  { victims, random, isStopped, only, onCalm, log }: NemesisNeeds, windows: FaultWindow[]
+export const runNemesis = async <Victims>(
+  { victims, faults, random, isStopped, only, onCalm, log }: NemesisNeeds<Victims>, windows: FaultWindow[]
 ): Promise<void> => {
-  const inflict = async (fault: Fault, own: Random) => {
+  const inflict = async (fault: Fault<Victims>, own: Random) => {
     const from = performance.now()
     const window: FaultWindow = { name: fault.name, from, until: Infinity }
     windows.push(window)

@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { runTorture } from './torture.ts'
+import { type RedisKind, redisKinds } from './world.ts'
 
 /*
  * npm run torture -- --minutes N: one round after the other, each with a database, a Redis and a seed of its own. A round
@@ -10,7 +11,7 @@ import { runTorture } from './torture.ts'
  */
 
 type Options = {
-  minutes: number, seed: number, seconds: number, processes?: number, fault?: string, only?: string[], quiet?: boolean
+  minutes: number, seed: number, seconds: number, processes?: number, redis: RedisKind, fault?: string, only?: string[], quiet?: boolean
 }
 
 const toNumber = (text: string): number => {
@@ -25,12 +26,13 @@ const toCount = (text: string): number => {
   return count
 }
 
-const { minutes, seed: firstSeed, seconds, processes, fault, only, quiet } = new Command()
+const { minutes, seed: firstSeed, seconds, processes, redis, fault, only, quiet } = new Command()
   .description('Breaks everything behind several service processes while they are used, and judges what they answered.')
   .option('--minutes <n>', 'for how long', toNumber, 1)
   .option('--seed <n>', 'of the first round; the next ones count up', toCount, Date.now() % 2 ** 31)
   .option('--seconds <n>', 'how long one round is', toNumber, 60)
   .option('--processes <n>', 'how many service processes; otherwise 2 to 4 by turns', toCount)
+  .addOption(new Option('--redis <kind>', 'what the processes share').choices(redisKinds).default('server'))
   .option('--fault <name>', 'break a rule of the service on purpose: a file of test/torture/faults')
   .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text =>
     text.split(',').filter(Boolean))
@@ -48,7 +50,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   console.log(`round with seed ${seed}, ${count} processes`)
   const log = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
   const { violations, figures, history } = await runTorture({
-    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, only, ...(log && { log })
+    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, redis, only, ...(log && { log })
   })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
@@ -58,11 +60,10 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   if (violations.length > 0) {
     const path = join(folder, 'history.json')
     writeFileSync(path, JSON.stringify(history))
-    const others = [...(fault === undefined
-      ? []
-      : [
-          '--fault', fault
-        ]), ...(only === undefined ? [] : ['--only', `'${only.join(',')}'`])].join(' ')
+    const others = [
+      ...redis === 'server' ? [] : ['--redis', redis], ...fault === undefined ? [] : ['--fault', fault],
+      ...only === undefined ? [] : ['--only', `'${only.join(',')}'`]
+    ].join(' ')
     console.log(
       `  ${path}; again: npm run torture -- --seed ${seed} --seconds ${roundSeconds} --processes ${count} ${others}`
     )

@@ -28,7 +28,7 @@ export type ServiceProcess = {
 export type ServiceProcessNeeds = {
   index: number
   databasePath: string
-  redisPort: number
+  redisUrl: string
   /** The file that the process runs: src/main.ts, or one that starts a service with a broken rule. */
   entry: string
 }
@@ -41,7 +41,7 @@ const toWarnings = () => {
 }
 
 export const startServiceProcess = async ({
-  index, databasePath, redisPort, entry
+  index, databasePath, redisUrl, entry
 }: ServiceProcessNeeds): Promise<ServiceProcess> => {
   const port = await freePort()
   const complaints: string[] = []
@@ -50,7 +50,7 @@ export const startServiceProcess = async ({
     ...process.env,
     PORT: String(port),
     DATABASE_URL: `sqlite:${databasePath}`,
-    REDIS_URL: `redis://127.0.0.1:${redisPort}`,
+    REDIS_URL: redisUrl,
     JWT_SECRET: secret,
     LOG_LEVEL: 'warn',
     WORKERS: '0',

@@ -7,16 +7,14 @@ import { createTimedClient } from './client.ts'
 import { runForeignWriter } from './foreign-writer.ts'
 import { endPosition, type FaultWindow, type FinalRecord, type History, toEnd } from './history.ts'
 import { createMirror, type MirrorClient } from './mirrors.ts'
-import { runNemesis } from './nemesis.ts'
-import { type Proxy, startProxy } from './proxy.ts'
 import { createRandom } from '../helpers/random.ts'
 import { createRecorder, type Cut, type Recorder } from './recorder.ts'
-import { startTorturedRedis } from './redis-server.ts'
 import type { Bounds, Rule, Violation } from './rules.ts'
-import { type ServiceProcess, startServiceProcess } from './service-process.ts'
+import type { ServiceProcess } from './service-process.ts'
 import { runStreamer } from './streamers.ts'
 import { runLonelyWaiter, runWaiter } from './waiters.ts'
 import { type Actor, runCanceller, runLister, runPoller, runSubmitter, runWorker, type Stage } from './workload.ts'
+import { openWorld, type RedisKind, type World } from './world.ts'
 
 /*
  * Several processes of the service share one database and one Redis; workers, clients and other programs drive jobs
@@ -32,6 +30,8 @@ export type TortureOptions = {
   folder: string
   /** The file that each service process runs; src/main.ts unless a rule is to be broken. */
   entry?: string | undefined
+  /** What the processes share as their cache. Default: one server. */
+  redis?: RedisKind | undefined
   /** Parts of the names of the only faults to inflict; otherwise all. */
   only?: readonly string[] | undefined
   /**
@@ -108,36 +108,6 @@ const isReady = async (node: ServiceProcess): Promise<boolean> => {
     return ((await answer.json()) as { cache: { status: string } }).cache.status === 'ok'
   } catch {
     return false
-  }
-}
-
-type World = {
-  nodes: ServiceProcess[],
-  proxies: Proxy[],
-  redis: Awaited<ReturnType<typeof startTorturedRedis>>,
-  close: () => Promise<void>
-}
-
-const openWorld = async (
-  { processes, folder, entry = 'src/main.ts' }: TortureOptions, databasePath: string
-): Promise<World> => {
-  const redis = await startTorturedRedis(join(folder, 'redis'))
-  const nodes: ServiceProcess[] = []
-  const proxies: Proxy[] = []
-  for (let index = 0; index < processes; index++) {
-    const proxy = await startProxy(redis.port)
-    proxies.push(proxy)
-    nodes.push(await startServiceProcess({ index, databasePath, redisPort: proxy.port, entry }))
-  }
-  return {
-    nodes,
-    proxies,
-    redis,
-    close: async () => {
-      await Promise.all(nodes.map(node => node.close()))
-      await Promise.all(proxies.map(proxy => proxy.close()))
-      await redis.close()
-    }
   }
 }
 
@@ -263,8 +233,7 @@ const act = async (
   const isTimeOver = () => isFound || performance.now() - calmUntil > durationMs || recorder.complaints.length > 20
   await onCalm()
   const calmUntil = performance.now()
-  await runNemesis({
-    victims: { ...world, databasePath },
+  await world.runNemesis({
     random: random.fork(),
     isStopped: isTimeOver,
     only,
@@ -328,7 +297,8 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
 
 export const runTorture = async (options: TortureOptions): Promise<TortureReport> => {
   const databasePath = join(options.folder, 'jobs.db')
-  const world = await openWorld(options, databasePath)
+  const { processes, folder, entry = 'src/main.ts', redis = 'server' } = options
+  const world = await openWorld({ processes, folder, entry, databasePath, redis })
   const { ask, stream, abort } = createTimedClient()
   try {
     const recorder = createRecorder()
