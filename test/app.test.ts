@@ -6,7 +6,8 @@ import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config/config.ts'
 import { createLifecycle } from '../src/lifecycle.ts'
 import { createClient, createWorkerClient } from './helpers/client.ts'
-import { sqlite3, startService } from './helpers/service.ts'
+import { sqlite3 } from './helpers/databases.ts'
+import { startService } from './helpers/service.ts'
 import { bearer, secret } from './helpers/tokens.ts'
 
 t.test('slow clients are bounded: headers by Node, bodies by the routes, since an upload may take long', async t => {

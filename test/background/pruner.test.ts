@@ -6,7 +6,7 @@ import { createPruneTasks, type PruneTasksNeeds } from '../../src/background/pru
 import { createPruner, type PruneTask, type Pruned } from '../../src/background/pruner.ts'
 import { createRelay } from '../../src/background/relay.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
-import { sqlite3 } from '../helpers/service.ts'
+import { sqlite3 } from '../helpers/databases.ts'
 import { always, csv, given, leaseMs, openCommands } from '../write/commands.ts'
 
 const monotonicNow = () => performance.now()

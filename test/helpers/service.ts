@@ -1,27 +1,21 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { promisify } from 'node:util'
 import type { Test } from 'tap'
 import { type App, createApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { createLifecycle } from '../../src/lifecycle.ts'
 import { type Client, createClient, type Json } from './client.ts'
+import { databases } from './databases.ts'
 import { secret, webhookSecret } from './tokens.ts'
 import { until } from './until.ts'
 
-const run = promisify(execFile)
-
-/** Runs SQL with the sqlite3 program: a writer that has nothing of ours in it. */
-export const sqlite3 = async (databasePath: string, sql: string): Promise<string> =>
-  (await run('sqlite3', ['-cmd', '.timeout 5000', databasePath, sql])).stdout.trim()
-
 export type Environment = Record<string, string>
 
-const environment = (databasePath: string, env: Environment): Environment =>
+const environment = async (databasePath: string, env: Environment): Promise<Environment> =>
   ({
-    DATABASE_URL: `sqlite:${databasePath}`,
+    DATABASE_URL: await databases().urlOf(databasePath),
     JWT_SECRET: secret,
     WEBHOOK_SECRET: webhookSecret,
     PORT: '0',
@@ -35,7 +29,10 @@ export type Service = Client & {
   logs: Array<Record<string, Json>>
   /** Drains it before the test ends. */
   stop: () => Promise<void>
+  /** Runs SQL on its database as another program does. */
   sql: (sql: string) => Promise<string>
+  /** The same, past the CHECKs of the record. */
+  sqlUnchecked: (sql: string) => Promise<string>
 }
 
 /** A service in this process, on real parts, listening on a free port; its log lines are kept. */
@@ -43,7 +40,7 @@ export const startService = async (
   t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db')
 ): Promise<Service> => {
   const logs: Array<Record<string, Json>> = []
-  const app = await createApp(loadConfig(environment(databasePath, env)), {
+  const app = await createApp(loadConfig(await environment(databasePath, env)), {
     logStream: { write: line => { logs.push(JSON.parse(line)) } }
   })
   const { listen, drain } = createLifecycle(app)
@@ -54,7 +51,16 @@ export const startService = async (
   }
   t.teardown(stop)
   const url = await listen('127.0.0.1', 0)
-  return { ...createClient(url), app, databasePath, logs, stop, sql: sql => sqlite3(databasePath, sql) }
+  const { sql, sqlUnchecked } = databases()
+  return {
+    ...createClient(url),
+    app,
+    databasePath,
+    logs,
+    stop,
+    sql: statements => sql(databasePath, statements),
+    sqlUnchecked: statements => sqlUnchecked(databasePath, statements)
+  }
 }
 
 export type SpawnedService = Client & {
@@ -76,7 +82,7 @@ export const spawnService = async (
   t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'
 ): Promise<SpawnedService> => {
   const child = spawn('setpriv', [...asService, main], {
-    env: { ...process.env, ...environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
+    env: { ...process.env, ...await environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const lines: string[] = []
   const input = createInterface({ input: child.stdout })
@@ -95,7 +101,7 @@ export const spawnService = async (
     process: child,
     databasePath,
     lines,
-    sql: sql => sqlite3(databasePath, sql),
+    sql: statements => databases().sql(databasePath, statements),
     kill: async signal => {
       child.kill(signal)
       const [code, exitSignal] = await exit as [number | null, NodeJS.Signals | null]

@@ -11,14 +11,14 @@ const toLiteral = (value: string | number | null): string => {
 const toInsert = (row: Row): string =>
   `INSERT INTO JobExecutionLog (${Object.keys(row).join(', ')}) VALUES (${Object.values(row).map(toLiteral).join(', ')});`
 
-/** Writes rows with the sqlite3 program. */
+/** Writes rows as another program does. */
 export const insertRows = async (service: Service, ...rows: Row[]): Promise<void> => {
   await service.sql(rows.map(toInsert).join('\n'))
 }
 
 /** A row that breaks BR-001, written past the database's CHECK. */
 export const forceRow = async (service: Service, row: Row): Promise<void> => {
-  await service.sql(`PRAGMA ignore_check_constraints = ON; ${toInsert(row)}`)
+  await service.sqlUnchecked(toInsert(row))
 }
 
 /**

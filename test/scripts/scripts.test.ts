@@ -7,7 +7,7 @@ import { statSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { createVerifier } from 'fast-jwt'
 import t from 'tap'
-import { sqlite3 } from '../helpers/service.ts'
+import { sqlite3 } from '../helpers/databases.ts'
 
 const run = promisify(execFile)
 const { PATH, NODE_V8_COVERAGE, NODE_COMPILE_CACHE } = process.env

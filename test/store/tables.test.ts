@@ -1,5 +1,5 @@
 import t from 'tap'
-import { sqlite3 } from '../helpers/service.ts'
+import { sqlite3 } from '../helpers/databases.ts'
 import { jobOf, runningJob } from './jobs.ts'
 import { createRowReader } from '../../src/job/recorded/values.ts'
 import { insertJob } from '../../src/store/tx/jobs.ts'

@@ -137,7 +137,7 @@ t.test('line breaks in the result of a worker do not break the event', async t =
   const jobId = await newJob('Succeeded')
   await sql(`UPDATE JobExecutionLog SET resultUrl = '/api/v1/jobs/${jobId}/result', submittedBy = 'a' WHERE jobId = '${jobId}';
     INSERT INTO JobResult (jobId, contentType, fileName, sizeBytes, sha256, inlineJson)
-    VALUES ('${jobId}', 'application/json', 'a.json', 10, 'x', '{' || char(13, 10) || '"a":' || char(10) || '1}')`)
+    VALUES ('${jobId}', 'application/json', 'a.json', 10, 'x', '{\r\n"a":\n1}')`)
   const { next } = await open(t, `/api/jobs/${jobId}/events`)
   t.match(JSON.parse((await next())?.data ?? ''), { data: { status: 'succeeded', result: { a: 1 } } })
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createChangeLog } from '../../../src/store/sqlite/change-log.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { sqlite3 } from '../../helpers/service.ts'
+import { sqlite3 } from '../../helpers/databases.ts'
 import { queuedJob } from '../jobs.ts'
 import { openStore } from '../open.ts'
 

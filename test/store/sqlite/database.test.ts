@@ -5,7 +5,7 @@ import t from 'tap'
 import { openDatabase } from '../../../src/store/sqlite/database.ts'
 import { recordQuery } from '../../../src/store/record-query.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { sqlite3 } from '../../helpers/service.ts'
+import { sqlite3 } from '../../helpers/databases.ts'
 import { queuedJob } from '../jobs.ts'
 import { openForeign, openStore } from '../open.ts'
 

@@ -6,7 +6,7 @@ import t from 'tap'
 import { DatabaseUnusable } from '../../../../src/store/errors.ts'
 import { openDatabase } from '../../../../src/store/sqlite/database.ts'
 import { migrate } from '../../../../src/store/sqlite/migrations/migrate.ts'
-import { sqlite3 } from '../../../helpers/service.ts'
+import { sqlite3 } from '../../../helpers/databases.ts'
 import { makeForeignDatabase } from './adopted.ts'
 import { openStore } from '../../open.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import type { JobLookup } from '../../../../src/job/job.ts'
-import { sqlite3 } from '../../../helpers/service.ts'
+import { sqlite3 } from '../../../helpers/databases.ts'
 import { kindsOfStore } from '../migrations/adopted.ts'
 import { openForeign, openStore, type OpenStore } from '../../open.ts'
 

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { sqlite3 } from '../../../helpers/service.ts'
+import { sqlite3 } from '../../../helpers/databases.ts'
 import { openForeign } from '../../open.ts'
 
 /** A program that writes the table by itself; `run` rejects where the database refuses. */
