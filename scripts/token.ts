@@ -1,6 +1,10 @@
 import { createSigner } from 'fast-jwt'
 import { Command } from 'commander'
-import { localSecretPath, readOrCreateSecret } from '../src/config/token-key.ts'
+import { loadConfig } from '../src/config/config.ts'
+import { makeTokenSecret } from '../src/config/token-key.ts'
+import { OperatorError } from '../src/errors.ts'
+import { openStore } from '../src/store/open-store.ts'
+import { keepOwnKey } from '../src/store/tx/own-keys.ts'
 
 /*
  * Prints a token for the local service, signed with JWT_SECRET or with the key that the service generated.
@@ -29,8 +33,22 @@ if (env.JWT_PUBLIC_KEY || env.JWKS_URL) {
   command.error('the service verifies tokens with a public key, so only the issuer can sign them with the private key')
 }
 
+const findKey = async (): Promise<string> => {
+  if (env.JWT_SECRET) return env.JWT_SECRET
+  const { databaseUrl, tokenKey } = loadConfig()
+  if (tokenKey?.kind === 'secret') return tokenKey.secret
+  const now = () => Date.now()
+  const { store } = await openStore({ databaseUrl, isCacheShared: true, now, monotonicNow: () => performance.now(), random: Math.random })
+  try {
+    return await store.transact(tx => keepOwnKey(tx, 'token', makeTokenSecret()))
+  } finally {
+    await store.close()
+  }
+}
+
 const sign = createSigner({
-  key: env.JWT_SECRET || readOrCreateSecret(localSecretPath),
+  key: await findKey().catch((error: unknown) =>
+    command.error(error instanceof OperatorError ? error.message : String(error))),
   algorithm: 'HS256',
   expiresIn: seconds * 1000,
   ...(env.JWT_ISSUER ? { iss: env.JWT_ISSUER } : {}),

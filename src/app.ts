@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { createCommands } from './app/command-parts.ts'
 import { type Parts, randomId, realParts } from './app/parts.ts'
+import { withOwnKeys } from './app/own-keys.ts'
 import { createStatusParts } from './app/status-parts.ts'
 import type { Loop } from './background/loop.ts'
 import { createLoops } from './background/loops.ts'
@@ -116,12 +117,13 @@ const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: M
 }
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
-export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
+export const createApp = async (unkeyed: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const { databaseUrl, redis, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = config
+  const { databaseUrl, redis, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = unkeyed
   const isCacheShared = redis !== null
   const opened = await parts.openStore({ databaseUrl, isCacheShared, now, monotonicNow, random: Math.random })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
+  const config = await withOwnKeys(unkeyed, store.transact)
   const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))

@@ -1,4 +1,4 @@
-import type { Config } from './config/config.ts'
+import type { KeyedConfig } from './config/config.ts'
 import type { Scope } from './http/auth/authenticate.ts'
 import { createInputCheck } from './http/bodies/validation.ts'
 import type { KnownType } from './http/routes/submissions/submit-routes.ts'
@@ -10,7 +10,7 @@ const toKnownTypes = (): ReadonlyMap<string, KnownType> =>
     [type, { needsScopes: needsScopes as Scope[], validateInput: createInputCheck(inputSchema) }]))
 
 /** Which submissions the service accepts. */
-export const toSubmissionRules = ({ jobTypes, resultRetentionMs, callbackHostsAllowed, webhookSecrets }: Config) => ({
+export const toSubmissionRules = ({ jobTypes, resultRetentionMs, callbackHostsAllowed, webhookSecrets }: KeyedConfig) => ({
   jobTypes,
   knownTypes: toKnownTypes(),
   retentionSecondsMax: resultRetentionMs / 1000,

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import { monotonicNow, now, schedule } from '../clocks.ts'
-import type { Config } from '../config/config.ts'
+import type { KeyedConfig } from '../config/config.ts'
 import { reasonOf } from '../errors.ts'
 import { createStatusAccess } from '../http/status-access.ts'
 import { createFollowStatus } from '../http/status-events.ts'
@@ -19,7 +19,7 @@ import { createViews } from '../views/views.ts'
 import { type Parts, randomId } from './parts.ts'
 
 /** What each group of parts is made of. */
-export type PartNeeds = { parts: Parts, config: Config, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
+export type PartNeeds = { parts: Parts, config: KeyedConfig, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
 
 const createReportedViews = (publicUrl: string | null, metrics: Metrics, log: Logger) => createViews({
   publicUrl,

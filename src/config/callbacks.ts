@@ -28,9 +28,12 @@ export const parseWebhookSecrets = (text: string | undefined, problems: Problems
   return Object.freeze(secrets)
 }
 
+/** A new key that signs callbacks. */
+export const makeWebhookSecret = (): string => toWebhookSecret(randomBytes(32).toString('base64'))
+
 const readOrCreate = (path: string): string => {
   try {
-    return readOrCreateFile(path, () => toWebhookSecret(randomBytes(32).toString('base64')))
+    return readOrCreateFile(path, makeWebhookSecret)
   } catch (error) {
     throw new OperatorError(`WEBHOOK_SECRET: is unset, and ${path} cannot be made: ${reasonOf(error)}`)
   }

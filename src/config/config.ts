@@ -62,7 +62,8 @@ export type Config = Readonly<{
   databaseUrl: string
   /** The Redis of the cache; null: the cache is in the memory of this process. */
   redis: RedisTarget | null
-  tokenKey: TokenKey
+  /** null: as for `webhookSecrets`. */
+  tokenKey: TokenKey | null
   issuer: string | null
   audience: string | null
   workers: number
@@ -70,8 +71,11 @@ export type Config = Readonly<{
   corsOrigins: Origins | null
   /** The hosts and ranges that callbacks may reach beside public addresses. */
   callbackHostsAllowed: readonly AllowedHost[]
-  /** The keys that sign callbacks; none: callbacks are rejected. */
-  webhookSecrets: readonly string[]
+  /**
+   * The keys that sign callbacks; none: callbacks are rejected. null: the service makes its own and keeps it in its
+   * database, where all processes find it.
+   */
+  webhookSecrets: readonly string[] | null
   /** The bearer token that /metrics needs; null: none. */
   metricsToken: string | null
   /** Whether metrics name every job type, and not only the known ones. */
@@ -92,6 +96,9 @@ export type Config = Readonly<{
   waitersMax: number
   rateLimitPerMinute: number | null
 }>
+
+/** The configuration with every key. */
+export type KeyedConfig = Config & Readonly<{ tokenKey: TokenKey, webhookSecrets: readonly string[] }>
 
 // A misspelt production must not fall back to a generated key.
 const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^\s*prod(uction)?\s*$/i.test(NODE_ENV)
@@ -132,7 +139,7 @@ const readEnvironment = (env: NodeJS.ProcessEnv, problems: Problems): Environmen
 
 /**
  * Reads and checks the environment. Throws a ConfigError that lists every problem.
- * Outside production a missing key is generated once into `data/`.
+ * Outside production a missing key is generated once: into `data/`, or, where the database is a Postgres, later.
  */
 export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const problems: Problems = []
@@ -148,6 +155,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
   const webhookSecrets = parseWebhookSecrets(env.WEBHOOK_SECRET, problems)
   if (problems.length > 0) throw new ConfigError(problems)
   const production = isProduction(env)
+  const hasFile = databaseUrl?.startsWith('sqlite:') ?? false
   return Object.freeze({
     production,
     // As in a URL.
@@ -156,14 +164,14 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     publicUrl,
     databaseUrl: databaseUrl ?? '',
     redis,
-    tokenKey: tokenKey ?? { kind: 'secret', secret: readOrCreateSecret(localSecretPath) },
+    tokenKey: tokenKey ?? (hasFile ? { kind: 'secret', secret: readOrCreateSecret(localSecretPath) } : null),
     issuer: env.JWT_ISSUER ?? null,
     audience: env.JWT_AUDIENCE ?? null,
     workers: env.WORKERS,
     jobTypes,
     corsOrigins,
     callbackHostsAllowed,
-    webhookSecrets: webhookSecrets ?? Object.freeze(production ? [] : [readOrCreateWebhookSecret()]),
+    webhookSecrets: webhookSecrets ?? (production ? [] : hasFile ? Object.freeze([readOrCreateWebhookSecret()]) : null),
     metricsToken: env.METRICS_TOKEN ?? null,
     metricsOfAllTypes: env.METRICS_TYPES === 'all',
     logLevel: env.LOG_LEVEL,

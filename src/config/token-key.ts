@@ -14,9 +14,12 @@ const secretBytesMin = 32
 /** The file with the key of a local service, outside production. */
 export const localSecretPath = 'data/jwt-secret'
 
+/** A new key for tokens. */
+export const makeTokenSecret = (): string => randomBytes(48).toString('base64url')
+
 /** Returns the key of a local service. It is created once, readable by its owner alone. */
 export const readOrCreateSecret = (path: string): string => {
-  const secret = readOrCreateFile(path, () => randomBytes(48).toString('base64url'))
+  const secret = readOrCreateFile(path, makeTokenSecret)
   if (Buffer.byteLength(secret) < secretBytesMin) {
     throw new ConfigError([
       `JWT_SECRET: is unset, and ${path} holds fewer than ${secretBytesMin} bytes: remove that file, or set JWT_SECRET`

@@ -7,6 +7,7 @@ import { findConformance } from './find.ts'
 import { idempotencyConformance } from './idempotency.ts'
 import { inputsConformance } from './inputs.ts'
 import { listsConformance } from './lists.ts'
+import { ownKeysConformance } from './own-keys.ts'
 import { queueConformance } from './queue.ts'
 import { resultsConformance } from './results.ts'
 import { retentionConformance } from './retention.ts'
@@ -27,5 +28,6 @@ export const topics: Record<string, Conformance> = {
   inputs: inputsConformance,
   retention: retentionConformance,
   changes: changesConformance,
-  epoch: epochConformance
+  epoch: epochConformance,
+  ownKeys: ownKeysConformance
 }
