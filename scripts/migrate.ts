@@ -1,6 +1,7 @@
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
-import { requireSqlite } from '../src/store/database-url.ts'
+import { databaseNameOf, sqlitePathOf } from '../src/store/database-url.ts'
+import { openStore } from '../src/store/open-store.ts'
 import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 
@@ -9,13 +10,27 @@ import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
  * is for engines that write to the database before the service has run for the first time.
  */
 
-try {
-  const { databaseUrl } = loadConfig()
-  const databasePath = requireSqlite(databaseUrl, 'postgres:// is not supported by this version yet')
+const migrateSqlite = async (databasePath: string): Promise<string[]> => {
   const database = openDatabase(databasePath)
   const applied = await migrate(database.writer)
   await database.close()
-  process.stdout.write(`${databasePath}: ${applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`}\n`)
+  return applied
+}
+
+// A Postgres is migrated by whoever opens it; what was applied is in its table kysely_migration.
+const migratePostgres = async (databaseUrl: string): Promise<string[]> => {
+  const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: Math.random }
+  const { store } = await openStore({ databaseUrl, isCacheShared: true, ...clocks })
+  await store.close()
+  return []
+}
+
+try {
+  const { databaseUrl } = loadConfig()
+  const path = sqlitePathOf(databaseUrl)
+  const applied = await (path === null ? migratePostgres(databaseUrl) : migrateSqlite(path))
+  const outcome = applied.length === 0 ? 'up to date' : `applied ${applied.join(', ')}`
+  process.stdout.write(`${databaseNameOf(databaseUrl)}: ${outcome}\n`)
 } catch (error) {
   process.stderr.write(`${error instanceof OperatorError ? error.message : String(error)}\n`)
   process.exitCode = 1

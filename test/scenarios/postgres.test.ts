@@ -1,0 +1,82 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import t from 'tap'
+import { jsonOf } from '../helpers/client.ts'
+import { startPostgres } from '../helpers/postgres.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { spawnService } from '../helpers/service.ts'
+import { secret } from '../helpers/tokens.ts'
+import { until } from '../helpers/until.ts'
+
+// Processes and commands on one Postgres. test/postgres runs the tests of single processes on it.
+
+const run = promisify(execFile)
+const postgres = await startPostgres(t)
+
+/** Runs one of the programs that an operator starts. */
+const operate = async (file: string, args: string[], env: Record<string, string>) =>
+  await run(process.execPath, [file, ...args], { env: { ...process.env, PORT: '0', ...env } }).then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    ({ code, stdout, stderr }: { code: number, stdout: string, stderr: string }) => ({ code, stdout, stderr })
+  )
+
+t.test('processes share the keys that the first one made, and each answers what another was told', async t => {
+  const redis = await startRedis(t)
+  const env = {
+    DATABASE_URL: await postgres.createDatabase(t), REDIS_URL: redis.url, JWT_SECRET: '', WEBHOOK_SECRET: '', WORKERS: '1'
+  }
+  const processes = await Promise.all([1, 2].map(() => spawnService(t, env)))
+  const { stdout } = await operate('scripts/token.ts', ['--sub', 'me', '--scope', 'jobs:read jobs:write'], env)
+  const headers = { authorization: `Bearer ${stdout.trim()}`, 'content-type': 'application/json' }
+  const [first, second] = processes.map(({ url }) => url)
+  const body = JSON.stringify({ type: 'report', input: { format: 'json' } })
+  const accepted = await fetch(`${first}/api/v1/jobs?wait=50`, { method: 'POST', headers, body })
+  t.equal(accepted.status, 202)
+  const { jobId, status } = await jsonOf(accepted)
+  t.equal(status, 'Succeeded', 'a worker of one of them ran it')
+  const seen = await fetch(`${second}/api/v1/jobs/${jobId}`, { headers })
+  t.match(await jsonOf(seen), { jobId, status: 'Succeeded' })
+  t.equal((await fetch(`${second}/api/v1/jobs/${jobId}/result`, { headers })).status, 200)
+})
+
+t.test('a process without Redis is alone on its database, and a killed one keeps none from starting', async t => {
+  const DATABASE_URL = await postgres.createDatabase(t)
+  const redis = await startRedis(t)
+  const env = { DATABASE_URL, WORKERS: '0' }
+  const first = await spawnService(t, env)
+  for (const REDIS_URL of ['', redis.url]) {
+    const { code, stderr } = await operate('src/main.ts', [], { ...env, REDIS_URL, JWT_SECRET: secret })
+    t.equal(code, 1)
+    t.match(stderr, /^another service process is using postgres:.*REDIS_URL/)
+  }
+  await first.kill('SIGKILL')
+  const second = await spawnService(t, env)
+  const isOn = async () => (await jsonOf(second.ask('/readyz'))).cache.mode === 'on'
+  t.ok(await until(isOn, 'the cache to be used'))
+})
+
+t.test('a server that goes away fails requests with 503, and is used again when it is back', async t => {
+  const own = await startPostgres(t)
+  const service = await spawnService(t, { DATABASE_URL: await own.createDatabase(t), WORKERS: '0' })
+  const jobId = await service.submit('remote', {})
+  await own.kill()
+  const unavailable = async () => (await service.ask(`/api/v1/jobs/${jobId}`)).status === 503
+  t.ok(await until(unavailable, 'a read that fails'), 'not later than its lease allows')
+  const rejected = await service.ask('/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } })
+  t.equal(rejected.status, 503)
+  t.equal((await jsonOf(rejected)).code, 'STORE_UNAVAILABLE')
+  t.ok(rejected.headers.get('retry-after'))
+  t.match(await jsonOf(service.ask('/readyz')), { store: { status: 'down' } })
+  await own.restart()
+  const isBack = async () => (await service.ask(`/api/v1/jobs/${jobId}`)).status === 200
+  t.ok(await until(isBack, 'the job'))
+  t.ok(await service.submit('remote', {}), 'without a restart of the service')
+})
+
+t.test('operators migrate with the same command, and are told what makes backups', async t => {
+  const env = { DATABASE_URL: await postgres.createDatabase(t), JWT_SECRET: secret }
+  const name = env.DATABASE_URL.replace('postgres@', '')
+  t.match(await operate('scripts/migrate.ts', [], env), { code: 0, stdout: `${name}: up to date\n` })
+  t.match(await operate('scripts/backup.ts', ['a.db'], env), { code: 1, stderr: /cannot use postgres:.* pg_dump/ })
+  t.match(await operate('scripts/restore.ts', ['a.db'], env), { code: 1, stderr: /cannot use postgres:.* pg_restore/ })
+})
