@@ -19,7 +19,7 @@ const migrateSqlite = async (databasePath: string): Promise<string[]> => {
 
 // A Postgres is migrated by whoever opens it; what was applied is in its table kysely_migration.
 const migratePostgres = async (databaseUrl: string): Promise<string[]> => {
-  const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: Math.random }
+  const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: Math.random, onReplaced: () => {} }
   const { store } = await openStore({ databaseUrl, isCacheShared: true, ...clocks })
   await store.close()
   return []

@@ -38,7 +38,7 @@ const findKey = async (): Promise<string> => {
   const { databaseUrl, tokenKey } = loadConfig()
   if (tokenKey?.kind === 'secret') return tokenKey.secret
   const now = () => Date.now()
-  const { store } = await openStore({ databaseUrl, isCacheShared: true, now, monotonicNow: () => performance.now(), random: Math.random })
+  const { store } = await openStore({ databaseUrl, isCacheShared: true, now, monotonicNow: () => performance.now(), random: Math.random, onReplaced: () => {} })
   try {
     return await store.transact(tx => keepOwnKey(tx, 'token', makeTokenSecret()))
   } finally {

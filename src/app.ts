@@ -27,6 +27,8 @@ import { toSubmissionRules } from './submission-rules.ts'
 import type { OnTransition } from './write/commit.ts'
 import { idempotencyKeyKeptMs } from './write/submit-job.ts'
 
+const clocks = { now, monotonicNow, random: Math.random }
+
 const sanitizeLimits = { threads: 1, waitingMax: 100, timeoutMs: 10_000 }
 
 /** A service that is put together and neither listens nor runs jobs yet: createLifecycle does both. */
@@ -44,8 +46,10 @@ export type App = {
   close: () => Promise<void>
 }
 
-/** `logStream` takes the log's lines in place of standard output. */
-export type AppOptions = { logStream?: { write: (line: string) => void }, parts?: Partial<Parts> }
+/** `logStream` takes the log's lines in place of standard output. `onReplaced` as for openStore. */
+export type AppOptions = {
+  logStream?: { write: (line: string) => void }, parts?: Partial<Parts>, onReplaced?: () => void
+}
 
 type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
   { config: Config, store: Store, metrics: Metrics, log: Logger, isStopping: () => boolean }
@@ -120,8 +124,8 @@ const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: M
 export const createApp = async (unkeyed: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
   const { databaseUrl, redis, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = unkeyed
-  const isCacheShared = redis !== null
-  const opened = await parts.openStore({ databaseUrl, isCacheShared, now, monotonicNow, random: Math.random })
+  const { onReplaced = () => {} } = options
+  const opened = await parts.openStore({ databaseUrl, isCacheShared: redis !== null, ...clocks, onReplaced })
   const { store, store: { kind, jobs: { ping }, changes } } = opened
   const config = await withOwnKeys(unkeyed, store.transact)
   const databaseName = databaseNameOf(databaseUrl)

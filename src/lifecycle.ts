@@ -1,6 +1,7 @@
+import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type App, type AppOptions, createApp } from './app.ts'
-import { loadConfig } from './config/config.ts'
+import { type Config, loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
 import { databaseNameOf } from './store/database-url.ts'
 import { DatabaseUnusable } from './store/errors.ts'
@@ -22,10 +23,10 @@ export type Lifecycle = {
   /** Listens, and only then begins to run jobs: a start that fails must not cost a job an attempt. Returns the URL. */
   listen: (host: string, port: number) => Promise<string>
   /**
-   * Says so in its responses and goes on answering for `drainDelayMs`; then stops accepting, answers requests in
+   * Says so in its responses and goes on answering for `delayMs` (default: `drainDelayMs`); then stops accepting, answers requests in
    * flight, gives unfinished jobs back to the queue, closes.
    */
-  drain: () => Promise<void>
+  drain: (delayMs?: number) => Promise<void>
 }
 
 /** `pause` waits for some ms. */
@@ -53,12 +54,12 @@ export const createLifecycle = (
       listening = address.catch(() => {})
       return address
     },
-    drain: async () => {
+    drain: async (delayMs = drainDelayMs) => {
       draining = true
       onDraining()
       // It begins no run from now on, and those under way have the delay, too.
-      const workerStopped = worker.stop(drainDelayMs + drainGraceMs)
-      if (drainDelayMs > 0) await pause(drainDelayMs)
+      const workerStopped = worker.stop(delayMs + drainGraceMs)
+      if (delayMs > 0) await pause(delayMs)
       onClosing()
       await listening
       // A client that stops reading its response would keep the process alive for ever.
@@ -105,28 +106,49 @@ const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain'], drainDe
   }
 }
 
-const start = async (options: AppOptions): Promise<void> => {
-  // Until the app exists there is nothing to finish.
-  let stop = (_signal: string): void => { process.exit(0) }
-  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
-  const config = loadConfig()
-  const app = await createApp(config, options).catch((error: unknown) => {
+const openApp = async (config: Config, options: AppOptions): Promise<App> =>
+  await createApp(config, options).catch((error: unknown) => {
     if (!isUnavailable(error)) throw error
     const { message, cause } = error as Error
     throw new DatabaseUnusable(databaseNameOf(config.databaseUrl), cause instanceof Error ? cause.message : message, {
       cause: error
     })
   })
-  const { drainDelayMs } = config
-  const { listen, drain } = createLifecycle(app, { drainDelayMs })
-  stop = createDrainOnSignal(app, drain, drainDelayMs)
-  const { server, facts } = app
-  const address = await listen(config.host, config.port)
-  if (config.production && config.publicUrl === null) {
-    server.log.warn('PUBLIC_URL is not set: absolute URLs come from the Host header, which the client chooses')
+
+const announce = ({ production, publicUrl }: Config, { server: { log }, facts }: App, address: string): void => {
+  if (production && publicUrl === null) {
+    log.warn('PUBLIC_URL is not set: absolute URLs come from the Host header, which the client chooses')
   }
-  server.log.info(facts, 'ready')
-  if (!config.production) process.stdout.write(banner(address, facts))
+  log.info(facts, 'ready')
+  if (!production) process.stdout.write(banner(address, facts))
+}
+
+const start = async (options: AppOptions): Promise<void> => {
+  // Until the app exists there is nothing to finish.
+  let stop = (_signal: string): void => { process.exit(0) }
+  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
+  const config = loadConfig()
+  const { host, drainDelayMs } = config
+
+  const launch = async (port: number): Promise<void> => {
+    const { promise: replaced, resolve: onReplaced } = Promise.withResolvers<void>()
+    const app = await openApp(config, { ...options, onReplaced })
+    const { listen, drain } = createLifecycle(app, { drainDelayMs })
+    stop = createDrainOnSignal(app, drain, drainDelayMs)
+    // What the process knows of the database before means nothing in the one that has taken its place.
+    const renew = async (): Promise<void> => {
+      app.server.log.warn('another database has taken the place of the one that was open: opening it')
+      let isStopping = false
+      stop = () => { isStopping = true }
+      const { port } = app.server.server.address() as AddressInfo
+      await drain(0)
+      if (isStopping) process.exit(0)
+      await launch(port)
+    }
+    announce(config, app, await listen(host, port))
+    replaced.then(renew).catch(exitWith)
+  }
+  await launch(config.port)
 }
 
 const hostErrors = ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EINVAL']
@@ -139,15 +161,15 @@ const describeStartFailure = (error: unknown): string => {
   return `the service could not start: ${stack ?? String(error)}`
 }
 
+const exitWith = (error: unknown): void => {
+  process.stderr.write(`${describeStartFailure(error)}\n`)
+  process.exit(1)
+}
+
 /**
  * Runs the service of this process with the configuration in its environment until SIGTERM or SIGINT ends it. A start
  * that fails ends the process with code 1, with one line on standard error where the operator can correct the cause.
  */
 export const runService = async (options: AppOptions = {}): Promise<void> => {
-  try {
-    await start(options)
-  } catch (error) {
-    process.stderr.write(`${describeStartFailure(error)}\n`)
-    process.exit(1)
-  }
+  await start(options).catch(exitWith)
 }

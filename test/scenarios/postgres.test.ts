@@ -73,6 +73,27 @@ t.test('a server that goes away fails requests with 503, and is used again when 
   t.ok(await service.submit('remote', {}), 'without a restart of the service')
 })
 
+t.test('a database that takes the place of another is opened anew, with a new incarnation and without an exit', async t => {
+  const DATABASE_URL = await postgres.createDatabase(t)
+  const [name, old] = [new URL(DATABASE_URL).pathname.slice(1), 'replaced']
+  const service = await spawnService(t, { DATABASE_URL, WORKERS: '0' })
+  const jobId = await service.submit('remote', {})
+  const tagOf = async () => (await service.ask(`/api/v1/jobs/${jobId}`)).headers.get('etag')
+  const tag = await tagOf()
+  t.ok(tag)
+  // What a restored dump looks like from outside. Sessions keep a database from being copied and renamed.
+  await postgres.sql(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`)
+  await postgres.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}'`)
+  await postgres.sql(`ALTER DATABASE ${name} RENAME TO ${old}`)
+  await postgres.sql(`CREATE DATABASE ${name} TEMPLATE ${old}`)
+  t.ok(await until(async () => ![null, tag].includes(await tagOf().catch(() => null)), 'another tag of the same job'))
+  t.equal(service.process.exitCode, null)
+  t.ok(service.lines.some(line => line.includes('another database has taken the place')), 'and the log says so')
+  t.ok(await service.submit('remote', {}))
+  t.equal((await service.kill('SIGTERM')).code, 0, 'and it drains as ever')
+  await postgres.sql(`DROP DATABASE ${old}`)
+})
+
 t.test('operators migrate with the same command, and are told what makes backups', async t => {
   const env = { DATABASE_URL: await postgres.createDatabase(t), JWT_SECRET: secret }
   const name = env.DATABASE_URL.replace('postgres@', '')

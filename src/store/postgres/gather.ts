@@ -5,9 +5,8 @@ type Waiter<Result> = { resolve: (result: Result) => void, reject: (error: unkno
 
 /**
  * Makes one read of many: what is asked for in one turn of the event loop, or while the reads that may be under way are,
- * goes into one statement. 32 point reads then cost a tenth of as many statements. A read begins after everything that
- * it answers was asked for, so no caller gets a state of before its call. `read` returns the results in the order of the
- * ids.
+ * goes into one statement. A read begins after everything that it answers was asked for, so no caller gets a state of
+ * before its call. `read` returns the results in the order of the ids.
  */
 export const createGather = <Result>(
   read: (ids: string[]) => Promise<Result[]>, { atOnceMax, idsMax }: GatherLimits

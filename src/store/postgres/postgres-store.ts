@@ -15,18 +15,22 @@ import { createResultReader } from './readers/result-reader.ts'
 import { createRetentionReader } from './readers/retention-reader.ts'
 import { createTransact } from './transact.ts'
 
-/** `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward; `random` from 0 to below 1. */
+/**
+ * `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward; `random` from 0 to below 1.
+ * `onReplaced` as for openStore.
+ */
 export type PostgresStoreNeeds = OpenedDatabase & {
-  now: () => number, monotonicNow: () => number, random: () => number
+  now: () => number, monotonicNow: () => number, random: () => number, onReplaced: () => void
 }
 
 /** The store on a migrated Postgres database. `close` closes its connections. */
 export const createPostgresStore = (
-  { database, incarnation, identity, now, monotonicNow, random }: PostgresStoreNeeds
+  { database, incarnation, identity, now, monotonicNow, random, onReplaced }: PostgresStoreNeeds
 ): Store => {
   const { pools, reads, epoch } = database
   const { announce, onAnnounced, close: stopAnnouncing } = createAnnouncements({ reads, connect: pools.listen.connect })
   const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
+  const readEpochRows = createReadEpochRows({ epoch, identity, onReplaced })
   return {
     kind: 'postgres',
     incarnation,
@@ -37,7 +41,7 @@ export const createPostgresStore = (
     retention: createRetentionReader({ database }),
     callbacks: createCallbackReader({ database }),
     changes: createChangeLog({ reads, incarnation, onAnnounced }),
-    epoch: createEpochRowStore({ read: createReadEpochRows({ epoch, identity: () => identity }), transact, now }),
+    epoch: createEpochRowStore({ read: readEpochRows, transact, now }),
     transact: announcing(transact, announce),
     writesWaiting: transact.waiting,
     close: async () => {

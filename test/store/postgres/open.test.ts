@@ -10,7 +10,12 @@ const server = await startPostgres(t)
 
 const open = async (t: Test, databaseUrl: string, monotonicNow = () => performance.now()) => {
   const opened = await openStore({
-    databaseUrl, isCacheShared: true, now: () => Date.now(), monotonicNow, random: () => Math.random()
+    databaseUrl,
+    isCacheShared: true,
+    now: () => Date.now(),
+    monotonicNow,
+    random: () => Math.random(),
+    onReplaced: () => {}
   })
   t.teardown(() => opened.store.close())
   return opened

@@ -12,7 +12,8 @@ const monotonicNow = () => performance.now()
 /** Opens the store of a process on a database, closed when the test ends. */
 export const openOn = async (t: Test, url: string): Promise<OpenStore> => {
   const opened = await openForProcess(url, monotonicNow)
-  const store = createPostgresStore({ ...opened, now: () => Date.now(), monotonicNow, random: () => Math.random() })
+  const clocks = { now: () => Date.now(), monotonicNow, random: () => Math.random() }
+  const store = createPostgresStore({ ...opened, ...clocks, onReplaced: () => {} })
   t.teardown(store.close)
   return { url, database: opened.database, store }
 }

@@ -6,9 +6,9 @@ import { identity } from '../identity.ts'
 
 /**
  * `epoch`: connections of its own, which answer or fail within 500 ms. `identity`: that of the history to which the
- * views of this process belong.
+ * views of this process belong. `onReplaced` is called once, when a primary with another one has answered.
  */
-export type EpochReaderNeeds = { epoch: Kysely<Tables>, identity: () => string }
+export type EpochReaderNeeds = { epoch: Kysely<Tables>, identity: string, onReplaced: () => void }
 
 type JoinedNode = Omit<NodeRow, 'epoch' | 'mode' | 'runId'> &
   { nodeEpoch: string, nodeMode: NodeRow['mode'], nodeRunId: string | null }
@@ -28,12 +28,21 @@ const readRows = sql<JoinedRow>`
  * before the epoch that this process has seen. Rejects with STORE_UNAVAILABLE, caused by DatabaseReplaced where it is
  * another one.
  */
-export const createReadEpochRows = ({ epoch, identity }: EpochReaderNeeds): EpochRowStore['read'] => {
+export const createReadEpochRows = ({ epoch, identity: own, onReplaced }: EpochReaderNeeds): EpochRowStore['read'] => {
+  let isReplaced = false
+  const requireSame = (found: string | null): void => {
+    if (found === own) return
+    if (found !== null && !isReplaced) {
+      isReplaced = true
+      onReplaced()
+    }
+    throw new DatabaseReplaced(own, found)
+  }
   const read = async () => {
     const { rows } = await readRows.execute(epoch)
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')
-    if (first.identity !== identity()) throw new DatabaseReplaced(identity(), first.identity)
+    requireSame(first.identity)
     const { name, mode, runId, reason, changedAt, holdMs, flaps } = first
     const nodes = rows.flatMap(row => row.node === null
       ? []

@@ -13,13 +13,15 @@ const openReader = async (t: Test) => {
   const { reads, epoch } = openDatabases(t, database.url)
   const findIdentity = async () => (await sql<{ is: string | null }>`SELECT ${identity} AS is`.execute(reads)).rows[0]?.is ?? ''
   const found = await findIdentity()
-  return { ...database, found, findIdentity, read: createReadEpochRows({ epoch, identity: () => found }) }
+  let replacements = 0
+  const read = createReadEpochRows({ epoch, identity: found, onReplaced: () => { replacements++ } })
+  return { ...database, found, findIdentity, read, replacements: () => replacements }
 }
 
 const isOff = { epoch: { mode: 'off' }, nodes: [] }
 
 t.test('reads no rows of another database, of another cluster or of a table that was made again', async t => {
-  const { run, read, found, findIdentity } = await openReader(t)
+  const { run, read, found, findIdentity, replacements } = await openReader(t)
   t.match(found, /^\d+-0000000\d-\d+-\d+$/)
   t.match(await read(), isOff)
   const { read: readOther, found: other } = await openReader(t)
@@ -27,7 +29,9 @@ t.test('reads no rows of another database, of another cluster or of a table that
   t.match(await readOther(), isOff)
   await run('ALTER TABLE JobExecutionLog RENAME TO Old; CREATE TABLE JobExecutionLog (LIKE Old)')
   const cause = new DatabaseReplaced(found, await findIdentity())
-  await t.rejects(read(), { code: 'STORE_UNAVAILABLE', cause })
+  t.equal(replacements(), 0)
+  for (let reads = 0; reads < 2; reads++) await t.rejects(read(), { code: 'STORE_UNAVAILABLE', cause })
+  t.equal(replacements(), 1, 'and says so once')
   await run('DROP TABLE JobExecutionLog; ALTER TABLE Old RENAME TO JobExecutionLog')
   t.match(await read(), isOff)
 })
