@@ -4,9 +4,11 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
-import type { Test } from 'tap'
 import { postgresBinary } from '../../scripts/services.ts'
 import { freePort } from './redis.ts'
+
+/** What ends a test, or something else. */
+type Closing = { teardown: (close: () => unknown) => void }
 
 /** A Postgres of the test's own, which it may kill. */
 export type PrivatePostgres = {
@@ -15,7 +17,7 @@ export type PrivatePostgres = {
   /** The URL of a database, as the superuser. */
   urlOf: (database: string) => string
   /** Makes a database, of the template if one is named, and returns its URL. It is dropped when the test ends. */
-  createDatabase: (t: Test, template?: string) => Promise<string>
+  createDatabase: (t: Closing, template?: string) => Promise<string>
   /** Runs statements as the superuser. */
   sql: (statement: string, database?: string) => Promise<pg.QueryResult>
   /** Ends it as a crash would. */
@@ -100,7 +102,7 @@ const withClient = async <Value>(connectionString: string, work: (client: pg.Cli
 }
 
 /** Starts a server that ends with the test. `settings`: more of them, like `wal_level=logical`. */
-export const startPostgres = async (t: Test, settings: readonly string[] = []): Promise<PrivatePostgres> => {
+export const startPostgres = async (t: Closing, settings: readonly string[] = []): Promise<PrivatePostgres> => {
   removeLeftFolders()
   const folder = makeFolder()
   const port = await freePort()

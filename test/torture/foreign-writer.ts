@@ -1,40 +1,26 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import SqliteDatabase from 'better-sqlite3'
+import type { TorturedDatabase } from './database.ts'
 import type { Actor } from './workload.ts'
 
-/** Runs SQL as another program would, outside the service and without knowing it, and records what was written when. */
-export const openForeign = (databasePath: string, recorder: Actor['recorder']) => {
-  const database = new SqliteDatabase(databasePath, { timeout: 0 })
-  const versionOf = database.prepare<[string], number>('SELECT version FROM JobExecutionLog WHERE jobId = ?').pluck()
-  const write = database.transaction((sql: string, jobId: string): number | undefined => {
-    database.prepare(sql).run(jobId)
-    return versionOf.get(jobId)
-  })
+/** Runs SQL as another program would, and records what was written when. */
+export const openForeign = ({ recorder, random }: Pick<Actor, 'recorder' | 'random'>, database: TorturedDatabase) => {
+  const { write, close } = database.connect(random)
   return {
-    /** Tried again while the database is busy. */
     write: async (job: number, sql: string): Promise<void> => {
-      for (;;) {
-        try {
-          const version = write.immediate(sql, recorder.jobs[job] ?? '') ?? 0
-          recorder.foreignWrites.push({ job, version, committedAt: performance.now() })
-          recorder.made.add(job)
-          return
-        } catch (error) {
-          if (!(error instanceof SqliteDatabase.SqliteError) || !error.code.startsWith('SQLITE_BUSY')) throw error
-          await delay(5)
-        }
-      }
+      const version = await write(sql, recorder.jobs[job] ?? '')
+      recorder.foreignWrites.push({ job, version, committedAt: performance.now() })
+      recorder.made.add(job)
     },
-    close: () => { database.close() }
+    close
   }
 }
 
 /** Drives rows of its own through their lives; they are looked for before they are there. */
 export const runForeignWriter = async (
-  actor: Actor, { databasePath, index }: { databasePath: string, index: number }
+  actor: Actor, { database, index }: { database: TorturedDatabase, index: number }
 ): Promise<void> => {
   const { recorder, random, isStopped } = actor
-  const { write, close } = openForeign(databasePath, recorder)
+  const { write, close } = openForeign(actor, database)
   try {
     for (let count = 0; !isStopped(); count++) {
       const job = recorder.toJob(`foreign-${index}-${count}`)
@@ -50,6 +36,6 @@ export const runForeignWriter = async (
       await write(job, `UPDATE JobExecutionLog SET status = '${random.pick(['Succeeded', 'Failed'])}' WHERE jobId = ?`)
     }
   } finally {
-    close()
+    await close()
   }
 }

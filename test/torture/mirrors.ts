@@ -25,7 +25,8 @@ type Asked = { node: ServiceProcess, what: string, startedAt: number, endedAt: n
 
 const isTaskJob = (job: V1Job | TaskJob): job is TaskJob => 'taskId' in job
 
-export const createMirror = (actor: Actor, name: string) => {
+/** `interruptsFeed`: whether what is broken may end a stream, or a cursor; then the jobs are listed again. */
+export const createMirror = (actor: Actor, name: string, { interruptsFeed }: { interruptsFeed: boolean }) => {
   const { random, ask, stream, recorder, isStopped } = actor
   let saved = emptyCopy()
   let copy = emptyCopy()
@@ -43,6 +44,12 @@ export const createMirror = (actor: Actor, name: string) => {
     if (revealed.version !== version) recorder.complain(`${asked.what}: version ${version} over ${JSON.stringify(job)}`)
     see(asked, jobId, version, revealed)
     copy.cursor = cursor
+  }
+
+  const refuse = (what: string, node: ServiceProcess, answer: Answer): void => {
+    if (answer.status !== 410 || !interruptsFeed) return recorder.refuse({ what, node: node.index, answer })
+    copy = emptyCopy()
+    saved = emptyCopy()
   }
 
   /** Returns whether it went well. */
@@ -75,7 +82,7 @@ export const createMirror = (actor: Actor, name: string) => {
     const answer = await ask(
       node, `${path}?since=${copy.cursor ?? ''}${query}${wait}`, { waitMs: seconds * 1000 })
     if (answer.status !== 200) {
-      recorder.refuse({ what, node: node.index, answer })
+      refuse(what, node, answer)
       return null
     }
     const page = JSON.parse(answer.text) as Page
@@ -113,8 +120,8 @@ export const createMirror = (actor: Actor, name: string) => {
       return !isStopped()
     })
     if (end === 'left') follow.until = answer.endedAt
-    else if (end === 'ended') recorder.complain(`${what}: the stream ended`)
-    else recorder.refuse({ what, node: node.index, answer: end === 'cut' ? { ...answer, status: noAnswer.cut } : answer })
+    else if (end !== 'ended') refuse(what, node, end === 'cut' ? { ...answer, status: noAnswer.cut } : answer)
+    else if (!interruptsFeed) recorder.complain(`${what}: the stream ended`)
   }
 
   const restart = async (): Promise<boolean> => {
@@ -150,8 +157,9 @@ export const createMirror = (actor: Actor, name: string) => {
       const node = pickNode(actor)
       for (let isDone = false; !isDone;) {
         const got = await readPage(node, '&limit=100', 0, () => {})
-        if (got === null) return recorder.complain(`${name} could not read the rest though nothing is broken`)
-        isDone = !got.page.hasMore && got.page.items.length === 0
+        const isOver = got === null && copy.cursor === null && await restart()
+        if (got === null && !isOver) return recorder.complain(`${name} could not read the rest though nothing is broken`)
+        isDone = got !== null && !got.page.hasMore && got.page.items.length === 0
       }
       recorder.mirrors.push({ who: name, versions: [...copy.versions].map(([job, version]) => ({ job, version })) })
     }

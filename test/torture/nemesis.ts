@@ -1,14 +1,12 @@
-import { statSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import SqliteDatabase from 'better-sqlite3'
 import type { FaultWindow } from './history.ts'
 import type { Direction, Proxy } from './proxy.ts'
 import type { Random } from '../helpers/random.ts'
 import type { TorturedRedis } from './redis-server.ts'
 import type { ServiceProcess } from './service-process.ts'
 
-/** What there is to break, whatever Redis it is. */
-export type CommonVictims = { nodes: readonly ServiceProcess[], databasePath: string }
+/** What there is to break, whatever Redis and database it is. */
+export type CommonVictims = { nodes: readonly ServiceProcess[] }
 
 /** The same with one Redis. `proxies[i]` stands between `nodes[i]` and it. */
 type ServerVictims = CommonVictims & { proxies: readonly Proxy[], redis: TorturedRedis }
@@ -196,41 +194,12 @@ const ofConnections: Fault<ServerVictims>[] = [
   }
 ]
 
-const ofDatabase: Fault[] = [
-  {
-    name: 'disk full for a service',
-    on: 'database',
-    run: async ({ nodes, databasePath }, random) => {
-      const node = random.pick(nodes)
-      await node.limitFiles(random.between(0, statSync(`${databasePath}-wal`, { throwIfNoEntry: false })?.size ?? 0))
-      await delay(random.between(100, 2000))
-      await node.limitFiles('unlimited')
-    }
-  },
-  {
-    name: 'a long transaction of another program',
-    on: 'database',
-    run: async ({ databasePath }, random) => {
-      const database = new SqliteDatabase(databasePath, { timeout: 2000 })
-      try {
-        database.exec('BEGIN IMMEDIATE')
-        await delay(random.between(100, 3000))
-        database.exec('ROLLBACK')
-      } catch (error) {
-        if (!(error instanceof SqliteDatabase.SqliteError)) throw error
-      } finally {
-        database.close()
-      }
-    }
-  }
-]
-
-/** Those that need no particular Redis. */
-export const commonFaults: readonly Fault[] = [...ofServices, ...ofDatabase]
+/** Those that need no particular Redis and no particular database. */
+export const commonFaults: readonly Fault[] = ofServices
 
 /** Those of one Redis that all processes reach through proxies. */
 export const serverFaults: readonly Fault<ServerVictims>[] =
-  [...ofServices, ...ofRedis, ...ofConnections, ...ofDatabase]
+  [...ofServices, ...ofRedis, ...ofConnections]
 
 export type NemesisNeeds<Victims = CommonVictims> = {
   victims: Victims

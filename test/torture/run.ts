@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { type DatabaseKind, databaseKinds } from './database.ts'
 import { runTorture } from './torture.ts'
 import { type RedisKind, redisKinds } from './world.ts'
 
@@ -11,7 +12,7 @@ import { type RedisKind, redisKinds } from './world.ts'
  */
 
 type Options = {
-  minutes: number, seed: number, seconds: number, processes?: number, redis: RedisKind, fault?: string, only?: string[], quiet?: boolean
+  minutes: number, seed: number, seconds: number, processes?: number, redis: RedisKind, database: DatabaseKind, fault?: string, only?: string[], quiet?: boolean
 }
 
 const toNumber = (text: string): number => {
@@ -26,13 +27,14 @@ const toCount = (text: string): number => {
   return count
 }
 
-const { minutes, seed: firstSeed, seconds, processes, redis, fault, only, quiet } = new Command()
+const { minutes, seed: firstSeed, seconds, processes, redis, database, fault, only, quiet } = new Command()
   .description('Breaks everything behind several service processes while they are used, and judges what they answered.')
   .option('--minutes <n>', 'for how long', toNumber, 1)
   .option('--seed <n>', 'of the first round; the next ones count up', toCount, Date.now() % 2 ** 31)
   .option('--seconds <n>', 'how long one round is', toNumber, 60)
   .option('--processes <n>', 'how many service processes; otherwise 2 to 4 by turns', toCount)
   .addOption(new Option('--redis <kind>', 'what the processes share').choices(redisKinds).default('server'))
+  .addOption(new Option('--database <kind>', 'where the record is').choices(databaseKinds).default('sqlite'))
   .option('--fault <name>', 'break a rule of the service on purpose: a file of test/torture/faults')
   .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text =>
     text.split(',').filter(Boolean))
@@ -50,7 +52,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   console.log(`round with seed ${seed}, ${count} processes`)
   const log = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
   const { violations, figures, history } = await runTorture({
-    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, redis, only, ...(log && { log })
+    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, redis, database, only, ...(log && { log })
   })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
@@ -61,7 +63,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
     const path = join(folder, 'history.json')
     writeFileSync(path, JSON.stringify(history))
     const others = [
-      ...redis === 'server' ? [] : ['--redis', redis], ...fault === undefined ? [] : ['--fault', fault],
+      ...redis === 'server' ? [] : ['--redis', redis], ...database === 'sqlite' ? [] : ['--database', database], ...fault === undefined ? [] : ['--fault', fault],
       ...only === undefined ? [] : ['--only', `'${only.join(',')}'`]
     ].join(' ')
     console.log(

@@ -27,7 +27,7 @@ export type ServiceProcess = {
 
 export type ServiceProcessNeeds = {
   index: number
-  databasePath: string
+  databaseUrl: string
   redisUrl: string
   /** The file that the process runs: src/main.ts, or one that starts a service with a broken rule. */
   entry: string
@@ -41,7 +41,7 @@ const toWarnings = () => {
 }
 
 export const startServiceProcess = async ({
-  index, databasePath, redisUrl, entry
+  index, databaseUrl, redisUrl, entry
 }: ServiceProcessNeeds): Promise<ServiceProcess> => {
   const port = await freePort()
   const complaints: string[] = []
@@ -49,7 +49,7 @@ export const startServiceProcess = async ({
   const env = {
     ...process.env,
     PORT: String(port),
-    DATABASE_URL: `sqlite:${databasePath}`,
+    DATABASE_URL: databaseUrl,
     REDIS_URL: redisUrl,
     JWT_SECRET: secret,
     LOG_LEVEL: 'warn',

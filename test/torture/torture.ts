@@ -1,9 +1,8 @@
-import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import SqliteDatabase from 'better-sqlite3'
 import { until } from '../helpers/until.ts'
 import { checkHistory } from './checker.ts'
 import { createTimedClient } from './client.ts'
+import { type DatabaseKind, openDatabase, type RecordRow, type TorturedDatabase } from './database.ts'
 import { runForeignWriter } from './foreign-writer.ts'
 import { endPosition, type FaultWindow, type FinalRecord, type History, toEnd } from './history.ts'
 import { createMirror, type MirrorClient } from './mirrors.ts'
@@ -32,6 +31,8 @@ export type TortureOptions = {
   entry?: string | undefined
   /** What the processes share as their cache. Default: one server. */
   redis?: RedisKind | undefined
+  /** What the processes share as their record. Default: a SQLite file. */
+  database?: DatabaseKind | undefined
   /** Parts of the names of the only faults to inflict; otherwise all. */
   only?: readonly string[] | undefined
   /**
@@ -77,29 +78,9 @@ const bounds: Bounds = { foreignMs: 1000, noticeMs: 2000, recoveryMs: 2000 }
 const recoveryMsMax = 5000 + 3000
 const drainLimitMs = 60_000
 
-type Row = {
-  jobId: string,
-  type: string | null,
-  status: string,
-  version: number,
-  attempt: number | null,
-  cancelledAt: string | null,
-  progressPercent: number | null
-}
-
-const readRecords = (databasePath: string): FinalRecord[] => {
-  const database = new SqliteDatabase(databasePath, { readonly: true })
-  try {
-    const rows = database.prepare<[], Row>(
-      'SELECT jobId, type, status, version, attempt, cancelledAt, progressPercent FROM JobExecutionLog'
-    ).all()
-    return rows.map(({ jobId, status, version, cancelledAt }) => {
-      const end = toEnd(cancelledAt === null ? status.toLowerCase() : 'cancelled')
-      return { jobId, version, position: end === null ? 0 : endPosition, end }
-    })
-  } finally {
-    database.close()
-  }
+const toFinalRecord = ({ jobId, status, version, cancelledAt }: RecordRow): FinalRecord => {
+  const end = toEnd(cancelledAt === null ? status.toLowerCase() : 'cancelled')
+  return { jobId, version, position: end === null ? 0 : endPosition, end }
 }
 
 const isReady = async (node: ServiceProcess): Promise<boolean> => {
@@ -161,14 +142,14 @@ const toHistory = (
 type Act = {
   world: World,
   stage: Omit<Stage, 'isStopped' | 'isRecovering'>,
-  databasePath: string,
+  database: TorturedDatabase,
   windows: FaultWindow[],
   abort: () => void
 }
 
 const act = async (
   { seed, durationMs, processes, only, hasWaiters = true, stopAt, log = () => {} }: TortureOptions,
-  { world, stage, databasePath, windows, abort }: Act
+  { world, stage, database, windows, abort }: Act
 ) => {
   const { nodes } = world
   const { recorder } = stage
@@ -189,18 +170,19 @@ const act = async (
     isRecovering = false
     longestRecoveryMs = Math.max(longestRecoveryMs, performance.now() - from)
   }
-  const unended = () => readRecords(databasePath).filter(({ end }) => end === null).length
+  const readRecords = async () => (await database.readRecords()).map(toFinalRecord)
+  const unended = async () => (await readRecords()).filter(({ end }) => end === null).length
   await recover()
   const beganAt = performance.now()
   const isWanted = () => recorder.jobs.length < 8 + (performance.now() - beganAt) / 100
   const waiting = hasWaiters ? nodes : []
   const mirrors: MirrorClient[] = (hasWaiters ? [0, 1] : []).map(
-    index => createMirror(actor(phases.isOver), `mirror ${index}`))
+    index => createMirror(actor(phases.isOver), `mirror ${index}`, database))
   const driving = [
     ...[false, hasWaiters].map(
       (waits, index) => runSubmitter(actor(phases.isDraining), { name: `submitter-${index}`, waits, isWanted })),
-    ...[0, 1].map(index => runForeignWriter(actor(phases.isDraining), { databasePath, index })),
-    ...waiting.map(node => runLonelyWaiter(actor(phases.isDraining), node, { databasePath }))
+    ...[0, 1].map(index => runForeignWriter(actor(phases.isDraining), { database, index })),
+    ...waiting.map(node => runLonelyWaiter(actor(phases.isDraining), node, { database }))
   ]
   const lasting = [
     ...[0, 1, 2, 3].map(() => runWorker(actor(phases.isOver), phases.isDraining)),
@@ -209,7 +191,8 @@ const act = async (
     ...waiting.map(node => runWaiter(actor(phases.isOver), node)),
     ...waiting.map(node => runStreamer(actor(phases.isOver), node)),
     ...mirrors.map(({ run }) => run()),
-    ...nodes.flatMap(node => (processes > 2 ? [false, true] : [false, true, false, true]).map(
+    // As many clients as two processors bear: with more, replies of Redis come too late, and the cache stays off.
+    ...nodes.flatMap(node => (processes > 2 || hasWaiters ? [false, true] : [false, true, false, true]).map(
       withTags => runPoller(actor(phases.isOver), node, withTags)
     ))
   ]
@@ -246,7 +229,7 @@ const act = async (
   if (isFound) abort()
   await Promise.all(driving)
   if (!isFound) {
-    await until(async () => unended() === 0 || (await delay(200), false), 'the end of all jobs', drainLimitMs)
+    await until(async () => await unended() === 0 || (await delay(200), false), 'the end of all jobs', drainLimitMs)
       .catch((error: unknown) => { recorder.complain(String(error)) })
   }
   phases.become('over')
@@ -296,17 +279,17 @@ const toReport = (recorder: Recorder, world: World, { records, windows, beganAt,
 }
 
 export const runTorture = async (options: TortureOptions): Promise<TortureReport> => {
-  const databasePath = join(options.folder, 'jobs.db')
   const { processes, folder, entry = 'src/main.ts', redis = 'server' } = options
-  const world = await openWorld({ processes, folder, entry, databasePath, redis })
+  const database = await openDatabase(options.database ?? 'sqlite', folder)
+  const world = await openWorld({ processes, folder, entry, database, redis })
   const { ask, stream, abort } = createTimedClient()
   try {
     const recorder = createRecorder()
     const stage = { nodes: world.nodes, ask, stream, recorder, watched: [], watchedForeign: [] }
     const windows: FaultWindow[] = []
     const { beganAt, longestRecoveryMs, isFound, mirrors } =
-      await act(options, { world, stage, databasePath, windows, abort })
-    const records = readRecords(databasePath)
+      await act(options, { world, stage, database, windows, abort })
+    const records = (await database.readRecords()).map(toFinalRecord)
     if (!isFound) {
       await lookAtAll(stage, records)
       for (const { finish } of mirrors) await finish()
@@ -314,5 +297,6 @@ export const runTorture = async (options: TortureOptions): Promise<TortureReport
     return toReport(recorder, world, { records, windows, beganAt, longestRecoveryMs })
   } finally {
     await world.close()
+    await database.close()
   }
 }

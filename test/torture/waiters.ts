@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Answer, noAnswer } from './client.ts'
+import type { TorturedDatabase } from './database.ts'
 import { openForeign } from './foreign-writer.ts'
 import { versionOf } from './recorder.ts'
 import type { ServiceProcess } from './service-process.ts'
@@ -60,10 +61,10 @@ const end = "UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = ?"
  * poll after the other, or by their events.
  */
 export const runLonelyWaiter = async (
-  actor: Actor, node: ServiceProcess, { databasePath }: { databasePath: string }
+  actor: Actor, node: ServiceProcess, { database }: { database: TorturedDatabase }
 ): Promise<void> => {
   const { recorder, random, isStopped } = actor
-  const { write, close } = openForeign(databasePath, recorder)
+  const { write, close } = openForeign(actor, database)
   const writeWhileWaiting = async (job: number, ifNoneMatch: string | null, sql: string): Promise<Answer> => {
     const answer = awaitChange(actor, node, job, ifNoneMatch, lonelySeconds)
     await delay(random.between(0, 300))
@@ -95,6 +96,6 @@ export const runLonelyWaiter = async (
       await (random.chance(0.5) ? byPolls : byEvents)(job)
     }
   } finally {
-    close()
+    await close()
   }
 }

@@ -3,6 +3,7 @@ import { startRedisCluster } from '../helpers/redis-cluster.ts'
 import type { RedisGroup } from '../helpers/redis-members.ts'
 import { startSentinelGroup } from '../helpers/redis-sentinels.ts'
 import type { FaultWindow } from './history.ts'
+import type { TorturedDatabase } from './database.ts'
 import { groupFaults } from './group-faults.ts'
 import { type NemesisNeeds, runNemesis, serverFaults } from './nemesis.ts'
 import { type Proxy, startProxy } from './proxy.ts'
@@ -20,21 +21,22 @@ export type World = {
   close: () => Promise<void>
 }
 
-export type WorldNeeds = { processes: number, folder: string, entry: string, databasePath: string, redis: RedisKind }
+export type WorldNeeds = { processes: number, folder: string, entry: string, database: TorturedDatabase, redis: RedisKind }
 
-const openServerWorld = async ({ processes, folder, entry, databasePath }: WorldNeeds): Promise<World> => {
+const openServerWorld = async ({ processes, folder, entry, database }: WorldNeeds): Promise<World> => {
   const redis = await startTorturedRedis(join(folder, 'redis'))
   const nodes: ServiceProcess[] = []
   const proxies: Proxy[] = []
   for (let index = 0; index < processes; index++) {
     const proxy = await startProxy(redis.port)
     proxies.push(proxy)
-    nodes.push(await startServiceProcess({ index, databasePath, redisUrl: `redis://127.0.0.1:${proxy.port}`, entry }))
+    const redisUrl = `redis://127.0.0.1:${proxy.port}`
+    nodes.push(await startServiceProcess({ index, databaseUrl: await database.urlOf(index), redisUrl, entry }))
   }
   return {
     nodes,
     runNemesis: (needs, windows) =>
-      runNemesis({ ...needs, victims: { nodes, proxies, redis, databasePath }, faults: serverFaults }, windows),
+      runNemesis({ ...needs, victims: { nodes, proxies, redis }, faults: [...serverFaults, ...database.faults] }, windows),
     close: async () => {
       await Promise.all(nodes.map(node => node.close()))
       await Promise.all(proxies.map(proxy => proxy.close()))
@@ -44,17 +46,18 @@ const openServerWorld = async ({ processes, folder, entry, databasePath }: World
 }
 
 const openGroupWorld = async (
-  startGroup: (folder: string) => Promise<RedisGroup>, { processes, folder, entry, databasePath }: WorldNeeds
+  startGroup: (folder: string) => Promise<RedisGroup>, { processes, folder, entry, database }: WorldNeeds
 ): Promise<World> => {
   const group = await startGroup(folder)
   const nodes: ServiceProcess[] = []
   for (let index = 0; index < processes; index++) {
-    nodes.push(await startServiceProcess({ index, databasePath, redisUrl: group.url, entry }))
+    const databaseUrl = await database.urlOf(index)
+    nodes.push(await startServiceProcess({ index, databaseUrl, redisUrl: group.url, entry }))
   }
   return {
     nodes,
     runNemesis: (needs, windows) =>
-      runNemesis({ ...needs, victims: { nodes, group, databasePath }, faults: groupFaults(group) }, windows),
+      runNemesis({ ...needs, victims: { nodes, group }, faults: [...groupFaults(group), ...database.faults] }, windows),
     close: async () => {
       await Promise.all(nodes.map(node => node.close()))
       await group.close()
