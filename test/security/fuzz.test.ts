@@ -17,7 +17,7 @@ import { nextRequest } from './fuzz/requests.ts'
 const requests = Number(process.env.FUZZ_REQUESTS ?? '2000')
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
 // A busy machine still sends tens of them a second.
-const secondsMax = 100 + requests / 20
+const secondsMax = 100 + requests / 5
 
 const start = async (t: Test) => {
   const service = await spawnService(t, {
@@ -42,18 +42,24 @@ t.test('every response is as documented, whatever was sent, and the service keep
   timeout: secondsMax * 1000
 }, async t => {
   const { service, document } = await start(t)
-  const found = await fuzz({ url: service.url, document, seed, requests })
-  report(t, found, seed)
-  t.equal(found.violations.length, 0)
-  t.equal(found.sent, requests)
-  // What a run of this size never failed to meet: else it would not get where faults are.
-  for (const met of [
+  // What it has to meet: else it would not get where faults are.
+  const wanted = [
     'POST /api/v1/jobs 202', 'POST /api/v1/jobs 400', 'GET /api/v1/jobs/{jobId} 200', 'GET /api/v1/jobs/{jobId} 304',
     'GET /api/v1/jobs/{jobId} 404', 'GET /api/v1/jobs 200', 'POST /api/v1/worker/claim 200',
     'POST /api/v1/worker/jobs/{jobId}/progress 200', 'PUT /api/v1/worker/jobs/{jobId}/result 200',
     'POST /api/v1/worker/jobs/{jobId}/complete 200',
     'POST /api/sanitize 200', 'POST /api/sanitize/async 202', 'GET /api/v1/jobs/{jobId}/result 202'
-  ]) t.ok(found.met.has(met), met)
+  ]
+  let met = new Set<string>()
+  // One run of this size may miss a kind of answer by chance.
+  for (let run = 0; run < 4 && !wanted.every(kind => met.has(kind)); run++) {
+    const found = await fuzz({ url: service.url, document, seed: seed + run, requests })
+    report(t, found, seed + run)
+    t.equal(found.violations.length, 0)
+    t.equal(found.sent, requests)
+    met = new Set([...met, ...found.met.keys()])
+  }
+  for (const kind of wanted) t.ok(met.has(kind), kind)
   t.equal(service.process.exitCode, null, 'it runs')
   t.equal((await fetch(`${service.url}/readyz`)).status, 200, 'and is ready')
   t.same(service.lines.filter(line => /"level":(50|60)|the request failed/.test(line))
