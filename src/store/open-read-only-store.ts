@@ -2,7 +2,7 @@ import { sqlitePathOf } from './database-url.ts'
 import type { ReadOnlyStore } from './store.ts'
 
 /*
- * Apart from open-store.ts: a processor's thread reads, and loads neither migrations nor the query builder.
+ * Apart from open-store.ts: a processor's thread reads, and loads no migrations.
  */
 
 /** Opens the part of the store that processors read, in a thread of their own. `databaseUrl` as for openStore. */

@@ -1,5 +1,5 @@
 import type { InputReader } from '../../../job/input.ts'
-import { InputTorn } from '../../errors.ts'
+import { readInputBytes } from '../../chunks.ts'
 import { inputColumns, toInput } from '../../tx/inputs.ts'
 import type { Database } from '../database.ts'
 import { createStatement } from '../reads.ts'
@@ -13,13 +13,6 @@ export const createInputReader = ({ database: { reads } }: { database: Database 
       const [found] = await row(jobId)
       return found === undefined ? undefined : toInput(found)
     },
-    read: async function * ({ inputId, sizeBytes }) {
-      for (let offset = 0; offset < sizeBytes;) {
-        const [chunk] = await chunkAt(inputId, offset)
-        if (chunk === undefined) throw new InputTorn(inputId)
-        offset += chunk.bytes.byteLength
-        yield chunk.bytes
-      }
-    }
+    read: raw => readInputBytes(raw, async offset => (await chunkAt(raw.inputId, offset))[0]?.bytes)
   }
 }

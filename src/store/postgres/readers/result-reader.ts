@@ -1,36 +1,25 @@
 import { sql } from 'kysely'
-import { ResultTorn } from '../../errors.ts'
+import { readResultBytes, type ResultChunk } from '../../chunks.ts'
 import type { BytesOf, PartialResult, ResultReader } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../reads.ts'
-
-type Chunk = { startOffset: number, bytes: Uint8Array }
 
 const latestRun = sql`greatest(log.attempt, (SELECT max(run) FROM JobAttempt WHERE jobId = log.jobId))`
 
 export const createResultReader = ({ database: { reads } }: { database: Database }): ResultReader => {
   // Finds no chunk if the bytes that are meant were removed or replaced by those of another run.
-  const findChunk = (of: BytesOf, offset: number): Promise<Chunk | undefined> => guardRead(async () => {
+  const findChunk = (of: BytesOf, offset: number): Promise<ResultChunk | undefined> => guardRead(async () => {
     const isCurrent = 'sha256' in of
       ? sql`SELECT 1 FROM JobResult WHERE jobId = ${of.jobId} AND sha256 = ${of.sha256}`
       : sql`SELECT 1 FROM JobExecutionLog AS log WHERE log.jobId = ${of.jobId} AND ${latestRun} = ${of.run}`
-    const { rows: [chunk] } = await sql<Chunk>`
+    const { rows: [chunk] } = await sql<ResultChunk>`
       SELECT startOffset AS "startOffset", bytes FROM JobResultChunk
       WHERE jobId = ${of.jobId} AND startOffset <= ${offset} AND EXISTS (${isCurrent})
       ORDER BY startOffset DESC LIMIT 1`.execute(reads)
     return chunk
   })
   return {
-    read: async function * (of, start, end) {
-      for (let offset = start; offset < end;) {
-        const chunk = await findChunk(of, offset)
-        const from = offset - (chunk?.startOffset ?? 0)
-        if (chunk === undefined || from >= chunk.bytes.byteLength) throw new ResultTorn(of.jobId)
-        const bytes = chunk.bytes.subarray(from, from + end - offset)
-        offset += bytes.byteLength
-        yield bytes
-      }
-    },
+    read: (of, start, end) => readResultBytes(of, start, end, offset => findChunk(of, offset)),
     findPartial: jobId => guardRead(async () => {
       const { rows: [partial] } = await sql<PartialResult>`
         SELECT log.attempt, ${latestRun} AS run, queue.resultContentType AS "contentType",

@@ -1,5 +1,5 @@
-import { InputTorn } from '../../errors.ts'
 import type { InputReader } from '../../../job/input.ts'
+import { readInputBytes } from '../../chunks.ts'
 import { inputColumns, type InputRow, toInput } from '../../tx/inputs.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
@@ -9,23 +9,15 @@ export const createInputReader = ({ database }: { database: Database }): InputRe
   const row = reader.prepare<[string], InputRow>(
     writer.selectFrom('JobInput').select(inputColumns).where('jobId', '=', '').compile().sql
   )
-  const nextChunk = reader.prepare<[string, number], { bytes: Uint8Array }>(
+  const chunkAt = reader.prepare<[string, number], Uint8Array>(
     writer.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0)
       .compile().sql
-  )
+  ).pluck()
   return {
     find: async jobId => {
       const found = guardRead(database, () => row.get(jobId))
       return found === undefined ? undefined : toInput(found)
     },
-    read: async function * ({ inputId, sizeBytes }) {
-      for (let offset = 0; offset < sizeBytes;) {
-        const at = offset
-        const chunk = guardRead(database, () => nextChunk.get(inputId, at))
-        if (chunk === undefined) throw new InputTorn(inputId)
-        offset += chunk.bytes.byteLength
-        yield chunk.bytes
-      }
-    }
+    read: raw => readInputBytes(raw, async offset => guardRead(database, () => chunkAt.get(raw.inputId, offset)))
   }
 }

@@ -1,10 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { ResultTorn } from '../../errors.ts'
+import { readResultBytes, type ResultChunk } from '../../chunks.ts'
 import type { BytesOf, PartialResult, ResultReader } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
 
-type Chunk = { startOffset: number, bytes: Uint8Array }
 type ChunkOfResult = { jobId: string, sha256: string, offset: number }
 type ChunkOfRun = { jobId: string, run: number, offset: number }
 
@@ -19,9 +18,9 @@ const latestRun = 'max(log.attempt, coalesce((SELECT max(run) FROM JobAttempt WH
 
 export const createResultReader = ({ database }: { database: Database }): ResultReader => {
   const { reader } = database
-  const ofResult = reader.prepare<[ChunkOfResult], Chunk>(
+  const ofResult = reader.prepare<[ChunkOfResult], ResultChunk>(
     chunkWhere('SELECT 1 FROM JobResult WHERE jobId = @jobId AND sha256 = @sha256'))
-  const ofRun = reader.prepare<[ChunkOfRun], Chunk>(
+  const ofRun = reader.prepare<[ChunkOfRun], ResultChunk>(
     chunkWhere(`SELECT 1 FROM JobExecutionLog AS log WHERE log.jobId = @jobId AND ${latestRun} = @run`))
   const run = reader.prepare<[string], number>(
     `SELECT ${latestRun} FROM JobExecutionLog AS log WHERE log.jobId = ?`).pluck()
@@ -31,21 +30,14 @@ export const createResultReader = ({ database }: { database: Database }): Result
     ), 0) AS sizeBytes
     FROM JobExecutionLog AS log JOIN JobQueue AS queue ON queue.jobId = log.jobId
     WHERE log.jobId = ? AND log.status = 'Running' AND queue.leaseToken IS NOT NULL`)
-  const findChunk = (of: BytesOf, offset: number): Chunk | undefined => guardRead(database, () =>
+  const findChunk = (of: BytesOf, offset: number): ResultChunk | undefined => guardRead(database, () =>
     'sha256' in of ? ofResult.get({ ...of, offset }) : ofRun.get({ ...of, offset }))
   return {
-    read: async function * (of, start, end) {
-      for (let offset = start; offset < end;) {
-        // A client that reads as fast as it can must not occupy the event loop.
-        if (offset > start) await nextTurn()
-        const chunk = findChunk(of, offset)
-        const from = offset - (chunk?.startOffset ?? 0)
-        if (chunk === undefined || from >= chunk.bytes.byteLength) throw new ResultTorn(of.jobId)
-        const bytes = chunk.bytes.subarray(from, from + end - offset)
-        offset += bytes.byteLength
-        yield bytes
-      }
-    },
+    read: (of, start, end) => readResultBytes(of, start, end, async offset => {
+      // A client that reads as fast as it can must not occupy the event loop.
+      if (offset > start) await nextTurn()
+      return findChunk(of, offset)
+    }),
     findPartial: async jobId => guardRead(database, () => partial.get(jobId)),
     findRun: async jobId => guardRead(database, () => run.get(jobId)) ?? 0
   }
