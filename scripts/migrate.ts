@@ -17,7 +17,7 @@ const migrateSqlite = async (databasePath: string): Promise<string[]> => {
   return applied
 }
 
-// A Postgres is migrated by whoever opens it; what was applied is in its table kysely_migration.
+// Opening a Postgres migrates it; its table kysely_migration has what was applied.
 const migratePostgres = async (databaseUrl: string): Promise<string[]> => {
   const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: Math.random, onReplaced: () => {} }
   const { store } = await openStore({ databaseUrl, isCacheShared: true, ...clocks })

@@ -20,7 +20,7 @@ const operate = async (file: string, args: string[], env: Record<string, string>
     ({ code, stdout, stderr }: { code: number, stdout: string, stderr: string }) => ({ code, stdout, stderr })
   )
 
-t.test('processes share the keys that the first one made, and each answers what another was told', async t => {
+t.test('processes share the keys that the first one made, and each returns the jobs that another accepted', async t => {
   const redis = await startRedis(t)
   const env = {
     DATABASE_URL: await postgres.createDatabase(t), REDIS_URL: redis.url, JWT_SECRET: '', WEBHOOK_SECRET: '', WORKERS: '1'
@@ -39,7 +39,7 @@ t.test('processes share the keys that the first one made, and each answers what 
   t.equal((await fetch(`${second}/api/v1/jobs/${jobId}/result`, { headers })).status, 200)
 })
 
-t.test('a process without Redis is alone on its database, and a killed one keeps none from starting', async t => {
+t.test('a process without Redis is alone on its database, and a killed one does not prevent a start', async t => {
   const DATABASE_URL = await postgres.createDatabase(t)
   const redis = await startRedis(t)
   const env = { DATABASE_URL, WORKERS: '0' }
@@ -73,7 +73,7 @@ t.test('a server that goes away fails requests with 503, and is used again when 
   t.ok(await service.submit('remote', {}), 'without a restart of the service')
 })
 
-t.test('a database that takes the place of another is opened anew, with a new incarnation and without an exit', async t => {
+t.test('a database that takes the place of another is opened again, with a new incarnation and without an exit', async t => {
   const DATABASE_URL = await postgres.createDatabase(t)
   const [name, old] = [new URL(DATABASE_URL).pathname.slice(1), 'replaced']
   const service = await spawnService(t, { DATABASE_URL, WORKERS: '0' })

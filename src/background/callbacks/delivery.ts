@@ -8,8 +8,8 @@ import { createSlots, type Slots } from './slots.ts'
 
 /*
  * Delivers callbacks that are due. Each host has a few tries at once, hosts that are slow have half of all together, and
- * they are claimed host by host, so those that hang neither take all of them nor stand before the others in a queue. A claim is a lease in the store: if this
- * process is killed, another one makes the try again once the lease is over.
+ * they are claimed host by host, so those that hang neither take all of them nor stand before the others in a queue. A
+ * claim is a lease in the store: if this process is killed, another one makes the try again once the lease is over.
  */
 
 /** A try that ended. `settled` undefined: the callback was taken over or erased meanwhile. */

@@ -7,7 +7,7 @@ import type { Transact } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
 /*
- * Processes tell each other of their commits, so that clients that wait at one process hear of a change by another
+ * Processes announce their commits to each other, so that clients that wait at one process see a change by another
  * sooner than at the next poll. The store announces after the commit: NOTIFY in a trigger would hold one lock of the
  * server from the statement to the end of the commit, for all transactions that change jobs.
  */
