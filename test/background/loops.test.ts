@@ -126,7 +126,8 @@ t.test('goes on after a failure, reports it once, and can be stopped', async t =
   t.same(health, ['round 2', null])
 })
 
-t.test('stops after the round that is running', async t => {
+/** A loop whose rounds wait at a gate, and are counted. */
+const createGatedLoop = (intervalMs: number) => {
   const gate = createGate()
   let rounds = 0
   const loop = createLoop({
@@ -134,9 +135,14 @@ t.test('stops after the round that is running', async t => {
       rounds++
       await gate.pass()
     },
-    intervalMs: 0,
+    intervalMs,
     onHealth: () => {}
   })
+  return { loop, gate, rounds: () => rounds }
+}
+
+t.test('stops after the round that is running', async t => {
+  const { loop, gate, rounds } = createGatedLoop(0)
   gate.shut()
   loop.start()
   await gate.reached()
@@ -145,33 +151,24 @@ t.test('stops after the round that is running', async t => {
   await stopped
   // Timers of a millisecond that were set in the round are due before this one.
   await new Promise(resolve => { setTimeout(resolve, 5) })
-  t.equal(rounds, 1)
+  t.equal(rounds(), 1)
 })
 
 t.test('runs at once when it is woken, or once the round that is running has ended', async t => {
-  const gate = createGate()
-  let rounds = 0
-  const loop = createLoop({
-    runOnce: async () => {
-      rounds++
-      await gate.pass()
-    },
-    intervalMs: 3_600_000,
-    onHealth: () => {}
-  })
+  const { loop, gate, rounds } = createGatedLoop(3_600_000)
   loop.wake()
-  t.equal(rounds, 0, 'not before it is started')
+  t.equal(rounds(), 0, 'not before it is started')
   gate.shut()
   loop.start()
   await gate.reached()
   loop.wake()
   loop.wake()
-  t.equal(rounds, 1)
+  t.equal(rounds(), 1)
   gate.open()
-  await until(() => rounds === 2)
+  await until(() => rounds() === 2)
   loop.wake()
-  await until(() => rounds === 3)
+  await until(() => rounds() === 3)
   await loop.stop()
   loop.wake()
-  t.equal(rounds, 3)
+  t.equal(rounds(), 3)
 })

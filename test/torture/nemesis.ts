@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FaultWindow } from './history.ts'
-import type { Direction, Proxy } from './proxy.ts'
+import type { Proxy } from './proxy.ts'
+import { cutSome, delayOne, directions, refuseFor } from './proxy-faults.ts'
 import type { Random } from '../helpers/random.ts'
 import type { TorturedRedis } from './redis-server.ts'
 import type { ServiceProcess } from './service-process.ts'
@@ -29,15 +30,6 @@ const flushFor = async ({ redis }: ServerVictims, ms: number): Promise<void> => 
     await delay(4)
   }
 }
-
-const delayFor = async ({ proxies }: ServerVictims, random: Random, direction: Direction, delayMs: number): Promise<void> => {
-  const proxy = random.pick(proxies)
-  proxy.delay(direction, delayMs)
-  await delay(random.between(300, 2000))
-  proxy.delay(direction, 0)
-}
-
-const directions: readonly Direction[] = ['there', 'back']
 
 const ofServices: Fault[] = [
   {
@@ -129,43 +121,29 @@ const ofConnections: Fault<ServerVictims>[] = [
   {
     name: 'cut connections to Redis',
     on: 'connection',
-    run: async ({ proxies }, random) => {
-      const proxy = random.pick(proxies)
-      for (let count = random.between(1, 4); count > 0; count--) {
-        proxy.cut()
-        await delay(random.between(20, 300))
-      }
-    }
+    run: ({ proxies }, random) => cutSome(proxies, random)
   },
   {
     name: 'refuse connections to Redis',
     on: 'connection',
-    run: async ({ proxies }, random) => {
-      const proxy = random.pick(proxies)
-      proxy.refuse(true)
-      proxy.cut()
-      await delay(random.between(100, 1500))
-      proxy.refuse(false)
-    }
+    run: ({ proxies }, random) => refuseFor(proxies, random, 1500)
   },
   {
     name: 'delay one side a little',
     on: 'connection',
-    run: async (victims, random) => { await delayFor(victims, random, random.pick(directions), random.between(5, 60)) }
+    run: ({ proxies }, random) => delayOne(proxies, random, random.pick(directions), random.between(5, 60))
   },
   {
     name: 'delay one side past the deadline',
     on: 'connection',
-    run: async (victims, random) => {
-      await delayFor(victims, random, random.pick(directions), random.pick([120, 300, Infinity]))
-    }
+    run: ({ proxies }, random) => delayOne(proxies, random, random.pick(directions), random.pick([120, 300, Infinity]))
   },
   {
     name: 'evict everything under slow commands',
     on: 'connection',
     run: async (victims, random) => {
       await Promise.all([
-        delayFor(victims, random, random.pick(directions), random.between(5, 40)),
+        delayOne(victims.proxies, random, random.pick(directions), random.between(5, 40)),
         flushFor(victims, random.between(500, 2000))
       ])
     }

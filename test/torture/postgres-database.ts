@@ -4,7 +4,8 @@ import type { Random } from '../helpers/random.ts'
 import { type PrivatePostgres, startPostgres } from '../helpers/postgres.ts'
 import type { ForeignProgram, RecordRow, TorturedDatabase } from './database.ts'
 import type { Fault } from './nemesis.ts'
-import { type Direction, type Proxy, startProxy } from './proxy.ts'
+import { type Proxy, startProxy } from './proxy.ts'
+import { cutSome, delayOne, directions, refuseFor } from './proxy-faults.ts'
 
 const columns = 'jobId AS "jobId", status, version::int AS version, cancelledAt AS "cancelledAt"'
 
@@ -66,15 +67,7 @@ const connectTo = (url: string, random: Random): ForeignProgram => {
   }
 }
 
-const directions: readonly Direction[] = ['there', 'back']
-
 const faultsOf = (postgres: PrivatePostgres, url: string, proxies: readonly Proxy[]): Fault[] => {
-  const delayFor = async (random: Random, delayMs: number): Promise<void> => {
-    const [proxy, direction] = [random.pick(proxies), random.pick(directions)]
-    proxy.delay(direction, delayMs)
-    await delay(random.between(300, 2000))
-    proxy.delay(direction, 0)
-  }
   const hold = async (statements: string, ms: number): Promise<void> => {
     const client = await open(url)
     try {
@@ -89,34 +82,22 @@ const faultsOf = (postgres: PrivatePostgres, url: string, proxies: readonly Prox
     {
       name: 'cut connections to Postgres',
       on: 'database',
-      run: async (_victims, random) => {
-        const proxy = random.pick(proxies)
-        for (let count = random.between(1, 4); count > 0; count--) {
-          proxy.cut()
-          await delay(random.between(20, 300))
-        }
-      }
+      run: (_victims, random) => cutSome(proxies, random)
     },
     {
       name: 'refuse connections to Postgres',
       on: 'database',
-      run: async (_victims, random) => {
-        const proxy = random.pick(proxies)
-        proxy.refuse(true)
-        proxy.cut()
-        await delay(random.between(100, 2500))
-        proxy.refuse(false)
-      }
+      run: (_victims, random) => refuseFor(proxies, random, 2500)
     },
     {
       name: 'delay one side of Postgres a little',
       on: 'database',
-      run: async (_victims, random) => { await delayFor(random, random.between(5, 60)) }
+      run: (_victims, random) => delayOne(proxies, random, random.pick(directions), random.between(5, 60))
     },
     {
       name: 'delay one side of Postgres past the deadline',
       on: 'database',
-      run: async (_victims, random) => { await delayFor(random, random.pick([600, 1500, Infinity])) }
+      run: (_victims, random) => delayOne(proxies, random, random.pick(directions), random.pick([600, 1500, Infinity]))
     },
     {
       name: 'lock the table',
