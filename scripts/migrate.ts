@@ -1,9 +1,9 @@
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
 import { databaseNameOf, sqlitePathOf } from '../src/store/database-url.ts'
-import { openStore } from '../src/store/open-store.ts'
 import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
+import { withStore } from './with-store.ts'
 
 /*
  * Migrates the schema of the configured database to this release. The service does the same when it starts; this script
@@ -18,12 +18,7 @@ const migrateSqlite = async (databasePath: string): Promise<string[]> => {
 }
 
 // Opening a Postgres migrates it; its table kysely_migration has what was applied.
-const migratePostgres = async (databaseUrl: string): Promise<string[]> => {
-  const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: Math.random, onReplaced: () => {} }
-  const { store } = await openStore({ databaseUrl, isCacheShared: true, ...clocks })
-  await store.close()
-  return []
-}
+const migratePostgres = (databaseUrl: string): Promise<string[]> => withStore(databaseUrl, () => Promise.resolve([]))
 
 try {
   const { databaseUrl } = loadConfig()

@@ -1,10 +1,9 @@
 import { createSigner } from 'fast-jwt'
 import { Command } from 'commander'
+import { findOwnTokenSecret } from '../src/app/own-keys.ts'
 import { loadConfig } from '../src/config/config.ts'
-import { makeTokenSecret } from '../src/config/token-key.ts'
 import { OperatorError } from '../src/errors.ts'
-import { openStore } from '../src/store/open-store.ts'
-import { keepOwnKey } from '../src/store/tx/own-keys.ts'
+import { withStore } from './with-store.ts'
 
 /*
  * Prints a token for the local service, signed with JWT_SECRET or with the key that the service generated.
@@ -37,13 +36,7 @@ const findKey = async (): Promise<string> => {
   if (env.JWT_SECRET) return env.JWT_SECRET
   const { databaseUrl, tokenKey } = loadConfig()
   if (tokenKey?.kind === 'secret') return tokenKey.secret
-  const now = () => Date.now()
-  const { store } = await openStore({ databaseUrl, isCacheShared: true, now, monotonicNow: () => performance.now(), random: Math.random, onReplaced: () => {} })
-  try {
-    return await store.transact(tx => keepOwnKey(tx, 'token', makeTokenSecret()))
-  } finally {
-    await store.close()
-  }
+  return await withStore(databaseUrl, ({ transact }) => findOwnTokenSecret(transact))
 }
 
 const sign = createSigner({

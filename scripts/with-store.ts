@@ -1,0 +1,13 @@
+import { openStore } from '../src/store/open-store.ts'
+import type { Store } from '../src/store/store.ts'
+
+/** Opens the store of a database that processes may have open, for some work of an operator, and closes it again. */
+export async function withStore<Value> (databaseUrl: string, work: (store: Store) => Promise<Value>): Promise<Value> {
+  const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: Math.random }
+  const { store } = await openStore({ databaseUrl, isCacheShared: true, ...clocks, onReplaced: () => {} })
+  try {
+    return await work(store)
+  } finally {
+    await store.close()
+  }
+}
