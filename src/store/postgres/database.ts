@@ -1,8 +1,8 @@
 import { Kysely } from 'kysely'
 import type { Tables } from '../tables.ts'
-import { parseConnectionUrl } from './connection-url.ts'
-import { toDialect } from './driver.ts'
-import { createPools, type Pools } from './pools.ts'
+import { parseConnectionUrl } from './connection/connection-url.ts'
+import { toDialect } from './connection/driver.ts'
+import { createPools, type Pools } from './connection/pools.ts'
 
 /** The query builders of a process, each on a pool of its own. */
 export type Database = {

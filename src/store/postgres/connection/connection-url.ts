@@ -1,5 +1,5 @@
 import type { ClientConfig } from 'pg'
-import { ServerUnusable } from './failures.ts'
+import { ServerUnusable } from '../failures.ts'
 import { createReadPassword } from './passfile.ts'
 import { toTlsOptions } from './tls-options.ts'
 

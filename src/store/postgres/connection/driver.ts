@@ -3,7 +3,7 @@ import {
   type QueryResult, type TransactionSettings
 } from 'kysely'
 import type pg from 'pg'
-import { CommitRefused, ConnectionLost, isServerError } from './failures.ts'
+import { CommitRefused, ConnectionLost, isServerError } from '../failures.ts'
 import { FoldingCompiler } from './folding-compiler.ts'
 import type { Pool } from './pools.ts'
 

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
-import { ServerUnusable } from './failures.ts'
+import { ServerUnusable } from '../failures.ts'
 
 /* A file of passwords, one a line, as libpq reads it: host:port:database:user:password, * for any. */
 

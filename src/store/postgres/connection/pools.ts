@@ -1,7 +1,7 @@
 import pg from 'pg'
 import type { ConnectionTarget, Host } from './connection-url.ts'
-import { ConnectionLost, ServerUnusable } from './failures.ts'
-import { readServer } from './identity.ts'
+import { ConnectionLost, ServerUnusable } from '../failures.ts'
+import { readServer } from '../identity.ts'
 
 /** Connections to the one database of the store. `connect` rejects with ConnectionLost or ServerUnusable. */
 export type Pool = { connect: () => Promise<pg.PoolClient>, close: () => Promise<void> }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
-import { ServerUnusable } from './failures.ts'
+import { ServerUnusable } from '../failures.ts'
 
 type Parameters = { take: (name: string) => string | undefined }
 

@@ -3,12 +3,12 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { Kysely, sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { parseConnectionUrl } from '../../../src/store/postgres/connection-url.ts'
-import { toDialect } from '../../../src/store/postgres/driver.ts'
-import { createPools, type Pools } from '../../../src/store/postgres/pools.ts'
-import type { Tables } from '../../../src/store/tables.ts'
-import { startPostgres } from '../../helpers/postgres.ts'
-import { freePort } from '../../helpers/redis.ts'
+import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
+import { toDialect } from '../../../../src/store/postgres/connection/driver.ts'
+import { createPools, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
+import type { Tables } from '../../../../src/store/tables.ts'
+import { startPostgres } from '../../../helpers/postgres.ts'
+import { freePort } from '../../../helpers/redis.ts'
 
 const server = await startPostgres(t)
 

@@ -3,9 +3,9 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { parseConnectionUrl } from '../../../src/store/postgres/connection-url.ts'
-import { createPools } from '../../../src/store/postgres/pools.ts'
-import { startPostgres } from '../../helpers/postgres.ts'
+import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
+import { createPools } from '../../../../src/store/postgres/connection/pools.ts'
+import { startPostgres } from '../../../helpers/postgres.ts'
 
 const openssl = (...args: string[]) => { execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'ignore'] }) }
 
