@@ -1,63 +1,18 @@
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { openReadOnlyStore } from '../../../../src/store/postgres/readers/read-only-store.ts'
+import { readOnlyConformance } from '../../conformance/read-only.ts'
 import { startMigrated } from '../migrated.ts'
 
-const { open: openDatabase } = await startMigrated(t)
+const { open } = await startMigrated(t)
 
-const open = async (t: Test) => {
-  const database = await openDatabase(t)
-  const store = openReadOnlyStore(database.url)
+readOnlyConformance(t, async t => {
+  const { url, run } = await open(t)
+  const store = openReadOnlyStore(url)
   t.teardown(store.close)
-  return { ...database, store }
-}
-
-const operator = { tenant: 'operator', allTenants: true }
-const sizes = async (chunks: AsyncIterable<Uint8Array>) =>
-  (await Array.fromAsync(chunks)).map(chunk => chunk.byteLength)
-
-t.test('reads an input from its start each time, and never a shorter or a longer one', async t => {
-  const { run, store } = await open(t)
-  await run(`INSERT INTO JobInputChunk (inputId, startOffset, bytes)
-    SELECT 'one', at, convert_to(repeat('x', size), 'UTF8') FROM (VALUES (0, 40), (40, 40), (80, 20)) AS c (at, size)`)
-  const input = { inputId: 'one', sizeBytes: 100 }
-  t.same(await sizes(store.readInput(input)), [40, 40, 20])
-  t.same(await sizes(store.readInput(input)), [40, 40, 20])
-  t.same(await sizes(store.readInput({ inputId: 'none', sizeBytes: 0 })), [])
-  await t.rejects(sizes(store.readInput({ ...input, sizeBytes: 101 })), { message: 'A chunk of the input is missing.' })
-  await t.rejects(sizes(store.readInput({ ...input, sizeBytes: 99 })), { message: 'The input is longer than it was.' })
-})
-
-t.test('pages have the records of the beginning, once each', async t => {
-  const { run, store } = await open(t)
-  await run("INSERT INTO JobExecutionLog (jobId, status) SELECT 'job-' || at, 'Queued' FROM generate_series(1, 2001) AS at")
-  const { total, pages } = await store.records(operator, undefined)
-  const read: number[] = []
-  for await (const page of pages) {
-    read.push(page.length)
-    await run(`INSERT INTO JobExecutionLog (jobId, status) VALUES ('late-${read.length}', 'Queued')`)
+  return {
+    store,
+    run,
+    insertChunk: (startOffset, size) => run(`INSERT INTO JobInputChunk (inputId, startOffset, bytes)
+      VALUES ('one', ${startOffset}, convert_to(repeat('x', ${size}), 'UTF8'))`)
   }
-  t.equal(total, 2001)
-  t.same(read, [2000, 1])
-})
-
-t.test('a reader gets the records of its tenant and those without one, of one type or of all', async t => {
-  const { run, store } = await open(t)
-  await run(`INSERT INTO JobExecutionLog (jobId, status, type, tenant, startTime, endTime, errorDetails, createdAt) VALUES
-    ('1', 'Failed', 'a', 'mine', '2026-01-01T00:00:00Z', '2026-01-01T00:00:01Z', '{"code":"BAD","message":"m"}',
-      '2026-01-01T00:00:00Z'),
-    ('2', 'Queued', 'b', NULL, NULL, NULL, NULL, '2026-01-01T00:00:00Z'),
-    ('3', 'Queued', 'a', 'other', NULL, NULL, NULL, '2026-01-01T00:00:00Z')`)
-  const read = async (...filter: Parameters<typeof store.records>) => {
-    const { total, pages } = await store.records(...filter)
-    const records = (await Array.fromAsync(pages)).flat()
-    t.equal(total, records.length)
-    return records
-  }
-  const createdAt = Date.UTC(2026, 0, 1)
-  t.same(await read({ tenant: 'mine', allTenants: false }, undefined), [
-    { type: 'a', status: 'Failed', startedAt: createdAt, finishedAt: createdAt + 1000, createdAt, failureCode: 'BAD' },
-    { type: 'b', status: 'Queued', startedAt: null, finishedAt: null, createdAt, failureCode: null }
-  ])
-  t.equal((await read({ tenant: 'mine', allTenants: false }, 'b')).length, 1)
-  t.equal((await read(operator, 'a')).length, 2)
 })
