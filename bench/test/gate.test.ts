@@ -70,9 +70,17 @@ t.test('reports an additional store read per poll as a breach, after a second me
   t.match(notes, [/^memory: breach, run again: .*store reads/])
 })
 
+/** Repeats a quick run whose latency does not count, because other processes took the service's time. */
+const untilItCounts = async (run: () => Promise<Ended>): Promise<Ended> => {
+  for (let attempts = 1; ; attempts++) {
+    const ended = await run()
+    if (attempts === 10 || !/does not count: .*waited for a core/.test(ended.stderr)) return ended
+  }
+}
+
 t.test('reports 60 ms of additional latency as a breach, and exits with 99', async t => {
   const args = ['--quick', '--only', 'memory', '--rounds', '1', '--seconds', '0.3', `--service-arg=${slow}`]
-  const { code, stdout, stderr, reports } = await bench(t, ...args)
+  const { code, stdout, stderr, reports } = await untilItCounts(() => bench(t, ...args))
   t.equal(code, 99)
   t.match(stdout, /^# Bench: breach\n/)
   t.match(stdout, /\| P95 +\| ≤ 50 ms \|.*\*\*broken\*\*/)
