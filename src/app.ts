@@ -3,6 +3,8 @@ import { type Logger, pino } from 'pino'
 import { createCommands } from './app/command-parts.ts'
 import { type Parts, randomId, realParts } from './app/parts.ts'
 import { withOwnKeys } from './app/own-keys.ts'
+import { createOperationsParts } from './app/operations-parts.ts'
+import { sampleIntervalMs } from './app/service-state.ts'
 import { createStatusParts } from './app/status-parts.ts'
 import type { Loop } from './background/loop.ts'
 import { createLoops } from './background/loops.ts'
@@ -13,13 +15,12 @@ import { busyMs, monotonicNow, now, schedule } from './clocks.ts'
 import type { Config } from './config/config.ts'
 import { createWaitingClients } from './http/limits/waiting-clients.ts'
 import { createServer } from './http/server.ts'
-import { createNoticeMeter, createQueueGauges, createTypeLabels, recordTransition, type TypeLabels } from './job-telemetry.ts'
+import { createNoticeMeter, createTypeLabels, recordTransition } from './job-telemetry.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { createPendingGauge, reportOverload, reportRateLimit, reportStoreHealth } from './telemetry.ts'
+import { reportOverload, reportRateLimit } from './telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import type { OpenedCache } from './status/epoch/open-cache.ts'
-import { createStoreCheck, toCacheHealth } from './status/health.ts'
 import { databaseNameOf } from './store/database-url.ts'
 import { DatabaseInUse } from './store/errors.ts'
 import type { Store } from './store/store.ts'
@@ -114,33 +115,28 @@ const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metr
   return { typeLabels, onTransition, onShown: notice.onShown }
 }
 
-const createRefreshMetrics = ({ queue: { count }, callbacks }: Store, metrics: Metrics, typeLabels: TypeLabels) => {
-  const refreshQueue = createQueueGauges({ count, metrics, typeLabels, now, monotonicNow, schedule })
-  const refreshPending = createPendingGauge(metrics, callbacks.countPending)
-  return async () => { await Promise.all([refreshQueue(), refreshPending()]) }
-}
-
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
 export const createApp = async (unkeyed: Config, options: AppOptions = {}): Promise<App> => {
   const parts: Parts = { ...realParts, ...options.parts }
-  const { databaseUrl, redis, pruneIntervalMs, metricsToken, publicUrl, corsOrigins, leaseMs } = unkeyed
+  const { databaseUrl, redis, pruneIntervalMs, publicUrl, corsOrigins, leaseMs } = unkeyed
   const { onReplaced = () => {} } = options
   const opened = await parts.openStore({ databaseUrl, isCacheShared: redis !== null, ...clocks, onReplaced })
-  const { store, store: { kind, jobs: { ping }, changes } } = opened
+  const { store, store: { changes } } = opened
   const config = await withOwnKeys(unkeyed, store.transact)
   const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
   const metrics = createMetrics()
   const needs = { parts, config, opened, node, metrics, log }
-  const { openedCache, invalidate, watch, onChanges, reads, ...status } = createStatusParts(needs)
+  const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = createStatusParts(needs)
   const { typeLabels, onTransition, onShown } = createJobReports(config, metrics, log)
   const { worker, callbacks, rescueJobs, expireResults, ofClients } = createCommands({ ...needs, ...status, onTransition })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
-  const checkStore = createStoreCheck({ kind, ping, now, onChange: reportStoreHealth(metrics, log) })
-  const refreshMetrics = createRefreshMetrics(store, metrics, typeLabels)
   let draining = false
+  const isDraining = () => draining
+  const { checkStore, sample, operations } =
+    createOperationsParts({ ...needs, openedCache, cacheHistory, typeLabels, isDraining })
   const follower = await changes.follow()
   const limits = toLimits(config, store.writesWaiting, metrics, log)
 
@@ -150,14 +146,7 @@ export const createApp = async (unkeyed: Config, options: AppOptions = {}): Prom
     submissions: toSubmissionRules(config),
     limits,
     auth: { tokens: config, now },
-    operations: {
-      metrics,
-      metricsToken,
-      refreshMetrics,
-      checkStore,
-      checkCache: () => toCacheHealth(openedCache.kind, openedCache.status()),
-      isDraining: () => draining
-    },
+    operations,
     log,
     monotonicNow,
     schedule,
@@ -168,10 +157,10 @@ export const createApp = async (unkeyed: Config, options: AppOptions = {}): Prom
 
   const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
   const relay = parts.createRelay({ follower, invalidate, onChanges, onGap })
-  const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: () => draining })
+  const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: isDraining })
   const { feed } = reads
   const loops = createLoops({
-    relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
+    relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, sample, sampleIntervalMs, metrics, log
   })
   const close = createClose(openedCache, worker, sanitizePool, store)
   await startCache(openedCache, close, databaseName)

@@ -8,6 +8,7 @@ export const catalogue = {
   NOT_FOUND: { status: 404, title: 'No such route' },
   JOB_NOT_FOUND: { status: 404, title: 'No such job' },
   NO_RESULT: { status: 404, title: 'The job has no result' },
+  NO_INPUT: { status: 404, title: 'The job has no input' },
   METHOD_NOT_ALLOWED: { status: 405, title: 'The path does not have this method' },
   REQUEST_TIMEOUT: { status: 408, title: 'The request did not arrive in time' },
   LEASE_LOST: { status: 409, title: 'The lease on the job is lost' },

@@ -10,6 +10,7 @@ import { openCache } from '../status/epoch/open-cache.ts'
 import { createListStatuses } from '../status/read-status.ts'
 import { createReadAttempts } from '../status/read-attempts.ts'
 import { createReadCallbacks } from '../status/read-callbacks.ts'
+import { createReadInput } from '../status/read-input.ts'
 import { createReadResult } from '../status/read-result.ts'
 import { createSingleFlight } from '../status/single-flight.ts'
 import type { Change } from '../store/change-log.ts'
@@ -17,6 +18,7 @@ import type { OpenedStore } from '../store/store.ts'
 import { reportCacheMode, reportUnread } from '../telemetry.ts'
 import { createViews } from '../views/views.ts'
 import { type Parts, randomId } from './parts.ts'
+import { createCacheHistory } from './service-state.ts'
 
 /** What each group of parts is made of. */
 export type PartNeeds = { parts: Parts, config: KeyedConfig, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
@@ -30,24 +32,37 @@ const createReportedViews = (publicUrl: string | null, metrics: Metrics, log: Lo
   onUnread: reportUnread(log, monotonicNow)
 })
 
-/** The cache, and everything that reads. */
-export const createStatusParts = ({ parts, config, opened: { store, stale, isAlone }, node, metrics, log }: PartNeeds) => {
-  const { publicUrl } = config
-  const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
+/** The cache, whose changes of mode are reported and kept. */
+const openReportedCache = (
+  { parts, config: { redis }, opened: { store, stale, isAlone }, node, metrics, log }: PartNeeds, representation: number
+) => {
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes, isAlone }
-  const views = createReportedViews(publicUrl, metrics, log)
-  const openedCache = openCache(config.redis, coordination, {
+  const reportMode = reportCacheMode(metrics, log, redis?.kind ?? 'memory')
+  const { list: cacheHistory, onChange } = createCacheHistory(now)
+  const openedCache = openCache(redis, coordination, {
     createRedisCache: parts.createRedisCache,
-    incarnation,
-    representation: views.representation,
+    incarnation: store.incarnation,
+    representation,
     randomId,
     random: Math.random,
     now,
     monotonicNow,
-    onChange: reportCacheMode(metrics, log, config.redis?.kind ?? 'memory'),
+    onChange: status => {
+      reportMode(status)
+      onChange(status)
+    },
     // Not the error itself: it contains the command, and that may be AUTH.
     onError: error => { log.debug({ reason: reasonOf(error) }, 'redis') }
   })
+  return { openedCache, cacheHistory }
+}
+
+/** The cache, and everything that reads. */
+export const createStatusParts = (needs: PartNeeds) => {
+  const { parts, config: { publicUrl }, opened: { store }, node, metrics, log } = needs
+  const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
+  const views = createReportedViews(publicUrl, metrics, log)
+  const { openedCache, cacheHistory } = openReportedCache(needs, views.representation)
   let tokens = 0
   const { readStatus, readMany, expose, exposeMany, invalidate, watch } = parts.createCoherence({
     cache: openedCache.cache,
@@ -67,6 +82,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale, isAlo
   const { toRepresentation } = statusAccess
   return {
     openedCache,
+    cacheHistory,
     expose,
     invalidate,
     watch,
@@ -87,6 +103,7 @@ export const createStatusParts = ({ parts, config, opened: { store, stale, isAlo
       listStatuses: createListStatuses({ list, exposeMany }),
       readResult: createReadResult({ ...store.results, find, expose, now }),
       readAttempts: createReadAttempts({ ...store.jobs, expose }),
+      readInput: createReadInput({ ...store.jobs, expose, read: store.inputs.read }),
       readCallbacks: createReadCallbacks({ ...store.jobs, expose }),
       inputs: store.inputs
     }

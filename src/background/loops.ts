@@ -29,6 +29,8 @@ export type LoopsNeeds = {
   /** Reports changes by itself. */
   checkStore: () => Promise<unknown>
   pruneIntervalMs: number
+  sample: () => Promise<void>
+  sampleIntervalMs: number
   metrics: Metrics
   log: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>
 }
@@ -51,7 +53,7 @@ const wokenByOthers = ({ onAnnounced }: Pick<ChangeLog, 'onAnnounced'>, loop: Lo
 
 /** The background work of a process. Each loop logs once that it fails and once that it has recovered. */
 export const createLoops = ({
-  relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, metrics, log
+  relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, sample, sampleIntervalMs, metrics, log
 }: LoopsNeeds): Loop[] => {
   const onHealth = (part: string) => (error: Error | null) => {
     if (error === null) return log.info({ part }, 'works again')
@@ -83,6 +85,7 @@ export const createLoops = ({
     }),
     createLoop({ runOnce: () => rescueJobs(), intervalMs: rescueIntervalMs, onHealth: onHealth('rescuer') }),
     createLoop({ runOnce: prune, intervalMs: pruneIntervalMs, onHealth: onHealth('pruner') }),
+    createLoop({ runOnce: sample, intervalMs: sampleIntervalMs, onHealth: onHealth('samples') }),
     createLoop({ runOnce: checkStore, intervalMs: checkIntervalMs, onHealth: onHealth('store check') })
   ]
 }

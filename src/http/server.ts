@@ -9,6 +9,7 @@ import type { InputReader } from '../job/input.ts'
 import type { AwaitMany } from '../status/await-many.ts'
 import type { ChangeFeed } from '../status/feed/change-feed.ts'
 import type { ReadAttempts } from '../status/read-attempts.ts'
+import type { ReadInput } from '../status/read-input.ts'
 import type { ReadCallbacks } from '../status/read-callbacks.ts'
 import type { ReadResult } from '../status/read-result.ts'
 import type { ListStatuses, ReadMany } from '../status/read-status.ts'
@@ -47,8 +48,10 @@ import { eventRoutes } from './routes/event-routes.ts'
 import { feedRoutes } from './routes/feed/feed-routes.ts'
 import type { ByIdsNeeds } from './routes/lists/list-by-ids.ts'
 import { listRoutes } from './routes/lists/list-routes.ts'
+import { inputRoutes } from './routes/input-routes.ts'
 import { operationsRoutes, type OperationsNeeds } from './routes/operations-routes.ts'
 import { resultRoutes } from './routes/results/result-routes.ts'
+import { serviceRoutes, type ServiceRouteNeeds } from './routes/service-routes.ts'
 import { statusRoutes } from './routes/status-routes.ts'
 import { sanitizeAsyncRoutes } from './routes/submissions/sanitize-async-routes.ts'
 import { sanitizeRoutes, type SanitizeRouteNeeds } from './routes/submissions/sanitize-routes.ts'
@@ -80,6 +83,7 @@ type StatusNeeds = {
   readResult: ReadResult,
   readAttempts: ReadAttempts,
   readCallbacks: ReadCallbacks,
+  readInput: ReadInput,
   inputs: InputReader
 }
 
@@ -128,7 +132,7 @@ export type ServerNeeds = {
   limits: LimitNeeds
   /** `now` in ms since 1970. */
   auth: { tokens: TokenSettings, now: () => number }
-  operations: OperationsNeeds
+  operations: OperationsNeeds & ServiceRouteNeeds
   log: Logger
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
@@ -198,6 +202,7 @@ const registerRoutes = async (
   await typed.register(submitRoutes, { statusAccess, submitJob, ...submissions, publicUrl, ...waits })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob, ...waits })
   await typed.register(attemptRoutes, { readAttempts: reads.readAttempts })
+  await typed.register(inputRoutes, { readInput: reads.readInput })
   await typed.register(callbackRoutes, { readCallbacks: reads.readCallbacks, redeliverCallback })
   await typed.register(listRoutes, { ...reads, ...waits })
   await typed.register(feedRoutes, { feed: reads.feed, schedule: needs.schedule, ...waits })
@@ -209,6 +214,7 @@ const registerRoutes = async (
     statusAccess, longPollClaim, runJob, uploads, inputs: reads.inputs, leaseMs, publicUrl
   })
   await typed.register(operationsRoutes, operations)
+  await typed.register(serviceRoutes, operations)
 }
 
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */

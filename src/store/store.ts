@@ -1,7 +1,7 @@
 import type { Selectable, Transaction } from 'kysely'
 import type { Callback } from '../job/callbacks/callback.ts'
 import type { Attempt } from '../job/attempt.ts'
-import type { InputReader, RawInput, Access } from '../job/input.ts'
+import type { Access, InputReader, JobInput, RawInput } from '../job/input.ts'
 import type { JobLookup, JobState } from '../job/job.ts'
 import type { ListPosition } from '../job/list-position.ts'
 import type { ChangeLog } from './change-log.ts'
@@ -62,6 +62,8 @@ export type JobReader = {
   findVersions: (jobIds: readonly string[]) => Promise<ReadonlyMap<string, number>>
   /** The job with its runs, oldest first, at one moment. */
   findWithAttempts: (jobId: string) => Promise<{ lookup: JobLookup, attempts: Attempt[] }>
+  /** The job with its input, at one moment; undefined where it has none: the service did not submit it. */
+  findWithInput: (jobId: string) => Promise<{ lookup: JobLookup, input: JobInput | undefined }>
   /** The job with its callbacks, in the order in which they were added, at one moment. */
   findWithCallbacks: (jobId: string) => Promise<{ lookup: JobLookup, callbacks: Callback[] }>
   list: ListJobs

@@ -218,6 +218,18 @@ t.test('no transaction removes more than a batch', async t => {
   t.ok(of('bytes').length >= 300 / 16, 'large things in smaller ones')
 })
 
+t.test('removes records with large inputs a few at a time', async t => {
+  const { prune, batches, sql, clock, count } = await setUp(t)
+  const end = new Date(clock.ms - 20 * day).toISOString()
+  sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20)
+    INSERT INTO JobExecutionLog (jobId, status, submittedBy, endTime) SELECT 'j' || i, 'Succeeded', 'me', '${end}' FROM n;
+    INSERT INTO JobInput (jobId, input, access) SELECT jobId, hex(zeroblob(512 * 1024)), '{}' FROM JobExecutionLog`)
+  await prune()
+  t.same([count('JobExecutionLog'), count('JobInput')], [0, 0])
+  const removed = batches.filter(({ kind }) => kind === 'records').map(({ removed }) => removed)
+  t.ok(removed.length > 4 && Math.max(...removed) <= 4, removed.join())
+})
+
 t.test('a round that is stopped ends with the running batch', async t => {
   const { prune, batches, sql, clock, stopWhen, count, pruned } = await setUp(t)
   const end = new Date(clock.ms - 20 * day).toISOString()
@@ -336,7 +348,7 @@ t.test('the next process prunes what a killed one left', async t => {
   clock.ms += 100 * leaseMs
   await rescueJobs()
   await prune()
-  t.same(['JobResult', 'JobResultChunk', 'JobQueue', 'JobInput', 'OrphanedBytes'].map(count), [0, 0, 0, 0, 0])
-  t.same([count('JobExecutionLog'), count('JobTombstone')], [1, 20])
+  t.same(['JobResult', 'JobResultChunk', 'JobQueue', 'OrphanedBytes'].map(count), [0, 0, 0, 0])
+  t.same([count('JobExecutionLog'), count('JobInput'), count('JobTombstone')], [1, 1, 20])
   t.match(await store.jobs.find(stopped), { job: { state: 'cancelled' } })
 })

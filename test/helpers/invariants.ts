@@ -11,9 +11,12 @@ const statements: Record<string, string> = {
   'an unfinished job of ours stands in the queue, with its input': `
     SELECT jobId FROM JobExecutionLog WHERE ${ours} AND status IN ('Queued', 'Running')
       AND (jobId NOT IN (SELECT jobId FROM JobQueue) OR jobId NOT IN (SELECT jobId FROM JobInput))`,
-  'what stands in the queue, or has an input, is an unfinished job': `
-    SELECT jobId FROM (SELECT jobId FROM JobQueue UNION SELECT jobId FROM JobInput)
+  'what stands in the queue is an unfinished job': `
+    SELECT jobId FROM JobQueue
     WHERE jobId NOT IN (SELECT jobId FROM JobExecutionLog WHERE status IN ('Queued', 'Running'))`,
+  'an input is kept exactly as long as its record': `
+    SELECT jobId FROM JobInput WHERE jobId NOT IN (SELECT jobId FROM JobExecutionLog)
+    UNION SELECT jobId FROM JobExecutionLog WHERE ${ours} AND jobId NOT IN (SELECT jobId FROM JobInput)`,
   'a job of ours is leased exactly while it runs': `
     SELECT log.jobId FROM JobExecutionLog AS log JOIN JobQueue AS queue USING (jobId)
     WHERE ${ours} AND (status = 'Running') IS NOT (leaseToken IS NOT NULL)`,

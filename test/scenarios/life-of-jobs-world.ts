@@ -88,7 +88,8 @@ const openProcess = async (
 // Whatever the database holds must be held by something, or found by the pruner; and what is held, never by both.
 const strays: Record<string, string> = {
   'a queue item without a record': 'SELECT jobId FROM JobQueue EXCEPT SELECT jobId FROM JobExecutionLog',
-  'an input without a queue item': 'SELECT jobId FROM JobInput EXCEPT SELECT jobId FROM JobQueue',
+  'an input without a record': 'SELECT jobId FROM JobInput EXCEPT SELECT jobId FROM JobExecutionLog',
+  'a queue item without an input': 'SELECT jobId FROM JobQueue EXCEPT SELECT jobId FROM JobInput',
   'input bytes without an owner': "SELECT inputId FROM JobInputChunk EXCEPT SELECT inputId FROM JobInput EXCEPT SELECT id FROM OrphanedBytes WHERE holder = 'JobInputChunk'",
   'input bytes of a job that the pruner would take': "SELECT inputId FROM JobInput INTERSECT SELECT id FROM OrphanedBytes WHERE holder = 'JobInputChunk'",
   'result bytes without an owner': "SELECT jobId FROM JobResultChunk EXCEPT SELECT jobId FROM JobResult EXCEPT SELECT jobId FROM JobQueue EXCEPT SELECT id FROM OrphanedBytes WHERE holder = 'JobResultChunk'",

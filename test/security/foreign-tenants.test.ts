@@ -30,6 +30,7 @@ type Operation = { path: string, method: string, scope: string, takesBody: boole
 
 const scopeOf = (path: string, method: string) => {
   if (path.startsWith('/api/v1/worker/')) return 'jobs:work'
+  if (path === '/api/v1/service') return 'jobs:admin'
   return method === 'GET' && !path.endsWith('/callbacks') ? 'jobs:read' : 'jobs:write'
 }
 

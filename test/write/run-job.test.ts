@@ -129,7 +129,7 @@ t.test('appended bytes become the result when the job completes', async t => {
     progress: { percent: 100, message: '2 rows' }
   })
   t.equal(String(Buffer.concat(await Array.fromAsync(results.read({ jobId, sha256: 'c2hh' }, 0, 5)))), 'abcde')
-  t.same([count('JobQueue'), count('JobInput')], [0, 0], 'its input is not kept')
+  t.same([count('JobQueue'), count('JobInput')], [0, 1], 'its input is kept')
   const { version } = await job(jobId)
   t.match(await runJob.complete(claimed, appended(5)), { state: 'succeeded', version }, 'repeated, it changes nothing')
   await t.rejects(runJob.complete(claimed, { kind: 'external', url: 'https://x.example/' }), { name: 'LeaseLost' })

@@ -11,7 +11,8 @@ import { emptyResponse, failureResponses, jsonResponse, statusHeaders } from './
 
 const text = (description: string) => Type.String({ description })
 
-const contentHeaders = {
+/** The headers of bytes that a client or a worker sent. */
+export const contentHeaders = {
   'Content-Disposition': text('The name of the file; `attachment` for media types with active content, like HTML.'),
   'Content-Security-Policy': text("default-src 'none'; sandbox: a browser runs no script of the result."),
   'Cache-Control': text('`private, max-age=…, immutable`, never past the removal; `private, no-store` with `partial`.'),

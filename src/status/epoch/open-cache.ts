@@ -13,6 +13,8 @@ export type OpenedCache = {
   cache: StatusCache
   epoch: Epoch
   status: () => EpochStatus
+  /** Whether the cache server answers this process. */
+  isServerKnown: () => boolean
   /**
    * Resolves once it is known whether the cache can be used. From then on the cache is watched until `stop`. Resolves
    * false if another process works on this database, and the two can never share a cache.
@@ -56,6 +58,7 @@ const openMemoryCache = ({ randomId, random, now, monotonicNow, onChange }: Open
     cache,
     epoch: createFixedEpoch(randomId),
     status: () => status,
+    isServerKnown: () => true,
     start: () => {
       onChange(status)
       return Promise.resolve(true)
@@ -87,6 +90,7 @@ const openSharedEpoch = (
   return {
     epoch,
     status: epoch.status,
+    isServerKnown: epoch.isServerKnown,
     disconnect: epoch.disconnect,
     start: async () => {
       await epoch.start()

@@ -38,6 +38,8 @@ export type SharedEpoch = Epoch & {
   status: () => EpochStatus
   /** The other processes that have acknowledged this epoch, each with the cache server that it can use. */
   others: () => readonly Pick<NodeRow, 'node' | 'runId'>[]
+  /** Whether this process can use its cache server. */
+  isServerKnown: () => boolean
   /** The connection to the cache server was lost: the next one has to show which server it leads to. */
   disconnect: (reason: string) => void
   /** Enters this process among those on the database. Resolves once it is known whether the cache can be used. */
@@ -224,6 +226,7 @@ export const createSharedEpoch = (needs: SharedEpochNeeds): SharedEpoch => {
     awaitOldLeases,
     status: view.status,
     others: () => cluster.others().filter(({ epoch }) => epoch === cluster.epoch().name),
+    isServerKnown: () => probe.server() !== null,
     disconnect: reason => {
       probe.reset()
       trip(view.current(), reason)

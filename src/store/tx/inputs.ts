@@ -1,6 +1,8 @@
+import type { Kysely } from 'kysely'
 import { InputTorn } from '../errors.ts'
 import type { JobInput } from '../../job/input.ts'
 import type { Tx } from '../store.ts'
+import type { Tables } from '../tables.ts'
 
 /**
  * Stores the input of a job; from then on the job holds its raw bytes. Throws InputTorn if these were removed before.
@@ -32,10 +34,11 @@ export const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }
     : { inputId, sizeBytes: rawSizeBytes ?? 0, contentType: rawContentType ?? 'application/octet-stream' }
 })
 
-export const inputColumns = ['input', 'access', 'inputId', 'rawSizeBytes', 'rawContentType'] as const
+export const inputQuery = (db: Kysely<Tables>, jobId: string) => db
+  .selectFrom('JobInput').select(['input', 'access', 'inputId', 'rawSizeBytes', 'rawContentType']).where('jobId', '=', jobId)
 
 export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undefined> => {
-  const row = await tx.selectFrom('JobInput').select(inputColumns).where('jobId', '=', jobId).executeTakeFirst()
+  const row = await inputQuery(tx, jobId).executeTakeFirst()
   return row === undefined ? undefined : toInput(row)
 }
 

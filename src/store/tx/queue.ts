@@ -38,10 +38,9 @@ export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease
     .execute()
 }
 
-/** Removes a job from the queue, and its input. */
+/** Removes a job from the queue. Its input stays as long as its record: triggers delete both together. */
 export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
   await tx.deleteFrom('JobQueue').where('jobId', '=', jobId).execute()
-  await tx.deleteFrom('JobInput').where('jobId', '=', jobId).execute()
 }
 
 export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | undefined> =>

@@ -31,12 +31,16 @@ export const clearExpiry = async (tx: Tx, jobId: string): Promise<void> => {
 /** The last record that was examined. */
 export type RecordCursor = { endedMs: number, seq: number }
 
+// Deleting a record deletes its input, too.
+const deletedBytes = sql<number>`(${textBytes} + coalesce(
+  (SELECT octet_length(input) FROM JobInput WHERE JobInput.jobId = JobExecutionLog.jobId), 0))`
+
 // As the indexes have it. A row without a submitter is of another program.
 const ofOrigin = { ours: sql<boolean>`submittedBy > ''`, foreign: sql<boolean>`coalesce(submittedBy, '') = ''` }
 
 const endedRecords = (db: Kysely<Tables>, origin: Origin, limit: number) => db
   .selectFrom('JobExecutionLog')
-  .select(['jobId as jobId', 'endedMs as endedMs', 'seq as seq', textBytes.as('bytes')])
+  .select(['jobId as jobId', 'endedMs as endedMs', 'seq as seq', deletedBytes.as('bytes')])
   .$narrowType<{ endedMs: number }>()
   .where('status', 'in', sql<string>`('Succeeded', 'Failed')`)
   .where(ofOrigin[origin])

@@ -110,6 +110,7 @@ const occasions: Record<Exclude<FailureCode, CodeOfConnections>, () => Promise<R
   NOT_FOUND: async () => ({ path: '/api/v1/nothing' }),
   JOB_NOT_FOUND: async () => ({ path: v1('no-such-job') }),
   NO_RESULT: async () => ({ path: v1(await succeed('nothing', {}), '/result') }),
+  NO_INPUT: async () => ({ path: v1(await insert('written-by-others', 'Running'), '/input') }),
   METHOD_NOT_ALLOWED: async () => ({ path: '/api/v1/jobs/x', method: 'PUT' }),
   LEASE_LOST: async () => post(`/api/v1/worker/jobs/${(await claim('lost')).jobId}/progress`, {}, {
     'lease-token': 'another'

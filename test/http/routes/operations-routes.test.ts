@@ -188,6 +188,9 @@ t.test('a database file that was removed or replaced: not ready, 503, and one li
   const requireDown = async (event: string) => {
     await until(async () => (await ask('/readyz')).status === 503, event, 5000)
     t.match(await askJson('/readyz'), { status: 'unavailable', store: { status: 'down', reason: new RegExp(event) } })
+    t.match(await askJson('/api/v1/service', { claims: { scope: 'jobs:admin' } }), {
+      store: { status: 'down', reason: new RegExp(event) }, current: { isStoreUp: false }
+    }, 'the service can still be looked at')
     for (const [path, options] of [
       ['/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } }], ['/api/v1/jobs?limit=1', {}],
       ['/api/v1/jobs/unknown', {}]

@@ -76,22 +76,32 @@ export const inputsConformance: Conformance = (t, open) => {
     t.same(await counts(), [1, 1], 'a later upload is kept longer')
   })
 
-  t.test('keeps bytes as long as their job waits or runs', async t => {
-    for (const end of ['dequeued', 'deleted'] as const) {
-      await t.test(end, async t => {
-        const { upload, take, inputs, transact, pruneAll, counts } = await openInputs(t, open)
-        const raw = await upload('i', [Buffer.from('abc'), Buffer.from('de'), Buffer.from('f')])
-        await take('j', raw)
-        t.same(await counts(), [3, 0], 'a job holds them')
-        await pruneAll(1e15)
-        t.equal(await read(inputs.read(raw)), 'abcdef')
-        await transact(tx => end === 'deleted' ? deleteJob(tx, 'j') : dequeue(tx, 'j'))
-        t.same(await counts(), [3, 1], 'no job does')
-        await pruneAll(0)
-        t.same(await counts(), [0, 0])
-        await t.rejects(read(inputs.read(raw)), { name: 'InputTorn', message: 'i' })
-      })
-    }
+  t.test('keeps bytes as long as the record of their job, also once that has ended', async t => {
+    const { upload, take, inputs, transact, pruneAll, counts } = await openInputs(t, open)
+    const raw = await upload('i', [Buffer.from('abc'), Buffer.from('de'), Buffer.from('f')])
+    await take('j', raw)
+    await transact(tx => dequeue(tx, 'j'))
+    t.same(await counts(), [3, 0], 'a job holds them')
+    await pruneAll(1e15)
+    t.equal(await read(inputs.read(raw)), 'abcdef')
+    await transact(tx => deleteJob(tx, 'j'))
+    t.same(await counts(), [3, 1], 'no job does')
+    await pruneAll(0)
+    t.same(await counts(), [0, 0])
+    await t.rejects(read(inputs.read(raw)), { name: 'InputTorn', message: 'i' })
+  })
+
+  t.test('finds a job with its input, its tombstone without, and neither for another program’s row', async t => {
+    const { take, upload, store, transact } = await openInputs(t, open)
+    await transact(tx => insertJob(tx, queuedJob('theirs')))
+    const raw = await upload('i', [Buffer.from('abc')])
+    await take('ours', raw)
+    const { findWithInput } = store.jobs
+    t.match(await findWithInput('ours'), { lookup: { kind: 'job', job: { jobId: 'ours' } }, input: { ...plain, raw } })
+    t.match(await findWithInput('theirs'), { lookup: { kind: 'job' }, input: undefined })
+    t.match(await findWithInput('never'), { lookup: { kind: 'absent' }, input: undefined })
+    await transact(tx => deleteJob(tx, 'ours'))
+    t.match(await findWithInput('ours'), { lookup: { kind: 'tombstone' }, input: undefined })
   })
 
   t.test('rejects a job whose bytes were pruned', async t => {

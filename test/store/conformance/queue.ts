@@ -86,7 +86,7 @@ export const queueConformance: Conformance = (t, open) => {
     })
   })
 
-  t.test('keeps the input of a job until the job leaves the queue', async t => {
+  t.test('keeps the input of a job that leaves the queue', async t => {
     const { store: { transact } } = await open(t)
     const raw = { inputId: 'i', sizeBytes: 3, contentType: 'text/plain' }
     await transact(async tx => {
@@ -102,8 +102,7 @@ export const queueConformance: Conformance = (t, open) => {
       ...item('j'), timeoutMs: 5, resultRetentionMs: 6, leaseToken: null
     })
     await transact(tx => dequeue(tx, 'j'))
-    t.equal(await transact(tx => findInput(tx, 'j')), undefined)
     t.equal(await transact(tx => findQueueItem(tx, 'j')), undefined)
-    t.ok(await transact(tx => findInput(tx, 'k')))
+    t.ok(await transact(tx => findInput(tx, 'j')))
   })
 }

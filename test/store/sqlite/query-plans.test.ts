@@ -72,13 +72,18 @@ t.test('every read and every batch of the pruner uses its index', async t => {
     foreign.exec(`REPLACE INTO OrphanedBytes (holder, id, forgetAt) VALUES ('${holder}', '${id}', 0)`)
   }
   const record = 'SEARCH JobExecutionLog USING'
+  const sizeOfInput = [
+    'CORRELATED SCALAR SUBQUERY 1', 'SEARCH JobInput USING INDEX sqlite_autoindex_JobInput_1 (jobId=?)'
+  ]
   const cases: Array<[name: string, run: () => unknown, plans: string[]]> = [
     ['due results', () =>
       retention.hasDueResults(at), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
     ['due records of ours', () =>
-      retention.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_endedMs (endedMs<?)`]],
+      retention.hasDueRecords('ours', at), [`${record} INDEX JobExecutionLog_endedMs (endedMs<?)`, ...sizeOfInput]],
     ['due records of others', () =>
-      retention.hasDueRecords('foreign', at), [`${record} INDEX JobExecutionLog_endedMsElsewhere (endedMs<?)`]],
+      retention.hasDueRecords('foreign', at), [
+        `${record} INDEX JobExecutionLog_endedMsElsewhere (endedMs<?)`, ...sizeOfInput
+    ]],
     ['due tombstones', () =>
       retention.hasDueTombstones(at), ['SEARCH JobTombstone USING INDEX JobTombstone_age (expiredAt<?)']],
     ['orphans', () =>
@@ -93,11 +98,12 @@ t.test('every read and every batch of the pruner uses its index', async t => {
       tx => findDueResults(tx, at, 10)
     ), [`${record} INDEX JobExecutionLog_expires (expiresAt>? AND expiresAt<?)`]],
     ['records of ours', () => transact(tx => pruneRecords(tx, 'ours', at, 10, null)), [
-      `${record} INDEX JobExecutionLog_endedMs (endedMs<?)`, `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
+      `${record} INDEX JobExecutionLog_endedMs (endedMs<?)`, ...sizeOfInput,
+      `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
     ['records of others, further on', () => transact(tx => pruneRecords(tx, 'foreign', at, 10, after)), [
-      `${record} INDEX JobExecutionLog_endedMsElsewhere (endedMs=? AND seq>?)`,
-      `${record} INDEX JobExecutionLog_endedMsElsewhere (endedMs>? AND endedMs<?)`,
+      `${record} INDEX JobExecutionLog_endedMsElsewhere (endedMs=? AND seq>?)`, ...sizeOfInput,
+      `${record} INDEX JobExecutionLog_endedMsElsewhere (endedMs>? AND endedMs<?)`, ...sizeOfInput,
       `${record} INDEX sqlite_autoindex_JobExecutionLog_1 (jobId=?)`
     ]],
     ['tombstones', () => transact(tx => pruneTombstones(tx, at, 10)), [

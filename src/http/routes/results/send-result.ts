@@ -44,10 +44,12 @@ export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, v
 
 const noBytes = async function * () {}
 
-const openBytes = ({ request }: Exchange, read: ReadBytes, start: number, end: number) =>
+/** The bytes from `start` to before `end` as a stream; none for HEAD. */
+export const openBytes = ({ request }: Exchange, read: ReadBytes, start: number, end: number) =>
   openChunkStream(request.method === 'HEAD' ? noBytes() : read(start, end))
 
-const setContentHeaders = (reply: FastifyReply, contentType: string | null, fileName: string | null) => {
+/** Whoever sent the bytes chose their media type and name: a browser must run none of them. */
+export const setContentHeaders = (reply: FastifyReply, contentType: string | null, fileName: string | null) => {
   const mediaType = toMediaType(contentType)
   reply.type(mediaType).headers({
     vary: 'Authorization, Accept',

@@ -1,11 +1,11 @@
 import type { InputReader } from '../../../job/input.ts'
 import { readInputBytes } from '../../chunks.ts'
-import { inputColumns, toInput } from '../../tx/inputs.ts'
+import { inputQuery, toInput } from '../../tx/inputs.ts'
 import type { Database } from '../database.ts'
 import { createStatement } from '../reads.ts'
 
 export const createInputReader = ({ database: { reads } }: { database: Database }): InputReader => {
-  const row = createStatement(reads, reads.selectFrom('JobInput').select(inputColumns).where('jobId', '=', ''))
+  const row = createStatement(reads, inputQuery(reads, ''))
   const chunkAt = createStatement(reads,
     reads.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0))
   return {

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import type { JobReader } from '../../store.ts'
 import { attemptsQuery, toAttempt } from '../../tx/attempts.ts'
 import { callbacksQuery } from '../../tx/callbacks.ts'
+import { findInput } from '../../tx/inputs.ts'
 import { findJob } from '../../tx/jobs.ts'
 import type { Database } from '../database.ts'
 import { createGather, type GatherLimits } from '../gather.ts'
@@ -29,6 +30,9 @@ export const createJobReader = ({ database: { reads } }: { database: Database })
     findVersions,
     findWithAttempts: jobId => readSnapshot(reads, async tx => ({
       lookup: await findJob(tx, jobId), attempts: (await attemptsQuery(tx, jobId).execute()).map(toAttempt)
+    })),
+    findWithInput: jobId => readSnapshot(reads, async tx => ({
+      lookup: await findJob(tx, jobId), input: await findInput(tx, jobId)
     })),
     findWithCallbacks: jobId => readSnapshot(reads, async tx => ({
       lookup: await findJob(tx, jobId), callbacks: await callbacksQuery(tx, jobId).execute()

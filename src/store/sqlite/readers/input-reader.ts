@@ -1,14 +1,12 @@
 import type { InputReader } from '../../../job/input.ts'
 import { readInputBytes } from '../../chunks.ts'
-import { inputColumns, type InputRow, toInput } from '../../tx/inputs.ts'
+import { inputQuery, type InputRow, toInput } from '../../tx/inputs.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
 
 export const createInputReader = ({ database }: { database: Database }): InputReader => {
   const { reader, writer } = database
-  const row = reader.prepare<[string], InputRow>(
-    writer.selectFrom('JobInput').select(inputColumns).where('jobId', '=', '').compile().sql
-  )
+  const row = reader.prepare<[string], InputRow>(inputQuery(writer, '').compile().sql)
   const chunkAt = reader.prepare<[string, number], Uint8Array>(
     writer.selectFrom('JobInputChunk').select('bytes').where('inputId', '=', '').where('startOffset', '=', 0)
       .compile().sql

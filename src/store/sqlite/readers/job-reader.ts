@@ -5,6 +5,7 @@ import { toTombstone, type TombstoneRow } from '../../records.ts'
 import type { JobReader } from '../../store.ts'
 import { type AttemptRow, attemptsQuery, toAttempt } from '../../tx/attempts.ts'
 import { callbacksQuery } from '../../tx/callbacks.ts'
+import { inputQuery, type InputRow, toInput } from '../../tx/inputs.ts'
 import { tombstoneQuery } from '../../tx/jobs.ts'
 import type { Database } from '../database.ts'
 import { recordQuery, type RecordWithFacts, toRecord } from '../../record-query.ts'
@@ -30,6 +31,11 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
   const findAttempts = reader.prepare<[string], AttemptRow>(attemptsQuery(writer, '').compile().sql)
   const findWithAttempts = reader.transaction((jobId: string) =>
     ({ lookup: findInBoth(jobId), attempts: findAttempts.all(jobId).map(toAttempt) }))
+  const findInput = reader.prepare<[string], InputRow>(inputQuery(writer, '').compile().sql)
+  const findWithInput = reader.transaction((jobId: string) => {
+    const input = findInput.get(jobId)
+    return { lookup: findInBoth(jobId), input: input === undefined ? undefined : toInput(input) }
+  })
   const findCallbacks = reader.prepare<[string, number], Callback>(callbacksQuery(writer, '').compile().sql)
   const findWithCallbacks = reader.transaction((jobId: string) =>
     ({ lookup: findInBoth(jobId), callbacks: findCallbacks.all(jobId, 0) }))
@@ -42,6 +48,7 @@ export const createJobReader = ({ database }: { database: Database }): Omit<JobR
       return row === undefined ? findInSnapshot(jobId) : toRecord(row)
     }),
     findWithAttempts: async jobId => guardRead(database, () => findWithAttempts(jobId)),
+    findWithInput: async jobId => guardRead(database, () => findWithInput(jobId)),
     findWithCallbacks: async jobId => guardRead(database, () => findWithCallbacks(jobId)),
     findVersion: async jobId => guardRead(database, () => versionStatement.get(jobId)),
     findVersions: async jobIds => guardRead(database, () => {

@@ -107,8 +107,7 @@ t.test('the JSON of the API is not taken for plain text', async t => {
     t.match(await answer.json(), { error: { code: 'UNSUPPORTED_MEDIA_TYPE', message: /application\/json/ } })
   }
   t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
-  // Those of the finished jobs go with the next pruning; what is stored of a rejected body would stay for an hour.
-  await until(async () => await sql('SELECT count(*) FROM JobInputChunk') === '0', 'the end of all stored bytes')
+  t.equal(await sql('SELECT count(*) FROM OrphanedBytes'), '0', 'nothing is stored of a rejected body')
   const texts = [
     '', '{', '{"content":', '{"content":"a"}', '{"content":1,"contentType":2}', `${object}\n${object}`, '{"a":1}',
     `{"content":"${'a'.repeat(1000)}"`, `[${object}]`, `{"a":"${'b'.repeat(300_000)}"}`
@@ -119,14 +118,15 @@ t.test('the JSON of the API is not taken for plain text', async t => {
   }
 })
 
-t.test('stores a raw body in chunks and removes them once the job has finished', async t => {
+t.test('stores a raw body in chunks and removes them with the record of the job', async t => {
   const content = 'äöü\n'.repeat(100_000)
   const { taskId } = await accepted(content, 'text/plain')
   t.equal((await resultOf(taskId)).text, content)
-  t.equal(await sql(`SELECT count(*) FROM JobInput WHERE jobId = '${taskId}'`), '0')
-  await until(async () => await sql(
-    'SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)'
-  ) === '0', 'the bytes to be gone')
+  const inputId = await sql(`SELECT inputId FROM JobInput WHERE jobId = '${taskId}'`)
+  const stored = () => sql(`SELECT count(*) > 1 FROM JobInputChunk WHERE inputId = '${inputId}'`)
+  t.equal(await stored(), '1')
+  t.equal((await service.ask(`/api/v1/jobs/${taskId}`, { method: 'DELETE' })).status, 204)
+  await until(async () => await stored() === '0', 'the bytes to be gone')
 })
 
 t.test('a body over INPUT_BYTES_MAX is 413 and creates no job', async t => {
@@ -136,7 +136,7 @@ t.test('a body over INPUT_BYTES_MAX is 413 and creates no job', async t => {
   t.equal(answer.headers.get('connection'), 'close')
   t.match(await answer.json(), { success: false, error: { code: 'PAYLOAD_TOO_LARGE', message: /3145728/ } })
   t.equal(await sql('SELECT count(*) FROM JobExecutionLog'), before)
-  t.equal(await sql('SELECT count(*) FROM JobInputChunk'), '0', 'a body with a Content-Length is not read')
+  t.equal(await sql('SELECT count(*) FROM OrphanedBytes'), '0', 'a body with a Content-Length is not read')
   const endless = new ReadableStream({
     pull: async controller => {
       await nextTurn()
@@ -162,10 +162,11 @@ t.test('a JSON body over 4 MiB is 413, and the error names raw bodies', async t 
 
 t.test('an aborted upload creates no job, and its bytes are removed later', async t => {
   const before = await sql('SELECT count(*) FROM JobExecutionLog')
+  const chunks = Number(await sql('SELECT count(*) FROM JobInputChunk'))
   const upload = request(service.url + path, { method: 'POST', headers: { ...bearer(), 'content-type': 'text/plain' } })
   upload.on('error', () => {})
   upload.write('a'.repeat(600 * 1024))
-  await until(async () => Number(await sql('SELECT count(*) FROM JobInputChunk')) >= 2, 'the first chunks')
+  await until(async () => Number(await sql('SELECT count(*) FROM JobInputChunk')) >= chunks + 2, 'the first chunks')
   upload.destroy()
   await until(() => service.logs.some(
     ({ route, msg }) => route === path && msg === 'the client went away'
@@ -175,9 +176,9 @@ t.test('an aborted upload creates no job, and its bytes are removed later', asyn
     await sql('SELECT max(forgetAt) FROM OrphanedBytes')
   ) > Date.now(), 'not at once: an upload in progress has the same rows')
   await sql('UPDATE OrphanedBytes SET forgetAt = 1')
-  await until(async () => await sql(
-    'SELECT (SELECT count(*) FROM JobInputChunk) + (SELECT count(*) FROM OrphanedBytes)'
-  ) === '0', 'the bytes to be gone')
+  await until(async () => await sql(`SELECT count(*) FROM OrphanedBytes
+    UNION ALL SELECT count(*) FROM JobInputChunk WHERE inputId NOT IN (SELECT inputId FROM JobInput WHERE inputId > '')`
+  ) === '0\n0', 'the bytes to be gone')
 })
 
 t.test('one idempotency key creates one job, from JSON and from raw bytes', async t => {
