@@ -6,7 +6,7 @@ import { readOrCreateFile } from './local-file.ts'
 import type { Problems } from './problems.ts'
 
 /** The file with the signing key of a local service, outside production. */
-const localWebhookSecretPath = 'data/webhook-secret'
+export const localWebhookSecretPath = 'data/webhook-secret'
 
 /** The hosts and ranges of CALLBACK_HOSTS_ALLOWED. */
 export const parseAllowedHosts = (text: string | undefined, problems: Problems): readonly AllowedHost[] => {

@@ -48,3 +48,11 @@ export class InputTorn extends Error {
     this.name = 'InputTorn'
   }
 }
+
+/** A database was not moved to another. The message, one line for each reason, says why. */
+export class MoveFailed extends OperatorError {
+  constructor (reasons: readonly string[], options?: ErrorOptions) {
+    super(reasons.map(reason => reason.replace(/\s+/g, ' ')).join('\n'), options)
+    this.name = 'MoveFailed'
+  }
+}

@@ -10,6 +10,7 @@ export type Database = {
   writer: Kysely<Tables>
   reads: Kysely<Tables>
   epoch: Kysely<Tables>
+  bulk: Kysely<Tables>
   close: () => Promise<void>
 }
 
@@ -22,6 +23,7 @@ export const openDatabase = (url: string): Database => {
     writer: new Kysely<Tables>({ dialect: toDialect(pools.writes) }),
     reads: new Kysely<Tables>({ dialect: toDialect(pools.reads) }),
     epoch: new Kysely<Tables>({ dialect: toDialect(pools.epoch) }),
+    bulk: new Kysely<Tables>({ dialect: toDialect(pools.bulk) }),
     close: async () => {
       closing ??= Promise.all(Object.values(pools).map(({ close }) => close()))
       await closing

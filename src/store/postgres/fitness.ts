@@ -1,4 +1,5 @@
-import { sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
+import type { Tables } from '../tables.ts'
 import type { Database } from './database.ts'
 import { ServerUnusable } from './failures.ts'
 
@@ -41,7 +42,7 @@ const triggers = [
  * Throws ServerUnusable if a trigger is missing or does not fire for every writer. Tools that switch all triggers off and
  * on again, such as pg_restore --disable-triggers, leave them off for replication, which could then break BR-001.
  */
-export const requireTriggers = async ({ reads }: Database): Promise<void> => {
+export const requireTriggers = async (reads: Kysely<Tables>): Promise<void> => {
   const { rows } = await sql<{ name: string, enabled: string }>`
     SELECT relname || '.' || tgname AS name, tgenabled AS enabled
     FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid

@@ -36,8 +36,8 @@ export const openForProcess = async (url: string, monotonicNow: () => number): P
   try {
     await untilReachable(database, monotonicNow)
     await requireFitServer(database)
-    await migrate(database.writer)
-    await requireTriggers(database)
+    await migrate(database.bulk)
+    await requireTriggers(database.reads)
     const { rows: [state] } = await sql<{ incarnation: string, identity: string }>`
       SELECT value AS incarnation, ${identity} AS identity FROM ServiceState WHERE name = 'incarnation'`
       .execute(database.reads)

@@ -9,11 +9,11 @@ export type Pool = { connect: () => Promise<pg.PoolClient>, close: () => Promise
 /**
  * Reads, writes and epoch rows have connections of their own: reads never wait for writes, and neither holds back the
  * reads of the epoch, on which every answer from the cache depends. `listen` is for the announcements of others, which
- * keep one connection.
+ * keep one connection. `bulk` has no time limits: for migrations and moves, which may read and write whole tables.
  */
-export type Pools = { writes: Pool, reads: Pool, epoch: Pool, listen: Pool }
+export type Pools = { writes: Pool, reads: Pool, epoch: Pool, listen: Pool, bulk: Pool }
 
-const sizes = { writes: 10, reads: 4, epoch: 2, listen: 1 }
+const sizes = { writes: 10, reads: 4, epoch: 2, listen: 1, bulk: 1 }
 
 // How long pg waits for a free connection or a new one, and for the answer to a statement. The server ends a statement
 // earlier (below); these limits are for a server that no longer answers.
@@ -21,7 +21,8 @@ const patience = {
   writes: { connectMs: 5000, answerMs: 8000 },
   reads: { connectMs: 2000, answerMs: 6000 },
   epoch: { connectMs: 500, answerMs: 500 },
-  listen: { connectMs: 2000, answerMs: 6000 }
+  listen: { connectMs: 2000, answerMs: 6000 },
+  bulk: { connectMs: 5000, answerMs: 0 }
 }
 
 const idleMs = 60_000
@@ -49,11 +50,19 @@ const sessionSettings = {
   client_min_messages: 'warning'
 }
 
+// No statement of a bulk connection is a search that has to be planned once and for all.
+const bulkSettings = {
+  ...Object.fromEntries(Object.entries(sessionSettings).filter(([name]) => !/^(enable_|plan_)/.test(name))),
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0'
+}
+
 const toOption = ([name, value]: [string, string]): string => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`
 
 // The last of two settings of one name counts, so none of the URL replaces those of the service.
-const toOptions = (ofUrl: string): string =>
-  [ofUrl, ...Object.entries(sessionSettings).map(toOption)].filter(option => option !== '').join(' ')
+const toOptions = (ofUrl: string, settings: Record<string, string>): string =>
+  [ofUrl, ...Object.entries(settings).map(toOption)].filter(option => option !== '').join(' ')
 
 const types: pg.CustomTypesConfig = {
   // Versions, sizes and times in ms are far below 2^53.
@@ -83,7 +92,12 @@ const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): 
 
     constructor () {
       super({
-        ...settings, ...hosts.chosen(), types, options: toOptions(options), query_timeout: answerMs, keepAlive: true
+        ...settings,
+        ...hosts.chosen(),
+        types,
+        options: toOptions(options, name === 'bulk' ? bulkSettings : sessionSettings),
+        query_timeout: answerMs,
+        keepAlive: true
       })
       // A connection that breaks while it is in use emits its error, too; without a listener the process would end.
       this.on('error', () => {})
@@ -135,5 +149,7 @@ const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): 
 export const createPools = (target: ConnectionTarget): Pools => {
   const hosts = createHostChoice(target.hosts)
   const open = (name: PoolName) => openPool(name, target, hosts)
-  return { writes: open('writes'), reads: open('reads'), epoch: open('epoch'), listen: open('listen') }
+  return {
+    writes: open('writes'), reads: open('reads'), epoch: open('epoch'), listen: open('listen'), bulk: open('bulk')
+  }
 }

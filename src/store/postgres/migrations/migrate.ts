@@ -4,21 +4,11 @@ import type { Tx } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
 import { ServerUnusable } from '../failures.ts'
 import { identity } from '../identity.ts'
+import { lockMigrations, renewIncarnation } from '../incarnation.ts'
 import * as schema from './0001-schema.ts'
 
 // Migrations only add, so that the previous release can read and write the new schema.
 const migrations: Record<string, Migration> = { '0001-schema': schema }
-
-// Any number that other programs on the database are not likely to use.
-const lockNumber = 0x6a6f6273
-
-// Several processes may start at once: one migrates, and the others wait for it, however long that takes.
-const waitForOthers = async (tx: Tx): Promise<void> => {
-  for (const name of ['lock_timeout', 'statement_timeout', 'idle_in_transaction_session_timeout']) {
-    await sql`SET LOCAL ${sql.raw(name)} = 0`.execute(tx)
-  }
-  await sql`SELECT pg_advisory_xact_lock(${sql.lit(lockNumber)})`.execute(tx)
-}
 
 // The first schema of the search_path.
 const findSchema = async (tx: Tx): Promise<string> => {
@@ -50,7 +40,7 @@ const applyPending = async (tx: Tx, schema: string): Promise<void> => {
 
 /*
  * Another identity than at the last start: a dump was restored, or a replica promoted that may lack commits. Versions
- * may then be drawn twice, so the incarnation is renewed. The log has transaction numbers of the other cluster.
+ * may then be drawn twice, so the incarnation is renewed.
  */
 const renewIfReplaced = async (tx: Tx): Promise<void> => {
   const { rows: [found] } = await sql<{ value: string | null }>`SELECT ${identity} AS value`.execute(tx)
@@ -59,20 +49,16 @@ const renewIfReplaced = async (tx: Tx): Promise<void> => {
   if (value === null || row?.value === value) return
   await tx.insertInto('ServiceState').values({ name: 'identity', value })
     .onConflict(conflict => conflict.column('name').doUpdateSet({ value })).execute()
-  if (row === undefined) return
-  await sql`UPDATE ServiceState SET value = substr(replace(gen_random_uuid()::text, '-', ''), 1, 16)
-    WHERE name = 'incarnation'`.execute(tx)
-  await sql`DELETE FROM JobChange`.execute(tx)
-  await sql`DELETE FROM JobChangeMark`.execute(tx)
-  await sql`UPDATE JobChangePruned SET belowXid = '0', belowVersion = 0`.execute(tx)
+  if (row !== undefined) await renewIncarnation(tx)
 }
 
 /**
  * Migrates the schema to this release, as a whole or not at all, and renews the incarnation if the database was restored
- * or replaced since the last start. Throws ServerUnusable, and what Postgres throws.
+ * or replaced since the last start. `db`: on connections without time limits. Throws ServerUnusable, and what Postgres
+ * throws.
  */
 export const migrate = (db: Kysely<Tables>): Promise<void> => db.transaction().execute(async tx => {
-  await waitForOthers(tx)
+  await lockMigrations(tx)
   await applyPending(tx, await findSchema(tx))
   await renewIfReplaced(tx)
 })

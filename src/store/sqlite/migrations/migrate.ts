@@ -67,11 +67,15 @@ const findPath = async <Tables>(db: Kysely<Tables>): Promise<string> =>
   (await sql<{ file: string }>`SELECT file FROM pragma_database_list WHERE name = 'main'`.execute(db)).rows[0]?.file ??
     ''
 
+const needsOfMigrations = () => Object.entries(migrations).map(([name, { recordColumns }]) => ({ name, recordColumns }))
+
+/** The migrations that a database file lacks. Throws if it is none of this service, or of a newer release. */
+export const findPending = (path: string): string[] => inspectDatabase(path, needsOfMigrations()).pending
+
 const requireUsable = async <Tables>(db: Kysely<Tables>): Promise<void> => {
   const path = await untilFree(() => findPath(db))
-  const needs = Object.entries(migrations).map(([name, { recordColumns }]) => ({ name, recordColumns }))
   try {
-    const inspection = await untilFree(async () => inspectDatabase(path, needs))
+    const inspection = await untilFree(async () => inspectDatabase(path, needsOfMigrations()))
     if (inspection.pending.length > 0 && inspection.objects.length > 0) await dryRun(inspection, applyPending)
   } catch (error) {
     throw toDatabaseUnusable(path, error)
