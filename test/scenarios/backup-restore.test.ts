@@ -16,9 +16,9 @@ import { openForeign, openStore } from '../store/open.ts'
 
 const run = promisify(execFile)
 
-/** `npm run backup` or `npm run restore`, without npm. */
-const script = async (name: 'backup' | 'restore', databasePath: string, file: string) =>
-  await run(process.execPath, [`scripts/${name}.ts`, file], {
+/** One of the operator's commands, without npm. */
+const script = async (name: 'backup' | 'restore' | 'renew-incarnation', databasePath: string, ...files: string[]) =>
+  await run(process.execPath, [`scripts/${name}.ts`, ...files], {
     env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret }
   }).then(
     ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
@@ -165,6 +165,22 @@ t.test('an embedded job that ran at the backup is finished after the restore', a
   const after = await spawnService(t, { LOG_LEVEL: 'info' }, path)
   t.match(await after.finished(jobId), { status: 'Succeeded' })
   t.match(await after.askJson(`/api/jobs/${jobId}/status`), { data: { attempt: 2 } })
+})
+
+t.test('a copy that was put in place by hand gets a new incarnation by command, while no service uses it', async t => {
+  const path = join(t.testdir(), 'jobs.db')
+  t.match(await script('renew-incarnation', path), refusedWith(/^DATABASE_URL: cannot use .*jobs\.db: there is no such file\n$/))
+  const before = await spawnService(t, { WORKERS: '0' }, path)
+  const jobId = await before.submit('work', {})
+  const { eTag, incarnation, body } = await look(before, jobId)
+  t.match(await script('renew-incarnation', path), refusedWith(
+    /^a service process is using .*jobs\.db: stop it, then renew its incarnation\n$/))
+  await before.kill('SIGTERM')
+  t.match(await script('renew-incarnation', path), { code: 0, stderr: '', stdout: /jobs\.db: has a new incarnation/ })
+  const after = await spawnService(t, { WORKERS: '0' }, path)
+  const found = await look(after, jobId, eTag)
+  t.match(found, { status: 200, body })
+  t.not(found.incarnation, incarnation)
 })
 
 t.test('what is no whole backup of this service is refused, and nothing is changed', async t => {

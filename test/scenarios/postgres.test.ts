@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { jsonOf } from '../helpers/client.ts'
+import { createWorkerClient, jsonOf, workerClaims } from '../helpers/client.ts'
 import { startPostgres } from '../helpers/postgres.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { spawnService } from '../helpers/service.ts'
@@ -92,6 +92,29 @@ t.test('a database that takes the place of another is opened again, with a new i
   t.ok(await service.submit('remote', {}))
   t.equal((await service.kill('SIGTERM')).code, 0, 'and it drains as ever')
   await postgres.sql(`DROP DATABASE ${old}`)
+})
+
+t.test('an operator renews the incarnation under a running process, which opens the database again', async t => {
+  const DATABASE_URL = await postgres.createDatabase(t)
+  const service = await spawnService(t, { DATABASE_URL, WORKERS: '0' })
+  const worker = createWorkerClient(service)
+  const jobId = await service.submit('remote', {}, { claims: workerClaims })
+  const { leaseToken } = await worker.claimed('remote', { leaseSeconds: 600 })
+  const read = async (tag?: string) => {
+    const answer = await service.ask(`/api/v1/jobs/${jobId}`, tag === undefined ? {} : { headers: { 'if-none-match': tag } })
+    return { status: answer.status, tag: answer.headers.get('etag') }
+  }
+  const { tag } = await read()
+  t.ok(tag)
+  t.match(await operate('scripts/renew-incarnation.ts', [], { DATABASE_URL, JWT_SECRET: secret }), {
+    code: 0, stderr: '', stdout: /^postgres:.*: has a new incarnation; [^\n]*\n$/
+  })
+  const isNew = async () => ![null, tag].includes((await read().catch(() => ({ tag: null }))).tag)
+  t.ok(await until(isNew, 'another tag of the same job'))
+  t.equal((await read(tag ?? '')).status, 200, 'the old one matches nothing')
+  t.equal(service.process.exitCode, null)
+  t.ok(service.lines.some(line => line.includes('another database has taken the place')), 'and the log says so')
+  t.equal((await worker.report(jobId, 'complete', leaseToken)).status, 200, 'leases go on')
 })
 
 t.test('operators migrate with the same command, and are told what makes backups', async t => {

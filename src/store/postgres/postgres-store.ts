@@ -30,7 +30,7 @@ export const createPostgresStore = (
   const { pools, reads, epoch } = database
   const { announce, onAnnounced, close: stopAnnouncing } = createAnnouncements({ reads, connect: pools.listen.connect })
   const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
-  const readEpochRows = createReadEpochRows({ epoch, identity, onReplaced })
+  const readEpochRows = createReadEpochRows({ epoch, identity, incarnation, onReplaced })
   return {
     kind: 'postgres',
     incarnation,

@@ -7,7 +7,7 @@ import { sql } from 'kysely'
 import { type BackupContents, BackupFailed, copyDatabase, inspectCopy, syncToDisk, messageOf } from './backup.ts'
 import { isBusy, makeFolder, openDatabase } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
-import { DatabaseInUse } from '../errors.ts'
+import { DatabaseInUse, DatabaseUnusable } from '../errors.ts'
 import { lockForProcess } from './process-lock.ts'
 
 /** What was restored. `keptAs` is the new path of the previous database; null if there was none. */
@@ -110,12 +110,12 @@ const putInPlace = (draft: string, path: string, now: number): string | null => 
   return keptAs
 }
 
-const lock = (path: string): (() => void) => {
+const lock = (path: string, task: string): (() => void) => {
   try {
     return lockForProcess(path)
   } catch (error) {
     if (error instanceof DatabaseInUse) {
-      throw new BackupFailed(`a service process is using ${path}: stop it, then restore`, { cause: error })
+      throw new BackupFailed(`a service process is using ${path}: stop it, then ${task}`, { cause: error })
     }
     throw error
   }
@@ -137,7 +137,7 @@ export const restoreBackup = async (backup: string, databasePath: string, now: n
   if (isNew) makeEmpty(databasePath)
   const path = realpathSync(databasePath)
   if (realpathSync(backup) === path) throw new BackupFailed(`${backup} is the database itself`)
-  const unlock = lock(path)
+  const unlock = lock(path, 'restore')
   const draft = `${path}.${process.pid}.restoring`
   try {
     const contents = await copyBackup(backup, draft)
@@ -149,6 +149,21 @@ export const restoreBackup = async (backup: string, databasePath: string, now: n
     if (error instanceof BackupFailed) throw error
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
     throw new BackupFailed(`${backup} was not restored: ${messageOf(cause)}`, { cause: error })
+  } finally {
+    unlock()
+  }
+}
+
+/**
+ * Renews the incarnation of a database that was put in place by hand, as a restore does. No service may have it open.
+ * Throws BackupFailed and DatabaseUnusable.
+ */
+export const renewDatabase = async (databasePath: string): Promise<void> => {
+  if (!existsSync(databasePath)) throw new DatabaseUnusable(databasePath, 'there is no such file')
+  const path = realpathSync(databasePath)
+  const unlock = lock(path, 'renew its incarnation')
+  try {
+    await renewIncarnation(path)
   } finally {
     unlock()
   }

@@ -13,8 +13,9 @@ const openReader = async (t: Test) => {
   const { reads, epoch } = openDatabases(t, database.url)
   const findIdentity = async () => (await sql<{ is: string | null }>`SELECT ${identity} AS is`.execute(reads)).rows[0]?.is ?? ''
   const found = await findIdentity()
+  const incarnation = String(await database.value("SELECT value FROM ServiceState WHERE name = 'incarnation'"))
   let replacements = 0
-  const read = createReadEpochRows({ epoch, identity: found, onReplaced: () => { replacements++ } })
+  const read = createReadEpochRows({ epoch, identity: found, incarnation, onReplaced: () => { replacements++ } })
   return { ...database, found, findIdentity, read, replacements: () => replacements }
 }
 
@@ -34,6 +35,15 @@ t.test('reads no rows of another database, of another cluster or of a table that
   t.equal(replacements(), 1, 'and says so once')
   await run('DROP TABLE JobExecutionLog; ALTER TABLE Old RENAME TO JobExecutionLog')
   t.match(await read(), isOff)
+})
+
+t.test('reads no rows of another incarnation', async t => {
+  const { run, read, replacements } = await openReader(t)
+  await run("UPDATE ServiceState SET value = 'another' WHERE name = 'incarnation'")
+  for (let reads = 0; reads < 2; reads++) {
+    await t.rejects(read(), { code: 'STORE_UNAVAILABLE', cause: { message: /with another incarnation$/ } })
+  }
+  t.equal(replacements(), 1, 'and says so once')
 })
 
 t.test('a crash does not make another database', async t => {
