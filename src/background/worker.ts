@@ -29,12 +29,20 @@ export type Worker = {
   stop: (graceMs: number) => Promise<void>
 }
 
+/** Rescues the jobs of workers that have ended, until that has succeeded once. */
+const createRescueStale = ({ rescueJobs, staleHolders }: WorkerNeeds) => {
+  let isRescued = false
+  return async (): Promise<void> => {
+    if (!isRescued) for (const stale of staleHolders) await rescueJobs(stale)
+    isRescued = true
+  }
+}
+
 export const createWorker = (needs: WorkerNeeds): Worker => {
-  const { claimJob, rescueJobs, types, slots, holder, staleHolders, leaseMs, onError } = needs
+  const { claimJob, types, slots, holder, leaseMs, onError } = needs
   const runs = new Map<Promise<void>, { jobId: string, ended: AbortController }>()
   let claiming: Promise<void> | null = null
   let claimAgain = false
-  let isStaleRescued = false
   let timer: NodeJS.Timeout | undefined
 
   const run = (claim: Claim) => {
@@ -48,29 +56,30 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
     runs.set(running, { jobId: claim.jobId, ended })
   }
 
-  const rescueStale = async (): Promise<void> => {
-    if (!isStaleRescued) for (const stale of staleHolders) await rescueJobs(stale)
-    isStaleRescued = true
-  }
-
+  const rescueStale = createRescueStale(needs)
   const claimAvailable = async (): Promise<void> => {
-    await rescueStale()
-    do {
-      claimAgain = false
-      while (runs.size < slots && timer !== undefined) {
-        const claim = await claimJob({ types, tenant: null }, holder, leaseMs)
-        if (claim === null) break
-        run(claim)
-      }
-    } while (claimAgain)
+    try {
+      await rescueStale()
+      do {
+        claimAgain = false
+        while (runs.size < slots && timer !== undefined) {
+          const claim = await claimJob({ types, tenant: null }, holder, leaseMs)
+          if (claim === null) break
+          run(claim)
+        }
+      } while (claimAgain)
+    } catch (error) {
+      onError(error as Error, null)
+    } finally {
+      // In the turn in which `claimAgain` was read: a wake-up between the two would be lost.
+      claiming = null
+    }
   }
 
   const wake = () => {
     if (timer === undefined || slots === 0) return
     claimAgain = true
     claiming ??= claimAvailable()
-      .catch((error: unknown) => { onError(error as Error, null) })
-      .finally(() => { claiming = null })
   }
 
   return {

@@ -144,19 +144,26 @@ export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDe
     underWay.add(running)
   })
 
+  // The round is over in the same turn in which it found nothing more to do: a try that ended between the two would
+  // join a round that no longer looks at the slots.
   const runRound = async (): Promise<void> => {
-    for (;;) {
-      const { hosts, any } = slots.takeWanted()
-      if (isStopped || (hosts.length === 0 && !any && !isSweepDue)) return
-      const isSweep = isSweepDue || any
-      isSweepDue = false
-      await claimWanted(hosts)
-      if (isSweep) await sweep()
+    try {
+      for (;;) {
+        const { hosts, any } = slots.takeWanted()
+        if (isStopped || (hosts.length === 0 && !any && !isSweepDue)) return
+        const isSweep = isSweepDue || any
+        isSweepDue = false
+        // First the hosts that are not named, or those that always want more would leave them nothing.
+        if (isSweep) await sweep()
+        await claimWanted(hosts)
+      }
+    } finally {
+      round = null
     }
   }
 
   const begin = (): Promise<void> => {
-    round ??= runRound().finally(() => { round = null })
+    round ??= Promise.resolve().then(runRound)
     return round
   }
 

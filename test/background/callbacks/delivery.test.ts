@@ -227,25 +227,71 @@ t.test('hosts that hang, however many, leave half of the slots to those that ans
   await until(() => to('quick') === 11, 'the quick one')
 })
 
-t.test('with all slots taken the hosts take turns', async t => {
-  const { delivery, end, underWay, to, tried, sent } = await openDelivery(t, { perHostMax: 2, atOnceMax: 4 })
-  const hosts = ['a', 'b', 'c', 'd', 'e', 'f']
-  for (let count = 0; count < 3; count++) {
-    for (const host of hosts) await end([`https://${host}.example/`])
+for (const speed of ['new', 'quick']) {
+  t.test(`with all slots taken ${speed} hosts take turns`, async t => {
+    const { delivery, end, answers, underWay, to, tried, sent } =
+      await openDelivery(t, { perHostMax: 2, atOnceMax: 4 })
+    const hosts = ['a', 'b', 'c', 'd', 'e', 'f']
+    const [perHost, before] = [6, speed === 'quick' ? hosts.length : 0]
+    if (speed === 'quick') {
+      answers(() => delivered)
+      for (const host of hosts) await end([`https://${host}.example/`])
+      await delivery.runOnce()
+      await tried(before)
+      answers(() => undefined)
+    }
+    for (let count = 0; count < perHost; count++) {
+      for (const host of hosts) await end([`https://${host}.example/`])
+    }
+    await delivery.runOnce()
+    t.equal(underWay.length, speed === 'quick' ? 4 : 2, 'half of them while no host has answered')
+    for (let ended = 0; ended < perHost * hosts.length; ended++) {
+      await until(() => underWay.length > ended, 'the next try')
+      t.ok(underWay.length <= ended + 4, 'as many as may be under way')
+      underWay[ended]?.end(delivered)
+    }
+    await tried(before + perHost * hosts.length)
+    for (const host of hosts) t.equal(to(`${host}.example`), perHost + before / hosts.length)
+    const order = sent.slice(before).map(({ url }) => new URL(url).host[0] ?? '')
+    for (const host of hosts) {
+      const othersEnd = order.findLastIndex(other => other !== host)
+      t.ok(order.indexOf(host) < othersEnd, `${host} did not wait until the others had no more: ${order.join('')}`)
+    }
+    if (speed === 'quick') t.equal(new Set(order.slice(0, 2 * hosts.length)).size, hosts.length, order.join(''))
+  })
+}
+
+t.test('a try that ends while a round ends leaves its slot to the next host', async t => {
+  let settled: (() => void) | undefined
+  const { delivery, end, answers, to } = await openDelivery(t, { perHostMax: 1, atOnceMax: 2 }, deliver => ({
+    ...deliver,
+    settle: async (of, outcome) => {
+      const recorded = await deliver.settle(of, outcome)
+      await new Promise<void>(resolve => { settled = resolve })
+      return recorded
+    }
+  }))
+  answers(() => failing(410, { isFinal: true }))
+  const settling = async () => await until(() => settled, 'the end of the try')
+  let turns = 0
+  for (let isBeforeTheEnd = true; isBeforeTheEnd; turns++) {
+    await end([`https://first-${turns}.example/`])
+    await delivery.runOnce()
+    const endFirst = await settling()
+    await end([`https://second-${turns}.example/`])
+    let hasRoundEnded = false
+    const round = delivery.runOnce().finally(() => { hasRoundEnded = true })
+    for (let turn = 0; turn < turns; turn++) await Promise.resolve()
+    isBeforeTheEnd = !hasRoundEnded
+    settled = undefined
+    endFirst()
+    await until(() => to(`second-${turns}`) === 1, `the next host, ${turns} turns after the round began`)
+    await round
+    const endSecond = await settling()
+    settled = undefined
+    endSecond()
   }
-  await delivery.runOnce()
-  t.equal(sent.length, 2, 'half of them while no host has answered')
-  for (let ended = 0; ended < 18; ended++) {
-    await until(() => underWay.length > ended, 'the next try')
-    t.ok(underWay.length <= ended + 4, 'as many as may be under way')
-    underWay[ended]?.end(delivered)
-  }
-  await tried(18)
-  for (const host of hosts) t.equal(to(`${host}.example`), 3)
-  const order = sent.map(({ url }) => new URL(url).host[0] ?? '')
-  const last = hosts.toSorted((a, b) => order.indexOf(a) - order.indexOf(b)).at(-1) ?? ''
-  const othersEnd = order.findLastIndex(host => host !== last)
-  t.ok(order.indexOf(last) < othersEnd, `no host waited until all others had had their turns: ${order.join('')}`)
+  t.ok(turns > 3, `the round took ${turns} turns`)
 })
 
 t.test('a try whose process was killed is made by another, once its lease is over', async t => {
