@@ -99,7 +99,8 @@ export const startRedisCluster = async (folder: string, settings: readonly strin
     isolate: (member, isIsolated) => { member.isolate(members.filter(each => each !== member), isIsolated) },
     failOver: async master => {
       const replica = await replicaOf(master)
-      await replica.client.cluster('FAILOVER')
+      // It is refused while the replica is not connected to its master.
+      await until(() => replica.client.cluster('FAILOVER').catch(() => false), 'the failover to be accepted')
     },
     restart: member => member.restart(),
     moveSlot: async (slot, to) => {

@@ -5,6 +5,7 @@ import { insertRows, metric } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const { ask, askJson, submit } = service
+const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
 
 const noProgress = { percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null }
 const common = {
@@ -260,7 +261,6 @@ t.test('errors are in the envelope, with a code and a message', async t => {
  * operation of the OpenAPI document.
  */
 
-const document: Json = await (await fetch(`${service.url}/openapi.json`)).json()
 const methods = ['get', 'post', 'put', 'delete', 'patch']
 const operations = Object.entries<Json>(document.paths).flatMap(([path, item]) =>
   Object.entries<Json>(item).filter(([method]) => methods.includes(method)).map(([method, operation]) => ({

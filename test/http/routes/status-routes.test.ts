@@ -6,6 +6,9 @@ import { until } from '../../helpers/until.ts'
 import { cacheReads, forceRow, insertRows, storeReads } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
+const scenarioService = await startService(
+  t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'scenarios.db')
+)
 const { ask, askJson } = service
 const v1 = (jobId: string) => askJson(`/api/v1/jobs/${jobId}`)
 
@@ -214,9 +217,6 @@ t.test('BR-001: a record that breaks the schema of a view is not sent', async t 
  * and in both views.
  */
 
-const scenarioService = await startService(
-  t, { WORKERS: '0', PRUNE_INTERVAL_SECONDS: '1' }, join(t.testdirName, 'scenarios.db')
-)
 const worker = createWorkerClient(scenarioService)
 
 const submitted = (type: string, more: object = {}) =>
