@@ -2,11 +2,12 @@ import { execFileSync } from 'node:child_process'
 import { accessSync, constants, existsSync, globSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 
-// Each binary with its Debian package. The tests start Redis and Postgres servers that end with the tests (setpriv), make
-// certificates with openssl, read databases with sqlite3 and run the examples of the documents with curl.
+// Each binary with its Debian package. The tests start Redis and Postgres servers that end with the tests (setpriv), a
+// pooler, make certificates with openssl, read databases with sqlite3 and run the examples of the documents with curl.
 const needed = {
   'redis-server': 'redis-server',
   initdb: 'postgresql',
+  pgbouncer: 'pgbouncer',
   openssl: 'openssl',
   sqlite3: 'sqlite3',
   curl: 'curl',
@@ -37,8 +38,16 @@ export function postgresBinary (binary: 'initdb' | 'postgres'): string {
   return installed ?? binary
 }
 
+// Where Debian keeps servers; it is not on the PATH of every user.
+const serverFolder = '/usr/sbin'
+
+/** Where the pooler is. */
+export const pgbouncerBinary = (): string =>
+  isOnPath('pgbouncer') ? 'pgbouncer' : join(serverFolder, 'pgbouncer')
+
 function isInstalled (binary: string): boolean {
-  return isOnPath(binary) || (binary === 'initdb' && existsSync(postgresBinary(binary)))
+  return isOnPath(binary) || existsSync(join(serverFolder, binary)) ||
+    (binary === 'initdb' && existsSync(postgresBinary(binary)))
 }
 
 function aptInstall (packages: string[]): void {

@@ -9,6 +9,16 @@ const versionMin = { number: 140_000, name: '14' }
 
 type Facts = { version: number, versionName: string, encoding: string, pid: number }
 
+const behindPooler = new ServerUnusable('a connection pooler stands before it, and shares sessions among its clients: ' +
+  'the service needs sessions of its own, so the URL must name the server itself')
+
+// A pooler rejects the settings that the service gives to its sessions, or is told to ignore them.
+const isOfPooler = (error: unknown): boolean =>
+  error instanceof Error && /^unsupported startup parameter/i.test(error.message)
+
+/** Why the server took no connection, in the service's words where it has any. */
+export const explainRefusal = (error: unknown): unknown => isOfPooler(error) ? behindPooler : error
+
 /** Throws ServerUnusable if the server cannot be the store. */
 export const requireFitServer = async ({ pools }: Database): Promise<void> => {
   const client = await pools.reads.connect()
@@ -23,10 +33,7 @@ export const requireFitServer = async ({ pools }: Database): Promise<void> => {
     }
     if (encoding !== 'UTF8') throw new ServerUnusable(`its encoding is ${encoding}, and must be UTF8`)
     // A pooler invents the number of the process that it names to its client.
-    if ((client as { processID?: number }).processID !== pid) {
-      throw new ServerUnusable('a connection pooler stands before it, and shares sessions among its clients: ' +
-        'the service needs sessions of its own, so the URL must name the server itself')
-    }
+    if ((client as { processID?: number }).processID !== pid) throw behindPooler
   } finally {
     client.release()
   }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { type Database, openDatabase } from './database.ts'
 import { ConnectionLost, isStarting } from './failures.ts'
-import { requireFitServer, requireTriggers } from './fitness.ts'
+import { explainRefusal, requireFitServer, requireTriggers } from './fitness.ts'
 import { identity } from './identity.ts'
 import { migrate } from './migrations/migrate.ts'
 
@@ -45,6 +45,6 @@ export const openForProcess = async (url: string, monotonicNow: () => number): P
     return { database, ...state }
   } catch (error) {
     await database.close()
-    throw error
+    throw explainRefusal(error)
   }
 }

@@ -1,0 +1,51 @@
+import t, { type Test } from 'tap'
+import { openStore } from '../../../src/store/open-store.ts'
+import { startPgbouncer } from '../../helpers/pgbouncer.ts'
+import { startPostgres } from '../../helpers/postgres.ts'
+
+/* Servers, and what stands before them, on which the store would not keep its promises: a start names the reason. */
+
+const server = await startPostgres(t)
+
+const open = async (t: Test, databaseUrl: string) => {
+  const opened = await openStore({
+    databaseUrl,
+    isCacheShared: true,
+    now: () => Date.now(),
+    monotonicNow: () => performance.now(),
+    random: () => Math.random(),
+    onReplaced: () => {}
+  })
+  t.teardown(() => opened.store.close())
+  return opened
+}
+
+const databaseOf = (url: string) => new URL(url).pathname.slice(1)
+
+const rejects = (t: Test, url: string, reason: RegExp) => t.rejects(open(t, url), { name: 'DatabaseUnusable', message: reason })
+
+t.test('a connection pooler, whatever it does with the settings of sessions', async t => {
+  const url = await server.createDatabase(t)
+  const reason = /^DATABASE_URL: cannot use postgres:\/\/127\.0\.0\.1:\d+\/\w+: a connection pooler stands before it, [^\n]*must name the server itself$/
+  for (const settings of [['pool_mode = transaction'], ['pool_mode = transaction', 'ignore_startup_parameters = options']]) {
+    const port = await startPgbouncer(t, server.port, settings)
+    await rejects(t, `postgres://postgres@127.0.0.1:${port}/${databaseOf(url)}`, reason)
+  }
+  await open(t, url)
+})
+
+// A function of that name stands before Postgres' own, so the server says what an older one would.
+const claimsVersion = (number: number, name: string) => `
+  CREATE SCHEMA older;
+  CREATE FUNCTION older.current_setting(name text) RETURNS text LANGUAGE sql AS $$
+    SELECT CASE name WHEN 'server_version_num' THEN '${number}' WHEN 'server_version' THEN '${name}'
+      ELSE pg_catalog.current_setting(name) END $$`
+
+t.test('a server of an older release', async t => {
+  const url = await server.createDatabase(t)
+  await server.sql(claimsVersion(130_014, '13.14 (Debian)'), databaseOf(url))
+  const searchPath = encodeURIComponent('older,pg_catalog,public')
+  await rejects(t, `${url}?search_path=${searchPath}`, /: PostgreSQL 13\.14 \(Debian\) is too old: at least 14 is needed$/)
+  const { rows } = await server.sql("SELECT to_regclass('jobqueue') AS queue", databaseOf(url))
+  t.same(rows, [{ queue: null }], 'nothing is made in it')
+})
