@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { openStore } from '../../../src/store/open-store.ts'
@@ -27,6 +28,13 @@ const rejects = async (t: Test, databaseUrl: string, reason: RegExp) => {
   // Its patience is over at once.
   let reads = 0
   await t.rejects(open(t, databaseUrl, () => reads++ * 20_000), { name: 'DatabaseUnusable', message: reason })
+}
+
+/** A statement of the part about Postgres in docs/foreign-rows.md. */
+const statementOfDocument = (begin: string): string => {
+  const [, part = ''] = readFileSync('docs/foreign-rows.md', 'utf8').split('### On Postgres')
+  const found = part.split('```').find(block => block.includes(begin))?.split(';').find(each => each.includes(begin))
+  return found?.replace(/^sql/, '') ?? t.bailout(`the document has no ${begin}`) as never
 }
 
 t.test('several processes that start at once on an empty database make one schema', async t => {
@@ -86,12 +94,28 @@ t.test('rejects a database on which it would not keep its promises, in one line'
   await rejects(t, 'postgres://u:secret@host/jobs?sslmode=prefer', /^DATABASE_URL: cannot use postgres:\/\/host\/jobs: sslmode=prefer/)
 })
 
-t.test('another program has a table of that name', async t => {
+t.test('a table of another program is not adopted, and its rows are copied by the statements of the document', async t => {
   const url = await server.createDatabase(t)
-  await server.sql('CREATE TABLE JobExecutionLog (jobId text)', databaseOf(url))
-  await rejects(t, url, /: relation "jobexecutionlog" already exists$/)
-  const { rows } = await server.sql("SELECT to_regclass('jobqueue') AS queue", databaseOf(url))
+  const run = (statement: string) => server.sql(statement, databaseOf(url))
+  await run(`CREATE TABLE JobExecutionLog (jobId varchar(40) PRIMARY KEY, status varchar(20) NOT NULL, startTime timestamptz,
+    color text)`)
+  await run("INSERT INTO JobExecutionLog VALUES ('a', 'Succeeded', '2026-03-01 10:00+01', 'red'), ('b', 'Running', NULL, '')")
+  await rejects(t, url, new RegExp(': its schema public has a JobExecutionLog of another program, which the service does ' +
+    'not adopt on Postgres: rename it, start the service, and copy its rows as docs/foreign-rows.md says$'))
+  const { rows } = await run("SELECT to_regclass('jobqueue') AS queue")
   t.same(rows, [{ queue: null }], 'nothing is left of the schema')
+  await run(statementOfDocument('ALTER TABLE'))
+  const { store } = await open(t, url)
+  await run(statementOfDocument('INSERT INTO'))
+  t.match(await store.jobs.find('a'), { kind: 'job', job: { state: 'succeeded', startedAt: Date.UTC(2026, 2, 1, 9) } })
+  t.match(await store.jobs.find('b'), { kind: 'job', job: { state: 'running', startedAt: null } })
+})
+
+t.test('the migrations of another program are not those of a newer release', async t => {
+  const url = await server.createDatabase(t)
+  await server.sql(`CREATE TABLE kysely_migration (name text PRIMARY KEY, timestamp text);
+    INSERT INTO kysely_migration VALUES ('2024-users', '2024')`, databaseOf(url))
+  await rejects(t, url, /: the table kysely_migration in its schema public belongs to another program: name a schema/)
 })
 
 t.test('waits for a server that starts later', async t => {

@@ -27,8 +27,27 @@ const findApplied = async (tx: Tx, schema: string): Promise<string[]> => {
   return (await sql<{ name: string }>`SELECT name FROM ${table}`.execute(tx)).rows.map(({ name }) => name)
 }
 
+/*
+ * SQLite adopts the table of another program. Here its columns would have to change their types, and what depends on
+ * them (views, keys, rights) would be lost, so its owner copies the rows: docs/foreign-rows.md has the statements.
+ */
+const requireNoOthers = async (tx: Tx, schema: string, applied: readonly string[]): Promise<void> => {
+  if (applied.some(name => name in migrations)) return
+  if (applied.length > 0) {
+    throw new ServerUnusable(`the table kysely_migration in its schema ${schema} belongs to another program: ` +
+      'name a schema of its own for the service, with search_path in the URL')
+  }
+  const { rows: [found] } = await sql`
+    SELECT 1 FROM pg_class WHERE relnamespace = ${schema}::regnamespace AND relname = 'jobexecutionlog'`.execute(tx)
+  if (found === undefined) return
+  throw new ServerUnusable(`its schema ${schema} has a JobExecutionLog of another program, which the service does not ` +
+    'adopt on Postgres: rename it, start the service, and copy its rows as docs/foreign-rows.md says')
+}
+
 const applyPending = async (tx: Tx, schema: string): Promise<void> => {
-  if ((await findApplied(tx, schema)).some(name => !(name in migrations))) {
+  const applied = await findApplied(tx, schema)
+  await requireNoOthers(tx, schema, applied)
+  if (applied.some(name => !(name in migrations))) {
     throw new ServerUnusable('a newer release of the service has migrated it')
   }
   const migrator = new Migrator({
