@@ -126,6 +126,7 @@ export const createApp = async (unkeyed: Config, options: AppOptions = {}): Prom
   const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()
   const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
+  for (const warning of opened.warnings) log.warn(warning)
   const metrics = createMetrics()
   const needs = { parts, config, opened, node, metrics, log }
   const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = createStatusParts(needs)

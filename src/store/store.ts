@@ -248,5 +248,8 @@ export type Store = {
  */
 export type StaleOwners = { nodes: readonly string[], holders: readonly string[] }
 
-/** `isAlone`: no other process can have the database open as long as this one has. */
-export type OpenedStore = { store: Store, stale: StaleOwners, isAlone: boolean }
+/**
+ * `isAlone`: no other process can have the database open as long as this one has. `warnings`: what its operator should
+ * know of it, a line each.
+ */
+export type OpenedStore = { store: Store, stale: StaleOwners, isAlone: boolean, warnings: readonly string[] }

@@ -51,6 +51,12 @@ const passingCodes = ['57P03', '53300']
 /** The server is there, and takes no connection yet. */
 export const isStarting = (error: unknown): boolean => passingCodes.includes(codeOf(error))
 
+// Insufficient privilege, undefined function, feature not supported.
+const notAllowedCodes = ['42501', '42883', '0A000']
+
+/** The server does not have what was asked for, or not for this role. */
+export const isNotAllowed = (error: unknown): boolean => isServerError(error) && notAllowedCodes.includes(codeOf(error))
+
 // Data exceptions and integrity constraints: the statement itself is at fault.
 const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[23]/.test(codeOf(error))
 

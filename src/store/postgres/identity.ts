@@ -1,25 +1,45 @@
 import type pg from 'pg'
 import { sql } from 'kysely'
+import { isNotAllowed } from './failures.ts'
 
 /** What a connection has reached. */
 export type Server = { isReplica: boolean }
 
-export const readServer = async (client: pg.ClientBase): Promise<Server> => {
-  const { rows: [row] } = await client.query<Server>('SELECT pg_is_in_recovery() AS "isReplica"')
-  return { isReplica: row?.isReplica ?? true }
-}
-
 /*
  * The cluster and its timeline, which a promotion changes, and a restore to a point in time. pg_control_checkpoint()
- * names the new timeline only after the next checkpoint. A connection reaches one server for its whole life, so it asks
- * once, and not while that server is a replica.
+ * names the new timeline only after the next checkpoint.
  */
-const history = sql<string | null>`
-  CASE coalesce(current_setting('job_status.history', true), '')
-    WHEN '' THEN CASE WHEN NOT pg_is_in_recovery() THEN set_config('job_status.history', (
-      SELECT system_identifier || '-' || left(pg_walfile_name(pg_current_wal_lsn()), 8)
-      FROM pg_control_system()), false) END
-    ELSE current_setting('job_status.history') END`
+const parts = {
+  system: 'SELECT system_identifier::text AS value FROM pg_control_system()',
+  timeline: 'SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) AS value'
+}
+// Of a part that the role may not ask for, or that a managed service does not have.
+const unknown = 'unknown'
+
+const readPart = async (client: pg.ClientBase, query: string): Promise<string> => {
+  try {
+    return (await client.query<{ value: string }>(query)).rows[0]?.value ?? unknown
+  } catch (error) {
+    if (isNotAllowed(error)) return unknown
+    throw error
+  }
+}
+
+// A connection reaches one server for its whole life, so it asks once. The session keeps the answer for `identity`.
+const keepHistory = async (client: pg.ClientBase): Promise<void> => {
+  const history = [await readPart(client, parts.system), await readPart(client, parts.timeline)].join('-')
+  await client.query("SELECT set_config('job_status.history', $1, false)", [history])
+}
+
+/** Asks a new connection where it leads. Statements on a primary can then use `identity`. */
+export const readServer = async (client: pg.ClientBase): Promise<Server> => {
+  const { rows: [row] } = await client.query<Server>('SELECT pg_is_in_recovery() AS "isReplica"')
+  const isReplica = row?.isReplica ?? true
+  if (!isReplica) await keepHistory(client)
+  return { isReplica }
+}
+
+const history = sql<string | null>`nullif(current_setting('job_status.history', true), '')`
 
 /**
  * Names the history of which the database is the end: versions, change log and epochs of another one mean nothing here.
@@ -28,3 +48,15 @@ const history = sql<string | null>`
 export const identity = sql<string | null>`
   ${history} || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
     || '-' || 'JobExecutionLog'::regclass::oid`
+
+const consequences = [
+  'pg_control_system(), so that it does not recognize another server in the place of this one',
+  'pg_walfile_name(), so that it does not recognize a failover, or a recovery to a point in time'
+] as const
+
+/** What the identity lacks, in a line for the operator each. */
+export const explainMissing = (identity: string): string[] => {
+  const [system, timeline] = identity.split('-')
+  return consequences.filter((_, index) => [system, timeline][index] === unknown).map(consequence =>
+    `the service may not call ${consequence}: run npm run renew-incarnation after one`)
+}

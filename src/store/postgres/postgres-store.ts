@@ -4,6 +4,7 @@ import { DatabaseUnusable } from '../errors.ts'
 import type { OpenedStore, Store } from '../store.ts'
 import { announcing, createAnnouncements } from './announcements.ts'
 import { createChangeLog } from './change-log.ts'
+import { explainMissing } from './identity.ts'
 import { type OpenedDatabase, openForProcess } from './open.ts'
 import { createCallbackReader } from './readers/callback-reader.ts'
 import { createReadEpochRows } from './readers/epoch-rows.ts'
@@ -63,5 +64,10 @@ export const openPostgresStore = async ({ databaseUrl, ...needs }: OpenPostgresS
   const opened = await openForProcess(databaseUrl, needs.monotonicNow).catch((error: unknown) => {
     throw new DatabaseUnusable(databaseNameOf(databaseUrl), reasonOf(error), { cause: error })
   })
-  return { store: createPostgresStore({ ...opened, ...needs }), stale: { nodes: [], holders: [] }, isAlone: false }
+  return {
+    store: createPostgresStore({ ...opened, ...needs }),
+    stale: { nodes: [], holders: [] },
+    isAlone: false,
+    warnings: explainMissing(opened.identity)
+  }
 }

@@ -58,7 +58,8 @@ const open = async ({ databasePath, isCacheShared, now, monotonicNow }: OpenSqli
     releaseLock()
   }
   try {
-    return { store: { ...createSqliteStore({ database, now, monotonicNow }), close }, stale, isAlone: !isCacheShared }
+    const store = { ...createSqliteStore({ database, now, monotonicNow }), close }
+    return { store, stale, isAlone: !isCacheShared, warnings: [] }
   } catch (error) {
     await close()
     throw error

@@ -49,3 +49,28 @@ t.test('a server of an older release', async t => {
   const { rows } = await server.sql("SELECT to_regclass('jobqueue') AS queue", databaseOf(url))
   t.same(rows, [{ queue: null }], 'nothing is made in it')
 })
+
+t.test('a role that may not ask for the whole identity of the database is told what is not recognized', async t => {
+  const url = await server.createDatabase(t)
+  const run = (statement: string) => server.sql(statement, databaseOf(url))
+  await run('CREATE ROLE managed LOGIN; CREATE SCHEMA managed AUTHORIZATION managed')
+  t.teardown(() => run('DROP OWNED BY managed CASCADE; DROP ROLE managed'))
+  const asManaged = url.replace('postgres@', 'managed@') + '?search_path=managed'
+  const first = await open(t, asManaged)
+  t.same(first.warnings, [])
+  await first.store.close()
+  const openWithout = async (lost: string, expected: RegExp[]) => {
+    await run(`REVOKE EXECUTE ON FUNCTION ${lost} FROM PUBLIC`)
+    const { store, warnings } = await open(t, asManaged)
+    t.match(warnings, expected)
+    t.equal(warnings.length, expected.length)
+    t.ok((await store.epoch.read()).epoch)
+    const again = await open(t, asManaged)
+    t.equal(again.store.incarnation, store.incarnation, 'a later start finds the same database')
+    return store.incarnation
+  }
+  const timeline = /^the service may not call pg_walfile_name\(\), so that it does not recognize a failover[^\n]*: run npm run renew-incarnation after one$/
+  const system = /^the service may not call pg_control_system\(\), so that it does not recognize another server/
+  t.not(await openWithout('pg_walfile_name(pg_lsn)', [timeline]), first.store.incarnation, 'what cannot be compared is another')
+  await openWithout('pg_control_system()', [system, timeline])
+})
