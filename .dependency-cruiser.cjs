@@ -1,6 +1,8 @@
 // Imports run one way: main → lifecycle → app → http → status → cache, http → write → store, background → status and store;
 // everything may know job and errors.
-const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http']
+const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui']
+// Where a process, a thread or the page begins.
+const entries = '^src/(main|ui/main|http/page/strip-thread|processors/threads/(sanitize-)?thread)\\.ts$'
 const leaves = ['config', 'errors.ts', 'metrics.ts', 'log-throttle.ts', 'schema-check.ts', 'turns.ts']
 
 /** A part may import itself and what is named here. */
@@ -24,10 +26,10 @@ module.exports = {
   forbidden: [
     never('no-cycle', 'Parts that need each other are one part.', { path: '^(src|scripts|bench)/' }, { circular: true }),
     never('no-orphan', 'Nothing imports this file.',
-      { orphan: true, path: '^src/', pathNot: '^src/main\\.ts$' }, {}),
+      { orphan: true, path: '^src/', pathNot: entries }, {}),
     never('unreached', 'Neither main.ts nor what an operator runs reaches this file, so it is dead (or is waiting to be wired).',
-      { path: '^src/(main\\.ts$|processors/threads/(sanitize-)?thread\\.ts$)|^scripts/(backup|restore|migrate|renew-incarnation)\\.ts$' },
-      { reachable: false, path: '^src/', pathNot: '^src/(main|processors/threads/(sanitize-)?thread)\\.ts$' }),
+      { path: `${entries}|^scripts/(backup|restore|migrate|renew-incarnation)\\.ts$` },
+      { reachable: false, path: '^src/', pathNot: entries }),
     never('unresolved', 'The import leads nowhere.', {}, { couldNotResolve: true }),
     never('no-dev-packages', 'The service runs without development packages.',
       { path: '^src/' }, { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'] }),
@@ -43,6 +45,12 @@ module.exports = {
     only('background', ['job', 'status', 'store', 'write', 'processors', ...leaves], 'Loops stand beside http, not above it.'),
     only('processors', ['job', 'store', 'errors.ts'], 'A processor can be run without the service.'),
     only('http', ['job', 'views', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
+
+    only('ui', [], 'The page works over the API alone, in a browser.'),
+    never('ui-stands-alone', 'The service serves the files of the page and imports none of them.',
+      { path: '^src/', pathNot: '^src/ui/' }, { path: '^src/ui/' }),
+    never('packages-of-the-page', 'The service rewrites the names of packages in the modules of the top folder.',
+      { path: '^src/ui/', pathNot: '^src/ui/[^/]+\\.ts$' }, { path: 'node_modules/' }),
 
     never('only-status-touches-the-cache', 'Another part that did could show an older version.',
       { path: '^src/', pathNot: '^src/(cache|status)/|^src/app(\\.ts$|/)' }, { path: '^src/cache/' }),

@@ -67,8 +67,8 @@ export default [
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, clockAndChance] }
   },
   {
-    // A process and a processor's thread begin here: they give the parts their clock and their random source.
-    files: ['src/app.ts', 'src/app/*.ts', 'src/clocks.ts', 'src/processors/threads/thread.ts'],
+    // A process, a processor's thread and the page begin here: they give the parts their clock and their random source.
+    files: ['src/app.ts', 'src/app/*.ts', 'src/clocks.ts', 'src/processors/threads/thread.ts', 'src/ui/main.ts'],
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport] }
   },
   {

@@ -11,19 +11,25 @@ interface Manifest {
   scripts?: Record<string, string>
 }
 
-const configPath = resolve('tsconfig.json')
-const { fileNames, options } = ts.parseJsonConfigFileContent(
-  ts.readConfigFile(configPath, path => ts.sys.readFile(path)).config, ts.sys, dirname(configPath)
-)
-const program = ts.createProgram(fileNames, options)
+// The page is compiled for browsers, with settings of its own.
+const configs = ['tsconfig.json', 'src/ui/tsconfig.json'].map(path => {
+  const { config } = ts.readConfigFile(path, path => ts.sys.readFile(path)) as { config: unknown }
+  return ts.parseJsonConfigFileContent(config, ts.sys, dirname(resolve(path)))
+})
+const program = ts.createProgram(configs.flatMap(({ fileNames }) => fileNames), configs[0]?.options ?? {})
 const checker = program.getTypeChecker()
 const ownFiles = program.getSourceFiles().filter(file => !file.fileName.includes('/node_modules/'))
 const isSrc = (file: ts.SourceFile): boolean => relative('.', file.fileName).startsWith('src/')
 const isScript = (file: ts.SourceFile): boolean => relative('.', file.fileName).startsWith('scripts/')
 
 const usedSymbols = new Set<ts.Symbol>()
-const entryFiles = new Set([resolve('src/main.ts')])
+const entryFiles = new Set([resolve('src/main.ts'), resolve('src/ui/main.ts')])
 const importedBy = new Map<string, { runs: boolean }>()
+
+// What an import or an `export { … }` of another module's name stands for.
+function toDeclared (symbol: ts.Symbol): ts.Symbol {
+  return symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol
+}
 
 function useModule (specifier: ts.Node, file: ts.SourceFile, names: readonly ts.Node[] | 'all'): void {
   if (!ts.isStringLiteral(specifier)) return
@@ -32,11 +38,11 @@ function useModule (specifier: ts.Node, file: ts.SourceFile, names: readonly ts.
     importedBy.set(name, { runs: isSrc(file) || isScript(file) || (importedBy.get(name)?.runs ?? false) })
   }
   const module = checker.getSymbolAtLocation(specifier)
-  if (names === 'all' && module) for (const symbol of checker.getExportsOfModule(module)) usedSymbols.add(symbol)
+  if (names === 'all' && module) for (const symbol of checker.getExportsOfModule(module)) usedSymbols.add(toDeclared(symbol))
   if (names === 'all') return
   for (const node of names) {
     const symbol = checker.getSymbolAtLocation(node)
-    if (symbol) usedSymbols.add(symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol)
+    if (symbol) usedSymbols.add(toDeclared(symbol))
   }
 }
 
@@ -76,7 +82,7 @@ function unusedExports (): string[] {
   return ownFiles.filter(file => isSrc(file) && !entryFiles.has(resolve(file.fileName))).flatMap(file => {
     const module = checker.getSymbolAtLocation(file)
     return (module ? checker.getExportsOfModule(module) : [])
-      .filter(symbol => !usedSymbols.has(symbol) && !isTypeOfOwnFile(symbol, file))
+      .filter(symbol => !usedSymbols.has(toDeclared(symbol)) && !isTypeOfOwnFile(symbol, file))
       .map(symbol => `${relative('.', file.fileName)}: export ${symbol.name} is imported nowhere`)
   })
 }

@@ -68,11 +68,11 @@ function aptInstall (packages: string[]): void {
 }
 
 /**
- * Ensures that the programs which the tests start are installed. On Debian, as root, it installs what is missing;
- * elsewhere it throws an error of one line that says how to install it.
+ * Ensures that the programs which the tests start are installed, and those named beside them. On Debian, as root, it
+ * installs what is missing; elsewhere it throws an error of one line that says how to install it.
  */
-export function ensureBinaries (): void {
-  const missing = Object.entries(needed).filter(([binary]) => !isInstalled(binary))
+export function ensureBinaries (others: Record<string, string> = {}): void {
+  const missing = Object.entries({ ...needed, ...others }).filter(([binary]) => !isInstalled(binary))
   if (missing.length === 0) return
   const packages = missing.map(([, name]) => name)
   const binaries = missing.map(([binary]) => binary).join(' and ')

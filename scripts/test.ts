@@ -62,12 +62,14 @@ function checkCoverage (): number {
 }
 
 try {
-  ensureBinaries()
-  buildTap()
-  if (isWholeRun) rmSync('coverage', { recursive: true, force: true })
   const files = (isWholeRun ? ['test'] : process.argv.slice(2)).flatMap(path =>
     statSync(path).isDirectory() ? globSync(`${path}/**/*.test.ts`) : [path]
   )
+  // A browser is large: it is installed for the tests of the page only.
+  const hasPageTests = files.some(file => /(^|\/)test\/ui\//.test(file))
+  ensureBinaries(hasPageTests ? { chromium: 'chromium' } : {})
+  buildTap()
+  if (isWholeRun) rmSync('coverage', { recursive: true, force: true })
   const { isOk, passed, failed, skipped } = await runFiles(files, toEnvironment())
   const coverageStatus = isWholeRun ? checkCoverage() : 0
   process.exitCode = isOk ? coverageStatus : 1

@@ -12,7 +12,7 @@ import { createPruneTasks, type PruneTasksNeeds } from './background/prune-tasks
 import { createPruner } from './background/pruner.ts'
 import type { Worker } from './background/worker.ts'
 import { busyMs, monotonicNow, now, schedule } from './clocks.ts'
-import type { Config } from './config/config.ts'
+import type { Config, KeyedConfig } from './config/config.ts'
 import { createWaitingClients } from './http/limits/waiting-clients.ts'
 import { createServer } from './http/server.ts'
 import { createNoticeMeter, createTypeLabels, recordTransition } from './job-telemetry.ts'
@@ -51,6 +51,11 @@ export type App = {
 export type AppOptions = {
   logStream?: { write: (line: string) => void }, parts?: Partial<Parts>, onReplaced?: () => void
 }
+
+// For the page, which shows the state of the service to admins.
+const toTokenCommand = ({ production, tokenKey }: KeyedConfig): string | null => production || tokenKey.kind !== 'secret'
+  ? null
+  : 'npm run --silent token -- --sub me --scope "jobs:read jobs:write jobs:admin"'
 
 type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
   { config: Config, store: Store, metrics: Metrics, log: Logger, isStopping: () => boolean }
@@ -153,15 +158,15 @@ export const createApp = async (unkeyed: Config, options: AppOptions = {}): Prom
     schedule,
     publicUrl,
     corsOrigins,
-    leaseMs
+    leaseMs,
+    tokenCommand: toTokenCommand(config)
   })
 
   const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
   const relay = parts.createRelay({ follower, invalidate, onChanges, onGap })
   const prune = createPrune({ config, store, expireResults, metrics, log, isStopping: isDraining })
-  const { feed } = reads
   const loops = createLoops({
-    relay, changes, watch, feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, sample, sampleIntervalMs, metrics, log
+    relay, changes, watch, feed: reads.feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, sample, sampleIntervalMs, metrics, log
   })
   const close = createClose(openedCache, worker, sanitizePool, store)
   await startCache(openedCache, close, databaseName)

@@ -95,8 +95,8 @@ t.test('the quick start and the walkthrough print what they show, with either ca
   })
 })
 
-// The OpenAPI document describes neither itself nor the page that shows it.
-const undescribed = ['GET /openapi.json', 'GET /docs']
+// The OpenAPI document describes neither itself nor pages.
+const undescribed = ['GET /openapi.json', 'GET /docs', 'GET /ui']
 
 t.test('the route table of docs/api.md equals the OpenAPI document, with every status code', async t => {
   const service = await startService(t, { WORKERS: '0' })

@@ -41,6 +41,7 @@ import { createRateLimit } from './limits/rate-limit.ts'
 import type { WaitingClients } from './limits/waiting-clients.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
+import { pageRoutes } from './page/page-routes.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
 import { callbackRoutes } from './routes/callback-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
@@ -144,6 +145,8 @@ export type ServerNeeds = {
   corsOrigins: Origins | null
   /** How long the lease of a run lasts unless the worker asks for another time. */
   leaseMs: number
+  /** What prints a token for a local service; null: the page does not name one. */
+  tokenCommand: string | null
 }
 
 // The router would respond to a path that cannot be decoded before any hook runs: such an id is one that names no job.
@@ -215,6 +218,7 @@ const registerRoutes = async (
   })
   await typed.register(operationsRoutes, operations)
   await typed.register(serviceRoutes, operations)
+  await app.register(pageRoutes, { tokenCommand: needs.tokenCommand })
 }
 
 /** The HTTP edge, ready to listen: every route behind the same rules for tokens, bodies, failures and logs. */

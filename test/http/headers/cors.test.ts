@@ -144,7 +144,7 @@ t.test('a wrong method is 405 with the methods of the path, whatever the body, a
 })
 
 t.test('paths without a token need none for a 405 either, and an unknown path is 404 with any method', async t => {
-  for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs']) {
+  for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/', '/ui']) {
     const answer = await closed.ask(path, { method: 'POST', headers: withoutToken })
     t.same([answer.status, answer.headers.get('allow')], [405, 'GET, HEAD'], path)
   }

@@ -10,7 +10,7 @@ const service = await startService(t, { WORKERS: '0' })
 const { url } = service
 
 t.test('the routes for operators need no token', async t => {
-  for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/']) {
+  for (const path of ['/livez', '/readyz', '/metrics', '/openapi.json', '/docs', '/docs/', '/', '/ui']) {
     for (const headers of [{}, { authorization: 'Bearer garbage' }]) {
       const answer = await fetch(url + path, { headers })
       t.equal(answer.status, 200, path)

@@ -1,0 +1,115 @@
+import { createApi } from './api/api.ts'
+import type { Schedule } from './api/follow.ts'
+import { html, render } from './libraries.ts'
+import { loadColumns, toggleColumn } from './state/columns.ts'
+import { createDownloads } from './state/downloads.ts'
+import { type Place, toFragment, toPlace } from './state/filters.ts'
+import { JobPage } from './state/job-page.ts'
+import { JobsPage } from './state/jobs-page.ts'
+import { createSession } from './state/session.ts'
+import { App } from './view/app.ts'
+import type { Question, Ui } from './view/ui.ts'
+
+/*
+ * Puts the page together. What is shown is a function of the state of the parts: any change asks for one repaint with
+ * the next frame.
+ */
+
+const root = document.getElementById('page') ?? document.body
+
+const schedule: Schedule = (work, ms) => {
+  const timer = setTimeout(work, ms)
+  return { cancel: () => { clearTimeout(timer) } }
+}
+
+// The clock of the service, as far as the seconds of its responses show it.
+let clockOffsetMs = 0
+const now = (): number => Date.now() + clockOffsetMs
+const onResponse = (response: Response): void => {
+  const offset = Date.parse(response.headers.get('date') ?? '') - Date.now()
+  if (Number.isFinite(offset)) clockOffsetMs = Math.abs(offset) < 2000 ? 0 : offset
+}
+
+let isRepainting = false
+const repaint = (): void => {
+  if (isRepainting) return
+  isRepainting = true
+  requestAnimationFrame(() => {
+    isRepainting = false
+    render(html`<${App} ui=${ui} />`, root)
+  })
+}
+
+let place: Place = toPlace(location.hash)
+let columns = loadColumns(localStorage)
+let question: Question | null = null
+let owner = ''
+
+const session = createSession(sessionStorage, () => {
+  follow()
+  repaint()
+})
+const api = createApi({
+  base: location.pathname.replace(/ui$/, ''),
+  fetch: (...request) => fetch(...request),
+  token: session.token,
+  onRejected: session.reject
+})
+const needs = { api, now, random: Math.random, schedule, onChange: repaint }
+const jobsPage = new JobsPage({ ...needs, onResponse })
+const jobPage = new JobPage({ ...needs, has: session.has, createUrl: blob => URL.createObjectURL(blob), revokeUrl: url => { URL.revokeObjectURL(url) } })
+
+/** One stream at a time: browsers open six connections to a service, and tabs share them. */
+const follow = (): void => {
+  if (place.view !== 'jobs') jobsPage.hide()
+  if (place.view !== 'job') jobPage.hide()
+  const claims = session.claims()
+  if (session.problem() !== null || claims === null || document.hidden) return
+  const { tenant, scopes } = claims
+  const reader = `${tenant} ${scopes.includes('jobs:admin')}`
+  if (owner !== '' && owner !== reader) jobsPage.reset()
+  owner = reader
+  if (place.view === 'jobs') jobsPage.show(place.filters)
+  if (place.view === 'job') jobPage.show(place.jobId)
+}
+
+const ui: Ui = {
+  api,
+  session,
+  jobsPage,
+  jobPage,
+  place: () => place,
+  now,
+  tokenCommand: document.body.dataset.tokenCommand ?? null,
+  columns: () => columns,
+  toggleColumn: column => {
+    columns = toggleColumn(localStorage, columns, column)
+    repaint()
+  },
+  go: next => { location.hash = toFragment(next) },
+  filter: change => { location.hash = toFragment({ view: 'jobs', filters: { ...jobsPage.filters(), ...change } }) },
+  question: () => question,
+  ask: asked => {
+    question = asked
+    repaint()
+  },
+  ...createDownloads({ api, onChange: repaint, window }),
+  repaint
+}
+
+addEventListener('hashchange', () => {
+  place = toPlace(location.hash)
+  follow()
+  repaint()
+})
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) jobsPage.hide()
+  else follow()
+})
+setInterval(() => {
+  session.checkExpiry(now())
+  jobsPage.list.removeOld(now())
+  repaint()
+}, 1000)
+follow()
+repaint()

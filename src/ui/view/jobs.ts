@@ -1,0 +1,80 @@
+import { html } from '../libraries.ts'
+import { columns } from '../state/columns.ts'
+import { type Age, ages, noFilters } from '../state/filters.ts'
+import { type State, states } from '../state/job.ts'
+import { JobTable } from './table.ts'
+import type { Ui } from './ui.ts'
+
+const ageTexts: Record<Age, string> =
+  { '5m': 'the last 5 minutes', '1h': 'the last hour', '1d': 'the last day', '7d': 'the last 7 days' }
+
+const valueOf = (event: Event): string => (event.currentTarget as HTMLInputElement).value.trim()
+
+const StateFilter = ({ ui }: { ui: Ui }) => {
+  const { states: chosen } = ui.jobsPage.filters()
+  const toggle = (state: State) => () => {
+    ui.filter({ states: states.filter(name => name === state ? !chosen.includes(name) : chosen.includes(name)) })
+  }
+  return html`<fieldset class="states">
+    <legend>State</legend>
+    ${states.map(state => html`<label class="chip" data-state=${state}>
+      <input type="checkbox" checked=${chosen.includes(state)} onChange=${toggle(state)} />${state}
+    </label>`)}
+  </fieldset>`
+}
+
+const ColumnMenu = ({ ui }: { ui: Ui }) => html`<details class="menu">
+  <summary>Columns</summary>
+  <div class="panel">
+    ${columns.filter(column => column !== 'id').map(column => html`<label>
+      <input type="checkbox" checked=${ui.columns().includes(column)} onChange=${() => { ui.toggleColumn(column) }} />${column}
+    </label>`)}
+  </div>
+</details>`
+
+const FilterBar = ({ ui }: { ui: Ui }) => {
+  const { type, age, idPrefix } = ui.jobsPage.filters()
+  return html`<form class="filters" role="search" aria-label="Filter the jobs" onSubmit=${(event: Event) => { event.preventDefault() }}>
+    <${StateFilter} ui=${ui} />
+    <label>Type
+      <input name="type" list="types" value=${type} size="12" autocomplete="off" spellcheck=${false}
+        onChange=${(event: Event) => { ui.filter({ type: valueOf(event) }) }} />
+    </label>
+    <datalist id="types">${ui.jobsPage.types().map(name => html`<option value=${name} />`)}</datalist>
+    <label>Accepted in
+      <select name="age" onChange=${(event: Event) => { ui.filter({ age: (valueOf(event) || null) as Age | null }) }}>
+        <option value="" selected=${age === null}>any time</option>
+        ${Object.keys(ages).map(name => html`<option value=${name} selected=${age === name}>${ageTexts[name as Age]}</option>`)}
+      </select>
+    </label>
+    <label>Id begins with
+      <input name="id" type="search" value=${idPrefix} size="16" autocomplete="off" spellcheck=${false}
+        onChange=${(event: Event) => { ui.filter({ idPrefix: valueOf(event) }) }} />
+    </label>
+    <button type="button" onClick=${() => { ui.filter(noFilters) }}>Clear</button>
+    <${ColumnMenu} ui=${ui} />
+  </form>`
+}
+
+const Summary = ({ ui }: { ui: Ui }) => {
+  const { jobsPage, jobsPage: { list } } = ui
+  const count = list.rows().length
+  const failure = jobsPage.error()
+  const changed = jobsPage.held()
+  return html`<div class="summary">
+    <span>${count.toLocaleString('en')} ${count === 1 ? 'job' : 'jobs'}${list.nextCursor() === null ? '' : ', more below'}</span>
+    ${list.isCut() && html`<span>the newest that match; narrow the filters to see older ones</span>`}
+    ${jobsPage.isLoading() && html`<span>loading …</span>`}
+    ${failure !== null && failure.status !== 401 && html`<span class="problem" role="alert">${failure.message}</span>`}
+    <button type="button" aria-pressed=${changed !== null} onClick=${() => { jobsPage.toggleHold() }}>
+      ${changed === null ? 'Hold' : `Held: ${changed} changed`}
+    </button>
+  </div>`
+}
+
+/** The table of the jobs with its filters. */
+export const JobsView = ({ ui }: { ui: Ui }) => html`<section class="jobs" aria-label="Jobs">
+  <${FilterBar} ui=${ui} />
+  <${Summary} ui=${ui} />
+  <${JobTable} ui=${ui} />
+</section>`

@@ -1,0 +1,34 @@
+import type { Api } from '../api/api.ts'
+import type { DownloadState } from '../state/downloads.ts'
+import type { Column } from '../state/columns.ts'
+import type { Filters, Place } from '../state/filters.ts'
+import type { JobPage } from '../state/job-page.ts'
+import type { JobsPage } from '../state/jobs-page.ts'
+import type { Content } from '../state/preview.ts'
+import type { Session } from '../state/session.ts'
+
+/** A question before something that cannot be undone. */
+export type Question = { text: string, answer: string, onYes: () => void }
+
+/** What the views show and call. */
+export type Ui = {
+  api: Api
+  session: Session
+  jobsPage: JobsPage
+  jobPage: JobPage
+  place: () => Place
+  /** Of the service, in ms since 1970. */
+  now: () => number
+  tokenCommand: string | null
+  columns: () => readonly Column[]
+  toggleColumn: (column: Column) => void
+  go: (place: Place) => void
+  /** Changes the filters of the table, in its address too. */
+  filter: (change: Partial<Filters>) => void
+  question: () => Question | null
+  ask: (question: Question | null) => void
+  downloadOf: (path: string) => DownloadState | null
+  download: (path: string, content: Content) => void
+  /** Shows what has changed, with the next frame. */
+  repaint: () => void
+}
