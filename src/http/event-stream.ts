@@ -3,6 +3,7 @@ import { ServiceFailure } from '../errors.ts'
 import { principalOf } from './auth/principal.ts'
 import type { AddCorsFields } from './headers/cors.ts'
 import type { Wait, WaitingClients } from './limits/waiting-clients.ts'
+import type { SchedulePings } from './pings.ts'
 
 /*
  * Server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html). The response goes past Fastify:
@@ -21,8 +22,6 @@ const fields: readonly string[] = Object.entries(streamHeaders).flat()
 
 // A browser waits so many ms before it connects again.
 const reconnectMs = 2000
-// Many proxies cut a connection that is idle for 20 s or longer.
-const pingMs = 15_000
 
 /** One event. `data` is JSON text; `id` null leaves the client's last one as it is. */
 export type ServerEvent = { event: string, id: string | null, data: string }
@@ -52,8 +51,8 @@ export const lastEventIdOf = ({ headers: { 'last-event-id': id } }: FastifyReque
   typeof id === 'string' ? id : undefined
 
 export type EventStream = {
-  /** Sends text of whole events. */
-  send: (text: string) => void
+  /** Sends whole events. What many streams send is made into bytes once. */
+  send: (events: string | Buffer) => void
   /** Whether the client has taken most of what was sent; if not, `onReady` follows. */
   isReady: () => boolean
   /** Ends the response after what was sent. */
@@ -65,8 +64,7 @@ export type EventStreamNeeds = {
   wait: Wait
   /** null: no page of another origin may read responses. */
   addCorsFields: AddCorsFields | null
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedulePings: SchedulePings
   /** What is sent now and then so that the connection is not idle; a comment, or more. */
   toPing?: () => string
   /** The client has taken what was sent. */
@@ -77,7 +75,7 @@ export type EventStreamNeeds = {
 
 /** Begins the response. A client that takes nothing for two pings in a row is disconnected. */
 export const openEventStream = (
-  { reply, wait, addCorsFields, schedule, toPing = () => ': ping\n\n', onReady, onEnd }: EventStreamNeeds
+  { reply, wait, addCorsFields, schedulePings, toPing = () => ': ping\n\n', onReady, onEnd }: EventStreamNeeds
 ): EventStream => {
   const { raw: response, request } = reply
   let isOver = false
@@ -94,13 +92,12 @@ export const openEventStream = (
       isStuck = false
       response.write(toPing())
     }
-    timer = schedule(ping, pingMs)
   }
 
   const end = (): void => {
     if (isOver) return
     isOver = true
-    timer.cancel()
+    pings.cancel()
     wait.leave()
     response.end()
     onEnd()
@@ -110,10 +107,10 @@ export const openEventStream = (
   reply.hijack()
   response.write(`retry: ${reconnectMs}\n\n`)
   response.on('drain', onReady)
-  let timer = schedule(ping, pingMs)
+  const pings = schedulePings(ping)
   void wait.ended.then(end)
   return {
-    send: text => { if (!isOver) response.write(text) },
+    send: events => { if (!isOver) response.write(events) },
     isReady: () => !isOver && !response.writableNeedDrain,
     end
   }

@@ -42,6 +42,7 @@ import type { WaitingClients } from './limits/waiting-clients.ts'
 import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { pageRoutes } from './page/page-routes.ts'
+import { createSchedulePings } from './pings.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
 import { callbackRoutes } from './routes/callback-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
@@ -198,9 +199,10 @@ const registerRoutes = async (
   const { longPollClaim, runJob, uploads, sanitizeNow } = commands
   const { jobTypes, callbacks } = submissions
   const typed = app.withTypeProvider<TypeBoxTypeProvider>()
+  const schedulePings = createSchedulePings(needs.schedule)
   await typed.register(statusRoutes, { statusAccess, ...waits })
   const { followStatus, incarnation } = reads
-  await typed.register(eventRoutes, { followStatus, incarnation, schedule: needs.schedule, ...waits })
+  await typed.register(eventRoutes, { followStatus, incarnation, schedulePings, ...waits })
   await typed.register(resultRoutes, { statusAccess, readResult: reads.readResult, ...waits })
   await typed.register(submitRoutes, { statusAccess, submitJob, ...submissions, publicUrl, ...waits })
   await typed.register(cancelRoutes, { statusAccess, cancelJob, eraseJob, ...waits })
@@ -208,7 +210,7 @@ const registerRoutes = async (
   await typed.register(inputRoutes, { readInput: reads.readInput })
   await typed.register(callbackRoutes, { readCallbacks: reads.readCallbacks, redeliverCallback })
   await typed.register(listRoutes, { ...reads, ...waits })
-  await typed.register(feedRoutes, { feed: reads.feed, schedule: needs.schedule, ...waits })
+  await typed.register(feedRoutes, { feed: reads.feed, schedule: needs.schedule, schedulePings, ...waits })
   await typed.register(sanitizeRoutes, { sanitizeNow })
   await typed.register(sanitizeAsyncRoutes, {
     statusAccess, submitJob, storeInput, jobTypes, callbacks, publicUrl, ...waits

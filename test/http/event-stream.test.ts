@@ -18,8 +18,8 @@ const open = async (t: Test) => {
       reply,
       wait: { ended, leave: () => { left++ } },
       addCorsFields: null,
-      schedule: work => {
-        ping = work
+      schedulePings: onPing => {
+        ping = onPing
         return { cancel: () => { ping = () => {} } }
       },
       onReady: () => {},

@@ -3,6 +3,7 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { openEventStream, toEventText } from '../../src/http/event-stream.ts'
+import { createSchedulePings } from '../../src/http/pings.ts'
 import { createClient } from '../helpers/client.ts'
 import { openEvents } from '../helpers/events.ts'
 import { startService } from '../helpers/service.ts'
@@ -25,11 +26,17 @@ const createClock = () => {
       timers.push(timer)
       return { cancel: () => { timers = timers.filter(each => each !== timer) } }
     },
+    /** Moves the clock on, one timer after the other: those that go off may set others. */
     advance: (ms: number) => {
-      now += ms
-      const due = timers.filter(({ at }) => at <= now)
-      timers = timers.filter(({ at }) => at > now)
-      for (const { work } of due) work()
+      const end = now + ms
+      for (;;) {
+        const [next] = timers.toSorted((a, b) => a.at - b.at)
+        if (next === undefined || next.at > end) break
+        timers = timers.filter(each => each !== next)
+        now = next.at
+        next.work()
+      }
+      now = end
     }
   }
 }
@@ -67,7 +74,7 @@ const openBehindProxy = async (t: Test, hasPings: boolean) => {
       reply,
       wait: { ended: new Promise(() => {}), leave: () => {} },
       addCorsFields: null,
-      schedule: hasPings ? schedule : () => ({ cancel: () => {} }),
+      schedulePings: hasPings ? createSchedulePings(schedule) : () => ({ cancel: () => {} }),
       onReady: () => {},
       onEnd: () => {}
     }))

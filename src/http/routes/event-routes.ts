@@ -13,6 +13,7 @@ import { jobStatusExamples, taskStatusExamples } from '../openapi/examples.ts'
 import { JobParams, TaskParams } from '../openapi/params.ts'
 import { emptyResponse, failureResponses } from '../openapi/responses.ts'
 import type { ViewName } from '../paths.ts'
+import type { SchedulePings } from '../pings.ts'
 import type { Representation } from '../representation.ts'
 import { isUnfinished } from '../status-access.ts'
 import { type FollowStatus, toEventId } from '../status-events.ts'
@@ -23,8 +24,7 @@ export type EventRouteNeeds = {
   /** Part of every event's id. */
   incarnation: string
   waitingClients: WaitingClients
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedulePings: SchedulePings
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void
   logResponse: LogResponse
@@ -38,7 +38,7 @@ const sendEnded = (reply: FastifyReply, code: 200 | 204): FastifyReply =>
   reply.code(code).headers(code === 200 ? streamHeaders : { 'cache-control': streamHeaders['cache-control'] }).send()
 
 const createSendEvents = (needs: EventRouteNeeds) => {
-  const { followStatus, incarnation, waitingClients, schedule, onShown, logResponse, addCorsFields } = needs
+  const { followStatus, incarnation, waitingClients, schedulePings, onShown, logResponse, addCorsFields } = needs
 
   const toText = ({ view, id }: EventRequest, next: Representation | null): string => next === null
     ? toEventText({ event: 'gone', id: null, data: JSON.stringify(view === 'v1' ? { jobId: id } : { taskId: id }) })
@@ -71,7 +71,7 @@ const createSendEvents = (needs: EventRouteNeeds) => {
       }
       if (!isKnown) pending ??= representation
       const stream = openEventStream({
-        reply, wait, addCorsFields, schedule, onReady: () => { flush() }, onEnd: unfollow
+        reply, wait, addCorsFields, schedulePings, onReady: () => { flush() }, onEnd: unfollow
       })
       flush = () => {
         if (pending === undefined || !stream.isReady()) return

@@ -174,7 +174,7 @@ t.test('a client that does not read costs one event, and gets the newest when it
     },
     incarnation: 'a1',
     waitingClients: createWaitingClients({ waitersMax: 10, now: () => 0, schedule: noTimer, onCount: () => {} }),
-    schedule: noTimer,
+    schedulePings: noTimer,
     onShown: () => {},
     logResponse: () => {},
     addCorsFields: null

@@ -14,6 +14,7 @@ import { eventStream } from '../../openapi/content.ts'
 import { exampleJobId, jobStatusExamples, taskStatusExamples } from '../../openapi/examples.ts'
 import { failureResponses, jsonResponse } from '../../openapi/responses.ts'
 import type { ViewName } from '../../paths.ts'
+import type { SchedulePings } from '../../pings.ts'
 import { brokenRule } from '../../problem.ts'
 import { type Collect, type CollectedPage, createCollect, type FeedFilter } from './feed-page.ts'
 import { createFeedStream, createToEvents } from './feed-stream.ts'
@@ -23,6 +24,7 @@ export type FeedRouteNeeds = {
   waitingClients: WaitingClients
   /** Calls back after some ms unless cancelled. */
   schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedulePings: SchedulePings
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void
   /** null: no page of another origin may read responses. */
@@ -106,7 +108,7 @@ const createSendJson = ({ feed, waitingClients, onShown }: FeedRouteNeeds, view:
   }
 
 const createSendEvents = (
-  { feed, waitingClients, schedule, onShown, addCorsFields }: FeedRouteNeeds, view: ViewName
+  { feed, waitingClients, schedule, schedulePings, onShown, addCorsFields }: FeedRouteNeeds, view: ViewName
 ) => {
   const toEvents = createToEvents(onShown)
   return async (request: FeedRequest, reply: FastifyReply): Promise<FastifyReply> => {
@@ -126,14 +128,14 @@ const createSendEvents = (
       const first = await reader.next()
       const { place, onReady, onEnd, run } = createFeedStream({
         reader,
-        toText: page => toEvents(page, view, filter),
+        toEvents: toEvents(view, filter),
         schedule,
         onFailure: error => { request.log.warn({ err: error }, 'a stream of changes ended early') }
       })
       request.isLongPoll = true
       // An id without data moves the client's cursor on past changes that are not for it.
       const toPing = () => `: ping\nid: ${place()}\n\n`
-      run(first, openEventStream({ reply, wait, addCorsFields, schedule, toPing, onReady, onEnd }))
+      run(first, openEventStream({ reply, wait, addCorsFields, schedulePings, toPing, onReady, onEnd }))
       return reply
     } catch (error) {
       close()

@@ -6,34 +6,37 @@ import { type EventStream, toEventText } from '../../event-stream.ts'
 import type { ViewName } from '../../paths.ts'
 import { type FeedFilter, selectItems, toItemText } from './feed-page.ts'
 
-/** The events of a page for a client, as they are sent. */
-export type ToEvents = (page: FeedPage, view: ViewName, filter: FeedFilter) => string
+/** The events of a page for a client, as bytes. */
+export type ToEvents = (page: FeedPage) => Buffer
 
 /**
- * Makes the text of a page once for all clients that may read the same jobs and ask for the same. `onShown` is called
- * once for each job in it.
+ * Makes the events of a page once for all clients that may read the same jobs and ask for the same: as bytes, since Node
+ * would turn a text into bytes for each of them. `onShown` is called once for each job in it.
  */
-export const createToEvents = (onShown: (entry: StatusEntry) => void): ToEvents => {
-  const texts = new WeakMap<FeedPage, Map<string, string>>()
-  return (page, view, filter) => {
-    const ofPage = texts.get(page) ?? new Map<string, string>()
-    texts.set(page, ofPage)
+export const createToEvents = (
+  onShown: (entry: StatusEntry) => void
+): ((view: ViewName, filter: FeedFilter) => ToEvents) => {
+  const made = new WeakMap<FeedPage, Map<string, Buffer>>()
+  return (view, filter) => {
     const key = JSON.stringify([view, filter.tenant, filter.type])
-    const known = ofPage.get(key)
-    if (known !== undefined) return known
-    const text = selectItems(page, filter).map(item => {
-      if (item.entry !== null) onShown(item.entry)
-      const event = item.entry === null ? 'gone' : 'status'
-      return toEventText({ event, id: item.cursor, data: toItemText(view, item) })
-    }).join('')
-    ofPage.set(key, text)
-    return text
+    return page => {
+      const ofPage = made.get(page) ?? new Map<string, Buffer>()
+      const known = ofPage.get(key)
+      if (known !== undefined) return known
+      const events = Buffer.from(selectItems(page, filter).map(item => {
+        if (item.entry !== null) onShown(item.entry)
+        const event = item.entry === null ? 'gone' : 'status'
+        return toEventText({ event, id: item.cursor, data: toItemText(view, item) })
+      }).join(''))
+      made.set(page, ofPage.set(key, events))
+      return events
+    }
   }
 }
 
 export type FeedStreamNeeds = {
   reader: FeedReader
-  toText: (page: FeedPage) => string
+  toEvents: ToEvents
   /** Calls back after some ms unless cancelled. */
   schedule: (work: () => void, ms: number) => { cancel: () => void }
   /** The stream ends for another reason than its client, its token or the process. */
@@ -47,7 +50,7 @@ const retryMs = 1000
  * The pages of a reader as events. `place` is the cursor after what was sent. A slow client is sent no page before it has
  * taken most of the last one, so that its backlog is a page at most.
  */
-export const createFeedStream = ({ reader, toText, schedule, onFailure }: FeedStreamNeeds) => {
+export const createFeedStream = ({ reader, toEvents, schedule, onFailure }: FeedStreamNeeds) => {
   let place = reader.cursor()
   let isOver = false
   let resume = (): void => {}
@@ -73,8 +76,8 @@ export const createFeedStream = ({ reader, toText, schedule, onFailure }: FeedSt
   const pump = async (first: FeedPage, stream: EventStream): Promise<void> => {
     for (let page: FeedPage | null = first; !isOver; page = await read()) {
       if (page === null) continue
-      const text = toText(page)
-      if (text !== '') stream.send(text)
+      const events = toEvents(page)
+      if (events.length > 0) stream.send(events)
       place = page.cursor
       if (!stream.isReady()) await untilResumed()
       if (page.isLast && !isOver) await reader.awaitChanges()
