@@ -1,5 +1,5 @@
 import type { Selectable, Transaction } from 'kysely'
-import type { Callback } from '../job/callbacks/callback.ts'
+import type { Callback, CallbackQueue } from '../job/callbacks/callback.ts'
 import type { Attempt } from '../job/attempt.ts'
 import type { Access, InputReader, JobInput, RawInput } from '../job/input.ts'
 import type { JobLookup, JobState } from '../job/job.ts'
@@ -142,11 +142,13 @@ export type CallbackReader = {
   /** Whether a try of any callback is due at `at`. */
   hasDue: (at: number) => Promise<boolean>
   /**
-   * Examines the hosts behind `after` that have pending callbacks, at most `limit`, in their order. `due`: those with a
-   * try that is due at `at`. `next`: the host to go on behind; null at the end. What it costs depends on the number of
-   * hosts, not on how many callbacks wait for them.
+   * Examines the queues behind `after` that have pending callbacks, at most `limit`, in their order. `due`: those with a
+   * try that is due at `at`. `next`: the queue to go on behind; null at the end. What it costs depends on the number of
+   * queues, not on how many callbacks wait in them.
    */
-  pendingHosts: (at: number, after: string, limit: number) => Promise<{ due: string[], next: string | null }>
+  pendingQueues: (
+    at: number, after: CallbackQueue, limit: number
+  ) => Promise<{ due: CallbackQueue[], next: CallbackQueue | null }>
   /** How many callbacks are pending, counted up to `countMax`. */
   countPending: (countMax: number) => Promise<number>
 }

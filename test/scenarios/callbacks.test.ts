@@ -1,6 +1,6 @@
 import { Webhook } from 'standardwebhooks'
 import t, { type Test } from 'tap'
-import { createWorkerClient, type Json } from '../helpers/client.ts'
+import { createWorkerClient, type Json, workerClaims } from '../helpers/client.ts'
 import { type Answer, startReceiver } from '../helpers/receiver.ts'
 import { type Environment, spawnService, startService } from '../helpers/service.ts'
 import { webhookSecret } from '../helpers/tokens.ts'
@@ -136,4 +136,25 @@ t.test('a drain waits for the tries under way', async t => {
   answer()
   await stopped
   t.equal(await sql('SELECT state, tries FROM JobCallback'), 'delivered|1')
+})
+
+t.test('a tenant with many slow hosts delays no callback of another tenant', async t => {
+  const { askJson, sql } = await startService(t, { WORKERS: '0', ...allowed })
+  let [held, cut] = [0, 0]
+  const hold: Answer = response => {
+    held++
+    response.on('close', () => { cut++ })
+  }
+  const slow = await Promise.all(Array.from({ length: 40 }, () => startReceiver(t, hold)))
+  const quick = await startReceiver(t)
+  const submit = (tenant: string, callbackUrl: string) =>
+    askJson('/api/v1/jobs', post({ type: 'job', input: 1, callbackUrl }, { claims: { ...workerClaims, tenant } }))
+  for (const { url } of slow) await Promise.all(Array.from({ length: 10 }, () => submit('flooding', url)))
+  await sql("UPDATE JobExecutionLog SET status = 'Succeeded'")
+  await until(() => held >= 128, 'as many calls as one tenant can have under way')
+  const { jobId } = await submit('other', quick.url)
+  await sql(`UPDATE JobExecutionLog SET status = 'Succeeded' WHERE jobId = '${jobId}'`)
+  await quick.arrived(1)
+  t.equal(cut, 0, 'no call of the other tenant had to end before')
+  t.ok(held < 300, `${held} calls wait`)
 })

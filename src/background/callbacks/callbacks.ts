@@ -4,9 +4,9 @@ import { type CallbackDelivery, type CallbackDeliveryNeeds, createCallbackDelive
 import { resolveHost } from './resolve.ts'
 import { createSendCallback, type SendCallbackNeeds, tryMsMax } from './send-callback.ts'
 
-// A host that hangs has a few tries under way, several have half of all, and the others have enough left.
+// A host that hangs has a few tries under way, and one tenant half of all.
 const perHostMax = 8
-const atOnceMax = 256
+const atOnceMax = 512
 // Longer than a try and its record take.
 const leaseMs = 2 * tryMsMax
 

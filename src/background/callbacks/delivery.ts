@@ -1,22 +1,23 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { isUnavailable } from '../../errors.ts'
-import type { Settled, TryOutcome } from '../../job/callbacks/callback.ts'
+import type { CallbackQueue, Settled, TryOutcome } from '../../job/callbacks/callback.ts'
 import type { CallbackReader } from '../../store/store.ts'
 import type { CallbackTry, DeliverCallbacks } from '../../write/callbacks/deliver-callbacks.ts'
 import type { SendCallback } from './send-callback.ts'
 import { createSlots, type Slots } from './slots.ts'
 
 /*
- * Delivers callbacks that are due. Each host has a few tries at once, hosts that are slow have half of all together, and
- * they are claimed host by host, so those that hang neither take all of them nor stand before the others in a queue. A
- * claim is a lease in the store: if this process is killed, another one makes the try again once the lease is over.
+ * Delivers callbacks that are due. Each host and each tenant has a share of the tries that may be under way (slots.ts).
+ * They are claimed queue by queue, a queue for each tenant of a host, so those that hang neither take all of them nor
+ * stand before the others. A claim is a lease in the store: if this process is killed, another one makes the try again
+ * once the lease is over.
  */
 
 /** A try that ended. `settled` undefined: the callback was taken over or erased meanwhile. */
 export type TryReport = { of: CallbackTry, outcome: TryOutcome, settled: Settled | undefined }
 
 export type CallbackDeliveryNeeds = {
-  callbacks: Pick<CallbackReader, 'hasDue' | 'pendingHosts'>
+  callbacks: Pick<CallbackReader, 'hasDue' | 'pendingQueues'>
   deliver: DeliverCallbacks
   send: SendCallback
   /** The keys that sign where a submission named none. */
@@ -37,7 +38,7 @@ export type CallbackDelivery = {
   stop: (graceMs: number) => Promise<void>
 }
 
-const hostsAtOnce = 200
+const queuesAtOnce = 200
 const settlePauseMs = 500
 
 const unshowable: TryOutcome =
@@ -66,55 +67,62 @@ const createTry = ({ deliver, send, secrets, onTried }: CallbackDeliveryNeeds) =
   }
 }
 
+/** Queues that had their turn (`count` of those asked for), those of them that found no slot, and those that want more. */
+type Claimed = { count: number, unserved: CallbackQueue[], hungry: CallbackQueue[] }
+
+const start: CallbackQueue = { host: '', tenant: '' }
+const isBehind = (a: CallbackQueue, b: CallbackQueue): boolean =>
+  a.host > b.host || (a.host === b.host && a.tenant > b.tenant)
+
 /** Claims what is due and hands each try to `begin`. Both functions throw STORE_UNAVAILABLE. */
 const createClaims = (needs: CallbackDeliveryNeeds, slots: Slots, begin: (of: CallbackTry) => void) => {
   const { callbacks, deliver, now } = needs
-  let sweptTo = ''
+  let sweptTo = start
 
-  /** Returns whether the host may have more that is due than it had slots. */
-  const claimHost = async (host: string): Promise<boolean> => {
-    const free = slots.take(host)
-    if (free === 0) return true
+  const claimFrom = async (queue: CallbackQueue): Promise<'unserved' | 'hungry' | 'served'> => {
+    const free = slots.take(queue)
+    if (free === 0) return 'unserved'
     let claimed: CallbackTry[] = []
     try {
-      claimed = await deliver.claim(host, free)
+      claimed = await deliver.claim(queue, free)
     } finally {
-      slots.giveBack(host, free - claimed.length)
+      slots.giveBack(queue, free - claimed.length)
     }
     for (const of of claimed) begin(of)
-    return claimed.length === free
+    return claimed.length === free ? 'hungry' : 'served'
   }
 
-  /** Claims of these hosts as long as there are slots. Returns how many had their turn, and which of them want more. */
-  const claimHosts = async (hosts: readonly string[]): Promise<{ count: number, hungry: string[] }> => {
-    const claims: Promise<boolean>[] = []
-    for (const host of hosts) {
+  /** Claims from these queues as long as there are slots. */
+  const claimAll = async (queues: readonly CallbackQueue[]): Promise<Claimed> => {
+    const claims: ReturnType<typeof claimFrom>[] = []
+    for (const queue of queues) {
       if (slots.isFull()) break
-      claims.push(claimHost(host))
+      claims.push(claimFrom(queue))
     }
-    const mayHaveMore = await Promise.all(claims)
-    return { count: claims.length, hungry: hosts.filter((_host, index) => mayHaveMore[index] === true) }
+    const outcomes = await Promise.all(claims)
+    const those = (outcome: typeof outcomes[number]) => queues.filter((_queue, index) => outcomes[index] === outcome)
+    return { count: claims.length, unserved: those('unserved'), hungry: those('hungry') }
   }
 
-  /** Those that had no turn come before those that want more. */
-  const claimWanted = async (hosts: readonly string[]): Promise<void> => {
-    const { count, hungry } = await claimHosts(hosts)
-    for (const host of [...hosts.slice(count), ...hungry]) slots.want(host)
+  /** Those that had no slot come before those that want more. */
+  const claimWanted = async (queues: readonly CallbackQueue[]): Promise<void> => {
+    const { count, unserved, hungry } = await claimAll(queues)
+    for (const queue of [...queues.slice(count), ...unserved, ...hungry]) slots.want(queue)
   }
 
   // Goes on where the last sweep ended for want of slots, or the last hosts of the alphabet would never have any.
   const sweep = async (): Promise<void> => {
     if (!await callbacks.hasDue(now())) return
     const from = sweptTo
-    for (let hasWrapped = from === ''; ;) {
-      const { due, next } = await callbacks.pendingHosts(now(), sweptTo, hostsAtOnce)
-      const { count, hungry } = await claimHosts(due)
-      for (const host of hungry) slots.want(host)
+    for (let hasWrapped = from === start; ;) {
+      const { due, next } = await callbacks.pendingQueues(now(), sweptTo, queuesAtOnce)
+      const { count, unserved, hungry } = await claimAll(due)
+      for (const queue of [...unserved, ...hungry]) slots.want(queue)
       const isCut = count < due.length
-      sweptTo = isCut ? due[count - 1] ?? sweptTo : next ?? ''
+      sweptTo = isCut ? due[count - 1] ?? sweptTo : next ?? start
       if (isCut && slots.isFull()) return slots.wantAny()
       if (!isCut && next === null && hasWrapped) return
-      if (hasWrapped && from !== '' && sweptTo >= from) return
+      if (hasWrapped && from !== start && !isBehind(from, sweptTo)) return
       hasWrapped ||= !isCut && next === null
     }
   }
@@ -138,7 +146,7 @@ export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDe
     const running = tryOnce(of, stopping.signal).catch(() => {}).finally(() => {
       underWay.delete(running)
       slots.observe(of.host, now() - beganAt)
-      slots.giveBack(of.host, 1)
+      slots.giveBack(of, 1)
       continueRound()
     })
     underWay.add(running)
@@ -149,13 +157,13 @@ export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDe
   const runRound = async (): Promise<void> => {
     try {
       for (;;) {
-        const { hosts, any } = slots.takeWanted()
-        if (isStopped || (hosts.length === 0 && !any && !isSweepDue)) return
+        const { queues, any } = slots.takeWanted()
+        if (isStopped || (queues.length === 0 && !any && !isSweepDue)) return
         const isSweep = isSweepDue || any
         isSweepDue = false
-        // First the hosts that are not named, or those that always want more would leave them nothing.
+        // First the queues that are not named, or those that always want more would leave them nothing.
         if (isSweep) await sweep()
-        await claimWanted(hosts)
+        await claimWanted(queues)
       }
     } finally {
       round = null

@@ -23,6 +23,9 @@ export type Callback = {
   nextTryAt: number | null
 }
 
+/** Where callbacks wait for a try: those of one tenant to one host. */
+export type CallbackQueue = { host: string, tenant: string }
+
 /** How a try ended. `isFinal`: the receiver wants no further one. `retryAfterMs`: how long it wants to be left alone. */
 export type TryOutcome =
   | { kind: 'delivered', status: number }

@@ -1,5 +1,5 @@
-import { type Kysely, sql } from 'kysely'
-import { type Callback, callbacksMax, type CallbackState, type Settled } from '../../job/callbacks/callback.ts'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { type Callback, type CallbackQueue, callbacksMax, type CallbackState, type Settled } from '../../job/callbacks/callback.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 import { skippingLocked } from './row-locks.ts'
@@ -8,7 +8,7 @@ import { skippingLocked } from './row-locks.ts'
  * The callbacks of jobs. Triggers make them due, and delete them with a finished job; everything else is here.
  */
 
-/** A callback as it is added. `host` names the queue that it waits in, `secret` null stands for the service's own. */
+/** A callback as it is added. `host` and `tenant` name the queue that it waits in, `secret` null stands for the service's own. */
 export type NewCallback = Pick<Callback, 'id' | 'jobId' | 'tenant' | 'url'> &
   { host: string, secret: string | null, addedAt: number }
 
@@ -37,15 +37,13 @@ export type ClaimedCallback =
 /** The lease of a try. `endsAt` (ms since 1970): from then on another process may try. */
 export type CallbackLease = { token: string, endsAt: number }
 
-/**
- * Claims callbacks to one host that are due at `at` (ms since 1970), those due longest first.
- */
+/** Claims callbacks of one queue that are due at `at` (ms since 1970), those due longest first. */
 export const claimCallbacks = async (
-  tx: Tx, host: string, at: number, limit: number, { token, endsAt }: CallbackLease
+  tx: Tx, { host, tenant }: CallbackQueue, at: number, limit: number, { token, endsAt }: CallbackLease
 ): Promise<ClaimedCallback[]> => {
   const due = tx.selectFrom('JobCallback')
     .select(['id', 'jobId', 'tenant', 'url', 'tries', 'secret', 'body', 'isGone', 'stateBefore', 'nextTryAt'])
-    .where('host', '=', host).where('nextTryAt', '<=', at).orderBy('nextTryAt').limit(limit)
+    .where('host', '=', host).where('tenant', '=', tenant).where('nextTryAt', '<=', at).orderBy('nextTryAt').limit(limit)
   const rows = await skippingLocked(tx, due).execute()
   for (const { id } of rows) {
     await tx.updateTable('JobCallback').set({ leaseToken: token, nextTryAt: endsAt }).where('id', '=', id).execute()
@@ -115,25 +113,45 @@ export const callbacksQuery = (db: Kysely<Tables>, jobId: string) => db
 export const dueCallbacksQuery = (db: Kysely<Tables>, at: number) => db
   .selectFrom('JobCallback').select('id').where('nextTryAt', 'is not', null).where('nextTryAt', '<=', at).limit(1)
 
-/** A host with callbacks that wait for a try; `isDue` is 1 if one of them is due. */
-export type PendingHost = { host: string, isDue: number }
+/** A queue with callbacks that wait for a try; `isDue` is 1 if one of them is due. */
+export type PendingQueue = CallbackQueue & { isDue: number }
 
 /**
- * The hosts behind `after` that have pending callbacks, at most `limit`, in their order. It steps from host to host
- * through the index: what it costs does not depend on how many callbacks wait for one of them.
+ * The queues behind `after` that have pending callbacks, at most `limit`, in their order. It steps from queue to queue
+ * through the index: what it costs does not depend on how many callbacks wait in one of them.
  */
-export const pendingHostsQuery = (db: Kysely<Tables>, at: number, after: string, limit: number) => sql<PendingHost>`
-  WITH RECURSIVE pending (host, place) AS (
-    SELECT (SELECT min(host) FROM ${sql.table('JobCallback')}
-            WHERE ${sql.ref('nextTryAt')} IS NOT NULL AND host > ${after}), 1
-    UNION ALL
-    SELECT (SELECT min(host) FROM ${sql.table('JobCallback')}
-            WHERE ${sql.ref('nextTryAt')} IS NOT NULL AND host > pending.host), place + 1
-    FROM pending WHERE pending.host IS NOT NULL AND place < ${limit}
-  )
-  SELECT host, CASE WHEN EXISTS (SELECT 1 FROM ${sql.table('JobCallback')} AS callback
-    WHERE callback.host = pending.host AND ${sql.ref('callback.nextTryAt')} <= ${at}) THEN 1 ELSE 0 END AS "isDue"
-  FROM pending WHERE host IS NOT NULL`.compile(db)
+export const pendingQueuesQuery = (db: Kysely<Tables>, at: number, after: CallbackQueue, limit: number) => {
+  const first = (column: 'host' | 'tenant', where: RawBuilder<unknown>) => sql`
+    (SELECT min(${sql.ref(column)}) FROM ${sql.table('JobCallback')} WHERE ${sql.ref('nextTryAt')} IS NOT NULL AND ${where})`
+  // Each is one step in the index. A comparison of both columns at once would read through the callbacks of a host.
+  const nextTenant = first('tenant', sql`host = pending.host AND tenant > pending.tenant`)
+  const nextHost = first('host', sql`host > pending.host`)
+  // Postgres wants the first row to have the collation of the columns.
+  const none = (column: 'host' | 'tenant') => first(column, sql`1 = 0`)
+  return sql<PendingQueue>`
+    WITH RECURSIVE pending (host, tenant, place) AS (
+      SELECT coalesce(${none('host')}, ${after.host}), coalesce(${none('tenant')}, ${after.tenant}), 0
+      UNION ALL
+      SELECT CASE WHEN ${nextTenant} IS NULL THEN ${nextHost} ELSE pending.host END,
+        coalesce(${nextTenant}, ${first('tenant', sql`host = ${nextHost}`)}), place + 1
+      FROM pending WHERE pending.host IS NOT NULL AND place < ${limit}
+    )
+    SELECT host, tenant, CASE WHEN EXISTS (SELECT 1 FROM ${sql.table('JobCallback')} AS callback
+      WHERE callback.host = pending.host AND callback.tenant = pending.tenant
+        AND ${sql.ref('callback.nextTryAt')} <= ${at}) THEN 1 ELSE 0 END AS "isDue"
+    FROM pending WHERE place > 0 AND host IS NOT NULL`.compile(db)
+}
+
+/** The queues of a page that have a try due, and the queue to go on behind; null at the end. */
+export const toPendingPage = (
+  rows: readonly PendingQueue[], limit: number
+): { due: CallbackQueue[], next: CallbackQueue | null } => {
+  const queues = rows.map(({ host, tenant }) => ({ host, tenant }))
+  return {
+    due: queues.filter((_queue, index) => rows[index]?.isDue === 1),
+    next: rows.length < limit ? null : queues.at(-1) ?? null
+  }
+}
 
 /** Counts pending callbacks, up to `countMax`: a count reads each of them. */
 export const countPendingQuery = (db: Kysely<Tables>, countMax: number) => db

@@ -1,4 +1,4 @@
-import { settle, type Settled, type TryOutcome } from '../../job/callbacks/callback.ts'
+import { type CallbackQueue, settle, type Settled, type TryOutcome } from '../../job/callbacks/callback.ts'
 import type { JobLookup } from '../../job/job.ts'
 import { type ClaimedCallback, claimCallbacks, releaseCallback, setCallbackBody, settleCallback } from '../../store/tx/callbacks.ts'
 import { findJob } from '../../store/tx/jobs.ts'
@@ -9,8 +9,8 @@ export type CallbackTry = ClaimedCallback & { host: string, leaseToken: string }
 
 /** What the delivery of callbacks does to the record. All throw STORE_UNAVAILABLE. */
 export type DeliverCallbacks = {
-  /** Claims callbacks to a host that are due, at most `limit`. */
-  claim: (host: string, limit: number) => Promise<CallbackTry[]>
+  /** Claims callbacks of a queue that are due, at most `limit`. */
+  claim: (queue: CallbackQueue, limit: number) => Promise<CallbackTry[]>
   /** Records how a try ended; undefined: another process had taken it over, or it was erased. */
   settle: (of: CallbackTry, outcome: TryOutcome) => Promise<Settled | undefined>
   /** Gives a try back that did not end. */
@@ -29,12 +29,12 @@ export type DeliverCallbacksNeeds = CommandNeeds & {
 export const createDeliverCallbacks = (
   { commit, now, randomId, random, leaseMs, toBody }: DeliverCallbacksNeeds
 ): DeliverCallbacks => ({
-  claim: async (host, limit) => {
+  claim: async (queue, limit) => {
     const { value: tries } = await commit(async tx => {
       const [at, leaseToken] = [now(), randomId()]
       const tries: CallbackTry[] = []
       const changes: ChangedJob[] = []
-      const claimed = await claimCallbacks(tx, host, at, limit, { token: leaseToken, endsAt: at + leaseMs })
+      const claimed = await claimCallbacks(tx, queue, at, limit, { token: leaseToken, endsAt: at + leaseMs })
       for (const callback of claimed) {
         // A callback reveals the state of its job like any response, so each try exposes it: an earlier one may have
         // been committed and not exposed.
@@ -42,7 +42,7 @@ export const createDeliverCallbacks = (
         changes.push({ lookup })
         const body = callback.body ?? toBody(callback, lookup, at)
         if (callback.body === null && body !== null) await setCallbackBody(tx, callback.id, body)
-        tries.push({ ...callback, body, host, leaseToken })
+        tries.push({ ...callback, body, host: queue.host, leaseToken })
       }
       return { changes, value: tries }
     })

@@ -40,7 +40,7 @@ const createSender = () => {
 }
 
 /** A store with its delivery; `clock.ahead` moves its clock on. */
-const openDelivery = async (t: Test, limits = { perHostMax: 2, atOnceMax: 5 }, around = (d: DeliverCallbacks) => d) => {
+const openDelivery = async (t: Test, limits = { perHostMax: 2, atOnceMax: 10 }, around = (d: DeliverCallbacks) => d) => {
   const clock = { ahead: 0 }
   const now = () => Date.now() + clock.ahead
   const parts = await openParts(t, { now })
@@ -63,13 +63,15 @@ const openDelivery = async (t: Test, limits = { perHostMax: 2, atOnceMax: 5 }, a
     now,
     onTried: report => { reports.push(report) }
   })
-  const submit = async (urls: readonly string[] = ['https://h.example/x'], secret: string | null = null) => {
+  const submit = async (
+    urls: readonly string[] = ['https://h.example/x'], secret: string | null = null, tenant = submitter.tenant
+  ) => {
     const submission = { type: 'report', input: 1 }
     const key = `key-${++tokens}`
     const ids: string[] = []
     for (const url of urls) {
       const callback = { url, host: new URL(url).host, secret }
-      ids.push((await parts.submitJob(submitter, { ...submission, callback }, key)).jobId)
+      ids.push((await parts.submitJob({ ...submitter, tenant }, { ...submission, callback }, key)).jobId)
     }
     return ids[0] ?? ''
   }
@@ -191,7 +193,7 @@ t.test('a host that hangs delays no other', async t => {
 })
 
 t.test('hosts that hang, however many, leave half of the slots to those that answer', async t => {
-  const { delivery, end, answers, underWay, to, tried, clock } = await openDelivery(t, { perHostMax: 2, atOnceMax: 8 })
+  const { delivery, end, answers, underWay, to, tried, clock } = await openDelivery(t, { perHostMax: 2, atOnceMax: 16 })
   answers(({ url }) => url.includes('quick') ? delivered : undefined)
   for (const host of ['quick', 'turning']) await end([`https://${host}.example/`])
   await delivery.runOnce()
@@ -202,7 +204,7 @@ t.test('hosts that hang, however many, leave half of the slots to those that ans
   const hanging = ['a', 'b', 'c', 'd', 'e', 'f'].map(name => `https://${name}-hangs.example/`)
   for (const url of [...hanging, ...hanging]) await end([url])
   await delivery.runOnce()
-  t.equal(to('hangs'), 4, 'half of the slots')
+  t.equal(to('hangs'), 4, 'half of those that slow hosts may have')
   for (let count = 3; count < 12; count++) {
     await end(['https://quick.example/'])
     await delivery.runOnce()
@@ -217,7 +219,7 @@ t.test('hosts that hang, however many, leave half of the slots to those that ans
   underWay[4]?.end(delivered)
   await tried(12)
   await delivery.runOnce()
-  t.equal(to('turning'), 3, 'it is one of the slow ones now, and these have their half')
+  t.equal(to('turning'), 3, 'it is one of the slow ones now, and these have their share')
 
   clock.ahead += 20_000
   for (const ended of [0, 1, 2, 3]) underWay[ended]?.end(failing())
@@ -230,7 +232,7 @@ t.test('hosts that hang, however many, leave half of the slots to those that ans
 for (const speed of ['new', 'quick']) {
   t.test(`with all slots taken ${speed} hosts take turns`, async t => {
     const { delivery, end, answers, underWay, to, tried, sent } =
-      await openDelivery(t, { perHostMax: 2, atOnceMax: 4 })
+      await openDelivery(t, { perHostMax: 2, atOnceMax: 8 })
     const hosts = ['a', 'b', 'c', 'd', 'e', 'f']
     const [perHost, before] = [6, speed === 'quick' ? hosts.length : 0]
     if (speed === 'quick') {
@@ -244,10 +246,10 @@ for (const speed of ['new', 'quick']) {
       for (const host of hosts) await end([`https://${host}.example/`])
     }
     await delivery.runOnce()
-    t.equal(underWay.length, speed === 'quick' ? 4 : 2, 'half of them while no host has answered')
+    t.equal(underWay.length, speed === 'quick' ? 4 : 2, 'half of the share of its tenant while no host has answered')
     for (let ended = 0; ended < perHost * hosts.length; ended++) {
       await until(() => underWay.length > ended, 'the next try')
-      t.ok(underWay.length <= ended + 4, 'as many as may be under way')
+      t.ok(underWay.length <= ended + 4, 'as many as one tenant may have under way')
       underWay[ended]?.end(delivered)
     }
     await tried(before + perHost * hosts.length)
@@ -292,6 +294,45 @@ t.test('a try that ends while a round ends leaves its slot to the next host', as
     endSecond()
   }
   t.ok(turns > 3, `the round took ${turns} turns`)
+})
+
+t.test('whatever one tenant has under way, another one finds slots', async t => {
+  const { delivery, end, answers, to, tried } = await openDelivery(t, { perHostMax: 2, atOnceMax: 16 })
+  answers(() => delivered)
+  for (const host of ['a', 'b', 'c', 'd', 'e']) await end([`https://${host}-quick.example/`])
+  await delivery.runOnce()
+  await tried(5)
+  answers(() => undefined)
+  for (let count = 0; count < 4; count++) {
+    for (const host of ['a', 'b', 'c', 'd', 'e', 'f']) {
+      await end([`https://${host}-hangs.example/`])
+      await end([`https://${host}-quick.example/hangs-now`])
+    }
+  }
+  await delivery.runOnce()
+  t.equal(to('hangs.example'), 4, 'a half of what slow hosts may have')
+  t.equal(to('hangs'), 8, 'a half of all')
+  for (const [tenant, slots] of [['second', 2], ['third', 1]] as const) {
+    for (let count = 0; count < 4; count++) {
+      for (const host of ['a', 'b', 'c']) await end([`https://${host}-${tenant}.example/`], null, tenant)
+    }
+    await delivery.runOnce()
+    t.equal(to(`${tenant}.example`), slots, tenant)
+  }
+})
+
+t.test('two tenants with callbacks to one host take turns', async t => {
+  const { delivery, end, underWay, tried, sent } = await openDelivery(t, { perHostMax: 1, atOnceMax: 16 })
+  for (let count = 0; count < 6; count++) await end(['https://shared.example/first'])
+  for (let count = 0; count < 3; count++) await end(['https://shared.example/second'], null, 'other')
+  await delivery.runOnce()
+  for (let ended = 0; ended < 9; ended++) {
+    await until(() => underWay.length > ended, 'the next try')
+    underWay[ended]?.end(delivered)
+  }
+  await tried(9)
+  const order = sent.map(({ url }) => url.split('/').at(-1))
+  t.ok(order.lastIndexOf('second') < 7, `neither waited for all of the other: ${order.join()}`)
 })
 
 t.test('a try whose process was killed is made by another, once its lease is over', async t => {

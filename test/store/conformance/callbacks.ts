@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { callbacksMax, type Settled } from '../../../src/job/callbacks/callback.ts'
+import { type CallbackQueue, callbacksMax, type Settled } from '../../../src/job/callbacks/callback.ts'
 import {
   addCallback, claimCallbacks, findRedelivered, makeDue, releaseCallback, setCallbackBody, settleCallback
 } from '../../../src/store/tx/callbacks.ts'
@@ -19,15 +19,15 @@ const openCallbacks = async (t: Test, open: OpenStoreUnderTest) => {
   const opened = await open(t)
   const { transact, jobs, callbacks } = opened.store
   await transact(tx => insertJob(tx, runningJob('j')))
-  const claim = (host = 'h:443', at = later, limit = 10, token = 'lease') =>
-    transact(tx => claimCallbacks(tx, host, at, limit, { token, endsAt: at + 30 }))
+  const claim = (host = 'h:443', at = later, limit = 10, token = 'lease', tenant = 'acme') =>
+    transact(tx => claimCallbacks(tx, { host, tenant }, at, limit, { token, endsAt: at + 30 }))
   return {
     ...opened,
     transact,
     callbacks,
-    add: (id: string, more: { jobId?: string, url?: string, host?: string, isEnded?: boolean, addedAt?: number } = {}) => {
-      const { jobId = 'j', url = `https://h/${id}`, host = 'h:443', isEnded = false, addedAt = 50 } = more
-      const callback = { id, jobId, tenant: 'acme', url, host, secret: null, addedAt }
+    add: (id: string, more: { jobId?: string, tenant?: string, url?: string, host?: string, isEnded?: boolean, addedAt?: number } = {}) => {
+      const { jobId = 'j', tenant = 'acme', url = `https://h/${id}`, host = 'h:443', isEnded = false, addedAt = 50 } = more
+      const callback = { id, jobId, tenant, url, host, secret: null, addedAt }
       return transact(tx => addCallback(tx, callback, isEnded))
     },
     claim,
@@ -177,7 +177,7 @@ const tries: Conformance = (t, open) => {
     await end()
     t.match(await claim('h:443', later, 10, 'first'), [{ id: 'a' }])
     const claimElsewhere = (at: number) =>
-      other.transact(tx => claimCallbacks(tx, 'h:443', at, 10, { token: 'second', endsAt: at + 30 }))
+      other.transact(tx => claimCallbacks(tx, { host: 'h:443', tenant: 'acme' }, at, 10, { token: 'second', endsAt: at + 30 }))
     t.same(await claimElsewhere(later + 29), [])
     t.match(await claimElsewhere(later + 30), [{ id: 'a', tries: 0 }])
     t.notOk(await settle('a', delivered, 'first'))
@@ -190,7 +190,7 @@ const tries: Conformance = (t, open) => {
     t.same(await claim('h:443', later * 2), [])
   })
 
-  t.test('those due longest come first, of one host and as many as are asked for', async t => {
+  t.test('those due longest come first, of one queue and as many as are asked for', async t => {
     const { add, end, claimedIds } = await openCallbacks(t, open)
     await end()
     for (const [index, id] of ['c', 'a', 'b'].entries()) await add(id, { isEnded: true, addedAt: 50 + index })
@@ -199,6 +199,9 @@ const tries: Conformance = (t, open) => {
     t.same(await claimedIds('h:443', 60, 1), ['a'])
     t.same(await claimedIds('h:443', 60, 5), ['b'])
     t.same(await claimedIds('i:443', 60, 5), ['d'])
+    await add('e', { isEnded: true, addedAt: 2, tenant: 'other' })
+    t.same(await claimedIds('h:443', 60, 5), [])
+    t.same(await claimedIds('h:443', 60, 5, 'lease', 'other'), ['e'])
   })
 
   t.test('what is given back is due again, and the try does not count', async t => {
@@ -248,24 +251,32 @@ const tries: Conformance = (t, open) => {
   })
 }
 
-const hosts: Conformance = (t, open) => {
-  t.test('names the hosts that have something due, a page at a time', async t => {
+const queues: Conformance = (t, open) => {
+  t.test('names the queues that have something due, a page at a time', async t => {
     const { add, end, callbacks } = await openCallbacks(t, open)
     await end()
-    const at: Array<[host: string, addedAt: number]> = [['b:1', 50], ['d:1', 90], ['a:1', 50], ['c:1', 50]]
-    for (const [index, [host, addedAt]] of at.entries()) await add(`c${index}`, { host, addedAt, isEnded: true })
-    await add('c4', { host: 'a:1', addedAt: 40, isEnded: true })
-    t.same(await callbacks.pendingHosts(60, '', 10), { due: ['a:1', 'b:1', 'c:1'], next: null })
-    t.same(await callbacks.pendingHosts(60, '', 2), { due: ['a:1', 'b:1'], next: 'b:1' })
-    t.same(await callbacks.pendingHosts(60, 'b:1', 2), { due: ['c:1'], next: 'd:1' })
-    t.same(await callbacks.pendingHosts(60, 'd:1', 2), { due: [], next: null })
-    t.same(await callbacks.pendingHosts(100, 'c:1', 2), { due: ['d:1'], next: null })
-    t.equal(await callbacks.countPending(100), 5)
+    const at: Array<[host: string, tenant: string, addedAt: number]> = [
+      ['b:1', 'acme', 50], ['d:1', 'acme', 90], ['a:1', 'zoo', 50], ['a:1', 'acme', 50], ['c:1', 'acme', 50]
+    ]
+    for (const [index, [host, tenant, addedAt]] of at.entries()) await add(`c${index}`, { host, tenant, addedAt, isEnded: true })
+    await add('again', { jobId: 'k', host: 'a:1', addedAt: 40, isEnded: true })
+    const [aAcme, aZoo, b, c, d] = ['a:1 acme', 'a:1 zoo', 'b:1 acme', 'c:1 acme', 'd:1 acme'].map(name => {
+      const [host = '', tenant = ''] = name.split(' ')
+      return { host, tenant }
+    }) as [CallbackQueue, CallbackQueue, CallbackQueue, CallbackQueue, CallbackQueue]
+    const first = { host: '', tenant: '' }
+    t.same(await callbacks.pendingQueues(60, first, 10), { due: [aAcme, aZoo, b, c], next: null })
+    t.same(await callbacks.pendingQueues(60, first, 1), { due: [aAcme], next: aAcme })
+    t.same(await callbacks.pendingQueues(60, aAcme, 2), { due: [aZoo, b], next: b })
+    t.same(await callbacks.pendingQueues(60, b, 2), { due: [c], next: d })
+    t.same(await callbacks.pendingQueues(60, d, 2), { due: [], next: null })
+    t.same(await callbacks.pendingQueues(100, c, 2), { due: [d], next: null })
+    t.equal(await callbacks.countPending(100), 6)
     t.equal(await callbacks.countPending(3), 3)
   })
 }
 
 /** The callbacks of jobs. */
 export const callbacksConformance: Conformance = (t, open) => {
-  for (const part of [adding, due, tries, hosts]) part(t, open)
+  for (const part of [adding, due, tries, queues]) part(t, open)
 }

@@ -3,7 +3,7 @@ import t from 'tap'
 import type { Tx } from '../../../src/store/store.ts'
 import type { Tables } from '../../../src/store/tables.ts'
 import { endAttempt, findEndReport, findRun } from '../../../src/store/tx/attempts.ts'
-import { claimCallbacks, countPendingQuery, dueCallbacksQuery, pendingHostsQuery } from '../../../src/store/tx/callbacks.ts'
+import { claimCallbacks, countPendingQuery, dueCallbacksQuery, pendingQueuesQuery } from '../../../src/store/tx/callbacks.ts'
 import { pruneIdempotencyKeys } from '../../../src/store/tx/idempotency.ts'
 import { deleteJob, findJob } from '../../../src/store/tx/jobs.ts'
 import { dequeue, findQueueItem, findStuck, nextAvailable, setLease } from '../../../src/store/tx/queue.ts'
@@ -68,9 +68,9 @@ const works: Record<string, (tx: Tx) => Promise<unknown>> = {
   findEndReport: tx => findEndReport(tx, 'j-3', 'h'),
   resultSize: tx => resultSize(tx, 'j-3'),
   discardChunks: tx => discardChunks(tx, 'j-3', 10),
-  claimCallbacks: tx => claimCallbacks(tx, 'h-1', at, 5, { token: 'l', endsAt: at }),
+  claimCallbacks: tx => claimCallbacks(tx, { host: 'h-1', tenant: 'acme' }, at, 5, { token: 'l', endsAt: at }),
   dueCallbacks: tx => run(dueCallbacksQuery(tx, at))(tx),
-  pendingHosts: tx => tx.executeQuery(pendingHostsQuery(tx, at, '', 10)),
+  pendingQueues: tx => tx.executeQuery(pendingQueuesQuery(tx, at, { host: '', tenant: '' }, 10)),
   countPending: tx => run(countPendingQuery(tx, 20))(tx),
   findDueResults: tx => findDueResults(tx, at, 10),
   dueResults: tx => run(dueResults(tx, new Date(at).toISOString(), 1))(tx),
@@ -88,7 +88,7 @@ const works: Record<string, (tx: Tx) => Promise<unknown>> = {
 const readMax = 150
 
 // Of several indexes of an empty table, these may take another than theirs, until the table is counted again.
-const chooseAnyIndex = ['nextAvailable', 'nextAvailable of a tenant', 'findStuck by cancellation', 'pendingHosts']
+const chooseAnyIndex = ['nextAvailable', 'nextAvailable of a tenant', 'findStuck by cancellation', 'pendingQueues']
 
 /** Rows that this session has read, those of statements in triggers included. */
 const countRead = async (tx: Tx): Promise<number> => {

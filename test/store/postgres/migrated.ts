@@ -1,7 +1,8 @@
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import type { Test } from 'tap'
-import { up } from '../../../src/store/postgres/migrations/0001-schema.ts'
+import * as schema from '../../../src/store/postgres/migrations/0001-schema.ts'
+import * as callbackQueues from '../../../src/store/postgres/migrations/0002-callback-queues.ts'
 import { type PrivatePostgres, startPostgres } from '../../helpers/postgres.ts'
 
 const types: pg.CustomTypesConfig = {
@@ -34,7 +35,7 @@ const connectTo = (t: Test, url: string) => async (user?: string, options?: stri
 
 const migrateAt = async (url: string) => {
   const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 1 }) }) })
-  await up(db)
+  for (const { up } of [schema, callbackQueues]) await up(db)
   await db.destroy()
 }
 

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { createChangeLog } from '../../../src/store/sqlite/change-log.ts'
 import type { Database } from '../../../src/store/sqlite/database.ts'
 import { createRetentionReader } from '../../../src/store/sqlite/readers/retention-reader.ts'
+import { claimCallbacks, pendingQueuesQuery } from '../../../src/store/tx/callbacks.ts'
 import { findDueResults, pruneOrphans, pruneRecords, pruneTombstones } from '../../../src/store/tx/retention.ts'
 import { pruneIdempotencyKeys } from '../../../src/store/tx/idempotency.ts'
 import { createQueueReader } from '../../../src/store/sqlite/readers/queue-reader.ts'
@@ -40,6 +41,7 @@ const openWatched = async (t: Test) => {
     watched,
     transact: createTransact({ database: watched, now: () => 0 }),
     foreign,
+    planOf,
     /** How SQLite goes about what is asked for while this runs. */
     plansOf: async (run: () => unknown): Promise<string[]> => {
       statements.length = 0
@@ -251,4 +253,28 @@ t.test('the previous release finds its rows by the indexes, and sorts at most th
   t.same(available(''), ['SEARCH JobQueue USING INDEX JobQueue_free (type=? AND availableAt<?)', sortOfTies])
   t.same(available('AND tenant = :tenant'),
     ['SEARCH JobQueue USING INDEX JobQueue_freeOfTenant (tenant=? AND type=? AND availableAt<?)', sortOfTies])
+})
+
+t.test('callbacks that are due are found by one step in an index for each queue', async t => {
+  const { watched, transact, foreign, planOf, plansOf } = await openWatched(t)
+  foreign.exec(`INSERT INTO JobCallback (id, jobId, tenant, url, host, addedAt, state, nextTryAt)
+    VALUES ('c', 'j', 'acme', 'https://h/', 'h:443', 1, 'pending', 1)`)
+  const queue = { host: 'h:443', tenant: 'acme' }
+  const { sql } = pendingQueuesQuery(watched.writer, 0, queue, 0)
+  const steps = planOf(sql.replaceAll('?', "'1'")).filter(plan => plan.startsWith('SEARCH'))
+  t.ok(steps.length > 4)
+  const index = 'USING COVERING INDEX JobCallback_dueOf'
+  const oneStep = [
+    `SEARCH JobCallback ${index}Host (host>?)`, `SEARCH JobCallback ${index}Queue (host=?)`,
+    `SEARCH JobCallback ${index}Queue (host=? AND tenant>?)`,
+    `SEARCH callback ${index}Queue (host=? AND tenant=? AND nextTryAt<?)`,
+    // WHERE 1 = 0, which reads nothing.
+    `SEARCH JobCallback ${index}Host`, 'SEARCH JobCallback USING INDEX JobCallback_due (nextTryAt>?)'
+  ]
+  t.same(steps.filter(plan => !oneStep.includes(plan)), [])
+  const claim = () => transact(tx => claimCallbacks(tx, queue, 5, 5, { token: 'l', endsAt: 9 }))
+  t.same(await plansOf(claim), [
+    'SEARCH JobCallback USING INDEX JobCallback_dueOfQueue (host=? AND tenant=? AND nextTryAt<?)',
+    'SEARCH JobCallback USING INDEX sqlite_autoindex_JobCallback_1 (id=?)'
+  ])
 })

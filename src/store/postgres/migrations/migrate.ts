@@ -6,9 +6,10 @@ import { ServerUnusable } from '../failures.ts'
 import { identity } from '../identity.ts'
 import { lockMigrations, renewIncarnation } from '../incarnation.ts'
 import * as schema from './0001-schema.ts'
+import * as callbackQueues from './0002-callback-queues.ts'
 
 // Migrations only add, so that the previous release can read and write the new schema.
-const migrations: Record<string, Migration> = { '0001-schema': schema }
+const migrations: Record<string, Migration> = { '0001-schema': schema, '0002-callback-queues': callbackQueues }
 
 // The first schema of the search_path.
 const findSchema = async (tx: Tx): Promise<string> => {

@@ -11,6 +11,7 @@ import * as times from './0006-times.ts'
 import * as jobIds from './0007-job-ids.ts'
 import * as changeReaders from './0008-change-readers.ts'
 import * as callbacks from './0009-callbacks.ts'
+import * as callbackQueues from './0010-callback-queues.ts'
 import type { RecordColumn } from './record-columns.ts'
 import { dryRun } from './dry-run.ts'
 import { inspectDatabase } from './inspect.ts'
@@ -25,7 +26,8 @@ const migrations: Record<string, Migration & { recordColumns: readonly RecordCol
   '0006-times': times,
   '0007-job-ids': jobIds,
   '0008-change-readers': changeReaders,
-  '0009-callbacks': callbacks
+  '0009-callbacks': callbacks,
+  '0010-callback-queues': callbackQueues
 }
 
 // How often a migration is tried while another program has the database locked.

@@ -13,7 +13,7 @@ import { makeFirstRelease, schemaOf } from './releases.ts'
 
 const released = [
   '0001-job-execution-log', '0002-life-of-a-job', '0003-cache-epoch', '0004-seq', '0005-attempts', '0006-times',
-  '0007-job-ids', '0008-change-readers', '0009-callbacks'
+  '0007-job-ids', '0008-change-readers', '0009-callbacks', '0010-callback-queues'
 ]
 
 const openUnmigrated = (t: Test, path = join(t.testdir(), 'jobs.db')) => {
