@@ -1,9 +1,14 @@
+import { pino } from 'pino'
 import t from 'tap'
 import { createLoop } from '../../src/background/loop.ts'
+import { createLoops } from '../../src/background/loops.ts'
 import { createRelay } from '../../src/background/relay.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
+import { schedule } from '../../src/clocks.ts'
+import { createMetrics } from '../../src/metrics.ts'
 import { createFixedEpoch } from '../../src/status/epoch/epoch.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
+import { createChangeFeed } from '../../src/status/feed/change-feed.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
 import { turnsDuring } from '../helpers/turns.ts'
@@ -171,4 +176,46 @@ t.test('runs at once when it is woken, or once the round that is running has end
   await loop.stop()
   loop.wake()
   t.equal(rounds(), 3)
+})
+
+t.test('the loops make up for wake-ups that waiting clients and followers have missed', async t => {
+  const { store, watch, readStatus, sql, advance, ...parts } = await openParts(t, { cache: newCache() })
+  const feed = createChangeFeed({
+    changes: store.changes, readStatus, invalidate: createInvalidate(parts), monotonicNow: () => performance.now(), schedule
+  })
+  sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('job-1', 'Running')")
+  const never = new Promise<never>(() => {})
+  const { version } = await readStatus('job-1', 0)
+  const reader = await feed.open(undefined, never)
+  if (reader === null) throw new Error('no such place')
+  await reader.next()
+  const followed = reader.awaitChanges()
+  const awaited = watch.awaitEntry('job-1', version, entry => entry.version > version, never)
+  // Once it waits, not while it reads.
+  await new Promise(setImmediate)
+  const changed = advance(50)
+
+  const health: unknown[] = []
+  const loops = createLoops({
+    relay: () => Promise.resolve(0),
+    changes: store.changes,
+    watch,
+    feed,
+    rescueJobs: () => Promise.resolve(0),
+    callbacks: { runOnce: () => Promise.resolve(), stop: () => Promise.resolve() },
+    prune: () => Promise.resolve(),
+    checkStore: () => Promise.resolve(),
+    pruneIntervalMs: 3_600_000,
+    sample: () => Promise.resolve(),
+    sampleIntervalMs: 3_600_000,
+    metrics: createMetrics(),
+    log: pino({ level: 'warn' }, { write: line => { health.push(line) } })
+  })
+  t.teardown(() => Promise.all(loops.map(({ stop }) => stop())))
+  for (const { start } of loops) start()
+  t.match(await awaited, { version: changed })
+  await followed
+  const { itemsOf } = await reader.next()
+  t.match(itemsOf(null), [{ jobId: 'job-1', version: changed }])
+  t.same(health, [])
 })

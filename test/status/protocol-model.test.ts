@@ -167,6 +167,10 @@ t.test('waiting needs each of its rules', async t => {
   ])
 })
 
+t.test('an answer can be older than what another process reveals while it is made', async t => {
+  breakEach(t, [['judgesFromStart', 12, { actors: [['writer', 'A'], ['writer', 'B'], ['waiter', 'A']], faults: {} }]])
+})
+
 /** The model's cell is worth something only if a cell of the real caches does the same. */
 const sameAsModel = async (t: Test, cache: StatusCache) => {
   const cells: Cell[] = [

@@ -151,9 +151,12 @@ t.test('a process that drains answers every wait at once, and grants none', asyn
   await insertRows(draining, { jobId: 'job-1', status: 'Running' })
   const waiting = draining.ask('/api/v1/jobs/job-1?wait=50')
   await awaitWaiting(draining, 1)
+  await draining.sql("UPDATE JobExecutionLog SET progressPercent = 50 WHERE jobId = 'job-1'")
+  await until(async () => (await draining.ask('/api/v1/jobs/job-1')).headers.get('job-progress') === '50')
   draining.app.onDraining()
   const answer = await waiting
   t.equal(answer.status, 200)
+  t.equal(answer.headers.get('job-progress'), '50', 'as new as what was revealed before it ended')
   t.equal(answer.headers.get('connection'), 'close')
   t.match(await answer.json(), { status: 'Running' })
   const late = await draining.ask('/api/v1/jobs/job-1?wait=50')

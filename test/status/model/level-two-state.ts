@@ -168,6 +168,8 @@ export type Rules = {
   failsSilently: boolean
   /** The relay wakes once it has outdated, not when it finds the change. */
   outdatesBeforeWaking: boolean
+  /** An entry that wakes is judged by what was revealed when the request started, not when the answer is made. */
+  judgesFromStart: boolean
 }
 
 export const allRules: Rules = {
@@ -183,7 +185,8 @@ export const allRules: Rules = {
   remembersWakes: true,
   exposesBeforeWaking: true,
   failsSilently: true,
-  outdatesBeforeWaking: true
+  outdatesBeforeWaking: true,
+  judgesFromStart: true
 }
 
 /** Whether a node acts on such a view of the row, or may come to. */

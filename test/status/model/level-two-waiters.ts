@@ -61,12 +61,15 @@ export const takeRead = (state: State, index: number, { remembersWakes }: Rules,
 }
 
 /** What one that waits does when it is woken. */
-export const heed = (state: State, index: number, { readsBeforeEntries }: Rules, name: string, to: To) => {
+export const heed = (
+  state: State, index: number, { readsBeforeEntries, judgesFromStart }: Rules, name: string, to: To
+) => {
   const { kind, at, seen, offered, asked } = state.actors[index] as Actor
   const isListening = at === 'parked' || (!readsBeforeEntries && at !== 'idle' && at !== 'done')
   if ((kind !== 'waiter' && kind !== 'stream') || !isListening) return
   if (offered > 0 && offered !== seen) {
-    to(`${name} is woken with v${offered}, and answers it`, answer(state, index, offered, at))
+    const judged = judgesFromStart ? state : move(state, index, { floor: state.revealed })
+    to(`${name} is woken with v${offered}, and answers it`, answer(judged, index, offered, at))
   }
   if (at === 'parked' && asked > seen) to(`${name} is woken by the relay, and reads`, move(state, index, { at: 'begun' }))
 }
