@@ -20,8 +20,8 @@ const dataOf = <Response extends { status: number, data: unknown }, Wanted exten
 const blobOf = async (jobId: string) => dataOf(await api.getJobResult(jobId, {}, options), 200) as Blob
 
 await runStory({
-  submit: async (type, input) => dataOf(await api.submitJob({ type, input }, options), 202).jobId,
-  poll: async jobId => dataOf(await api.getJobStatus(jobId, options), 200).status,
+  submit: async (type, input) => dataOf(await api.submitJob({ type, input }, {}, options), 202).jobId,
+  poll: async jobId => dataOf(await api.getJobStatus(jobId, {}, options), 200).status,
   claim: async type => {
     const response = await api.claimJob({ types: [type] }, options)
     return response.status === 204 ? null : dataOf(response, 200)
@@ -37,14 +37,14 @@ await runStory({
   download: async jobId => new Uint8Array(await (await blobOf(jobId)).arrayBuffer()),
   downloadJson: async jobId => JSON.parse(await (await blobOf(jobId)).text()),
   pollUnknown: async () => {
-    const code: api.ErrorCode = dataOf(await api.getJobStatus('no-such-job', options), 404).code
+    const code: api.ErrorCode = dataOf(await api.getJobStatus('no-such-job', {}, options), 404).code
     return code
   },
   reportWith: async lease => {
     const code: api.ErrorCode = dataOf(await api.reportProgress(lease.jobId, {}, withLease(lease)), 409).code
     return code
   },
-  cancel: async jobId => dataOf(await api.cancelJob(jobId, options), 200).status,
+  cancel: async jobId => dataOf(await api.cancelJob(jobId, {}, options), 200).status,
   list: async type => dataOf(await api.listJobs({ type }, options), 200).items.map(({ jobId }) => jobId),
   sanitize: async content =>
     dataOf(await api.sanitize({ content, contentType: 'text/html' }, options), 200).data.sanitized,
