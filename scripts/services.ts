@@ -32,7 +32,7 @@ function isOnPath (binary: string): boolean {
 }
 
 /** Where a program of the Postgres server is: on PATH, or in Debian's folder of the newest version. */
-export function postgresBinary (binary: 'initdb' | 'postgres'): string {
+export function postgresBinary (binary: 'initdb' | 'postgres' | 'pg_basebackup'): string {
   const installed = globSync(`${postgresFolders}/${binary}`)
     .sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1)
   return installed ?? binary

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
-import { createCommands } from './app/command-parts.ts'
+import { createCommands, type Handover } from './app/command-parts.ts'
 import { type Parts, randomId, realParts } from './app/parts.ts'
 import { withOwnKeys } from './app/own-keys.ts'
 import { createOperationsParts } from './app/operations-parts.ts'
@@ -23,7 +23,7 @@ import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import type { OpenedCache } from './status/epoch/open-cache.ts'
 import { databaseNameOf } from './store/database-url.ts'
 import { DatabaseInUse } from './store/errors.ts'
-import type { Store } from './store/store.ts'
+import type { OpenedStore, Store } from './store/store.ts'
 import { toSubmissionRules } from './submission-rules.ts'
 import type { OnTransition } from './write/commit.ts'
 import { idempotencyKeyKeptMs } from './write/submit-job.ts'
@@ -43,13 +43,25 @@ export type App = {
   onDraining: () => void
   /** The server is about to close: no worker is given a job any more. */
   onClosing: () => void
+  /**
+   * The database was replaced: ends all work but that of the server, which rejects what needs the store from now on, and
+   * the cache with the view of this process. Returns what the next app has to know.
+   */
+  retire: () => Predecessor
   /** Releases everything that the app has opened, once the server, the worker and the loops have ended. */
   close: () => Promise<void>
 }
 
+/** An app of this process that has retired. It acts on no view any more. */
+export type Predecessor = Handover & { node: string }
+
 /** `logStream` takes the log's lines in place of standard output. `onReplaced` as for openStore. */
 export type AppOptions = {
-  logStream?: { write: (line: string) => void }, parts?: Partial<Parts>, onReplaced?: () => void
+  logStream?: { write: (line: string) => void }
+  parts?: Partial<Parts>
+  onReplaced?: () => void
+  /** The app whose place this one takes. */
+  predecessor?: Predecessor | null
 }
 
 // For the page, which shows the state of the service to admins.
@@ -93,20 +105,55 @@ const toLimits = (
 })
 
 const createClose = (
-  openedCache: Pick<OpenedCache, 'stop'>, worker: { close: () => Promise<void> }, sanitizePool: { close: () => Promise<void> }, store: Store
+  stopCache: OpenedCache['stop'], worker: { close: () => Promise<void> }, sanitizePool: { close: () => Promise<void> }, store: Store
 ) => async () => {
-  await openedCache.stop()
+  await stopCache()
   await worker.close()
   await sanitizePool.close()
   await store.close()
 }
 
+type EndsNeeds = Pick<ReturnType<typeof toLimits>, 'waitingClients'> &
+  Pick<ReturnType<typeof createCommands>['ofClients'], 'longPollClaim'> &
+  { stops: ReadonlyArray<() => Promise<void>>, onDraining: () => void }
+
+const createEnds = ({ waitingClients, longPollClaim: { endWaits, stop: onClosing }, stops, ...needs }: EndsNeeds) => {
+  const onDraining = () => {
+    needs.onDraining()
+    endWaits()
+    waitingClients.endAll()
+  }
+  return {
+    onDraining,
+    onClosing,
+    retire: () => {
+      onDraining()
+      onClosing()
+      // A failure is met again by `close`.
+      for (const stop of stops) stop().catch(() => {})
+    }
+  }
+}
+
 const startCache = async (
   { start }: Pick<OpenedCache, 'start'>, close: () => Promise<void>, databaseName: string
 ): Promise<void> => {
-  if (await start()) return
+  const isUsable = await start().catch(async (error: unknown) => {
+    await close()
+    throw error
+  })
+  if (isUsable) return
   await close()
   throw new DatabaseInUse(databaseName)
+}
+
+/** What is called more than once ends once. */
+const once = (end: () => Promise<void>): (() => Promise<void>) => {
+  let ended: Promise<void> | undefined
+  return () => {
+    ended ??= end()
+    return ended
+  }
 }
 
 const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metrics, log: Logger) => {
@@ -120,23 +167,24 @@ const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metr
   return { typeLabels, onTransition, onShown: notice.onShown }
 }
 
-/** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
-export const createApp = async (unkeyed: Config, options: AppOptions = {}): Promise<App> => {
-  const parts: Parts = { ...realParts, ...options.parts }
-  const { databaseUrl, redis, pruneIntervalMs, publicUrl, corsOrigins, leaseMs } = unkeyed
-  const { onReplaced = () => {} } = options
-  const opened = await parts.openStore({ databaseUrl, isCacheShared: redis !== null, ...clocks, onReplaced })
+type OpenedParts = { parts: Parts, opened: OpenedStore, predecessor: Predecessor | null }
+
+const assemble = async (
+  unkeyed: Config, { parts, opened, predecessor }: OpenedParts, { logStream = pino.destination(1) }: AppOptions
+): Promise<App> => {
+  const { databaseUrl, pruneIntervalMs, publicUrl, corsOrigins, leaseMs } = unkeyed
   const { store, store: { changes } } = opened
   const config = await withOwnKeys(unkeyed, store.transact)
   const databaseName = databaseNameOf(databaseUrl)
   const node = randomId()
-  const log = pino({ level: config.logLevel }, options.logStream ?? pino.destination(1))
+  const log = pino({ level: config.logLevel }, logStream)
   for (const warning of opened.warnings) log.warn(warning)
   const metrics = createMetrics()
   const needs = { parts, config, opened, node, metrics, log }
   const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = createStatusParts(needs)
   const { typeLabels, onTransition, onShown } = createJobReports(config, metrics, log)
-  const { worker, callbacks, rescueJobs, expireResults, ofClients } = createCommands({ ...needs, ...status, onTransition })
+  const { worker, handOver, callbacks, rescueJobs, expireResults, ofClients } =
+    createCommands({ ...needs, ...status, onTransition, predecessor })
   const sanitizePool = createSanitizePool(sanitizeLimits)
 
   let draining = false
@@ -168,15 +216,38 @@ export const createApp = async (unkeyed: Config, options: AppOptions = {}): Prom
   const loops = createLoops({
     relay, changes, watch, feed: reads.feed, rescueJobs, callbacks, prune, pruneIntervalMs, checkStore, sample, sampleIntervalMs, metrics, log
   })
-  const close = createClose(openedCache, worker, sanitizePool, store)
+  const stopCache = once(openedCache.stop)
+  const close = createClose(stopCache, worker, sanitizePool, store)
   await startCache(openedCache, close, databaseName)
 
   const facts = { store: `${store.kind} (${databaseName})`, cache: openedCache.kind, workers: config.workers }
-  const { endWaits, stop: onClosing } = ofClients.longPollClaim
-  const onDraining = () => {
-    draining = true
-    endWaits()
-    limits.waitingClients.endAll()
+  const ends = createEnds({
+    ...limits,
+    ...ofClients,
+    stops: [stopCache, ...loops.map(({ stop }) => stop)],
+    onDraining: () => { draining = true }
+  })
+  const retire = (): Predecessor => {
+    ends.retire()
+    return { node, ...handOver() }
   }
-  return { server, facts, loops, worker, onDraining, onClosing, close }
+  return { server, facts, loops, worker, ...ends, retire, close }
+}
+
+/** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */
+export const createApp = async (config: Config, options: AppOptions = {}): Promise<App> => {
+  const parts: Parts = { ...realParts, ...options.parts }
+  const { databaseUrl, redis } = config
+  const { onReplaced = () => {}, predecessor = null } = options
+  const { store, stale, ...more } =
+    await parts.openStore({ databaseUrl, isCacheShared: redis !== null, ...clocks, onReplaced })
+  const close = once(store.close)
+  const nodes = predecessor === null ? stale.nodes : [...stale.nodes, predecessor.node]
+  const opened = { ...more, store: { ...store, close }, stale: { ...stale, nodes } }
+  try {
+    return await assemble(config, { parts, opened, predecessor }, options)
+  } catch (error) {
+    await close()
+    throw error
+  }
 }

@@ -1,6 +1,6 @@
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
-import { type App, type AppOptions, createApp } from './app.ts'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import { type App, type AppOptions, createApp, type Predecessor } from './app.ts'
 import { type Config, loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
 import { databaseNameOf } from './store/database-url.ts'
@@ -27,6 +27,8 @@ export type Lifecycle = {
    * flight, gives unfinished jobs back to the queue, closes.
    */
   drain: (delayMs?: number) => Promise<void>
+  /** Of an app that has retired: stops accepting at once, then answers requests in flight and closes. */
+  close: () => Promise<void>
 }
 
 /** `pause` waits for some ms. */
@@ -38,6 +40,16 @@ export const createLifecycle = (
 ): Lifecycle => {
   let draining = false
   let listening: Promise<unknown> = Promise.resolve()
+  // A client that stops reading its response would keep the process alive for ever.
+  const withPatience = async (closing: Promise<unknown>): Promise<void> => {
+    const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
+    await closing
+    clearTimeout(patience)
+  }
+  const finish = async (): Promise<void> => {
+    await Promise.all(loops.map(loop => loop.stop()))
+    await close()
+  }
   return {
     listen: (host, port) => {
       const address = server.listen({
@@ -62,12 +74,14 @@ export const createLifecycle = (
       if (delayMs > 0) await pause(delayMs)
       onClosing()
       await listening
-      // A client that stops reading its response would keep the process alive for ever.
-      const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
-      await Promise.all([server.close(), workerStopped])
-      clearTimeout(patience)
-      await Promise.all(loops.map(loop => loop.stop()))
-      await close()
+      await withPatience(Promise.all([server.close(), workerStopped]))
+      await finish()
+    },
+    close: async () => {
+      const closed = new Promise(resolve => { server.server.close(resolve) })
+      await withPatience(closed)
+      await server.close()
+      await finish()
     }
   }
 }
@@ -111,7 +125,7 @@ const openApp = async (config: Config, options: AppOptions): Promise<App> =>
     if (!isUnavailable(error)) throw error
     const { message, cause } = error as Error
     throw new DatabaseUnusable(databaseNameOf(config.databaseUrl), cause instanceof Error ? cause.message : message, {
-      cause: error
+      cause: error, mayPass: true
     })
   })
 
@@ -123,32 +137,70 @@ const announce = ({ production, publicUrl }: Config, { server: { log }, facts }:
   if (!production) process.stdout.write(banner(address, facts))
 }
 
+type Opened = { app: App, replaced: Promise<void> }
+
+const reopenPauseMs = 200
+
+/** Opens an app on the database that has taken the place of another. null: the process is to end instead. */
+const openAgain = async (open: () => Promise<Opened>, isStopping: () => boolean): Promise<Opened | null> => {
+  while (!isStopping()) {
+    try {
+      return await open()
+    } catch (error) {
+      if (!(error instanceof DatabaseUnusable && error.mayPass)) throw error
+    }
+    await delay(reopenPauseMs)
+  }
+  return null
+}
+
 const start = async (options: AppOptions): Promise<void> => {
   // Until the app exists there is nothing to finish.
   let stop = (_signal: string): void => { process.exit(0) }
-  for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { stop(signal) })
+  let isStopping = false
+  for (const signal of ['SIGTERM', 'SIGINT']) {
+    process.on(signal, () => {
+      isStopping = true
+      stop(signal)
+    })
+  }
   const config = loadConfig()
   const { host, drainDelayMs } = config
 
-  const launch = async (port: number): Promise<void> => {
+  const open = async (predecessor: Predecessor | null): Promise<Opened> => {
     const { promise: replaced, resolve: onReplaced } = Promise.withResolvers<void>()
-    const app = await openApp(config, { ...options, onReplaced })
-    const { listen, drain } = createLifecycle(app, { drainDelayMs })
-    stop = createDrainOnSignal(app, drain, drainDelayMs)
-    // What the process knows of the database before means nothing in the one that has taken its place.
-    const renew = async (): Promise<void> => {
-      app.server.log.warn('another database has taken the place of the one that was open: opening it')
-      let isStopping = false
-      stop = () => { isStopping = true }
-      const { port } = app.server.server.address() as AddressInfo
-      await drain(0)
-      if (isStopping) process.exit(0)
-      await launch(port)
-    }
-    announce(config, app, await listen(host, port))
-    replaced.then(renew).catch(exitWith)
+    return { app: await openApp(config, { ...options, onReplaced, predecessor }), replaced }
   }
-  await launch(config.port)
+
+  const serve = async ({ app, replaced }: Opened, port: number): Promise<void> => {
+    const { listen, drain, close } = createLifecycle(app, { drainDelayMs })
+    stop = createDrainOnSignal(app, drain, drainDelayMs)
+    announce(config, app, await listen(host, port))
+    replaced.then(() => renew(app, close)).catch(exitWith)
+  }
+
+  /*
+   * What this process knows of the database means nothing in the one that has taken its place: an app of its own begins
+   * there. Until then the app before goes on listening, and rejects with 503, since its store accepts no other database.
+   */
+  const renew = async (app: App, close: () => Promise<void>): Promise<void> => {
+    const { log } = app.server
+    if (isStopping) return
+    log.warn('another database has taken the place of the one that was open: opening it')
+    stop = () => {}
+    const predecessor = app.retire()
+    const next = await openAgain(() => open(predecessor), () => isStopping)
+    if (next === null) process.exit(0)
+    await next.app.server.ready()
+    // That took long: connections that came meanwhile are accepted before the port changes hands, or they would be reset.
+    await nextTurn()
+    await nextTurn()
+    const { port } = app.server.server.address() as AddressInfo
+    close().catch((error: unknown) => { log.warn({ err: error }, 'closing what was replaced failed') })
+    await serve(next, port)
+    if (isStopping) stop('SIGTERM')
+  }
+  await serve(await open(null), config.port)
 }
 
 const hostErrors = ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EINVAL']

@@ -12,10 +12,10 @@ import type { Views } from '../views/views.ts'
 import { createRedeliverCallback } from '../write/callbacks/redeliver-callback.ts'
 import { createLongPollClaim } from '../write/long-poll-claim.ts'
 import { createCancelJob, createEraseJob } from '../write/cancel-and-erase.ts'
-import { createClaimJob } from '../write/claim-job.ts'
+import { type Claim, createClaimJob } from '../write/claim-job.ts'
 import type { CommandNeeds, CommitNeeds } from '../write/commit.ts'
 import { createExpireResults } from '../write/expire-results.ts'
-import { createOutages } from '../write/outages.ts'
+import { createOutages, type Outages } from '../write/outages.ts'
 import { createRescueJobs } from '../write/rescue-jobs.ts'
 import { createStoreInput } from '../write/store-input.ts'
 import { createSubmitJob } from '../write/submit-job.ts'
@@ -23,7 +23,14 @@ import { createUploads } from '../write/uploads.ts'
 import { randomId } from './parts.ts'
 import type { PartNeeds } from './status-parts.ts'
 
-type CommandsNeeds = PartNeeds & Pick<CommitNeeds, 'expose' | 'onTransition'> & Pick<Views, 'toEntry'>
+/**
+ * What an app passes on to the one that takes its place in the process: the runs of its embedded worker, and for how long
+ * it could not commit.
+ */
+export type Handover = { claims: readonly Claim[], outages: Outages }
+
+type CommandsNeeds = PartNeeds & Pick<CommitNeeds, 'expose' | 'onTransition'> & Pick<Views, 'toEntry'> &
+  { predecessor: Handover | null }
 
 const createDelivery = (
   { config, opened: { store }, log, metrics, toEntry }: CommandsNeeds, commandNeeds: CommandNeeds
@@ -41,8 +48,8 @@ const createDelivery = (
 
 /** The commands that change jobs, with the embedded worker and the delivery of callbacks, which work through them. */
 export const createCommands = (commandsNeeds: CommandsNeeds) => {
-  const { parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition } = commandsNeeds
-  const outages = createOutages({ now })
+  const { parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition, predecessor } = commandsNeeds
+  const outages = predecessor?.outages ?? createOutages({ now })
   const transact: Store['transact'] = work => outages.observe(store.transact(work))
   const onChanged: CommitNeeds['onTransition'] = (job, event) => {
     onTransition(job, event)
@@ -63,6 +70,7 @@ export const createCommands = (commandsNeeds: CommandsNeeds) => {
     slots: config.workers,
     holder: `${embeddedHolder}:${node}`,
     staleHolders: stale.holders,
+    abandoned: predecessor?.claims ?? [],
     leaseMs: config.leaseMs,
     monotonicNow,
     onError: reportWorkerError(log, monotonicNow)
@@ -74,6 +82,7 @@ export const createCommands = (commandsNeeds: CommandsNeeds) => {
   }
   return {
     worker,
+    handOver: (): Handover => ({ claims: worker.abandon(), outages }),
     callbacks,
     rescueJobs,
     expireResults: createExpireResults(needs),

@@ -32,6 +32,9 @@ export class RunCancelled extends Error {}
 /** Aborts a run whose worker stops: the job goes back to the queue. */
 export class WorkerStopping extends Error {}
 
+/** Aborts a run without a report: another worker of this process releases its job. */
+export class RunAbandoned extends Error {}
+
 /** Sends progress one report at a time; while one is under way only the latest is kept. */
 const createProgressReporter = (
   report: (update: ProgressUpdate) => Promise<unknown>, onError: (error: Error) => void
@@ -99,9 +102,9 @@ const toJobFailure = (reason: unknown): { failure: Failure, retryable: boolean }
 const isExpected = (reason: unknown): boolean =>
   [RunTimedOut, RunCancelled, ProcessorError].some(kind => reason instanceof kind)
 
-// A run that lost its lease reports nothing: the job is another worker's.
+// A run that lost its lease, or was abandoned, reports nothing: the job is another worker's.
 const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, retry: Retry): Promise<void> => {
-  if (reason instanceof LeaseLost) return
+  if (reason instanceof LeaseLost || reason instanceof RunAbandoned) return
   if (reason instanceof WorkerStopping) {
     await retry(() => runJob.release(claim))
     return

@@ -1,8 +1,9 @@
 import { processors } from '../processors/registry.ts'
+import { LeaseLost } from '../job/lease.ts'
 import { createProcessorPool } from '../processors/threads/pool.ts'
 import type { Claim, ClaimJob } from '../write/claim-job.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
-import { RunCancelled, runClaim, type RunClaimNeeds, WorkerStopping } from './run-claim.ts'
+import { RunAbandoned, RunCancelled, runClaim, type RunClaimNeeds, WorkerStopping } from './run-claim.ts'
 
 const claimIntervalMs = 1000
 
@@ -16,6 +17,8 @@ export type WorkerNeeds = RunClaimNeeds & {
   holder: string
   /** The names of workers that have ended and left leases behind. */
   staleHolders: readonly string[]
+  /** The claims that another worker of this process has abandoned. */
+  abandoned: readonly Claim[]
 }
 
 /** Claims jobs and runs them with the processors of this process, off the event loop. */
@@ -27,45 +30,71 @@ export type Worker = {
   cancel: (jobId: string) => void
   /** Lets runs end for `graceMs`, then gives the rest back to the queue. */
   stop: (graceMs: number) => Promise<void>
+  /** Ends all runs, and reports nothing. Returns their claims, for the next worker of this process to release. */
+  abandon: () => readonly Claim[]
 }
 
-/** Rescues the jobs of workers that have ended, until that has succeeded once. */
-const createRescueStale = ({ rescueJobs, staleHolders }: WorkerNeeds) => {
-  let isRescued = false
-  return async (): Promise<void> => {
-    if (!isRescued) for (const stale of staleHolders) await rescueJobs(stale)
-    isRescued = true
+/** Releases and rescues what earlier workers have left; a call that fails is to be repeated. `left`: what is to be released. */
+const createTakeover = ({ runJob, rescueJobs, abandoned, staleHolders }: WorkerNeeds) => {
+  const claims = [...abandoned]
+  const holders = [...staleHolders]
+  return {
+    left: (): readonly Claim[] => claims,
+    run: async (): Promise<void> => {
+      for (let claim = claims[0]; claim !== undefined; claim = claims[0]) {
+        await runJob.release(claim).catch((error: unknown) => { if (!(error instanceof LeaseLost)) throw error })
+        claims.shift()
+      }
+      for (let holder = holders[0]; holder !== undefined; holder = holders[0]) {
+        await rescueJobs(holder)
+        holders.shift()
+      }
+    }
+  }
+}
+
+/** The runs of a worker; `onEnd` is called after each. */
+const createRuns = (needs: WorkerNeeds, onEnd: () => void) => {
+  const runs = new Map<Promise<void>, { claim: Claim, ended: AbortController }>()
+  return {
+    count: () => runs.size,
+    begin: (claim: Claim): void => {
+      const ended = new AbortController()
+      const running = runClaim(needs, claim, ended)
+        .catch((error: unknown) => { needs.onError(error as Error, claim.jobId) })
+        .finally(() => {
+          runs.delete(running)
+          onEnd()
+        })
+      runs.set(running, { claim, ended })
+    },
+    /** Ends all of them, or that of one job. Returns their claims. */
+    abort: (reason: Error, jobId?: string): Claim[] => {
+      const aborted = [...runs.values()].filter(({ claim }) => jobId === undefined || claim.jobId === jobId)
+      for (const { ended } of aborted) ended.abort(reason)
+      return aborted.map(({ claim }) => claim)
+    },
+    allEnded: () => Promise.all(runs.keys())
   }
 }
 
 export const createWorker = (needs: WorkerNeeds): Worker => {
   const { claimJob, types, slots, holder, leaseMs, onError } = needs
-  const runs = new Map<Promise<void>, { jobId: string, ended: AbortController }>()
+  const takeover = createTakeover(needs)
   let claiming: Promise<void> | null = null
   let claimAgain = false
+  let isAbandoned = false
   let timer: NodeJS.Timeout | undefined
 
-  const run = (claim: Claim) => {
-    const ended = new AbortController()
-    const running = runClaim(needs, claim, ended)
-      .catch((error: unknown) => { onError(error as Error, claim.jobId) })
-      .finally(() => {
-        runs.delete(running)
-        wake()
-      })
-    runs.set(running, { jobId: claim.jobId, ended })
-  }
-
-  const rescueStale = createRescueStale(needs)
   const claimAvailable = async (): Promise<void> => {
     try {
-      await rescueStale()
+      await takeover.run()
       do {
         claimAgain = false
-        while (runs.size < slots && timer !== undefined) {
+        while (runs.count() < slots && timer !== undefined) {
           const claim = await claimJob({ types, tenant: null }, holder, leaseMs)
-          if (claim === null) break
-          run(claim)
+          if (claim === null || isAbandoned) break
+          runs.begin(claim)
         }
       } while (claimAgain)
     } catch (error) {
@@ -81,6 +110,12 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
     claimAgain = true
     claiming ??= claimAvailable()
   }
+  const runs = createRuns(needs, wake)
+
+  const rest = () => {
+    clearInterval(timer)
+    timer = undefined
+  }
 
   return {
     start: () => {
@@ -88,18 +123,18 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
       wake()
     },
     wake,
-    cancel: jobId => {
-      for (const run of runs.values()) if (run.jobId === jobId) run.ended.abort(new RunCancelled())
-    },
+    cancel: jobId => { runs.abort(new RunCancelled(), jobId) },
     stop: async graceMs => {
-      clearInterval(timer)
-      timer = undefined
+      rest()
       await claiming
-      const grace = setTimeout(() => {
-        for (const { ended } of runs.values()) ended.abort(new WorkerStopping())
-      }, graceMs)
-      await Promise.all(runs.keys())
+      const grace = setTimeout(() => { runs.abort(new WorkerStopping()) }, graceMs)
+      await runs.allEnded()
       clearTimeout(grace)
+    },
+    abandon: () => {
+      rest()
+      isAbandoned = true
+      return [...takeover.left(), ...runs.abort(new RunAbandoned())]
     }
   }
 }
@@ -112,6 +147,7 @@ const noWorker: EmbeddedWorker = {
   wake: () => {},
   cancel: () => {},
   stop: () => Promise.resolve(),
+  abandon: () => [],
   close: () => Promise.resolve()
 }
 

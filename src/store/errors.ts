@@ -2,11 +2,15 @@ import { OperatorError } from '../errors.ts'
 
 /**
  * The database cannot be opened or cannot become ours. The message, one line for the operator, names it and says why.
+ * `mayPass`: it is away, and may come back by itself.
  */
 export class DatabaseUnusable extends OperatorError {
-  constructor (path: string, reason: string, options?: ErrorOptions) {
+  readonly mayPass: boolean
+
+  constructor (path: string, reason: string, { mayPass = false, ...options }: ErrorOptions & { mayPass?: boolean } = {}) {
     super(`DATABASE_URL: cannot use ${path}: ${reason.replace(/\s+/g, ' ')}`, options)
     this.name = 'DatabaseUnusable'
+    this.mayPass = mayPass
   }
 }
 

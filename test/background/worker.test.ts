@@ -10,6 +10,7 @@ import { createRetentionReader } from '../../src/store/sqlite/readers/retention-
 import { findQueueItem, setLease } from '../../src/store/tx/queue.ts'
 import { resultSize } from '../../src/store/tx/results.ts'
 import { pruneOrphans } from '../../src/store/tx/retention.ts'
+import type { Claim } from '../../src/write/claim-job.ts'
 import type { StoredInput } from '../../src/write/submit-job.ts'
 import { createParts, openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
@@ -45,6 +46,7 @@ const setUp = async (t: Test, {
     slots,
     holder: 'embedded:new',
     staleHolders: ['embedded:old'],
+    abandoned: [],
     leaseMs,
     monotonicNow,
     onError: error => { errors.push(error) },
@@ -284,6 +286,40 @@ t.test('a worker that stops returns its runs to the queue at once, and no attemp
   next.start()
   t.match(await reaches(jobId, 'running'), { attempt: 1 })
   await next.stop(0)
+})
+
+t.test('runs that a worker abandons are released by the next one, and no attempt is lost', async t => {
+  const { worker, open, claimJob, runJob, submit, reaches, read, findItem, errors } = await setUp(t)
+  const ended = await submit('stall', {}, { maxAttempts: 1 })
+  const lost = await claimJob({ types, tenant: null }, 'embedded:lost', 60_000)
+  await runJob.fail(lost as Claim, { code: 'X', message: 'x' }, false)
+  worker.start()
+  const jobId = await submit('stall', {}, { maxAttempts: 1 })
+  await reaches(jobId, 'running')
+  const claims = worker.abandon()
+  t.match(claims, [{ jobId }])
+  await worker.stop(0)
+  t.equal((await read(jobId)).status, 'running', 'it reports nothing')
+  let isAway = true
+  const next = open({
+    abandoned: [lost as Claim, ...claims],
+    types: ['echo'],
+    runJob: {
+      ...runJob,
+      release: claim => {
+        if (!isAway) return runJob.release(claim)
+        isAway = false
+        return Promise.reject(new ServiceFailure('STORE_UNAVAILABLE', 'away'))
+      }
+    }
+  })
+  t.teardown(() => next.stop(0))
+  next.start()
+  next.wake()
+  t.match(await reaches(jobId, 'queued'), { attempt: 0 })
+  t.equal((await findItem(jobId))?.leaseToken, null)
+  t.equal((await read(ended)).status, 'failed', 'a job whose end was recorded stays as it is')
+  t.equal(errors.length, 1)
 })
 
 t.test('runs as many jobs at once as there are slots', async t => {

@@ -2,7 +2,8 @@ import { Kysely } from 'kysely'
 import type { Tables } from '../tables.ts'
 import { parseConnectionUrl } from './connection/connection-url.ts'
 import { toDialect } from './connection/driver.ts'
-import { createPools, type Pools } from './connection/pools.ts'
+import { createPools, type OnIdentity, type Pools } from './connection/pools.ts'
+import { DatabaseReplaced } from './failures.ts'
 
 /** The query builders of a process, each on a pool of its own. */
 export type Database = {
@@ -11,12 +12,44 @@ export type Database = {
   reads: Kysely<Tables>
   epoch: Kysely<Tables>
   bulk: Kysely<Tables>
+  /**
+   * From now on every connection must reach the database of this identity: statements on any other fail. `onReplaced` is
+   * called once, when one has reached another.
+   */
+  pin: (identity: string, onReplaced: () => void) => void
+  /** Rejects with DatabaseReplaced unless this is the identity of the pinned database. */
+  requireIdentity: OnIdentity
   close: () => Promise<void>
+}
+
+/*
+ * A connection has one history for its whole life, since a failover or a restore breaks it. So it is enough to ask each
+ * once: before any statement of the service, because after a failover that lost commits, what a version means is not
+ * what it meant.
+ */
+const createPin = () => {
+  let pinned: string | null = null
+  let onReplaced = () => {}
+  return {
+    pin: (identity: string, callback: () => void) => {
+      pinned = identity
+      onReplaced = callback
+    },
+    requireIdentity: (found: string | null) => {
+      if (pinned === null || found === pinned) return
+      if (found !== null) {
+        onReplaced()
+        onReplaced = () => {}
+      }
+      throw new DatabaseReplaced(pinned, found)
+    }
+  }
 }
 
 /** Opens no connection by itself. Throws ServerUnusable if the URL is none, or says what cannot be honoured. */
 export const openDatabase = (url: string): Database => {
-  const pools = createPools(parseConnectionUrl(url))
+  const { pin, requireIdentity } = createPin()
+  const pools = createPools(parseConnectionUrl(url), requireIdentity)
   let closing: Promise<unknown> | undefined
   return {
     pools,
@@ -24,6 +57,8 @@ export const openDatabase = (url: string): Database => {
     reads: new Kysely<Tables>({ dialect: toDialect(pools.reads) }),
     epoch: new Kysely<Tables>({ dialect: toDialect(pools.epoch) }),
     bulk: new Kysely<Tables>({ dialect: toDialect(pools.bulk) }),
+    pin,
+    requireIdentity,
     close: async () => {
       closing ??= Promise.all(Object.values(pools).map(({ close }) => close()))
       await closing

@@ -8,6 +8,14 @@ export class ServerUnusable extends Error {
   }
 }
 
+/** The connection leads to a replica, which may become the primary. */
+export class ReplicaReached extends ServerUnusable {
+  constructor () {
+    super('it is a replica, on which nothing can be written')
+    this.name = 'ReplicaReached'
+  }
+}
+
 /** Postgres answered COMMIT with ROLLBACK: a statement had failed, and the work went on as if it had not. */
 export class CommitRefused extends Error {
   constructor () {
@@ -56,6 +64,14 @@ const notAllowedCodes = ['42501', '42883', '0A000']
 
 /** The server does not have what was asked for, or not for this role. */
 export const isNotAllowed = (error: unknown): boolean => isServerError(error) && notAllowedCodes.includes(codeOf(error))
+
+// Connection exceptions, conflicts, insufficient resources, states of objects, and the intervention of an operator.
+const passingClasses = /^(08|40|53|55|57)/
+
+/** The database may be usable later, as after a failover: nothing is wrong with it but that it is away or busy. */
+export const mayPass = (error: unknown): boolean =>
+  error instanceof ConnectionLost || error instanceof ReplicaReached || error instanceof DatabaseReplaced ||
+  passingClasses.test(codeOf(error))
 
 // Data exceptions and integrity constraints: the statement itself is at fault.
 const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[23]/.test(codeOf(error))

@@ -1,9 +1,6 @@
-import type pg from 'pg'
 import { sql } from 'kysely'
+import type pg from 'pg'
 import { isNotAllowed } from './failures.ts'
-
-/** What a connection has reached. */
-export type Server = { isReplica: boolean }
 
 /*
  * The cluster and its timeline, which a promotion changes, and a restore to a point in time. pg_control_checkpoint()
@@ -31,23 +28,29 @@ const keepHistory = async (client: pg.ClientBase): Promise<void> => {
   await client.query("SELECT set_config('job_status.history', $1, false)", [history])
 }
 
-/** Asks a new connection where it leads. Statements on a primary can then use `identity`. */
-export const readServer = async (client: pg.ClientBase): Promise<Server> => {
-  const { rows: [row] } = await client.query<Server>('SELECT pg_is_in_recovery() AS "isReplica"')
-  const isReplica = row?.isReplica ?? true
-  if (!isReplica) await keepHistory(client)
-  return { isReplica }
-}
+const history = "nullif(current_setting('job_status.history', true), '')"
 
-const history = sql<string | null>`nullif(current_setting('job_status.history', true), '')`
+const identityText = `(${history} || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
+  || '-' || to_regclass('JobExecutionLog')::oid)`
 
 /**
  * Names the history of which the database is the end: versions, change log and epochs of another one mean nothing here.
- * It differs after a failover, a restore, and where the table was made again. Null on a replica.
+ * It differs after a failover, a restore, and where the table was made again. Null on a replica
+ * and without the table.
  */
-export const identity = sql<string | null>`
-  ${history} || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
-    || '-' || 'JobExecutionLog'::regclass::oid`
+export const identity = sql<string | null>`${sql.raw(identityText)}`
+
+/** What a connection has reached. `identity` null: a replica, or a database without the tables. */
+export type Server = { isReplica: boolean, identity: string | null }
+
+/** Asks a new connection where it leads. Statements on a primary can then use `identity`. */
+export const readServer = async (client: pg.ClientBase): Promise<Server> => {
+  const { rows: [row] } = await client.query<{ isReplica: boolean }>('SELECT pg_is_in_recovery() AS "isReplica"')
+  if (row?.isReplica !== false) return { isReplica: true, identity: null }
+  await keepHistory(client)
+  const { rows: [found] } = await client.query<{ identity: string | null }>(`SELECT ${identityText} AS identity`)
+  return { isReplica: false, identity: found?.identity ?? null }
+}
 
 const consequences = [
   'pg_control_system(), so that it does not recognize another server in the place of this one',

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { type Database, openDatabase } from './database.ts'
-import { ConnectionLost, isStarting } from './failures.ts'
+import { ConnectionLost, DatabaseReplaced, isStarting } from './failures.ts'
 import { explainRefusal, requireFitServer, requireTriggers } from './fitness.ts'
 import { identity } from './identity.ts'
 import { migrate } from './migrations/migrate.ts'
@@ -38,11 +38,15 @@ export const openForProcess = async (url: string, monotonicNow: () => number): P
     await requireFitServer(database)
     await migrate(database.bulk)
     await requireTriggers(database.reads)
-    const { rows: [state] } = await sql<{ incarnation: string, identity: string }>`
-      SELECT value AS incarnation, ${identity} AS identity FROM ServiceState WHERE name = 'incarnation'`
-      .execute(database.reads)
+    const { rows: [state] } = await sql<{ incarnation: string, identity: string, migrated: string }>`
+      SELECT value AS incarnation, ${identity} AS identity,
+        (SELECT value FROM ServiceState WHERE name = 'identity') AS migrated
+      FROM ServiceState WHERE name = 'incarnation'`.execute(database.reads)
     if (state === undefined) throw new Error('ServiceState has no incarnation')
-    return { database, ...state }
+    const { migrated, ...opened } = state
+    // A failover since the migration: the incarnation is that of the history before.
+    if (opened.identity !== migrated) throw new DatabaseReplaced(migrated, opened.identity)
+    return { database, ...opened }
   } catch (error) {
     await database.close()
     throw explainRefusal(error)

@@ -4,6 +4,7 @@ import { DatabaseUnusable } from '../errors.ts'
 import type { OpenedStore, Store } from '../store.ts'
 import { announcing, createAnnouncements } from './announcements.ts'
 import { createChangeLog } from './change-log.ts'
+import { mayPass } from './failures.ts'
 import { explainMissing } from './identity.ts'
 import { type OpenedDatabase, openForProcess } from './open.ts'
 import { createCallbackReader } from './readers/callback-reader.ts'
@@ -28,10 +29,11 @@ export type PostgresStoreNeeds = OpenedDatabase & {
 export const createPostgresStore = (
   { database, incarnation, identity, now, monotonicNow, random, onReplaced }: PostgresStoreNeeds
 ): Store => {
-  const { pools, reads, epoch } = database
+  const { pools, reads } = database
   const { announce, onAnnounced, close: stopAnnouncing } = createAnnouncements({ reads, connect: pools.listen.connect })
   const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
-  const readEpochRows = createReadEpochRows({ epoch, identity, incarnation, onReplaced })
+  const readEpochRows = createReadEpochRows({ database, incarnation })
+  database.pin(identity, onReplaced)
   return {
     kind: 'postgres',
     incarnation,
@@ -62,7 +64,7 @@ const reasonOf = (error: unknown): string => error instanceof Error && error.mes
  */
 export const openPostgresStore = async ({ databaseUrl, ...needs }: OpenPostgresStoreNeeds): Promise<OpenedStore> => {
   const opened = await openForProcess(databaseUrl, needs.monotonicNow).catch((error: unknown) => {
-    throw new DatabaseUnusable(databaseNameOf(databaseUrl), reasonOf(error), { cause: error })
+    throw new DatabaseUnusable(databaseNameOf(databaseUrl), reasonOf(error), { cause: error, mayPass: mayPass(error) })
   })
   return {
     store: createPostgresStore({ ...opened, ...needs }),

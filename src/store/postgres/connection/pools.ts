@@ -1,9 +1,12 @@
 import pg from 'pg'
 import type { ConnectionTarget, Host } from './connection-url.ts'
-import { ConnectionLost, ServerUnusable } from '../failures.ts'
+import { ConnectionLost, DatabaseReplaced, ReplicaReached, ServerUnusable } from '../failures.ts'
 import { readServer } from '../identity.ts'
 
-/** Connections to the one database of the store. `connect` rejects with ConnectionLost or ServerUnusable. */
+/**
+ * Connections to the one database of the store. `connect` rejects with ConnectionLost, ServerUnusable or
+ * DatabaseReplaced.
+ */
 export type Pool = { connect: () => Promise<pg.PoolClient>, close: () => Promise<void> }
 
 /**
@@ -83,7 +86,12 @@ type HostChoice = ReturnType<typeof createHostChoice>
 
 const isOfServer = (error: unknown): boolean => error instanceof Error && 'severity' in error
 
-const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): Pool => {
+/** Called with the identity of the database that a new connection has reached. Throws DatabaseReplaced to close it. */
+export type OnIdentity = (identity: string | null) => void
+
+type PoolNeeds = { target: ConnectionTarget, hosts: HostChoice, onIdentity: OnIdentity }
+
+const openPool = (name: PoolName, { target, hosts, onIdentity }: PoolNeeds): Pool => {
   const { settings, options } = target
   const { connectMs, answerMs } = patience[name]
   // A pool makes each of its connections by this class, and so to the host that is chosen at that time.
@@ -106,8 +114,9 @@ const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): 
     async #connectToPrimary (): Promise<pg.Client> {
       try {
         await super.connect()
-        const { isReplica } = await readServer(this)
-        if (isReplica) throw new ServerUnusable('it is a replica, on which nothing can be written')
+        const { isReplica, identity } = await readServer(this)
+        if (isReplica) throw new ReplicaReached()
+        onIdentity(identity)
         return this
       } catch (error) {
         hosts.pass(this.#host)
@@ -138,7 +147,9 @@ const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): 
         return await pool.connect()
       } catch (error) {
         const isLast = trial >= hosts.count || host === hosts.chosen()
-        if (isLast) throw error instanceof ServerUnusable || isOfServer(error) ? error : new ConnectionLost(error)
+        if (!isLast) continue
+        const isKnown = error instanceof ServerUnusable || error instanceof DatabaseReplaced || isOfServer(error)
+        throw isKnown ? error : new ConnectionLost(error)
       }
     }
   }
@@ -146,9 +157,9 @@ const openPool = (name: PoolName, target: ConnectionTarget, hosts: HostChoice): 
 }
 
 /** Opens no connection by itself. */
-export const createPools = (target: ConnectionTarget): Pools => {
+export const createPools = (target: ConnectionTarget, onIdentity: OnIdentity = () => {}): Pools => {
   const hosts = createHostChoice(target.hosts)
-  const open = (name: PoolName) => openPool(name, target, hosts)
+  const open = (name: PoolName) => openPool(name, { target, hosts, onIdentity })
   return {
     writes: open('writes'), reads: open('reads'), epoch: open('epoch'), listen: open('listen'), bulk: open('bulk')
   }

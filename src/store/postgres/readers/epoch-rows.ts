@@ -1,15 +1,14 @@
-import { type Kysely, sql } from 'kysely'
+import { sql } from 'kysely'
 import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
-import type { Tables } from '../../tables.ts'
-import { DatabaseReplaced, toStoreFailure } from '../failures.ts'
+import type { Database } from '../database.ts'
+import { toStoreFailure } from '../failures.ts'
 import { identity } from '../identity.ts'
 
 /**
- * `epoch`: connections of its own, which answer or fail within 500 ms. `identity`: that of the history to which the
- * views of this process belong, `incarnation`: that of its versions. `onReplaced` is called once, when a primary with
- * another one has answered.
+ * `epoch` of the database: connections of its own, which answer or fail within 500 ms. `incarnation`: that of the
+ * versions which this process knows.
  */
-export type EpochReaderNeeds = { epoch: Kysely<Tables>, identity: string, incarnation: string, onReplaced: () => void }
+export type EpochReaderNeeds = { database: Pick<Database, 'epoch' | 'requireIdentity'>, incarnation: string }
 
 type JoinedNode = Omit<NodeRow, 'epoch' | 'mode' | 'runId'> &
   { nodeEpoch: string, nodeMode: NodeRow['mode'], nodeRunId: string | null }
@@ -32,27 +31,16 @@ const toIdentity = (found: Pick<JoinedRow, 'identity' | 'incarnation'>, incarnat
     : `${found.identity} with another incarnation`
 
 /**
- * Reads the epoch and the processes, together with the identity of the database: a promoted standby may have rows of
- * before the epoch that this process has seen. Rejects with STORE_UNAVAILABLE, caused by DatabaseReplaced where it is
+ * Reads the epoch and the processes, together with the identity of the database: a table that was made again has other
+ * rows, on the connections that there are. Rejects with STORE_UNAVAILABLE, caused by DatabaseReplaced where it is
  * another one.
  */
-export const createReadEpochRows = (
-  { epoch, identity: own, incarnation, onReplaced }: EpochReaderNeeds
-): EpochRowStore['read'] => {
-  let isReplaced = false
-  const requireSame = (found: string | null): void => {
-    if (found === own) return
-    if (found !== null && !isReplaced) {
-      isReplaced = true
-      onReplaced()
-    }
-    throw new DatabaseReplaced(own, found)
-  }
+export const createReadEpochRows = ({ database, incarnation }: EpochReaderNeeds): EpochRowStore['read'] => {
   const read = async () => {
-    const { rows } = await readRows.execute(epoch)
+    const { rows } = await readRows.execute(database.epoch)
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')
-    requireSame(toIdentity(first, incarnation))
+    database.requireIdentity(toIdentity(first, incarnation))
     const { name, mode, runId, reason, changedAt, holdMs, flaps } = first
     const nodes = rows.flatMap(row => row.node === null
       ? []

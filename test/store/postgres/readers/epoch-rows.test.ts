@@ -10,12 +10,14 @@ const { server, open } = await startMigrated(t)
 
 const openReader = async (t: Test) => {
   const database = await open(t)
-  const { reads, epoch } = openDatabases(t, database.url)
+  const { reads } = openDatabases(t, database.url)
+  const own = openDatabases(t, database.url)
   const findIdentity = async () => (await sql<{ is: string | null }>`SELECT ${identity} AS is`.execute(reads)).rows[0]?.is ?? ''
   const found = await findIdentity()
   const incarnation = String(await database.value("SELECT value FROM ServiceState WHERE name = 'incarnation'"))
   let replacements = 0
-  const read = createReadEpochRows({ epoch, identity: found, incarnation, onReplaced: () => { replacements++ } })
+  own.pin(found, () => { replacements++ })
+  const read = createReadEpochRows({ database: own, incarnation })
   return { ...database, found, findIdentity, read, replacements: () => replacements }
 }
 

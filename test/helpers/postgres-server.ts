@@ -1,0 +1,169 @@
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import { postgresBinary } from '../../scripts/services.ts'
+import { freePort } from './redis.ts'
+
+/*
+ * One Postgres server of a test: postgres.ts and postgres-pair.ts make more of it.
+ */
+
+export const superuser = 'postgres'
+
+// Postgres does not run as root.
+const asUnprivileged = process.getuid?.() === 0
+  ? ['setpriv', '--reuid', superuser, '--regid', superuser, '--init-groups']
+  : []
+
+const folderPrefix = join(tmpdir(), 'job-status-postgres-')
+
+const isAlive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+// A test process that is killed leaves its folder behind, so the next one removes it.
+const removeLeftFolders = () => {
+  for (const name of readdirSync(tmpdir())) {
+    const pid = /^job-status-postgres-(\d+)-/.exec(name)?.[1]
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(tmpdir(), name), { recursive: true, force: true })
+  }
+}
+
+/** Runs a program as the user of the server. */
+export const run = (program: string, ...args: string[]): void => {
+  const [command = program, ...rest] = [...asUnprivileged, program, ...args]
+  execFileSync(command, rest, { stdio: ['ignore', 'ignore', 'inherit'] })
+}
+
+/** Makes an empty folder that the server may write in. One that a killed test has left is removed. */
+export const makeFolder = (): string => {
+  removeLeftFolders()
+  const folder = mkdtempSync(`${folderPrefix}${process.pid}-`)
+  if (asUnprivileged.length > 0) execFileSync('chown', [superuser, folder])
+  chmodSync(folder, 0o700)
+  return folder
+}
+
+/** Where the data of a server in this folder is. */
+export const dataOf = (folder: string): string => join(folder, 'data')
+
+/** Makes the data of a new server. */
+export const initialize = (folder: string): void => {
+  run(postgresBinary('initdb'), '--pgdata', dataOf(folder), '--username', superuser, '--auth', 'trust',
+    '--encoding', 'UTF8', '--locale', 'C.UTF-8', '--no-sync')
+}
+
+// No test cuts the power, so nothing waits for the disk.
+const defaults = [
+  'fsync=off', 'full_page_writes=off', 'shared_buffers=32MB', 'listen_addresses=127.0.0.1', 'log_min_messages=log', 'log_checkpoints=off',
+  'max_wal_size=256MB'
+]
+
+// A standby says so once it answers reads.
+const readiness = /database system is ready to accept (read-only )?connections/
+
+// The server dies with the test process, however that dies. SIGQUIT ends all its processes and frees its memory.
+const launch = async (folder: string, port: number, settings: readonly string[]): Promise<ChildProcess> => {
+  const [command = '', ...args] = [
+    ...asUnprivileged, 'setpriv', '--pdeathsig', 'QUIT', postgresBinary('postgres'), '-D', dataOf(folder),
+    '-p', String(port), '-k', folder, ...[...defaults, ...settings].flatMap(setting => ['-c', setting])
+  ]
+  const child = spawn(command, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let log = ''
+  for await (const chunk of child.stderr) {
+    log += String(chunk)
+    if (readiness.test(log)) {
+      child.stderr.resume()
+      return child
+    }
+  }
+  throw new Error(`Postgres did not start: ${log}`)
+}
+
+/** A server and its process. */
+export type Server = {
+  port: number
+  process: () => ChildProcess
+  /** The URL of a database, as the superuser. */
+  urlOf: (database: string) => string
+  /** Runs statements as the superuser. */
+  sql: (statement: string, database?: string) => Promise<pg.QueryResult>
+  start: () => Promise<void>
+  /** Ends it as a crash would. */
+  kill: () => Promise<void>
+  /** Ends it as an operator does, after the standby has what it wrote. */
+  stop: () => Promise<void>
+  /** Suspends all its processes: it takes connections, and answers nothing. */
+  pause: () => void
+  resume: () => void
+}
+
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+
+const signal = (pid: number, name: NodeJS.Signals): void => {
+  try {
+    process.kill(pid, name)
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
+const withClient = async <Value>(connectionString: string, work: (client: pg.Client) => Promise<Value>) => {
+  const client = new pg.Client({ connectionString })
+  client.on('error', () => {})
+  await client.connect()
+  try {
+    return await work(client)
+  } finally {
+    await client.end()
+  }
+}
+
+/** A server on the data of a folder, which is not started yet. `settings`: more of them, like `wal_level=logical`. */
+export const createServer = async (folder: string, settings: readonly string[] = []): Promise<Server> => {
+  const port = await freePort()
+  let child: ChildProcess | undefined
+  const running = (): ChildProcess => {
+    if (child === undefined) throw new Error('the server was not started')
+    return child
+  }
+  const isRunning = (): boolean => child !== undefined && child.exitCode === null && child.signalCode === null
+  // It ends after all its processes.
+  const end = async (name: NodeJS.Signals): Promise<void> => {
+    if (!isRunning()) return
+    const exit = once(running(), 'exit')
+    server.resume()
+    running().kill(name)
+    await exit
+  }
+  const urlOf = (database: string) => `postgres://${superuser}@127.0.0.1:${port}/${database}`
+  const server: Server = {
+    port,
+    process: running,
+    urlOf,
+    sql: (statement, database = superuser) => withClient(urlOf(database), client => client.query(statement)),
+    start: async () => { child = await launch(folder, port, settings) },
+    kill: () => end('SIGQUIT'),
+    stop: () => end('SIGINT'),
+    pause: () => {
+      const { pid = 0 } = running()
+      // The first process makes the others, so it is the first that stops.
+      for (const each of [pid, ...childrenOf(pid)]) signal(each, 'SIGSTOP')
+      for (const each of childrenOf(pid)) signal(each, 'SIGSTOP')
+    },
+    resume: () => {
+      const { pid = 0 } = running()
+      for (const each of [...childrenOf(pid), pid]) signal(each, 'SIGCONT')
+    }
+  }
+  return server
+}

@@ -1,0 +1,82 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { inspect } from 'node:util'
+import t from 'tap'
+import { createWorkerClient, type WorkerClient } from '../helpers/client.ts'
+import { startPostgresPair } from '../helpers/postgres-pair.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { spawnService, type SpawnedService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
+
+// Processes on a primary with a synchronous standby that takes its place.
+
+const incarnationOf = (tag: string | null): string | undefined => /^"(\w+)\./.exec(tag ?? '')?.[1]
+const versionOf = (tag: string | null): number => Number(/\.(\d+)\.\d+"$/.exec(tag ?? '')?.[1])
+
+/** Asks over and over, each time on a new connection unless the service keeps the last. Returns what was not answered. */
+const createProber = (services: readonly SpawnedService[]) => {
+  const failures: string[] = []
+  let isOver = false
+  const probing = Promise.all(services.map(async ({ ask }) => {
+    while (!isOver) {
+      await ask('/livez').then(response => response.text()).catch((error: unknown) => { failures.push(inspect(error, { depth: 5 })) })
+      await delay(5)
+    }
+  }))
+  return {
+    end: async () => {
+      isOver = true
+      await probing
+      return failures
+    }
+  }
+}
+
+t.test('a promoted standby takes over: no process exits or stops listening, and no worker loses its lease', async t => {
+  const pair = await startPostgresPair(t)
+  const redis = await startRedis(t)
+  const env = { DATABASE_URL: await pair.createDatabase(), REDIS_URL: redis.url, WORKERS: '0' }
+  const services = await Promise.all([0, 1].map(() => spawnService(t, env)))
+  const [first, second] = services as [SpawnedService, SpawnedService]
+  const workers = services.map(service => createWorkerClient(service))
+  const poll = (service: SpawnedService, jobId: string, headers = {}) => service.ask(`/api/v1/jobs/${jobId}`, { headers })
+  const untilStatus = (service: SpawnedService, jobId: string, status: number) => until(async () => {
+    const answer = await poll(service, jobId)
+    return answer.status === status && answer
+  }, `a poll that is ${status}`)
+
+  for (const end of ['kill', 'stop'] as const) {
+    const jobId = await first.submit('remote', {})
+    const claim = await workers[0]?.claimed('remote', { leaseSeconds: 3 })
+    const leaseExpiresAt = Date.parse(String(claim?.leaseExpiresAt))
+    const report = (worker: WorkerClient, command: string, body: unknown) => until(async () => {
+      const answer = await worker.report(jobId, command, claim?.leaseToken ?? '', body)
+      return answer.status !== 503 && answer
+    }, 'the report')
+    const tag = (await poll(first, jobId)).headers.get('etag')
+    t.equal((await poll(second, jobId)).headers.get('etag'), tag)
+    const prober = createProber(services)
+    await pair.synchronize()
+    await pair.primary()[end]()
+    for (const service of services) t.ok((await untilStatus(service, jobId, 503)).headers.get('retry-after'))
+    await until(() => Date.now() > leaseExpiresAt, 'the time at which the lease would have run out')
+    await pair.promote()
+    const promotedAt = performance.now()
+    for (const service of services) {
+      const renewed = (await untilStatus(service, jobId, 200)).headers.get('etag')
+      t.comment(`answered ${(performance.now() - promotedAt).toFixed(0)} ms after the promotion`)
+      t.not(incarnationOf(renewed), incarnationOf(tag), 'in a new incarnation')
+      t.equal(versionOf(renewed), versionOf(tag), 'of the same version')
+      t.equal((await poll(service, jobId, { 'if-none-match': tag ?? '' })).status, 200, 'which an old tag does not match')
+    }
+    t.same(await prober.end(), [], 'every connection was accepted and answered')
+    for (const worker of workers) t.equal((await report(worker, 'progress', {})).status, 200, 'the lease is still held')
+    t.equal((await report(workers[1] as WorkerClient, 'complete', { result: 1 })).status, 200)
+    const tags = await Promise.all(services.map(async service => (await poll(service, jobId)).headers.get('etag')))
+    t.equal(tags[0], tags[1], 'both processes are of the same incarnation')
+    await pair.rebuild()
+  }
+  for (const service of services) {
+    t.equal(service.process.exitCode, null)
+    t.equal((await service.kill('SIGTERM')).code, 0, 'and it drains as ever')
+  }
+})
