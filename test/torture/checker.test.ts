@@ -1,6 +1,7 @@
 import t from 'tap'
 import { checkHistory } from './checker.ts'
 import { endPosition, type FinalRecord, type ForeignWrite, type History, type Operation } from './history.ts'
+import { createRecorder } from './recorder.ts'
 import type { Rule } from './rules.ts'
 
 /*
@@ -220,4 +221,25 @@ t.test('a million operations, one of them wrong', async t => {
   t.comment(`${Math.round(performance.now() - beganAt)} ms`)
   t.match(violations, [{ rule: 'backward', at: 700_000.5 }])
   t.equal(violations.length, 1)
+})
+
+t.test('an ETag of another incarnation ends a wait with any state, and matches none', async t => {
+  const recorder = createRecorder()
+  const read = (status: number, tag: string, etag: string) => {
+    const headers = { etag, 'job-state': 'running', 'preference-applied': 'wait=1' }
+    const answer = { status, headers, text: '', startedAt: 0, endedAt: 1 }
+    recorder.read({
+      kind: 'read', job: recorder.toMadeJob('job'), node: 0, what: '', tag, answer, wait: { above: 5, limitMs: 1000 }
+    })
+    return recorder.operations.at(-1)
+  }
+  const early = () => found({ operations: recorder.operations.splice(0), records: [record(5)] })
+  t.match(read(200, '"aa.5.1"', '"aa.5.1"'), { version: 5, wait: { above: 5 } })
+  t.same(early(), ['early'])
+  t.match(read(200, '"aa.5.1"', '"bb.5.1"'), { version: 5 })
+  t.same(early(), [])
+  read(304, '"aa.5.1"', '"aa.5.1"')
+  t.same(recorder.complaints, [])
+  read(304, '"aa.5.1"', '"bb.5.1"')
+  t.match(recorder.complaints, [{ text: /304 under the ETag "bb/ }])
 })

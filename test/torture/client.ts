@@ -1,6 +1,7 @@
 import { type Ask, createClient } from '../helpers/client.ts'
 import { openEvents, type ReceivedEvent } from '../helpers/events.ts'
 import { bearer } from '../helpers/tokens.ts'
+import { createOpenBursts, type OpenBursts } from './bursts.ts'
 import type { ServiceProcess } from './service-process.ts'
 
 /** The status of a request without a response: its connection ended, no response came in time, or the run was aborted. */
@@ -36,7 +37,9 @@ const patienceMs = 12_000
  * A client of the processes of a run, which takes the time of each request and never rejects. `waitMs`: for how
  * long the service was asked to wait. `abort` ends those under way and all later ones.
  */
-export const createTimedClient = (): { ask: TimedClient, stream: TimedStream, abort: () => void } => {
+export const createTimedClient = (): {
+  ask: TimedClient, stream: TimedStream, openBursts: OpenBursts, abort: () => void
+} => {
   const abortion = new AbortController()
   const { authorization } = bearer({
     expiresIn: 24 * 3600 * 1000, tenant: 'torture', scope: 'jobs:read jobs:write jobs:work'
@@ -96,6 +99,7 @@ export const createTimedClient = (): { ask: TimedClient, stream: TimedStream, ab
   return {
     ask: timedAsk,
     stream: timedStream,
+    openBursts: createOpenBursts({ authorization }, { aborted: abortion.signal, limitMs: patienceMs }),
     abort: () => { abortion.abort() }
   }
 }

@@ -7,6 +7,9 @@ import { openSqlite } from './sqlite-database.ts'
 export const databaseKinds = ['sqlite', 'postgres'] as const
 export type DatabaseKind = typeof databaseKinds[number]
 
+/** The name of the fault after which the processes have another database: the standby, with another incarnation. */
+export const failover = 'fail over to the standby'
+
 /** A record as another program reads it. */
 export type RecordRow = { jobId: string, status: string, version: number, cancelledAt: string | null }
 

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import type { Random } from '../helpers/random.ts'
-import { type PrivatePostgres, startPostgres } from '../helpers/postgres.ts'
-import type { ForeignProgram, RecordRow, TorturedDatabase } from './database.ts'
+import { type PostgresPair, startPostgresPair } from '../helpers/postgres-pair.ts'
+import { failover, type ForeignProgram, type RecordRow, type TorturedDatabase } from './database.ts'
+import type { Server } from '../helpers/postgres-server.ts'
 import type { Fault } from './nemesis.ts'
-import { type Proxy, startProxy } from './proxy.ts'
+import { type Proxy, startProxy, type Wire } from './proxy.ts'
 import { cutSome, delayOne, directions, refuseFor } from './proxy-faults.ts'
 
 const columns = 'jobId AS "jobId", status, version::int AS version, cancelledAt AS "cancelledAt"'
@@ -27,7 +28,7 @@ const open = async (url: string): Promise<pg.Client> => {
 const ignoring = async (work: Promise<unknown>): Promise<void> => { await work.catch(() => {}) }
 
 /** Some of its transactions stay open for a while, so that others with later versions commit before them. */
-const connectTo = (url: string, random: Random): ForeignProgram => {
+const connectTo = (url: () => string, random: Random): ForeignProgram => {
   let client: pg.Client | undefined
   const versionOf = async (own: pg.Client, jobId: string): Promise<number> => {
     const { rows: [row] } = await own.query<{ version: number }>(
@@ -35,7 +36,7 @@ const connectTo = (url: string, random: Random): ForeignProgram => {
     return row?.version ?? 0
   }
   const writeOnce = async (sql: string, jobId: string): Promise<number> => {
-    client ??= await open(url)
+    client ??= await open(url())
     await client.query('BEGIN')
     await client.query(sql.replace('?', '$1'), [jobId])
     const version = await versionOf(client, jobId)
@@ -55,7 +56,7 @@ const connectTo = (url: string, random: Random): ForeignProgram => {
           if (lost !== undefined) await ignoring(lost.end())
           // The row of an insertion whose COMMIT was not answered.
           if (isDuplicate(error)) {
-            client = await open(url)
+            client = await open(url())
             return await versionOf(client, jobId)
           }
           if (!isLost(error)) throw error
@@ -67,9 +68,20 @@ const connectTo = (url: string, random: Random): ForeignProgram => {
   }
 }
 
-const faultsOf = (postgres: PrivatePostgres, url: string, proxies: readonly Proxy[]): Fault[] => {
+const endOf = async (pair: PostgresPair, random: Random): Promise<void> => {
+  const primary = pair.primary()
+  switch (random.pick(['kill', 'stop', 'hang'])) {
+    case 'stop': return await primary.stop()
+    case 'hang':
+      primary.pause()
+      await delay(random.between(100, 2500))
+  }
+  await primary.kill()
+}
+
+const faultsOf = (pair: PostgresPair, url: () => string, proxies: ReadonlyArray<Wire>): Fault[] => {
   const hold = async (statements: string, ms: number): Promise<void> => {
-    const client = await open(url)
+    const client = await open(url())
     try {
       await client.query(statements)
       await delay(ms)
@@ -119,7 +131,7 @@ const faultsOf = (postgres: PrivatePostgres, url: string, proxies: readonly Prox
       name: 'terminate all sessions',
       on: 'database',
       run: async (_victims, random) => {
-        await ignoring(postgres.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        await ignoring(pair.sql(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
           WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'`))
         await delay(random.between(50, 500))
       }
@@ -128,32 +140,73 @@ const faultsOf = (postgres: PrivatePostgres, url: string, proxies: readonly Prox
       name: 'crash Postgres',
       on: 'database',
       run: async (_victims, random) => {
-        await postgres.kill()
+        await pair.primary().kill()
         await delay(random.between(0, 1500))
-        await postgres.restart()
+        await pair.primary().start()
+      }
+    },
+    {
+      name: 'stop Postgres for a while',
+      on: 'database',
+      run: async (_victims, random) => {
+        pair.primary().pause()
+        await delay(random.between(100, 3000))
+        pair.primary().resume()
+      }
+    },
+    {
+      // Whoever decides on it makes sure that the standby follows, and that the old primary has ended.
+      name: failover,
+      on: 'database',
+      run: async (_victims, random) => {
+        await pair.synchronize()
+        await endOf(pair, random)
+        await delay(random.between(0, 1500))
+        await pair.promote()
+        await delay(random.between(0, 1500))
+        await pair.rebuild()
       }
     }
   ]
 }
 
-/** A server of its own, which each process reaches through a proxy. */
+/** What is done to it is done to both. */
+const both = (first: Proxy, second: Proxy): Wire => {
+  const each = (act: (proxy: Proxy) => void) => { for (const proxy of [first, second]) act(proxy) }
+  return {
+    delay: (direction, ms) => { each(proxy => { proxy.delay(direction, ms) }) },
+    cut: () => { each(proxy => { proxy.cut() }) },
+    refuse: isRefusing => { each(proxy => { proxy.refuse(isRefusing) }) },
+    block: (addresses, isBlocked) => { each(proxy => { proxy.block(addresses, isBlocked) }) },
+    close: async () => { await Promise.all([first.close(), second.close()]) }
+  }
+}
+
+// A standby looks for its primary this often.
+const settings = ['wal_retrieve_retry_interval=100ms']
+
+/** A primary and a synchronous standby of its own, which each process reaches through proxies. */
 export const openPostgres = async (): Promise<TorturedDatabase> => {
   const closings: Array<() => unknown> = []
   const t = { teardown: (close: () => unknown) => { closings.push(close) } }
-  const postgres = await startPostgres(t)
-  const url = await postgres.createDatabase(t)
-  const proxies: Proxy[] = []
+  const pair = await startPostgresPair(t, settings)
+  const shared = await pair.createDatabase()
+  const database = new URL(shared.replace(/,[^/]*/, '')).pathname.slice(1)
+  const url = () => pair.primary().urlOf(database)
+  const proxies: Array<Wire> = []
   return {
     urlOf: async () => {
-      const proxy = await startProxy(postgres.port)
+      const [first, second] = pair.servers as [Server, Server]
+      const [toFirst, toSecond] = [await startProxy(first.port), await startProxy(second.port)]
+      const proxy = both(toFirst, toSecond)
       proxies.push(proxy)
       closings.push(proxy.close)
-      return url.replace(`:${postgres.port}/`, `:${proxy.port}/`)
+      return shared.replace(`:${first.port}`, `:${toFirst.port}`).replace(`:${second.port}`, `:${toSecond.port}`)
     },
     connect: random => connectTo(url, random.fork()),
-    readRecords: async () => (await postgres.sql(
-      `SELECT ${columns} FROM JobExecutionLog`, new URL(url).pathname.slice(1))).rows as RecordRow[],
-    faults: faultsOf(postgres, url, proxies),
+    readRecords: async () =>
+      (await pair.sql(`SELECT ${columns} FROM JobExecutionLog`, database)).rows as RecordRow[],
+    faults: faultsOf(pair, url, proxies),
     interruptsFeed: true,
     close: async () => { for (const close of closings.toReversed()) await close() }
   }

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Random } from '../helpers/random.ts'
-import type { Direction, Proxy } from './proxy.ts'
+import type { Direction, Wire } from './proxy.ts'
 
 /*
  * What happens to the connections of one process to a server, whatever the server is.
@@ -9,7 +9,7 @@ import type { Direction, Proxy } from './proxy.ts'
 export const directions: readonly Direction[] = ['there', 'back']
 
 /** Ends the connections of one proxy, a few times. */
-export const cutSome = async (proxies: readonly Proxy[], random: Random): Promise<void> => {
+export const cutSome = async (proxies: readonly Wire[], random: Random): Promise<void> => {
   const proxy = random.pick(proxies)
   for (let count = random.between(1, 4); count > 0; count--) {
     proxy.cut()
@@ -18,7 +18,7 @@ export const cutSome = async (proxies: readonly Proxy[], random: Random): Promis
 }
 
 /** Ends the connections of one proxy, and accepts no others for up to `msMax`. */
-export const refuseFor = async (proxies: readonly Proxy[], random: Random, msMax: number): Promise<void> => {
+export const refuseFor = async (proxies: readonly Wire[], random: Random, msMax: number): Promise<void> => {
   const proxy = random.pick(proxies)
   proxy.refuse(true)
   proxy.cut()
@@ -28,7 +28,7 @@ export const refuseFor = async (proxies: readonly Proxy[], random: Random, msMax
 
 /** Delays one direction of one proxy. */
 export const delayOne = async (
-  proxies: readonly Proxy[], random: Random, direction: Direction, delayMs: number
+  proxies: readonly Wire[], random: Random, direction: Direction, delayMs: number
 ): Promise<void> => {
   const proxy = random.pick(proxies)
   proxy.delay(direction, delayMs)

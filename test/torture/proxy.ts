@@ -4,9 +4,8 @@ import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 /** `there`: to the server; `back`: from it. */
 export type Direction = 'there' | 'back'
 
-/** A TCP connection in the middle, to be made worse. */
-export type Proxy = {
-  port: number
+/** TCP connections in the middle, to be made worse. */
+export type Wire = {
   /** What comes from now on arrives this much later, in order; Infinity: not before the delay is changed, and then all of it. */
   delay: (direction: Direction, ms: number) => void
   /** Ends all connections, with whatever is on its way. */
@@ -17,6 +16,9 @@ export type Proxy = {
   block: (addresses: readonly string[], isBlocked: boolean) => void
   close: () => Promise<void>
 }
+
+/** A wire to one port of this machine. `port`: that of the proxy. */
+export type Proxy = Wire & { port: number }
 
 type Pipe = { retime: () => void }
 

@@ -7,20 +7,37 @@ import { ofTask, type Revealed, type TaskJob } from './revealed.ts'
 /** Responses that are errors of the service: 5xx other than 503, and any status that the request does not allow. */
 export type Complaint = { at: number, text: string }
 
-/** A request whose connection ended: only the end of a process excuses that. */
+/**
+ * A request whose connection ended, or a stream that the service ended before its last event: only the end of a process
+ * and a failover of the database excuse that.
+ */
 export type Cut = { startedAt: number, endedAt: number, text: string }
 
 /** Writes down what was answered. */
 export type Recorder = ReturnType<typeof createRecorder>
 
 export type Recorded = {
-  kind: Operation['kind'], job: number, node: number, what: string, answer: Answer, position?: number | null, wait?: Wait
+  kind: Operation['kind']
+  job: number
+  node: number
+  what: string
+  /** The ETag that the client sent. */
+  tag?: string | undefined
+  answer: Answer
+  position?: number | null
+  wait?: Wait
 }
 
 /** The version that an ETag names. */
 export const versionOf = (eTag: string | undefined): number | null => {
   const version = /\.(\d+)\.\d+"$/.exec(eTag ?? '')?.[1]
   return version === undefined ? null : Number(version)
+}
+
+/** Whether a database that has taken the place of another does not know what the client has: an ETag, or the id of an event. */
+export const isOfOther = (known: string | null | undefined, given: string | null | undefined): boolean => {
+  const [before, after] = [known, given].map(text => /^"?(\w+)\./.exec(text ?? '')?.[1])
+  return before !== undefined && after !== undefined && before !== after
 }
 
 type Many = { items: Array<{ jobId: string, status: string }>, notFound: string[] }
@@ -109,6 +126,10 @@ export const createRecorder = () => {
     complain,
     refuse,
     checkGrant,
+    /** Records that the service ended a stream before its last event. */
+    interrupt: ({ what, node, answer: { startedAt, endedAt } }: Pick<Recorded, 'what' | 'node' | 'answer'>) => {
+      cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: the stream ended before the job` })
+    },
     /** Records what a client was given in another way than as the response to a poll. */
     see: (seen: Seen, revealed: Revealed) => { operations.push({ ...seen, ...revealed }) },
     /** Records a command, from its response and the caller's position. */
@@ -152,6 +173,9 @@ export const createRecorder = () => {
       if (version === null || state === undefined) {
         return complain(`${recorded.what}: an answer without ETag or Job-State`)
       }
+      if (answer.status === 304 && recorded.tag !== undefined && recorded.tag !== '*' && recorded.tag !== headers.etag) {
+        complain(`${recorded.what}: 304 under the ETag ${headers.etag ?? ''}`)
+      }
       const end = toEnd(state)
       let position = end === null ? null : endPosition
       if (answer.status === 200 && answer.text.startsWith('{"success"')) {
@@ -162,7 +186,9 @@ export const createRecorder = () => {
         }
         if (data.status !== state) complain(`${recorded.what}: status ${data.status} under Job-State ${state}`)
       }
-      push(recorded, { version, position, end })
+      // What a client waits for that has an ETag of another database is any state of this one.
+      const wait = recorded.wait && isOfOther(recorded.tag, headers.etag) ? { ...recorded.wait, above: -1 } : recorded.wait
+      push({ ...recorded, ...wait && { wait } }, { version, position, end })
     }
   }
 }

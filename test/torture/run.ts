@@ -12,7 +12,7 @@ import { type RedisKind, redisKinds } from './world.ts'
  */
 
 type Options = {
-  minutes: number, seed: number, seconds: number, processes?: number, redis: RedisKind, database: DatabaseKind, fault?: string, only?: string[], quiet?: boolean
+  minutes: number, seed: number, seconds: number, processes?: number, redis: RedisKind, database: DatabaseKind, fault?: string, only?: string[], bursts: number, quiet?: boolean
 }
 
 const toNumber = (text: string): number => {
@@ -27,7 +27,7 @@ const toCount = (text: string): number => {
   return count
 }
 
-const { minutes, seed: firstSeed, seconds, processes, redis, database, fault, only, quiet } = new Command()
+const { minutes, seed: firstSeed, seconds, processes, redis, database, fault, only, bursts, quiet } = new Command()
   .description('Breaks everything behind several service processes while they are used, and judges what they answered.')
   .option('--minutes <n>', 'for how long', toNumber, 1)
   .option('--seed <n>', 'of the first round; the next ones count up', toCount, Date.now() % 2 ** 31)
@@ -38,6 +38,7 @@ const { minutes, seed: firstSeed, seconds, processes, redis, database, fault, on
   .option('--fault <name>', 'break a rule of the service on purpose: a file of test/torture/faults')
   .option('--only <names>', 'inflict only faults whose names have one of these parts, with commas between', text =>
     text.split(',').filter(Boolean))
+  .option('--bursts <n>', 'how many polls some clients send at once at most; 0: none does', Number, 16)
   .option('--quiet', 'do not print each fault')
   .parse().opts<Options>()
 
@@ -45,6 +46,7 @@ const roundSeconds = Math.min(seconds, minutes * 60)
 const entry = fault === undefined ? undefined : join(import.meta.dirname, 'faults', `${fault}.ts`)
 const endAt = performance.now() + minutes * 60_000
 let found = 0
+let operations = 0
 
 for (let seed = firstSeed; performance.now() < endAt; seed++) {
   const folder = mkdtempSync(join(tmpdir(), 'torture-'))
@@ -52,7 +54,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   console.log(`round with seed ${seed}, ${count} processes`)
   const log = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
   const { violations, figures, history } = await runTorture({
-    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, redis, database, only, ...(log && { log })
+    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, redis, database, only, burstSize: bursts, ...(log && { log })
   })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
@@ -64,6 +66,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
     writeFileSync(path, JSON.stringify(history))
     const others = [
       ...redis === 'server' ? [] : ['--redis', redis], ...database === 'sqlite' ? [] : ['--database', database], ...fault === undefined ? [] : ['--fault', fault],
+      ...bursts === 16 ? [] : ['--bursts', bursts],
       ...only === undefined ? [] : ['--only', `'${only.join(',')}'`]
     ].join(' ')
     console.log(
@@ -73,5 +76,7 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
     rmSync(folder, { recursive: true, force: true })
   }
   found += violations.length
+  operations += figures.operations
 }
+console.log(`${operations} operations, ${found} violations`)
 process.exitCode = found === 0 ? 0 : 1

@@ -3,6 +3,7 @@ import { type Answer, noAnswer } from './client.ts'
 import type { End } from './history.ts'
 import { ofTask, ofV1, type Revealed, type TaskJob, type V1Job } from './revealed.ts'
 import type { ServiceProcess } from './service-process.ts'
+import { isOfOther } from './recorder.ts'
 import { type Actor, nextWatched } from './workload.ts'
 
 /*
@@ -34,8 +35,8 @@ export const readEvents = async (
   const isTask = random.chance(0.5)
   const what = `events ${isTask ? 'task' : 'v1'}${known.id === null ? '' : ` after ${known.id}`}`
   let last = known
-  const see = (startedAt: number, endedAt: number, waitMs: number, revealed: Revealed) => {
-    const wait = { above: last.version, limitMs: waitMs }
+  const see = (startedAt: number, endedAt: number, waitMs: number, revealed: Revealed, above = last.version) => {
+    const wait = { above, limitMs: waitMs }
     recorder.see({ kind: 'read', job, node: node.index, what, startedAt, endedAt, wait }, revealed)
   }
   const { end, answer } = await stream(
@@ -50,7 +51,8 @@ export const readEvents = async (
       }
       const revealed = toRevealed(isTask, version, data)
       if (revealed.version !== version) recorder.complain(`${what}: version ${revealed.version} under the id ${id ?? ''}`)
-      see(startedAt, at, Infinity, revealed)
+      // To a database that has taken the place of another, the id of the last event means nothing.
+      see(startedAt, at, Infinity, revealed, isOfOther(last.id, id) ? -1 : last.version)
       last = { version, end: revealed.end, id }
       return true
     }
@@ -58,7 +60,7 @@ export const readEvents = async (
   const { startedAt, endedAt } = answer
   // What it had waited for until it left: nothing newer came.
   if (end === 'left' && last.end === null) see(startedAt, endedAt, endedAt - startedAt, { version: null, position: null, end: null })
-  if (end === 'ended' && last.end === null) recorder.complain(`${what}: the stream ended before the job`)
+  if (end === 'ended' && last.end === null) recorder.interrupt({ what, node: node.index, answer })
   if (end === 'cut') recorder.refuse({ what, node: node.index, answer: { ...answer, status: noAnswer.cut } })
   if (end === 'none') noteOther(recorder, { job, node, what, answer, known })
   if (end === 'cut') await delay(20)

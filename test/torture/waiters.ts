@@ -30,6 +30,7 @@ const awaitChange = async (
     job,
     node: node.index,
     what: `wait${ifNoneMatch === null ? '' : ` with ${ifNoneMatch}`}`,
+    tag: ifNoneMatch ?? undefined,
     answer,
     wait: { above: versionOf(ifNoneMatch ?? undefined), limitMs }
   })

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Answer, noAnswer, type TimedClient, type TimedStream } from './client.ts'
+import type { OpenBursts } from './bursts.ts'
 import type { Hold } from './history.ts'
 import type { Random } from '../helpers/random.ts'
 import type { Recorder } from './recorder.ts'
@@ -11,6 +12,7 @@ export type Stage = {
   nodes: readonly ServiceProcess[]
   ask: TimedClient
   stream: TimedStream
+  openBursts: OpenBursts
   recorder: Recorder
   /** The jobs that were claimed last. */
   watched: number[]
@@ -53,6 +55,7 @@ export const poll = async (
     job,
     node: node.index,
     what: `poll ${isTask ? 'task' : 'v1'}${tag === null ? '' : ` with ${tag}`}`,
+    tag: tag ?? undefined,
     answer
   })
   if (answer.status === noAnswer.cut || answer.status === noAnswer.aborted) await delay(20)
