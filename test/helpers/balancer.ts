@@ -1,0 +1,65 @@
+import { once } from 'node:events'
+import { Agent, createServer, request as sendRequest } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Closing } from './postgres.ts'
+
+/** A load balancer before several processes of the service. */
+export type Balancer = {
+  url: string
+  /** How many processes take requests now. */
+  ready: () => number
+}
+
+const checkMs = 50
+const checkLimitMs = 1000
+
+/**
+ * Starts a balancer as operators run it: each request goes to the next process of which `/readyz` is 200, on connections
+ * that are kept. It tries nothing a second time, so a request that a process does not answer fails.
+ */
+export const startBalancer = async (t: Closing, ports: readonly number[]): Promise<Balancer> => {
+  const agent = new Agent({ keepAlive: true })
+  let ready: readonly number[] = []
+  let turn = 0
+  let isOver = false
+
+  const isReady = async (port: number): Promise<boolean> => {
+    const signal = AbortSignal.timeout(checkLimitMs)
+    const answer = await fetch(`http://127.0.0.1:${port}/readyz`, { signal }).catch(() => undefined)
+    await answer?.arrayBuffer()
+    return answer?.status === 200
+  }
+  const checking = Promise.all(ports.map(async port => {
+    while (!isOver) {
+      const isIn = await isReady(port)
+      if (isIn !== ready.includes(port)) ready = isIn ? [...ready, port] : ready.filter(other => other !== port)
+      await delay(checkMs)
+    }
+  }))
+
+  const server = createServer((request, response) => {
+    const port = ready[turn++ % ready.length]
+    if (port === undefined) {
+      response.writeHead(502).end()
+      return
+    }
+    const { method, url: path, headers } = request
+    const upstream = sendRequest({ agent, host: '127.0.0.1', port, method, path, headers }, answer => {
+      const { connection: _, ...fields } = answer.headers
+      response.writeHead(answer.statusCode ?? 502, fields)
+      answer.pipe(response)
+    })
+    upstream.on('error', () => { response.headersSent ? response.destroy() : response.writeHead(502).end() })
+    request.pipe(upstream)
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(async () => {
+    isOver = true
+    await checking
+    server.close()
+    server.closeAllConnections()
+    agent.destroy()
+  })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, ready: () => ready.length }
+}

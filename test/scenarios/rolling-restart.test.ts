@@ -1,0 +1,156 @@
+import { Agent, request } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { startBalancer } from '../helpers/balancer.ts'
+import { startPostgres } from '../helpers/postgres.ts'
+import { freePort, startRedis } from '../helpers/redis.ts'
+import { spawnService } from '../helpers/service.ts'
+import { bearer } from '../helpers/tokens.ts'
+import { until } from '../helpers/until.ts'
+
+/*
+ * Three processes on one Postgres and one Redis, behind a balancer, are drained and started again one after the other,
+ * while clients read, submit and work.
+ *
+ * ROLLING_RATE changes how many reads are sent in a second, ROLLING_ROUNDS how often each process is started again.
+ */
+
+const rate = Number(process.env.ROLLING_RATE ?? '200')
+const rounds = Number(process.env.ROLLING_ROUNDS ?? '1')
+const processes = 3
+const jobsMax = 50
+
+type Answer = { status: number, headers: Record<string, string | string[] | undefined>, text: string }
+type Send = (path: string, options?: { method?: string, headers?: Record<string, string>, body?: unknown }) => Promise<Answer>
+
+/** Sends requests on connections that are kept; the failures are those without a response. */
+const createSend = (url: string): Send => {
+  const agent = new Agent({ keepAlive: true })
+  const { hostname, port } = new URL(url)
+  const { authorization } = bearer({ expiresIn: 3_600_000, scope: 'jobs:read jobs:write jobs:work' })
+  return (path, { method = 'GET', headers = {}, body } = {}) => new Promise(resolve => {
+    const text = body === undefined ? undefined : JSON.stringify(body)
+    const type = text === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }
+    const sent = request({ agent, hostname, port, path, method, headers: { authorization, ...type, ...headers } }, answer => {
+      const pieces: Buffer[] = []
+      answer.on('data', (piece: Buffer) => { pieces.push(piece) })
+      answer.on('close', () => {
+        resolve({
+          status: answer.complete ? answer.statusCode ?? 0 : 0, headers: answer.headers, text: Buffer.concat(pieces).toString()
+        })
+      })
+    })
+    sent.on('error', error => { resolve({ status: 0, headers: {}, text: error.message }) })
+    sent.end(text)
+  })
+}
+
+type Traffic = {
+  send: Send
+  failures: string[]
+  /** The jobs that were accepted, and those whose end was. */
+  accepted: string[]
+  completed: Set<string>
+  isOver: () => boolean
+}
+
+const expectOneOf = ({ failures }: Traffic, what: string, answer: Answer, ...expected: number[]): boolean => {
+  const isExpected = expected.includes(answer.status)
+  if (!isExpected) failures.push(`${what}: ${answer.status} ${answer.text.slice(0, 200)}`)
+  return isExpected
+}
+
+/** Reads at an even rate, in both views, with and without a tag, one job and many. Returns how many were answered. */
+const read = async (traffic: Traffic): Promise<number> => {
+  const { send, accepted, isOver } = traffic
+  const tags = new Map<string, string>()
+  const underWay = new Set<Promise<void>>()
+  let answered = 0
+  const readOne = async (turn: number): Promise<void> => {
+    const some = accepted.slice(-jobsMax)
+    const jobId = some[turn % some.length] ?? ''
+    const path = [`/api/v1/jobs/${jobId}`, `/api/jobs/${jobId}/status`, `/api/v1/jobs?ids=${some.slice(0, 10).join()}`][turn % 3]
+    const tag = turn % 3 === 2 || turn % 2 === 0 ? undefined : tags.get(path ?? '')
+    const answer = await send(path ?? '', { headers: tag === undefined ? {} : { 'if-none-match': tag } })
+    if (expectOneOf(traffic, `read ${path}`, answer, 200, ...tag === undefined ? [] : [304])) answered++
+    if (typeof answer.headers.etag === 'string') tags.set(path ?? '', answer.headers.etag)
+  }
+  const beganAt = performance.now()
+  for (let turn = 0; !isOver();) {
+    const due = (performance.now() - beganAt) * rate / 1000
+    for (; turn < due; turn++) {
+      const reading: Promise<void> = readOne(turn).finally(() => { underWay.delete(reading) })
+      underWay.add(reading)
+    }
+    await delay(2)
+  }
+  await Promise.all(underWay)
+  return answered
+}
+
+const submit = async (traffic: Traffic): Promise<void> => {
+  const { send, accepted, isOver } = traffic
+  while (!isOver()) {
+    const answer = await send('/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } })
+    if (expectOneOf(traffic, 'submit', answer, 202)) accepted.push((JSON.parse(answer.text) as { jobId: string }).jobId)
+    await delay(20)
+  }
+}
+
+const work = async (traffic: Traffic): Promise<void> => {
+  const { send, accepted, completed, isOver } = traffic
+  while (!isOver() || completed.size < accepted.length) {
+    const answer = await send('/api/v1/worker/claim', { method: 'POST', body: { types: ['remote'], wait: 1 } })
+    if (!expectOneOf(traffic, 'claim', answer, 200, 204) && isOver()) return
+    if (answer.status !== 200) continue
+    const { jobId, leaseToken } = JSON.parse(answer.text) as { jobId: string, leaseToken: string }
+    const report = (command: string, body: unknown) => send(`/api/v1/worker/jobs/${jobId}/${command}`, {
+      method: 'POST', headers: { 'lease-token': leaseToken }, body
+    })
+    expectOneOf(traffic, 'progress', await report('progress', { percent: 50 }), 200)
+    if (expectOneOf(traffic, 'complete', await report('complete', { result: jobId }), 200)) {
+      if (completed.has(jobId)) traffic.failures.push(`${jobId} was completed twice`)
+      completed.add(jobId)
+    }
+  }
+}
+
+t.test('a rolling restart behind a balancer fails no request, and loses no job', async t => {
+  const postgres = await startPostgres(t)
+  const redis = await startRedis(t)
+  const env = {
+    DATABASE_URL: await postgres.createDatabase(t), REDIS_URL: redis.url, WORKERS: '0', DRAIN_DELAY_SECONDS: '1', LOG_LEVEL: 'info'
+  }
+  const ports = await Promise.all(Array.from({ length: processes }, () => freePort()))
+  const start = (port: number) => spawnService(t, { ...env, PORT: String(port) })
+  const services = await Promise.all(ports.map(start))
+  const { url, ready } = await startBalancer(t, ports)
+  await until(() => ready() === processes, 'all processes to be ready')
+  let isOver = false
+  const traffic: Traffic = {
+    send: createSend(url), failures: [], accepted: [], completed: new Set(), isOver: () => isOver
+  }
+  const writing = Promise.all([submit(traffic), ...[0, 1].map(() => work(traffic))])
+  await until(() => traffic.accepted.length > 0, 'a job')
+  const beganAt = performance.now()
+  const reading = read(traffic)
+  for (let round = 0; round < rounds; round++) {
+    for (const [index, port] of ports.entries()) {
+      t.equal((await services[index]?.kill('SIGTERM'))?.code, 0, 'drained')
+      services[index] = await start(port)
+      await until(() => ready() === processes, 'the process to be ready again')
+    }
+  }
+  const seconds = (performance.now() - beganAt) / 1000
+  isOver = true
+  const answered = await reading
+  await writing
+  const { failures, accepted, completed } = traffic
+  t.same(failures.slice(0, 10), [])
+  t.comment(`${answered} reads (${Math.round(answered / seconds)}/s), ${accepted.length} jobs, ${failures.length} failures`)
+  t.ok(answered > 0 && completed.size > 0)
+  t.same([...completed].toSorted(), accepted.toSorted(), 'each accepted job was run, once')
+  const { rows } = await postgres.sql(
+    "SELECT count(*)::int AS count FROM JobExecutionLog WHERE status = 'Succeeded'", new URL(env.DATABASE_URL).pathname.slice(1))
+  t.equal((rows as Array<{ count: number }>)[0]?.count, accepted.length)
+})
