@@ -155,7 +155,7 @@ const faultsOf = (pair: PostgresPair, url: () => string, proxies: ReadonlyArray<
       }
     },
     {
-      // Whoever decides on it makes sure that the standby follows, and that the old primary has ended.
+      // As an operator does it: the standby follows, and the old primary has ended.
       name: failover,
       on: 'database',
       run: async (_victims, random) => {

@@ -11,7 +11,7 @@ const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), r
  * it: a read of the new history under the old incarnation would be answered with 304. The epoch rows are read ten times
  * a second, so that such a read could come before them.
  */
-t.test('no statement reaches a database that has taken the place of the opened one, before any look at the epoch', async t => {
+t.test('no statement reaches a database that has taken the place of the opened one, before the epoch is read', async t => {
   const pair = await startPostgresPair(t)
   const url = await pair.createDatabase()
   const opened = await openForProcess(url, clocks.monotonicNow)
@@ -40,7 +40,7 @@ t.test('no statement reaches a database that has taken the place of the opened o
   await rejectsInTheEnd(() => insert('b'), 'a write')
   await rejectsInTheEnd(() => store.changes.follow(), 'a follower')
   await rejectsInTheEnd(() => store.epoch.read(), 'a refresh of the view')
-  t.equal(replacements, 1, 'and it is told once')
+  t.equal(replacements, 1, 'reported once')
   const { rows } = await pair.sql('SELECT jobId FROM JobExecutionLog', 'test_1')
   t.same(rows, [{ jobid: 'a' }])
   const again = await openForProcess(url, clocks.monotonicNow)
