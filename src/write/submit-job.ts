@@ -3,7 +3,7 @@ import { stringify } from 'safe-stable-stringify'
 import { ServiceFailure } from '../errors.ts'
 import { parseExactNumbers } from '../job/json/exact-numbers.ts'
 import type { RawInput } from '../job/input.ts'
-import { callbacksMax } from '../job/callbacks/callback.ts'
+import { callbacksMax, toCallbackId } from '../job/callbacks/callback.ts'
 import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
 import { noProgress } from '../job/progress.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
@@ -148,7 +148,8 @@ export const createSubmitJob = (
       const jobId = earlierJobId ?? newJobId
       const lookup = await findJob(tx, jobId)
       const { callback } = submission
-      const isDue = callback !== undefined && await callBack(tx, lookup, submitter, callback, `cb_${randomUuid()}`, at)
+      const isDue = callback !== undefined &&
+        await callBack(tx, lookup, submitter, callback, toCallbackId(randomUuid()), at)
       return { changes: [{ lookup }], value: { jobId, replayed: earlierJobId !== undefined, isDue } }
     })
     if (isDue) onCallbackDue()

@@ -16,8 +16,9 @@ const cachedMsOfSets = 30_000
 const tokensMax = 10_000
 const charactersMax = 8 * 1024 * 1024
 
+// Postgres stores no NUL.
 const isName = (value: unknown): value is string =>
-  typeof value === 'string' && value !== '' && value.length <= 256 && value.isWellFormed()
+  typeof value === 'string' && value !== '' && value.length <= 256 && value.isWellFormed() && !value.includes('\0')
 
 // The claim that scopes are in is `scope` (RFC 8693) as text, or in another form that identity providers use.
 const toScopes = (payload: Record<string, unknown>): readonly string[] => {

@@ -23,6 +23,14 @@ export type Callback = {
   nextTryAt: number | null
 }
 
+const idPrefix = 'cb_'
+
+/** The id of a callback, made of a random text. */
+export const toCallbackId = (random: string): string => `${idPrefix}${random}`
+
+/** Whether a text can be the id of a callback. One that cannot, like a NUL, may be none that the store can look for. */
+export const isCallbackId = (text: string): boolean => text.startsWith(idPrefix) && /^[\w-]+$/.test(text)
+
 /** Where callbacks wait for a try: those of one tenant to one host. */
 export type CallbackQueue = { host: string, tenant: string }
 

@@ -1,3 +1,4 @@
+import { isCallbackId } from '../../job/callbacks/callback.ts'
 import type { StatusEntry } from '../../job/status-entry.ts'
 import { findRedelivered, makeDue } from '../../store/tx/callbacks.ts'
 import { findJob, lockJob } from '../../store/tx/jobs.ts'
@@ -29,7 +30,7 @@ export const createRedeliverCallback = (
     const lookup = await findJob(tx, jobId)
     const answer = (value: RedeliverOutcome) => ({ changes: [{ lookup }] as const, value })
     const at = now()
-    const callback = lookup.kind === 'job' ? await findRedelivered(tx, jobId, id, at) : undefined
+    const callback = lookup.kind === 'job' && isCallbackId(id) ? await findRedelivered(tx, jobId, id, at) : undefined
     if (callback === undefined || !canModify(callback.tenant)) return answer({ kind: 'absent' })
     if (callback.state === 'waiting') return answer({ kind: 'waiting' })
     const retryAfterMs = (callback.redeliveredAt ?? -Infinity) + pauseMs - at

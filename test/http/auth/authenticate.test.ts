@@ -52,6 +52,8 @@ const invalid: Record<string, [header: string | undefined, reason: string | null
   'sub as a number': [`Bearer ${signed(goodClaims({ sub: 7 }))}`, 'claim sub not valid'],
   'sub null': [`Bearer ${signed(goodClaims({ sub: null }))}`, 'claim sub not valid'],
   'a sub of 257 characters': [`Bearer ${signed(goodClaims({ sub: 'a'.repeat(257) }))}`, 'claim sub not valid'],
+  'a sub with a NUL': [`Bearer ${signed(goodClaims({ sub: 'a\0' }))}`, 'claim sub not valid'],
+  'a tenant with a NUL': [`Bearer ${signed(goodClaims({ tenant: 'a\0' }))}`, 'claim tenant not valid'],
   'tenant as a list': [`Bearer ${signed(goodClaims({ tenant: ['tester'] }))}`, 'claim tenant not valid'],
   'tenant null': [`Bearer ${signed(goodClaims({ tenant: null }))}`, 'claim tenant not valid'],
   'an empty tenant': [`Bearer ${signed(goodClaims({ tenant: '' }))}`, 'claim tenant not valid'],

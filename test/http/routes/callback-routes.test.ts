@@ -126,7 +126,9 @@ t.test('a callback can be asked for once more, once a minute', async t => {
   t.match(await again.json(), { status: 429, code: 'RATE_LIMITED' })
   const seconds = Number(again.headers.get('retry-after'))
   t.ok(seconds > 0 && seconds <= 60)
-  t.match(await (await redeliver(jobId, 'cb_other')).json(), { status: 404, code: 'NOT_FOUND' })
+  for (const other of ['cb_other', 'cb_%00', '%00', `${id}%00`, 'cb_%F0%9F%92%A9']) {
+    t.match(await (await redeliver(jobId, other)).json(), { status: 404, code: 'NOT_FOUND' })
+  }
   t.match(await (await redeliver(jobId, id, { body: { now: true } })).json(), { status: 400 })
 })
 

@@ -24,6 +24,9 @@ const time = (description: string) => Type.Optional(Type.String({
   description: `${description}, ISO 8601; UTC unless it has an offset.`
 }))
 
+// A database may be unable to store, and to compare, a NUL.
+const filter = (description: string) => Type.Optional(Type.String({ pattern: '^[^\\u0000]*$', description }))
+
 // No schema defaults: a default would look like a parameter that the client sent beside `ids`.
 export const createListQuery = (view: ViewName) => {
   const word = `(${words[view].join('|')})`
@@ -32,10 +35,10 @@ export const createListQuery = (view: ViewName) => {
       minLength: 1, description: `Up to ${idsMax} ids, separated by commas. Not allowed with other parameters than wait.`
     })),
     status: Type.Optional(Type.String({ pattern: `^${word}(,${word})*$`, description: statusDescriptions[view] })),
-    type: Type.Optional(Type.String({ description: 'Only jobs of this type.' })),
+    type: filter('Only jobs of this type.'),
     createdAfter: time('Only jobs accepted after this time'),
     createdBefore: time('Only jobs accepted before this time'),
-    idPrefix: Type.Optional(Type.String({ description: 'Only jobs whose id begins like this.' })),
+    idPrefix: filter('Only jobs whose id begins like this.'),
     limit: Type.Optional(Type.Integer({
       minimum: 1, maximum: limitMax, description: `The most jobs on a page. Default: ${limitDefault}.`
     })),
@@ -58,7 +61,7 @@ const parseCursor = (cursor: string): ListPosition => {
   }
   const [, createdMs = '', seq = ''] = /^(-?\d+) seq (\d+)$/.exec(text) ?? []
   const position = { createdMs: Number(createdMs), seq: Number(seq) }
-  if (createdMs === '' || toCursor(position) !== cursor) {
+  if (createdMs === '' || toCursor(position) !== cursor || !Object.values(position).every(Number.isSafeInteger)) {
     throw brokenRule('cursor', 'format', 'must be the nextCursor of another page')
   }
   return position

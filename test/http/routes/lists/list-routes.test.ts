@@ -174,10 +174,12 @@ t.test('rejects forged cursors, invalid filters and unknown parameters with 400'
     .toString('base64url'), Buffer.from('1 x').toString('base64url'),
   Buffer.from('01 1').toString('base64url'), Buffer.from('1 -1').toString('base64url'),
   Buffer.from('1e3 1').toString('base64url'),
-  ...['1 seq', '1 seq x', '01 seq 1', '1 seq -1', '1e3 seq 1', '99999999999999999 seq 1', ' 1 seq 1', '1  seq 1']
+  ...['1 seq', '1 seq x', '01 seq 1', '1 seq -1', '1e3 seq 1', '99999999999999999 seq 1', ' 1 seq 1', '1  seq 1',
+    '100000000000000000000 seq 5', '-100000000000000000000 seq 5', '5 seq 100000000000000000000']
     .map(text => Buffer.from(text).toString('base64url')),
   Buffer.from('99999999999999999 1').toString('base64url'), 'A'.repeat(5000)]
   for (const cursor of forged) await expect400(t, `cursor=${cursor}`, 'cursor', 'format')
+  for (const field of ['type', 'idPrefix']) await expect400(t, `${field}=a%00`, field, 'pattern')
   for (const time of ['', 'yesterday', '2026-13-01', '12:00', '2026-01-01T00:00:00+01:00']) {
     await expect400(t, `createdAfter=${time}`, 'createdAfter', 'format')
     await expect400(t, `createdBefore=${time}`, 'createdBefore', 'format')
