@@ -12,6 +12,8 @@ export type Databases = {
   urlOf: (path: string) => Promise<string>
   /** Runs SQL as another program does. Returns the rows, one a line, with columns separated by |. */
   sql: (path: string, sql: string) => Promise<string>
+  /** Bytes as SQL writes them. */
+  bytes: (bytes: Buffer) => string
   /** Runs SQL past the CHECKs of the record. */
   sqlUnchecked: (path: string, sql: string) => Promise<string>
 }
@@ -23,6 +25,7 @@ export const sqlite3 = async (path: string, sql: string): Promise<string> =>
 const files: Databases = {
   urlOf: path => Promise.resolve(`sqlite:${path}`),
   sql: sqlite3,
+  bytes: bytes => `x'${bytes.toString('hex')}'`,
   sqlUnchecked: (path, sql) => sqlite3(path, `PRAGMA ignore_check_constraints = ON; ${sql}`)
 }
 

@@ -45,6 +45,7 @@ const sql = async (path: string, statements: string): Promise<string> => {
 useDatabases({
   urlOf,
   sql,
+  bytes: bytes => `'\\x${bytes.toString('hex')}'::bytea`,
   sqlUnchecked: (path, statements) =>
     sql(path, `${withoutChecks}; ${statements}`)
 })

@@ -1,6 +1,7 @@
 import { request, type ServerResponse } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
+import { databases } from '../../../helpers/databases.ts'
 import { startService } from '../../../helpers/service.ts'
 import { bearer } from '../../../helpers/tokens.ts'
 import { until } from '../../../helpers/until.ts'
@@ -154,21 +155,23 @@ t.test('returns inputs of any size as submitted', async t => {
 
 t.test('inputUrl serves raw bytes as they were sent', async t => {
   const jobId = await submit('raw', { note: 'apart' })
-  const bytes = Buffer.from('\u0000<b>bytes</b>\u00ff', 'latin1').toString('hex')
-  await sql(`INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i1', 0, x'${bytes.slice(0, 8)}'), ('i1', 4, x'${bytes.slice(8)}');
-    UPDATE JobInput SET inputId = 'i1', rawSizeBytes = ${bytes.length / 2}, rawContentType = 'text/html; charset=latin1' WHERE jobId = '${jobId}'`)
+  const bytes = Buffer.from('\u0000<b>bytes</b>\u00ff', 'latin1')
+  const [first, second] = [bytes.subarray(0, 4), bytes.subarray(4)].map(databases().bytes)
+  await sql(`INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES ('i1', 0, ${first}), ('i1', 4, ${second});
+    UPDATE JobInput SET inputId = 'i1', rawSizeBytes = ${bytes.length}, rawContentType = 'text/html; charset=latin1'
+    WHERE jobId = '${jobId}'`)
   const job = await claimed('raw')
   t.match(job, { inputUrl: `/api/v1/worker/jobs/${jobId}/input`, inputContentType: 'text/html; charset=latin1' })
   t.notOk('input' in job, 'either input or inputUrl')
   const answer = await input(jobId, job.leaseToken)
   t.equal(answer.headers.get('content-type'), 'text/html; charset=latin1')
-  t.equal(answer.headers.get('content-length'), String(bytes.length / 2))
+  t.equal(answer.headers.get('content-length'), String(bytes.length))
   t.equal(answer.headers.get('x-content-type-options'), 'nosniff')
-  t.equal(Buffer.from(await answer.arrayBuffer()).toString('hex'), bytes)
+  t.same(Buffer.from(await answer.arrayBuffer()), bytes)
   const head = await ask(job.inputUrl, {
     method: 'HEAD', claims: workerClaims, headers: { 'lease-token': job.leaseToken }
   })
-  t.equal(head.headers.get('content-length'), String(bytes.length / 2))
+  t.equal(head.headers.get('content-length'), String(bytes.length))
 })
 
 t.test('inputUrl is absolute with PUBLIC_URL', async t => {

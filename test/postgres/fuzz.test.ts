@@ -1,0 +1,2 @@
+await import('../helpers/on-postgres.ts')
+await import('../security/fuzz.test.ts')
