@@ -10,4 +10,4 @@ export { Component, createParser, render }
 export type Children = ComponentChildren
 
 /** Makes elements from a template. Values become text and attributes, never markup. */
-export const html = htm.bind(h) as (strings: TemplateStringsArray, ...values: unknown[]) => VNode
+export const html = htm.bind(h) as unknown as (strings: TemplateStringsArray, ...values: unknown[]) => VNode

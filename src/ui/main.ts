@@ -6,6 +6,7 @@ import { createDownloads } from './state/downloads.ts'
 import { type Place, toFragment, toPlace } from './state/filters.ts'
 import { JobPage } from './state/job-page.ts'
 import { JobsPage } from './state/jobs-page.ts'
+import { ServicePage } from './state/service-page.ts'
 import { createSession } from './state/session.ts'
 import { App } from './view/app.ts'
 import type { Question, Ui } from './view/ui.ts'
@@ -59,10 +60,13 @@ const needs = { api, now, random: Math.random, schedule, onChange: repaint }
 const jobsPage = new JobsPage({ ...needs, onResponse })
 const jobPage = new JobPage({ ...needs, has: session.has, createUrl: blob => URL.createObjectURL(blob), revokeUrl: url => { URL.revokeObjectURL(url) } })
 
+const servicePage = new ServicePage(needs)
+
 /** One stream at a time: browsers open six connections to a service, and tabs share them. */
 const follow = (): void => {
   if (place.view !== 'jobs') jobsPage.hide()
   if (place.view !== 'job') jobPage.hide()
+  if (place.view !== 'service') servicePage.hide()
   const claims = session.claims()
   if (session.problem() !== null || claims === null || document.hidden) return
   const { tenant, scopes } = claims
@@ -71,6 +75,7 @@ const follow = (): void => {
   owner = reader
   if (place.view === 'jobs') jobsPage.show(place.filters)
   if (place.view === 'job') jobPage.show(place.jobId)
+  if (place.view === 'service') servicePage.show()
 }
 
 const ui: Ui = {
@@ -78,6 +83,7 @@ const ui: Ui = {
   session,
   jobsPage,
   jobPage,
+  servicePage,
   place: () => place,
   now,
   tokenCommand: document.body.dataset.tokenCommand ?? null,
@@ -103,8 +109,9 @@ addEventListener('hashchange', () => {
   repaint()
 })
 document.addEventListener('visibilitychange', () => {
-  if (document.hidden) jobsPage.hide()
-  else follow()
+  if (!document.hidden) return follow()
+  jobsPage.hide()
+  servicePage.hide()
 })
 setInterval(() => {
   session.checkExpiry(now())

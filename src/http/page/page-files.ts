@@ -28,7 +28,8 @@ const contentTypes: Partial<Record<string, string>> = {
 const libraryFiles: Record<string, readonly string[]> = {
   preact: ['preact.mjs'],
   htm: ['htm.mjs'],
-  'eventsource-parser': ['index.js', 'parse.js', 'errors.js']
+  'eventsource-parser': ['index.js', 'parse.js', 'errors.js'],
+  uplot: ['uPlot.esm.js', 'uPlot.min.css']
 }
 
 /** A file of the page, as it is and compressed. */

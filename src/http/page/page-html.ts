@@ -16,6 +16,7 @@ export const toPageHtml = ({ version, modules, tokenCommand }: PageHtmlNeeds): s
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="${toReference('icon.svg')}">
+<link rel="stylesheet" href="${toReference('libraries/uplot/uPlot.min.css')}">
 <link rel="stylesheet" href="${toReference('page.css')}">
 <script type="module" src="${toReference(main)}"></script>
 ${modules.slice(1).map(name => `<link rel="modulepreload" href="${toReference(name)}">`).join('\n')}

@@ -4,6 +4,7 @@ import { toSpan, toVisible } from '../state/format.ts'
 import { JobView } from './job.ts'
 import { JobsView } from './jobs.ts'
 import { QuestionDialog, TokenDialog } from './dialogs.ts'
+import { ServiceView } from './service.ts'
 import type { Ui } from './ui.ts'
 
 const TokenInfo = ({ ui }: { ui: Ui }) => {
@@ -53,6 +54,7 @@ export const App = ({ ui }: { ui: Ui }) => {
       <h1>Job status</h1>
       <nav aria-label="Views">
         ${toLink('Jobs', toFragment({ view: 'jobs', filters: jobsPage.filters() }), view === 'jobs')}
+        ${toLink('Service', toFragment({ view: 'service' }), view === 'service')}
       </nav>
       <${Connection} ui=${ui} />
       <${TokenInfo} ui=${ui} />
@@ -60,6 +62,7 @@ export const App = ({ ui }: { ui: Ui }) => {
     <main>
       ${view === 'jobs' && html`<${JobsView} ui=${ui} />`}
       ${view === 'job' && html`<${JobView} ui=${ui} />`}
+      ${view === 'service' && html`<${ServiceView} ui=${ui} />`}
     </main>
     <${TokenDialog} ui=${ui} />
     <${QuestionDialog} ui=${ui} />`

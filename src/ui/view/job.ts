@@ -1,25 +1,14 @@
-import { Component, html } from '../libraries.ts'
+import { html } from '../libraries.ts'
 import { toFragment } from '../state/filters.ts'
-import { toSpan, toVisible } from '../state/format.ts'
+import { toAge, toVisible } from '../state/format.ts'
 import type { Job } from '../state/job.ts'
 import { type JobView as JobState, toJobPath } from '../state/job-page.ts'
 import { Callbacks } from './callbacks.ts'
 import { ContentView } from './content.ts'
+import { Heading } from './heading.ts'
 import { ProgressBar } from './progress.ts'
 import { Timeline } from './timeline.ts'
 import type { Ui } from './ui.ts'
-
-/** The heading of a view that was gone to: it has the focus, so that a screen reader begins there. */
-class Heading extends Component<{ text: string }> {
-  element: HTMLElement | null = null
-
-  override componentDidMount (): void { this.element?.focus({ preventScroll: true }) }
-
-  override render ({ text }: { text: string }) {
-    const setElement = (element: HTMLElement | null): void => { this.element = element }
-    return html`<h2 tabindex="-1" ref=${setElement}>${text}</h2>`
-  }
-}
 
 const Progress = ({ job, seenAt, now }: { job: Job, seenAt: number, now: number }) => {
   const { progress: { done, total, stage, message, etaSeconds } } = job
@@ -27,7 +16,7 @@ const Progress = ({ job, seenAt, now }: { job: Job, seenAt: number, now: number 
   const parts = [
     stage === null ? null : toVisible(stage),
     done === null ? null : `${done.toLocaleString('en')}${total === null ? '' : ` of ${total.toLocaleString('en')}`}`,
-    leftMs === null || job.isTerminal ? null : leftMs > 0 ? `about ${toSpan(leftMs)} left` : 'any moment now'
+    leftMs === null || job.isTerminal ? null : leftMs > 0 ? `about ${toAge(leftMs + 999)} left` : 'any moment now'
   ].filter(part => part !== null)
   return html`<section aria-label="Progress" class="card">
     <h3>Progress</h3>

@@ -161,6 +161,6 @@ export class JobTable extends Component<TableProps> {
         </div>
       </div>
     </div>
-    ${rows.length === 0 && !jobsPage.isLoading() && html`<p class="empty">No job matches.</p>`}`
+    ${rows.length === 0 && !jobsPage.isLoading() && ui.session.problem() === null && html`<p class="empty">No job matches.</p>`}`
   }
 }

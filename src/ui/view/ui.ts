@@ -5,6 +5,7 @@ import type { Filters, Place } from '../state/filters.ts'
 import type { JobPage } from '../state/job-page.ts'
 import type { JobsPage } from '../state/jobs-page.ts'
 import type { Content } from '../state/preview.ts'
+import type { ServicePage } from '../state/service-page.ts'
 import type { Session } from '../state/session.ts'
 
 /** A question before something that cannot be undone. */
@@ -16,6 +17,7 @@ export type Ui = {
   session: Session
   jobsPage: JobsPage
   jobPage: JobPage
+  servicePage: ServicePage
   place: () => Place
   /** Of the service, in ms since 1970. */
   now: () => number

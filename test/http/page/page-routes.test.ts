@@ -5,7 +5,7 @@ const referencesIn = (html: string): string[] => Array.from(html.matchAll(/\b(?:
 
 /** The modules that a module imports, by their addresses. */
 const importsIn = (text: string, url: string): string[] =>
-  Array.from(text.matchAll(/\b(?:from|import\()\s*['"]([^'"]+)['"]/g), ([, path = '']) => new URL(path, url).href)
+  Array.from(text.matchAll(/\b(?:from|import\()\s*['"]([\w./@-]+)['"]/g), ([, path = '']) => new URL(path, url).href)
 
 // What a browser asks for under the path of PUBLIC_URL is asked for without it here, as by a proxy.
 const startAt = async (t: Test, base: string) => {
