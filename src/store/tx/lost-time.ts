@@ -6,9 +6,12 @@ export type LostTime = { beganAt: number, endedAt: number }
 
 const creditedUntil = 'leasesCreditedUntil'
 
-const findCreditedUntil = async (tx: Tx): Promise<number> => {
-  const row = await tx.selectFrom('ServiceState').select('value').where('name', '=', creditedUntil).executeTakeFirst()
-  return Number(row?.value ?? 0)
+// Locks the row, also where it is new: another process that credits the same time reads it after this transaction.
+const lockCreditedUntil = async (tx: Tx): Promise<number> => {
+  const { value } = await tx.insertInto('ServiceState').values({ name: creditedUntil, value: '0' })
+    .onConflict(conflict => conflict.column('name').doUpdateSet(({ ref }) => ({ value: ref('ServiceState.value') })))
+    .returning('value').executeTakeFirstOrThrow()
+  return Number(value)
 }
 
 const creditOne = async (tx: Tx, { beganAt, endedAt }: LostTime, graceMs: number): Promise<void> => {
@@ -25,13 +28,12 @@ const creditOne = async (tx: Tx, { beganAt, endedAt }: LostTime, graceMs: number
  * another process has credited counts once: a lock on the database stops all processes alike.
  */
 export const creditLostTime = async (tx: Tx, times: readonly LostTime[], graceMs: number): Promise<void> => {
-  let until = await findCreditedUntil(tx)
+  let until = await lockCreditedUntil(tx)
   for (const { beganAt, endedAt } of times) {
     // A mark in the future is of a clock that was set back since.
     const lost = { beganAt: until > endedAt ? beganAt : Math.max(beganAt, until), endedAt }
     await creditOne(tx, lost, graceMs)
     until = endedAt
   }
-  await tx.insertInto('ServiceState').values({ name: creditedUntil, value: String(until) })
-    .onConflict(conflict => conflict.column('name').doUpdateSet({ value: String(until) })).execute()
+  await tx.updateTable('ServiceState').set({ value: String(until) }).where('name', '=', creditedUntil).execute()
 }

@@ -2,7 +2,8 @@ import pg from 'pg'
 import t from 'tap'
 import type { Store } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { enqueue, nextAvailable, setLease } from '../../../src/store/tx/queue.ts'
+import { creditLostTime } from '../../../src/store/tx/lost-time.ts'
+import { enqueue, findQueueItem, nextAvailable, setLease } from '../../../src/store/tx/queue.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 import { item, lease } from '../conformance/store-under-test.ts'
 import { queuedJob } from '../jobs.ts'
@@ -47,4 +48,19 @@ t.test('passes over a job whose record another program has locked, and takes it 
   t.equal(await claim(store), undefined, 'and waits for none')
   await foreign.query('COMMIT')
   t.equal(await claim(store), 'first')
+})
+
+t.test('an outage that several processes credit at once extends a lease once', async t => {
+  const { url, store } = await openStore(t, server)
+  const stores = [store, (await openOn(t, url)).store, (await openOn(t, url)).store]
+  await submit(store, ['held'])
+  const [beganAt, lostMs] = [1_800_000_000_000, 10_000]
+  await store.transact(tx => setLease(tx, 'held', lease('held', { leaseMs: 60_000, leaseExpiresAt: beganAt + 5000 })))
+  for (let outages = 1; outages <= 5; outages++) {
+    const from = beganAt + outages * lostMs
+    await Promise.all(stores.map(({ transact }) =>
+      transact(tx => creditLostTime(tx, [{ beganAt: from, endedAt: from + lostMs }], 0))))
+    const found = await store.transact(tx => findQueueItem(tx, 'held'))
+    t.equal(found?.leaseExpiresAt, beganAt + 5000 + outages * lostMs)
+  }
 })

@@ -169,9 +169,9 @@ t.test('the reads of the queue use their indexes', async t => {
       tx, { leaseExpiredAt: 1 }, 10
     )), [`${search} INDEX JobQueue_leased (leaseExpiresAt<?)`]],
     ['lost time', inWrite(tx => creditLostTime(tx, [{ beganAt: 1, endedAt: 2 }], 10)), [
-      'SEARCH ServiceState USING INDEX sqlite_autoindex_ServiceState_1 (name=?)',
       // The index holds the leased jobs alone, not those that wait.
-      'SCAN JobQueue USING INDEX JobQueue_leased', `${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`
+      'SCAN JobQueue USING INDEX JobQueue_leased', `${search} INDEX JobQueue_cancelDue (cancelDueAt<?)`,
+      'SEARCH ServiceState USING INDEX sqlite_autoindex_ServiceState_1 (name=?)'
     ]],
     ['bytes of an earlier run', inWrite(tx => discardChunks(tx, 'j', 10)), [
       'SEARCH JobResultChunk USING COVERING INDEX sqlite_autoindex_JobResultChunk_1 (jobId=? AND startOffset=?)',
