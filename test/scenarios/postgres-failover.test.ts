@@ -31,6 +31,26 @@ const createProber = (services: readonly SpawnedService[]) => {
   }
 }
 
+// Its run takes seconds.
+const longContent = '<p onclick="x()">some <b>text</b></p>'.repeat(100_000)
+
+t.test('a job that the process itself runs is queued again after a failover, and loses no attempt', async t => {
+  const pair = await startPostgresPair(t)
+  const service = await spawnService(t, {
+    DATABASE_URL: await pair.createDatabase(), WORKERS: '1', BODY_BYTES_MAX: String(8 * 1024 * 1024), LEASE_SECONDS: '3600'
+  })
+  const body = { type: 'sanitize', input: { content: longContent, contentType: 'text/html' }, maxAttempts: 1 }
+  const { jobId } = await service.askJson('/api/v1/jobs', { method: 'POST', body })
+  const isRunning = async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running'
+  t.ok(await until(isRunning, 'the run'))
+  await pair.primary().kill()
+  await pair.promote()
+  // Its lease is of an hour, and it has no attempt left to lose.
+  t.match(await service.finished(jobId), { status: 'Succeeded' })
+  t.match(await service.askJson(`/api/jobs/${jobId}/status`), { data: { attempt: 1 } })
+  t.equal((await service.kill('SIGTERM')).code, 0)
+})
+
 t.test('a promoted standby takes over: no process exits or stops listening, and no worker loses its lease', async t => {
   const pair = await startPostgresPair(t)
   const redis = await startRedis(t)
