@@ -1,3 +1,4 @@
+import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { createCommands, type Handover } from './app/command-parts.ts'
@@ -62,6 +63,8 @@ export type AppOptions = {
   onReplaced?: () => void
   /** The app whose place this one takes. */
   predecessor?: Predecessor | null
+  /** As for createServer. */
+  successor?: () => Server | null
 }
 
 // For the page, which shows the state of the service to admins.
@@ -115,9 +118,12 @@ const createClose = (
 
 type EndsNeeds = Pick<ReturnType<typeof toLimits>, 'waitingClients'> &
   Pick<ReturnType<typeof createCommands>['ofClients'], 'longPollClaim'> &
+  Pick<ReturnType<typeof createCommands>, 'handOver'> &
   { stops: ReadonlyArray<() => Promise<void>>, onDraining: () => void }
 
-const createEnds = ({ waitingClients, longPollClaim: { endWaits, stop: onClosing }, stops, ...needs }: EndsNeeds) => {
+const createEnds = (
+  { waitingClients, longPollClaim: { endWaits, stop: onClosing }, handOver, stops, ...needs }: EndsNeeds
+) => {
   const onDraining = () => {
     needs.onDraining()
     endWaits()
@@ -126,11 +132,12 @@ const createEnds = ({ waitingClients, longPollClaim: { endWaits, stop: onClosing
   return {
     onDraining,
     onClosing,
-    retire: () => {
+    retire: (): Handover => {
       onDraining()
       onClosing()
       // A failure is met again by `close`.
       for (const stop of stops) stop().catch(() => {})
+      return handOver()
     }
   }
 }
@@ -170,7 +177,7 @@ const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metr
 type OpenedParts = { parts: Parts, opened: OpenedStore, predecessor: Predecessor | null }
 
 const assemble = async (
-  unkeyed: Config, { parts, opened, predecessor }: OpenedParts, { logStream = pino.destination(1) }: AppOptions
+  unkeyed: Config, { parts, opened, predecessor }: OpenedParts, { logStream = pino.destination(1), successor = () => null }: AppOptions
 ): Promise<App> => {
   const { databaseUrl, pruneIntervalMs, publicUrl, corsOrigins, leaseMs } = unkeyed
   const { store, store: { changes } } = opened
@@ -207,7 +214,8 @@ const assemble = async (
     publicUrl,
     corsOrigins,
     leaseMs,
-    tokenCommand: toTokenCommand(config)
+    tokenCommand: toTokenCommand(config),
+    successor
   })
 
   const onGap = () => { openedCache.epoch.trip(openedCache.epoch.view(), 'the change log was pruned too far') }
@@ -224,14 +232,11 @@ const assemble = async (
   const ends = createEnds({
     ...limits,
     ...ofClients,
+    handOver,
     stops: [stopCache, ...loops.map(({ stop }) => stop)],
     onDraining: () => { draining = true }
   })
-  const retire = (): Predecessor => {
-    ends.retire()
-    return { node, ...handOver() }
-  }
-  return { server, facts, loops, worker, ...ends, retire, close }
+  return { server, facts, loops, worker, ...ends, retire: () => ({ node, ...ends.retire() }), close }
 }
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */

@@ -1,5 +1,5 @@
-import type { AddressInfo } from 'node:net'
-import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import type { Server } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type App, type AppOptions, createApp, type Predecessor } from './app.ts'
 import { type Config, loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
@@ -27,24 +27,26 @@ export type Lifecycle = {
    * flight, gives unfinished jobs back to the queue, closes.
    */
   drain: (delayMs?: number) => Promise<void>
-  /** Of an app that has retired: stops accepting at once, then answers requests in flight and closes. */
+  /** Of an app that has retired: lets requests in flight end, and closes all but a server that listens for others. */
   close: () => Promise<void>
 }
 
-/** `pause` waits for some ms. */
-export type LifecycleOptions = { drainDelayMs?: number, pause?: (ms: number) => Promise<unknown> }
+/** The app that listens for all apps of a process. `passTo`: its requests go to this server from now on. */
+export type Front = Pick<App, 'server'> & { url: string, passTo: (server: Server) => void }
+
+/** `pause` waits for some ms. `front`: another app listens for this one. */
+export type LifecycleOptions = { drainDelayMs?: number, pause?: (ms: number) => Promise<unknown>, front?: Front | null }
 
 export const createLifecycle = (
   { server, loops, worker, onDraining, onClosing, close }: App,
-  { drainDelayMs = 0, pause = delay }: LifecycleOptions = {}
+  { drainDelayMs = 0, pause = delay, front = null }: LifecycleOptions = {}
 ): Lifecycle => {
   let draining = false
   let listening: Promise<unknown> = Promise.resolve()
-  // A client that stops reading its response would keep the process alive for ever.
-  const withPatience = async (closing: Promise<unknown>): Promise<void> => {
-    const patience = setTimeout(() => { server.server.closeAllConnections() }, drainGraceMs)
-    await closing
-    clearTimeout(patience)
+  const listenBehind = async ({ url, passTo }: Front): Promise<string> => {
+    await server.ready()
+    passTo(server.server)
+    return url
   }
   const finish = async (): Promise<void> => {
     await Promise.all(loops.map(loop => loop.stop()))
@@ -52,12 +54,15 @@ export const createLifecycle = (
   }
   return {
     listen: (host, port) => {
-      const address = server.listen({
-        host: host === 'localhost' ? loopback : host,
-        port,
-        backlog: connectionsWaitingMax,
-        listenTextResolver: text => text
-      }).then(url => {
+      const address = (front === null
+        ? server.listen({
+          host: host === 'localhost' ? loopback : host,
+          port,
+          backlog: connectionsWaitingMax,
+          listenTextResolver: text => text
+        })
+        : listenBehind(front)
+      ).then(url => {
         if (draining) return url
         for (const loop of loops) loop.start()
         worker.start()
@@ -74,13 +79,17 @@ export const createLifecycle = (
       if (delayMs > 0) await pause(delayMs)
       onClosing()
       await listening
-      await withPatience(Promise.all([server.close(), workerStopped]))
+      const listener = front?.server ?? server
+      // A client that stops reading its response would keep the process alive for ever.
+      const patience = setTimeout(() => { listener.server.closeAllConnections() }, drainGraceMs)
+      await Promise.all([listener.close(), workerStopped])
+      clearTimeout(patience)
+      if (front !== null) await server.close()
       await finish()
     },
     close: async () => {
-      const closed = new Promise(resolve => { server.server.close(resolve) })
-      await withPatience(closed)
-      await server.close()
+      await pause(drainGraceMs)
+      if (front !== null) await server.close()
       await finish()
     }
   }
@@ -167,23 +176,29 @@ const start = async (options: AppOptions): Promise<void> => {
   const config = loadConfig()
   const { host, drainDelayMs } = config
 
+  let current: Server | null = null
+  const passTo = (server: Server) => { current = server }
+
   const open = async (predecessor: Predecessor | null): Promise<Opened> => {
     const { promise: replaced, resolve: onReplaced } = Promise.withResolvers<void>()
-    return { app: await openApp(config, { ...options, onReplaced, predecessor }), replaced }
+    const successor = () => current
+    return { app: await openApp(config, { ...options, onReplaced, predecessor, successor }), replaced }
   }
 
-  const serve = async ({ app, replaced }: Opened, port: number): Promise<void> => {
-    const { listen, drain, close } = createLifecycle(app, { drainDelayMs })
+  const serve = async ({ app, replaced }: Opened, front: Front | null): Promise<void> => {
+    const { listen, drain, close } = createLifecycle(app, { drainDelayMs, front })
     stop = createDrainOnSignal(app, drain, drainDelayMs)
-    announce(config, app, await listen(host, port))
-    replaced.then(() => renew(app, close)).catch(exitWith)
+    const url = await listen(host, config.port)
+    announce(config, app, url)
+    replaced.then(() => renew(app, close, front ?? { server: app.server, url, passTo })).catch(exitWith)
   }
 
   /*
    * What this process knows of the database means nothing in the one that has taken its place: an app of its own begins
-   * there. Until then the app before goes on listening, and rejects with 503, since its store accepts no other database.
+   * there. Until then the app before answers, with 503, since its store accepts no other database. The first one goes on
+   * listening, so that no connection is refused or reset.
    */
-  const renew = async (app: App, close: () => Promise<void>): Promise<void> => {
+  const renew = async (app: App, close: () => Promise<void>, front: Front): Promise<void> => {
     const { log } = app.server
     if (isStopping) return
     log.warn('another database has taken the place of the one that was open: opening it')
@@ -191,16 +206,11 @@ const start = async (options: AppOptions): Promise<void> => {
     const predecessor = app.retire()
     const next = await openAgain(() => open(predecessor), () => isStopping)
     if (next === null) process.exit(0)
-    await next.app.server.ready()
-    // That took long: connections that came meanwhile are accepted before the port changes hands, or they would be reset.
-    await nextTurn()
-    await nextTurn()
-    const { port } = app.server.server.address() as AddressInfo
+    await serve(next, front)
     close().catch((error: unknown) => { log.warn({ err: error }, 'closing what was replaced failed') })
-    await serve(next, port)
     if (isStopping) stop('SIGTERM')
   }
-  await serve(await open(null), config.port)
+  await serve(await open(null), null)
 }
 
 const hostErrors = ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', 'EINVAL']

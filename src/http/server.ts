@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { RequestListener } from 'node:http'
+import type { RequestListener, Server } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fastify, { type FastifyInstance, LogController, type RawRequestDefaultExpression } from 'fastify'
 import type { Logger } from 'pino'
@@ -148,6 +148,8 @@ export type ServerNeeds = {
   leaseMs: number
   /** What prints a token for a local service; null: the page does not name one. */
   tokenCommand: string | null
+  /** The server of the app that has taken the place of this one; null: none has. */
+  successor: () => Server | null
 }
 
 // The router would respond to a path that cannot be decoded before any hook runs: such an id is one that names no job.
@@ -169,10 +171,22 @@ const createRequestIds = (): ((request: RawRequestDefaultExpression) => string) 
     typeof own === 'string' && requestIdExpression.test(own) ? own : `${prefix}-${++count}`
 }
 
+// Requests of its own port go to the app that has taken its place, if one has.
+const createOwnServer = (handle: RequestListener, successor: ServerNeeds['successor']): Server => {
+  const server = createNodeServer((request, response) => {
+    const current = successor() ?? server
+    if (current === server) handle(request, response)
+    else current.emit('request', request, response)
+  })
+  return server
+}
+
+type FastifyNeeds = Pick<ServerNeeds, 'successor'> & Pick<LimitNeeds, 'bodyBytesMax'>
+
 const createFastify = (
-  { bodyBytesMax }: LimitNeeds, gate: (handle: RequestListener) => RequestListener
+  { bodyBytesMax, successor }: FastifyNeeds, gate: (handle: RequestListener) => RequestListener
 ): FastifyInstance => fastify({
-  serverFactory: handle => createNodeServer(gate(handle)),
+  serverFactory: handle => createOwnServer(gate(handle), successor),
   // Routes get their loggers from the access log.
   logController: new LogController({ disableRequestLogging: true }),
   requestIdHeader: false,
@@ -230,7 +244,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   const admission = createAdmissionControl({ ...limits, monotonicNow })
   const addCorsFields = corsOrigins === null ? null : createAddCorsFields(corsOrigins)
   const gate = { admission, onRejected, isDraining, addCorsFields }
-  const app = createFastify(limits, handle => gateRequests(handle, gate))
+  const app = createFastify({ ...limits, ...needs }, handle => gateRequests(handle, gate))
   app.log = log
   const accessLog = { metrics, log, monotonicNow, isDraining }
   const logResponse = createLogResponse(accessLog)

@@ -8,10 +8,10 @@ import { ofTask, type Revealed, type TaskJob } from './revealed.ts'
 export type Complaint = { at: number, text: string }
 
 /**
- * A request whose connection ended, or a stream that the service ended before its last event: only the end of a process
- * and a failover of the database excuse that.
+ * A request whose connection ended, or (`isOrderly`) a stream that the service ended before its last event. Only the end
+ * of a process excuses the first; a failover of the database excuses the second, too.
  */
-export type Cut = { startedAt: number, endedAt: number, text: string }
+export type Cut = { startedAt: number, endedAt: number, text: string, isOrderly: boolean }
 
 /** Writes down what was answered. */
 export type Recorder = ReturnType<typeof createRecorder>
@@ -85,7 +85,7 @@ export const createRecorder = () => {
     if (expected.includes(answer.status)) return
     const { startedAt, endedAt } = answer
     if (answer.status === noAnswer.cut) {
-      cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: no answer` })
+      cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: no answer`, isOrderly: false })
       return
     }
     if (answer.status === 503 && answer.headers['retry-after'] !== undefined) return
@@ -128,7 +128,7 @@ export const createRecorder = () => {
     checkGrant,
     /** Records that the service ended a stream before its last event. */
     interrupt: ({ what, node, answer: { startedAt, endedAt } }: Pick<Recorded, 'what' | 'node' | 'answer'>) => {
-      cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: the stream ended before the job` })
+      cuts.push({ startedAt, endedAt, text: `${what} at process ${node}: the stream ended before the job`, isOrderly: true })
     },
     /** Records what a client was given in another way than as the response to a poll. */
     see: (seen: Seen, revealed: Revealed) => { operations.push({ ...seen, ...revealed }) },

@@ -241,12 +241,13 @@ const act = async (
   return { longestRecoveryMs, beganAt, isFound, mirrors }
 }
 
-// After a failover a process gives its port to the app of the new database, which may be a while after the fault.
-const excusedUntil = ({ name, until }: FaultWindow): number => name === failover ? until + bounds.recoveryMs : until
-
-const isExcused = ({ startedAt, endedAt }: Cut, windows: readonly FaultWindow[]): boolean => windows.some(window =>
-  window.from <= endedAt && excusedUntil(window) >= startedAt &&
-    (window.name === failover || (window.name.startsWith('kill') && window.name.includes('service'))))
+// A process that notices a failover ends its streams, which may be a while after the fault.
+const isExcused = ({ startedAt, endedAt, isOrderly }: Cut, windows: readonly FaultWindow[]): boolean =>
+  windows.some(({ name, from, until }) => {
+    const isKill = name.startsWith('kill') && name.includes('service')
+    const mayEnd = isOrderly && name === failover
+    return (isKill || mayEnd) && from <= endedAt && until + (mayEnd ? bounds.recoveryMs : 0) >= startedAt
+  })
 
 const toReport = (recorder: Recorder, world: World, { records, windows, beganAt, longestRecoveryMs }:
 { records: FinalRecord[], windows: FaultWindow[], beganAt: number, longestRecoveryMs: number }): TortureReport => {

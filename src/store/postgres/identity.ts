@@ -22,7 +22,7 @@ const readPart = async (client: pg.ClientBase, query: string): Promise<string> =
   }
 }
 
-// A connection reaches one server for its whole life, so it asks once. The session keeps the answer for `identity`.
+// The session keeps the answer for `identity`.
 const keepHistory = async (client: pg.ClientBase): Promise<void> => {
   const history = [await readPart(client, parts.system), await readPart(client, parts.timeline)].join('-')
   await client.query("SELECT set_config('job_status.history', $1, false)", [history])
@@ -30,26 +30,41 @@ const keepHistory = async (client: pg.ClientBase): Promise<void> => {
 
 const history = "nullif(current_setting('job_status.history', true), '')"
 
-const identityText = `(${history} || '-' || (SELECT oid FROM pg_database WHERE datname = current_database())
-  || '-' || to_regclass('JobExecutionLog')::oid)`
+const placeText = `(
+  (SELECT oid FROM pg_database WHERE datname = current_database()) || '-' || to_regclass('JobExecutionLog')::oid)`
+const identityText = `(${history} || '-' || ${placeText})`
 
 /**
  * Names the history of which the database is the end: versions, change log and epochs of another one mean nothing here.
- * It differs after a failover, a restore, and where the table was made again. Null on a replica
- * and without the table.
+ * It differs after a failover, a restore, and where the table was made again. Null on a replica and without the
+ * table.
  */
 export const identity = sql<string | null>`${sql.raw(identityText)}`
 
 /** What a connection has reached. `identity` null: a replica, or a database without the tables. */
 export type Server = { isReplica: boolean, identity: string | null }
 
-/** Asks a new connection where it leads. Statements on a primary can then use `identity`. */
+// In one round trip: a connection for the rows of the epoch has half a second.
+const readAtOnce = `
+  WITH server AS MATERIALIZED (
+    SELECT pg_is_in_recovery() AS "isReplica", CASE WHEN NOT pg_is_in_recovery() THEN set_config('job_status.history',
+      (${parts.system}) || '-' || (${parts.timeline}), false) END AS history)
+  SELECT "isReplica", history || '-' || ${placeText} AS identity FROM server`
+
+/**
+ * Asks a new connection where it leads: it reaches one server for its whole life. Statements on a primary can then use
+ * `identity`.
+ */
 export const readServer = async (client: pg.ClientBase): Promise<Server> => {
-  const { rows: [row] } = await client.query<{ isReplica: boolean }>('SELECT pg_is_in_recovery() AS "isReplica"')
-  if (row?.isReplica !== false) return { isReplica: true, identity: null }
+  try {
+    const { rows: [row] } = await client.query<Server>(readAtOnce)
+    return row ?? { isReplica: true, identity: null }
+  } catch (error) {
+    if (!isNotAllowed(error)) throw error
+  }
   await keepHistory(client)
-  const { rows: [found] } = await client.query<{ identity: string | null }>(`SELECT ${identityText} AS identity`)
-  return { isReplica: false, identity: found?.identity ?? null }
+  const { rows: [row] } = await client.query<Server>(`SELECT false AS "isReplica", ${identityText} AS identity`)
+  return row ?? { isReplica: true, identity: null }
 }
 
 const consequences = [
