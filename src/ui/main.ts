@@ -62,6 +62,12 @@ const jobPage = new JobPage({ ...needs, has: session.has, createUrl: blob => URL
 
 const servicePage = new ServicePage(needs)
 
+/** What is shown belongs to the token before. */
+const forgetJobs = (): void => {
+  jobPage.hide()
+  jobsPage.reset()
+}
+
 /** One stream at a time: browsers open six connections to a service, and tabs share them. */
 const follow = (): void => {
   if (place.view !== 'jobs') jobsPage.hide()
@@ -71,7 +77,7 @@ const follow = (): void => {
   if (session.problem() !== null || claims === null || document.hidden) return
   const { tenant, scopes } = claims
   const reader = `${tenant} ${scopes.includes('jobs:admin')}`
-  if (owner !== '' && owner !== reader) jobsPage.reset()
+  if (owner !== '' && owner !== reader) forgetJobs()
   owner = reader
   if (place.view === 'jobs') jobsPage.show(place.filters)
   if (place.view === 'job') jobPage.show(place.jobId)
@@ -85,6 +91,10 @@ const ui: Ui = {
   jobPage,
   servicePage,
   place: () => place,
+  leave: () => {
+    session.leave()
+    forgetJobs()
+  },
   now,
   tokenCommand: document.body.dataset.tokenCommand ?? null,
   columns: () => columns,

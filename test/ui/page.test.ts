@@ -1,11 +1,13 @@
+import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { openBrowser, openPage, type WatchedPage } from '../helpers/browser.ts'
 import { createWorkerClient } from '../helpers/client.ts'
 import { startReceiver } from '../helpers/receiver.ts'
 import { freePort } from '../helpers/redis.ts'
 import { spawnService, startService } from '../helpers/service.ts'
-import { token, type TokenClaims } from '../helpers/tokens.ts'
+import { secret, token, type TokenClaims } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 import { insertRows } from '../http/rows.ts'
 
@@ -13,6 +15,7 @@ import { insertRows } from '../http/rows.ts'
  * The page in Chromium, on a real service. Its tests share one browser; each has a page of its own.
  */
 
+const run = promisify(execFile)
 const receiver = await startReceiver(t, (response, _received, count) => { response.writeHead(count === 1 ? 500 : 204).end() })
 const service = await startService(t, { WORKERS: '0', CALLBACK_HOSTS_ALLOWED: '127.0.0.1' })
 const worker = createWorkerClient(service)
@@ -174,6 +177,31 @@ t.test('after a restart of the service the table goes on without a reload', asyn
   await rowOf(opened, second).waitFor()
   await isLive(opened)
   t.equal(await rowOf(opened, first).count(), 1)
+
+  // Places of before mean nothing to a database that was restored, so the jobs are listed again.
+  await after.kill('SIGTERM')
+  await opened.page.locator('.connection[data-state="waiting"]').waitFor()
+  await run(process.execPath, ['scripts/renew-incarnation.ts'], {
+    env: { ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret }
+  })
+  await after.sql(`DELETE FROM JobExecutionLog WHERE jobId = '${first}'`)
+  const restored = await spawnService(t, env, databasePath)
+  await rowOf(opened, first).waitFor({ state: 'detached' })
+  const third = await restored.submit('restored', 3, { claims })
+  await rowOf(opened, third).waitFor()
+  t.same(await opened.faults(), [])
+})
+
+t.test('a token of another tenant shows the jobs of that tenant, and nothing of the one before', async t => {
+  const [own, foreign] = [await service.submit('own', 1, { claims }), await service.submit('own', 1, { claims: { ...claims, sub: 'neighbour' } })]
+  const opened = await open(t, '#/?type=own')
+  await rowOf(opened, own).waitFor()
+  await opened.page.locator('.token summary').click()
+  await opened.page.getByRole('button', { name: 'Forget the token' }).click()
+  await rowOf(opened, own).waitFor({ state: 'detached' })
+  await enterToken(opened, { sub: 'neighbour' })
+  await rowOf(opened, foreign).waitFor()
+  t.equal(await rowOf(opened, own).count(), 0)
   t.same(await opened.faults(), [])
 })
 

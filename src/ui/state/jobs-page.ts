@@ -84,10 +84,11 @@ export class JobsPage {
     this.#stop()
   }
 
-  /** Lists again: the token is that of somebody else. */
+  /** Forgets the jobs, and lists again: the token is that of somebody else, or of nobody. */
   reset (): void {
     this.#place = null
     this.#selectedId = null
+    this.list.start(this.#filters, { items: [], nextCursor: null })
     if (this.#isVisible) this.#reload()
   }
 

@@ -22,7 +22,7 @@ const TokenInfo = ({ ui }: { ui: Ui }) => {
         <dt>Scopes</dt><dd>${scopes.length === 0 ? 'none' : scopes.map(scope => html`<code>${toVisible(scope)}</code> `)}</dd>
         <dt>Expires</dt><dd>${new Date(expiresAt).toLocaleString()}</dd>
       </dl>
-      <button type="button" onClick=${session.leave}>Forget the token</button>
+      <button type="button" onClick=${ui.leave}>Forget the token</button>
     </div>
   </details>`
 }

@@ -19,6 +19,8 @@ export type Ui = {
   jobPage: JobPage
   servicePage: ServicePage
   place: () => Place
+  /** Forgets the token, and what was shown with it. */
+  leave: () => void
   /** Of the service, in ms since 1970. */
   now: () => number
   tokenCommand: string | null
