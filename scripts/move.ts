@@ -2,7 +2,7 @@ import { findLocalKeys } from '../src/config/local-keys.ts'
 import { parseDatabaseUrl } from '../src/config/urls.ts'
 import { OperatorError } from '../src/errors.ts'
 import { databaseNameOf, sqlitePathOf } from '../src/store/database-url.ts'
-import { type MovedRows, moveDatabase } from '../src/store/move/move-database.ts'
+import { type MovedRows, moveDatabase, type MoveSource, type MoveTarget } from '../src/store/move/move-database.ts'
 import { openMoveTarget } from '../src/store/postgres/move/target.ts'
 import { openMoveSource } from '../src/store/sqlite/move/source.ts'
 
@@ -21,37 +21,45 @@ const toSourcePath = (from: string | undefined): string => {
   return path
 }
 
+const targetRule = 'must be a URL that begins with postgres://'
+
 const toTargetUrl = (to: string | undefined): string => {
-  if (to !== undefined && /^postgres(ql)?:\/\//.test(to)) return to
-  throw new OperatorError(`--to: ${to === undefined ? 'is missing, and so is DATABASE_URL: it' : ''} must be a URL that begins with postgres://`
-    .replace(/ +/g, ' '))
+  if (to === undefined) throw new OperatorError(`--to: is missing, and so is DATABASE_URL: it ${targetRule}`)
+  if (!/^postgres(ql)?:\/\//.test(to)) throw new OperatorError(`--to: ${targetRule}`)
+  return to
 }
 
+const say = (line: string): void => { process.stdout.write(`${line}\n`) }
+
 const report = ({ table, rows, bytes, sha256 }: MovedRows): void => {
-  process.stdout.write(`${table}: ${rows} rows, ${bytes} bytes, sha256 ${sha256}\n`)
+  say(`${table}: ${rows} rows, ${bytes} bytes, sha256 ${sha256}`)
 }
 
 const monotonicNow = () => performance.now()
 
+type Ends = { source: MoveSource, path: string, url: string }
+
+const moveInto = async (target: MoveTarget, { source, path, url }: Ends): Promise<void> => {
+  const [keys, name, began] = [findLocalKeys(), databaseNameOf(url), monotonicNow()]
+  const moved = await moveDatabase({ source, target, keys, onTable: report })
+  if (moved === null) return say(`${name}: ${path} was moved here before: nothing was done`)
+  const { foreignColumns } = source
+  if (foreignColumns.length > 0) {
+    say(`not moved: the columns ${foreignColumns.join(', ')} of JobExecutionLog, which are none of the service`)
+  }
+  const seconds = ((monotonicNow() - began) / 1000).toFixed(1)
+  const withKeys = keys.length === 0 ? '' : `, with the keys ${keys.map(({ name }) => name).join(' and ')}`
+  say(`${name}: moved ${path} in ${seconds} s${withKeys}; each table was read back and compared`)
+}
+
 /** Moves everything, or nothing, and reports it. Throws OperatorError. */
 export const move = async ({ from, to }: MoveArguments): Promise<void> => {
   const [path, url] = [toSourcePath(from), toTargetUrl(to)]
-  const keys = findLocalKeys()
   const source = openMoveSource(path)
   try {
     const target = await openMoveTarget({ url, now: () => Date.now(), monotonicNow })
     try {
-      const began = monotonicNow()
-      const moved = await moveDatabase({ source, target, keys, onTable: report })
-      const [name, seconds] = [databaseNameOf(url), ((monotonicNow() - began) / 1000).toFixed(1)]
-      const { foreignColumns } = source
-      if (foreignColumns.length > 0) {
-        process.stdout.write(`not moved: the columns ${foreignColumns.join(', ')} of JobExecutionLog, which are none of the service\n`)
-      }
-      const kept = keys.length === 0 ? '' : `, with the keys ${keys.map(({ name }) => name).join(' and ')}`
-      process.stdout.write(moved === null
-        ? `${name}: ${path} was moved here before: nothing was done\n`
-        : `${name}: moved ${path} in ${seconds} s${kept}; each table was read back and compared\n`)
+      await moveInto(target, { source, path, url })
     } finally {
       await target.close()
     }

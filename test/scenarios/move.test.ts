@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
@@ -84,6 +84,8 @@ const populate = async (service: Service, callbackUrl: string) => {
   const raw = await service.askJson('/api/sanitize/async', {
     method: 'POST', body: `<b>${'x'.repeat(400_000)}</b>`, headers: { 'content-type': 'text/html' }
   })
+  const ended = await submit('ended', { callbackUrl: `${callbackUrl}/pending` })
+  await worker.report(ended, 'complete', (await worker.claimed('ended')).leaseToken)
   await service.sql(oddRows)
   return { large: large.jobId, small: small.jobId, running, keyed, raw: raw.data.taskId as string }
 }
@@ -105,7 +107,8 @@ const readAll = async ({ askJson }: Pick<Service, 'askJson'>) => {
 
 t.test('everything is there after a move: statuses, results, the queue, leases, keys and callbacks', async t => {
   const { cwd, path, from } = makeFolder(t)
-  const receiver = await startReceiver(t)
+  let isMoved = false
+  const receiver = await startReceiver(t, response => { response.writeHead(isMoved ? 200 : 503).end() })
   const old = await startService(t, { WORKERS: '0', ...allowed }, path)
   const jobs = await populate(old, receiver.url)
   const before = await readAll(old)
@@ -114,14 +117,23 @@ t.test('everything is there after a move: statuses, results, the queue, leases, 
   const url = await postgres.createDatabase(t)
   const to = ['--to', url.replace('postgres@', 'postgres:hush@')]
   t.match(await migrate(cwd, [...from, ...to]), { code: 1, stderr: /^--from: a service process is using .*jobs\.db: stop it, then move\n$/ })
+  const { cursor } = await old.askJson('/api/v1/events')
+  await receiver.arrived(1)
   await old.stop()
+  const rejected = receiver.received.length
+  await sqlite3(path, "UPDATE JobCallback SET nextTryAt = 1 WHERE state = 'pending'")
+  // As if the service had been stopped an hour ago: leases have the time left that they had then.
+  const hour = 3600
+  await sqlite3(path, `UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - ${hour * 1000}`)
+  utimesSync(path, Date.now() / 1000 - hour, Date.now() / 1000 - hour)
+  isMoved = true
   const file = readFileSync(path)
 
   const moved = await migrate(cwd, [...from, ...to])
   t.match(moved, {
     code: 0,
     stderr: '',
-    stdout: /^JobExecutionLog: 9 rows, \d+ bytes, sha256 [0-9a-f]{64}\n(\w+: .*\n){11}postgres:\/\/127\.0\.0\.1:\d+\/\w+: moved .*jobs\.db in [\d.]+ s, with the keys token and webhook; each table was read back and compared\n$/
+    stdout: /^JobExecutionLog: 10 rows, \d+ bytes, sha256 [0-9a-f]{64}\n(\w+: .*\n){11}postgres:\/\/127\.0\.0\.1:\d+\/\w+: moved .*jobs\.db in [\d.]+ s, with the keys token and webhook; each table was read back and compared\n$/
   })
   t.notMatch(moved.stdout, /hush/)
   t.ok(readFileSync(path).equals(file), 'the source is as it was')
@@ -136,6 +148,7 @@ t.test('everything is there after a move: statuses, results, the queue, leases, 
   t.equal(Buffer.from(await result.arrayBuffer()).toString('utf8'), bytes.toString('latin1'))
   t.equal(await (await service.ask(`/api/v1/jobs/${jobs.small}/result`)).text(), JSON.stringify({ text: 'ü\u0000\ud800' }))
   t.match(await jsonOf(service.ask('/api/v1/jobs/gone-1')), { code: 'JOB_EXPIRED' })
+  t.match(await jsonOf(service.ask(`/api/v1/events?since=${cursor}`)), { code: 'CURSOR_EXPIRED' })
 
   const replay = await service.ask('/api/v1/jobs', post({ type: 'queued', input: { n: 1 } }, { headers: { 'idempotency-key': 'key-1' } }))
   t.equal(replay.headers.get('idempotency-replayed'), 'true')
@@ -148,7 +161,9 @@ t.test('everything is there after a move: statuses, results, the queue, leases, 
   const claimed = await worker.claimed('queued')
   t.equal(claimed.jobId, jobs.keyed)
   await worker.report(claimed.jobId, 'complete', claimed.leaseToken, { result: 1 })
-  const [{ body, headers } = { body: '', headers: {} }] = await receiver.arrived(1)
+  const arrived = (await receiver.arrived(rejected + 2)).slice(rejected)
+  const { body, headers } = arrived.find(({ url }) => url === '/waiting') ?? { body: '', headers: {} }
+  t.same(arrived.map(({ url }) => url).toSorted(), ['/pending', '/waiting'])
   t.match(new Webhook(webhookSecret).verify(body, headers as Record<string, string>), { type: 'job.succeeded', data: { taskId: jobs.keyed } })
 
   const database = new URL(url).pathname.slice(1)

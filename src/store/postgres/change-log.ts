@@ -5,7 +5,7 @@ import type { ChangeLog, ChangePage, Cursor, Follower } from '../change-log.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 import {
-  fromCursor, isPrunedAfter, type LogPosition, positionAfter, positionAt, toCursor, toSnapshot
+  fromCursor, incarnationOf, isPrunedAfter, type LogPosition, positionAfter, positionAt, toCursor, toSnapshot
 } from './log-position.ts'
 import { guardRead } from './reads.ts'
 
@@ -157,12 +157,12 @@ export const createChangeLog = (needs: ChangeLogNeeds): ChangeLog => {
     const { rows: [moment] } = await readMoment.execute(reads)
     const now = positionAt(toSnapshot(moment?.snapshot ?? ''), Number(moment?.era))
     if (from === undefined) return { position: now, cursor: toCursor(incarnation, now), isGap: false }
-    const found = fromCursor(from)
-    if (found === undefined) throw new CursorMalformed()
-    // None of the changes of another incarnation is known here.
-    if (found.incarnation !== incarnation) {
+    // None of the changes of another incarnation is known here, that of a SQLite before a move included.
+    if (![undefined, incarnation].includes(incarnationOf(from))) {
       return { position: { ...now, xmax: 0, unread: [] }, cursor: from, isGap: true }
     }
+    const found = fromCursor(from)
+    if (found === undefined) throw new CursorMalformed()
     const isOfFuture = found.position.era >= now.era && found.position.xmax > now.xmax
     if (isOfFuture) throw new CursorMalformed()
     return { position: found.position, cursor: from, isGap: false }

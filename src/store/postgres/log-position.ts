@@ -80,3 +80,10 @@ export const fromCursor = (cursor: string): { incarnation: string, position: Log
   }
   return toCursor(incarnation, position) === cursor ? { incarnation, position } : undefined
 }
+
+// What SQLite's change log hands out.
+const sqliteForm = /^([0-9a-z]+)-(?:0|[1-9]\d{0,15})$/
+
+/** The incarnation of a cursor of any database of this service; undefined if the text is none. */
+export const incarnationOf = (cursor: string): string | undefined =>
+  fromCursor(cursor)?.incarnation ?? sqliteForm.exec(cursor)?.[1]

@@ -94,6 +94,21 @@ t.test('a server that does not answer is not waited for', async t => {
   await execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
 })
 
+t.test('only migrations and moves, which may take long, have no time limits', async t => {
+  const { pools } = await open(t)
+  const limits = async (pool: keyof Pools) => {
+    const client = await pools[pool].connect()
+    const { rows: [row] } = await client.query(`SELECT current_setting('statement_timeout') AS statement,
+      current_setting('lock_timeout') AS lock, current_setting('idle_in_transaction_session_timeout') AS idle`)
+    client.release()
+    const { connectionParameters: { query_timeout: answer } } =
+      client as unknown as { connectionParameters: { query_timeout: unknown } }
+    return { ...row, answer }
+  }
+  t.same(await limits('bulk'), { statement: '0', lock: '0', idle: '0', answer: 0 })
+  t.same(await limits('writes'), { statement: '5s', lock: '1s', idle: '10s', answer: 8000 })
+})
+
 t.test('no pool waits for another', async t => {
   const { pools } = await open(t)
   const taken = await Promise.all(Array.from({ length: 10 }, () => pools.writes.connect()))
