@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { openStore } from '../../../src/store/open-store.ts'
 import { startPgbouncer } from '../../helpers/pgbouncer.ts'
+import { startPostgresPair } from '../../helpers/postgres-pair.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 
 /* Servers, and what stands before them, on which the store would not keep its promises: a start names the reason. */
@@ -48,6 +49,15 @@ t.test('a server of an older release', async t => {
   await rejects(t, `${url}?search_path=${searchPath}`, /: PostgreSQL 13\.14 \(Debian\) is too old: at least 14 is needed$/)
   const { rows } = await server.sql("SELECT to_regclass('jobqueue') AS queue", databaseOf(url))
   t.same(rows, [{ queue: null }], 'nothing is made in it')
+})
+
+t.test('a standby, which shows what the primary has shown before', async t => {
+  const pair = await startPostgresPair(t)
+  const name = databaseOf((await pair.createDatabase()).replace(/,[^/]*/, ''))
+  await pair.synchronize()
+  const [, standby] = pair.servers
+  await rejects(t, standby?.urlOf(name) ?? '', /: it is a replica, on which nothing can be written$/)
+  await open(t, pair.primary().urlOf(name))
 })
 
 t.test('a role that may not ask for the whole identity of the database is told what is not recognized', async t => {
