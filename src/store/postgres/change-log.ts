@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import { CursorMalformed } from '../../errors.ts'
+import { keepStatement } from '../dialect.ts'
 import { toReaders } from '../records.ts'
 import type { ChangeLog, ChangePage, Cursor, Follower } from '../change-log.ts'
 import type { Tx } from '../store.ts'
@@ -35,6 +36,8 @@ type LogRow = Moment & { belowXid: string, belowVersion: number } & (Row | { xid
 
 const columns = sql.raw('xid, version, jobId, readersBefore, readersAfter')
 
+type ChangesAfter = { xmax: string, limit: number, unreadXids: string[], unreadTo: number[] }
+
 /*
  * The changes that have become visible since a position, in the order of their transactions: those of transactions that
  * began after it, and those that were running then and have ended. Both are ranges of one index, so a read that finds
@@ -42,21 +45,29 @@ const columns = sql.raw('xid, version, jobId, readersBefore, readersAfter')
  * much that has written. To ask instead which rows the snapshot of the position has not would read on from the oldest
  * running transaction.
  */
-const readChanges = ({ xmax, unread }: LogPosition, limit: number) => sql<LogRow>`
+const changesStatement = keepStatement((_, { xmax, limit, unreadXids, unreadTo }: ChangesAfter) => sql<LogRow>`
   SELECT moment.snapshot, moment.era, pruned.belowXid::text AS "belowXid", pruned.belowVersion AS "belowVersion",
     change.xid::text AS xid, change.version, change.jobId AS "jobId", change.readersBefore AS "readersBefore",
     change.readersAfter AS "readersAfter"
   FROM (${readMoment}) AS moment CROSS JOIN JobChangePruned AS pruned LEFT JOIN LATERAL (
-    (SELECT ${columns} FROM JobChange WHERE xid >= ${String(xmax)}::xid8 ORDER BY xid, version LIMIT ${limit})
+    (SELECT ${columns} FROM JobChange WHERE xid >= ${xmax}::xid8 ORDER BY xid, version LIMIT ${limit})
     UNION ALL
-    (SELECT late.* FROM unnest(${unread.map(({ xid }) => String(xid))}::xid8[],
-        ${unread.map(({ readTo }) => readTo)}::bigint[]) AS unread (xid, readTo)
+    (SELECT late.* FROM unnest(${unreadXids}::xid8[], ${unreadTo}::bigint[]) AS unread (xid, readTo)
       CROSS JOIN LATERAL (
         SELECT ${columns} FROM JobChange WHERE JobChange.xid = unread.xid AND version > unread.readTo
         ORDER BY version LIMIT ${limit}) AS late
       WHERE pg_visible_in_snapshot(unread.xid, pg_current_snapshot()))
     ORDER BY xid, version LIMIT ${limit}
-  ) AS change ON true`
+  ) AS change ON true`)
+
+const readChanges = async (
+  reads: Kysely<Tables>, { xmax, unread }: LogPosition, limit: number
+): Promise<LogRow[]> => (await changesStatement(reads, {
+  xmax: String(xmax),
+  limit,
+  unreadXids: unread.map(({ xid }) => String(xid)),
+  unreadTo: unread.map(({ readTo }) => readTo)
+})).rows
 
 type Place = { position: LogPosition, cursor: Cursor, isGap: boolean }
 
@@ -65,7 +76,7 @@ const createFollower = ({ reads, incarnation }: LogNeeds, start: Place): Followe
   let pageEnd = position
 
   const next = async (limit: number): Promise<ChangePage> => {
-    const { rows } = await readChanges(position, limit).execute(reads)
+    const rows = await readChanges(reads, position, limit)
     const [first] = rows
     if (first === undefined) throw new Error('JobChangePruned is empty')
     const snapshot = toSnapshot(first.snapshot)

@@ -1,10 +1,28 @@
 import { type AttemptEnd, type AttemptOutcome, attemptsKeptMax, type Attempt } from '../../job/attempt.ts'
 import type { Kysely } from 'kysely'
+import { keepStatement } from '../dialect.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
 /** A run that begins. `leaseHash` stands for its lease token, `startedAt` in ms since 1970. */
 export type AttemptStart = { jobId: string, attempt: number, leaseHash: string, startedAt: number }
+
+type Ended = {
+  jobId: string
+  outcome: AttemptOutcome
+  endedAt: number
+  endReport: string | null
+  failureCode: string | null
+  failureMessage: string | null
+}
+
+const endStatement = keepStatement((db, ended: Ended) => db.updateTable('JobAttempt').set({
+  outcome: ended.outcome,
+  endedAt: ended.endedAt,
+  endReport: ended.endReport,
+  failureCode: ended.failureCode,
+  failureMessage: ended.failureMessage
+}).where('jobId', '=', ended.jobId).where('outcome', 'is', null))
 
 /**
  * Ends the run of a job that is open, if one is. `endReport` stands for the report that ended it; null: no report did.
@@ -13,24 +31,29 @@ export type AttemptStart = { jobId: string, attempt: number, leaseHash: string, 
 export const endAttempt = async (
   tx: Tx, jobId: string, { outcome, failure }: AttemptEnd, endReport: string | null, endedAt: number
 ): Promise<void> => {
-  await tx.updateTable('JobAttempt').set({
-    outcome,
-    endedAt,
-    endReport,
-    failureCode: failure?.code ?? null,
-    failureMessage: failure?.message ?? null
-  }).where('jobId', '=', jobId).where('outcome', 'is', null).execute()
+  const [failureCode, failureMessage] = [failure?.code ?? null, failure?.message ?? null]
+  await endStatement(tx, { jobId, outcome, endedAt, endReport, failureCode, failureMessage })
 }
+
+const latestRunStatement = keepStatement((db, { jobId }: { jobId: string }) =>
+  db.selectFrom('JobAttempt').select(({ fn }) => fn.max('run').as('run')).where('jobId', '=', jobId))
 
 /**
  * The number of the latest run of a job, which only rises: two runs have the same attempt if the first was released.
  * `attempt`: that of the record, which a release without this table may have raised.
  */
 export const findRun = async (tx: Tx, jobId: string, attempt: number): Promise<number> => {
-  const { run } = await tx.selectFrom('JobAttempt').select(({ fn }) => fn.max('run').as('run'))
-    .where('jobId', '=', jobId).executeTakeFirstOrThrow()
-  return Math.max(attempt, run ?? 0)
+  const { rows: [latest] } = await latestRunStatement(tx, { jobId })
+  return Math.max(attempt, latest?.run ?? 0)
 }
+
+type NewRun = AttemptStart & { run: number }
+
+const insertStatement = keepStatement((db, { jobId, run, attempt, leaseHash, startedAt }: NewRun) =>
+  db.insertInto('JobAttempt').values({ jobId, run, attempt, leaseHash, startedAt }))
+
+const removeStatement = keepStatement((db, { jobId, runMax }: { jobId: string, runMax: number }) =>
+  db.deleteFrom('JobAttempt').where('jobId', '=', jobId).where('run', '<=', runMax))
 
 /** Records that a run begins, and removes the oldest beyond those that are kept. */
 export const insertAttempt = async (tx: Tx, start: AttemptStart): Promise<void> => {
@@ -38,8 +61,8 @@ export const insertAttempt = async (tx: Tx, start: AttemptStart): Promise<void> 
   // A release without this table has ended it, or another program has.
   await endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, startedAt)
   const run = await findRun(tx, jobId, attempt - 1) + 1
-  await tx.insertInto('JobAttempt').values({ ...start, run }).execute()
-  await tx.deleteFrom('JobAttempt').where('jobId', '=', jobId).where('run', '<=', run - attemptsKeptMax).execute()
+  await insertStatement(tx, { ...start, run })
+  await removeStatement(tx, { jobId, runMax: run - attemptsKeptMax })
 }
 
 /** What ended the run of this lease: a report; null: none, or the run goes on; undefined: no such run is kept. */

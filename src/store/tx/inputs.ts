@@ -1,29 +1,39 @@
 import type { Kysely } from 'kysely'
 import { InputTorn } from '../errors.ts'
 import type { JobInput } from '../../job/input.ts'
+import { keepStatement } from '../dialect.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
+
+export type InputRow = {
+  input: string, access: string, inputId: string | null, rawSizeBytes: number | null, rawContentType: string | null
+}
+
+const insertStatement = keepStatement((db, row: InputRow & { jobId: string }) => db.insertInto('JobInput').values({
+  jobId: row.jobId,
+  input: row.input,
+  access: row.access,
+  inputId: row.inputId,
+  rawSizeBytes: row.rawSizeBytes,
+  rawContentType: row.rawContentType
+}))
 
 /**
  * Stores the input of a job; from then on the job holds its raw bytes. Throws InputTorn if these were removed before.
  */
 export const insertInput = async (tx: Tx, jobId: string, { input, access, raw }: JobInput): Promise<void> => {
-  await tx.insertInto('JobInput').values({
+  await insertStatement(tx, {
     jobId,
     input,
     access,
     inputId: raw?.inputId ?? null,
     rawSizeBytes: raw?.sizeBytes ?? null,
     rawContentType: raw?.contentType ?? null
-  }).execute()
+  })
   if (raw === null) return
   const { numDeletedRows } = await tx
     .deleteFrom('OrphanedBytes').where('holder', '=', 'JobInputChunk').where('id', '=', raw.inputId).executeTakeFirst()
   if (numDeletedRows === 0n && raw.sizeBytes > 0) throw new InputTorn(raw.inputId)
-}
-
-export type InputRow = {
-  input: string, access: string, inputId: string | null, rawSizeBytes: number | null, rawContentType: string | null
 }
 
 export const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }: InputRow): JobInput => ({
@@ -37,8 +47,10 @@ export const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }
 export const inputQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobInput').select(['input', 'access', 'inputId', 'rawSizeBytes', 'rawContentType']).where('jobId', '=', jobId)
 
+const inputStatement = keepStatement((db, { jobId }: { jobId: string }) => inputQuery(db, jobId))
+
 export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undefined> => {
-  const row = await inputQuery(tx, jobId).executeTakeFirst()
+  const { rows: [row] } = await inputStatement(tx, { jobId })
   return row === undefined ? undefined : toInput(row)
 }
 

@@ -1,8 +1,8 @@
-import { type CompiledQuery, type Kysely, type RawBuilder, sql } from 'kysely'
+import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
 import { failureBytesMax, failureTextMax } from '../cut-failure.ts'
-import { isPostgres } from '../dialect.ts'
+import { isPostgres, keepStatement } from '../dialect.ts'
 import { textMax, toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
@@ -80,28 +80,30 @@ export const tombstoneQuery = (db: Kysely<Tables>, jobId: string | RawBuilder<st
   .select(['jobId', 'version', 'expiredAt', cutText('tenant', textMax.tenant).as('tenant')])
   .where('jobId', '=', jobId)
 
-// To build the query takes several times as long as to run it. It is kept per database, by the adapter of its dialect.
-const compiledQueries = new WeakMap<object, CompiledQuery<JobRow>>()
+type ById = { jobId: string }
 
-const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> => {
-  const { adapter } = tx.getExecutor()
-  const compiled = compiledQueries.get(adapter) ?? selectRecord(tx).where('log.jobId', '=', '').compile()
-  compiledQueries.set(adapter, compiled)
-  const { rows } = await tx.executeQuery<JobRow>({ ...compiled, parameters: [jobId] })
-  return rows[0]
-}
+const recordStatement = keepStatement((db, { jobId }: ById) => selectRecord(db).where('log.jobId', '=', jobId))
 
-const findResult = async (tx: Tx, jobId: string) =>
-  await tx.selectFrom('JobResult').select(['contentType', 'fileName', 'sizeBytes', 'sha256', 'inlineJson'])
-    .where('jobId', '=', jobId).executeTakeFirst() ?? null
+const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> =>
+  (await recordStatement(tx, { jobId })).rows[0]
+
+const resultStatement = keepStatement((db, { jobId }: ById) => db
+  .selectFrom('JobResult').select(['contentType', 'fileName', 'sizeBytes', 'sha256', 'inlineJson'])
+  .where('jobId', '=', jobId))
+
+const findResult = async (tx: Tx, jobId: string) => (await resultStatement(tx, { jobId })).rows[0] ?? null
 
 // On Postgres every statement sees what was committed before it: since the one that found no record, another program may
 // have inserted one, which deletes the tombstone. One statement reads both.
-const findRemains = async (tx: Tx, jobId: string): Promise<JobLookup | 'inserted'> => {
-  const inserted = tx.selectFrom('JobExecutionLog').select([
+const remainsStatement = keepStatement((db, { jobId }: ById) => {
+  const inserted = db.selectFrom('JobExecutionLog').select([
     'jobId', 'version', sql<string>`''`.as('expiredAt'), sql<string | null>`null`.as('tenant')
   ]).where('jobId', '=', jobId)
-  const found = await tombstoneQuery(tx, jobId).unionAll(inserted).executeTakeFirst()
+  return tombstoneQuery(db, jobId).unionAll(inserted)
+})
+
+const findRemains = async (tx: Tx, jobId: string): Promise<JobLookup | 'inserted'> => {
+  const { rows: [found] } = await remainsStatement(tx, { jobId })
   if (found === undefined) return { kind: 'absent', jobId }
   return found.expiredAt === '' ? 'inserted' : toTombstone(found)
 }
@@ -116,6 +118,9 @@ export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
   }
 }
 
+const lockStatement = keepStatement((db, { jobId }: ById) =>
+  db.selectFrom('JobExecutionLog').select('jobId').where('jobId', '=', jobId).forNoKeyUpdate())
+
 /**
  * Locks a record until the transaction ends. A command that reads a record, decides and writes it calls this first, so
  * that no other transaction changes the record between the read and the write; all lock the record before its queue
@@ -123,28 +128,57 @@ export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
  * time, from its beginning on.
  */
 export const lockJob = async (tx: Tx, jobId: string): Promise<void> => {
-  if (!isPostgres(tx)) return
-  await tx.selectFrom('JobExecutionLog').select('jobId').where('jobId', '=', jobId).forNoKeyUpdate().execute()
+  if (isPostgres(tx)) await lockStatement(tx, { jobId })
 }
+
+type Columns = ReturnType<typeof toColumns>
+
+// Named, since the parameters of a kept statement are only known by their names.
+const changing = (columns: Columns): Columns => ({
+  status: columns.status,
+  startTime: columns.startTime,
+  attempt: columns.attempt,
+  progressPercent: columns.progressPercent,
+  progressDone: columns.progressDone,
+  progressTotal: columns.progressTotal,
+  progressStage: columns.progressStage,
+  progressMessage: columns.progressMessage,
+  etaSeconds: columns.etaSeconds,
+  endTime: columns.endTime,
+  resultUrl: columns.resultUrl,
+  errorDetails: columns.errorDetails,
+  cancelRequestedAt: columns.cancelRequestedAt,
+  cancelledAt: columns.cancelledAt,
+  expiresAt: columns.expiresAt,
+  resultExpiredAt: columns.resultExpiredAt,
+  hasPartialResult: columns.hasPartialResult
+})
+
+type NewRow = Columns & Pick<Job, 'jobId' | 'type' | 'tenant' | 'submittedBy'> & { createdAt: string }
+
+const insertStatement = keepStatement((db, row: NewRow) => db.insertInto('JobExecutionLog').values({
+  jobId: row.jobId,
+  type: row.type,
+  tenant: row.tenant,
+  submittedBy: row.submittedBy,
+  createdAt: row.createdAt,
+  ...changing(row)
+}))
 
 /** Adds a record of ours. Rejects if the id is taken. */
 export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
   const { jobId, type, tenant, submittedBy, createdAt } = job
-  await tx
-    .insertInto('JobExecutionLog')
-    .values({ jobId, type, tenant, submittedBy, createdAt: toIso(createdAt), ...toColumns(job) })
-    .execute()
+  await insertStatement(tx, { jobId, type, tenant, submittedBy, createdAt: toIso(createdAt), ...toColumns(job) })
 }
+
+const updateStatement = keepStatement((db, row: Columns & ById & { version: number }) => db
+  .updateTable('JobExecutionLog').set(changing(row)).where('jobId', '=', row.jobId).where('version', '=', row.version))
 
 /** Writes what a transition changed. False: the record is no longer at the version that the transition saw. */
 export const updateJob = async (tx: Tx, job: Job): Promise<boolean> => {
-  const { numUpdatedRows } = await tx
-    .updateTable('JobExecutionLog')
-    .set(toColumns(job))
-    .where('jobId', '=', job.jobId)
-    .where('version', '=', job.version)
-    .executeTakeFirst()
-  return numUpdatedRows === 1n
+  const { jobId, version } = job
+  const { numAffectedRows } = await updateStatement(tx, { ...toColumns(job), jobId, version })
+  return numAffectedRows === 1n
 }
 
 /** Deletes the record and what belongs to it; the database leaves a tombstone. */

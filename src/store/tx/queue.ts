@@ -1,6 +1,6 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { ContentInfo } from '../../job/job.ts'
-import { isPostgres } from '../dialect.ts'
+import { isPostgres, keepStatement } from '../dialect.ts'
 import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
@@ -28,23 +28,38 @@ const itemColumns = [
 ] as const satisfies ReadonlyArray<keyof QueueItem>
 const itemReferences = itemColumns.map(column => `JobQueue.${column}` as const)
 
+type ById = { jobId: string }
+
+type NewItem = Omit<QueueItem, keyof typeof noLease>
+
+const enqueueStatement = keepStatement((db, item: NewItem) => db.insertInto('JobQueue').values(({ selectFrom }) => ({
+  jobId: item.jobId,
+  type: item.type,
+  tenant: item.tenant,
+  maxAttempts: item.maxAttempts,
+  timeoutMs: item.timeoutMs,
+  availableAt: item.availableAt,
+  resultRetentionMs: item.resultRetentionMs,
+  seq: selectFrom('JobExecutionLog').select('seq').where('jobId', '=', item.jobId)
+})))
+
 /** Adds a job to the queue, after its record: the queue is in the order of the records' `seq`. */
-export const enqueue = async (tx: Tx, item: Omit<QueueItem, keyof typeof noLease>): Promise<void> => {
-  await tx
-    .insertInto('JobQueue')
-    .values(({ selectFrom }) => ({
-      ...item, ...noLease, seq: selectFrom('JobExecutionLog').select('seq').where('jobId', '=', item.jobId)
-    }))
-    .execute()
+export const enqueue = async (tx: Tx, item: NewItem): Promise<void> => {
+  await enqueueStatement(tx, item)
 }
+
+const dequeueStatement = keepStatement((db, { jobId }: ById) => db.deleteFrom('JobQueue').where('jobId', '=', jobId))
 
 /** Removes a job from the queue. Its input stays as long as its record: triggers delete both together. */
 export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
-  await tx.deleteFrom('JobQueue').where('jobId', '=', jobId).execute()
+  await dequeueStatement(tx, { jobId })
 }
 
+const itemStatement = keepStatement((db, { jobId }: ById) =>
+  db.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId))
+
 export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | undefined> =>
-  await tx.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId).executeTakeFirst()
+  (await itemStatement(tx, { jobId })).rows[0]
 
 /** The oldest available job of one type: only for one type does the index yield it without sorting all that wait. */
 export const availableQuery = (
@@ -73,12 +88,20 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   return leased.where('leaseExpiresAt', '<=', by.leaseExpiredAt).orderBy('leaseExpiresAt')
 }
 
+type Asked = { type: string, now: number }
+
+const availableStatement = keepStatement((db, { type, now }: Asked) => availableQuery(db, type, null, now))
+const availableOfTenantStatement = keepStatement((db, { type, now, tenant }: Asked & { tenant: string }) =>
+  availableQuery(db, type, tenant, now))
+
 const oldestAvailable = async (
   tx: Tx, { types, tenant }: ClaimFilter, now: number
 ): Promise<QueueItem | undefined> => {
   let oldest: QueueItem & { seq: number } | undefined
   for (const type of types) {
-    const item = await availableQuery(tx, type, tenant, now).executeTakeFirst()
+    const { rows: [item] } = tenant === null
+      ? await availableStatement(tx, { type, now })
+      : await availableOfTenantStatement(tx, { type, now, tenant })
     if (item === undefined) continue
     const isOlder = oldest === undefined || item.availableAt < oldest.availableAt ||
       (item.availableAt === oldest.availableAt && item.seq < oldest.seq)
@@ -91,14 +114,12 @@ const itemSelection = sql.join(itemColumns.map(column => sql`${sql.ref(`item.${c
 
 // The head of each type is found without a lock, the oldest first; then the first job of these types that no other
 // transaction has. So no more than one is locked, and a rare type does not wait behind many jobs of another.
-const lockAvailable = async (
-  tx: Tx, { types, tenant }: ClaimFilter, now: number
-): Promise<QueueItem | undefined> => {
+const lockAvailableQuery = (types: readonly string[], now: number, tenant: string | null) => {
   const isFree = sql`item.leaseToken IS NULL AND item.type = asked.type AND item.availableAt <= ${now}
     ${tenant === null ? sql`` : sql`AND item.tenant = ${tenant}`}`
-  const { rows: [item] } = await sql<QueueItem>`
+  return sql<QueueItem>`
     SELECT ${itemSelection} FROM (
-      SELECT requested.type FROM unnest(${[...types]}::text[]) AS requested (type)
+      SELECT requested.type FROM unnest(${types}::text[]) AS requested (type)
       CROSS JOIN LATERAL (
         SELECT item.availableAt, item.seq FROM JobQueue AS item CROSS JOIN (SELECT requested.type) AS asked
         WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT 1
@@ -110,7 +131,21 @@ const lockAvailable = async (
       WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT 1
       FOR UPDATE OF item SKIP LOCKED FOR NO KEY UPDATE OF log SKIP LOCKED
     ) AS item
-    LIMIT 1`.execute(tx)
+    LIMIT 1`
+}
+
+type AskedAtOnce = { types: readonly string[], now: number }
+
+const lockAvailableStatement = keepStatement((_, { types, now }: AskedAtOnce) => lockAvailableQuery(types, now, null))
+const lockAvailableOfTenantStatement = keepStatement((_, { types, now, tenant }: AskedAtOnce & { tenant: string }) =>
+  lockAvailableQuery(types, now, tenant))
+
+const lockAvailable = async (
+  tx: Tx, { types, tenant }: ClaimFilter, now: number
+): Promise<QueueItem | undefined> => {
+  const { rows: [item] } = tenant === null
+    ? await lockAvailableStatement(tx, { types, now })
+    : await lockAvailableOfTenantStatement(tx, { types, now, tenant })
   return item
 }
 
@@ -130,13 +165,25 @@ export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<Que
     .modifyEnd(sql`for update of JobQueue skip locked for no key update of log skip locked`).execute()
 }
 
+const leaseStatement = keepStatement((db, lease: RunLease & ById) => db.updateTable('JobQueue').set({
+  leaseToken: lease.leaseToken,
+  leaseHolder: lease.leaseHolder,
+  leaseMs: lease.leaseMs,
+  leaseExpiresAt: lease.leaseExpiresAt,
+  deadlineAt: lease.deadlineAt,
+  cancelDueAt: null
+}).where('jobId', '=', lease.jobId))
+
 /** Begins a run; a cancellation of an earlier run does not concern it. */
 export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<void> => {
-  await tx.updateTable('JobQueue').set({ ...lease, cancelDueAt: null }).where('jobId', '=', jobId).execute()
+  await leaseStatement(tx, { ...lease, jobId })
 }
 
+const leaseEndStatement = keepStatement((db, { jobId, leaseExpiresAt }: ById & { leaseExpiresAt: number }) =>
+  db.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId))
+
 export const setLeaseEnd = async (tx: Tx, jobId: string, leaseExpiresAt: number): Promise<void> => {
-  await tx.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId).execute()
+  await leaseEndStatement(tx, { jobId, leaseExpiresAt })
 }
 
 /** Returns the job to the queue; it can be claimed from `availableAt` (ms since 1970) on. */

@@ -1,19 +1,27 @@
 import { sql } from 'kysely'
 import type { ResultFacts } from '../../job/job.ts'
 import { OffsetMismatch } from '../../job/lease.ts'
+import { keepStatement } from '../dialect.ts'
 import type { Tx } from '../store.ts'
+
+type ById = { jobId: string }
+
+const lastChunkStatement = keepStatement((db, { jobId }: ById) => db
+  .selectFrom('JobResultChunk')
+  .select(({ fn, ref }) => ['startOffset', fn<number>('length', [ref('bytes')]).as('sizeBytes')])
+  .where('jobId', '=', jobId)
+  .orderBy('startOffset', 'desc')
+  .limit(1))
 
 /** How many bytes of a result have been written so far. */
 export const resultSize = async (tx: Tx, jobId: string): Promise<number> => {
-  const last = await tx
-    .selectFrom('JobResultChunk')
-    .select(({ fn, ref }) => ['startOffset', fn<number>('length', [ref('bytes')]).as('sizeBytes')])
-    .where('jobId', '=', jobId)
-    .orderBy('startOffset', 'desc')
-    .limit(1)
-    .executeTakeFirst()
+  const { rows: [last] } = await lastChunkStatement(tx, { jobId })
   return last === undefined ? 0 : last.startOffset + last.sizeBytes
 }
+
+const appendStatement = keepStatement((db, { jobId, startOffset, bytes }: ById & {
+  startOffset: number, bytes: Uint8Array
+}) => db.insertInto('JobResultChunk').values({ jobId, startOffset, bytes }))
 
 /** Adds bytes at the end and returns the new size. Throws OffsetMismatch, which says where the end is. */
 export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
@@ -21,16 +29,18 @@ export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: 
   if (offset !== size) throw new OffsetMismatch(size)
   // A chunk without bytes would take the place of the next one.
   if (bytes.byteLength === 0) return size
-  await tx.insertInto('JobResultChunk').values({ jobId, startOffset: offset, bytes }).execute()
+  await appendStatement(tx, { jobId, startOffset: offset, bytes })
   return size + bytes.byteLength
 }
 
+const discardStatement = keepStatement((db, { jobId, limit }: ById & { limit: number }) => db
+  .deleteFrom('JobResultChunk').where('jobId', '=', jobId).where('startOffset', 'in',
+    db.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)))
+
 /** Removes what an earlier attempt wrote, at most `limit` chunks. Returns how many. */
 export const discardChunks = async (tx: Tx, jobId: string, limit: number): Promise<number> => {
-  const some = tx.selectFrom('JobResultChunk').select('startOffset').where('jobId', '=', jobId).limit(limit)
-  const { numDeletedRows } = await tx
-    .deleteFrom('JobResultChunk').where('jobId', '=', jobId).where('startOffset', 'in', some).executeTakeFirst()
-  return Number(numDeletedRows)
+  const { numAffectedRows } = await discardStatement(tx, { jobId, limit })
+  return Number(numAffectedRows)
 }
 
 /** Deletes the facts of a result and leaves its bytes to the pruner. */
@@ -44,9 +54,18 @@ export const orphanResult = async (tx: Tx, jobId: string): Promise<void> => {
     .execute()
 }
 
+const factsStatement = keepStatement((db, facts: ResultFacts & ById) => db.insertInto('JobResult').values({
+  jobId: facts.jobId,
+  contentType: facts.contentType,
+  fileName: facts.fileName,
+  sizeBytes: facts.sizeBytes,
+  sha256: facts.sha256,
+  inlineJson: facts.inlineJson
+}))
+
 /** Makes the bytes written so far the job's result. Throws OffsetMismatch if their number is not that of the facts. */
 export const insertResult = async (tx: Tx, jobId: string, facts: ResultFacts): Promise<void> => {
   const size = await resultSize(tx, jobId)
   if (facts.sizeBytes !== size) throw new OffsetMismatch(size)
-  await tx.insertInto('JobResult').values({ jobId, ...facts }).execute()
+  await factsStatement(tx, { ...facts, jobId })
 }

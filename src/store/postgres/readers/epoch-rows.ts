@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import { keepStatement } from '../../dialect.ts'
 import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { toStoreFailure } from '../failures.ts'
@@ -17,12 +18,12 @@ type JoinedNode = Omit<NodeRow, 'epoch' | 'mode' | 'runId'> &
 type JoinedRow = EpochRow & { identity: string | null, incarnation: string | null } & (JoinedNode | { node: null })
 
 // One statement, and so one snapshot.
-const readRows = sql<JoinedRow>`
+const rowsStatement = keepStatement(() => sql<JoinedRow>`
   SELECT ${identity} AS identity, (SELECT value FROM ServiceState WHERE name = 'incarnation') AS incarnation,
     epoch.name, epoch.mode, epoch.runId AS "runId", epoch.reason,
     epoch.changedAt AS "changedAt", epoch.holdMs AS "holdMs", epoch.flaps, node.node, node.epoch AS "nodeEpoch",
     node.mode AS "nodeMode", node.runId AS "nodeRunId", node.beat, node.isGone AS "isGone"
-  FROM CacheEpoch AS epoch LEFT JOIN CacheNode AS node ON true ORDER BY node.node`
+  FROM CacheEpoch AS epoch LEFT JOIN CacheNode AS node ON true ORDER BY node.node`)
 
 // An operator has renewed the incarnation: to this process, it is another database.
 const toIdentity = (found: Pick<JoinedRow, 'identity' | 'incarnation'>, incarnation: string): string | null =>
@@ -37,7 +38,7 @@ const toIdentity = (found: Pick<JoinedRow, 'identity' | 'incarnation'>, incarnat
  */
 export const createReadEpochRows = ({ database, incarnation }: EpochReaderNeeds): EpochRowStore['read'] => {
   const read = async () => {
-    const { rows } = await readRows.execute(database.epoch)
+    const { rows } = await rowsStatement(database.epoch, {})
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')
     database.requireIdentity(toIdentity(first, incarnation))
