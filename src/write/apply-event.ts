@@ -2,6 +2,7 @@ import { toAttemptEnd } from '../job/attempt.ts'
 import { isTerminal, type Job, type JobLookup } from '../job/job.ts'
 import { type JobEvent, transition } from '../job/lifecycle.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
+import { together } from '../store/together.ts'
 import { endAttempt } from '../store/tx/attempts.ts'
 import { findJob, updateJob } from '../store/tx/jobs.ts'
 import { clearLease, dequeue } from '../store/tx/queue.ts'
@@ -13,28 +14,36 @@ export const toOwnJob = (lookup: JobLookup): Job | undefined =>
   lookup.kind === 'job' && lookup.job.submittedBy !== null ? lookup.job : undefined
 
 /**
- * Applies an event to a queued or running job and updates the queue with it. Returns the change, for `commit`;
- * undefined if the event cannot happen in the job's state. The caller has locked the record. `now` in ms since 1970.
- * `endReport` stands for the report that the event comes from, if it ends a run.
+ * Applies an event to a queued or running job and updates the queue with it. `lookup` is the record, which the caller has
+ * read since it locked it. Returns the change, for `commit`; undefined if the event cannot happen in the job's state.
+ * `now` in ms since 1970. `endReport` stands for the report that the event comes from, if it ends a run.
  */
-export const applyEvent = async (
-  tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number, endReport: string | null = null
+export const applyEventTo = async (
+  tx: Tx, lookup: JobLookup, event: JobEvent, now: number, endReport: string | null = null
 ): Promise<ChangedJob | undefined> => {
-  const job = toOwnJob(await findJob(tx, jobId))
+  const job = toOwnJob(lookup)
   const next = job === undefined ? undefined : transition(job, event)
-  if (next?.accepted !== true || !await updateJob(tx, next.job)) return undefined
-  if (job?.state === 'running' && next.job.state !== 'running') {
-    await endAttempt(tx, jobId, toAttemptEnd(event, next.job), endReport, now)
+  if (job === undefined || next?.accepted !== true || !await updateJob(tx, next.job)) return undefined
+  const { jobId } = job
+  const following: Array<Promise<void>> = []
+  if (job.state === 'running' && next.job.state !== 'running') {
+    following.push(endAttempt(tx, jobId, toAttemptEnd(event, next.job), endReport, now))
   }
   if (isTerminal(next.job)) {
-    await dequeue(tx, jobId)
+    following.push(dequeue(tx, jobId))
     // Bytes of a run that ended without a result, or of a result past its retention, are of no more use.
-    if (next.job.state !== 'succeeded' || next.job.resultExpiredAt !== null) await orphanResult(tx, jobId)
+    if (next.job.state !== 'succeeded' || next.job.resultExpiredAt !== null) following.push(orphanResult(tx, jobId))
   } else if (next.job.state === 'queued') {
-    await clearLease(tx, jobId, now + (next.retryAfterMs ?? 0))
+    following.push(clearLease(tx, jobId, now + (next.retryAfterMs ?? 0)))
   }
-  return { lookup: await findJob(tx, jobId), event: event.type }
+  const [changed] = await together(findJob(tx, jobId), ...following)
+  return { lookup: changed, event: event.type }
 }
+
+/** The same for a job whose record the caller has locked and not read. */
+export const applyEvent = async (
+  tx: Tx, { jobId }: Pick<QueueItem, 'jobId'>, event: JobEvent, now: number, endReport: string | null = null
+): Promise<ChangedJob | undefined> => await applyEventTo(tx, await findJob(tx, jobId), event, now, endReport)
 
 const recheckMs = 60_000
 

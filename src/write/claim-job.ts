@@ -1,13 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import type { RawInput } from '../job/input.ts'
+import type { JobInput, RawInput } from '../job/input.ts'
+import type { JobLookup } from '../job/job.ts'
 import type { LeaseHeld } from '../job/lease.ts'
 import type { ClaimFilter, QueueItem, QueueReader, Tx } from '../store/store.ts'
+import { together } from '../store/together.ts'
 import { insertAttempt } from '../store/tx/attempts.ts'
 import { findJob } from '../store/tx/jobs.ts'
 import { findInput } from '../store/tx/inputs.ts'
 import { dequeue, nextAvailable, setLease, setQueueTenant } from '../store/tx/queue.ts'
 import { discardChunks } from '../store/tx/results.ts'
-import { applyEvent, reconcileForeignChange } from './apply-event.ts'
+import { applyEventTo, reconcileForeignChange } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, WorkResult } from './commit.ts'
 import { hashLease } from './repeated-report.ts'
 
@@ -46,28 +48,29 @@ type Claimed = WorkResult<readonly ChangedJob[], Claim | 'try-again' | null>
 const noJob: Claimed = { changes: [], value: null }
 const tryAgain: Claimed = { changes: [], value: 'try-again' }
 
+/** What a claim reads of the job that it has found. */
+type Read = { lookup: JobLookup, input: JobInput | undefined }
+
 // Another program may have given the job to another tenant.
-const isOfTenant = async (tx: Tx, { jobId }: QueueItem, { tenant }: ClaimFilter): Promise<boolean> => {
-  if (tenant === null) return true
-  const lookup = await findJob(tx, jobId)
-  if (lookup.kind !== 'job' || lookup.job.tenant === tenant) return true
+const isOfTenant = async (tx: Tx, { jobId }: QueueItem, { lookup }: Read, { tenant }: ClaimFilter): Promise<boolean> => {
+  if (tenant === null || lookup.kind !== 'job' || lookup.job.tenant === tenant) return true
   await setQueueTenant(tx, jobId, lookup.job.tenant)
   return false
 }
 
 export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJobNeeds): ClaimJob => {
   const claimOne = async (
-    tx: Tx, item: QueueItem, filter: ClaimFilter, holder: string, leaseMs: number
+    tx: Tx, item: QueueItem, read: Read, filter: ClaimFilter, holder: string, leaseMs: number
   ): Promise<Claimed | undefined> => {
     const { jobId, type, timeoutMs, maxAttempts } = item
-    const input = await findInput(tx, jobId)
+    const { input } = read
     if (input === undefined) {
       await dequeue(tx, jobId)
       return undefined
     }
-    if (!await isOfTenant(tx, item, filter)) return undefined
+    if (!await isOfTenant(tx, item, read, filter)) return undefined
     const startedAt = now()
-    const change = await applyEvent(tx, item, { type: 'claim', at: startedAt }, startedAt)
+    const change = await applyEventTo(tx, read.lookup, { type: 'claim', at: startedAt }, startedAt)
     if (change?.lookup.kind !== 'job') {
       await reconcileForeignChange(tx, jobId, now())
       return undefined
@@ -76,8 +79,9 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
     const leaseToken = randomId()
     const leaseExpiresAt = now() + leaseMs
     const deadlineAt = timeoutMs === null ? null : now() + timeoutMs
-    await insertAttempt(tx, { jobId, attempt, leaseHash: hashLease(leaseToken), startedAt })
-    await setLease(tx, jobId, { leaseToken, leaseHolder: holder, leaseMs, leaseExpiresAt, deadlineAt })
+    await together(
+      insertAttempt(tx, { jobId, attempt, leaseHash: hashLease(leaseToken), startedAt }),
+      setLease(tx, jobId, { leaseToken, leaseHolder: holder, leaseMs, leaseExpiresAt, deadlineAt }))
     return {
       changes: [change],
       value: { jobId, type, tenant, timeoutMs, maxAttempts, leaseToken, leaseExpiresAt, ...input, attempt },
@@ -92,8 +96,10 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
       const item = await nextAvailable(tx, filter, now())
       if (item === undefined) return noJob
       // Result bytes of an earlier attempt are removed first; many of them take more than one transaction.
-      if (await discardChunks(tx, item.jobId, chunksAtOnceMax) === chunksAtOnceMax) return tryAgain
-      const claimed = await claimOne(tx, item, filter, holder, leaseMs)
+      const [discarded, lookup, input] = await together(
+        discardChunks(tx, item.jobId, chunksAtOnceMax), findJob(tx, item.jobId), findInput(tx, item.jobId))
+      if (discarded === chunksAtOnceMax) return tryAgain
+      const claimed = await claimOne(tx, item, { lookup, input }, filter, holder, leaseMs)
       if (claimed !== undefined) return claimed
     }
     return tryAgain

@@ -5,12 +5,13 @@ import type { ProgressUpdate } from '../job/progress.ts'
 import { toRecordedFailure, toRecordedProgress } from '../job/recorded/texts.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { QueueItem, Tx } from '../store/store.ts'
+import { together } from '../store/together.ts'
 import { findRun } from '../store/tx/attempts.ts'
 import { findJob, lockJob } from '../store/tx/jobs.ts'
 import { setLeaseEnd, findQueueItem, setCancelDue, setContentInfo } from '../store/tx/queue.ts'
 import { appendChunk, resultSize } from '../store/tx/results.ts'
 import { insertSanitizationEvents } from '../store/tx/sanitization-events.ts'
-import { applyEvent, toOwnJob } from './apply-event.ts'
+import { applyEventTo, toOwnJob } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, WorkResult } from './commit.ts'
 import { type EndReport, hashReport, wasEndedBy } from './repeated-report.ts'
 import { type RunOutcome, storeResult, toCompletion } from './run-outcome.ts'
@@ -53,13 +54,15 @@ export type RunJobNeeds = CommandNeeds & {
 
 const leaseMsDefault = 30_000
 
+/** A run under its lease, and its record as the transaction that has locked it finds it. */
+type Run = { item: QueueItem, lookup: JobLookup }
+
 // The first step of each report. A lease whose time is over is held until a rescue takes it: a report that comes first
 // shows that the worker is alive.
-const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld): Promise<QueueItem> => {
-  await lockJob(tx, jobId)
-  const item = await findQueueItem(tx, jobId)
+const requireLease = async (tx: Tx, { jobId, leaseToken }: LeaseHeld): Promise<Run> => {
+  const [, item, lookup] = await together(lockJob(tx, jobId), findQueueItem(tx, jobId), findJob(tx, jobId))
   if (item?.leaseToken !== leaseToken) throw new LeaseLost(jobId)
-  return item
+  return { item, lookup }
 }
 
 const renewLease = async (tx: Tx, { jobId, leaseMs }: QueueItem, now: number): Promise<number> => {
@@ -85,7 +88,7 @@ type Report = { toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => 
 // Returns undefined if the report that ended the run is repeated.
 const requireLeaseUnlessRepeated = async (
   tx: Tx, lease: LeaseHeld, end: EndReport | undefined
-): Promise<QueueItem | undefined> => {
+): Promise<Run | undefined> => {
   try {
     return await requireLease(tx, lease)
   } catch (error) {
@@ -99,15 +102,16 @@ const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
   lease: LeaseHeld, { toEvent, alongside, end }: Report
 ): Promise<{ entry: StatusEntry, state: LeaseState }> => {
   const { entries: [entry], value: state } = await commit(async tx => {
-    const item = await requireLeaseUnlessRepeated(tx, lease, end)
-    if (item === undefined) {
+    const run = await requireLeaseUnlessRepeated(tx, lease, end)
+    if (run === undefined) {
       const change: ChangedJob = { lookup: await findJob(tx, lease.jobId) }
       return { changes: [change], value: { leaseExpiresAt: now(), cancelRequested: false } }
     }
     await alongside?.(tx)
-    const event = toEvent(item)
-    const leaseExpiresAt = await renewLease(tx, item, now())
-    const change = await applyEvent(tx, item, event, now(), end === undefined ? null : hashReport(end))
+    const event = toEvent(run.item)
+    const [leaseExpiresAt, change] = await together(
+      renewLease(tx, run.item, now()),
+      applyEventTo(tx, run.lookup, event, now(), end === undefined ? null : hashReport(end)))
     // Another program changed the record under the lease: its change stands.
     if (change === undefined) throw new LeaseLost(lease.jobId)
     const cancelRequested = await isCancelRequested(tx, change.lookup, now() + graceMs)
@@ -118,8 +122,7 @@ const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
 
 const createHeartbeat = ({ commit, now, graceMs }: RunJobNeeds): RunJob['heartbeat'] => async lease => {
   const { value: state } = await commit(async tx => {
-    const item = await requireLease(tx, lease)
-    const lookup = await findJob(tx, lease.jobId)
+    const { item, lookup } = await requireLease(tx, lease)
     // If another program ended the run, the worker need not finish it.
     if (toOwnJob(lookup)?.state !== 'running') throw new LeaseLost(lease.jobId)
     const leaseExpiresAt = await renewLease(tx, item, now())
@@ -134,14 +137,13 @@ const createAppend = (
   { commit, now, graceMs }: RunJobNeeds
 ): RunJob['append'] => async (lease, offset, bytes, content) => {
   const { value } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], Stored>> => {
-    const item = await requireLease(tx, lease)
-    const sizeBytes = await appendChunk(tx, lease.jobId, offset, bytes)
-    await renewLease(tx, item, now())
-    if (offset === 0) await setContentInfo(tx, lease.jobId, content)
+    const { item, lookup } = await requireLease(tx, lease)
+    const [sizeBytes] = await together(
+      appendChunk(tx, lease.jobId, offset, bytes),
+      renewLease(tx, item, now()),
+      offset === 0 ? setContentInfo(tx, lease.jobId, content) : undefined)
     const isFirst = offset === 0 && sizeBytes > 0
-    const change = isFirst
-      ? await applyEvent(tx, item, { type: 'append' }, now())
-      : { lookup: await findJob(tx, lease.jobId) }
+    const change = isFirst ? await applyEventTo(tx, lookup, { type: 'append' }, now()) : { lookup }
     if (change === undefined) throw new LeaseLost(lease.jobId)
     const cancelRequested = await isCancelRequested(tx, change.lookup, now() + graceMs)
     return { changes: isFirst || cancelRequested ? [change] : [], value: { sizeBytes, cancelRequested } }
@@ -151,8 +153,7 @@ const createAppend = (
 
 const createAppended = ({ commit, now, graceMs }: RunJobNeeds): RunJob['appended'] => async lease => {
   const { value } = await commit(async (tx): Promise<WorkResult<readonly ChangedJob[], Appended>> => {
-    const item = await requireLease(tx, lease)
-    const lookup = await findJob(tx, lease.jobId)
+    const { item, lookup } = await requireLease(tx, lease)
     await renewLease(tx, item, now())
     const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
     return {

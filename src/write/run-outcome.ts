@@ -1,10 +1,9 @@
-import { storedChunkBytes } from '../job/chunks.ts'
 import type { ResultFacts } from '../job/job.ts'
 import { ResultBegun } from '../job/lease.ts'
 import type { JobEvent } from '../job/lifecycle.ts'
 import { toRecordedProgress } from '../job/recorded/texts.ts'
 import type { Tx } from '../store/store.ts'
-import { appendChunk, insertResult, resultSize } from '../store/tx/results.ts'
+import { insertResult, insertWholeResult, resultSize } from '../store/tx/results.ts'
 
 /**
  * How a run ended well: with the bytes that it appended, with bytes given now (if it appended none), with a result
@@ -22,10 +21,7 @@ export const storeResult = async (tx: Tx, jobId: string, outcome: RunOutcome): P
   if (outcome.kind === 'appended') return await insertResult(tx, jobId, outcome.facts)
   if (await resultSize(tx, jobId) > 0) throw new ResultBegun(jobId)
   if (outcome.kind !== 'given') return
-  for (let offset = 0; offset < outcome.bytes.byteLength; offset += storedChunkBytes) {
-    await appendChunk(tx, jobId, offset, outcome.bytes.subarray(offset, offset + storedChunkBytes))
-  }
-  await insertResult(tx, jobId, outcome.facts)
+  await insertWholeResult(tx, jobId, outcome.facts, outcome.bytes)
 }
 
 /** The event of a completion. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Transact } from '../store.ts'
 import type { Tables } from '../tables.ts'
+import { runTransaction } from './connection/driver.ts'
 import { isRetried, toStoreFailure } from './failures.ts'
 
 // How long a work is tried again. A lock is waited for inside the statement, up to the lock_timeout of the session.
@@ -24,7 +25,7 @@ export const createTransact = ({ writer, now, random }: TransactNeeds): Transact
     try {
       for (let trial = 1; ; trial++) {
         try {
-          return await writer.transaction().execute(work)
+          return await runTransaction(writer, work)
         } catch (error) {
           if (!isRetried(error) || now() >= deadline) throw toStoreFailure(error)
         }

@@ -3,6 +3,7 @@ import type { Kysely } from 'kysely'
 import { keepStatement } from '../dialect.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
+import { together } from '../together.ts'
 
 /** A run that begins. `leaseHash` stands for its lease token, `startedAt` in ms since 1970. */
 export type AttemptStart = { jobId: string, attempt: number, leaseHash: string, startedAt: number }
@@ -59,10 +60,11 @@ const removeStatement = keepStatement((db, { jobId, runMax }: { jobId: string, r
 export const insertAttempt = async (tx: Tx, start: AttemptStart): Promise<void> => {
   const { jobId, attempt, startedAt } = start
   // A release without this table has ended it, or another program has.
-  await endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, startedAt)
-  const run = await findRun(tx, jobId, attempt - 1) + 1
-  await insertStatement(tx, { ...start, run })
-  await removeStatement(tx, { jobId, runMax: run - attemptsKeptMax })
+  const [, latest] = await together(
+    endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, startedAt), findRun(tx, jobId, attempt - 1))
+  const run = latest + 1
+  await together(
+    insertStatement(tx, { ...start, run }), removeStatement(tx, { jobId, runMax: run - attemptsKeptMax }))
 }
 
 /** What ended the run of this lease: a report; null: none, or the run goes on; undefined: no such run is kept. */

@@ -1,8 +1,10 @@
 import { sql } from 'kysely'
+import { storedChunkBytes } from '../../job/chunks.ts'
 import type { ResultFacts } from '../../job/job.ts'
 import { OffsetMismatch } from '../../job/lease.ts'
 import { keepStatement } from '../dialect.ts'
 import type { Tx } from '../store.ts'
+import { together } from '../together.ts'
 
 type ById = { jobId: string }
 
@@ -68,4 +70,17 @@ export const insertResult = async (tx: Tx, jobId: string, facts: ResultFacts): P
   const size = await resultSize(tx, jobId)
   if (facts.sizeBytes !== size) throw new OffsetMismatch(size)
   await factsStatement(tx, { ...facts, jobId })
+}
+
+/** Stores a result of which no bytes were written before. Throws OffsetMismatch as insertResult does. */
+export const insertWholeResult = async (
+  tx: Tx, jobId: string, facts: ResultFacts, bytes: Uint8Array
+): Promise<void> => {
+  if (facts.sizeBytes !== bytes.byteLength) throw new OffsetMismatch(bytes.byteLength)
+  const offsets = Array.from({ length: Math.ceil(bytes.byteLength / storedChunkBytes) }, (_, n) => n * storedChunkBytes)
+  await together(
+    ...offsets.map(startOffset => appendStatement(tx, {
+      jobId, startOffset, bytes: bytes.subarray(startOffset, startOffset + storedChunkBytes)
+    })),
+    factsStatement(tx, { ...facts, jobId }))
 }

@@ -9,6 +9,7 @@ import { toDialect } from '../../../src/store/postgres/connection/driver.ts'
 import { createPools } from '../../../src/store/postgres/connection/pools.ts'
 import { createTransact } from '../../../src/store/postgres/transact.ts'
 import type { Tx } from '../../../src/store/store.ts'
+import { together } from '../../../src/store/together.ts'
 import type { Tables } from '../../../src/store/tables.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 
@@ -47,6 +48,37 @@ t.test('runs works at once, each as a whole', async t => {
   t.same(await working, ['a', 'b'])
   t.equal(transact.waiting(), 0)
   t.same(await execute('SELECT count(*)::int AS count FROM ServiceState'), [{ count: 2 }])
+})
+
+t.test('runs statements that are begun at once in their order, in the same transaction', async t => {
+  const { transact, execute } = await open(t)
+  const read = (tx: Tx) => tx.selectFrom('ServiceState').select('value').where('name', '=', 'a').executeTakeFirst()
+  const found = await transact(tx => together(read(tx), insert(tx, 'a'), read(tx), add(tx, 'a', 5), read(tx)))
+  t.same([found[0], found[2], found[4]], [undefined, { value: '0' }, { value: '5' }])
+  await t.rejects(transact(tx => together(add(tx, 'a', 1), insert(tx, 'a'), add(tx, 'a', 1))), { code: '23505' })
+  t.same(await execute('SELECT value FROM ServiceState'), [{ value: '5' }], 'the failed one was undone as a whole')
+})
+
+t.test('runs works again whose statement waited too long for a lock, however many followed it', async t => {
+  const { transact, execute } = await open(t)
+  await execute("INSERT INTO ServiceState VALUES ('a', '0')")
+  const { promise: ended, resolve: end } = Promise.withResolvers<null>()
+  const { promise: locked, resolve: lock } = Promise.withResolvers<null>()
+  const holding = transact(async tx => {
+    await add(tx, 'a', 1)
+    lock(null)
+    await ended
+  })
+  await locked
+  let begun = 0
+  const waiting = transact(async tx => {
+    if (++begun === 2) end(null)
+    await together(
+      tx.selectFrom('ServiceState').select('name').forUpdate().execute(), add(tx, 'a', 10), add(tx, 'a', 100))
+  })
+  await Promise.all([holding, waiting])
+  t.ok(begun > 1)
+  t.same(await execute('SELECT value FROM ServiceState'), [{ value: '111' }])
 })
 
 t.test('throws what a work throws, undoes it and does not run it again', async t => {

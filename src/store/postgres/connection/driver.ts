@@ -1,6 +1,6 @@
 import {
-  type CompiledQuery, type DatabaseConnection, type Dialect, type Driver, PostgresAdapter, PostgresIntrospector,
-  type QueryResult, type TransactionSettings
+  type CompiledQuery, type DatabaseConnection, type Dialect, type Driver, DummyDriver, type Kysely, PostgresAdapter,
+  PostgresIntrospector, type QueryResult, Transaction, type TransactionSettings
 } from 'kysely'
 import type pg from 'pg'
 import { CommitRefused, ConnectionLost, isServerError } from '../failures.ts'
@@ -33,22 +33,30 @@ const toQueryConfig = (query: CompiledQuery): pg.QueryConfig => {
   return name === undefined ? { text, values } : { name, text, values }
 }
 
+const isRead = ({ sql }: CompiledQuery): boolean => /^\s*select\b/i.test(sql)
+
 class Connection implements DatabaseConnection {
   readonly #client: pg.PoolClient
   #isUsable = true
+  #beginning: Promise<unknown> | undefined
+  #isHeldBack = false
 
   constructor (client: pg.PoolClient) {
     this.#client = client
+  }
+
+  query (config: string | pg.QueryConfig): Promise<pg.QueryResult> {
+    return this.#use(() => this.#client.query(config))
   }
 
   /**
    * Any failure but an error of the server leaves it unknown what is under way on the connection, and pg would hand it
    * out again: it is closed instead.
    */
-  async query (config: string | pg.QueryConfig): Promise<pg.QueryResult> {
+  async #use<Value> (work: () => Promise<Value>): Promise<Value> {
     if (!this.#isUsable) throw new ConnectionLost('the connection was closed')
     try {
-      return await this.#client.query(config)
+      return await work()
     } catch (error) {
       if (isServerError(error)) throw error
       this.#isUsable = false
@@ -56,7 +64,20 @@ class Connection implements DatabaseConnection {
     }
   }
 
+  /**
+   * Begins a transaction together with its first statements if they only read and lock: should it not begin, they have
+   * no effect, and no other follows.
+   */
+  begin (): void {
+    const beginning = this.query('begin')
+    this.#beginning = beginning
+    beginning.then(() => { this.#beginning = undefined }, () => { this.#isUsable = false })
+  }
+
   async executeQuery<Row> (query: CompiledQuery): Promise<QueryResult<Row>> {
+    // A statement that has to wait holds back those behind it.
+    this.#isHeldBack ||= !isRead(query)
+    if (this.#beginning !== undefined && this.#isHeldBack) await this.#beginning
     const { rows, rowCount } = await this.query(toQueryConfig(query))
     return { rows: rows as Row[], numAffectedRows: BigInt(rowCount ?? 0) }
   }
@@ -66,6 +87,7 @@ class Connection implements DatabaseConnection {
   }
 
   async commit (): Promise<void> {
+    await this.#beginning
     const { command } = await this.query('commit')
     if (command !== 'COMMIT') throw new CommitRefused()
   }
@@ -78,6 +100,8 @@ class Connection implements DatabaseConnection {
 
   release (): void {
     this.#client.release(!this.#isUsable)
+    // A statement that comes too late must not run in the transaction of another.
+    this.#isUsable = false
   }
 }
 
@@ -132,3 +156,39 @@ export const toDialect = (pool: Pool): Dialect => ({
   createIntrospector: db => new PostgresIntrospector(db),
   createQueryCompiler: () => new FoldingCompiler()
 })
+
+// Of these a transaction only needs that they are there: it opens no connection of its own.
+const ofTransaction: Dialect = {
+  createAdapter: () => new UnlockedAdapter(),
+  createDriver: () => new DummyDriver(),
+  createIntrospector: db => new PostgresIntrospector(db),
+  createQueryCompiler: () => new FoldingCompiler()
+}
+
+/**
+ * Runs work in a transaction of the query builder's database. Statements that the work begins at once are sent at once,
+ * and run one after the other; a transaction of Kysely's own would send each after the answer to the one before.
+ */
+export const runTransaction = <Tables, Value>(
+  db: Kysely<Tables>, work: (tx: Transaction<Tables>) => Promise<Value>
+): Promise<Value> => {
+  const executor = db.getExecutor()
+  return executor.provideConnection(async connection => {
+    if (!(connection instanceof Connection)) throw new Error('the connection is of another driver')
+    const tx = new Transaction<Tables>({
+      config: { dialect: ofTransaction },
+      dialect: ofTransaction,
+      driver: ofTransaction.createDriver(),
+      executor: executor.withConnectionProvider({ provideConnection: consumer => consumer(connection) })
+    })
+    try {
+      connection.begin()
+      const value = await work(tx)
+      await connection.commit()
+      return value
+    } catch (error) {
+      await connection.rollback()
+      throw error
+    }
+  })
+}

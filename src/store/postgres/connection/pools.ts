@@ -105,7 +105,8 @@ const openPool = (name: PoolName, { target, hosts, onIdentity }: PoolNeeds): Poo
         types,
         options: toOptions(options, name === 'bulk' ? bulkSettings : sessionSettings),
         query_timeout: answerMs,
-        keepAlive: true
+        keepAlive: true,
+        pipeline: name === 'writes'
       })
       // A connection that breaks while it is in use emits its error, too; without a listener the process would end.
       this.on('error', () => {})
