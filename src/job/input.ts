@@ -7,7 +7,7 @@ export type JobInput = { input: string, access: string, raw: RawInput | null }
 /** Reads inputs without waiting for writes. Both throw STORE_UNAVAILABLE. */
 export type InputReader = {
   find: (jobId: string) => Promise<JobInput | undefined>
-  /** The bytes in order, one chunk in memory at a time. Throws InputTorn where they end early. */
+  /** The bytes in order, a few chunks in memory at a time. Throws InputTorn where they end early. */
   read: (raw: RawInput) => AsyncGenerator<Uint8Array, void, void>
 }
 

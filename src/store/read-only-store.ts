@@ -1,5 +1,6 @@
 import { toText } from '../job/recorded/values.ts'
 import { toTime } from '../job/time.ts'
+import type { Chunk } from './chunks.ts'
 import { toFailureCode } from './records.ts'
 import type { RecordRow, StoredBytes } from './store.ts'
 import type { JobRow } from './tables.ts'
@@ -23,17 +24,20 @@ export const toRecordRow = ({ status, createdMs, ...row }: StoredRow): RecordRow
   failureCode: status === 'Failed' ? toFailureCode(row.errorDetails) : null
 })
 
-/** Reads the bytes of an input by their chunks. `chunkAt` returns the one at an offset; undefined: there is none. */
+/** Reads the bytes of an input by their chunks. `chunksAt` returns some of them from an offset on; none: there are none. */
 export async function * readChunks (
-  { sizeBytes }: StoredBytes, chunkAt: (offset: number) => Uint8Array | undefined | Promise<Uint8Array | undefined>
+  { sizeBytes }: StoredBytes, chunksAt: (offset: number) => readonly Chunk[] | Promise<readonly Chunk[]>
 ): AsyncGenerator<Uint8Array, void> {
   let offset = 0
   while (offset < sizeBytes) {
-    const bytes = await chunkAt(offset)
+    const chunks = await chunksAt(offset)
     // The job was erased meanwhile, for example.
-    if (bytes === undefined || bytes.byteLength === 0) throw new Error('A chunk of the input is missing.')
-    offset += bytes.byteLength
-    if (offset > sizeBytes) throw new Error('The input is longer than it was.')
-    yield bytes
+    if (chunks.length === 0) throw new Error('A chunk of the input is missing.')
+    for (const { startOffset, bytes } of chunks) {
+      if (startOffset !== offset || bytes.byteLength === 0) throw new Error('A chunk of the input is missing.')
+      offset += bytes.byteLength
+      if (offset > sizeBytes) throw new Error('The input is longer than it was.')
+      yield bytes
+    }
   }
 }

@@ -84,7 +84,7 @@ export type BytesOf = { jobId: string } & ({ sha256: string } | { run: number })
 
 export type ResultReader = {
   /**
-   * The bytes from `start` to before `end`, one chunk in memory at a time. Throws ResultTorn if they end early or if
+   * The bytes from `start` to before `end`, a few chunks in memory at a time. Throws ResultTorn if they end early or if
    * those of another run have replaced them: no reader gets parts of two results.
    */
   read: (of: BytesOf, start: number, end: number) => AsyncGenerator<Uint8Array, void, void>
@@ -217,7 +217,7 @@ export type ReadOnlyStore = {
    * `access` does not allow are left out.
    */
   records: (access: Access, type: string | undefined) => Promise<RecordPages>
-  /** The bytes in order, one chunk in memory at a time. Throws where they differ in size from `sizeBytes`. */
+  /** The bytes in order, a few chunks in memory at a time. Throws where they differ in size from `sizeBytes`. */
   readInput: (stored: StoredBytes) => AsyncGenerator<Uint8Array, void, void>
   close: () => Promise<void>
 }

@@ -19,7 +19,7 @@ type Exchange = { request: FastifyRequest, reply: FastifyReply }
 /**
  * The chunks as a stream. The first chunk is read before the headers are set, so that a read that fails until then is
  * sent as an error without the headers of a result. Each further chunk is read once the previous one has left for the
- * socket: a slow client costs the memory of one chunk.
+ * socket: a slow client costs the memory of a few chunks.
  */
 export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, void>): Promise<Readable> => {
   let first: IteratorResult<Uint8Array, void> | undefined = await chunks.next()

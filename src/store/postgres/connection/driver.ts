@@ -3,6 +3,7 @@ import {
   PostgresIntrospector, type QueryResult, Transaction, type TransactionSettings
 } from 'kysely'
 import type pg from 'pg'
+import { CopyOut } from './copy-out.ts'
 import { CommitRefused, ConnectionLost, isServerError } from '../failures.ts'
 import { FoldingCompiler } from './folding-compiler.ts'
 import type { Pool } from './pools.ts'
@@ -47,6 +48,17 @@ class Connection implements DatabaseConnection {
 
   query (config: string | pg.QueryConfig): Promise<pg.QueryResult> {
     return this.#use(() => this.#client.query(config))
+  }
+
+  /** Runs a COPY … TO STDOUT and returns what it writes, row by row. */
+  copyOut (text: string): Promise<Buffer[]> {
+    return this.#use(() => new Promise((resolve, reject) => {
+      const query = new CopyOut(text, error => {
+        if (error === null) resolve(query.written)
+        else reject(error)
+      })
+      this.#client.query(query)
+    }))
   }
 
   /**
@@ -191,4 +203,14 @@ export const runTransaction = <Tables, Value>(
       throw error
     }
   })
+}
+
+/** Runs a COPY … TO STDOUT on a connection of the pool and returns what it writes, row by row. */
+export const copyOut = async (pool: Pool, text: string): Promise<Buffer[]> => {
+  const connection = new Connection(await pool.connect())
+  try {
+    return await connection.copyOut(text)
+  } finally {
+    connection.release()
+  }
 }

@@ -3,10 +3,11 @@ import type { Access } from '../../../job/input.ts'
 import { failureBytesMax, failureTextMax } from '../../cut-failure.ts'
 import { pageRows, readChunks, type StoredRow, toRecordRow } from '../../read-only-store.ts'
 import { textMax } from '../../records.ts'
-import type { ReadOnlyStore, RecordPages, RecordRow, StoredBytes } from '../../store.ts'
+import type { ReadOnlyStore, RecordPages, RecordRow } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
 import { openDatabase } from '../database.ts'
 import { guardRead } from '../reads.ts'
+import { copyInputChunks } from './copy-chunks.ts'
 
 const isReadable = ({ tenant, allTenants }: Access, type: string | undefined) => sql`
   (${allTenants}::boolean OR tenant IS NULL OR tenant IN ('', ${tenant}))
@@ -54,16 +55,13 @@ const readRecords = async (
   return { total, pages: pages() }
 }
 
-const readInput = (reads: Kysely<Tables>, stored: StoredBytes): AsyncGenerator<Uint8Array, void> =>
-  readChunks(stored, offset => guardRead(async () => (await reads.selectFrom('JobInputChunk').select('bytes')
-    .where('inputId', '=', stored.inputId).where('startOffset', '=', offset).executeTakeFirst())?.bytes))
-
 /** The ReadOnlyStore of a Postgres database. */
 export const openReadOnlyStore = (url: string): ReadOnlyStore => {
-  const { reads, close } = openDatabase(url)
+  const database = openDatabase(url)
+  const { reads, close } = database
   return {
     records: (access, type) => readRecords(reads, access, type),
-    readInput: stored => readInput(reads, stored),
+    readInput: stored => readChunks(stored, offset => copyInputChunks(database, stored.inputId, offset)),
     close
   }
 }

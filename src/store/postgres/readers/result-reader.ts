@@ -1,28 +1,32 @@
 import { sql } from 'kysely'
-import { readResultBytes, type ResultChunk } from '../../chunks.ts'
+import { readResultBytes } from '../../chunks.ts'
 import type { BytesOf, PartialResult, ResultReader } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../reads.ts'
+import { copyChunks, literal } from './copy-chunks.ts'
 
-const latestRun = sql`greatest(log.attempt, (SELECT max(run) FROM JobAttempt WHERE jobId = log.jobId))`
+const latestRun = 'greatest(log.attempt, (SELECT max(run) FROM JobAttempt WHERE jobId = log.jobId))'
 
-export const createResultReader = ({ database: { reads } }: { database: Database }): ResultReader => {
-  // Finds no chunk if the bytes that are meant were removed or replaced by those of another run.
-  const findChunk = (of: BytesOf, offset: number): Promise<ResultChunk | undefined> => guardRead(async () => {
-    const isCurrent = 'sha256' in of
-      ? sql`SELECT 1 FROM JobResult WHERE jobId = ${of.jobId} AND sha256 = ${of.sha256}`
-      : sql`SELECT 1 FROM JobExecutionLog AS log WHERE log.jobId = ${of.jobId} AND ${latestRun} = ${of.run}`
-    const { rows: [chunk] } = await sql<ResultChunk>`
-      SELECT startOffset AS "startOffset", bytes FROM JobResultChunk
-      WHERE jobId = ${of.jobId} AND startOffset <= ${offset} AND EXISTS (${isCurrent})
-      ORDER BY startOffset DESC LIMIT 1`.execute(reads)
-    return chunk
-  })
+// Finds no chunk if the bytes that are meant were removed or replaced by those of another run.
+const whereCurrent = (of: BytesOf): string => 'sha256' in of
+  ? `SELECT 1 FROM JobResult WHERE jobId = ${literal(of.jobId)} AND sha256 = ${literal(of.sha256)}`
+  : `SELECT 1 FROM JobExecutionLog AS log WHERE log.jobId = ${literal(of.jobId)} AND ${latestRun} = ${literal(of.run)}`
+
+const chunksFrom = (of: BytesOf, offset: number, end: number): string => `
+  SELECT startOffset, bytes FROM JobResultChunk
+  WHERE jobId = ${literal(of.jobId)} AND startOffset < ${literal(end)} AND startOffset >= (
+    SELECT startOffset FROM JobResultChunk WHERE jobId = ${literal(of.jobId)} AND startOffset <= ${literal(offset)}
+    ORDER BY startOffset DESC LIMIT 1) AND EXISTS (${whereCurrent(of)})
+  ORDER BY startOffset`
+
+export const createResultReader = ({ database }: { database: Database }): ResultReader => {
+  const { reads } = database
   return {
-    read: (of, start, end) => readResultBytes(of, start, end, offset => findChunk(of, offset)),
+    read: (of, start, end) => readResultBytes(of, start, end, offset =>
+      copyChunks(database, chunksFrom(of, offset, end), { isFirst: offset === start })),
     findPartial: jobId => guardRead(async () => {
       const { rows: [partial] } = await sql<PartialResult>`
-        SELECT log.attempt, ${latestRun} AS run, queue.resultContentType AS "contentType",
+        SELECT log.attempt, ${sql.raw(latestRun)} AS run, queue.resultContentType AS "contentType",
           queue.resultFileName AS "fileName", coalesce((
             SELECT startOffset + length(bytes) FROM JobResultChunk WHERE jobId = log.jobId
             ORDER BY startOffset DESC LIMIT 1), 0) AS "sizeBytes"
@@ -32,7 +36,7 @@ export const createResultReader = ({ database: { reads } }: { database: Database
     }),
     findRun: jobId => guardRead(async () => {
       const { rows: [found] } = await sql<{ run: number }>`
-        SELECT ${latestRun} AS run FROM JobExecutionLog AS log WHERE log.jobId = ${jobId}`.execute(reads)
+        SELECT ${sql.raw(latestRun)} AS run FROM JobExecutionLog AS log WHERE log.jobId = ${jobId}`.execute(reads)
       return found?.run ?? 0
     })
   }

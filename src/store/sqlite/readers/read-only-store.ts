@@ -1,5 +1,6 @@
 import SqliteDatabase from 'better-sqlite3'
 import type { Access } from '../../../job/input.ts'
+import type { Chunk } from '../../chunks.ts'
 import { failureBytesMax, failureTextMax } from '../../cut-failure.ts'
 import { pageRows, readChunks, type StoredRow, toRecordRow } from '../../read-only-store.ts'
 import { textMax } from '../../records.ts'
@@ -53,10 +54,10 @@ const readRecords = (database: Connection, { tenant, allTenants }: Access, type:
 }
 
 const readInput = (database: Connection, stored: StoredBytes): AsyncGenerator<Uint8Array, void> => {
-  const chunkAt = database.prepare<[string, number], Uint8Array>(
-    'SELECT bytes FROM JobInputChunk WHERE inputId = ? AND startOffset = ?'
-  ).pluck()
-  return readChunks(stored, offset => chunkAt.get(stored.inputId, offset))
+  const chunksAt = database.prepare<[string, number], Chunk>(
+    'SELECT startOffset, bytes FROM JobInputChunk WHERE inputId = ? AND startOffset = ?'
+  )
+  return readChunks(stored, offset => chunksAt.all(stored.inputId, offset))
 }
 
 /** The ReadOnlyStore of a SQLite file. Reads wait for a locked file: only a thread that may block should use it. */

@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { readResultBytes, type ResultChunk } from '../../chunks.ts'
+import { type Chunk, readResultBytes } from '../../chunks.ts'
 import type { BytesOf, PartialResult, ResultReader } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
@@ -18,9 +18,9 @@ const latestRun = 'max(log.attempt, coalesce((SELECT max(run) FROM JobAttempt WH
 
 export const createResultReader = ({ database }: { database: Database }): ResultReader => {
   const { reader } = database
-  const ofResult = reader.prepare<[ChunkOfResult], ResultChunk>(
+  const ofResult = reader.prepare<[ChunkOfResult], Chunk>(
     chunkWhere('SELECT 1 FROM JobResult WHERE jobId = @jobId AND sha256 = @sha256'))
-  const ofRun = reader.prepare<[ChunkOfRun], ResultChunk>(
+  const ofRun = reader.prepare<[ChunkOfRun], Chunk>(
     chunkWhere(`SELECT 1 FROM JobExecutionLog AS log WHERE log.jobId = @jobId AND ${latestRun} = @run`))
   const run = reader.prepare<[string], number>(
     `SELECT ${latestRun} FROM JobExecutionLog AS log WHERE log.jobId = ?`).pluck()
@@ -30,8 +30,8 @@ export const createResultReader = ({ database }: { database: Database }): Result
     ), 0) AS sizeBytes
     FROM JobExecutionLog AS log JOIN JobQueue AS queue ON queue.jobId = log.jobId
     WHERE log.jobId = ? AND log.status = 'Running' AND queue.leaseToken IS NOT NULL`)
-  const findChunk = (of: BytesOf, offset: number): ResultChunk | undefined => guardRead(database, () =>
-    'sha256' in of ? ofResult.get({ ...of, offset }) : ofRun.get({ ...of, offset }))
+  const findChunk = (of: BytesOf, offset: number): Chunk[] => guardRead(database, () =>
+    'sha256' in of ? ofResult.all({ ...of, offset }) : ofRun.all({ ...of, offset }))
   return {
     read: (of, start, end) => readResultBytes(of, start, end, async offset => {
       // A client that reads as fast as it can must not occupy the event loop.
