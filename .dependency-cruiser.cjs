@@ -1,8 +1,8 @@
 // Imports run one way: main → lifecycle → app → http → status → cache, http → write → store, background → status and store;
 // everything may know job and errors.
-const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui']
-// Where a process, a thread or the page begins.
-const entries = '^src/(main|ui/main|http/page/strip-thread|processors/threads/(sanitize-)?thread)\\.ts$'
+const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui', 'client', 'cli']
+// Where a process, a thread, the page or what others import begins.
+const entries = '^src/(main|ui/main|cli/main|client/client|http/page/strip-thread|processors/threads/(sanitize-)?thread)\\.ts$'
 const leaves = ['config', 'errors.ts', 'metrics.ts', 'log-throttle.ts', 'schema-check.ts', 'turns.ts']
 
 /** A part may import itself and what is named here. */
@@ -51,6 +51,12 @@ module.exports = {
       { path: '^src/', pathNot: '^src/ui/' }, { path: '^src/ui/' }),
     never('packages-of-the-page', 'The service rewrites the names of packages in the modules of the top folder.',
       { path: '^src/ui/', pathNot: '^src/ui/[^/]+\\.ts$' }, { path: 'node_modules/' }),
+    only('client', [], 'It runs anywhere, and talks to the service over HTTP only.'),
+    never('client-has-no-packages', 'It runs in browsers, and brings nothing with it.',
+      { path: '^src/client/' }, { dependencyTypes: ['npm', 'core'] }),
+    only('cli', ['client', 'main.ts'], 'The command line does what any client can; `serve` is the service itself.'),
+    never('people-use-the-api', 'The service needs neither its client nor its command line.',
+      { path: '^src/', pathNot: '^src/(client|cli)/' }, { path: '^src/(client|cli)/' }),
 
     never('only-status-touches-the-cache', 'Another part that did could show an older version.',
       { path: '^src/', pathNot: '^src/(cache|status)/|^src/app(\\.ts$|/)' }, { path: '^src/cache/' }),
@@ -94,8 +100,8 @@ module.exports = {
       { path: '^src/', pathNot: '^src/lifecycle\\.ts$' }, { path: '^src/app\\.ts$' }),
     never('app-parts-are-of-the-root', 'The groups of parts in app/ are put together by app.ts.',
       { path: '^src/', pathNot: '^src/app(\\.ts$|/)' }, { path: '^src/app/' }),
-    never('one-life-a-process', 'Only main.ts starts a service, and no file imports main.ts.',
-      { path: '^src/', pathNot: '^src/main\\.ts$' }, { path: '^src/(lifecycle|main)\\.ts$' })
+    never('one-life-a-process', 'Only main.ts starts a service, and only the command `serve` imports main.ts.',
+      { path: '^src/', pathNot: '^src/(main|cli/program)\\.ts$' }, { path: '^src/(lifecycle|main)\\.ts$' })
   ],
   options: {
     tsPreCompilationDeps: true,

@@ -24,6 +24,8 @@ const clockAndChance = {
 
 export default [
   { ignores: resolveIgnoresFromGitignore() },
+  // Made from the OpenAPI document.
+  { ignores: ['src/client/openapi.ts'] },
   ...neostandard({ ts: true, noJsx: true }),
   ...tseslint.configs.recommendedTypeChecked.map(config => ({ ...config, files: ['**/*.ts'] })),
   {
@@ -67,9 +69,18 @@ export default [
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, clockAndChance] }
   },
   {
-    // A process, a processor's thread and the page begin here: they give the parts their clock and their random source.
-    files: ['src/app.ts', 'src/app/*.ts', 'src/clocks.ts', 'src/processors/threads/thread.ts', 'src/ui/main.ts'],
+    // A process, a processor's thread, the page and the client begin here: they give the parts their clock and their
+    // random source.
+    files: [
+      'src/app.ts', 'src/app/*.ts', 'src/clocks.ts', 'src/processors/threads/thread.ts', 'src/ui/main.ts',
+      'src/client/platform.ts'
+    ],
     rules: { 'no-restricted-syntax': ['error', noDefaultExport, processEnv, processImport] }
+  },
+  {
+    // A program of its own.
+    files: ['src/cli/**/*.ts'],
+    rules: { 'no-restricted-syntax': ['error', noDefaultExport, processImport] }
   },
   {
     // Control and combining characters are what these files are about; as escapes they can be read.

@@ -88,7 +88,7 @@ export const TaskError = Type.Object({
 export type TaskError = Static<typeof TaskError>
 
 /** The schemas that routes refer to by name. */
-export const namedSchemas = [
+export const namedSchemas: readonly TSchema[] = [
   JobStatus, TaskStatus, JobPage, JobsById, TaskPage, TasksById, JobChanges, TaskChanges, FieldErrorSchema, ErrorCode,
   Problem, TaskError
 ]
