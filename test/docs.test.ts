@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
-import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { existsSync, globSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { scenarios } from '../bench/scenarios.ts'
@@ -8,7 +8,7 @@ import { catalogue } from '../src/errors.ts'
 import { createMetrics } from '../src/metrics.ts'
 import { startRedis } from './helpers/redis.ts'
 import { type Environment, spawnService, startService } from './helpers/service.ts'
-import { secret } from './helpers/tokens.ts'
+import { secret, token } from './helpers/tokens.ts'
 
 const run = promisify(execFile)
 const documents = ['README.md', ...globSync('docs/*.md').sort()]
@@ -93,6 +93,28 @@ t.test('the quick start and the walkthrough print what they show, with either ca
     const { url } = await startRedis(t)
     t.match(await executeAll(t, { REDIS_URL: url }), '"cache":{"kind":"redis"')
   })
+})
+
+t.test('the examples of docs/client.md print what they show', async t => {
+  const { url } = await spawnService(t, {})
+  const dir = join(t.testdirName, 'examples')
+  mkdirSync(dir)
+  const commandLine = `job-status () { '${process.execPath}' '${resolve('src/cli/main.ts')}' "$@"; }\ncd '${dir}'`
+  const blocks = blocksIn(textOf('docs/client.md'))
+  t.equal(blocks.length, 2, 'the examples of the command line')
+  const env = { JOB_STATUS_URL: url }
+  await execute(t, [{ script: commandLine, output: '' }, ...blocks], env)
+  const programs = [...textOf('docs/client.md').matchAll(/```js\n(.*?)```\n\n```text\n(.*?)```/gs)]
+  t.equal(programs.length, 2, 'those of the client')
+  for (const [at, [, program = '', output = '']] of programs.entries()) {
+    const path = join(dir, `${at}.mjs`)
+    writeFileSync(path, program.replace("'job-status-service/client'", `'${resolve('src/client/client.ts')}'`))
+    const scope = 'jobs:read jobs:write jobs:work'
+    const { stdout } = await run(process.execPath, [path], {
+      env: { ...process.env, ...env, JOB_STATUS_TOKEN: token({ scope, expiresIn: 3_600_000 }) }, timeout: 60_000
+    })
+    t.equal(stdout, output, path)
+  }
 })
 
 // The OpenAPI document describes neither itself nor pages.
