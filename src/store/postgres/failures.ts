@@ -43,9 +43,15 @@ export class DatabaseReplaced extends Error {
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 
+/** The server said so, in an error with an SQLSTATE. */
+const isOfServer = (error: unknown): boolean => error instanceof Error && 'severity' in error
+
+// The server ends the session: protocol violations, an idle transaction, no connection left, and shutdowns. The driver
+// has only the translated severity (FATAL, ERROR, FEHLER …), so the code decides.
+const endsSession = /^(08...|25P03|53300|57P0.)$/
+
 /** The server rejected a statement; the connection is as good as before. */
-export const isServerError = (error: unknown): boolean =>
-  error instanceof Error && 'severity' in error && error.severity === 'ERROR'
+export const isServerError = (error: unknown): boolean => isOfServer(error) && !endsSession.test(codeOf(error))
 
 // Serialization failure, deadlock, lock not available: the transaction was rolled back.
 const retriedCodes = ['40001', '40P01', '55P03']
@@ -78,7 +84,7 @@ const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[2
 
 const isOfPostgres = (error: unknown): boolean =>
   error instanceof ConnectionLost || error instanceof ServerUnusable || error instanceof DatabaseReplaced ||
-  (error instanceof Error && 'severity' in error && !isOfStatement(error))
+  (isOfServer(error) && !isOfStatement(error))
 
 /** A failure of the database itself as one that a client may see; other errors stay as they are. */
 export const toStoreFailure = (error: unknown): unknown => isOfPostgres(error)

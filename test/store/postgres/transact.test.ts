@@ -11,8 +11,10 @@ import { createTransact } from '../../../src/store/postgres/transact.ts'
 import type { Tx } from '../../../src/store/store.ts'
 import { together } from '../../../src/store/together.ts'
 import type { Tables } from '../../../src/store/tables.ts'
+import { installLocale } from '../../helpers/locale.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 
+const german = installLocale(t, 'de_DE')
 const server = await startPostgres(t)
 
 const open = async (t: Test, { url = '', now = () => 0 }: { url?: string, now?: () => number } = {}) => {
@@ -112,6 +114,27 @@ t.test('runs works again that lost a deadlock', async t => {
   t.same(await execute('SELECT name, value FROM ServiceState ORDER BY name'), [
     { name: 'a', value: '11' }, { name: 'b', value: '11' }
   ])
+})
+
+t.test('decides alike whatever the language of the server', async t => {
+  const { transact, execute, database } = await open(t)
+  await server.sql(`ALTER DATABASE ${database} SET lc_messages = '${german}'`)
+  await transact(tx => insert(tx, 'a'))
+  await t.rejects(transact(tx => insert(tx, 'a')), { code: '23505', severity: 'FEHLER' }, 'a violation is passed on')
+  let begun = 0
+  await transact(async tx => {
+    if (++begun < 3) await sql`DO $$ BEGIN RAISE SQLSTATE '40001'; END $$`.execute(tx)
+    await insert(tx, 'b')
+  })
+  t.equal(begun, 3, 'a conflict is repeated')
+  const pid = async () => (await transact(tx => sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(tx))).rows[0]?.pid
+  const before = await pid()
+  await t.rejects(transact(tx => sql`SELECT 1 FROM nothing`.execute(tx)), { cause: { code: '42P01' } })
+  t.equal(await pid(), before, 'an error of a statement ends no connection')
+  await t.rejects(transact(async tx => {
+    await execute(`SELECT pg_terminate_backend(${before}, 5000)`)
+    await insert(tx, 'c')
+  }), { code: 'STORE_UNAVAILABLE', cause: { name: 'ConnectionLost' } }, 'and the end of a session is the end of one')
 })
 
 t.test('waits for a lock, and then is unavailable', async t => {
