@@ -6,8 +6,20 @@ const names = [
   ['sqlite:/a?b@c.db', '/a?b@c.db'],
   ['postgres://localhost/jobs', 'postgres://localhost/jobs'],
   ['postgresql://user:pass@a:1,b:2/jobs?sslmode=require&password=other', 'postgresql://a:1,b:2/jobs'],
-  // A password that should have been encoded.
-  ['postgres://user:p@ss/w@host/jobs', 'postgres://host/jobs']
+  ['postgres://u:p@[::1]:7000,b/jobs', 'postgres://[::1]:7000,b/jobs'],
+  ['postgres://', 'postgres://'],
+  ['postgres:///jobs?host=/run', 'postgres:///jobs'],
+  // Passwords that should have been encoded.
+  ['postgres://user:p@ss/w@host/jobs', 'postgres://host/jobs'],
+  ['postgres://user:S3c/ret@host', 'postgres://host'],
+  ['postgres://user:S3cret?tail@host/jobs', 'postgres://…'],
+  ['postgres://user:12345?tail@host/jobs', 'postgres://…'],
+  ['postgres://user:p@S3cret?tail@host/jobs', 'postgres://…'],
+  ['postgres://user:12345#tail@host/jobs', 'postgres://…'],
+  ['postgres://host/jobs?password=S3c@ret', 'postgres://…'],
+  // A password, and no host.
+  ['postgres://user:S3cret/jobs', 'postgres://…'],
+  ['user:S3cret', '…']
 ] as const
 
 for (const [url, name] of names) {

@@ -5,7 +5,8 @@ import { toTlsOptions } from './tls-options.ts'
 
 /*
  * A URL as libpq reads it. What cannot be honoured is an error: a setting that is ignored, like sslmode in another
- * driver, would be one that its user relies on.
+ * driver, would be one that its user relies on. No error quotes a part of the URL, since a password with a character that
+ * should have been encoded makes parts of it look like a host, a port, or a parameter.
  */
 
 export type Host = { host: string, port: number }
@@ -23,7 +24,9 @@ export type ConnectionTarget = {
 
 const portDefault = 5432
 
-const form = /^postgres(?:ql)?:\/\/(?:([^@/?#]*)@)?([^@/?#]*)(?:\/([^/?#]*))?(?:\?([^#]*))?$/i
+const form = /^postgres(?:ql)?:\/\/(?:([^@/?#]*)@)?([^@/?#]*)(?:\/([^@/?#]*))?(?:\?([^#]*))?$/i
+
+const encodings = 'in a password, write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23 and & as %26'
 
 const decode = (text: string): string => {
   try {
@@ -36,7 +39,9 @@ const decode = (text: string): string => {
 const toPort = (text: string): number => {
   if (text === '') return portDefault
   const port = Number(text)
-  if (!/^\d{1,5}$/.test(text) || port < 1 || port > 65535) throw new ServerUnusable(`${text} is no port`)
+  if (!/^\d{1,5}$/.test(text) || port < 1 || port > 65535) {
+    throw new ServerUnusable(`the URL has a port that is not a number from 1 to 65535; ${encodings}`)
+  }
   return port
 }
 
@@ -44,7 +49,9 @@ const hostForm = /^(\[[0-9a-f:.%]+\]|[^:[\]]*)(?::(\d*))?$/i
 
 const toHost = (text: string): Host => {
   const [, host = '', port = ''] = hostForm.exec(text) ?? []
-  if (host === '' && text !== '') throw new ServerUnusable(`${text} is no host`)
+  if (host === '' && text !== '') {
+    throw new ServerUnusable(`the URL has a host that is not like name, name:5432 or [::1]:5432; ${encodings}`)
+  }
   return { host: decode(host.replace(/^\[(.*)\]$/, '$1')) || 'localhost', port: toPort(port) }
 }
 
@@ -64,15 +71,17 @@ const toHosts = (authority: string, parameters: Parameters): Host[] => {
   }))
 }
 
-/** The parameters behind the question mark, each taken once. */
-export type Parameters = { take: (name: string) => string | undefined, left: () => string[] }
+/** The parameters behind the question mark, each taken once. `count`: of those that were not taken. */
+export type Parameters = { take: (name: string) => string | undefined, count: () => number }
 
 const toParameters = (search: string): Parameters => {
   const entries = new Map<string, string>()
   for (const part of search.split('&').filter(part => part !== '')) {
-    const [name = '', value] = [part.split('=', 1)[0], part.includes('=') ? part.slice(part.indexOf('=') + 1) : '']
-    if (entries.has(decode(name))) throw new ServerUnusable(`the URL has ${decode(name)} more than once`)
-    entries.set(decode(name), decode(value))
+    const end = part.indexOf('=')
+    if (end < 1) throw new ServerUnusable(`the URL has a parameter that is not like name=value; ${encodings}`)
+    const name = decode(part.slice(0, end))
+    if (entries.has(name)) throw new ServerUnusable('the URL has a parameter more than once')
+    entries.set(name, decode(part.slice(end + 1)))
   }
   return {
     take: name => {
@@ -80,7 +89,7 @@ const toParameters = (search: string): Parameters => {
       entries.delete(name)
       return value
     },
-    left: () => [...entries.keys()]
+    count: () => entries.size
   }
 }
 
@@ -88,7 +97,7 @@ const toParameters = (search: string): Parameters => {
 const requireValue = (parameters: Parameters, name: string, accepted: readonly string[], why: string): void => {
   const value = parameters.take(name)
   if (value === undefined || accepted.includes(value)) return
-  throw new ServerUnusable(`${name}=${value} is not supported: ${why}`)
+  throw new ServerUnusable(`${name} can only be ${accepted.join(' or ')}: ${why}`)
 }
 
 const requireAccepted = (parameters: Parameters): void => {
@@ -124,7 +133,9 @@ const withoutUndefined = <Value extends object>(value: Value) =>
 /** Reads a URL. Throws ServerUnusable if it is none, or says what cannot be honoured. */
 export const parseConnectionUrl = (url: string): ConnectionTarget => {
   const match = form.exec(url)
-  if (match === null) throw new ServerUnusable('the URL must be like postgres://user:password@host:5432/database')
+  if (match === null) {
+    throw new ServerUnusable(`the URL must be like postgres://user:password@host:5432/database; ${encodings}`)
+  }
   const [, credentials = '', authority = '', path = '', search = ''] = match
   const parameters = toParameters(search)
   const [userInfo = '', passwordInfo] = credentials.includes(':')
@@ -147,7 +158,9 @@ export const parseConnectionUrl = (url: string): ConnectionTarget => {
     keepAliveInitialDelayMillis: takeMs(parameters, 'keepalives_idle') ?? 5000
   })
   const options = toOptions(parameters)
-  const [unknown] = parameters.left()
-  if (unknown !== undefined) throw new ServerUnusable(`the URL has ${unknown}, which is not supported`)
+  if (parameters.count() > 0) {
+    throw new ServerUnusable('the URL has a parameter that is not supported: docs/postgres.md lists those that are; ' +
+      encodings)
+  }
   return { hosts, options, connectMs, settings }
 }

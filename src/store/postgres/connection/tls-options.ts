@@ -56,6 +56,6 @@ export const toTlsOptions = (parameters: Parameters): false | ConnectionOptions 
     case 'verify-full': return { ...files, rejectUnauthorized: true }
     case 'allow': case 'prefer':
       throw new ServerUnusable(`sslmode=${mode} is not supported: it would fall back to a connection without encryption`)
-    default: throw new ServerUnusable(`sslmode=${mode} is none of disable, require, verify-ca, verify-full`)
+    default: throw new ServerUnusable('sslmode must be one of disable, require, verify-ca, verify-full')
   }
 }

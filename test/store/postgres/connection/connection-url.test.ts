@@ -1,6 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { databaseNameOf } from '../../../../src/store/database-url.ts'
 import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
 
 const parse = (rest: string) => parseConnectionUrl(`postgres://${rest}`)
@@ -77,30 +78,33 @@ t.test('finds the password in a passfile', async t => {
 })
 
 const rejected: ReadonlyArray<[rest: string, message: string | RegExp]> = [
-  ['a:0/jobs', '0 is no port'],
-  ['a:x/jobs', 'a:x is no host'],
-  ['a:70000', '70000 is no port'],
-  ['[x]:1', '[x]:1 is no host'],
-  ['::1', '::1 is no host'],
+  ['a:0/jobs', /^the URL has a port that is not a number from 1 to 65535; in a password, /],
+  ['a:x/jobs', /^the URL has a host that is not like name, name:5432 or/],
+  ['a:70000', /^the URL has a port that is not a number from 1 to 65535; in a password, /],
+  ['[x]:1', /^the URL has a host that is not like name, name:5432 or/],
+  ['::1', /^the URL has a host that is not like name, name:5432 or/],
   ['a/b/c', /must be like postgres:/],
   ['p@ss@a/b', /must be like postgres:/],
+  ['a/b@c', /must be like postgres:/],
+  ['a?b@c', /^the URL has a parameter that is not like name=value; /],
+  ['a?=b', /^the URL has a parameter that is not like name=value; /],
   ['a/b#c', /must be like postgres:/],
   ['%zz/b', /% written as %25/],
   ['a/b?host=c', /names its hosts twice/],
   ['?host=a,b&port=1,2,3', 'the URL has 2 hosts and 3 ports'],
-  ['a?user=b&user=c', 'the URL has user more than once'],
-  ['a?schema=jobs', 'the URL has schema, which is not supported'],
-  ['a?service=mine', 'the URL has service, which is not supported'],
-  ['a?hostaddr=1.2.3.4', 'the URL has hostaddr, which is not supported'],
-  ['a?target_session_attrs=standby', /^target_session_attrs=standby is not supported: /],
-  ['a?load_balance_hosts=random', /^load_balance_hosts=random is not supported: /],
-  ['a?client_encoding=LATIN1', /^client_encoding=LATIN1 is not supported: /],
-  ['a?gssencmode=require', /^gssencmode=require is not supported: /],
-  ['a?channel_binding=require', /^channel_binding=require is not supported: /],
-  ['a?keepalives=0', /^keepalives=0 is not supported: /],
+  ['a?user=b&user=c', 'the URL has a parameter more than once'],
+  ['a?schema=jobs', /^the URL has a parameter that is not supported: /],
+  ['a?service=mine', /^the URL has a parameter that is not supported: /],
+  ['a?hostaddr=1.2.3.4', /^the URL has a parameter that is not supported: /],
+  ['a?target_session_attrs=standby', /^target_session_attrs can only be \w/],
+  ['a?load_balance_hosts=random', /^load_balance_hosts can only be \w/],
+  ['a?client_encoding=LATIN1', /^client_encoding can only be \w/],
+  ['a?gssencmode=require', /^gssencmode can only be \w/],
+  ['a?channel_binding=require', /^channel_binding can only be \w/],
+  ['a?keepalives=0', /^keepalives can only be \w/],
   ['a?connect_timeout=0', 'connect_timeout must be a number of seconds'],
   ['a?sslmode=prefer', /fall back to a connection without encryption/],
-  ['a?sslmode=on', /none of disable, require, verify-ca, verify-full/],
+  ['a?sslmode=on', 'sslmode must be one of disable, require, verify-ca, verify-full'],
   ['a?sslrootcert=/none', /^sslrootcert \/none: ENOENT/],
   ['a?sslpassword=p', 'the URL has certificates, and no sslmode that uses them'],
   ['a?sslmode=require&ssl_min_protocol_version=SSLv3', /^ssl_min_protocol_version must be one of/]
@@ -108,4 +112,19 @@ const rejected: ReadonlyArray<[rest: string, message: string | RegExp]> = [
 
 t.test('rejects what cannot be honoured, in one line without a secret', async t => {
   for (const [rest, message] of rejected) t.throws(() => parse(rest), { name: 'ServerUnusable', message }, rest)
+})
+
+const withSecrets = [
+  'jobs:S3cret?tail@db/jobs', 'jobs:1234?tail@db/jobs', 'jobs:1234?S3cret=a@db/jobs', 'jobs:S3cret/tail@db',
+  'jobs:1234/S3cret@db', 'jobs:p@S3cret@db', 'jobs:S3cret#tail@db', 'jobs:S3cret%@db', 'jobs:S3cret', 'db/jobs?password=ab&S3cret',
+  'db/jobs?password=ab&S3cret=cd', 'db/jobs?password=ab&S3cret=c&S3cret=d', 'db/jobs?password=ab&sslmode=S3cret',
+  'db/jobs?password=ab&channel_binding=S3cret', 'db/jobs?password=ab&port=S3cret', 'db/jobs?password=ab&connect_timeout=S3cret'
+]
+
+t.test('no error has a part of a password that should have been encoded', async t => {
+  for (const rest of withSecrets) {
+    const url = `postgres://${rest}`
+    t.throws(() => parseConnectionUrl(url), { message: /^(?!.*(S3c|ret|1234|tail))/ }, rest)
+    t.notMatch(databaseNameOf(url), /S3c|ret|1234|tail/, rest)
+  }
 })
