@@ -1,5 +1,8 @@
 import { ServiceFailure } from '../../errors.ts'
 
+const codeOf = (error: unknown): string =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+
 /** This server cannot be used as the store. The message, one line, says why. */
 export class ServerUnusable extends Error {
   constructor (reason: string) {
@@ -24,11 +27,17 @@ export class CommitRefused extends Error {
   }
 }
 
-/** The connection broke, or did not answer in time. What was under way on it may have taken place. */
+/**
+ * The connection broke, or did not answer in time. What was under way on it may have taken place. `code`: of the cause,
+ * because `/readyz` shows it in place of the message, which may contain an address.
+ */
 export class ConnectionLost extends Error {
+  readonly code: string | undefined
+
   constructor (cause: unknown) {
     super(cause instanceof Error ? cause.message : String(cause), { cause })
     this.name = 'ConnectionLost'
+    this.code = codeOf(cause) || undefined
   }
 }
 
@@ -39,9 +48,6 @@ export class DatabaseReplaced extends Error {
     this.name = 'DatabaseReplaced'
   }
 }
-
-const codeOf = (error: unknown): string =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
 
 /** The server said so, in an error with an SQLSTATE. */
 const isOfServer = (error: unknown): boolean => error instanceof Error && 'severity' in error
