@@ -21,20 +21,31 @@ const toVersion = (name: string, text: string | undefined) => {
   return version
 }
 
-// Without a root certificate, those that Node trusts count; so does the word of libpq for them.
-const takeAuthorities = (parameters: Parameters): Buffer | undefined => {
-  const path = parameters.take('sslrootcert')
-  return readFile('sslrootcert', path === 'system' ? undefined : path)
+// libpq's word for the authorities that the system trusts, in place of a file.
+const ofSystem = 'system'
+
+/*
+ * Anyone can have a certificate of a public authority, so those that Node trusts prove something only together with the
+ * name of the host. As in libpq, `system` means verify-full where the URL has no mode.
+ */
+const toMode = (mode: string | undefined, rootCert: string | undefined): string => {
+  if (rootCert === ofSystem && mode !== undefined && mode !== 'verify-full') {
+    throw new ServerUnusable('sslrootcert=system needs sslmode=verify-full: it trusts the certificates of many authorities')
+  }
+  if (mode === 'verify-ca' && rootCert === undefined) {
+    throw new ServerUnusable('sslmode=verify-ca needs sslrootcert: without the name, any public certificate would do')
+  }
+  return mode ?? (rootCert === ofSystem ? 'verify-full' : 'disable')
 }
 
-const takeFiles = (parameters: Parameters): ConnectionOptions => {
+const takeFiles = (parameters: Parameters, rootCert: string | undefined): ConnectionOptions => {
   const [passphrase, minVersion, maxVersion] = [
     parameters.take('sslpassword'),
     toVersion('ssl_min_protocol_version', parameters.take('ssl_min_protocol_version')),
     toVersion('ssl_max_protocol_version', parameters.take('ssl_max_protocol_version'))
   ]
   const [ca, cert, key, crl] = [
-    takeAuthorities(parameters), ...['sslcert', 'sslkey', 'sslcrl'].map(name => readFile(name, parameters.take(name)))
+    readFile('sslrootcert', rootCert === ofSystem ? undefined : rootCert), ...['sslcert', 'sslkey', 'sslcrl'].map(name => readFile(name, parameters.take(name)))
   ]
   return Object.fromEntries(
     Object.entries({ ca, cert, key, crl, passphrase, minVersion, maxVersion }).filter(([, value]) => value !== undefined))
@@ -42,8 +53,9 @@ const takeFiles = (parameters: Parameters): ConnectionOptions => {
 
 /** How connections are encrypted; false: not at all, as where the URL does not say. Throws ServerUnusable. */
 export const toTlsOptions = (parameters: Parameters): false | ConnectionOptions => {
-  const mode = parameters.take('sslmode') ?? 'disable'
-  const files = takeFiles(parameters)
+  const rootCert = parameters.take('sslrootcert')
+  const mode = toMode(parameters.take('sslmode'), rootCert)
+  const files = takeFiles(parameters, rootCert)
   switch (mode) {
     case 'disable':
       if (Object.keys(files).length === 0) return false

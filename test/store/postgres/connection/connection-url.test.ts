@@ -57,7 +57,9 @@ t.test('reads how connections are encrypted', async t => {
     minVersion: 'TLSv1.3',
     rejectUnauthorized: true
   })
+  t.strictSame(ssl('sslmode=verify-full'), { rejectUnauthorized: true })
   t.strictSame(ssl('sslmode=verify-full&sslrootcert=system'), { rejectUnauthorized: true })
+  t.strictSame(ssl('sslrootcert=system'), { rejectUnauthorized: true }, 'which implies verify-full')
 })
 
 t.test('finds the password in a passfile', async t => {
@@ -105,6 +107,10 @@ const rejected: ReadonlyArray<[rest: string, message: string | RegExp]> = [
   ['a?connect_timeout=0', 'connect_timeout must be a number of seconds'],
   ['a?sslmode=prefer', /fall back to a connection without encryption/],
   ['a?sslmode=on', 'sslmode must be one of disable, require, verify-ca, verify-full'],
+  ['a?sslmode=disable&sslrootcert=system', /^sslrootcert=system needs sslmode=verify-full: /],
+  ['a?sslmode=require&sslrootcert=system', /^sslrootcert=system needs sslmode=verify-full: /],
+  ['a?sslmode=verify-ca&sslrootcert=system', /^sslrootcert=system needs sslmode=verify-full: /],
+  ['a?sslmode=verify-ca', /^sslmode=verify-ca needs sslrootcert: /],
   ['a?sslrootcert=/none', /^sslrootcert \/none: ENOENT/],
   ['a?sslpassword=p', 'the URL has certificates, and no sslmode that uses them'],
   ['a?sslmode=require&ssl_min_protocol_version=SSLv3', /^ssl_min_protocol_version must be one of/]

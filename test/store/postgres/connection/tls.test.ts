@@ -54,6 +54,7 @@ t.test('a server that does not prove who it is is not used', async t => {
   const lost = { name: 'ConnectionLost' }
   await t.rejects(isEncrypted(t, '127.0.0.1', `sslmode=verify-full&${ofRoot}`), lost, 'another name')
   await t.rejects(isEncrypted(t, 'localhost', 'sslmode=verify-full'), lost, 'an authority that is not known')
+  await t.rejects(isEncrypted(t, 'localhost', 'sslrootcert=system'), lost, 'an authority that is not known, without a mode')
   await t.rejects(isEncrypted(t, 'localhost', `sslmode=require&sslrootcert=${cert}`), lost, 'another authority')
 })
 
