@@ -8,6 +8,7 @@ import { toDialect } from '../../../../src/store/postgres/connection/driver.ts'
 import { createPools, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
 import type { Tables } from '../../../../src/store/tables.ts'
 import { startPostgres } from '../../../helpers/postgres.ts'
+import { until } from '../../../helpers/until.ts'
 import { freePort } from '../../../helpers/redis.ts'
 
 const server = await startPostgres(t)
@@ -84,6 +85,22 @@ t.test('a connection that breaks is closed, and the next statement has another',
   const idle = await pid(db)
   await execute(`SELECT pg_terminate_backend(${idle}, 5000)`)
   await t.resolves(pid(db).catch(() => pid(db)), 'an idle one as well')
+})
+
+t.test('a connection whose answer did not come in time is closed: no statement waits behind another', async t => {
+  const { pools, execute } = await open(t)
+  // Its limit is the shortest. The last connection that is free is the first to be used again.
+  const db = new Kysely<Tables>({ dialect: toDialect({ ...pools.epoch, close: async () => {} }) })
+  const readPid = async () => (await sql<{ pid: number }>`SELECT pg_backend_pid() AS pid`.execute(db)).rows[0]?.pid
+  // On a loaded machine, it may take longer than the limit to connect.
+  const pid = () => until(() => readPid().catch(() => undefined), 'an answer')
+  const busy = await pid()
+  const isBusy = async () =>
+    (await execute(`SELECT 1 FROM pg_stat_activity WHERE pid = ${busy} AND query LIKE 'SELECT pg_sleep%'`)).rowCount === 1
+  await t.rejects(sql`SELECT pg_sleep(30)`.execute(db), { name: 'ConnectionLost', message: 'Query read timeout' })
+  t.ok(await isBusy(), 'its statement goes on')
+  t.not(await pid(), busy)
+  await execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
 })
 
 t.test('a server that does not answer is not waited for', async t => {
