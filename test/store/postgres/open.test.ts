@@ -1,10 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import { openStore } from '../../../src/store/open-store.ts'
+import { lockNumber } from '../../../src/store/postgres/incarnation.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 import { freePort } from '../../helpers/redis.ts'
+import { until } from '../../helpers/until.ts'
 import { queuedJob } from '../jobs.ts'
 
 const server = await startPostgres(t)
@@ -20,6 +23,13 @@ const open = async (t: Test, databaseUrl: string, monotonicNow = () => performan
   })
   t.teardown(() => opened.store.close())
   return opened
+}
+
+const connect = async (t: Test, url: string) => {
+  const client = new pg.Client(url)
+  await client.connect()
+  t.teardown(() => client.end())
+  return client
 }
 
 const databaseOf = (url: string) => new URL(url).pathname.slice(1)
@@ -67,10 +77,38 @@ t.test('a database that was restored from a dump has a new incarnation, and an e
   const restored = await open(t, copy)
   t.not(restored.store.incarnation, store.incarnation)
   t.match(await restored.store.jobs.find('j'), { kind: 'job' })
-  const { rows } = await server.sql('SELECT count(*)::int AS count FROM JobChange', databaseOf(copy))
-  t.same(rows, [{ count: 0 }])
+  const { rows } = await server.sql("SELECT pg_relation_size('JobChange')::int AS bytes", databaseOf(copy))
+  t.same(rows, [{ bytes: 0 }], 'which takes no time, however long it was')
   const { store: { incarnation } } = await open(t, copy)
   t.equal(incarnation, restored.store.incarnation, 'until the next restore')
+})
+
+t.test('a program that has not committed yet does not delay the start on a restored database', async t => {
+  const url = await server.createDatabase(t)
+  const { store } = await open(t, url)
+  await store.transact(tx => insertJob(tx, queuedJob('j')))
+  await store.close()
+  const copy = await server.createDatabase(t, databaseOf(url))
+  const foreign = await connect(t, copy)
+  await foreign.query("BEGIN; INSERT INTO JobExecutionLog (jobId, status) VALUES ('late', 'Queued')")
+  const restored = await open(t, copy)
+  t.not(restored.store.incarnation, store.incarnation)
+  await foreign.query('COMMIT')
+  t.same((await foreign.query('SELECT jobId AS id FROM JobChange')).rows, [{ id: 'late' }])
+})
+
+t.test('a start waits for the migration of another process, for longer than a statement may take', async t => {
+  const url = await server.createDatabase(t)
+  const other = await connect(t, url)
+  await other.query(`SELECT pg_advisory_lock(${lockNumber})`)
+  const opening = open(t, url)
+  // The limits of statements are 5 s on the server and 8 s in the driver.
+  const isWaiting = async () => (await other.query(`
+    SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'
+      AND query_start < clock_timestamp() - interval '8500 ms'`)).rowCount === 1
+  await Promise.race([opening, until(isWaiting, 'the wait')])
+  await other.query('SELECT pg_advisory_unlock_all()')
+  t.equal((await opening).store.kind, 'postgres')
 })
 
 t.test('rejects a database on which it would not keep its promises, in one line', async t => {
