@@ -7,6 +7,7 @@ import { parseConnectionUrl } from '../../../../src/store/postgres/connection/co
 import { toDialect } from '../../../../src/store/postgres/connection/driver.ts'
 import { createPools, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
 import type { Tables } from '../../../../src/store/tables.ts'
+import { startPostgresPair } from '../../../helpers/postgres-pair.ts'
 import { startPostgres } from '../../../helpers/postgres.ts'
 import { until } from '../../../helpers/until.ts'
 import { freePort } from '../../../helpers/redis.ts'
@@ -153,6 +154,19 @@ t.test('of several hosts, it takes the one that answers and is no replica', asyn
   again.release()
   const none = openPools(t, `postgres://postgres@127.0.0.1:${dead},127.0.0.1:${dead}${pathname}`)
   await t.rejects(none.writes.connect(), { name: 'ConnectionLost', message: /ECONNREFUSED/ })
+})
+
+t.test('passes over a replica, and says so where there is no other host', async t => {
+  const { servers: [primary, standby] } = await startPostgresPair(t)
+  if (primary === undefined || standby === undefined) throw new Error('there are two')
+  const connect = async (...servers: Array<{ port: number }>) => {
+    const hosts = servers.map(({ port }) => `127.0.0.1:${port}`)
+    const client = await openPools(t, `postgres://postgres@${hosts.join()}/postgres`).writes.connect()
+    client.release()
+    return client.port
+  }
+  t.equal(await connect(standby, primary), primary.port)
+  await t.rejects(connect(standby), { name: 'ReplicaReached', message: 'it is a replica, on which nothing can be written' })
 })
 
 t.test('sessions have the settings of the service, and those of the URL that do not contradict', async t => {
