@@ -109,9 +109,12 @@ const createList = (rowsExaminedMax: number) => {
   return { searchSide, searchById }
 }
 
+// One parameter, however many there are: a list of values would make a statement of its own for each length.
+const anyOf = (rows: readonly ListPosition[]) => sql<number>`ANY(${rows.map(({ seq }) => seq)}::bigint[])`
+
 /** Which rows of a page fit into the bound of its texts: the first ones, at least one. */
 const countFitting = async (tx: Tx, rows: readonly ListPosition[]): Promise<number> => {
-  const found = await selectTextBytes(tx).select('seq').where('seq', 'in', rows.map(({ seq }) => seq)).execute()
+  const found = await selectTextBytes(tx).select('seq').where('seq', '=', anyOf(rows)).execute()
   const bytesOf = new Map(found.map(({ seq, bytes }) => [seq, bytes]))
   let bytes = 0
   const over = rows.findIndex(({ seq }, index) => {
@@ -127,8 +130,7 @@ const readRecords = async (
 ): Promise<ListPage> => {
   if (rows.length === 0) return { lookups: [], positions: [], next }
   const fitting = rows.slice(0, await countFitting(tx, rows))
-  const records = await selectWithFacts(tx).select('log.seq as seq').where('log.seq', 'in', fitting.map(({ seq }) => seq))
-    .execute()
+  const records = await selectWithFacts(tx).select('log.seq as seq').where('log.seq', '=', anyOf(fitting)).execute()
   const bySeq = new Map(records.map(({ seq, ...record }): [number, JobLookup] => [seq, toRecord(record)]))
   const page: ListPage = {
     lookups: [], positions: [], next: fitting.length < rows.length ? fitting.at(-1) ?? null : next
