@@ -21,7 +21,9 @@ import { type Parts, randomId } from './parts.ts'
 import { createCacheHistory } from './service-state.ts'
 
 /** What each group of parts is made of. */
-export type PartNeeds = { parts: Parts, config: KeyedConfig, opened: OpenedStore, node: string, metrics: Metrics, log: Logger }
+export type PartNeeds = {
+  parts: Parts, config: KeyedConfig, opened: OpenedStore, node: string, metrics: Metrics, log: Logger
+}
 
 const createReportedViews = (publicUrl: string | null, metrics: Metrics, log: Logger) => createViews({
   publicUrl,

@@ -6,16 +6,19 @@ import { type StatusEntry, type EntryState, entryStates } from '../job/status-en
  * begins with `T`. The number of the representation comes last, because a process that makes other bodies of the same
  * record must not use these.
  */
-const format =
-  /^E(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128}) (-|\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,10})$/
+const format = new RegExp(`^E${[
+  /(\d{1,16}) ([a-z]+) (\d{1,3}) (\d{1,9}) (\d{1,16}) ([01])([01]) ([A-Za-z0-9._~-]{1,128})/,
+  /(-|\d{1,9}) (\d{1,9}) (\d{1,9}) (\d{1,10})/
+].map(({ source }) => source).join(' ')}$`)
 
 const isEntryState = (text: string): text is EntryState => (entryStates as readonly string[]).includes(text)
 
 export const encodeEntry = (entry: StatusEntry, representation: number): string => {
   const { version, state, percent, pollAfterMs, expiredAt, jobId, tenant, v1Body, taskBody } = entry
   const flags = `${Number(entry.hasResult)}${Number(entry.canCancel)}`
-  const tenantLength = tenant === null ? '-' : tenant.length
-  return `E${version} ${state} ${percent} ${pollAfterMs} ${expiredAt} ${flags} ${jobId} ${tenantLength} ${v1Body.length} ${taskBody.length} ${representation}\n${tenant ?? ''}${v1Body}${taskBody}`
+  const lengths = `${tenant === null ? '-' : tenant.length} ${v1Body.length} ${taskBody.length}`
+  const facts = `${state} ${percent} ${pollAfterMs} ${expiredAt} ${flags} ${jobId} ${lengths} ${representation}`
+  return `E${version} ${facts}\n${tenant ?? ''}${v1Body}${taskBody}`
 }
 
 /**
@@ -26,7 +29,10 @@ export const decodeEntry = (text: string, jobId: string, representation: number)
   const lineEnd = text.indexOf('\n')
   const facts = lineEnd === -1 ? null : format.exec(text.slice(0, lineEnd))
   if (facts === null) return undefined
-  const [, version = '', state = '', percent, pollAfterMs, expiredAt, hasResult, canCancel, id, tenantLength = '', v1Length, taskLength, itsRepresentation] = facts
+  const [
+    , version = '', state = '', percent, pollAfterMs, expiredAt, hasResult, canCancel, id, tenantLength = '', v1Length,
+    taskLength, itsRepresentation
+  ] = facts
   if (id !== jobId || !isEntryState(state) || Number(itsRepresentation) !== representation) return undefined
   const tenantEnd = lineEnd + 1 + (tenantLength === '-' ? 0 : Number(tenantLength))
   const v1End = tenantEnd + Number(v1Length)

@@ -61,8 +61,10 @@ const createCellCommands = (
   type Exposure = Cell & { entry: StatusEntry, token: string | null }
   type Invalidation = Cell & { version: number }
   const keysOf = (cells: readonly Cell[]) => cells.map(({ key }) => key)
-  const toArguments = ({ entry, token }: Exposure) =>
-    [entry.version, encodeEntry(entry, representation), timeToLiveMs(entry.state, random()), token === null ? '' : `T${token}`]
+  const toArguments = ({ entry, token }: Exposure) => [
+    entry.version, encodeEntry(entry, representation), timeToLiveMs(entry.state, random()),
+    token === null ? '' : `T${token}`
+  ]
   return {
     readCell: createCoalescer((keys: string[]) => withTimeout(run(
       cells => ['mget', ...keysOf(cells)], keys.map(key => ({ key }))

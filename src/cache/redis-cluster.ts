@@ -43,7 +43,12 @@ const toSlot = untypedSlotOf as (key: string) => number
 
 // A connection that ends stays so.
 const toOptions = ({ credentials, tls, family }: ClusterTarget) => ({
-  ...redisOptions, ...credentials, family, retryStrategy: () => null, reconnectOnError: () => false, ...tls ? { tls: {} } : {}
+  ...redisOptions,
+  ...credentials,
+  family,
+  retryStrategy: () => null,
+  reconnectOnError: () => false,
+  ...tls ? { tls: {} } : {}
 }) satisfies RedisOptions
 
 const explanations = {

@@ -28,7 +28,8 @@ export type Announcements = Pick<ChangeLog, 'onAnnounced'> & {
   close: () => Promise<void>
 }
 
-// The payload is the sender, which need not hear of itself. It commits nothing, so it need not wait for the disk.
+// The payload is the sender, which ignores its own announcements. The transaction changes nothing, so it does not
+// wait for the disk.
 const notify = (sender: string) => sql`
   SELECT set_config('synchronous_commit', 'off', true), pg_notify(${channel}, ${sender})`
 

@@ -139,8 +139,9 @@ const mark = sql`
 
 /*
  * A change is pruned when all have been able to see it for long enough: when it was below the oldest running
- * transaction of a snapshot of that time. By its own time, a change that is committed late would be pruned before anyone
- * could read it. JobChangePruned says so in the same commit: a reader finds either the changes or that they are missing.
+ * transaction of a snapshot of that time. By its own time, a change that is committed late would be pruned before
+ * anyone could read it. JobChangePruned says so in the same commit: a reader finds either the changes or that they are
+ * missing.
  */
 const prune = async (tx: Tx, before: number, limit: number): Promise<number> => {
   await mark.execute(tx)

@@ -12,7 +12,7 @@ type Facts = { version: number, versionName: string, encoding: string, pid: numb
 const behindPooler = new ServerUnusable('a connection pooler stands before it, and shares sessions among its clients: ' +
   'the service needs sessions of its own, so the URL must name the server itself')
 
-// A pooler rejects the settings that the service gives to its sessions, or is told to ignore them.
+// A pooler rejects the settings that the service gives to its sessions, or is configured to ignore them.
 const isOfPooler = (error: unknown): boolean =>
   error instanceof Error && /^unsupported startup parameter/i.test(error.message)
 

@@ -9,16 +9,16 @@ import { openDatabases } from './open-databases.ts'
 
 const { open } = await startMigrated(t)
 
-/** A process on the database, which listens, and counts what it hears. */
+/** A process on the database, which listens and counts the announcements that it receives. */
 const openProcess = async (t: Test, url: string) => {
   const { writer, reads, pools: { listen } } = openDatabases(t, url)
   const { announce, onAnnounced, close } = createAnnouncements({ reads, connect: listen.connect })
   t.teardown(close)
-  let heard = 0
-  const stop = onAnnounced(() => { heard++ })
+  let received = 0
+  const stop = onAnnounced(() => { received++ })
   const transact = createTransact({ writer, now: () => performance.now(), random: Math.random })
   const add = (jobId: string) => announcing(transact, announce)(tx => insertJob(tx, queuedJob(jobId)))
-  return { announce, add, stop, heard: () => heard }
+  return { announce, add, stop, received: () => received }
 }
 
 const openTwo = async (t: Test) => {
@@ -28,34 +28,34 @@ const openTwo = async (t: Test) => {
   for (const [sender, listener] of [[one, other], [other, one]] as const) {
     await until(() => {
       sender.announce()
-      return listener.heard() > 0
+      return listener.received() > 0
     })
   }
   const listener = await database.connect()
   const notified: Array<string | undefined> = []
   listener.on('notification', ({ payload }) => { notified.push(payload) })
   await listener.query('LISTEN job_status_commit')
-  /** What was announced until a mark that all have heard. */
+  /** The number of announcements before a mark that both have received. */
   const untilMarked = async (): Promise<number> => {
-    const [heardByOne, heardByOther] = [one.heard(), other.heard()]
+    const [ofOne, ofOther] = [one.received(), other.received()]
     await database.run("NOTIFY job_status_commit, 'marker'")
-    await until(() => notified.includes('marker') && one.heard() > heardByOne && other.heard() > heardByOther)
+    await until(() => notified.includes('marker') && one.received() > ofOne && other.received() > ofOther)
     return notified.splice(0).filter(payload => payload !== 'marker').length
   }
   // Announcements of the beginning may still be under way.
-  for (let quiet = 0; quiet < 2;) quiet = await untilMarked() === 0 ? quiet + 1 : 0
+  for (let silentRounds = 0; silentRounds < 2;) silentRounds = await untilMarked() === 0 ? silentRounds + 1 : 0
   return { ...database, one, other, notified, untilMarked }
 }
 
-t.test('a process hears of the commits of others, and not of its own', async t => {
+t.test('a process receives the announcements of others, and not its own', async t => {
   const { one, other } = await openTwo(t)
-  const before = [one.heard(), other.heard()] as const
+  const before = [one.received(), other.received()] as const
   await one.add('a')
-  await until(() => other.heard() > before[1])
-  t.equal(one.heard(), before[0])
+  await until(() => other.received() > before[1])
+  t.equal(one.received(), before[0])
   await other.add('b')
-  await until(() => one.heard() > before[0])
-  t.ok(one.heard() > before[0])
+  await until(() => one.received() > before[0])
+  t.ok(one.received() > before[0])
 })
 
 t.test('commits of one time are announced together, and those of other programs not at all', async t => {
@@ -79,20 +79,20 @@ t.test('a rolled back work announces nothing', async t => {
   t.equal(announced, 1)
 })
 
-t.test('listens again when its connection is lost, and no more when it is told to stop', async t => {
+t.test('listens again after its connection was lost, and no longer once it was stopped', async t => {
   const { one, other, run } = await openTwo(t)
   await run(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()`)
-  const before = other.heard()
+  const before = other.received()
   await until(() => {
     one.announce()
-    return other.heard() > before
+    return other.received() > before
   })
   other.stop()
-  const stopped = other.heard()
-  const heard = one.heard()
+  const stopped = other.received()
+  const receivedByOne = one.received()
   await other.add('a')
-  await until(() => one.heard() > heard)
+  await until(() => one.received() > receivedByOne)
   await one.add('b')
-  t.equal(other.heard(), stopped)
+  t.equal(other.received(), stopped)
 })

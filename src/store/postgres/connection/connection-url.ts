@@ -5,8 +5,8 @@ import { toTlsOptions } from './tls-options.ts'
 
 /*
  * A URL as libpq reads it. What cannot be honoured is an error: a setting that is ignored, like sslmode in another
- * driver, would be one that its user relies on. No error quotes a part of the URL, since a password with a character that
- * should have been encoded makes parts of it look like a host, a port, or a parameter.
+ * driver, would be one that its user relies on. No error quotes a part of the URL, since a password with a character
+ * that should have been encoded makes parts of it look like a host, a port, or a parameter.
  */
 
 export type Host = { host: string, port: number }

@@ -30,7 +30,7 @@ const ofSystem = 'system'
  */
 const toMode = (mode: string | undefined, rootCert: string | undefined): string => {
   if (rootCert === ofSystem && mode !== undefined && mode !== 'verify-full') {
-    throw new ServerUnusable('sslrootcert=system needs sslmode=verify-full: it trusts the certificates of many authorities')
+    throw new ServerUnusable('sslrootcert=system needs sslmode=verify-full: anyone can have a certificate of those')
   }
   if (mode === 'verify-ca' && rootCert === undefined) {
     throw new ServerUnusable('sslmode=verify-ca needs sslrootcert: without the name, any public certificate would do')
@@ -45,7 +45,8 @@ const takeFiles = (parameters: Parameters, rootCert: string | undefined): Connec
     toVersion('ssl_max_protocol_version', parameters.take('ssl_max_protocol_version'))
   ]
   const [ca, cert, key, crl] = [
-    readFile('sslrootcert', rootCert === ofSystem ? undefined : rootCert), ...['sslcert', 'sslkey', 'sslcrl'].map(name => readFile(name, parameters.take(name)))
+    readFile('sslrootcert', rootCert === ofSystem ? undefined : rootCert),
+    ...['sslcert', 'sslkey', 'sslcrl'].map(name => readFile(name, parameters.take(name)))
   ]
   return Object.fromEntries(
     Object.entries({ ca, cert, key, crl, passphrase, minVersion, maxVersion }).filter(([, value]) => value !== undefined))
