@@ -4,7 +4,6 @@ import { isPostgres } from './dialect.ts'
 import { toJob } from './records.ts'
 import type { JobRow, Tables } from './tables.ts'
 import { selectRecord } from './tx/jobs.ts'
-import { selectTextBytes } from './tx/text-bytes.ts'
 
 /** A record with the facts of its stored result as a JSON array; null without a result. */
 export type RecordWithFacts = JobRow & { resultFacts: string | null }
@@ -18,15 +17,6 @@ const resultFacts = (db: Kysely<Tables>) => sql<string | null>`(
 
 /** Records with the facts of their results. */
 export const selectWithFacts = (db: Kysely<Tables>) => selectRecord(db).select(resultFacts(db).as('resultFacts'))
-
-/** The record of a job, by id. */
-export const recordQuery = (db: Kysely<Tables>) => selectWithFacts(db).where('log.jobId', '=', '')
-
-/** The record of a row, by seq. */
-export const recordOfSeqQuery = (db: Kysely<Tables>) => selectWithFacts(db).where('log.seq', '=', 0)
-
-/** The bytes of its long texts, by seq. */
-export const textBytesOfSeqQuery = (db: Kysely<Tables>) => selectTextBytes(db).where('seq', '=', 0)
 
 type FactsArray = [contentType: string, fileName: string, sizeBytes: number, sha256: string, inlineJson: string | null]
 

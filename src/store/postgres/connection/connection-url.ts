@@ -11,12 +11,15 @@ import { toTlsOptions } from './tls-options.ts'
 
 export type Host = { host: string, port: number }
 
+/** At least one. */
+export type Hosts = readonly [Host, ...Host[]]
+
 /**
  * Where and how to connect. `options`: settings of the session. `connectMs`: how long to wait for a connection;
  * undefined: the URL does not say.
  */
 export type ConnectionTarget = {
-  hosts: readonly Host[]
+  hosts: Hosts
   options: string
   connectMs: number | undefined
   settings: Omit<ClientConfig, 'host' | 'port' | 'options'>
@@ -55,20 +58,21 @@ const toHost = (text: string): Host => {
   return { host: decode(host.replace(/^\[(.*)\]$/, '$1')) || 'localhost', port: toPort(port) }
 }
 
-// As parameters, hosts and ports are lists of their own; one port is that of all hosts.
-const toHosts = (authority: string, parameters: Parameters): Host[] => {
+// As parameters, hosts and ports are lists of their own; one port is that of all hosts. A text that is split has at
+// least one part.
+const toHosts = (authority: string, parameters: Parameters): Hosts => {
   const [hosts, ports] = [parameters.take('host'), parameters.take('port')?.split(',')]
   if (authority !== '' && (hosts ?? ports) !== undefined) {
     throw new ServerUnusable('the URL names its hosts twice, before and behind the question mark')
   }
-  if (hosts === undefined && ports === undefined) return authority.split(',').map(toHost)
+  if (hosts === undefined && ports === undefined) return authority.split(',').map(toHost) as [Host, ...Host[]]
   const names = (hosts ?? 'localhost').split(',')
   if (ports !== undefined && ports.length !== 1 && ports.length !== names.length) {
     throw new ServerUnusable(`the URL has ${names.length} hosts and ${ports.length} ports`)
   }
   return names.map((name, index) => ({
     host: name || 'localhost', port: toPort((ports?.length === 1 ? ports[0] : ports?.[index]) ?? '')
-  }))
+  })) as [Host, ...Host[]]
 }
 
 /** The parameters behind the question mark, each taken once. `count`: of those that were not taken. */

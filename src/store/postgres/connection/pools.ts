@@ -1,5 +1,5 @@
 import pg from 'pg'
-import type { ConnectionTarget, Host } from './connection-url.ts'
+import type { ConnectionTarget, Host, Hosts } from './connection-url.ts'
 import { ConnectionLost, DatabaseReplaced, ReplicaReached, ServerUnusable } from '../failures.ts'
 import { readServer } from '../identity.ts'
 
@@ -73,12 +73,12 @@ const types: pg.CustomTypesConfig = {
 }
 
 /** The hosts of a URL, of which one is the primary. A host stays chosen until a connection to it fails. */
-const createHostChoice = (hosts: readonly Host[]) => {
-  let chosen = 0
+const createHostChoice = (hosts: Hosts) => {
+  let [chosen] = hosts
   return {
     count: hosts.length,
-    chosen: () => hosts[chosen] ?? { host: 'localhost', port: 5432 },
-    pass: (failed: Host) => { if (failed === hosts[chosen]) chosen = (chosen + 1) % hosts.length }
+    chosen: () => chosen,
+    pass: (failed: Host) => { if (failed === chosen) chosen = hosts[hosts.indexOf(failed) + 1] ?? hosts[0] }
   }
 }
 

@@ -2,8 +2,8 @@ import { type RawBuilder, sql } from 'kysely'
 import type { JobLookup } from '../../../job/job.ts'
 import type { ListPosition } from '../../../job/list-position.ts'
 import {
-  anySeq, anyTime, type Found, idsExaminedMax, isCancelledOnly, isOfState, latest, merge, newestFirst, type Range,
-  rangesAfter, rowsExaminedMaxDefault, startOf, textBytesMax, toStatuses
+  type Bounds, type Found, idsExaminedMax, isCancelledOnly, isOfState, type Owner, type PageRows, type Range,
+  rowsExaminedMaxDefault, type Search, searchPage, textBytesMax, toPageRows, toStatuses
 } from '../../list-pages.ts'
 import { selectWithFacts, toRecord } from '../../record-query.ts'
 import type { ListFilter, ListJobs, ListPage, Tx } from '../../store.ts'
@@ -13,8 +13,6 @@ import { readSnapshot } from '../reads.ts'
 
 /** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
 export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
-
-type Bounds = ListPosition & { createdAfter: number }
 
 // As list-pages.ts describes them.
 const ranges: Record<Range, (bounds: Bounds) => RawBuilder<unknown>> = {
@@ -38,25 +36,20 @@ const matches = (filter: ListFilter): RawBuilder<unknown> => {
   return sql.join(conditions, sql` AND `)
 }
 
-/** The rows of one owner. */
-type Owned = (filter: ListFilter) => RawBuilder<unknown>
-
 // The index has the beginning of a tenant, because another program may have written one of any length.
 const indexed = sql`left(tenant, 257)`
 
-const ofAll: Owned = () => sql`true`
-const readable: readonly Owned[] = [
-  ({ tenant }) => sql`${indexed} = left(${tenant}, 257) AND tenant = ${tenant}`,
-  () => sql`${indexed} IS NULL`,
-  () => sql`${indexed} = ''`
-]
+const owned: Record<Owner, (filter: ListFilter) => RawBuilder<unknown>> = {
+  all: () => sql`true`,
+  tenant: ({ tenant }) => sql`${indexed} = left(${tenant}, 257) AND tenant = ${tenant}`,
+  null: () => sql`${indexed} IS NULL`,
+  empty: () => sql`${indexed} = ''`
+}
 
-const createList = (rowsExaminedMax: number) => {
-  const searchRange = async (
-    tx: Tx, owned: RawBuilder<unknown>, range: Range, bounds: Bounds, filter: ListFilter, limit: number
-  ): Promise<Found> => {
+const createSearches = (rowsExaminedMax: number) => {
+  const search = async (tx: Tx, filter: ListFilter, { owner, range, bounds, limit }: Search): Promise<Found> => {
     const examined = sql`
-      SELECT ${columns} FROM JobExecutionLog WHERE ${owned} AND ${ranges[range](bounds)}
+      SELECT ${columns} FROM JobExecutionLog WHERE ${owned[owner](filter)} AND ${ranges[range](bounds)}
       ORDER BY createdMs DESC, seq DESC LIMIT ${sql.lit(rowsExaminedMax)}`
     const { rows } = await sql<ListPosition>`
       SELECT ${position} FROM (${examined}) AS examined WHERE ${matches(filter)} LIMIT ${limit}`.execute(tx)
@@ -66,29 +59,12 @@ const createList = (rowsExaminedMax: number) => {
     return { rows, gaveUpAt: lastExamined }
   }
 
-  /** The rows of one owner, through the index that has them in order. */
-  const searchSide = async (
-    tx: Tx, owned: Owned, filter: ListFilter, after: ListPosition | null, limit: number
-  ): Promise<Found> => {
-    const rows: ListPosition[] = []
-    const { createdMs, seq } = after ?? latest
-    for (const range of rangesAfter(after)) {
-      const bounds = {
-        createdMs, seq: range === 'sameTime' ? seq : anySeq, createdAfter: filter.createdAfter ?? anyTime
-      }
-      const found = await searchRange(tx, owned(filter), range, bounds, filter, limit - rows.length)
-      rows.push(...found.rows)
-      if (rows.length === limit || found.gaveUpAt !== null) return { rows, gaveUpAt: found.gaveUpAt }
-    }
-    return { rows, gaveUpAt: null }
-  }
-
   /**
    * The rows whose ids begin with a text, through the index of the ids; null if there are so many that the lists in
    * their order find some of them soon.
    */
-  const searchById = async (tx: Tx, filter: ListFilter, after: ListPosition | null): Promise<ListPosition[] | null> => {
-    const { idPrefix, tenant, createdAfter, createdBefore } = filter
+  const searchById = async (tx: Tx, filter: ListFilter): Promise<ListPosition[] | null> => {
+    const { idPrefix, tenant } = filter
     if (idPrefix === null) return null
     const rowsMax = Math.min(rowsExaminedMax, idsExaminedMax)
     // No character of an id comes after ~.
@@ -98,15 +74,12 @@ const createList = (rowsExaminedMax: number) => {
     const { rows: [counted] } = await sql<{ count: number }>`
       SELECT count(*) AS count FROM (${examined}) AS examined`.execute(tx)
     if ((counted?.count ?? 0) > rowsMax) return null
-    const owned = tenant === null ? sql`true` : sql`(tenant IS NULL OR tenant = '' OR tenant = ${tenant})`
+    const readable = tenant === null ? sql`true` : sql`(tenant IS NULL OR tenant = '' OR tenant = ${tenant})`
     const { rows } = await sql<ListPosition>`
-      SELECT ${position} FROM (${examined}) AS examined WHERE ${owned} AND ${matches(filter)}`.execute(tx)
+      SELECT ${position} FROM (${examined}) AS examined WHERE ${readable} AND ${matches(filter)}`.execute(tx)
     return rows
-      .filter(row => after === null || newestFirst(row, after) > 0)
-      .filter(({ createdMs }) => createdMs > (createdAfter ?? -Infinity) && createdMs < (createdBefore ?? Infinity))
-      .toSorted(newestFirst)
   }
-  return { searchSide, searchById }
+  return { search, searchById }
 }
 
 // One parameter, however many there are: a list of values would make a statement of its own for each length.
@@ -126,7 +99,7 @@ const countFitting = async (tx: Tx, rows: readonly ListPosition[]): Promise<numb
 
 /** Reads the records of a page, which ends before the texts of its rows exceed their bound. */
 const readRecords = async (
-  tx: Tx, rows: readonly ListPosition[], next: ListPosition | null, { states }: ListFilter
+  tx: Tx, { rows, next }: PageRows, { states }: ListFilter
 ): Promise<ListPage> => {
   if (rows.length === 0) return { lookups: [], positions: [], next }
   const fitting = rows.slice(0, await countFitting(tx, rows))
@@ -145,20 +118,13 @@ const readRecords = async (
 }
 
 export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
-  const { searchSide, searchById } = createList(rowsExaminedMax)
+  const { search, searchById } = createSearches(rowsExaminedMax)
   return (filter, after, limit) => readSnapshot(database.reads, async tx => {
-    const found = await searchById(tx, filter, after)
-    if (found !== null) {
-      const rows = found.slice(0, limit)
-      return await readRecords(tx, rows, found.length > limit ? rows.at(-1) ?? null : null, filter)
-    }
-    const from = startOf(after, filter)
-    const sides: Found[] = []
-    // One row more than the page holds shows whether more follow.
-    for (const owned of filter.tenant === null ? [ofAll] : readable) {
-      sides.push(await searchSide(tx, owned, filter, from, limit + 1))
-    }
-    const { rows, next } = merge(sides, limit)
-    return await readRecords(tx, rows, next, filter)
+    const found = await searchById(tx, filter)
+    if (found !== null) return await readRecords(tx, toPageRows(found, filter, after, limit), filter)
+    const searching = searchPage(filter, after, limit)
+    let step = searching.next()
+    while (!step.done) step = searching.next(await search(tx, filter, step.value))
+    return await readRecords(tx, step.value, filter)
   })
 }

@@ -1,22 +1,20 @@
 import type { ListPosition } from '../../../job/list-position.ts'
 import {
-  anySeq, anyTime, type Found, idsExaminedMax, isCancelledOnly, isOfState, latest, merge, newestFirst, type Range, rangesAfter,
-  rowsExaminedMaxDefault, startOf, textBytesMax, toStatuses
+  type Bounds, type Found, idsExaminedMax, isCancelledOnly, isOfState, type Owner, type PageRows, type Range,
+  rowsExaminedMaxDefault, type Search, searchPage, textBytesMax, toPageRows, toStatuses
 } from '../../list-pages.ts'
 import type { ListFilter, ListJobs, ListPage } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { isOfType } from './column-filters.ts'
-import { recordOfSeqQuery, type RecordWithFacts, textBytesOfSeqQuery, toRecord } from '../../record-query.ts'
+import { type RecordWithFacts, toRecord } from '../../record-query.ts'
 import { guardRead } from '../transact.ts'
+import { recordOfSeqQuery, textBytesOfSeqQuery } from './prepared-queries.ts'
 
 /** `rowsExaminedMax` bounds the rows read from one range of one index for a page. */
 export type ListJobsNeeds = { database: Database, rowsExaminedMax?: number }
 
-type Parameters = {
+type Parameters = Bounds & {
   tenant: string | null
-  createdMs: number
-  seq: number
-  createdAfter: number
   /** With a comma before and behind each. */
   statuses: string | null
   cancelledOnly: 0 | 1
@@ -44,10 +42,14 @@ const toConditions = (filter: ListFilter) => ({
   cancelledOnly: isCancelledOnly(filter) ? 1 : 0
 } as const)
 
-const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: number) => (range: Range) => {
+const owned: Record<Owner, string> = {
+  all: '1', tenant: 'tenant = :tenant', null: 'tenant IS NULL', empty: "tenant = ''"
+}
+
+const prepareSearch = ({ reader }: Database, rowsExaminedMax: number, owner: Owner, range: Range) => {
   const examined = `
     SELECT createdMs, seq, status, type, jobId AS jobId, ${isIncluded} FROM JobExecutionLog
-    WHERE ${owned} AND ${ranges[range]} ORDER BY createdMs DESC, seq DESC LIMIT ${rowsExaminedMax}`
+    WHERE ${owned[owner]} AND ${ranges[range]} ORDER BY createdMs DESC, seq DESC LIMIT ${rowsExaminedMax}`
   const matching = reader.prepare<[Parameters], ListPosition>(`
     SELECT createdMs, seq FROM (${examined}) WHERE ${matches} LIMIT :limit`)
   const lastExamined = reader.prepare<[Parameters], ListPosition>(`
@@ -58,29 +60,15 @@ const createSearch = ({ reader }: Database, owned: string, rowsExaminedMax: numb
   }
 }
 
-type Search = (filter: ListFilter, after: ListPosition | null, limit: number) => Found
-
-/** The rows of one owner, through the index that has them in order. */
-const createSide = (database: Database, owned: string, rowsExaminedMax: number): Search => {
-  const toSearch = createSearch(database, owned, rowsExaminedMax)
-  const searches = { sameTime: toSearch('sameTime'), before: toSearch('before') }
-  return (filter, after, limit) => {
-    const rows: ListPosition[] = []
-    const { createdMs, seq } = after ?? latest
-    for (const range of rangesAfter(after)) {
-      const found = searches[range]({
-        ...toConditions(filter),
-        createdMs,
-        // The position is inside the range of its own time, and before the first row of any other.
-        seq: range === 'sameTime' ? seq : anySeq,
-        createdAfter: filter.createdAfter ?? anyTime,
-        limit: limit - rows.length
-      })
-      rows.push(...found.rows)
-      if (rows.length === limit || found.gaveUpAt !== null) return { rows, gaveUpAt: found.gaveUpAt }
-    }
-    return { rows, gaveUpAt: null }
-  }
+/** Statements per owner and range are prepared once. */
+const createSearch = (database: Database, rowsExaminedMax: number) => {
+  const prepare = (owner: Owner) => ({
+    sameTime: prepareSearch(database, rowsExaminedMax, owner, 'sameTime'),
+    before: prepareSearch(database, rowsExaminedMax, owner, 'before')
+  })
+  const searches = { all: prepare('all'), tenant: prepare('tenant'), null: prepare('null'), empty: prepare('empty') }
+  return (filter: ListFilter, { owner, range, bounds, limit }: Search): Found =>
+    searches[owner][range]({ ...toConditions(filter), ...bounds, limit })
 }
 
 type Conditions = ReturnType<typeof toConditions>
@@ -99,14 +87,9 @@ const createSearchById = ({ reader }: Database, rowsExaminedMax: number) => {
     SELECT createdMs, seq
     FROM (SELECT createdMs, seq, status, type, tenant, jobId AS jobId, ${isIncluded} ${examined})
     WHERE (:tenant IS NULL OR tenant IS NULL OR tenant = '' OR tenant = :tenant) AND ${matches}`)
-  return (filter: ListFilter, after: ListPosition | null): ListPosition[] | null => {
+  return (filter: ListFilter): ListPosition[] | null => {
     const conditions = toConditions(filter)
-    if (filter.idPrefix === null || (count.get(conditions) ?? 0) > rowsMax) return null
-    const { createdAfter, createdBefore } = filter
-    return matching.all(conditions)
-      .filter(row => after === null || newestFirst(row, after) > 0)
-      .filter(({ createdMs }) => createdMs > (createdAfter ?? -Infinity) && createdMs < (createdBefore ?? Infinity))
-      .toSorted(newestFirst)
+    return filter.idPrefix === null || (count.get(conditions) ?? 0) > rowsMax ? null : matching.all(conditions)
   }
 }
 
@@ -114,7 +97,7 @@ const createSearchById = ({ reader }: Database, rowsExaminedMax: number) => {
 const createReadRecords = ({ reader, writer }: Database) => {
   const record = reader.prepare<[number], RecordWithFacts>(recordOfSeqQuery(writer).compile().sql)
   const textBytes = reader.prepare<[number], number>(textBytesOfSeqQuery(writer).compile().sql).pluck()
-  return (rows: readonly ListPosition[], next: ListPosition | null, { states }: ListFilter): ListPage => {
+  return ({ rows, next }: PageRows, { states }: ListFilter): ListPage => {
     const page: ListPage = { lookups: [], positions: [], next }
     let bytes = 0
     for (const [index, position] of rows.entries()) {
@@ -130,30 +113,17 @@ const createReadRecords = ({ reader, writer }: Database) => {
   }
 }
 
-/**
- * Statements per owner and range are prepared once. The owners are all, one tenant, and none: null, or the empty text
- * that some programs write instead.
- */
 export const createListJobs = ({ database, rowsExaminedMax = rowsExaminedMaxDefault }: ListJobsNeeds): ListJobs => {
   const readRecords = createReadRecords(database)
+  const search = createSearch(database, rowsExaminedMax)
   const searchById = createSearchById(database, rowsExaminedMax)
-  const sideOf = (owned: string) => createSide(database, owned, rowsExaminedMax)
-  const ofAll = sideOf('1')
-  const readable = [sideOf('tenant = :tenant'), sideOf('tenant IS NULL'), sideOf("tenant = ''")]
-
   const read = database.reader.transaction((filter: ListFilter, after: ListPosition | null, limit: number): ListPage => {
-    const found = searchById(filter, after)
-    if (found !== null) {
-      const rows = found.slice(0, limit)
-      return readRecords(rows, found.length > limit ? rows.at(-1) ?? null : null, filter)
-    }
-    const from = startOf(after, filter)
-    // One row more than the page holds shows whether more follow.
-    const sides = (filter.tenant === null ? [ofAll] : readable).map(
-      search => search(filter, from, limit + 1)
-    )
-    const { rows, next } = merge(sides, limit)
-    return readRecords(rows, next, filter)
+    const found = searchById(filter)
+    if (found !== null) return readRecords(toPageRows(found, filter, after, limit), filter)
+    const searching = searchPage(filter, after, limit)
+    let step = searching.next()
+    while (!step.done) step = searching.next(search(filter, step.value))
+    return readRecords(step.value, filter)
   })
   return async (filter, after, limit) => guardRead(database, () => read(filter, after, limit))
 }

@@ -8,8 +8,9 @@ import { callbacksQuery } from '../../tx/callbacks.ts'
 import { inputQuery, type InputRow, toInput } from '../../tx/inputs.ts'
 import { tombstoneQuery } from '../../tx/jobs.ts'
 import type { Database } from '../database.ts'
-import { recordQuery, type RecordWithFacts, toRecord } from '../../record-query.ts'
+import { type RecordWithFacts, toRecord } from '../../record-query.ts'
 import { guardRead } from '../transact.ts'
+import { recordQuery } from './prepared-queries.ts'
 
 /** Every statement is compiled and prepared once: to do both again would cost several times the read itself. */
 export const createJobReader = ({ database }: { database: Database }): Omit<JobReader, 'list'> => {
