@@ -58,6 +58,12 @@ function missing () {
   return state
 }
 
+/** Whether this is a developer's checkout. npm removes the development packages of a folder where it omits them. */
+function hasDevelopmentPackages () {
+  const { packages = {} } = readJson(join(modules, '.package-lock.json')) || {}
+  return Object.values(packages).some(({ dev }) => dev)
+}
+
 function isOlder (version, minimum) {
   const [a, b] = [version, minimum].map(text => text.split('.').map(Number))
   const at = b.findIndex((part, i) => part !== a[i])
@@ -101,8 +107,9 @@ function run (command, args, cwd) {
 async function installPackages () {
   const state = missing()
   if (state === 'nothing') return
-  const flags = [omitDev ? '--omit=dev' : '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
-  print(`installing ${omitDev ? 'the packages of the service' : 'all packages'}`)
+  const isForService = omitDev && !hasDevelopmentPackages()
+  const flags = [isForService ? '--omit=dev' : '--include=dev', '--no-audit', '--no-fund', '--loglevel=error']
+  print(`installing ${isForService ? 'the packages of the service' : 'all packages'}`)
   // `npm ci` empties node_modules first. If packages are only missing, a service may be running on the installed ones
   // (`npm test` beside `npm start`), so the missing ones are added and the installed ones stay in place.
   const command = state === 'all' ? ['ci'] : ['install', '--no-save']

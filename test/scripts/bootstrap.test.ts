@@ -91,6 +91,39 @@ t.test('installs no development packages for the service; tests add them and kee
   t.strictSame(run().npm, [])
 })
 
+for (const [change, packages, command] of [
+  ['is missing', { 'node_modules/added': { version: '1.0.0', integrity: 'sha512-e' } }, 'install --no-save'],
+  ['has another version', { 'node_modules/needed': { version: '1.0.1', integrity: 'sha512-d' } }, 'ci']
+] as const) {
+  t.test(`a package of the service that ${change} costs a developer none of the development packages`, async t => {
+    const { run, writeLock } = setUp(t)
+    run()
+    writeLock({ packages: { ...baseLock.packages, ...packages } })
+    const { npm, stderr } = run(['--omit=dev'])
+    t.match(npm, [new RegExp(`^${command} --include=dev `)])
+    t.equal(stderr, 'bootstrap: installing all packages\n')
+    t.strictSame(run().npm, [], 'the tests find everything installed')
+  })
+}
+
+t.test('a development package that is missing is no reason for the service to install', async t => {
+  const { run, writeLock } = setUp(t)
+  run()
+  const other = { version: '1.0.0', integrity: 'sha512-e', dev: true }
+  writeLock({ packages: { ...baseLock.packages, 'node_modules/other-tool': other } })
+  t.strictSame(run(['--omit=dev']).npm, [])
+  t.match(run().npm, [/^install --no-save --include=dev /])
+})
+
+t.test('a package of the service that is missing where there are no development packages brings none', async t => {
+  const { run, writeLock } = setUp(t)
+  run(['--omit=dev'])
+  const added = { version: '1.0.0', integrity: 'sha512-e' }
+  writeLock({ packages: { ...baseLock.packages, 'node_modules/added': added } })
+  t.match(run(['--omit=dev']).npm, [/^install --no-save --omit=dev /])
+  t.strictSame(run(['--omit=dev']).npm, [])
+})
+
 t.test('repeats an install that was interrupted', async t => {
   const { dir, run } = setUp(t)
   run()
