@@ -2,7 +2,8 @@
 // everything may know job and errors.
 const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui', 'client', 'cli']
 // Where a process, a thread, the page or what others import begins.
-const entries = '^src/(main|ui/main|cli/main|client/client|http/page/strip-thread|processors/threads/(sanitize-)?thread)\\.ts$'
+const entries =
+  '^src/((main|ui/main|cli/main|client/client|http/page/strip-thread|processors/threads/(sanitize-)?thread)\\.ts|start\\.mjs)$'
 const leaves = ['config', 'errors.ts', 'metrics.ts', 'log-throttle.ts', 'schema-check.ts', 'turns.ts']
 
 /** A part may import itself and what is named here. */
@@ -90,8 +91,8 @@ module.exports = {
       { path: '^src/job/' }, { dependencyTypes: ['core'] }),
     never('leaves', 'Everything imports these, so they import nothing of ours.',
       { path: '^src/(errors|metrics|log-throttle|schema-check|turns)\\.ts$' }, { path: '^src/' }),
-    never('config-imports', 'The configuration knows the rules of the domain, and errors.',
-      { path: '^src/config/' }, { path: '^src/', pathNot: '^src/(job/|config/|errors\\.ts$)' }),
+    never('config-imports', 'The configuration knows the rules of the domain, checks by schema, and errors.',
+      { path: '^src/config/' }, { path: '^src/', pathNot: '^src/(job/|config/|(errors|schema-check)\\.ts$)' }),
     never('parts-are-listed', 'A new part needs its law above.',
       { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
     never('clocks-are-needs', 'Only the composition root takes the clocks of the process: parts get them as needs.',
@@ -100,8 +101,8 @@ module.exports = {
       { path: '^src/', pathNot: '^src/lifecycle\\.ts$' }, { path: '^src/app\\.ts$' }),
     never('app-parts-are-of-the-root', 'The groups of parts in app/ are put together by app.ts.',
       { path: '^src/', pathNot: '^src/app(\\.ts$|/)' }, { path: '^src/app/' }),
-    never('one-life-a-process', 'Only main.ts starts a service, and only the command `serve` imports main.ts.',
-      { path: '^src/', pathNot: '^src/(main|cli/program)\\.ts$' }, { path: '^src/(lifecycle|main)\\.ts$' })
+    never('one-life-a-process', 'Only main.ts starts a service; only start.mjs, for npm start, and the command `serve` import it.',
+      { path: '^src/', pathNot: '^src/((main|cli/program)\\.ts|start\\.mjs)$' }, { path: '^src/(lifecycle|main)\\.ts$' })
   ],
   options: {
     tsPreCompilationDeps: true,

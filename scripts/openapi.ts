@@ -15,8 +15,8 @@ try {
     DATABASE_URL: `sqlite:${join(directory, 'jobs.db')}`, JWT_SECRET: 'x'.repeat(32), WORKERS: '0', LOG_LEVEL: 'silent'
   })
   const app = await createApp(config)
-  await app.server.ready()
-  process.stdout.write(`${JSON.stringify(app.server.swagger(), null, 2)}\n`)
+  const document: unknown = (await app.server.inject('/openapi.json')).json()
+  process.stdout.write(`${JSON.stringify(document, null, 2)}\n`)
   await createLifecycle(app).drain()
 } finally {
   rmSync(directory, { recursive: true })

@@ -188,11 +188,11 @@ const assemble = async (
   for (const warning of opened.warnings) log.warn(warning)
   const metrics = createMetrics()
   const needs = { parts, config, opened, node, metrics, log }
-  const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = createStatusParts(needs)
+  const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = await createStatusParts(needs)
   const { typeLabels, onTransition, onShown } = createJobReports(config, metrics, log)
   const { worker, handOver, callbacks, rescueJobs, expireResults, ofClients } =
     createCommands({ ...needs, ...status, onTransition, predecessor })
-  const sanitizePool = createSanitizePool(sanitizeLimits)
+  const sanitizePool = createSanitizePool({ ...sanitizeLimits, schedule })
 
   let draining = false
   const isDraining = () => draining

@@ -73,6 +73,7 @@ export const createCommands = (commandsNeeds: CommandsNeeds) => {
     abandoned: predecessor?.claims ?? [],
     leaseMs: config.leaseMs,
     monotonicNow,
+    schedule,
     onError: reportWorkerError(log, monotonicNow)
   })
   const onQueued = (type: string, tenant: string) => {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createRelay } from '../background/relay.ts'
-import { createRedisCache } from '../cache/redis-cache.ts'
+import type { RedisCache, RedisCacheNeeds } from '../cache/redis-cache.ts'
 import { createCoherence } from '../status/coherence.ts'
 import { createChangeFeed } from '../status/feed/change-feed.ts'
 import { openStore } from '../store/open-store.ts'
@@ -13,12 +13,18 @@ import { createRunJob } from '../write/run-job.ts'
  */
 export type Parts = {
   openStore: typeof openStore
-  createRedisCache: typeof createRedisCache
+  createRedisCache: (needs: RedisCacheNeeds) => RedisCache | Promise<RedisCache>
   createCoherence: typeof createCoherence
   createChangeFeed: typeof createChangeFeed
   createCommit: typeof createCommit
   createRunJob: typeof createRunJob
   createRelay: typeof createRelay
+}
+
+// A process without Redis does not load its client.
+const createRedisCache: Parts['createRedisCache'] = async needs => {
+  const { createRedisCache: create } = await import('../cache/redis-cache.ts')
+  return create(needs)
 }
 
 /** What production uses. */

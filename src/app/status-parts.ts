@@ -35,13 +35,13 @@ const createReportedViews = (publicUrl: string | null, metrics: Metrics, log: Lo
 })
 
 /** The cache, whose changes of mode are reported and kept. */
-const openReportedCache = (
+const openReportedCache = async (
   { parts, config: { redis }, opened: { store, stale, isAlone }, node, metrics, log }: PartNeeds, representation: number
 ) => {
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes, isAlone }
   const reportMode = reportCacheMode(metrics, log, redis?.kind ?? 'memory')
   const { list: cacheHistory, onChange } = createCacheHistory(now)
-  const openedCache = openCache(redis, coordination, {
+  const openedCache = await openCache(redis, coordination, {
     createRedisCache: parts.createRedisCache,
     incarnation: store.incarnation,
     representation,
@@ -60,11 +60,11 @@ const openReportedCache = (
 }
 
 /** The cache, and everything that reads. */
-export const createStatusParts = (needs: PartNeeds) => {
+export const createStatusParts = async (needs: PartNeeds) => {
   const { parts, config: { publicUrl }, opened: { store }, node, metrics, log } = needs
   const { incarnation, jobs: { find, findVersion, findVersions, list } } = store
   const views = createReportedViews(publicUrl, metrics, log)
-  const { openedCache, cacheHistory } = openReportedCache(needs, views.representation)
+  const { openedCache, cacheHistory } = await openReportedCache(needs, views.representation)
   let tokens = 0
   const { readStatus, readMany, expose, exposeMany, invalidate, watch } = parts.createCoherence({
     cache: openedCache.cache,

@@ -1,6 +1,7 @@
 import { processors } from '../processors/registry.ts'
 import { LeaseLost } from '../job/lease.ts'
 import { createProcessorPool } from '../processors/threads/pool.ts'
+import type { Schedule } from '../processors/threads/threads.ts'
 import type { Claim, ClaimJob } from '../write/claim-job.ts'
 import type { RescueJobs } from '../write/rescue-jobs.ts'
 import { RunAbandoned, RunCancelled, runClaim, type RunClaimNeeds, WorkerStopping } from './run-claim.ts'
@@ -153,9 +154,9 @@ const noWorker: EmbeddedWorker = {
 
 /** The worker of a service process, with the processors of the registry; without slots it claims no job. */
 export const createEmbeddedWorker = (
-  databaseUrl: string, needs: Omit<WorkerNeeds, 'pool' | 'types'>
+  databaseUrl: string, needs: Omit<WorkerNeeds, 'pool' | 'types'> & { schedule: Schedule }
 ): EmbeddedWorker => {
   if (needs.slots === 0) return noWorker
-  const pool = createProcessorPool({ databaseUrl, threads: needs.slots })
+  const pool = createProcessorPool({ databaseUrl, threads: needs.slots, schedule: needs.schedule })
   return { ...createWorker({ ...needs, pool, types: [...processors.keys()] }), close: pool.close }
 }

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { envSchema } from 'env-schema'
 import type { AllowedHost } from '../job/callbacks/allowed-hosts.ts'
+import { checkWith, createAjv } from '../schema-check.ts'
 import { parseAllowedHosts, parseWebhookSecrets, readOrCreateWebhookSecret } from './callbacks.ts'
 import { type Origins, parseJobTypes, parseOrigins } from './lists.ts'
 import { ConfigError, type Problems } from './problems.ts'
@@ -116,25 +116,25 @@ const parseChangeRetention = (env: Environment, problems: Problems): number => {
 const isOddNumber = (name: string, value = ''): boolean =>
   (Environment.properties as Record<string, { type?: string }>)[name]?.type === 'integer' && /^\s*0[box]/i.test(value)
 
+// Reads numbers in text, and sets what is missing to its default.
+const check = checkWith(createAjv(true), Environment)
+
 const readEnvironment = (env: NodeJS.ProcessEnv, problems: Problems): Environment => {
   // An empty variable is how shells and compose files say "unset".
   const entries = Object.entries(env).filter(([, value]) => value !== '')
   const odd = entries.filter(([name, value]) => isOddNumber(name, value))
   for (const [name] of odd) problems.push(`${name}: must be a decimal number`)
-  const data = Object.fromEntries(entries.filter(entry => !odd.includes(entry)))
-  try {
-    return envSchema<Environment>({ schema: Environment, data, env: false, dotenv: false })
-  } catch (error) {
-    const { errors } = error as { errors?: { instancePath: string, message?: string, params: object }[] }
-    if (errors === undefined) throw error
-    for (const { instancePath, message, params } of errors) {
-      const allowed = 'allowedValues' in params ? `: ${String(params.allowedValues)}` : ''
-      problems.push(`${instancePath.slice(1)}: ${message ?? 'is not valid'}${allowed}`)
-    }
-    const broken = new Set(errors.map(({ instancePath }) => instancePath.slice(1)))
-    const rest = Object.fromEntries(Object.entries(data).filter(([name]) => !broken.has(name)))
-    return envSchema<Environment>({ schema: Environment, data: rest, env: false, dotenv: false })
+  const data: Record<string, unknown> = Object.fromEntries(entries.filter(entry => !odd.includes(entry)))
+  const errors = check({ ...data })
+  for (const { instancePath, message, params } of errors) {
+    const allowed = 'allowedValues' in params ? `: ${String(params.allowedValues)}` : ''
+    problems.push(`${instancePath.slice(1)}: ${message ?? 'is not valid'}${allowed}`)
   }
+  // What is valid is read, so that its problems are found, too.
+  const broken = new Set(errors.map(({ instancePath }) => instancePath.slice(1)))
+  const rest = Object.fromEntries(Object.entries(data).filter(([name]) => !broken.has(name)))
+  check(rest)
+  return rest as Environment
 }
 
 /**

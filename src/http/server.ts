@@ -39,13 +39,13 @@ import { rejectMalformed } from './limits/malformed-requests.ts'
 import { createNodeServer } from './limits/node-server.ts'
 import { createRateLimit } from './limits/rate-limit.ts'
 import type { WaitingClients } from './limits/waiting-clients.ts'
-import { registerOpenApi } from './openapi/document.ts'
 import { namedSchemas } from './openapi/schemas.ts'
 import { pageRoutes } from './page/page-routes.ts'
 import { createSchedulePings } from './pings.ts'
 import { attemptRoutes } from './routes/attempt-routes.ts'
 import { callbackRoutes } from './routes/callback-routes.ts'
 import { cancelRoutes } from './routes/cancel-routes.ts'
+import { registerDocumentation } from './routes/documentation-routes.ts'
 import { eventRoutes } from './routes/event-routes.ts'
 import { feedRoutes } from './routes/feed/feed-routes.ts'
 import type { ByIdsNeeds } from './routes/lists/list-by-ids.ts'
@@ -261,7 +261,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   registerAccess(app, { authentication, rateLimit, rejectUnrouted })
   registerWriteShedding(app, createWriteShedding({ ...limits, onRejected, monotonicNow }))
   for (const schema of namedSchemas) app.addSchema(schema)
-  await registerOpenApi(app, needs.publicUrl)
+  registerDocumentation(app, needs.publicUrl)
   await registerRoutes(app, needs, { logResponse, addCorsFields })
   return app
 }

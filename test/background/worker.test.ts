@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import { createWorker, type Worker, type WorkerNeeds } from '../../src/background/worker.ts'
 import { ServiceFailure } from '../../src/errors.ts'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
+import { schedule } from '../../src/clocks.ts'
 import { createProcessorPool } from '../../src/processors/threads/pool.ts'
 import { createInputReader } from '../../src/store/sqlite/readers/input-reader.ts'
 import { createResultReader } from '../../src/store/sqlite/readers/result-reader.ts'
@@ -35,7 +36,7 @@ const setUp = async (t: Test, {
     onAsked: jobId => { worker.cancel(jobId) }
   })
   const { transact, path, claimJob, rescueJobs, runJob } = parts
-  const pool = createProcessorPool({ databaseUrl: `sqlite:${path}`, threads: slots, registry })
+  const pool = createProcessorPool({ databaseUrl: `sqlite:${path}`, threads: slots, registry, schedule })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
     claimJob,

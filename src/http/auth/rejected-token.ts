@@ -1,4 +1,4 @@
-import { errors } from 'jose'
+import * as errors from 'jose/errors'
 import { ServiceFailure } from '../../errors.ts'
 
 /** Why a token is rejected, in the words that the client and the log get. It has no text of the token itself. */

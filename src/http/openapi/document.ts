@@ -1,6 +1,6 @@
 import fastifySwagger, { type FastifyDynamicSwaggerOptions } from '@fastify/swagger'
 import fastifySwaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify'
 import { pathOf } from '../problem.ts'
 
 const description = `The status and the results of asynchronous jobs.
@@ -32,36 +32,55 @@ const redirectToPage = (request: FastifyRequest, reply: FastifyReply, done: () =
   else done()
 }
 
-/** Serves the OpenAPI document at /openapi.json and /docs. The schemas that validate and serialize generate it. */
-export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | null): Promise<void> => {
-  await app.register(fastifySwagger, {
-    openapi: {
-      openapi: '3.0.3',
-      info: {
-        title: 'Job status service',
-        description,
-        version: '0.1.0',
-        contact: { name: 'The operators of this service' },
-        license: { name: 'MIT', url: 'https://opensource.org/license/mit' }
-      },
-      servers: [{ url: publicUrl ?? '/' }],
-      tags: [
-        { name: 'Jobs', description: 'The v1 view.' },
-        { name: 'Tasks', description: 'The task view: the same jobs in an envelope.' },
-        { name: 'Sanitize', description: 'Removes active and invisible content, at once or as a job.' },
-        { name: 'Workers', description: 'For programs that run jobs.' },
-        { name: 'Operations', description: 'For operators.' }
-      ],
-      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
-      security: [{ bearer: [] }]
+const toOpenApi = (publicUrl: string | null): FastifyDynamicSwaggerOptions => ({
+  openapi: {
+    openapi: '3.0.3',
+    info: {
+      title: 'Job status service',
+      description,
+      version: '0.1.0',
+      contact: { name: 'The operators of this service' },
+      license: { name: 'MIT', url: 'https://opensource.org/license/mit' }
     },
-    transformObject: toOptionalBodies,
-    refResolver: {
-      buildLocalReference: (json, _baseUri, _fragment, index) =>
-        typeof json.$id === 'string' ? json.$id : `schema${index}`
-    }
-  })
-  app.get('/openapi.json', { config: { public: true }, schema: { hide: true } }, () => app.swagger())
+    servers: [{ url: publicUrl ?? '/' }],
+    tags: [
+      { name: 'Jobs', description: 'The v1 view.' },
+      { name: 'Tasks', description: 'The task view: the same jobs in an envelope.' },
+      { name: 'Sanitize', description: 'Removes active and invisible content, at once or as a job.' },
+      { name: 'Workers', description: 'For programs that run jobs.' },
+      { name: 'Operations', description: 'For operators.' }
+    ],
+    components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } },
+    security: [{ bearer: [] }]
+  },
+  transformObject: toOptionalBodies,
+  refResolver: {
+    buildLocalReference: (json, _baseUri, _fragment, index) =>
+      typeof json.$id === 'string' ? json.$id : `schema${index}`
+  }
+})
+
+/** `schemas`: those that the routes refer to, in the order in which the document has them. */
+export type DocumentationNeeds = {
+  routes: readonly Pick<RouteOptions, 'method' | 'url' | 'schema'>[]
+  schemas: readonly unknown[]
+  publicUrl: string | null
+}
+
+/**
+ * An app that describes routes, at /openapi.json and on the page under /docs, and answers nothing else. The schemas that
+ * validate and serialize generate the document.
+ */
+export const createDocumentation = async (
+  { routes, schemas, publicUrl }: DocumentationNeeds
+): Promise<FastifyInstance> => {
+  const app = fastify()
+  app.setValidatorCompiler(() => () => true)
+  app.setSerializerCompiler(() => JSON.stringify)
+  for (const schema of schemas) app.addSchema(schema)
+  await app.register(fastifySwagger, toOpenApi(publicUrl))
+  for (const route of routes) app.route({ ...route, handler: (_request, reply) => { reply.callNotFound() } })
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger())
   await app.register(fastifySwaggerUi, {
     routePrefix: '/docs',
     // The plugin's own policy allows other hosts, and makes browsers load the page's files over https only.
@@ -70,4 +89,6 @@ export const registerOpenApi = async (app: FastifyInstance, publicUrl: string | 
     uiHooks: { onRequest: redirectToPage },
     uiConfig: { url: './json', deepLinking: true, persistAuthorization: false }
   })
+  await app.ready()
+  return app
 }

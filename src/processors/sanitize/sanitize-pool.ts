@@ -1,9 +1,8 @@
-import type { Piscina } from 'piscina'
 import { ServiceFailure } from '../../errors.ts'
 import type { SanitizeInput } from '../../job/sanitize-input.ts'
 import { ProcessorError } from '../processor.ts'
-import { openThreads } from '../threads/pool.ts'
 import { crashed, type ThreadResult, toOutput } from '../threads/thread-result.ts'
+import { createThreads, type Schedule } from '../threads/threads.ts'
 import type { Sanitized } from './sanitize.ts'
 
 export type SanitizePool = {
@@ -23,6 +22,7 @@ export type SanitizePoolNeeds = {
   waitingMax: number
   /** From the call to its end, waiting included. */
   timeoutMs: number
+  schedule: Schedule
   /** The module that exports `runSanitize`. */
   entry?: URL
 }
@@ -50,39 +50,34 @@ const overloaded = (reason: string) => new ServiceFailure('OVERLOADED', 'Too man
 
 /**
  * Threads of their own for content that a client waits for: queued behind jobs it would wait for minutes, and on the
- * event loop a hostile content would hold up every client. The threads start with the first content and stay.
+ * event loop a hostile content would hold up every client. The threads start with the first content and end after a
+ * minute without one.
  */
 export const createSanitizePool = ({
-  threads, waitingMax, timeoutMs, entry = new URL('../threads/sanitize-thread.ts', import.meta.url)
+  threads, waitingMax, timeoutMs, schedule, entry = new URL('../threads/sanitize-thread.ts', import.meta.url)
 }: SanitizePoolNeeds): SanitizePool => {
-  let piscina: Piscina | undefined
-  let isClosed = false
+  const { use, close } = createThreads({ entry, threads, schedule })
 
-  const run = async (pool: Piscina, input: SanitizeInput, signal: AbortSignal): Promise<ThreadResult<Sanitized>> => {
+  const run = (input: SanitizeInput, signal: AbortSignal): Promise<ThreadResult<Sanitized>> => use(async threads => {
+    // Not Piscina's maxQueue: its error has no code, and would have to be recognized by its message.
+    if (threads.queueSize >= waitingMax) throw overloaded(`${waitingMax} contents wait for a thread`)
     try {
-      return await pool.run(input, { name: 'runSanitize', signal }) as ThreadResult<Sanitized>
+      return await threads.run(input, { name: 'runSanitize', signal }) as ThreadResult<Sanitized>
     } catch (error) {
       throw signal.aborted ? signal.reason : crashed(error instanceof Error ? error.name : 'unknown')
     }
-  }
+  })
 
   return {
     sanitizeNow: async (input, signal) => {
       const late = AbortSignal.timeout(timeoutMs)
       try {
-        if (isClosed) throw crashed('closed')
-        piscina ??= openThreads(entry, threads)
-        // Not Piscina's maxQueue: its error has no code, and would have to be recognized by its message.
-        if (piscina.queueSize >= waitingMax) throw overloaded(`${waitingMax} contents wait for a thread`)
-        return toOutput(await run(piscina, input, AbortSignal.any([signal, late])))
+        return toOutput(await run(input, AbortSignal.any([signal, late])))
       } catch (error) {
         if (late.aborted && error === late.reason) throw overloaded(`sanitizing took more than ${timeoutMs} ms`)
         throw error instanceof ProcessorError ? toSanitizeFailure(error) : error
       }
     },
-    close: async () => {
-      isClosed = true
-      await piscina?.destroy()
-    }
+    close
   }
 }

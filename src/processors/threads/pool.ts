@@ -1,8 +1,7 @@
-import { fileURLToPath } from 'node:url'
 import { MessageChannel } from 'node:worker_threads'
-import { Piscina } from 'piscina'
 import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask } from './messages.ts'
 import { crashed, type ThreadResult, toOutput } from './thread-result.ts'
+import { createThreads, type Schedule } from './threads.ts'
 import type { ProgressReport } from '../processor.ts'
 
 /**
@@ -33,24 +32,9 @@ export type ProcessorPoolNeeds = {
   databaseUrl: string
   /** Runs at once; further ones wait. */
   threads: number
+  schedule: Schedule
   /** The module that exports `processors`. */
   registry?: URL
-}
-
-/** Threads that run what the module at `entry` exports. They start at once and stay; one that dies is replaced. */
-export const openThreads = (entry: URL, threads: number): Piscina => {
-  const piscina = new Piscina({
-    filename: fileURLToPath(entry),
-    // With fewer threads kept than allowed, tasks that wait for one that dies would wait for ever.
-    minThreads: threads,
-    maxThreads: threads,
-    // Otherwise an idle thread blocks its own event loop, and with it whatever a task left to close.
-    atomics: 'disabled',
-    recordTiming: false
-  })
-  // Without a listener a thread that dies between two tasks would end the process.
-  piscina.on('error', () => {})
-  return piscina
 }
 
 /** Handles the messages of a thread one after the other; `stop` waits for the one under way and ignores the rest. */
@@ -87,15 +71,16 @@ const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (erro
 }
 
 /**
- * Threads that run processors off the event loop. They start at once and stay; one that dies is replaced.
+ * Threads that run processors off the event loop. They start with the first run and end after a minute without one; one
+ * that dies is replaced.
  *
  * The threads have no heap limit of their own. V8 enforces one only between two steps of JavaScript: where a built-in
  * (split, replace, JSON.parse) exceeds it, V8 ends the process. So a processor must bound its memory itself.
  */
 export const createProcessorPool = ({
-  databaseUrl, threads, registry = new URL('../registry.ts', import.meta.url)
+  databaseUrl, threads, schedule, registry = new URL('../registry.ts', import.meta.url)
 }: ProcessorPoolNeeds): ProcessorPool => {
-  const piscina = openThreads(new URL('./thread.ts', import.meta.url), threads)
+  const { use, close } = createThreads({ entry: new URL('./thread.ts', import.meta.url), threads, schedule })
 
   const run = async (task: ProcessorTask, callbacks: RunCallbacks): Promise<RunOutput> => {
     const broken = new AbortController()
@@ -105,9 +90,8 @@ export const createProcessorPool = ({
     const threadTask: ThreadTask = { task, port, databaseUrl, registry: registry.href }
     let result: ThreadResult<RunOutput>
     try {
-      result = await piscina.run(threadTask, {
-        name: 'runTask', signal, transferList: [port]
-      }) as ThreadResult<RunOutput>
+      result = await use(threads => threads.run(threadTask, { name: 'runTask', signal, transferList: [port] })) as
+        ThreadResult<RunOutput>
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw crashed(error instanceof Error ? error.name : 'unknown')
@@ -117,5 +101,5 @@ export const createProcessorPool = ({
     return toOutput(result)
   }
 
-  return { run, close: () => piscina.destroy() }
+  return { run, close }
 }

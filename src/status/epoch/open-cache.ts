@@ -33,7 +33,7 @@ export type EpochCoordination = {
 }
 
 export type OpenCacheNeeds = {
-  createRedisCache: (needs: RedisCacheNeeds) => RedisCache
+  createRedisCache: (needs: RedisCacheNeeds) => RedisCache | Promise<RedisCache>
   /** Keeps the cells of one database apart from those of others. */
   incarnation: string
   /** Version of the bodies in the entries. */
@@ -116,11 +116,11 @@ const openLonelyCache = (coordination: EpochCoordination, needs: OpenCacheNeeds)
   return { kind: 'memory', cache, ...openSharedEpoch(coordination, needs, server, () => true) }
 }
 
-const openRedisCache = (
+const openRedisCache = async (
   target: RedisTarget, coordination: EpochCoordination, needs: OpenCacheNeeds
-): OpenedCache => {
+): Promise<OpenedCache> => {
   const { createRedisCache, incarnation, representation, random, onError } = needs
-  const cache = createRedisCache({ target, incarnation, representation, random, onError })
+  const cache = await createRedisCache({ target, incarnation, representation, random, onError })
   const isInMemory = ({ runId }: { runId: string | null }) => runId?.startsWith(memoryServer) ?? false
   const { disconnect, ...opened } = openSharedEpoch(coordination, needs, cache, isInMemory)
   cache.onDisconnect(disconnect)
@@ -128,9 +128,9 @@ const openRedisCache = (
 }
 
 /** The cache in Redis where one is configured, else in the memory of this process. */
-export const openCache = (
+export const openCache = async (
   target: RedisTarget | null, coordination: EpochCoordination, needs: OpenCacheNeeds
-): OpenedCache => {
-  if (target !== null) return openRedisCache(target, coordination, needs)
+): Promise<OpenedCache> => {
+  if (target !== null) return await openRedisCache(target, coordination, needs)
   return coordination.isAlone ? openMemoryCache(needs) : openLonelyCache(coordination, needs)
 }

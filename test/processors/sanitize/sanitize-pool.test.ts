@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { schedule } from '../../../src/clocks.ts'
 import { ServiceFailure } from '../../../src/errors.ts'
 import type { SanitizeInput } from '../../../src/job/sanitize-input.ts'
 import { createSanitizePool, type SanitizePoolNeeds } from '../../../src/processors/sanitize/sanitize-pool.ts'
@@ -9,7 +10,7 @@ import { createSanitizePool, type SanitizePoolNeeds } from '../../../src/process
 const sample = new URL('./sample-thread.ts', import.meta.url)
 
 const open = (t: Test, needs: Partial<SanitizePoolNeeds> = {}) => {
-  const pool = createSanitizePool({ threads: 1, waitingMax: 10, timeoutMs: 60_000, entry: sample, ...needs })
+  const pool = createSanitizePool({ threads: 1, waitingMax: 10, timeoutMs: 60_000, schedule, entry: sample, ...needs })
   t.teardown(() => pool.close())
   return {
     ...pool, sanitize: (input: SanitizeInput, signal = new AbortController().signal) => pool.sanitizeNow(input, signal)

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { schedule } from '../../../src/clocks.ts'
 import {
   createProcessorPool, type ProcessorPoolNeeds, type RunCallbacks
 } from '../../../src/processors/threads/pool.ts'
@@ -13,7 +14,7 @@ const ignore = { onChunk: () => {} }
 
 const open = (t: Test, needs: Partial<ProcessorPoolNeeds> = {}) => {
   const pool = createProcessorPool({
-    databaseUrl: 'sqlite:none', threads: 1, registry: new URL('./sample-registry.ts', import.meta.url), ...needs
+    databaseUrl: 'sqlite:none', threads: 1, schedule, registry: new URL('./sample-registry.ts', import.meta.url), ...needs
   })
   t.teardown(() => pool.close())
   return pool
@@ -215,7 +216,7 @@ t.test('threads run in parallel, and closing ends them', async t => {
 })
 
 t.test('runs the sanitize processor of the service', async t => {
-  const pool = createProcessorPool({ databaseUrl: 'sqlite:none', threads: 1 })
+  const pool = createProcessorPool({ databaseUrl: 'sqlite:none', threads: 1, schedule })
   t.teardown(() => pool.close())
   const chunks: Uint8Array[] = []
   const content = `<p>${'é👩'.repeat(40_000)}</p><script>x</script>`

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { schedule } from '../../../src/clocks.ts'
 import { createProcessorPool } from '../../../src/processors/threads/pool.ts'
 import { openForeign, openStore } from '../../store/open.ts'
 
@@ -10,7 +11,7 @@ const open = async (t: Test, registry?: URL) => {
   const { path: databasePath } = await openStore(t)
   const database = openForeign(t, databasePath)
   const insert = database.prepare('INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES (?, ?, ?)')
-  const pool = createProcessorPool({ databaseUrl: `sqlite:${databasePath}`, threads: 1, ...(registry === undefined ? {} : { registry }) })
+  const pool = createProcessorPool({ databaseUrl: `sqlite:${databasePath}`, threads: 1, schedule, ...(registry === undefined ? {} : { registry }) })
   t.teardown(() => pool.close())
   const run = async (type: string, input: unknown, rawInput: {
     inputId: string, sizeBytes: number

@@ -20,7 +20,7 @@ const open = async (t: Test, path: string, redisUrl: string | null = null) => {
   const node = `node-${++nodes}`
   const coordination = { node, rows: store.epoch, staleNodes: [], isAlone: false }
   let ids = 0
-  const opened = openCache(redisUrl === null ? null : toRedisTarget(redisUrl), coordination, {
+  const opened = await openCache(redisUrl === null ? null : toRedisTarget(redisUrl), coordination, {
     createRedisCache,
     incarnation: store.incarnation,
     representation: 1,
