@@ -23,7 +23,7 @@ import { countSteps, fullDurations, quickDurations, runSuite } from './suite.ts'
 const exitCodes: Record<SuiteResult['outcome'], number> = { passed: 0, breach: 99, invalid: 2 }
 
 // Separate programs. Each prints a table; the figures are not compared with budgets.
-const volumes = ['claims', 'uploads', 'results', 'inputs', 'pruning', 'lists', 'overload', 'outages', 'followers', 'waiters', 'soak']
+const volumes = ['start', 'claims', 'uploads', 'results', 'inputs', 'pruning', 'lists', 'overload', 'outages', 'followers', 'waiters', 'soak']
 
 type Options = {
   quick?: true
