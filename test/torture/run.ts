@@ -58,7 +58,9 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)
-  for (const { rule, at, text } of violations.slice(0, 20)) {
+  // What a process says of its own end explains what its clients saw before.
+  const [ofProcesses, others] = [true, false].map(isOf => violations.filter(({ rule }) => (rule === 'log') === isOf))
+  for (const { rule, at, text } of [...ofProcesses ?? [], ...others ?? []].slice(0, 20)) {
     console.log(`  ${(at / 1000).toFixed(2)} s ${rule}: ${text}`)
   }
   if (violations.length > 0) {
