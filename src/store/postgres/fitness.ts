@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../tables.ts'
 import type { Database } from './database.ts'
-import { ServerUnusable } from './failures.ts'
+import { ConnectionLost, isServerError, ServerUnusable } from './failures.ts'
 
 /* What is checked at a start: a server on which the store would not keep its promises is rejected in one line. */
 
@@ -26,6 +26,8 @@ export const requireFitServer = async ({ pools }: Database): Promise<void> => {
     const { rows: [facts] } = await client.query<Facts>(`
       SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS "versionName",
         current_setting('server_encoding') AS encoding, pg_backend_pid() AS pid`)
+      // The driver's own: the connection broke, or did not answer.
+      .catch((error: unknown) => { throw isServerError(error) ? error : new ConnectionLost(error) })
     if (facts === undefined) throw new ServerUnusable('it did not say which server it is')
     const { version, versionName, encoding, pid } = facts
     if (version < versionMin.number) {
