@@ -80,6 +80,9 @@ t.test('in an empty folder the package serves, runs a job, and is a typed client
   const { stdout: token } = await run('npx', ['job-status', 'token', '--sub', 'me'], { cwd, env })
   const { stdout: used } = await run(process.execPath, ['use.mts', token.trim()], { cwd, env })
   t.equal(used, 'succeeded\n')
+  await t.rejects(command('bench'), {
+    code: 64, stderr: /^job-status: no JOB_STATUS_TOKEN: .*\njob-status: bench needs autocannon: npm install autocannon\n$/
+  }, 'autocannon is not installed with it')
   if (service.pid !== undefined) process.kill(-service.pid, 'SIGTERM')
   t.match(await output, /"msg":"drained"/, 'it drains on SIGTERM to the group')
 })
