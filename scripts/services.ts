@@ -20,15 +20,20 @@ const postgresFolders = '/usr/lib/postgresql/*/bin'
 // Debian starts the services of a package it installs, unless this script exists and exits with 101.
 const policyPath = '/usr/sbin/policy-rc.d'
 
-function isOnPath (binary: string): boolean {
-  return (process.env.PATH ?? '').split(delimiter).some(dir => {
+/** Where a program is on PATH; undefined: nowhere. */
+export function findOnPath (binary: string): string | undefined {
+  return (process.env.PATH ?? '').split(delimiter).map(dir => join(dir, binary)).find(path => {
     try {
-      accessSync(join(dir, binary), constants.X_OK)
+      accessSync(path, constants.X_OK)
       return true
     } catch {
       return false
     }
   })
+}
+
+function isOnPath (binary: string): boolean {
+  return findOnPath(binary) !== undefined
 }
 
 /** Where a program of the Postgres server is: on PATH, or in Debian's folder of the newest version. */

@@ -20,7 +20,7 @@ const processesMax = availableParallelism() + 1
 // These take longest. Begun last, they would run alone at the end.
 const slowest = [
   'test/main.', 'test/scenarios/', 'test/security/', 'test/status/', 'test/store/sqlite', 'test/background/',
-  'test/scripts/', 'test/docs.'
+  'test/scripts/', 'test/docs.', 'test/ui/page.'
 ]
 
 type Count = { passed: number, failed: number, skipped: number }

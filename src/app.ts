@@ -70,7 +70,7 @@ export type AppOptions = {
 // For the page, which shows the state of the service to admins.
 const toTokenCommand = ({ production, tokenKey }: KeyedConfig): string | null => production || tokenKey.kind !== 'secret'
   ? null
-  : 'npm run --silent token -- --sub me --scope "jobs:read jobs:write jobs:admin"'
+  : `${import.meta.url.endsWith('.ts') ? 'npm run --silent token --' : 'npx job-status token'} --sub me --scope "jobs:read jobs:write jobs:admin"`
 
 type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
   { config: Config, store: Store, metrics: Metrics, log: Logger, isStopping: () => boolean }

@@ -50,8 +50,9 @@ const session = createSession(sessionStorage, () => {
   follow()
   repaint()
 })
+const base = location.pathname.replace(/ui$/, '')
 const api = createApi({
-  base: location.pathname.replace(/ui$/, ''),
+  base,
   fetch: (...request) => fetch(...request),
   token: session.token,
   onRejected: session.reject
@@ -85,7 +86,7 @@ const follow = (): void => {
 }
 
 const ui: Ui = {
-  api,
+  addressOf: path => new URL(base + path, location.href).href,
   session,
   jobsPage,
   jobPage,
@@ -103,7 +104,12 @@ const ui: Ui = {
     repaint()
   },
   go: next => { location.hash = toFragment(next) },
-  filter: change => { location.hash = toFragment({ view: 'jobs', filters: { ...jobsPage.filters(), ...change } }) },
+  filter: change => {
+    // The address is newer than the table, which learns of it by an event.
+    const current = toPlace(location.hash)
+    const filters = current.view === 'jobs' ? current.filters : jobsPage.filters()
+    location.hash = toFragment({ view: 'jobs', filters: { ...filters, ...change } })
+  },
   question: () => question,
   ask: asked => {
     question = asked

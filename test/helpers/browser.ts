@@ -4,12 +4,12 @@ import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import type { Test } from 'tap'
+import { findOnPath } from '../../scripts/services.ts'
 
 /*
  * The page in the Chromium of the system, watched for everything that a text of others could do to it.
  */
 
-const executablePath = process.env.CHROMIUM_PATH ?? '/usr/bin/chromium'
 const options = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'
@@ -50,6 +50,8 @@ export type WatchedPage = {
 
 /** Starts the browser, which ends with the test. */
 export const openBrowser = async (t: Test): Promise<Browser> => {
+  const executablePath = findOnPath('chromium')
+  if (executablePath === undefined) throw new Error('chromium is missing: `npm test -- test/ui` installs it as root on Debian')
   const browser = await chromium.launch({ executablePath, args: options })
   t.teardown(() => browser.close())
   return browser

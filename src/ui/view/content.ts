@@ -11,7 +11,7 @@ type ContentProps = {
   path: string
   part: Part<Content>
   /** What saves these bytes from a terminal. */
-  command: string | null
+  command: string
   /** Where the bytes are, if not here. */
   external?: string | null
 }
@@ -30,7 +30,7 @@ const toText = ({ received, end }: DownloadState, sizeBytes: number | null): str
   return `${toSize(received)}${sizeBytes === null ? '' : ` of ${toSize(sizeBytes)}`}`
 }
 
-const DownloadView = ({ ui, path, content, command }: { ui: Ui, path: string, content: Content, command: string | null }) => {
+const DownloadView = ({ ui, path, content, command }: { ui: Ui, path: string, content: Content, command: string }) => {
   const state = ui.downloadOf(path)
   const isRunning = state !== null && state.end === null
   return html`<p class="actions">
@@ -38,7 +38,7 @@ const DownloadView = ({ ui, path, content, command }: { ui: Ui, path: string, co
     ${isRunning && html`<button type="button" onClick=${state.abort}>Stop</button>`}
     <span role="status">${state === null ? '' : toText(state, content.sizeBytes)}</span>
   </p>
-  ${state?.end === 'too-large' && command !== null && html`<pre><code>${command}</code></pre>`}`
+  ${state?.end === 'too-large' && html`<pre><code>${command}</code></pre>`}`
 }
 
 /** The bytes of an input or a result: a preview where it is safe, and their download. */

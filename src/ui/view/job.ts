@@ -64,7 +64,8 @@ const JobDetails = ({ ui, state }: { ui: Ui, state: JobState }) => {
     <${Progress} job=${job} seenAt=${seenAt} now=${now} />
     ${job.failure !== null && html`<${FailureView} failure=${job.failure} />`}
     <${Timeline} job=${job} attempts=${state.attempts} now=${now} />
-    <${ContentView} ui=${ui} name="Input" path=${`${toJobPath(jobId)}/input`} part=${state.input} command=${null} />
+    <${ContentView} ui=${ui} name="Input" path=${`${toJobPath(jobId)}/input`} part=${state.input}
+      command=${`curl -H "Authorization: Bearer $JOB_STATUS_TOKEN" -o ${jobId} ${ui.addressOf(`${toJobPath(jobId)}/input`)}`} />
     ${job.resultAvailable && html`<${ContentView} ui=${ui} name="Result" path=${`${toJobPath(jobId)}/result`} part=${state.result}
       command=${`job-status result ${jobId} -o ${jobId}`} external=${job.resultUrl} />`}
     ${job.expiredAt !== null && html`<section aria-label="Result" class="card"><h3>Result</h3><p>It is past its retention and was removed.</p></section>`}

@@ -1,4 +1,4 @@
-import { html } from '../libraries.ts'
+import { Component, html } from '../libraries.ts'
 import { columns } from '../state/columns.ts'
 import { type Age, ages, noFilters } from '../state/filters.ts'
 import { type State, states } from '../state/job.ts'
@@ -9,6 +9,24 @@ const ageTexts: Record<Age, string> =
   { '5m': 'the last 5 minutes', '1h': 'the last hour', '1d': 'the last day', '7d': 'the last 7 days' }
 
 const valueOf = (event: Event): string => (event.currentTarget as HTMLInputElement).value.trim()
+
+type TextFilterProps = { name: string, type?: string, list?: string, size: number, value: string, onCommit: (text: string) => void }
+
+/** A field that keeps what is being typed through every repaint, and gives it on when it is finished. */
+class TextFilter extends Component<TextFilterProps> {
+  draft: string | null = null
+
+  override render () {
+    const { name, type = 'text', list, size, value, onCommit } = this.props
+    const edit = (event: Event): void => { this.draft = (event.currentTarget as HTMLInputElement).value }
+    const commit = (event: Event): void => {
+      this.draft = null
+      onCommit(valueOf(event))
+    }
+    return html`<input name=${name} type=${type} list=${list} size=${size} value=${this.draft ?? value} autocomplete="off"
+      spellcheck=${false} onInput=${edit} onChange=${commit} />`
+  }
+}
 
 const StateFilter = ({ ui }: { ui: Ui }) => {
   const { states: chosen } = ui.jobsPage.filters()
@@ -37,8 +55,7 @@ const FilterBar = ({ ui }: { ui: Ui }) => {
   return html`<form class="filters" role="search" aria-label="Filter the jobs" onSubmit=${(event: Event) => { event.preventDefault() }}>
     <${StateFilter} ui=${ui} />
     <label>Type
-      <input name="type" list="types" value=${type} size="12" autocomplete="off" spellcheck=${false}
-        onChange=${(event: Event) => { ui.filter({ type: valueOf(event) }) }} />
+      <${TextFilter} name="type" list="types" size=${12} value=${type} onCommit=${(text: string) => { ui.filter({ type: text }) }} />
     </label>
     <datalist id="types">${ui.jobsPage.types().map(name => html`<option value=${name} />`)}</datalist>
     <label>Accepted in
@@ -48,8 +65,8 @@ const FilterBar = ({ ui }: { ui: Ui }) => {
       </select>
     </label>
     <label>Id begins with
-      <input name="id" type="search" value=${idPrefix} size="16" autocomplete="off" spellcheck=${false}
-        onChange=${(event: Event) => { ui.filter({ idPrefix: valueOf(event) }) }} />
+      <${TextFilter} name="id" type="search" size=${16} value=${idPrefix}
+        onCommit=${(text: string) => { ui.filter({ idPrefix: text }) }} />
     </label>
     <button type="button" onClick=${() => { ui.filter(noFilters) }}>Clear</button>
     <${ColumnMenu} ui=${ui} />

@@ -1,4 +1,3 @@
-import type { Api } from '../api/api.ts'
 import type { DownloadState } from '../state/downloads.ts'
 import type { Column } from '../state/columns.ts'
 import type { Filters, Place } from '../state/filters.ts'
@@ -13,7 +12,8 @@ export type Question = { text: string, answer: string, onYes: () => void }
 
 /** What the views show and call. */
 export type Ui = {
-  api: Api
+  /** The whole address of a path of the API. */
+  addressOf: (path: string) => string
   session: Session
   jobsPage: JobsPage
   jobPage: JobPage
