@@ -212,8 +212,39 @@ const driveLists = async () => {
   }
 }
 
+const driveWaits = async () => {
+  const jobId = await submit()
+  await send(`/api/v1/jobs/${jobId}/input`, { status: 200 })
+  for (const path of both(jobId, '')) await send(`${path}?wait=0.01`, { status: 200, headers: { prefer: 'wait=1' } })
+  await post(`/api/v1/jobs/${jobId}/cancel`, 200)
+  // The stream of a job that has ended ends, too.
+  for (const path of [`/api/v1/jobs/${jobId}/events`, `/api/jobs/${jobId}/events`]) {
+    const { text } = await send(path, { status: 200 })
+    const [, id = ''] = /^id: (.+)$/m.exec(text) ?? []
+    await send(path, { status: 204, headers: { 'last-event-id': id } })
+  }
+  for (const path of ['/api/v1/events', '/api/events']) {
+    const { json: { cursor } } = await send(path, { status: 200 })
+    await submit()
+    await send(`${path}?since=${cursor}&wait=1`, { status: 200 })
+    await send(`${path}?since=x`, { status: 400 })
+  }
+}
+
+const driveCallbacks = async () => {
+  const callbackUrl = 'https://hook.invalid/done'
+  const { json: { jobId } } = await post('/api/v1/jobs', 202, { type, input: 1, callbackUrl })
+  const { json: { items } } = await send(`/api/v1/jobs/${jobId}/callbacks`, { status: 200 })
+  const redeliver = `/api/v1/jobs/${jobId}/callbacks/${items?.[0]?.id}/redeliver`
+  await post(redeliver, 409)
+  await post(`/api/v1/jobs/${jobId}/cancel`, 200)
+  await post(redeliver, 202)
+  await post(redeliver, 429)
+  await send(`/api/v1/jobs/${jobId}/callbacks`, { status: 200 })
+}
+
 const driveOperations = async () => {
-  for (const path of ['/livez', '/readyz', '/metrics']) await send(path, { status: 200 })
+  for (const path of ['/livez', '/readyz', '/metrics', '/api/v1/service']) await send(path, { status: 200 })
 }
 
 // The proxy checks at all: this request breaks the document.
@@ -225,6 +256,8 @@ await driveAttempts()
 await driveCancels()
 await driveSubmissions()
 await driveLists()
+await driveWaits()
+await driveCallbacks()
 await driveOperations()
 proxy.kill()
 
