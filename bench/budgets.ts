@@ -133,3 +133,24 @@ export const budgets: Readonly<Record<string, readonly Rule[]>> = {
   ],
   tokens: [{ figure: 'cpu', to: 'bare', max: 2.4 }, ...cachedReads, ...pipelined, ...timesToBare]
 }
+
+/**
+ * Bounds of the programs in volume/waiting. `quick`: the bound in the quick run, with fewer clients, where what a
+ * process takes once counts for more.
+ */
+export const waitingBudgets = {
+  /** Memory of a client that waits, as a multiple of that of a bare route which holds its reply. */
+  memoryToControl: { max: 1.5, quick: 2.5 },
+  /** Cores that 10,000 clients cost while nothing happens. */
+  idleCores: 0.05,
+  /** P99 from the end of a job to the first byte at the client, at one process and between two, in ms. */
+  noticeMs: 50,
+  noticeBetweenMs: 100,
+  requestsPerJob: 1,
+  /** CPU of the server for a job that is waited for, as a share of that for one that is polled each second. */
+  cpuToBullmq: 0.1,
+  /** Cores for 1,000 followers of the feed at 500 changes a second. */
+  followersCores: 1,
+  /** P99 from the end of a job to its callback at a quick receiver, while another one is slow, in ms. */
+  callbackMs: 1000
+} as const

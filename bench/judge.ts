@@ -99,8 +99,8 @@ export const judge = (
   })
 }
 
-// Share of the time without a core above which late responses are caused by the machine and not by the server.
-const waitedMax = 0.3
+/** Share of the time without a core above which late responses are caused by the machine and not by the server. */
+export const waitedMax = 0.3
 
 /**
  * Reasons why a breach does not count, one per line: the only broken bounds are on times, and the server often had to

@@ -10,6 +10,9 @@ const secret = 'the-secret-of-the-bench-and-of-its-servers'
 
 const directory = mkdtempSync(join(tmpdir(), 'bench-'))
 
+// For a look into the service: NODE_ARGS=--cpu-prof.
+const nodeArgs = (process.env.NODE_ARGS ?? '').split(' ').filter(Boolean)
+
 /** Path of the database of this run, which is removed at the end. */
 export const databasePath = join(directory, 'jobs.db')
 
@@ -20,35 +23,58 @@ export const authorization = `Bearer ${createSigner({ key: secret, algorithm: 'H
 
 const findAddress = async (lines: AsyncIterable<string>): Promise<string> => {
   for await (const line of lines) {
-    const address = /"msg":"(http:\/\/[^"]+)"/.exec(line)?.[1]
+    const address = /"(?:msg|url)":"(http:\/\/[^"]+)"/.exec(line)?.[1]
     if (address !== undefined) return address
   }
-  throw new Error('the service did not start')
+  throw new Error('the server did not start')
 }
 
-/** Starts the service as a process, with access to its memory use and its metrics. */
-export const startService = async (env: Record<string, string> = {}) => {
-  // The service must not outlive a bench that is killed.
-  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, 'src/main.ts'], {
-    env: {
-      ...process.env, DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env
-    },
-    stdio: ['ignore', 'pipe', 'inherit']
+/** What a process has used so far. `waitedSeconds`: how long its main thread was ready to run but had no core. */
+export type Usage = { atMs: number, cpuSeconds: number, waitedSeconds: number }
+
+/** Starts a server that prints its address, as a process with access to its memory and CPU. */
+export const startProcess = async (program: string, env: Record<string, string>) => {
+  // The process must not outlive a bench that is killed.
+  const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, ...nodeArgs, program], {
+    env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const exit = once(child, 'exit')
   const url = await findAddress(createInterface({ input: child.stdout }))
   child.stdout.resume()
-  const rssBytes = (): number =>
-    Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
+  const read = (file: string): string => readFileSync(`/proc/${child.pid}/${file}`, 'utf8')
+  const rssBytes = (): number => Number(/^VmRSS:\s+(\d+) kB/m.exec(read('status'))?.[1] ?? 0) * 1024
+  // As the system counts it: in hundredths of a second.
+  const cpuSeconds = (): number => {
+    const [, fields = ''] = read('stat').split(') ')
+    const [user, system] = fields.split(' ').slice(11, 13)
+    return (Number(user) + Number(system)) / 100
+  }
   return {
     url,
+    pid: child.pid ?? 0,
     rssBytes,
-    /** The CPU time of the process so far, as the system counts it: in hundredths of a second. */
-    cpuSeconds: (): number => {
-      const [, fields = ''] = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')
-      const [user, system] = fields.split(' ').slice(11, 13)
-      return (Number(user) + Number(system)) / 100
-    },
+    cpuSeconds,
+    usage: (): Usage => ({
+      atMs: performance.now(), cpuSeconds: cpuSeconds(), waitedSeconds: Number(read('schedstat').split(' ')[1]) / 1e9
+    }),
+    end: async (): Promise<void> => {
+      child.kill('SIGTERM')
+      await exit
+    }
+  }
+}
+
+/** Starts the service as a process, with access to its memory use and its metrics. */
+export const startService = async (env: Record<string, string> = {}) => {
+  const { url, pid, rssBytes, cpuSeconds, usage, end } = await startProcess('src/main.ts', {
+    DATABASE_URL: `sqlite:${databasePath}`, JWT_SECRET: secret, PORT: '0', WORKERS: '0', ...env
+  })
+  return {
+    url,
+    pid,
+    rssBytes,
+    cpuSeconds,
+    usage,
     /** Reads one value of /metrics; `labels` as in its text. */
     metric: async (name: string, labels = ''): Promise<number> => {
       const text = await (await fetch(`${url}/metrics`)).text()
@@ -66,8 +92,7 @@ export const startService = async (env: Record<string, string> = {}) => {
     },
     /** `isKept`: the database stays for another start. */
     stop: async ({ isKept = false } = {}) => {
-      child.kill('SIGTERM')
-      await exit
+      await end()
       if (!isKept) rmSync(directory, { recursive: true, force: true })
     }
   }
