@@ -1,16 +1,13 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 
 /*
- * What the peers need in addition to the project's own packages: their packages, and a running Postgres.
+ * What the peers need in addition to the project's own packages: packages of their own.
  */
 
 const home = join(import.meta.dirname, 'peers')
-const connectMsMax = 1000
-const localPostgres = 'postgres://postgres@127.0.0.1:5432/postgres'
 
 const install = async (): Promise<string | null> => {
   // npm writes this file last, so an interrupted install is repeated.
@@ -28,19 +25,4 @@ let installed: Promise<string | null> | undefined
 export const ensurePeers = (): Promise<string | null> => {
   installed ??= install()
   return installed
-}
-
-/** The URL of a Postgres that accepts connections: `POSTGRES_URL` or one on this machine. Null if there is none. */
-export const findPostgres = async (): Promise<string | null> => {
-  const url = process.env.POSTGRES_URL ?? localPostgres
-  const { hostname, port } = new URL(url)
-  const socket = connect({ host: hostname, port: Number(port || 5432), timeout: connectMsMax })
-  try {
-    await once(socket, 'connect', { signal: AbortSignal.timeout(connectMsMax) })
-    return url
-  } catch {
-    return null
-  } finally {
-    socket.destroy()
-  }
 }

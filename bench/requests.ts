@@ -153,6 +153,8 @@ export const createRequests = (place: Place) => {
         return inTurn([get('/')])
       case 'peer':
         return inTurn([get('/job-0')])
+      case 'each-of-peer':
+        return inTurn(times(requests.jobs, n => get(`/${toJobId(n)}`)))
     }
   }
 }

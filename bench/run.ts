@@ -25,7 +25,8 @@ const exitCodes: Record<SuiteResult['outcome'], number> = { passed: 0, breach: 9
 // Separate programs. Each prints a table; some compare their figures with bounds of their own, and exit with 1.
 const ofWaiting = ['waiters', 'notice', 'polling', 'followers', 'callbacks']
 const volumes = [
-  'start', 'claims', 'uploads', 'results', 'inputs', 'pruning', 'lists', 'overload', 'outages', 'soak', ...ofWaiting
+  'start', 'claims', 'reports', 'uploads', 'results', 'inputs', 'replica-notice', 'pruning', 'lists', 'overload',
+  'outages', 'soak', ...ofWaiting
 ]
 // Also part of the quick run, each with --quick.
 const quickVolumes = ['waiters']

@@ -28,8 +28,10 @@ export type Requests =
   | { kind: 'control' }
   /** Reads a job of a peer. */
   | { kind: 'peer' }
+  /** Reads `jobs` jobs of a peer or of a control in turn. */
+  | { kind: 'each-of-peer', jobs: number }
 
-export type ServerName = 'service' | 'bare' | 'jwt' | 'bullmq' | 'express' | 'pg-boss'
+export type ServerName = 'service' | 'bare' | 'jwt' | 'point-read' | 'bullmq' | 'express' | 'pg-boss'
 
 /** The cache of the service. `redis-down` is an address on which no server listens. */
 export type Cache = 'memory' | 'redis' | 'redis-down'
@@ -39,6 +41,8 @@ export type Target = {
   name: string
   server: ServerName
   cache: Cache
+  /** The database of the service; a control or a peer has its own. */
+  database: 'sqlite' | 'postgres'
   rows: number
   requests: Requests
   expectedStatus: number
@@ -71,6 +75,7 @@ const service = (target: Pick<Target, 'requests'> & Partial<Target>): Target => 
   name: 'service',
   server: 'service',
   cache: 'redis',
+  database: 'sqlite',
   rows: 10_000,
   expectedStatus: 200,
   modes: ['capacity', 'latency'],
@@ -84,8 +89,17 @@ const control = (server: 'bare' | 'jwt', modes: readonly LoadMode[] = ['capacity
 const peer = (server: 'bullmq' | 'express' | 'pg-boss'): Target =>
   service({ name: server, server, requests: { kind: 'peer' } })
 
+const onPostgres = (target: Pick<Target, 'requests'> & Partial<Target>): Target =>
+  service({ database: 'postgres', ...target })
+
+const onSqlite = (target: Pick<Target, 'requests'> & Partial<Target>): Target => service({ name: 'sqlite', ...target })
+
 const oneJob: Requests = { kind: 'status', view: 'v1' }
 const none = { isQuick: false, isRemote: false }
+// More jobs than can be read in 2 s, the lifetime of a cache entry.
+const coldRows = 100_000
+const eachJob: Requests = { kind: 'each', jobs: coldRows }
+const eachOfPeer: Requests = { kind: 'each-of-peer', jobs: coldRows }
 
 export const scenarios: readonly Scenario[] = [
   {
@@ -143,8 +157,36 @@ export const scenarios: readonly Scenario[] = [
     title: 'Cold read: every poll another job, Redis up',
     isQuick: true,
     isRemote: false,
-    // More jobs than can be read in 2 s, the lifetime of a cache entry.
-    targets: [service({ requests: { kind: 'each', jobs: 100_000 }, rows: 100_000 }), control('bare')]
+    targets: [service({ requests: eachJob, rows: coldRows }), control('bare')]
+  },
+  {
+    name: 'postgres-cached',
+    title: 'Postgres: cached read, v1 view, Redis',
+    isQuick: true,
+    isRemote: false,
+    targets: [onPostgres({ requests: oneJob }), onSqlite({ requests: oneJob })]
+  },
+  {
+    name: 'postgres-cold',
+    title: 'Postgres: cold read, Redis up',
+    ...none,
+    targets: [
+      onPostgres({ requests: eachJob, rows: coldRows }),
+      onSqlite({ requests: eachJob, rows: coldRows }),
+      service({ name: 'point-read', server: 'point-read', requests: eachOfPeer, rows: coldRows }),
+      service({ name: 'pg-boss', server: 'pg-boss', requests: eachOfPeer, rows: coldRows })
+    ]
+  },
+  {
+    name: 'postgres-alone',
+    title: 'Postgres: cold read, Redis down from the start',
+    isQuick: true,
+    isRemote: false,
+    targets: [
+      onPostgres({ requests: eachJob, rows: coldRows, cache: 'redis-down' }),
+      onSqlite({ requests: eachJob, rows: coldRows, cache: 'redis-down' }),
+      service({ name: 'point-read', server: 'point-read', requests: eachOfPeer, rows: coldRows })
+    ]
   },
   {
     name: 'redis-down',
@@ -195,6 +237,15 @@ export const scenarios: readonly Scenario[] = [
     ]
   },
   {
+    name: 'postgres-rows',
+    title: 'Postgres: cold reads among a million rows',
+    ...none,
+    targets: [
+      onPostgres({ requests: { kind: 'each', jobs: 10_000 }, rows: 1_000_000, modes: ['latency'] }),
+      onPostgres({ name: '10 k rows', requests: { kind: 'each', jobs: 10_000 }, rows: 10_000, modes: ['latency'] })
+    ]
+  },
+  {
     name: 'tokens',
     title: 'Cached read by 200 clients, a token each',
     ...none,
@@ -202,11 +253,13 @@ export const scenarios: readonly Scenario[] = [
   }
 ]
 
-/** The targets of the quick run: the service, and the bare route for its CPU. */
+const comparedInQuickRun = ['bare', 'sqlite', 'point-read']
+
+/** The targets of the quick run: the service, and what its CPU is compared with. */
 export const quickScenarios: readonly Scenario[] = scenarios.filter(({ isQuick }) => isQuick).map(scenario => ({
   ...scenario,
   targets: scenario.targets.flatMap(target => {
     if (target.name === 'service') return [target]
-    return target.name === 'bare' ? [{ ...target, modes: ['capacity'] }] : []
+    return comparedInQuickRun.includes(target.name) ? [{ ...target, modes: ['capacity'] }] : []
   })
 }))

@@ -28,6 +28,7 @@ export type ServerOptions = {
 
 export type Server = {
   url: string
+  pid: number
   cpu: () => Promise<CpuReading>
   stop: () => Promise<void>
 }
@@ -88,6 +89,7 @@ export const startServer = async ({ program, nodeArgs = [], env }: ServerOptions
     const url = await untilAddress(child, program)
     return {
       url,
+      pid: child.pid ?? 0,
       cpu: async () => {
         const answer = once(child, 'message', { signal: AbortSignal.timeout(startMsMax) })
         child.send('cpu')

@@ -1,10 +1,10 @@
-import { existsSync, mkdtempSync, rmSync, statfsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Rule } from './budgets.ts'
 import { findCommit, findVersions, toMachine } from './environment.ts'
 import { findExcuses, judge, toOutcome } from './judge.ts'
 import { type Durations, measure, type Sample } from './measure.ts'
+import { type BenchPostgres, findFastFolder, startBenchPostgres } from './postgres.ts'
 import { type LoadMode, type ScenarioResult, type SuiteResult, type Verdict, resultSchema } from './result.ts'
 import type { Scenario, Target } from './scenarios.ts'
 import { type Choice, findFlaws, summarize } from './summary.ts'
@@ -106,11 +106,14 @@ const summarizeAll = (measured: readonly Measured[], choice: Choice): Summary =>
   }
 }
 
+/** What the scenarios of a run share. */
+type Shared = Pick<TargetNeeds, 'directory' | 'postgres'>
+
 const runScenario = async (
-  scenario: Scenario, { mode, durations, progress, serviceArgs }: SuiteOptions, directory: string
+  scenario: Scenario, { mode, durations, progress, serviceArgs }: SuiteOptions, shared: Shared
 ): Promise<ScenarioResult> => {
   progress.step(`${scenario.name}: start and warm-up`)
-  const needs = { directory, serviceArgs, note: progress.note }
+  const needs = { ...shared, serviceArgs, note: progress.note }
   await prepareDatasets(scenario.targets, needs)
   const { measured, absent, invalid } = await startAll(scenario.targets, needs)
   try {
@@ -190,29 +193,30 @@ export const toSuiteResult = async (
   }
 }
 
-// Databases are in memory if the system has /dev/shm: the service waits for the disk at every commit, and on many
-// machines that takes ten times as long as the rest of a write.
-const memoryFolder = '/dev/shm'
+// Databases are in memory where there is room: the service waits for the disk at every commit, and on many machines
+// that takes ten times as long as the rest of a write.
 const bytesFreeMin = 512 * 1024 * 1024
-
-const makeDirectory = (): string => {
-  const { bavail, bsize } = existsSync(memoryFolder) ? statfsSync(memoryFolder) : { bavail: 0, bsize: 0 }
-  return mkdtempSync(join(bavail * bsize > bytesFreeMin ? memoryFolder : tmpdir(), 'bench-'))
-}
 
 /** Runs the scenarios on servers that it starts. Throws if the service or a control does not start. */
 export const runSuite = async (options: SuiteOptions): Promise<SuiteResult> => {
   const startedAt = new Date()
-  const directory = makeDirectory()
+  const directory = mkdtempSync(join(findFastFolder(bytesFreeMin), 'bench-'))
   const remove = () => { rmSync(directory, { recursive: true, force: true }) }
   process.once('exit', remove)
+  let starting: Promise<BenchPostgres> | undefined
+  const postgres = () => {
+    starting ??= startBenchPostgres()
+    return starting
+  }
   try {
     const judged: Judged[] = []
     for (const scenario of options.scenarios) {
-      judged.push(await confirm(() => runScenario(scenario, options, directory), options.mode, options.progress))
+      judged.push(await confirm(
+        () => runScenario(scenario, options, { directory, postgres }), options.mode, options.progress))
     }
     return await toSuiteResult(judged, options.mode, startedAt)
   } finally {
+    await (await starting)?.stop()
     process.off('exit', remove)
     remove()
   }

@@ -1,7 +1,8 @@
 import { copyFileSync, constants, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildDataset, keepDataset } from './datasets.ts'
-import { ensurePeers, findPostgres } from './peers.ts'
+import { ensurePeers } from './peers.ts'
+import type { BenchPostgres } from './postgres.ts'
 import { createRequests, secret, toPlace } from './requests.ts'
 import type { ServerName, Target } from './scenarios.ts'
 import { freePort, type RedisServer, type Server, startRedis, startServer, until } from './servers.ts'
@@ -14,6 +15,7 @@ const programs: Record<ServerName, string> = {
   service: 'src/main.ts',
   bare: 'bench/controls/bare.ts',
   jwt: 'bench/controls/jwt.ts',
+  'point-read': 'bench/controls/point-read.ts',
   bullmq: 'bench/peers/bullmq.ts',
   express: 'bench/peers/express.ts',
   'pg-boss': 'bench/peers/pg-boss.ts'
@@ -27,6 +29,8 @@ export type TargetNeeds = {
   directory: string
   /** Node arguments of the service. */
   serviceArgs: readonly string[]
+  /** Starts the Postgres of the run when it is first needed. */
+  postgres: () => Promise<BenchPostgres>
   note: (line: string) => void
 }
 
@@ -70,13 +74,22 @@ const countService = async (url: string, redis: RedisServer | null): Promise<Cou
 
 const modelPath = (directory: string, rows: number): string => join(directory, `${rows}.db`)
 
+type Kind = 'sqlite' | 'postgres' | 'none'
+
+const databaseOf = ({ server, database }: Target): Kind => {
+  if (server === 'service') return database
+  return server === 'point-read' ? 'postgres' : 'none'
+}
+
 /** Builds the databases of these targets. It blocks the event loop, so it runs before any server is started. */
-export const prepareDatasets = async (targets: readonly Target[], { directory, note }: TargetNeeds): Promise<void> => {
-  const sizes = new Set(targets.filter(({ server }) => server === 'service').map(({ rows }) => rows))
-  for (const rows of sizes) {
+export const prepareDatasets = async (targets: readonly Target[], needs: TargetNeeds): Promise<void> => {
+  const { directory, note, postgres } = needs
+  const sizesOf = (kind: Kind) => new Set(targets.filter(target => databaseOf(target) === kind).map(({ rows }) => rows))
+  for (const rows of sizesOf('sqlite')) {
     if (rows >= rowsKept) await keepDataset(directory, rows, note)
     else if (!existsSync(modelPath(directory, rows))) await buildDataset(modelPath(directory, rows), rows)
   }
+  for (const rows of sizesOf('postgres')) await (await postgres()).prepare(rows)
 }
 
 let copies = 0
@@ -86,6 +99,14 @@ const freshDatabase = async ({ directory, note }: TargetNeeds, rows: number): Pr
   const path = join(directory, `copy-${++copies}.db`)
   copyFileSync(modelPath(directory, rows), path, constants.COPYFILE_FICLONE)
   return path
+}
+
+const openDataset = async (target: Target, needs: TargetNeeds): Promise<{ url: string, remove: () => void }> => {
+  if (databaseOf(target) === 'postgres') {
+    return { url: await (await needs.postgres()).copyOf(target.rows), remove: () => {} }
+  }
+  const path = await freshDatabase(needs, target.rows)
+  return { url: `sqlite:${path}`, remove: () => { removeCopy(path) } }
 }
 
 const removeCopy = (path: string): void => {
@@ -101,25 +122,25 @@ const toRedis = async (target: Target): Promise<{ redis: RedisServer | null, url
   return { redis, url: isDown ? `redis://127.0.0.1:${await freePort()}` : null }
 }
 
-const serviceEnv = (databasePath: string, redisUrl: string | null): Record<string, string> => ({
-  DATABASE_URL: `sqlite:${databasePath}`, WORKERS: '0', ...(redisUrl === null ? {} : { REDIS_URL: redisUrl })
+const serviceEnv = (databaseUrl: string, redisUrl: string | null): Record<string, string> => ({
+  DATABASE_URL: databaseUrl, WORKERS: '0', ...(redisUrl === null ? {} : { REDIS_URL: redisUrl })
 })
 
+const controls: readonly ServerName[] = ['bare', 'jwt', 'point-read']
+
 const peerEnv = async (
-  target: Target, { directory }: TargetNeeds, redisUrl: string | null
+  target: Target, { directory, postgres }: TargetNeeds, redisUrl: string | null
 ): Promise<Record<string, string>> => {
-  if (target.server === 'bare' || target.server === 'jwt') return {}
+  if (controls.includes(target.server)) return {}
   const reason = await ensurePeers()
   if (reason !== null) throw new TargetUnavailable(reason)
-  const postgres = target.server === 'pg-boss' ? await findPostgres() : null
-  if (target.server === 'pg-boss' && postgres === null) throw new TargetUnavailable('no Postgres is running')
   const peerDirectory = join(directory, `peer-${++copies}`)
   mkdirSync(peerDirectory)
   return {
     JOBS: String(target.rows),
     DATABASE_PATH: join(peerDirectory, 'jobs.db'),
     ...(redisUrl === null ? {} : { REDIS_URL: redisUrl }),
-    ...(postgres === null ? {} : { POSTGRES_URL: postgres })
+    ...(target.server === 'pg-boss' ? { POSTGRES_URL: await (await postgres()).createDatabase() } : {})
   }
 }
 
@@ -128,13 +149,14 @@ export const startTarget = async (target: Target, needs: TargetNeeds): Promise<R
   const isService = target.server === 'service'
   const { redis, url: redisUrl } = await toRedis(target)
   try {
-    const databasePath = isService ? await freshDatabase(needs, target.rows) : ''
+    const dataset = databaseOf(target) === 'none' ? { url: '', remove: () => {} } : await openDataset(target, needs)
     const server = await startServer({
       program: programs[target.server],
       nodeArgs: isService ? needs.serviceArgs : [],
       env: {
         JWT_SECRET: secret,
-        ...(isService ? serviceEnv(databasePath, redisUrl) : await peerEnv(target, needs, redisUrl))
+        DATABASE_URL: dataset.url,
+        ...(isService ? serviceEnv(dataset.url, redisUrl) : await peerEnv(target, needs, redisUrl))
       }
     })
     return {
@@ -148,7 +170,7 @@ export const startTarget = async (target: Target, needs: TargetNeeds): Promise<R
       stop: async () => {
         await server.stop()
         await redis?.stop()
-        removeCopy(databasePath)
+        dataset.remove()
       }
     }
   } catch (error) {

@@ -18,7 +18,7 @@ const asUnprivileged = process.getuid?.() === 0
   ? ['setpriv', '--reuid', superuser, '--regid', superuser, '--init-groups']
   : []
 
-const folderPrefix = join(tmpdir(), 'job-status-postgres-')
+const folderPrefix = 'job-status-postgres-'
 
 const isAlive = (pid: number): boolean => {
   try {
@@ -30,10 +30,10 @@ const isAlive = (pid: number): boolean => {
 }
 
 // A test process that is killed leaves its folder behind, so the next one removes it.
-const removeLeftFolders = () => {
-  for (const name of readdirSync(tmpdir())) {
+const removeLeftFolders = (parent: string) => {
+  for (const name of readdirSync(parent)) {
     const pid = /^job-status-postgres-(\d+)-/.exec(name)?.[1]
-    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(tmpdir(), name), { recursive: true, force: true })
+    if (pid !== undefined && !isAlive(Number(pid))) rmSync(join(parent, name), { recursive: true, force: true })
   }
 }
 
@@ -43,10 +43,10 @@ export const run = (program: string, ...args: string[]): void => {
   execFileSync(command, rest, { stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
-/** Makes an empty folder that the server may write in. One that a killed test has left is removed. */
-export const makeFolder = (): string => {
-  removeLeftFolders()
-  const folder = mkdtempSync(`${folderPrefix}${process.pid}-`)
+/** Makes an empty folder in `parent` that the server may write in. One that a killed test has left is removed. */
+export const makeFolder = (parent = tmpdir()): string => {
+  removeLeftFolders(parent)
+  const folder = mkdtempSync(join(parent, `${folderPrefix}${process.pid}-`))
   if (asUnprivileged.length > 0) execFileSync('chown', [superuser, folder])
   chmodSync(folder, 0o700)
   return folder

@@ -12,9 +12,14 @@ export type PrivatePostgres = Pick<Server, 'port' | 'process' | 'urlOf' | 'sql' 
   restart: () => Promise<void>
 }
 
-/** Starts a server that ends with the test. `settings`: more of them, like `wal_level=logical`. */
-export const startPostgres = async (t: Closing, settings: readonly string[] = []): Promise<PrivatePostgres> => {
-  const folder = makeFolder()
+/**
+ * Starts a server that ends with the test. `settings`: more of them, like `wal_level=logical`. `parent`: the folder in
+ * which it makes its own.
+ */
+export const startPostgres = async (
+  t: Closing, settings: readonly string[] = [], parent?: string
+): Promise<PrivatePostgres> => {
+  const folder = makeFolder(parent)
   initialize(folder)
   const server = await createServer(folder, settings)
   await server.start()
