@@ -76,7 +76,7 @@ type PruneNeeds = Pick<PruneTasksNeeds, 'expireResults'> &
   { config: Config, store: Store, metrics: Metrics, log: Logger, isStopping: () => boolean }
 
 const createPrune = ({ config, store, expireResults, metrics, log, isStopping }: PruneNeeds) => {
-  const { transact, changes, retention } = store
+  const { now, transact, changes, retention } = store
   const { recordRetentionMs, tombstoneRetentionMs, changeRetentionMs, pruneForeignRows } = config
   const kept = {
     idempotencyKeyKeptMs, recordRetentionMs, tombstoneRetentionMs, changeRetentionMs, pruneForeignRows
@@ -163,7 +163,9 @@ const once = (end: () => Promise<void>): (() => Promise<void>) => {
   }
 }
 
-const createJobReports = ({ jobTypes, metricsOfAllTypes }: Config, metrics: Metrics, log: Logger) => {
+const createJobReports = (
+  { jobTypes, metricsOfAllTypes }: Config, now: () => number, metrics: Metrics, log: Logger
+) => {
   const typeLabels = createTypeLabels([...processors.keys(), ...jobTypes ?? []], metricsOfAllTypes)
   const notice = createNoticeMeter({ metrics, now })
   const record = recordTransition({ metrics, log, typeLabels, now })
@@ -189,7 +191,7 @@ const assemble = async (
   const metrics = createMetrics()
   const needs = { parts, config, opened, node, metrics, log }
   const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = await createStatusParts(needs)
-  const { typeLabels, onTransition, onShown } = createJobReports(config, metrics, log)
+  const { typeLabels, onTransition, onShown } = createJobReports(config, store.now, metrics, log)
   const { worker, handOver, callbacks, rescueJobs, expireResults, ofClients } =
     createCommands({ ...needs, ...status, onTransition, predecessor })
   const sanitizePool = createSanitizePool({ ...sanitizeLimits, schedule })

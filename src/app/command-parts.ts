@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { createCallbacks } from '../background/callbacks/callbacks.ts'
 import type { CallbackDelivery } from '../background/callbacks/delivery.ts'
 import { createEmbeddedWorker } from '../background/worker.ts'
-import { monotonicNow, now, schedule } from '../clocks.ts'
+import { monotonicNow, schedule } from '../clocks.ts'
 import { isTerminal } from '../job/job.ts'
 import { embeddedHolder } from '../job/lease.ts'
 import type { Store } from '../store/store.ts'
@@ -43,12 +43,13 @@ const createDelivery = (
   randomId,
   random: Math.random,
   schedule,
-  onTried: reportCallback(metrics, log, now)
+  onTried: reportCallback(metrics, log, store.now)
 })
 
 /** The commands that change jobs, with the embedded worker and the delivery of callbacks, which work through them. */
 export const createCommands = (commandsNeeds: CommandsNeeds) => {
   const { parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition, predecessor } = commandsNeeds
+  const { now } = store
   const outages = predecessor?.outages ?? createOutages({ now })
   const transact: Store['transact'] = work => outages.observe(store.transact(work))
   const onChanged: CommitNeeds['onTransition'] = (job, event) => {

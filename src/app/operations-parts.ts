@@ -1,4 +1,4 @@
-import { monotonicNow, now, schedule } from '../clocks.ts'
+import { monotonicNow, schedule } from '../clocks.ts'
 import type { OperationsNeeds } from '../http/routes/operations-routes.ts'
 import type { ServiceRouteNeeds } from '../http/routes/service-routes.ts'
 import { createQueueGauges, type TypeLabels } from '../job-telemetry.ts'
@@ -16,7 +16,7 @@ type OperationsPartsNeeds = PartNeeds & {
 export const createOperationsParts = (
   { config, opened: { store }, node, metrics, log, openedCache, cacheHistory, typeLabels, isDraining }: OperationsPartsNeeds
 ) => {
-  const { kind, jobs: { ping }, queue: { count }, callbacks: { countPending } } = store
+  const { kind, now, jobs: { ping }, queue: { count }, callbacks: { countPending } } = store
   const { metricsToken, workers, redis } = config
   const checkStore = createStoreCheck({ kind, ping, now, onChange: reportStoreHealth(metrics, log) })
   const checkCache = () => toCacheHealth(openedCache.kind, openedCache.status())

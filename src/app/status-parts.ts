@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { monotonicNow, now, schedule } from '../clocks.ts'
+import { monotonicNow, schedule } from '../clocks.ts'
 import type { KeyedConfig } from '../config/config.ts'
 import { reasonOf } from '../errors.ts'
 import { createStatusAccess } from '../http/status-access.ts'
@@ -40,14 +40,14 @@ const openReportedCache = async (
 ) => {
   const coordination = { node, rows: store.epoch, staleNodes: stale.nodes, isAlone }
   const reportMode = reportCacheMode(metrics, log, redis?.kind ?? 'memory')
-  const { list: cacheHistory, onChange } = createCacheHistory(now)
+  const { list: cacheHistory, onChange } = createCacheHistory(store.now)
   const openedCache = await openCache(redis, coordination, {
     createRedisCache: parts.createRedisCache,
     incarnation: store.incarnation,
     representation,
     randomId,
     random: Math.random,
-    now,
+    now: store.now,
     monotonicNow,
     onChange: status => {
       reportMode(status)
@@ -103,7 +103,7 @@ export const createStatusParts = async (needs: PartNeeds) => {
       awaitMany: createAwaitMany(watch),
       tagPrefix: `${incarnation}.${views.representation}`,
       listStatuses: createListStatuses({ list, exposeMany }),
-      readResult: createReadResult({ ...store.results, find, expose, now }),
+      readResult: createReadResult({ ...store.results, find, expose, now: store.now }),
       readAttempts: createReadAttempts({ ...store.jobs, expose }),
       readInput: createReadInput({ ...store.jobs, expose, read: store.inputs.read }),
       readCallbacks: createReadCallbacks({ ...store.jobs, expose }),

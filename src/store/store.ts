@@ -230,6 +230,8 @@ export type Store = {
    * cursors of before the restore mean nothing afterwards.
    */
   incarnation: string
+  /** ms since 1970, by the one clock that all processes on this database share. */
+  now: () => number
   jobs: JobReader
   results: ResultReader
   inputs: InputReader

@@ -1,8 +1,9 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { createWorkerClient, jsonOf, workerClaims } from '../helpers/client.ts'
 import { startPostgres } from '../helpers/postgres.ts'
+import { startReceiver } from '../helpers/receiver.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { spawnService } from '../helpers/service.ts'
 import { secret } from '../helpers/tokens.ts'
@@ -54,6 +55,40 @@ t.test('a process without Redis is alone on its database, and a killed one does 
   const isOn = async () => (await jsonOf(second.ask('/readyz'))).cache.mode === 'on'
   t.ok(await until(isOn, 'the cache to be used'))
 })
+
+const testWrongClock = async (t: Test, aheadMs: number) => {
+  const redis = await startRedis(t)
+  const receiver = await startReceiver(t)
+  const env = {
+    DATABASE_URL: await postgres.createDatabase(t), REDIS_URL: redis.url, WORKERS: '0', CALLBACK_HOSTS_ALLOWED: '127.0.0.1'
+  }
+  const right = await spawnService(t, env)
+  const claims = workerClaims
+  const callbackUrl = `${receiver.url}/`
+  const { jobId } = await jsonOf(right.ask('/api/v1/jobs', {
+    method: 'POST', claims, body: { type: 'held', input: null, callbackUrl }
+  }))
+  await right.submit('lost', null, { claims })
+  const { leaseToken } = await createWorkerClient(right).claimed('held', { leaseSeconds: 300 })
+  await createWorkerClient(right).claimed('lost', { leaseSeconds: 1 })
+  await right.kill('SIGKILL')
+  const skewed = { ...env, CLOCK_AHEAD_MS: String(aheadMs) }
+  const wrong = await spawnService(t, skewed, undefined, 'test/helpers/wrong-clock.ts')
+  const worker = createWorkerClient(wrong)
+  t.match(await until(async () => {
+    const answer = await worker.claim({ types: ['lost'], wait: 5 })
+    return answer.status === 200 && await jsonOf(answer)
+  }, 'the lost job to be queued again'), { attempt: 2 })
+  t.equal((await worker.report(jobId, 'progress', leaseToken, {})).status, 200, 'the lease of the other job is kept')
+  t.equal((await worker.report(jobId, 'complete', leaseToken, { result: 1 })).status, 200)
+  await receiver.arrived(1)
+  const { endTime } = await jsonOf(wrong.ask(`/api/v1/jobs/${jobId}`, { claims }))
+  t.ok(Math.abs(Date.parse(endTime) - Date.now()) < 60_000 * 5, "times are of the database's clock")
+}
+
+t.test('a process whose clock is ahead takes no lease of another', async t => { await testWrongClock(t, 600_000) })
+
+t.test('a process whose clock is behind makes no callback late', async t => { await testWrongClock(t, -600_000) })
 
 t.test('a server that goes away fails requests with 503, and is used again when it is back', async t => {
   const own = await startPostgres(t)

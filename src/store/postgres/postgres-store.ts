@@ -15,6 +15,7 @@ import { createJobReader } from './readers/job-reader.ts'
 import { createQueueReader } from './readers/queue-reader.ts'
 import { createResultReader } from './readers/result-reader.ts'
 import { createRetentionReader } from './readers/retention-reader.ts'
+import { createServerClock } from './server-clock.ts'
 import { createTransact } from './transact.ts'
 
 /**
@@ -27,16 +28,18 @@ export type PostgresStoreNeeds = OpenedDatabase & {
 
 /** The store on a migrated Postgres database. `close` closes its connections. */
 export const createPostgresStore = (
-  { database, incarnation, identity, now, monotonicNow, random, onReplaced }: PostgresStoreNeeds
+  { database, incarnation, identity, now: ownNow, monotonicNow, random, onReplaced }: PostgresStoreNeeds
 ): Store => {
   const { pools, reads } = database
   const { announce, onAnnounced, close: stopAnnouncing } = createAnnouncements({ reads, connect: pools.listen.connect })
   const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
-  const readEpochRows = createReadEpochRows({ database, incarnation })
+  const { now, observe } = createServerClock(ownNow)
+  const readEpochRows = createReadEpochRows({ database, incarnation, observe, ownNow })
   database.pin(identity, onReplaced)
   return {
     kind: 'postgres',
     incarnation,
+    now,
     jobs: { ...createJobReader({ database }), list: createListJobs({ database }) },
     results: createResultReader({ database }),
     inputs: createInputReader({ database }),
@@ -66,8 +69,11 @@ export const openPostgresStore = async ({ databaseUrl, ...needs }: OpenPostgresS
   const opened = await openForProcess(databaseUrl, needs.monotonicNow).catch((error: unknown) => {
     throw new DatabaseUnusable(databaseNameOf(databaseUrl), reasonOf(error), { cause: error, mayPass: mayPass(error) })
   })
+  const store = createPostgresStore({ ...opened, ...needs })
+  // The server's clock is known before anything is written. If this read fails, the next one tells.
+  await store.epoch.read().catch(() => {})
   return {
-    store: createPostgresStore({ ...opened, ...needs }),
+    store,
     stale: { nodes: [], holders: [] },
     isAlone: false,
     warnings: explainMissing(opened.identity)

@@ -35,6 +35,7 @@ export const createSqliteStore = ({ database, now, monotonicNow }: SqliteStoreNe
   return {
     kind: 'sqlite',
     incarnation,
+    now,
     jobs: { ...createJobReader({ database }), list: createListJobs({ database }) },
     results: createResultReader({ database }),
     inputs: createInputReader({ database }),

@@ -4,22 +4,30 @@ import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { toStoreFailure } from '../failures.ts'
 import { identity } from '../identity.ts'
+import type { ServerClock } from '../server-clock.ts'
 
 /**
  * `epoch` of the database: connections of its own, which answer or fail within 500 ms. `incarnation`: that of the
- * versions which this process knows.
+ * versions which this process knows. `observe` is told what the server's clock says; `ownNow` in ms since 1970.
  */
-export type EpochReaderNeeds = { database: Pick<Database, 'epoch' | 'requireIdentity'>, incarnation: string }
+export type EpochReaderNeeds = {
+  database: Pick<Database, 'epoch' | 'requireIdentity'>
+  incarnation: string
+  observe: ServerClock['observe']
+  ownNow: () => number
+}
 
 type JoinedNode = Omit<NodeRow, 'epoch' | 'mode' | 'runId'> &
   { nodeEpoch: string, nodeMode: NodeRow['mode'], nodeRunId: string | null }
 
 /** A row for each process, or one without a process. */
-type JoinedRow = EpochRow & { identity: string | null, incarnation: string | null } & (JoinedNode | { node: null })
+type JoinedRow = EpochRow & { identity: string | null, incarnation: string | null, serverMs: number } &
+  (JoinedNode | { node: null })
 
 // One statement, and so one snapshot.
 const rowsStatement = keepStatement(() => sql<JoinedRow>`
   SELECT ${identity} AS identity, (SELECT value FROM ServiceState WHERE name = 'incarnation') AS incarnation,
+    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS "serverMs",
     epoch.name, epoch.mode, epoch.runId AS "runId", epoch.reason,
     epoch.changedAt AS "changedAt", epoch.holdMs AS "holdMs", epoch.flaps, node.node, node.epoch AS "nodeEpoch",
     node.mode AS "nodeMode", node.runId AS "nodeRunId", node.beat, node.isGone AS "isGone"
@@ -36,11 +44,15 @@ const toIdentity = (found: Pick<JoinedRow, 'identity' | 'incarnation'>, incarnat
  * rows, on the connections that there are. Rejects with STORE_UNAVAILABLE, caused by DatabaseReplaced where it is
  * another one.
  */
-export const createReadEpochRows = ({ database, incarnation }: EpochReaderNeeds): EpochRowStore['read'] => {
+export const createReadEpochRows = (
+  { database, incarnation, observe, ownNow }: EpochReaderNeeds
+): EpochRowStore['read'] => {
   const read = async () => {
+    const askedAt = ownNow()
     const { rows } = await rowsStatement(database.epoch, {})
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')
+    observe(first.serverMs, { askedAt, answeredAt: ownNow() })
     database.requireIdentity(toIdentity(first, incarnation))
     const { name, mode, runId, reason, changedAt, holdMs, flaps } = first
     const nodes = rows.flatMap(row => row.node === null
