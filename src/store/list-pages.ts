@@ -5,9 +5,9 @@ import type { ListFilter } from './store.ts'
 /*
  * How a list is put together from the indexes of the record, on any database.
  *
- * An index is read in up to two ranges, each of which the database finds by a search: the rest of the rows created in the
- * same millisecond, and those created before. One comparison of rows, (createdMs, seq) < (?, ?), would examine all rows
- * of that millisecond again for each page, and a statement that inserts a million rows gives them all one time.
+ * An index is read in up to two ranges, each of which the database finds by a search: the rest of the rows created in
+ * the same millisecond, and those created before. One comparison of rows, (createdMs, seq) < (?, ?), would examine all
+ * rows of that millisecond again for each page, and a statement that inserts a million rows gives them all one time.
  */
 
 export type Range = 'sameTime' | 'before'
@@ -25,8 +25,8 @@ export const textBytesMax = 4 * 1024 * 1024
 export type Found = { rows: ListPosition[], gaveUpAt: ListPosition | null }
 
 /**
- * Whose rows a search finds; each has an index: those of all, of one tenant, or of none, which is null, or the empty text
- * that some programs write instead.
+ * Whose rows a search finds; each has an index: those of all, of one tenant, or of none, which is null, or the empty
+ * text that some programs write instead.
  */
 export type Owner = 'all' | 'tenant' | 'null' | 'empty'
 
@@ -90,8 +90,8 @@ function * searchOwner (
 }
 
 /**
- * Finds a page by searches, each of which depends on what those before it found. The caller runs them and passes in what
- * they find: a generator, because SQLite answers synchronously, inside its transaction, and Postgres does not.
+ * Finds a page by searches, each of which depends on what those before it found. The caller runs them and passes in
+ * what they find: a generator, because SQLite answers synchronously, inside its transaction, and Postgres does not.
  */
 export function * searchPage (
   filter: ListFilter, after: ListPosition | null, limit: number

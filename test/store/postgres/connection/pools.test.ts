@@ -5,7 +5,7 @@ import { Kysely, sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
 import { toDialect } from '../../../../src/store/postgres/connection/driver.ts'
-import { createPools, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
+import { createPools, type Pool, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
 import type { Tables } from '../../../../src/store/tables.ts'
 import { startPostgresPair } from '../../../helpers/postgres-pair.ts'
 import { startPostgres } from '../../../helpers/postgres.ts'
@@ -166,23 +166,34 @@ t.test('passes over a replica, and says so where there is no other host', async 
     return client.port
   }
   t.equal(await connect(standby, primary), primary.port)
-  await t.rejects(connect(standby), { name: 'ReplicaReached', message: 'it is a replica, on which nothing can be written' })
+  await t.rejects(connect(standby), {
+    name: 'ReplicaReached', message: 'it is a replica, on which nothing can be written'
+  })
 })
 
 t.test('sessions have the settings of the service, and those of the URL that do not contradict', async t => {
   const { url } = await open(t)
   const options = encodeURIComponent('-c synchronous_commit=off -c work_mem=5MB')
   const pools = openPools(t, `${url}?options=${options}&search_path=${encodeURIComponent('jobs, public')}`)
-  const client = await pools.writes.connect()
-  const show = async (name: string) => Object.values((await client.query<object>(`SHOW ${name}`)).rows[0] ?? {})[0] as string
+  const show = async (pool: Pool, name: string) => {
+    const client = await pool.connect()
+    const { rows: [row] } = await client.query<object>(`SHOW ${name}`)
+    client.release()
+    return Object.values(row ?? {})[0] as string
+  }
   const expected = {
     synchronous_commit: 'on',
     work_mem: '5MB',
     search_path: 'jobs, public',
     jit: 'off',
     plan_cache_mode: 'force_generic_plan',
-    default_transaction_isolation: 'read committed'
+    default_transaction_isolation: 'read committed',
+    statement_timeout: '5s',
+    lock_timeout: '1s',
+    idle_in_transaction_session_timeout: '10s'
   }
-  for (const [name, value] of Object.entries(expected)) t.equal(await show(name), value, name)
-  client.release()
+  for (const [name, value] of Object.entries(expected)) t.equal(await show(pools.writes, name), value, name)
+  for (const name of ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) {
+    t.equal(await show(pools.bulk, name), '0', `${name} of what reads and writes whole tables`)
+  }
 })
