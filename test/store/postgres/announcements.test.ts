@@ -9,42 +9,58 @@ import { openDatabases } from './open-databases.ts'
 
 const { open } = await startMigrated(t)
 
+const channel = 'job_status_commit'
+
 /** A process on the database, which listens and counts the announcements that it receives. */
 const openProcess = async (t: Test, url: string) => {
   const { writer, reads, pools: { listen } } = openDatabases(t, url)
-  const { announce, onAnnounced, close } = createAnnouncements({ reads, connect: listen.connect })
+  const payloads = new Set<string | undefined>()
+  const connect = async () => {
+    const client = await listen.connect()
+    client.on('notification', ({ payload }) => { payloads.add(payload) })
+    return client
+  }
+  const { announce, onAnnounced, close } = createAnnouncements({ reads, connect })
   t.teardown(close)
   let received = 0
   const stop = onAnnounced(() => { received++ })
   const transact = createTransact({ writer, now: () => performance.now(), random: Math.random })
   const add = (jobId: string) => announcing(transact, announce)(tx => insertJob(tx, queuedJob(jobId)))
-  return { announce, add, stop, received: () => received }
+  return { announce, add, stop, received: () => received, hasReceived: (payload: string) => payloads.has(payload) }
 }
 
 const openTwo = async (t: Test) => {
   const database = await open(t)
   const [one, other] = [await openProcess(t, database.url), await openProcess(t, database.url)]
-  // LISTEN is asynchronous.
-  for (const [sender, listener] of [[one, other], [other, one]] as const) {
-    await until(() => {
-      sender.announce()
-      return listener.received() > 0
-    })
-  }
   const listener = await database.connect()
   const notified: Array<string | undefined> = []
   listener.on('notification', ({ payload }) => { notified.push(payload) })
-  await listener.query('LISTEN job_status_commit')
-  /** The number of announcements before a mark that both have received. */
-  const untilMarked = async (): Promise<number> => {
-    const [ofOne, ofOther] = [one.received(), other.received()]
-    await database.run("NOTIFY job_status_commit, 'marker'")
-    await until(() => notified.includes('marker') && one.received() > ofOne && other.received() > ofOther)
-    return notified.splice(0).filter(payload => payload !== 'marker').length
+  await listener.query(`LISTEN ${channel}`)
+  let marks = 0
+  const sendMark = async () => {
+    const mark = `mark ${++marks}`
+    await database.run(`NOTIFY ${channel}, '${mark}'`)
+    return mark
   }
-  // Announcements of the beginning may still be under way.
-  for (let silentRounds = 0; silentRounds < 2;) silentRounds = await untilMarked() === 0 ? silentRounds + 1 : 0
-  return { ...database, one, other, notified, untilMarked }
+  /** The number of announcements before a mark that all have received, and so everything before it. */
+  const untilMarked = async (): Promise<number> => {
+    const mark = await sendMark()
+    await until(() => notified.includes(mark) && one.hasReceived(mark) && other.hasReceived(mark), 'the mark')
+    return notified.splice(0).filter(payload => payload?.startsWith('mark') !== true).length
+  }
+  /** LISTEN is asynchronous, and a connection that was lost is opened again later. */
+  const untilBothListen = async () => {
+    const first = marks + 1
+    const hasAny = ({ hasReceived }: typeof one) =>
+      Array.from({ length: marks - first + 1 }, (_, index) => `mark ${first + index}`).some(hasReceived)
+    await until(async () => {
+      await sendMark()
+      return hasAny(one) && hasAny(other)
+    }, 'both to listen')
+    await untilMarked()
+  }
+  await untilBothListen()
+  return { ...database, one, other, notified, untilMarked, untilBothListen }
 }
 
 t.test('a process receives the announcements of others, and not its own', async t => {
@@ -80,19 +96,15 @@ t.test('a rolled back work announces nothing', async t => {
 })
 
 t.test('listens again after its connection was lost, and no longer once it was stopped', async t => {
-  const { one, other, run } = await openTwo(t)
-  await run(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-    WHERE datname = current_database() AND query LIKE 'LISTEN%' AND pid <> pg_backend_pid()`)
-  const before = other.received()
-  await until(() => {
-    one.announce()
-    return other.received() > before
-  })
+  const { one, other, run, untilMarked, untilBothListen } = await openTwo(t)
+  await run(`SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND query = 'LISTEN ${channel}' AND application_name <> ''`)
+  await untilBothListen()
   other.stop()
-  const stopped = other.received()
-  const receivedByOne = one.received()
+  const [receivedByOne, receivedByOther] = [one.received(), other.received()]
   await other.add('a')
-  await until(() => one.received() > receivedByOne)
+  await until(() => one.received() > receivedByOne, 'the announcement')
   await one.add('b')
-  t.equal(other.received(), stopped)
+  await untilMarked()
+  t.equal(other.received(), receivedByOther)
 })
