@@ -226,9 +226,11 @@ t.test('a target in another form is a path or unknown', async t => {
   t.same(await statusesOf(get(
     [], 'http://user:pass@x:1/api/v1/jobs/no-such-job?http://y/livez'
   ) + last), [404, 200], 'absolute form with all parts')
+  for (const target of ['http://x', 'http://x?/livez', '*']) {
+    t.same(await statusesOf(get(['Connection: close'], target)), [302], `${target}: the root, which leads to the page`)
+  }
   for (const target of [
-    'http://x', 'http://x?/livez', 'https://', 'http:///livez', 'ftp://x/livez', 'file:///etc/passwd', '//x/livez', '*',
-    '/\\x', '/..;/livez', '/livez%00', '/%2e%2e/livez', 'javascript:/livez', '/livez;x'
+    'https://', 'http:///livez', 'ftp://x/livez', 'file:///etc/passwd', '//x/livez', '/\\x', '/..;/livez', '/livez%00', '/%2e%2e/livez', 'javascript:/livez', '/livez;x'
   ]) {
     const [status = 0, ...more] = await statusesOf(get(['Connection: close'], target))
     t.ok([400, 401, 404].includes(status), `${target}: ${status}`)
