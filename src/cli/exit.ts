@@ -26,8 +26,7 @@ const codesOf: Partial<Record<string, number>> = {
   VALIDATION_FAILED: exitCodes.usage,
   INVALID_TASK_ID: exitCodes.usage,
   JOB_CANCELLED: exitCodes.cancelled,
-  NO_RESULT: exitCodes.failed,
-  NO_INPUT: exitCodes.failed
+  NO_RESULT: exitCodes.failed
 }
 
 const codeOf = ({ code, status }: JobServiceError): number =>

@@ -78,7 +78,7 @@ t.test('a problem has the members of RFC 9457 and a code', async t => {
   t.equal(answer.headers.get('cache-control'), 'no-store')
   t.same(await answer.json(), {
     type: 'about:blank',
-    title: 'No such route',
+    title: 'Not found',
     status: 404,
     detail: 'No route matches this path.',
     instance: '/nothing',

@@ -19,7 +19,7 @@ long as the record of the job. A job that another engine wrote has none, nor has
 did not keep inputs.`
 
 const failureCodes: readonly FailureCode[] = [
-  'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'NO_INPUT', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
+  'UNAUTHORIZED', 'FORBIDDEN', 'JOB_NOT_FOUND', 'NOT_FOUND', 'JOB_EXPIRED', 'UNSUPPORTED_MEDIA_TYPE', 'INTERNAL',
   'STORE_UNAVAILABLE'
 ]
 
@@ -50,7 +50,7 @@ export const inputRoutes: FastifyPluginAsyncTypebox<InputRouteNeeds> = (app, { r
     requireJobId('v1', jobId)
     const { entry, input } = await readInput(jobId)
     const visible = requireVisible(entry, principalOf(request))
-    if (input === null) throw new ServiceFailure('NO_INPUT', 'No input is stored for this job.', toStatusFact(visible))
+    if (input === null) throw new ServiceFailure('NOT_FOUND', 'No input is stored for this job.', toStatusFact(visible))
     reply.header('cache-control', 'private, no-store')
     if (input.kind === 'json') {
       setContentHeaders(reply, 'application/json', 'input.json')

@@ -88,11 +88,11 @@ t.test('unknown jobs, those of other tenants and malformed ids are the same 404,
   t.equal(await sql(`SELECT count(*) FROM JobInput WHERE jobId = '${jobId}'`), '0')
 })
 
-t.test('a row of another engine has no input: 404 NO_INPUT', async t => {
+t.test('a row of another engine has no input: 404 NOT_FOUND', async t => {
   await insertRows(service, { jobId: 'theirs', status: 'Running', tenant: 'tester' })
   const answer = await get('theirs')
   t.equal(answer.status, 404)
-  t.match(await answer.json(), { code: 'NO_INPUT', jobStatus: 'Running', instance: inputPath('theirs') })
+  t.match(await answer.json(), { code: 'NOT_FOUND', jobStatus: 'Running', instance: inputPath('theirs') })
   t.match(await jsonOf(get('theirs', { claims: { sub: 'bob', tenant: 'globex' } })), { code: 'JOB_NOT_FOUND' })
 })
 
@@ -101,5 +101,5 @@ t.test('a row that another program replaces does not keep the input of the one b
   await sql(`DELETE FROM JobExecutionLog WHERE jobId = '${jobId}'`)
   await insertRows(service, { jobId, status: 'Queued', tenant: 'globex' })
   await until(async () => (await get(jobId, { claims: { sub: 'bob', tenant: 'globex' } })).status === 404, 'the new row')
-  t.match(await jsonOf(get(jobId, { claims: { sub: 'bob', tenant: 'globex' } })), { code: 'NO_INPUT' })
+  t.match(await jsonOf(get(jobId, { claims: { sub: 'bob', tenant: 'globex' } })), { code: 'NOT_FOUND' })
 })
