@@ -77,7 +77,11 @@ export const startPostgresPair = async (t: Closing, settings: readonly string[] 
       return `postgres://${superuser}@${hosts}/${name}?target_session_attrs=read-write`
     },
     sql,
-    synchronize: async () => { await sql(commit) },
+    synchronize: async () => {
+      const { rows: [shown] } = await sql('SELECT pg_current_wal_lsn() AS at')
+      const isReplayed = `SELECT pg_last_wal_replay_lsn() >= '${shown?.at}' AS is`
+      await until(async () => (await standby.sql(isReplayed)).rows[0]?.is === true, 'the standby to follow')
+    },
     promote: async () => {
       // The backup was made before the old primary waited for a standby, so the new one waits for none.
       await standby.sql('SELECT pg_promote()');

@@ -197,7 +197,7 @@ t.test('a wait ends with its client, and a reader that is closed is not woken', 
 })
 
 t.test('the more readers, the less often they are woken', async t => {
-  for (const [count, pauseMs] of [[1, 0.04], [500, 20], [1000, 40], [2000, 40]] as const) {
+  for (const [count, pauseMs] of [[1, 0.025], [500, 12.5], [1000, 25], [2000, 25]] as const) {
     const { feed, tick } = await open(t)
     const readers = await Promise.all(Array.from({ length: count }, () => start(feed)))
     let woken = 0
