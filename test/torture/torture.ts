@@ -43,7 +43,7 @@ export type TortureOptions = {
   hasWaiters?: boolean
   /** How many requests some of the pollers send at once at most. Default: no poller does. */
   burstSize?: number | undefined
-  /** Ends as soon as all of these are found, with everything left as it is. */
+  /** Ends as soon as all of these are found, with everything left as it is. Whatever else is found does not end it. */
   stopAt?: readonly Finding[]
   /** Gets a line for each fault. */
   log?: (text: string) => void
@@ -80,6 +80,7 @@ const bounds: Bounds = { foreignMs: 1000, noticeMs: 2000, recoveryMs: 2000 }
 // What the contract allows, and before it the time for which a process that was killed may still be waited for.
 const recoveryMsMax = 5000 + 3000
 const drainLimitMs = 60_000
+const complaintsMax = 20
 
 const toFinalRecord = ({ jobId, status, version, cancelledAt }: RecordRow): FinalRecord => {
   const end = toEnd(cancelledAt === null ? status.toLowerCase() : 'cancelled')
@@ -217,7 +218,9 @@ const act = async (
     const calmUntil = performance.now() + (judgesTime ? bounds.recoveryMs + bounds.noticeMs + 1000 : 0)
     while (performance.now() < calmUntil && !isFound) await delay(50)
   }
-  const isTimeOver = () => isFound || performance.now() - calmUntil > durationMs || recorder.complaints.length > 20
+  // So many complaints are enough, unless the run looks for something else: one fault shows in several ways.
+  const isHopeless = () => stopAt === undefined && recorder.complaints.length > complaintsMax
+  const isTimeOver = () => isFound || performance.now() - calmUntil > durationMs || isHopeless()
   await onCalm()
   const calmUntil = performance.now()
   await world.runNemesis({
