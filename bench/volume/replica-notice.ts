@@ -62,6 +62,9 @@ const claimAll = async (connection: Connection): Promise<Claimed[]> => {
 
 type Change = (job: Claimed, n: number) => Promise<unknown>
 
+// A change that says what the record says already is none, so no number is used twice.
+let changes = 0
+
 /** Makes changes at the rate, each of a job of which the last one was noticed. */
 const changeFor = async (forSeconds: number, jobs: readonly Claimed[], change: Change) => {
   const began = performance.now()
@@ -75,7 +78,7 @@ const changeFor = async (forSeconds: number, jobs: readonly Claimed[], change: C
         continue
       }
       changedAt.set(job.jobId, performance.now())
-      underWay.push(change(job, made))
+      underWay.push(change(job, changes++))
     }
   }
   await Promise.all(underWay)
