@@ -9,6 +9,7 @@ import {
   fromCursor, incarnationOf, isPrunedAfter, type LogPosition, positionAfter, positionAt, toCursor, toSnapshot
 } from './log-position.ts'
 import { guardRead } from './reads.ts'
+import { serverMs } from './server-clock.ts'
 
 /** `reads`: the database, on connections to the primary. */
 type LogNeeds = { reads: Kysely<Tables>, incarnation: string }
@@ -115,8 +116,6 @@ const createFollower = ({ reads, incarnation }: LogNeeds, start: Place): Followe
 // A mark is a row of its own; so many of them are kept for each minute of the log.
 const markIntervalMs = 10_000
 
-const nowMs = sql`floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
-
 const xminOfMark = (before: number) => sql`
   SELECT pg_snapshot_xmin(snapshot) FROM JobChangeMark WHERE at < ${Math.floor(before)} ORDER BY at DESC LIMIT 1`
 
@@ -127,14 +126,14 @@ const xminOfMark = (before: number) => sql`
 export const hasOldChanges = async (reads: Kysely<Tables>, before: number): Promise<boolean> => {
   const { rows: [row] } = await sql<{ has: boolean }>`
     SELECT EXISTS (SELECT 1 FROM JobChange WHERE xid < (${xminOfMark(before)}))
-      OR (NOT EXISTS (SELECT 1 FROM JobChangeMark WHERE at > ${nowMs} - ${markIntervalMs}) AND EXISTS (
+      OR (NOT EXISTS (SELECT 1 FROM JobChangeMark WHERE at > ${serverMs} - ${markIntervalMs}) AND EXISTS (
         SELECT 1 FROM JobChange WHERE xid >= coalesce((
           SELECT pg_snapshot_xmin(snapshot) FROM JobChangeMark ORDER BY at DESC LIMIT 1), '0'))) AS has`.execute(reads)
   return row?.has ?? false
 }
 
 const mark = sql`
-  INSERT INTO JobChangeMark (at, snapshot) SELECT now, pg_current_snapshot() FROM (SELECT ${nowMs} AS now) AS moment
+  INSERT INTO JobChangeMark (at, snapshot) SELECT now, pg_current_snapshot() FROM (SELECT ${serverMs} AS now) AS moment
   WHERE NOT EXISTS (SELECT 1 FROM JobChangeMark WHERE at > now - ${markIntervalMs}) ON CONFLICT DO NOTHING`
 
 /*

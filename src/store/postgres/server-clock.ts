@@ -1,13 +1,18 @@
+import { sql } from 'kysely'
+
 /*
  * Leases that one process writes are ended by another, and callbacks are due by the clock of the database's server, so
  * all processes go by that clock.
  */
 
+/** What the server's clock says, in ms since 1970. */
+export const serverMs = sql<number>`floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
+
 /** `now`: ms since 1970 by the server's clock, as far as this process knows it. */
 export type ServerClock = {
   now: () => number
   /** The server read its clock at some time between the two. All in ms since 1970, the two by the own clock. */
-  observe: (serverMs: number, between: { askedAt: number, answeredAt: number }) => void
+  observe: (readMs: number, between: { askedAt: number, answeredAt: number }) => void
 }
 
 /**
@@ -18,8 +23,8 @@ export const createServerClock = (ownNow: () => number): ServerClock => {
   let aheadMs = 0
   return {
     now: () => Math.round(ownNow() + aheadMs),
-    observe: (serverMs, { askedAt, answeredAt }) => {
-      aheadMs = Math.min(Math.max(aheadMs, serverMs - answeredAt), serverMs - askedAt)
+    observe: (readMs, { askedAt, answeredAt }) => {
+      aheadMs = Math.min(Math.max(aheadMs, readMs - answeredAt), readMs - askedAt)
     }
   }
 }

@@ -4,7 +4,7 @@ import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { toStoreFailure } from '../failures.ts'
 import { identity } from '../identity.ts'
-import type { ServerClock } from '../server-clock.ts'
+import { type ServerClock, serverMs } from '../server-clock.ts'
 
 /**
  * `epoch` of the database: connections of its own, which answer or fail within 500 ms. `incarnation`: that of the
@@ -27,7 +27,7 @@ type JoinedRow = EpochRow & { identity: string | null, incarnation: string | nul
 // One statement, and so one snapshot.
 const rowsStatement = keepStatement(() => sql<JoinedRow>`
   SELECT ${identity} AS identity, (SELECT value FROM ServiceState WHERE name = 'incarnation') AS incarnation,
-    floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS "serverMs",
+    ${serverMs} AS "serverMs",
     epoch.name, epoch.mode, epoch.runId AS "runId", epoch.reason,
     epoch.changedAt AS "changedAt", epoch.holdMs AS "holdMs", epoch.flaps, node.node, node.epoch AS "nodeEpoch",
     node.mode AS "nodeMode", node.runId AS "nodeRunId", node.beat, node.isGone AS "isGone"
