@@ -1,14 +1,13 @@
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import SqliteDatabase from 'better-sqlite3'
 import { waitingBudgets as budgets } from '../../budgets.ts'
-import { tenant } from '../../datasets.ts'
 import { ensurePeers } from '../../peers.ts'
 import { secret } from '../../requests.ts'
 import { type RedisServer, startRedis } from '../../servers.ts'
 import { databasePath, startProcess, startService, type Usage } from '../service.ts'
 import { openClient, toGet } from './clients.ts'
 import { printFigures } from './figures.ts'
+import { writeRunningRows } from './running-rows.ts'
 
 /*
  * What a job of 30 s costs its server until its client knows how it ended: if the client waits for the end, if it polls
@@ -59,19 +58,6 @@ const createClients = ({ url }: Server, onBytes: (client: number, bytes: Buffer)
 
 const pathOf = (name: string): string => `${databasePath}.${name}`
 
-const rowsOf = (prefix: string, count: number) => {
-  const database = new SqliteDatabase(pathOf(prefix))
-  database.pragma('synchronous = OFF')
-  database.exec(`INSERT INTO JobExecutionLog (jobId, status, tenant)
-    WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ${count - 1})
-    SELECT '${prefix}-' || i, 'Running', '${tenant}' FROM n`)
-  const end = database.prepare('UPDATE JobExecutionLog SET status = \'Succeeded\' WHERE jobId = ?')
-  const endSome = database.transaction((from: number, to: number) => {
-    for (let index = from; index < to; index += 1) end.run(`${prefix}-${index}`)
-  })
-  return { endSome, close: () => { database.close() } }
-}
-
 /** Calls back with the jobs that are due to begin, or to end: [from, to). Resolves once all were. */
 const spread = async (count: number, each: (from: number, to: number) => void): Promise<void> => {
   const began = performance.now()
@@ -93,7 +79,7 @@ const prepareService = async (redis: RedisServer, name: string, count: number) =
   const service = await startService({
     REDIS_URL: redis.url, WAITERS_MAX: String(2 * waiters), DATABASE_URL: `sqlite:${pathOf(name)}`
   })
-  const rows = rowsOf(name, count)
+  const rows = writeRunningRows(pathOf(name), name, count)
   const stop: Ready['stop'] = async options => {
     rows.close()
     await service.stop(options)

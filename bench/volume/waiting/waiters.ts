@@ -1,10 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import SqliteDatabase from 'better-sqlite3'
 import { waitingBudgets as budgets } from '../../budgets.ts'
-import { tenant } from '../../datasets.ts'
 import { databasePath, startProcess, startService, type Usage } from '../service.ts'
 import { type Crowd, openCrowd, toGet } from './clients.ts'
 import { printFigures, quantile, toShares } from './figures.ts'
+import { writeRunningRows } from './running-rows.ts'
 
 /*
  * 10,000 clients wait, each for a job of its own: first with long polls, then on streams of events. Measures the memory
@@ -49,22 +48,9 @@ const measureControl = async (kind: Kind) => {
   return { bytes, idle }
 }
 
-const openJobs = (kind: Kind) => {
-  const database = new SqliteDatabase(databasePath)
-  database.pragma('synchronous = OFF')
-  database.exec(`INSERT OR IGNORE INTO JobExecutionLog (jobId, status, tenant)
-    WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ${waiters - 1})
-    SELECT '${kind}-' || i, 'Running', '${tenant}' FROM n`)
-  const end = database.prepare('UPDATE JobExecutionLog SET status = \'Succeeded\' WHERE jobId = ?')
-  const endSome = database.transaction((from: number, to: number) => {
-    for (let index = from; index < to; index += 1) end.run(`${kind}-${index}`)
-  })
-  return { endSome, close: () => { database.close() } }
-}
-
 const measureService = async (kind: Kind) => {
   const service = await startService({ WAITERS_MAX: String(2 * waiters) })
-  const { endSome, close: closeJobs } = openJobs(kind)
+  const { endSome, close: closeJobs } = writeRunningRows(databasePath, kind, waiters)
   await delay(1000)
   const endedAt = new Map<number, number>()
   const lateness: number[] = []
