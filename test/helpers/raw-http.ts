@@ -99,8 +99,8 @@ export type Exchanged =
   | { kind: 'silent', bytes: Buffer }
   | { kind: 'malformed', bytes: Buffer, reason: string }
 
-/** A connection that is kept, and opened again when it was closed. One request at a time. */
-export const createConnection = (port: number, limitMs = 15_000) => {
+/** A connection that is kept, and opened again when it was closed or forgotten. */
+export const createKeptSocket = (port: number) => {
   let socket: Socket | undefined
   const open = (): Socket => {
     const opened = connect({ port, host: '127.0.0.1', noDelay: true })
@@ -109,8 +109,21 @@ export const createConnection = (port: number, limitMs = 15_000) => {
     socket = opened
     return opened
   }
+  return {
+    current: (): Socket => socket ?? open(),
+    /** Closes it; the next one is another. */
+    destroy: (): void => {
+      socket?.destroy()
+      socket = undefined
+    }
+  }
+}
+
+/** A connection that is kept, and opened again when it was closed. One request at a time. */
+export const createConnection = (port: number, limitMs = 15_000) => {
+  const socket = createKeptSocket(port)
   const exchange = (bytes: Buffer, isHead = false): Promise<Exchanged> => new Promise(resolve => {
-    const used = socket ?? open()
+    const used = socket.current()
     let received = Buffer.alloc(0)
     const finish = (exchanged: Exchanged) => {
       clearTimeout(timer)
@@ -118,10 +131,7 @@ export const createConnection = (port: number, limitMs = 15_000) => {
       used.off('close', close)
       const stays = exchanged.kind === 'answered' && exchanged.more.length === 0 && !isStream(exchanged.answer.headers) &&
         !valuesOf(exchanged.answer, 'connection').includes('close')
-      if (!stays) {
-        used.destroy()
-        if (socket === used) socket = undefined
-      }
+      if (!stays) socket.destroy()
       resolve(exchanged)
     }
     const take = (data: Buffer) => {
@@ -139,7 +149,7 @@ export const createConnection = (port: number, limitMs = 15_000) => {
     used.on('close', close)
     used.write(bytes)
   })
-  return { exchange, close: () => { socket?.destroy() } }
+  return { exchange, close: socket.destroy }
 }
 
 /**

@@ -1,6 +1,5 @@
-import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { readAnswer, valuesOf } from '../helpers/raw-http.ts'
+import { createKeptSocket, readAnswer, valuesOf } from '../helpers/raw-http.ts'
 import { type Answer, noAnswer } from './client.ts'
 import type { ServiceProcess } from './service-process.ts'
 import { type Actor, nextWatched } from './workload.ts'
@@ -33,16 +32,9 @@ const unanswered = (status: number, startedAt: number): Answer =>
 export const createOpenBursts = (
   common: Record<string, string>, { aborted, limitMs }: { aborted: AbortSignal, limitMs: number }
 ): OpenBursts => ({ port }) => {
-  let socket: Socket | undefined
-  const open = (): Socket => {
-    const opened = connect({ port, host: '127.0.0.1', noDelay: true })
-    opened.on('error', () => {})
-    opened.on('close', () => { if (socket === opened) socket = undefined })
-    socket = opened
-    return opened
-  }
+  const socket = createKeptSocket(port)
   const send: Bursts['send'] = requests => new Promise(resolve => {
-    const used = socket ?? open()
+    const used = socket.current()
     const answers: Answer[] = []
     let received: Buffer = Buffer.alloc(0)
     let isClosing = false
@@ -51,7 +43,7 @@ export const createOpenBursts = (
       used.off('data', take)
       used.off('close', onClose)
       aborted.removeEventListener('abort', onAbort)
-      if (answers.length < requests.length || isClosing) used.destroy()
+      if (answers.length < requests.length || isClosing) socket.destroy()
       resolve(requests.map((_, index) => answers[index] ?? unanswered(status, startedAt)))
     }
     const take = (data: Buffer) => {
@@ -77,7 +69,7 @@ export const createOpenBursts = (
     if (aborted.aborted) onAbort()
     else used.write(text)
   })
-  return { send, close: () => { socket?.destroy() } }
+  return { send, close: socket.destroy }
 }
 
 const pick = ({ random, watched, watchedForeign }: Actor): number | undefined => {
