@@ -492,13 +492,17 @@ t.test('one more try, at most once a minute', async t => {
 })
 
 t.test('a repeated submission adds another URL, of bounded number', async t => {
-  const { submitJob, list } = await openDelivery(t)
+  const { submitJob, list, clock } = await openDelivery(t)
   const at = (path: string) => ({ url: `https://h.example/${path}`, host: 'h.example', secret: null })
   const submit = (path?: string) =>
     submitJob(submitter, { type: 'x', input: { n: 1 }, ...(path === undefined ? {} : { callback: at(path) }) }, 'key')
   const { jobId, replayed } = await submit('1')
   t.notOk(replayed)
-  for (const path of [undefined, '1', '2', '3', '4', '5']) t.match(await submit(path), { jobId, replayed: true })
+  for (const path of [undefined, '1', '2', '3', '4', '5']) {
+    // They are listed by the ms in which they were added.
+    clock.ahead++
+    t.match(await submit(path), { jobId, replayed: true })
+  }
   t.match((await list(jobId)).map(({ url }) => url), ['1', '2', '3', '4', '5'].map(path => at(path).url))
   await t.rejects(submit('6'), { code: 'VALIDATION_FAILED', message: /callbackUrl is one too many: a job has at most 5/ })
   t.equal((await list(jobId)).length, 5)
