@@ -1,4 +1,5 @@
 import type { EpochRow, EpochRows, NodeRow } from '../../store/store.ts'
+import type { RefreshTimes } from './refresh.ts'
 
 /*
  * What one process sees of the agreement, and how long it may act on it.
@@ -21,8 +22,8 @@ const suspectAfterMs = { on: 20_000, warm: 3000, off: 3000 }
 const heartbeatMs = { on: 5000, warm: 1000, off: 1000 }
 
 export type ClusterView = {
-  /** Takes over rows that a refresh has read; `beganAt`: when it began, by the monotonic clock. */
-  observe: (rows: EpochRows, beganAt: number) => void
+  /** Takes over rows that a refresh has read. */
+  observe: (rows: EpochRows, times: RefreshTimes) => void
   /** Whether this process may still act on what it read. */
   isLeaseValid: () => boolean
   /** From now on this process may act on nothing. */
@@ -81,8 +82,8 @@ export const createClusterView = ({ node, monotonicNow }: ClusterViewNeeds): Clu
   const silentMs = (node: string) => monotonicNow() - heartbeats.since(node)
 
   return {
-    observe: (rows, beganAt) => {
-      if (rows.epoch.name !== epoch.name || rows.epoch.mode !== epoch.mode) modeSeenAt = monotonicNow()
+    observe: (rows, { beganAt, answeredAt }) => {
+      if (rows.epoch.name !== epoch.name || rows.epoch.mode !== epoch.mode) modeSeenAt = answeredAt
       epoch = rows.epoch
       own = rows.nodes.find(row => row.node === node && row.isGone === 0)
       others = rows.nodes.filter(row => row.node !== node)

@@ -5,7 +5,7 @@ import type { EpochRows, EpochRowStore } from '../../store/store.ts'
  *
  * A refresh begins, the database reads the rows, and the answer arrives. Any time may pass in between, and refreshes
  * may overlap. Five rules make that safe, each for the reason that it states. slow-refreshes.test.ts breaks the first
- * two, one at a time, and finds a process that still uses an epoch which has ended. interleavings.test.ts breaks the
+ * three, one at a time, and finds a process that still uses an epoch which has ended. interleavings.test.ts breaks the
  * first and the last, and finds a reader that is shown an older version than one that was revealed before.
  *
  * 1. A lease runs from the beginning of its refresh (cluster-view.ts). Counted from the answer it would outlive the
@@ -15,8 +15,8 @@ import type { EpochRows, EpochRowStore } from '../../store/store.ts'
  *    epoch whose end it has already acknowledged.
  * 3. The age of a mode counts from the answer that first showed it (cluster-view.ts). The mode may have begun after the
  *    refresh did, so that counted from the beginning the wait for old leases could end before they do.
- * 4. Rows, lease and view change in one turn of the event loop, in the continuation of the read itself: `onRows`. A
- *    later `then` would leave a moment in which requests act on the old view under the new lease.
+ * 4. Rows, lease and view change in one call, `onRows`, in the continuation of the read itself. With one of them in a
+ *    later turn of the event loop, requests in between would act on the old view under the new lease.
  * 5. A process that reveals something while its view is `off` first waits until all others have acknowledged that, or
  *    the mode has reached an age at which no older lease is left (shared-epoch.ts).
  *
@@ -37,12 +37,15 @@ export type Refresh = {
   end: () => void
 }
 
+/** When a refresh began, and when it was answered; ms of the monotonic clock. */
+export type RefreshTimes = { beganAt: number, answeredAt: number }
+
 export type RefreshNeeds = {
   read: EpochRowStore['read']
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
-  /** Takes over rows; `beganAt`: when their refresh began, by the monotonic clock. */
-  onRows: (rows: EpochRows, beganAt: number) => void
+  /** Takes over rows. */
+  onRows: (rows: EpochRows, times: RefreshTimes) => void
   onFailure: () => void
 }
 
@@ -62,7 +65,7 @@ export const createRefresh = ({ read, monotonicNow, onRows, onFailure }: Refresh
       const place = running.indexOf(own)
       if (place === -1) return
       const answered = running.splice(0, place + 1)
-      onRows(rows, own.beganAt)
+      onRows(rows, { beganAt: own.beganAt, answeredAt: monotonicNow() })
       for (const { resolve } of answered) resolve(true)
     }, () => {
       if (!running.includes(own)) return

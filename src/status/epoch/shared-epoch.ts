@@ -90,8 +90,8 @@ const openRefresh = (
   return createRefresh({
     read: rows.read,
     monotonicNow,
-    onRows: (rows, beganAt) => {
-      cluster.observe(rows, beganAt)
+    onRows: (rows, times) => {
+      cluster.observe(rows, times)
       update()
     },
     onFailure: update

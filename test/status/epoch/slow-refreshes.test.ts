@@ -10,7 +10,12 @@ import { passUntil, reveals, together } from './processes.ts'
 
 /** A lease runs from the answer, in place of the beginning. */
 const leaseFromAnswer = (needs: RefreshNeeds) => createRefresh({
-  ...needs, onRows: rows => { needs.onRows(rows, needs.monotonicNow()) }
+  ...needs, onRows: (rows, { answeredAt }) => { needs.onRows(rows, { beganAt: answeredAt, answeredAt }) }
+})
+
+/** The age of a mode counts from the beginning, in place of the answer. */
+const ageFromBeginning = (needs: RefreshNeeds) => createRefresh({
+  ...needs, onRows: (rows, { beganAt }) => { needs.onRows(rows, { beganAt, answeredAt: beganAt }) }
 })
 
 /** Every answer is taken over, in whatever order they arrive. */
@@ -19,7 +24,7 @@ const anyOrder = (needs: RefreshNeeds) => createRefresh({
   read: async () => {
     const beganAt = needs.monotonicNow()
     const rows = await needs.read()
-    needs.onRows(rows, beganAt)
+    needs.onRows(rows, { beganAt, answeredAt: needs.monotonicNow() })
     return rows
   }
 })
@@ -77,8 +82,9 @@ t.test('an answer to a refresh is dropped after a younger one was answered', asy
   }), 'on', 'taken over, it would bring back the old epoch')
 })
 
-t.test('the age of a mode runs from the answer, so that a refresh that began before it shortens no wait', async t => {
-  const world = await together(t, 3)
+/** A reads `on`, C ends the epoch, A's answer shows that; B, paused, has a lease when A reveals. Returns B's mode then. */
+const answeredLongAfterItBegan = async (t: Test, options: NodeOptions = {}): Promise<string> => {
+  const world = await together(t, 3, options)
   const { a, b, c, pass, settle } = world
   a.holdRefreshes(true)
   const early = await heldRefresh(world, a, 0)
@@ -92,7 +98,12 @@ t.test('the age of a mode runs from the answer, so that a refresh that began bef
   t.equal(a.mode(), 'off')
   t.equal(b.mode(), 'on', 'it has not seen that')
   await reveals(world, a)
-  t.equal(b.mode(), 'off', 'its lease is over')
+  return b.mode()
+}
+
+t.test('the age of a mode runs from the answer, so that a refresh that began before it shortens no wait', async t => {
+  t.equal(await answeredLongAfterItBegan(t), 'off', 'its lease is over')
+  t.equal(await answeredLongAfterItBegan(t, { createRefresh: ageFromBeginning }), 'on', 'from the beginning, it is not')
 })
 
 t.test('a refresh that hangs keeps a process neither from the next one nor from ending', async t => {

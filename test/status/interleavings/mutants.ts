@@ -180,6 +180,8 @@ export const mutants = {
   'a lease that runs from the answer to its refresh': {
     placements: ['shared'],
     scripts: 'slow',
-    createRefresh: needs => createRefresh({ ...needs, onRows: rows => { needs.onRows(rows, needs.monotonicNow()) } })
+    createRefresh: needs => createRefresh({
+      ...needs, onRows: (rows, { answeredAt }) => { needs.onRows(rows, { beganAt: answeredAt, answeredAt }) }
+    })
   }
 } as const satisfies Record<string, Mutant>
