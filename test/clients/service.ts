@@ -42,17 +42,18 @@ export const readSettings = () => {
 }
 
 /** A service process of its own, on a new database, with a token that opens everything. */
-export const startService = async (): Promise<Service> => {
+export const startService = async (settings: Record<string, string> = {}): Promise<Service> => {
   const directory = mkdtempSync(join(tmpdir(), 'clients-'))
   const databasePath = join(directory, 'jobs.db')
-  const port = await freePort()
+  const port = settings.PORT ?? String(await freePort())
   const env = {
     ...process.env,
     DATABASE_URL: `sqlite:${databasePath}`,
     JWT_SECRET: randomBytes(32).toString('hex'),
-    PORT: String(port),
+    PORT: port,
     LOG_LEVEL: 'warn',
-    WORKERS: '1'
+    WORKERS: '1',
+    ...settings
   }
   const child = spawn(process.execPath, ['src/main.ts'], { cwd: root, env, stdio: ['ignore', 'ignore', 'inherit'] })
   const baseUrl = `http://127.0.0.1:${port}`
