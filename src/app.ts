@@ -38,6 +38,8 @@ export type App = {
   server: FastifyInstance
   /** Its store, its cache and its number of workers, for the banner and the log. */
   facts: { store: string, cache: string, workers: number }
+  /** The command that prints a token for it; null: there is none here. */
+  tokenCommand: string | null
   loops: readonly Loop[]
   worker: Worker
   /** From now on responses say that the process is draining, and long polls end; all requests are still answered. */
@@ -67,7 +69,7 @@ export type AppOptions = {
   successor?: () => Server | null
 }
 
-// For the page, which shows the state of the service to admins.
+// For people at this machine, and the page, which shows the state of the service to admins.
 const toTokenCommand = ({ production, tokenKey }: KeyedConfig): string | null => production || tokenKey.kind !== 'secret'
   ? null
   : `${import.meta.url.endsWith('.ts') ? 'npm run --silent token --' : 'npx job-status token'} --sub me --scope "jobs:read jobs:write jobs:admin"`
@@ -202,6 +204,7 @@ const assemble = async (
     createOperationsParts({ ...needs, openedCache, cacheHistory, typeLabels, isDraining })
   const follower = await changes.follow()
   const limits = toLimits(config, store.writesWaiting, metrics, log)
+  const tokenCommand = toTokenCommand(config)
 
   const server = await createServer({
     status: { ...reads, onShown, changesCursor: follower.cursor },
@@ -216,7 +219,7 @@ const assemble = async (
     publicUrl,
     corsOrigins,
     leaseMs,
-    tokenCommand: toTokenCommand(config),
+    tokenCommand,
     successor
   })
 
@@ -238,7 +241,7 @@ const assemble = async (
     stops: [stopCache, ...loops.map(({ stop }) => stop)],
     onDraining: () => { draining = true }
   })
-  return { server, facts, loops, worker, ...ends, retire: () => ({ node, ...ends.retire() }), close }
+  return { server, facts, tokenCommand, loops, worker, ...ends, retire: () => ({ node, ...ends.retire() }), close }
 }
 
 /** Puts the parts together: the only place that knows them all. Throws DatabaseInUse and DatabaseUnusable. */

@@ -95,15 +95,15 @@ export const createLifecycle = (
   }
 }
 
-const banner = (address: string, facts: App['facts']): string => `
+const banner = (address: string, { facts, tokenCommand }: App): string => `
   The job status service answers at ${address}
 
     store          ${facts.store}
     cache          ${facts.cache}
     workers        ${facts.workers}
+    page           ${address}/ui
     documentation  ${address}/docs
-    a token        npm run --silent token -- --sub me --scope "jobs:read jobs:write"
-`
+${tokenCommand === null ? '' : `    a token        ${tokenCommand}\n`}`
 
 const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain'], drainDelayMs: number) => {
   let draining = false
@@ -138,12 +138,13 @@ const openApp = async (config: Config, options: AppOptions): Promise<App> =>
     })
   })
 
-const announce = ({ production, publicUrl }: Config, { server: { log }, facts }: App, address: string): void => {
+const announce = ({ production, publicUrl }: Config, app: App, address: string): void => {
+  const { server: { log }, facts } = app
   if (production && publicUrl === null) {
     log.warn('PUBLIC_URL is not set: absolute URLs come from the Host header, which the client chooses')
   }
   log.info(facts, 'ready')
-  if (!production) process.stdout.write(banner(address, facts))
+  if (!production) process.stdout.write(banner(address, app))
 }
 
 type Opened = { app: App, replaced: Promise<void> }

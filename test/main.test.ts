@@ -19,12 +19,12 @@ const failure = async (env: Record<string, string>, main = 'src/main.ts'): Promi
     (error: { code: number, stderr: string }) => ({ code: error.code, stderr: error.stderr })
   )
 
-t.test('prints what it runs on, and how to get a token', async t => {
+t.test('prints what it runs on, where its page is, and how to get a token', async t => {
   const service = await spawnService(t, { LOG_LEVEL: 'info' })
   const text = await until(() => service.lines.join('\n').includes('a token') && service.lines.join('\n'))
   for (const words of [
-    service.url, `sqlite (${service.databasePath})`, 'memory', 'workers        1', `${service.url}/docs`,
-    'npm run --silent token --'
+    service.url, `sqlite (${service.databasePath})`, 'memory', 'workers        1', `${service.url}/ui`,
+    `${service.url}/docs`, 'npm run --silent token -- --sub me --scope "jobs:read jobs:write jobs:admin"'
   ]) {
     t.ok(text.includes(words), words)
   }
