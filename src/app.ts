@@ -192,6 +192,8 @@ const assemble = async (
   for (const warning of opened.warnings) log.warn(warning)
   const metrics = createMetrics()
   const needs = { parts, config, opened, node, metrics, log }
+  // Before the cache, which stays open if something fails after it.
+  const follower = await changes.follow()
   const { openedCache, cacheHistory, invalidate, watch, onChanges, reads, ...status } = await createStatusParts(needs)
   const { typeLabels, onTransition, onShown } = createJobReports(config, store.now, metrics, log)
   const { worker, handOver, callbacks, rescueJobs, expireResults, ofClients } =
@@ -202,7 +204,6 @@ const assemble = async (
   const isDraining = () => draining
   const { checkStore, sample, operations } =
     createOperationsParts({ ...needs, openedCache, cacheHistory, typeLabels, isDraining })
-  const follower = await changes.follow()
   const limits = toLimits(config, store.writesWaiting, metrics, log)
   const tokenCommand = toTokenCommand(config)
 

@@ -5,8 +5,10 @@ import t from 'tap'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config/config.ts'
 import { createLifecycle } from '../src/lifecycle.ts'
+import { openStore } from '../src/store/open-store.ts'
 import { createClient, createWorkerClient } from './helpers/client.ts'
 import { sqlite3 } from './helpers/databases.ts'
+import { startRedis } from './helpers/redis.ts'
 import { startService } from './helpers/service.ts'
 import { bearer, secret } from './helpers/tokens.ts'
 
@@ -72,6 +74,23 @@ t.test('with a drain delay it is not ready and answers everything until the dela
   end()
   await drained
   await t.rejects(service.ask('/livez'))
+})
+
+t.test('a start that fails because the database is lost leaves no connection to Redis', async t => {
+  const redis = await startRedis(t)
+  const config = loadConfig({
+    DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, REDIS_URL: redis.url, JWT_SECRET: secret, LOG_LEVEL: 'silent'
+  })
+  const parts = {
+    openStore: async (needs: Parameters<typeof openStore>[0]) => {
+      const { store, ...opened } = await openStore(needs)
+      const changes = { ...store.changes, follow: () => Promise.reject(new Error('lost')) }
+      return { ...opened, store: { ...store, changes } }
+    }
+  }
+  await t.rejects(createApp(config, { parts }), { message: 'lost' })
+  const clients = String(await redis.client.call('CLIENT', 'LIST')).trim().split('\n')
+  t.equal(clients.length, 1, 'that of this test')
 })
 
 t.test('listens on 127.0.0.1 for the name localhost', async t => {
