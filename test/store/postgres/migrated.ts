@@ -3,6 +3,7 @@ import pg from 'pg'
 import type { Test } from 'tap'
 import * as schema from '../../../src/store/postgres/migrations/0001-schema.ts'
 import * as callbackQueues from '../../../src/store/postgres/migrations/0002-callback-queues.ts'
+import * as redrawnVersions from '../../../src/store/postgres/migrations/0003-redrawn-versions.ts'
 import { type PrivatePostgres, startPostgres } from '../../helpers/postgres.ts'
 
 const types: pg.CustomTypesConfig = {
@@ -35,7 +36,7 @@ const connectTo = (t: Test, url: string) => async (user?: string, options?: stri
 
 const migrateAt = async (url: string) => {
   const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool: new pg.Pool({ connectionString: url, max: 1 }) }) })
-  for (const { up } of [schema, callbackQueues]) await up(db)
+  for (const { up } of [schema, callbackQueues, redrawnVersions]) await up(db)
   await db.destroy()
 }
 

@@ -7,9 +7,12 @@ import { identity } from '../identity.ts'
 import { lockMigrations, renewIncarnation } from '../incarnation.ts'
 import * as schema from './0001-schema.ts'
 import * as callbackQueues from './0002-callback-queues.ts'
+import * as redrawnVersions from './0003-redrawn-versions.ts'
 
 // Migrations only add, so that the previous release can read and write the new schema.
-const migrations: Record<string, Migration> = { '0001-schema': schema, '0002-callback-queues': callbackQueues }
+const migrations: Record<string, Migration> = {
+  '0001-schema': schema, '0002-callback-queues': callbackQueues, '0003-redrawn-versions': redrawnVersions
+}
 
 // The first schema of the search_path.
 const findSchema = async (tx: Tx): Promise<string> => {

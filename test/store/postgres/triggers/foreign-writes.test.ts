@@ -102,7 +102,7 @@ const unchanging: Case[] = [
   { name: 'a transaction rolled back', sql: 'BEGIN; DELETE FROM JobExecutionLog; ROLLBACK', then: { a: 'Running' } },
   { name: 'a DELETE that finds nothing', sql: "DELETE FROM JobExecutionLog WHERE jobId = 'z'", then: { a: 'Running' } },
   ...[
-    'version = 1000000', 'version = 0', 'version = NULL', 'version = version + 1', 'seq = 1', 'seq = NULL',
+    'version = 1000000', 'version = 0', 'version = -1', 'version = NULL', 'version = version + 1', 'seq = 1', 'seq = NULL',
     'seq = 9223372036854775807', 'createdMs = 1, endedMs = 1', 'jobId = jobId'
   ].map(set => ({ name: `SET ${set}`, sql: `UPDATE JobExecutionLog SET ${set}`, then: { a: 'Running' } }))
 ].map(each => ({ setup: aRunning, ...each }))
