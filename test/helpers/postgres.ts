@@ -5,7 +5,7 @@ import { createServer, initialize, makeFolder, type Server } from './postgres-se
 export type Closing = { teardown: (close: () => unknown) => void }
 
 /** A Postgres of the test's own, which it may kill. */
-export type PrivatePostgres = Pick<Server, 'port' | 'process' | 'urlOf' | 'sql' | 'kill'> & {
+export type PrivatePostgres = Pick<Server, 'port' | 'process' | 'urlOf' | 'sql' | 'kill' | 'pause' | 'resume'> & {
   /** Makes a database, of the template if one is named, and returns its URL. It is dropped when the test ends. */
   createDatabase: (t: Closing, template?: string) => Promise<string>
   /** Starts it again on the same port, with its data. */

@@ -110,6 +110,26 @@ t.test('a server that goes away fails requests with 503, and is used again when 
   t.ok(await service.submit('remote', {}), 'without a restart of the service')
 })
 
+t.test('a suspended server holds up no request: after the lease of the cache all are 503 at once', async t => {
+  const own = await startPostgres(t)
+  const service = await spawnService(t, { DATABASE_URL: await own.createDatabase(t), WORKERS: '0' })
+  const [cached, uncached] = [await service.submit('remote', {}), await service.submit('remote', {})]
+  const statusOf = async (jobId: string) => (await service.ask(`/api/v1/jobs/${jobId}`)).status
+  t.equal(await statusOf(cached), 200)
+  own.pause()
+  t.equal(await statusOf(cached), 200, 'the cache answers meanwhile')
+  t.equal(await statusOf('unknown'), 503)
+  // Each of them by itself would wait for seconds.
+  for (let request = 0; request < 30; request++) {
+    t.equal(await statusOf(uncached), 503)
+    t.equal((await service.ask('/api/v1/jobs', { method: 'POST', body: { type: 'remote', input: {} } })).status, 503)
+    t.match(await jsonOf(service.ask('/readyz')), { store: { status: 'down' } })
+  }
+  own.resume()
+  t.ok(await until(async () => await statusOf(uncached) === 200, 'an answer'))
+  t.ok(await service.submit('remote', {}))
+})
+
 t.test('a database that takes the place of another is opened again, with a new incarnation and without an exit', async t => {
   const DATABASE_URL = await postgres.createDatabase(t)
   const [name, old] = [new URL(DATABASE_URL).pathname.slice(1), 'replaced']

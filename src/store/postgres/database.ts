@@ -1,5 +1,6 @@
 import { Kysely } from 'kysely'
 import type { Tables } from '../tables.ts'
+import { type Circuit, createCircuit } from './connection/circuit.ts'
 import { parseConnectionUrl } from './connection/connection-url.ts'
 import { toDialect } from './connection/driver.ts'
 import { createPools, type OnIdentity, type Pools } from './connection/pools.ts'
@@ -12,6 +13,8 @@ export type Database = {
   reads: Kysely<Tables>
   epoch: Kysely<Tables>
   bulk: Kysely<Tables>
+  /** Of `writer` and `reads`. */
+  circuit: Circuit
   /**
    * From now on every connection must reach the database of this identity: statements on any other fail. `onReplaced` is
    * called once, when one has reached another.
@@ -27,7 +30,7 @@ export type Database = {
  * once: before any statement of the service, because after a failover that lost commits, what a version means is not
  * what it meant.
  */
-const createPin = () => {
+const createPin = (circuit: Circuit) => {
   let pinned: string | null = null
   let onReplaced = () => {}
   return {
@@ -37,19 +40,23 @@ const createPin = () => {
     },
     requireIdentity: (found: string | null) => {
       if (pinned === null || found === pinned) return
+      const failure = new DatabaseReplaced(pinned, found)
       if (found !== null) {
+        // The table may have been made again, on the connections that there are.
+        circuit.open(failure)
         onReplaced()
         onReplaced = () => {}
       }
-      throw new DatabaseReplaced(pinned, found)
+      throw failure
     }
   }
 }
 
 /** Opens no connection by itself. Throws ServerUnusable if the URL is none, or says what cannot be honoured. */
 export const openDatabase = (url: string): Database => {
-  const { pin, requireIdentity } = createPin()
-  const pools = createPools(parseConnectionUrl(url), requireIdentity)
+  const circuit = createCircuit()
+  const { pin, requireIdentity } = createPin(circuit)
+  const pools = createPools(parseConnectionUrl(url), circuit, requireIdentity)
   let closing: Promise<unknown> | undefined
   return {
     pools,
@@ -57,6 +64,7 @@ export const openDatabase = (url: string): Database => {
     reads: new Kysely<Tables>({ dialect: toDialect(pools.reads) }),
     epoch: new Kysely<Tables>({ dialect: toDialect(pools.epoch) }),
     bulk: new Kysely<Tables>({ dialect: toDialect(pools.bulk) }),
+    circuit,
     pin,
     requireIdentity,
     close: async () => {

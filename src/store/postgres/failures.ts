@@ -41,8 +41,13 @@ export class ConnectionLost extends Error {
   }
 }
 
-/** The database is the end of another history: a standby was promoted, or a backup restored. */
+/**
+ * The database is the end of another history: a standby was promoted, or a backup restored. `code`: for `/readyz`,
+ * because the message contains the system identifier.
+ */
 export class DatabaseReplaced extends Error {
+  readonly code = 'DATABASE_REPLACED'
+
   constructor (expected: string, found: string | null) {
     super(`the database was ${expected} and is now ${found ?? 'a replica'}`)
     this.name = 'DatabaseReplaced'

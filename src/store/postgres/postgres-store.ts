@@ -34,7 +34,7 @@ export const createPostgresStore = (
   const { announce, onAnnounced, close: stopAnnouncing } = createAnnouncements({ reads, connect: pools.listen.connect })
   const transact = createTransact({ writer: database.writer, now: monotonicNow, random })
   const { now, observe } = createServerClock(ownNow)
-  const readEpochRows = createReadEpochRows({ database, incarnation, observe, ownNow })
+  const readEpochRows = createReadEpochRows({ database, incarnation, observe, ownNow, monotonicNow })
   database.pin(identity, onReplaced)
   return {
     kind: 'postgres',

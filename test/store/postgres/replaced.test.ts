@@ -1,4 +1,5 @@
 import t from 'tap'
+import { reasonOf } from '../../../src/errors.ts'
 import { DatabaseReplaced } from '../../../src/store/postgres/failures.ts'
 import { openForProcess } from '../../../src/store/postgres/open.ts'
 import { createPostgresStore } from '../../../src/store/postgres/postgres-store.ts'
@@ -35,6 +36,7 @@ t.test('no statement reaches a database that has taken the place of the opened o
       if (error === undefined || (error as Error).cause instanceof DatabaseReplaced) break
     }
     t.match(error, replaced, what)
+    t.equal(reasonOf((error as Error).cause), 'DATABASE_REPLACED', 'what /readyz shows has no identifier of the server')
   }
   await rejectsInTheEnd(() => store.jobs.find('a'), 'a read')
   await rejectsInTheEnd(() => insert('b'), 'a write')

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import {
   type CompiledQuery, type DatabaseConnection, type Dialect, type Driver, DummyDriver, type Kysely, PostgresAdapter,
   PostgresIntrospector, type QueryResult, Transaction, type TransactionSettings
@@ -6,6 +7,7 @@ import type pg from 'pg'
 import { CopyOut } from './copy-out.ts'
 import { CommitRefused, ConnectionLost, isServerError } from '../failures.ts'
 import { FoldingCompiler } from './folding-compiler.ts'
+import type { Cut } from './circuit.ts'
 import type { Pool } from './pools.ts'
 
 /*
@@ -36,14 +38,30 @@ const toQueryConfig = (query: CompiledQuery): pg.QueryConfig => {
 
 const isRead = ({ sql }: CompiledQuery): boolean => /^\s*select\b/i.test(sql)
 
+// pg does not show its socket. To end a client instead would wait for the answers to what it has sent.
+const closeSocket = (client: pg.PoolClient): void => {
+  (client as unknown as { connection: { stream: Socket } }).connection.stream.destroy()
+}
+
+const notCut = () => {}
+
 class Connection implements DatabaseConnection {
   readonly #client: pg.PoolClient
+  readonly #leaveCircuit: () => void
   #isUsable = true
+  #failure: Error | undefined
   #beginning: Promise<unknown> | undefined
   #isHeldBack = false
 
-  constructor (client: pg.PoolClient) {
+  constructor (client: pg.PoolClient, { enter }: Pick<Pool, 'enter'>) {
     this.#client = client
+    this.#leaveCircuit = enter?.(this.#cut) ?? notCut
+  }
+
+  readonly #cut: Cut = failure => {
+    this.#failure = failure
+    this.#isUsable = false
+    closeSocket(this.#client)
   }
 
   query (config: string | pg.QueryConfig): Promise<pg.QueryResult> {
@@ -66,13 +84,13 @@ class Connection implements DatabaseConnection {
    * out again: it is closed instead.
    */
   async #use<Value> (work: () => Promise<Value>): Promise<Value> {
-    if (!this.#isUsable) throw new ConnectionLost('the connection was closed')
+    if (!this.#isUsable) throw this.#failure ?? new ConnectionLost('the connection was closed')
     try {
       return await work()
     } catch (error) {
       if (isServerError(error)) throw error
       this.#isUsable = false
-      throw new ConnectionLost(error)
+      throw this.#failure ?? new ConnectionLost(error)
     }
   }
 
@@ -104,6 +122,12 @@ class Connection implements DatabaseConnection {
     if (command !== 'COMMIT') throw new CommitRefused()
   }
 
+  /** Its outcome would be unknown if it were cut, so only its own time limit ends it. */
+  async commitWrites (): Promise<void> {
+    this.#leaveCircuit()
+    await this.commit()
+  }
+
   // A connection that fails here is closed, which rolls back as well; its failure must not hide the first one.
   async rollback (): Promise<void> {
     if (!this.#isUsable) return
@@ -111,6 +135,7 @@ class Connection implements DatabaseConnection {
   }
 
   release (): void {
+    this.#leaveCircuit()
     this.#client.release(!this.#isUsable)
     // A statement that comes too late must not run in the transaction of another.
     this.#isUsable = false
@@ -127,7 +152,7 @@ class PoolDriver implements Driver {
   async init (): Promise<void> {}
 
   async acquireConnection (): Promise<Connection> {
-    return new Connection(await this.#pool.connect())
+    return new Connection(await this.#pool.connect(), this.#pool)
   }
 
   async beginTransaction (connection: Connection, settings: TransactionSettings): Promise<void> {
@@ -196,7 +221,7 @@ export const runTransaction = <Tables, Value>(
     try {
       connection.begin()
       const value = await work(tx)
-      await connection.commit()
+      await connection.commitWrites()
       return value
     } catch (error) {
       await connection.rollback()
@@ -207,7 +232,7 @@ export const runTransaction = <Tables, Value>(
 
 /** Runs a COPY … TO STDOUT on a connection of the pool and returns what it writes, row by row. */
 export const copyOut = async (pool: Pool, text: string): Promise<Buffer[]> => {
-  const connection = new Connection(await pool.connect())
+  const connection = new Connection(await pool.connect(), pool)
   try {
     return await connection.copyOut(text)
   } finally {

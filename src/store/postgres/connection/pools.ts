@@ -1,13 +1,16 @@
 import pg from 'pg'
+import { type Circuit, createCircuit } from './circuit.ts'
 import type { ConnectionTarget, Host, Hosts } from './connection-url.ts'
 import { ConnectionLost, DatabaseReplaced, ReplicaReached, ServerUnusable } from '../failures.ts'
 import { readServer } from '../identity.ts'
 
 /**
  * Connections to the one database of the store. `connect` rejects with ConnectionLost, ServerUnusable or
- * DatabaseReplaced.
+ * DatabaseReplaced. `enter`: what is under way on its connections is cut when the circuit opens.
  */
-export type Pool = { connect: () => Promise<pg.PoolClient>, close: () => Promise<void> }
+export type Pool = {
+  connect: () => Promise<pg.PoolClient>, close: () => Promise<void>, enter?: Circuit['enter']
+}
 
 /**
  * Reads, writes and epoch rows have connections of their own: reads never wait for writes, and neither holds back the
@@ -89,9 +92,28 @@ const isOfServer = (error: unknown): boolean => error instanceof Error && 'sever
 /** Called with the identity of the database that a new connection has reached. Throws DatabaseReplaced to close it. */
 export type OnIdentity = (identity: string | null) => void
 
-type PoolNeeds = { target: ConnectionTarget, hosts: HostChoice, onIdentity: OnIdentity }
+type PoolNeeds = { target: ConnectionTarget, hosts: HostChoice, onIdentity: OnIdentity, circuit: Circuit }
 
-const openPool = (name: PoolName, { target, hosts, onIdentity }: PoolNeeds): Pool => {
+// The epoch's reads are what closes the circuit again.
+const isCut: Record<PoolName, boolean> = { writes: true, reads: true, epoch: false, listen: false, bulk: false }
+
+/** Tries each host once. `circuit`: nothing is tried while it is open. */
+const createConnect = (pool: pg.Pool, hosts: HostChoice, circuit: Circuit | null): Pool['connect'] => async () => {
+  for (let trial = 1; ; trial++) {
+    circuit?.requireClosed()
+    const host = hosts.chosen()
+    try {
+      return await (circuit === null ? pool.connect() : circuit.admit(pool.connect()))
+    } catch (error) {
+      const isLast = trial >= hosts.count || host === hosts.chosen()
+      if (!isLast) continue
+      const isKnown = error instanceof ServerUnusable || error instanceof DatabaseReplaced || isOfServer(error)
+      throw isKnown ? error : new ConnectionLost(error)
+    }
+  }
+}
+
+const openPool = (name: PoolName, { target, hosts, onIdentity, circuit }: PoolNeeds): Pool => {
   const { settings, options } = target
   const { connectMs, answerMs } = patience[name]
   // A pool makes each of its connections by this class, and so to the host that is chosen at that time.
@@ -136,31 +158,26 @@ const openPool = (name: PoolName, { target, hosts, onIdentity }: PoolNeeds): Poo
     }
   }
   const pool = new pg.Pool({
-    max: sizes[name], connectionTimeoutMillis: name === 'epoch' ? connectMs : target.connectMs ?? connectMs, idleTimeoutMillis: idleMs, Client: ClientOfChosenHost
+    max: sizes[name],
+    connectionTimeoutMillis: name === 'epoch' ? connectMs : target.connectMs ?? connectMs,
+    idleTimeoutMillis: idleMs,
+    Client: ClientOfChosenHost
   })
   // Idle connections break, too; the pool removes them by itself.
   pool.on('error', () => {})
 
-  const connect = async (): Promise<pg.PoolClient> => {
-    for (let trial = 1; ; trial++) {
-      const host = hosts.chosen()
-      try {
-        return await pool.connect()
-      } catch (error) {
-        const isLast = trial >= hosts.count || host === hosts.chosen()
-        if (!isLast) continue
-        const isKnown = error instanceof ServerUnusable || error instanceof DatabaseReplaced || isOfServer(error)
-        throw isKnown ? error : new ConnectionLost(error)
-      }
-    }
+  const own = isCut[name] ? circuit : null
+  return {
+    connect: createConnect(pool, hosts, own), close: () => pool.end(), ...own === null ? {} : { enter: own.enter }
   }
-  return { connect, close: () => pool.end() }
 }
 
 /** Opens no connection by itself. */
-export const createPools = (target: ConnectionTarget, onIdentity: OnIdentity = () => {}): Pools => {
+export const createPools = (
+  target: ConnectionTarget, circuit: Circuit = createCircuit(), onIdentity: OnIdentity = () => {}
+): Pools => {
   const hosts = createHostChoice(target.hosts)
-  const open = (name: PoolName) => openPool(name, { target, hosts, onIdentity })
+  const open = (name: PoolName) => openPool(name, { target, hosts, onIdentity, circuit })
   return {
     writes: open('writes'), reads: open('reads'), epoch: open('epoch'), listen: open('listen'), bulk: open('bulk')
   }

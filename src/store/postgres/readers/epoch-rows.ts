@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import { keepStatement } from '../../dialect.ts'
 import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
+import { asProbe } from '../connection/circuit.ts'
 import type { Database } from '../database.ts'
 import { toStoreFailure } from '../failures.ts'
 import { identity } from '../identity.ts'
@@ -11,10 +12,12 @@ import { type ServerClock, serverMs } from '../server-clock.ts'
  * versions which this process knows. `observe` is told what the server's clock says; `ownNow` in ms since 1970.
  */
 export type EpochReaderNeeds = {
-  database: Pick<Database, 'epoch' | 'requireIdentity'>
+  database: Pick<Database, 'epoch' | 'requireIdentity' | 'circuit'>
   incarnation: string
   observe: ServerClock['observe']
   ownNow: () => number
+  /** ms of a clock that only goes forward. */
+  monotonicNow: () => number
 }
 
 type JoinedNode = Omit<NodeRow, 'epoch' | 'mode' | 'runId'> &
@@ -42,14 +45,15 @@ const toIdentity = (found: Pick<JoinedRow, 'identity' | 'incarnation'>, incarnat
 /**
  * Reads the epoch and the processes, together with the identity of the database: a table that was made again has other
  * rows, on the connections that there are. Rejects with STORE_UNAVAILABLE, caused by DatabaseReplaced where it is
- * another one.
+ * another one. The read is also what finds out whether the server answers at all.
  */
 export const createReadEpochRows = (
-  { database, incarnation, observe, ownNow }: EpochReaderNeeds
+  { database, incarnation, observe, ownNow, monotonicNow }: EpochReaderNeeds
 ): EpochRowStore['read'] => {
+  const probe = asProbe(() => rowsStatement(database.epoch, {}), { circuit: database.circuit, monotonicNow })
   const read = async () => {
     const askedAt = ownNow()
-    const { rows } = await rowsStatement(database.epoch, {})
+    const { rows } = await probe()
     const [first] = rows
     if (first === undefined) throw new Error('CacheEpoch is empty')
     observe(first.serverMs, { askedAt, answeredAt: ownNow() })

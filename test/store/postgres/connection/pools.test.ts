@@ -171,8 +171,10 @@ t.test('passes over a replica, and says so where there is no other host', async 
   })
 })
 
-t.test('sessions have the settings of the service, and those of the URL that do not contradict', async t => {
-  const { url } = await open(t)
+t.test('sessions have the settings of the service, and those of others that do not contradict', async t => {
+  const { url, execute } = await open(t)
+  await execute(`ALTER DATABASE ${new URL(url).pathname.slice(1)} SET synchronous_commit = local`)
+  await execute(`ALTER ROLE postgres IN DATABASE ${new URL(url).pathname.slice(1)} SET synchronous_commit = remote_write`)
   const options = encodeURIComponent('-c synchronous_commit=off -c work_mem=5MB')
   const pools = openPools(t, `${url}?options=${options}&search_path=${encodeURIComponent('jobs, public')}`)
   const show = async (pool: Pool, name: string) => {

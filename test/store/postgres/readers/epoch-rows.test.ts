@@ -17,7 +17,7 @@ const openReader = async (t: Test) => {
   const incarnation = String(await database.value("SELECT value FROM ServiceState WHERE name = 'incarnation'"))
   let replacements = 0
   own.pin(found, () => { replacements++ })
-  const read = createReadEpochRows({ database: own, incarnation, observe: () => {}, ownNow: () => 0 })
+  const read = createReadEpochRows({ database: own, incarnation, observe: () => {}, ownNow: () => 0, monotonicNow: () => performance.now() })
   return { ...database, found, findIdentity, read, replacements: () => replacements }
 }
 
