@@ -4,6 +4,7 @@ import { DatabaseReplaced } from '../../../src/store/postgres/failures.ts'
 import { openForProcess } from '../../../src/store/postgres/open.ts'
 import { createPostgresStore } from '../../../src/store/postgres/postgres-store.ts'
 import { startPostgresPair } from '../../helpers/postgres-pair.ts'
+import { until } from '../../helpers/until.ts'
 
 const clocks = { now: () => Date.now(), monotonicNow: () => performance.now(), random: () => Math.random() }
 
@@ -24,6 +25,16 @@ t.test('no statement reaches a database that has taken the place of the opened o
   await insert('a')
   const found = await store.jobs.find('a')
   t.not(found.kind, 'absent')
+
+  const [, standby] = pair.servers
+  standby?.pause()
+  const unconfirmed = t.rejects(insert('unconfirmed'), { code: 'STORE_UNAVAILABLE' },
+    'a commit that an operator lets go on without the standby is not acknowledged')
+  const isCancelled = async () => (await pair.sql(`
+    SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'`)).rowCount === 1
+  await until(isCancelled, 'a commit that waits for the standby')
+  await unconfirmed
+  standby?.resume()
   await pair.synchronize()
   await pair.primary().kill()
   await pair.promote()
@@ -44,7 +55,7 @@ t.test('no statement reaches a database that has taken the place of the opened o
   await rejectsInTheEnd(() => store.epoch.read(), 'a refresh of the view')
   t.equal(replacements, 1, 'reported once')
   const { rows } = await pair.sql('SELECT jobId FROM JobExecutionLog', 'test_1')
-  t.same(rows, [{ jobid: 'a' }])
+  t.same(rows, [{ jobid: 'a' }, { jobid: 'unconfirmed' }])
   const again = await openForProcess(url, clocks.monotonicNow)
   t.not(again.incarnation, opened.incarnation, 'it has to be opened again')
   const next = createPostgresStore({ ...again, ...clocks, onReplaced: () => {} })

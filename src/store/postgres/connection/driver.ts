@@ -122,10 +122,23 @@ class Connection implements DatabaseConnection {
     if (command !== 'COMMIT') throw new CommitRefused()
   }
 
-  /** Its outcome would be unknown if it were cut, so only its own time limit ends it. */
+  /**
+   * Its outcome would be unknown if it were cut, so only its own time limit ends it. Postgres also answers a COMMIT whose
+   * wait for the standby an operator has cancelled, with a warning: a failover may still lose it.
+   */
   async commitWrites (): Promise<void> {
     this.#leaveCircuit()
-    await this.commit()
+    let isConfirmed = true
+    const onNotice = ({ routine }: { routine: string | undefined }) => {
+      if (routine === 'SyncRepWaitForLSN') isConfirmed = false
+    }
+    this.#client.on('notice', onNotice)
+    try {
+      await this.commit()
+    } finally {
+      this.#client.off('notice', onNotice)
+    }
+    if (!isConfirmed) throw new ConnectionLost('the standby has not confirmed the commit')
   }
 
   // A connection that fails here is closed, which rolls back as well; its failure must not hide the first one.
