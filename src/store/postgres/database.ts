@@ -30,7 +30,7 @@ export type Database = {
  * once: before any statement of the service, because after a failover that lost commits, what a version means is not
  * what it meant.
  */
-const createPin = (circuit: Circuit) => {
+const createPin = (circuit: Circuit, isPinnedToFirst: boolean) => {
   let pinned: string | null = null
   let onReplaced = () => {}
   return {
@@ -39,6 +39,7 @@ const createPin = (circuit: Circuit) => {
       onReplaced = callback
     },
     requireIdentity: (found: string | null) => {
+      if (pinned === null && isPinnedToFirst) pinned = found
       if (pinned === null || found === pinned) return
       const failure = new DatabaseReplaced(pinned, found)
       if (found !== null) {
@@ -52,10 +53,13 @@ const createPin = (circuit: Circuit) => {
   }
 }
 
+/** `isPinnedToFirst`: every connection must reach the database that the first one has reached, as if it was pinned. */
+export type DatabaseOptions = { isPinnedToFirst?: boolean }
+
 /** Opens no connection by itself. Throws ServerUnusable if the URL is none, or says what cannot be honoured. */
-export const openDatabase = (url: string): Database => {
+export const openDatabase = (url: string, { isPinnedToFirst = false }: DatabaseOptions = {}): Database => {
   const circuit = createCircuit()
-  const { pin, requireIdentity } = createPin(circuit)
+  const { pin, requireIdentity } = createPin(circuit, isPinnedToFirst)
   const pools = createPools(parseConnectionUrl(url), circuit, requireIdentity)
   let closing: Promise<unknown> | undefined
   return {
