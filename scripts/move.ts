@@ -57,7 +57,7 @@ export const move = async ({ from, to }: MoveArguments): Promise<void> => {
   const [path, url] = [toSourcePath(from), toTargetUrl(to)]
   const source = openMoveSource(path)
   try {
-    const target = await openMoveTarget({ url, now: () => Date.now(), monotonicNow })
+    const target = await openMoveTarget({ url, monotonicNow })
     try {
       await moveInto(target, { source, path, url })
     } finally {

@@ -233,6 +233,23 @@ t.test('a move that is killed leaves nothing, and is run again', async t => {
   t.same(rows.map(({ id }) => id as string), lookups.map(idOf))
 })
 
+t.test("leases go on by the server's clock, whatever the clock of the source said", async t => {
+  const { cwd, path, from } = makeFolder(t)
+  await (await openStore(t, path)).database.close()
+  // Of a machine whose clock is an hour ahead, when the service was stopped.
+  const [hourMs, leaseMs] = [3_600_000, 60_000]
+  const stoppedAt = Date.now() + hourMs
+  await sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status) VALUES ('held', 'Running');
+    INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, leaseToken, leaseExpiresAt, leaseMs)
+      VALUES ('held', 'a', 1, 0, 'token', ${stoppedAt + leaseMs}, ${leaseMs})`)
+  utimesSync(path, stoppedAt / 1000, stoppedAt / 1000)
+  const url = await postgres.createDatabase(t)
+  t.match(await migrate(cwd, [...from, '--to', url]), { code: 0 })
+  const { rows: [row] } = await postgres.sql(
+    'SELECT leaseExpiresAt - extract(epoch FROM now()) * 1000 AS ms FROM JobQueue', new URL(url).pathname.slice(1))
+  t.ok(Number(row?.ms) > 0 && Number(row?.ms) <= leaseMs, `${String(row?.ms)} ms are left`)
+})
+
 t.test('a target with jobs of its own is left alone', async t => {
   const { cwd, path, from } = makeFolder(t)
   await (await openStore(t, path)).database.close()

@@ -17,6 +17,7 @@ import { isRetried } from '../failures.ts'
 import { requireTriggers } from '../fitness.ts'
 import { lockMigrations, renewIncarnation } from '../incarnation.ts'
 import { openForProcess } from '../open.ts'
+import { serverMs } from '../server-clock.ts'
 
 /*
  * The database that a move fills: one transaction, under the lock that a start takes too. Readers see nothing of it
@@ -90,22 +91,27 @@ const setState = async (tx: Tx, name: string, value: string): Promise<void> => {
 // The most that CANCEL_GRACE_SECONDS can be: no cancellation was asked for since the service was stopped.
 const cancelGraceMsMax = 86_400_000
 
-// Leases and cancellations have as much time left as they had when the service was stopped.
-const creditMove = async (tx: Tx, { lastWrittenAt }: SourceFacts, endedAt: number): Promise<void> => {
-  await creditLostTime(tx, [{ beganAt: Math.min(Math.floor(lastWrittenAt), endedAt), endedAt }], cancelGraceMsMax)
+/*
+ * Leases and cancellations have as much time left as they had when the service was stopped. They were written by the
+ * clock of the source's machine and go on by that of the server, so the time is negative where that one is behind.
+ */
+const creditMove = async (tx: Tx, { lastWrittenAt }: SourceFacts): Promise<void> => {
+  const { rows: [clock] } = await sql<{ ms: number }>`SELECT ${serverMs} AS ms`.execute(tx)
+  if (clock === undefined) throw new Error('the server did not say what time it is')
+  await creditLostTime(tx, [{ beganAt: Math.floor(lastWrittenAt), endedAt: clock.ms }], cancelGraceMsMax)
 }
 
-const takeOver = async (tx: Tx, facts: SourceFacts, keys: readonly OwnKey[], now: () => number): Promise<void> => {
+const takeOver = async (tx: Tx, facts: SourceFacts, keys: readonly OwnKey[]): Promise<void> => {
   for (const [name, value] of facts.state) await setState(tx, name, value)
   for (const { name, key } of keys) await replaceOwnKey(tx, name, key)
   await setState(tx, movedFrom, toOrigin(facts))
   await sql`SELECT setval('JobVersion', greatest(${facts.version}, last_value)) FROM JobVersion`.execute(tx)
-  await creditMove(tx, facts, now())
+  await creditMove(tx, facts)
   await renewIncarnation(tx)
 }
 
-/** `now` in ms since 1970; `monotonicNow` in ms of a clock that only goes forward. */
-export type MoveTargetNeeds = { url: string, now: () => number, monotonicNow: () => number }
+/** `monotonicNow` in ms of a clock that only goes forward. */
+export type MoveTargetNeeds = { url: string, monotonicNow: () => number }
 
 const toMoveFailed = (url: string, error: unknown): MoveFailed => {
   if (error instanceof MoveFailed) return error
@@ -118,7 +124,7 @@ const countRows = async (db: Kysely<Tables>): Promise<void> => {
   for (const { name } of movedTables) await sql`ANALYZE ${sql.raw(name)}`.execute(db)
 }
 
-const createFill = (client: pg.PoolClient, now: () => number): MoveTarget['fill'] => async (facts, keys, work) => {
+const createFill = (client: pg.PoolClient): MoveTarget['fill'] => async (facts, keys, work) => {
   const db = new Kysely<Tables>({ dialect: toDialect(sharing(client)) })
   const value = await db.transaction().execute(async tx => {
     await lockTables(tx)
@@ -126,7 +132,7 @@ const createFill = (client: pg.PoolClient, now: () => number): MoveTarget['fill'
     await alterTriggers(tx, 'DISABLE')
     const value = await work(createTables(client))
     await alterTriggers(tx, 'ENABLE ALWAYS')
-    await takeOver(tx, facts, keys, now)
+    await takeOver(tx, facts, keys)
     await requireTriggers(tx)
     return value
   })
@@ -135,14 +141,14 @@ const createFill = (client: pg.PoolClient, now: () => number): MoveTarget['fill'
 }
 
 /** Opens the database and migrates it to this release. Throws MoveFailed. */
-export const openMoveTarget = async ({ url, now, monotonicNow }: MoveTargetNeeds): Promise<MoveTarget> => {
+export const openMoveTarget = async ({ url, monotonicNow }: MoveTargetNeeds): Promise<MoveTarget> => {
   const explain = (error: unknown): never => { throw toMoveFailed(url, error) }
   const { database } = await openForProcess(url, monotonicNow).catch(explain)
   return {
     fill: async (facts, keys, work) => {
       const client = await database.pools.bulk.connect().catch(explain)
       // A connection that was cut in the middle is not used again.
-      return await createFill(client, now)(facts, keys, work).catch(explain).finally(() => { client.release(true) })
+      return await createFill(client)(facts, keys, work).catch(explain).finally(() => { client.release(true) })
     },
     close: database.close
   }
