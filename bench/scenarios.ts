@@ -31,7 +31,7 @@ export type Requests =
   /** Reads `jobs` jobs of a peer or of a control in turn. */
   | { kind: 'each-of-peer', jobs: number }
 
-export type ServerName = 'service' | 'bare' | 'jwt' | 'point-read' | 'bullmq' | 'express' | 'pg-boss'
+export type ServerName = 'service' | 'bare' | 'bare-same' | 'jwt' | 'point-read' | 'bullmq' | 'express' | 'pg-boss'
 
 /** The cache of the service. `redis-down` is an address on which no server listens. */
 export type Cache = 'memory' | 'redis' | 'redis-down'
@@ -86,6 +86,14 @@ const service = (target: Pick<Target, 'requests'> & Partial<Target>): Target => 
 const control = (server: 'bare' | 'jwt', modes: readonly LoadMode[] = ['capacity', 'latency']): Target =>
   service({ name: server, server, requests: { kind: 'control' }, modes })
 
+/** What the answers of the service are compared with: a bare route with a static body, and one with their bytes. */
+const bareRoutes = (expectedStatus = 200): Target[] => [
+  control('bare'),
+  service({
+    name: 'bare-same', server: 'bare-same', requests: { kind: 'control' }, expectedStatus, modes: ['capacity']
+  })
+]
+
 const peer = (server: 'bullmq' | 'express' | 'pg-boss'): Target =>
   service({ name: server, server, requests: { kind: 'peer' } })
 
@@ -108,56 +116,56 @@ export const scenarios: readonly Scenario[] = [
     isQuick: true,
     isRemote: true,
     targets: [
-      service({ requests: oneJob }), control('bare'), control('jwt'), peer('bullmq'), peer('express'), peer('pg-boss')
+      service({ requests: oneJob }), ...bareRoutes(), control('jwt'), peer('bullmq'), peer('express'), peer('pg-boss')
     ]
   },
   {
     name: 'cached-many',
     title: 'Cached reads of 1,000 finished jobs, Redis',
     ...none,
-    targets: [service({ requests: { kind: 'finished' } }), control('bare')]
+    targets: [service({ requests: { kind: 'finished' } }), ...bareRoutes()]
   },
   {
     name: 'cached-task',
     title: 'Cached read, task view, Redis',
     isQuick: false,
     isRemote: true,
-    targets: [service({ requests: { kind: 'status', view: 'task' } }), control('bare')]
+    targets: [service({ requests: { kind: 'status', view: 'task' } }), ...bareRoutes()]
   },
   {
     name: 'not-modified',
     title: '304 from the cache, Redis',
     isQuick: true,
     isRemote: true,
-    targets: [service({ requests: { kind: 'not-modified' }, expectedStatus: 304 }), control('bare')]
+    targets: [service({ requests: { kind: 'not-modified' }, expectedStatus: 304 }), ...bareRoutes(304)]
   },
   {
     name: 'absent',
     title: 'Unknown id: 404',
     isQuick: false,
     isRemote: true,
-    targets: [service({ requests: { kind: 'absent' }, expectedStatus: 404 }), control('bare')]
+    targets: [service({ requests: { kind: 'absent' }, expectedStatus: 404 }), ...bareRoutes(404)]
   },
   {
     name: 'unauthenticated',
     title: 'No token: 401',
     isQuick: false,
     isRemote: true,
-    targets: [service({ requests: { kind: 'unauthenticated' }, expectedStatus: 401 }), control('bare')]
+    targets: [service({ requests: { kind: 'unauthenticated' }, expectedStatus: 401 }), ...bareRoutes(401)]
   },
   {
     name: 'memory',
     title: 'Cached read, cache in the process',
     isQuick: true,
     isRemote: false,
-    targets: [service({ requests: oneJob, cache: 'memory' }), control('bare'), control('jwt', ['capacity'])]
+    targets: [service({ requests: oneJob, cache: 'memory' }), ...bareRoutes(), control('jwt', ['capacity'])]
   },
   {
     name: 'cold',
     title: 'Cold read: every poll another job, Redis up',
     isQuick: true,
     isRemote: false,
-    targets: [service({ requests: eachJob, rows: coldRows }), control('bare')]
+    targets: [service({ requests: eachJob, rows: coldRows }), ...bareRoutes()]
   },
   {
     name: 'postgres-cached',
@@ -194,7 +202,7 @@ export const scenarios: readonly Scenario[] = [
     isQuick: true,
     isRemote: false,
     targets: [
-      service({ requests: oneJob, cache: 'redis-down' }), control('bare'),
+      service({ requests: oneJob, cache: 'redis-down' }), ...bareRoutes(),
       service({ name: 'healthy', requests: oneJob, modes: ['latency'] })
     ]
   },
@@ -249,11 +257,11 @@ export const scenarios: readonly Scenario[] = [
     name: 'tokens',
     title: 'Cached read by 200 clients, a token each',
     ...none,
-    targets: [service({ requests: { kind: 'tokens', tokens: 200 } }), control('bare')]
+    targets: [service({ requests: { kind: 'tokens', tokens: 200 } }), ...bareRoutes()]
   }
 ]
 
-const comparedInQuickRun = ['bare', 'sqlite', 'point-read']
+const comparedInQuickRun = ['bare', 'bare-same', 'sqlite', 'point-read']
 
 /** The targets of the quick run: the service, and what its CPU is compared with. */
 export const quickScenarios: readonly Scenario[] = scenarios.filter(({ isQuick }) => isQuick).map(scenario => ({

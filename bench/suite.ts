@@ -1,5 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { readAnswer } from './answer.ts'
 import type { Rule } from './budgets.ts'
 import { findCommit, findVersions, toMachine } from './environment.ts'
 import { findExcuses, judge, toOutcome } from './judge.ts'
@@ -8,7 +9,9 @@ import { type BenchPostgres, findFastFolder, startBenchPostgres } from './postgr
 import { type LoadMode, type ScenarioResult, type SuiteResult, type Verdict, resultSchema } from './result.ts'
 import type { Scenario, Target } from './scenarios.ts'
 import { type Choice, findFlaws, summarize } from './summary.ts'
-import { prepareDatasets, type RunningTarget, startTarget, TargetUnavailable, type TargetNeeds } from './targets.ts'
+import {
+  prepareDatasets, type RunningTarget, type StartNeeds, startTarget, TargetUnavailable, type TargetNeeds
+} from './targets.ts'
 
 /*
  * Runs scenarios one after the other: starts the servers of a scenario, loads them in turns for some rounds and judges
@@ -42,7 +45,7 @@ const required = ['bullmq', 'express']
 
 type Started = { measured: Measured[], absent: string[], invalid: string[] }
 
-const startOne = async (target: Target, needs: TargetNeeds): Promise<Measured> => {
+const startOne = async (target: Target, needs: StartNeeds): Promise<Measured> => {
   const running = await startTarget(target, needs)
   try {
     return { running, nextRequest: await running.createRequest(target.requests), samples: new Map() }
@@ -53,7 +56,16 @@ const startOne = async (target: Target, needs: TargetNeeds): Promise<Measured> =
 }
 
 const startAll = async (targets: readonly Target[], needs: TargetNeeds): Promise<Started> => {
-  const attempts = await Promise.allSettled(targets.map(target => startOne(target, needs)))
+  const service = Promise.withResolvers<Measured>()
+  const answer = async () => {
+    const { running, nextRequest } = await service.promise
+    return await readAnswer(running.server.url, nextRequest())
+  }
+  const attempts = await Promise.allSettled(targets.map(async target => {
+    const starting = startOne(target, { ...needs, answer })
+    if (target.name === 'service') starting.then(service.resolve, service.reject)
+    return await starting
+  }))
   const started: Started = { measured: [], absent: [], invalid: [] }
   const failures: unknown[] = []
   for (const [index, attempt] of attempts.entries()) {

@@ -1,5 +1,6 @@
 import { copyFileSync, constants, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Answer } from './answer.ts'
 import { buildDataset, keepDataset } from './datasets.ts'
 import { ensurePeers } from './peers.ts'
 import type { BenchPostgres } from './postgres.ts'
@@ -14,6 +15,7 @@ import { freePort, type RedisServer, type Server, startRedis, startServer, until
 const programs: Record<ServerName, string> = {
   service: 'src/main.ts',
   bare: 'bench/controls/bare.ts',
+  'bare-same': 'bench/controls/bare-same.ts',
   jwt: 'bench/controls/jwt.ts',
   'point-read': 'bench/controls/point-read.ts',
   bullmq: 'bench/peers/bullmq.ts',
@@ -33,6 +35,9 @@ export type TargetNeeds = {
   postgres: () => Promise<BenchPostgres>
   note: (line: string) => void
 }
+
+/** `answer`: what the service answers to the first request of the scenario, as soon as it runs. */
+export type StartNeeds = TargetNeeds & { answer: () => Promise<Answer> }
 
 /** Counters of a service since it started; null for other servers. */
 export type Counters = {
@@ -126,11 +131,12 @@ const serviceEnv = (databaseUrl: string, redisUrl: string | null): Record<string
   DATABASE_URL: databaseUrl, WORKERS: '0', ...(redisUrl === null ? {} : { REDIS_URL: redisUrl })
 })
 
-const controls: readonly ServerName[] = ['bare', 'jwt', 'point-read']
+const controls: readonly ServerName[] = ['bare', 'bare-same', 'jwt', 'point-read']
 
 const peerEnv = async (
-  target: Target, { directory, postgres }: TargetNeeds, redisUrl: string | null
+  target: Target, { directory, postgres, answer }: StartNeeds, redisUrl: string | null
 ): Promise<Record<string, string>> => {
+  if (target.server === 'bare-same') return { ANSWER: JSON.stringify(await answer()) }
   if (controls.includes(target.server)) return {}
   const reason = await ensurePeers()
   if (reason !== null) throw new TargetUnavailable(reason)
@@ -145,7 +151,7 @@ const peerEnv = async (
 }
 
 /** Starts a target with the servers that it needs. Throws TargetUnavailable if a peer cannot run on this machine. */
-export const startTarget = async (target: Target, needs: TargetNeeds): Promise<RunningTarget> => {
+export const startTarget = async (target: Target, needs: StartNeeds): Promise<RunningTarget> => {
   const isService = target.server === 'service'
   const { redis, url: redisUrl } = await toRedis(target)
   try {

@@ -16,6 +16,8 @@ export type Figures = {
   cpuPerRequest: number | null
   /** CPU per request as a multiple of the bare route's under the same load, in the same scenario if it ran there. */
   ratioToBare: number | null
+  /** The same for a bare route that sends as many bytes as the service, in the same scenario. */
+  ratioToSame: number | null
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
   /** Latencies at the fixed rate as a histogram, V2, base64; empty if they were not measured. */
@@ -25,8 +27,10 @@ export type Figures = {
 const median = (numbers: number[]): number | null =>
   numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? null
 
-const readBareCpu = ({ measurements }: ScenarioResult, mode: LoadMode) =>
-  measurements.find(each => each.target === 'bare' && each.mode === mode)?.serverCpuPerRequest ?? null
+const readCpu = (target: string, { measurements }: ScenarioResult, mode: LoadMode) =>
+  measurements.find(each => each.target === target && each.mode === mode)?.serverCpuPerRequest ?? null
+
+const divide = (cpu: number, by: number | null) => by === null || by === 0 ? null : cpu / by
 
 /**
  * CPU of a target and of the bare route under the same load: at its limit a server handles several requests per
@@ -34,12 +38,15 @@ const readBareCpu = ({ measurements }: ScenarioResult, mode: LoadMode) =>
  */
 const toCosts = (result: SuiteResult, scenario: ScenarioResult, measurements: Measurement[]) => {
   const costed = measurements.flatMap(({ mode, serverCpuPerRequest: cpu }) =>
-    cpu === null ? [] : [{ mode, cpu, bare: readBareCpu(scenario, mode) }])
+    cpu === null ? [] : [{ mode, cpu, bare: readCpu('bare', scenario, mode) }])
   const [cost] = [...costed.filter(({ bare }) => bare !== null), ...costed]
-  if (cost === undefined) return { cpuPerRequest: null, ratioToBare: null }
-  const all = result.scenarios.map(each => readBareCpu(each, cost.mode)).filter(cpu => cpu !== null)
-  const bare = cost.bare ?? median(all)
-  return { cpuPerRequest: cost.cpu, ratioToBare: bare === null || bare === 0 ? null : cost.cpu / bare }
+  if (cost === undefined) return { cpuPerRequest: null, ratioToBare: null, ratioToSame: null }
+  const all = result.scenarios.map(each => readCpu('bare', each, cost.mode)).filter(cpu => cpu !== null)
+  return {
+    cpuPerRequest: cost.cpu,
+    ratioToBare: divide(cost.cpu, cost.bare ?? median(all)),
+    ratioToSame: divide(cost.cpu, readCpu('bare-same', scenario, cost.mode))
+  }
 }
 
 /** Returns one entry for each scenario and target, in the order of the result. */
@@ -85,7 +92,7 @@ export const toOtherRatios = (figures: Figures[]): { name: string, ratio: number
 
 /** The budget for a scenario's CPU per request as a ratio to the bare route, if it has one. */
 export const findRatioBudget = ({ verdicts }: SuiteResult, scenario: string): Verdict | undefined =>
-  verdicts.find(verdict => verdict.scenario === scenario && /cpu.*ratio to bare/i.test(verdict.rule))
+  verdicts.find(verdict => verdict.scenario === scenario && /cpu.*ratio to bare(?![-\w])/i.test(verdict.rule))
 
 /** Whether a verdict counts: those on an invalid scenario do not. */
 export const isMeaningful = ({ scenarios }: SuiteResult, { scenario }: Verdict): boolean =>

@@ -42,6 +42,7 @@ export const figureColumns: { head: string, toText: (figures: Figures) => string
   { head: 'p99.9 ms', toText: ({ p999 }) => toMs(p999) },
   { head: 'CPU µs', toText: ({ cpuPerRequest }) => toOneDecimal(cpuPerRequest) },
   { head: 'CPU to bare', toText: ({ ratioToBare }) => toRatio(ratioToBare) },
+  { head: 'CPU to same', toText: ({ ratioToSame }) => toRatio(ratioToSame) },
   { head: 'Store reads/1,000', toText: ({ storeReadsPer1000 }) => toNumber(storeReadsPer1000) },
   { head: 'Redis cmds/req', toText: ({ redisCommandsPerRequest }) => toNumber(redisCommandsPerRequest) }
 ]
@@ -49,7 +50,8 @@ export const figureColumns: { head: string, toText: (figures: Figures) => string
 /** Explains these columns. */
 export const figuresNote = 'Requests/s: as fast as the connections allow (≥: the server was not at its limit). ' +
   'Latencies: at the fixed rate, corrected for coordinated omission. ' +
-  'CPU: of the server process per request, and as a multiple of the bare route’s.'
+  'CPU: of the server process per request, and as a multiple of that of a bare route and of one that sends the same ' +
+  'bytes as the service.'
 
 export const toVerdictOutcome = (result: SuiteResult, verdict: Verdict): string =>
   isMeaningful(result, verdict) ? verdict.outcome : 'not valid'

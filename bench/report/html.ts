@@ -123,7 +123,8 @@ ${await readAsset('page.css')}</style>
 ${toHeader(result)}
 <section><h2>CPU per request, as a multiple of a bare Fastify route</h2>
 <p class="note">User and system time of the server process per response, divided by that of a Fastify route with a
-static body in the same run. 1 is the lower limit; shorter is better.</p>
+static body in the same run. 1 is the lower limit; shorter is better. “Same bytes” divides by a route that sends the
+status code, headers and body of the service’s answer.</p>
 ${toRatioBars(result, figures)}
 </section>
 <section><h2>Latency by percentile</h2>

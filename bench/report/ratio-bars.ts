@@ -6,6 +6,7 @@ import { escapeHtml } from './html-text.ts'
 type Bar = {
   name: string
   ratio: number
+  ratioToSame?: number | null
   isService: boolean
   isValid: boolean
   budget?: { bound: number, isBroken: boolean }
@@ -20,17 +21,17 @@ const toScaleEnd = (bars: Bar[]) => {
 }
 
 const toBars = (result: SuiteResult, figures: Figures[]): Bar[] => [
-  ...figures.filter(({ isService }) => isService).flatMap(({ scenario, title, ratioToBare, isValid }) => {
+  ...figures.filter(({ isService }) => isService).flatMap(({ scenario, title, ratioToBare, ratioToSame, isValid }) => {
     if (ratioToBare === null) return []
     const verdict = findRatioBudget(result, scenario)
     const isBroken = verdict?.outcome === 'broken' && isMeaningful(result, verdict)
     const budget = verdict && { bound: verdict.bound, isBroken }
-    return [{ name: title, ratio: ratioToBare, isService: true, isValid, ...budget && { budget } }]
+    return [{ name: title, ratio: ratioToBare, ratioToSame, isService: true, isValid, ...budget && { budget } }]
   }),
   ...toOtherRatios(figures).map(other => ({ ...other, isService: false, isValid: true }))
 ]
 
-const toItem = ({ name, ratio, isService, isValid, budget }: Bar, scale: number) => {
+const toItem = ({ name, ratio, ratioToSame = null, isService, isValid, budget }: Bar, scale: number) => {
   const toPercent = (value: number) => `${(Math.min(value / scale, 1) * 100).toFixed(2)}%`
   const kinds = [isService ? 'of-service' : 'of-other', budget?.isBroken && 'over', ratio > scale && 'beyond']
     .filter(Boolean).join(' ')
@@ -38,6 +39,7 @@ const toItem = ({ name, ratio, isService, isValid, budget }: Bar, scale: number)
     ? `<span class="budget" style="left:${toPercent(budget.bound)}"></span>`
     : ''
   const words = [
+    ratioToSame !== null && `same bytes ${toRatio(ratioToSame)}`,
     budget && `${budget.isBroken ? 'over ' : ''}budget ${toRatio(budget.bound)}`,
     ratio > scale && 'longer than shown',
     !isValid && 'not valid'

@@ -5,12 +5,15 @@ import { Agent, get } from 'node:http'
 import { builtinModules } from 'node:module'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { createConnection, type RawAnswer } from '../../test/helpers/raw-http.ts'
 import { startService } from '../../test/helpers/service.ts'
 import { bearer, secret } from '../../test/helpers/tokens.ts'
+import { readAnswer } from '../answer.ts'
+import { toRequest } from '../requests.ts'
 
-const startControl = async (t: Test, name: string) => {
+const startControl = async (t: Test, name: string, env: Record<string, string> = {}) => {
   const child = spawn('setpriv', ['--pdeathsig', 'KILL', process.execPath, `bench/controls/${name}.ts`], {
-    env: { ...process.env, JWT_SECRET: secret, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
+    env: { ...process.env, JWT_SECRET: secret, PORT: '0', ...env }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const exit = once(child, 'exit')
   t.teardown(async () => {
@@ -23,6 +26,14 @@ const startControl = async (t: Test, name: string) => {
   ])
   const { url } = JSON.parse(line) as { url: string }
   return { child, exit, url }
+}
+
+const exchange = async (url: string, request: Buffer): Promise<RawAnswer> => {
+  const connection = createConnection(Number(new URL(url).port))
+  const exchanged = await connection.exchange(request)
+  connection.close()
+  if (exchanged.kind !== 'answered') throw new Error(exchanged.kind)
+  return exchanged.answer
 }
 
 for (const name of ['bare', 'jwt']) {
@@ -38,6 +49,31 @@ for (const name of ['bare', 'jwt']) {
     t.equal(await answer.text(), await expected.text())
   })
 }
+
+t.test('bare-same sends the status code, the headers and as many bytes as the service', async t => {
+  const service = await startService(t)
+  await service.sql('INSERT INTO JobExecutionLog (jobId, status, startTime) ' +
+    "VALUES ('job-4711', 'Running', '2026-01-01T00:00:00.000Z')")
+  const found = await service.ask('/api/v1/jobs/job-4711')
+  const { authorization } = bearer()
+  for (const [path, headers] of [
+    ['/api/v1/jobs/job-4711', { authorization }],
+    ['/api/jobs/job-4711/status', { authorization }],
+    ['/api/v1/jobs/job-4711', { authorization, 'if-none-match': found.headers.get('etag') ?? '' }],
+    ['/api/v1/jobs/absent', { authorization }],
+    ['/api/v1/jobs/job-4711', {}]
+  ] as const) {
+    const request = (url: string, path: string) => toRequest('GET', url, path, { ...headers })
+    const answer = await readAnswer(service.url, request(service.url, path))
+    const control = await startControl(t, 'bare-same', { ANSWER: JSON.stringify(answer) })
+    const [expected, sent] = await Promise.all([
+      exchange(service.url, request(service.url, path)), exchange(control.url, request(control.url, '/'))
+    ])
+    t.match(sent, { status: expected.status, length: expected.length, body: expected.body })
+    const values = ({ headers }: RawAnswer) => headers.filter(([name]) => name !== 'date').toSorted()
+    t.same(values(sent), values(expected))
+  }
+})
 
 t.test('a control exits with 0 on SIGTERM while clients keep their connections open', async t => {
   const control = await startControl(t, 'bare')

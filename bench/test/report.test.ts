@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { parseDocument } from 'htmlparser2'
 import t from 'tap'
 import { readResult } from '../compare.ts'
+import { toHtml } from '../report/html.ts'
 import { toJunit } from '../report/junit.ts'
 import { toMarkdown } from '../report/markdown.ts'
 import { writeReports } from '../report/write.ts'
@@ -69,8 +70,22 @@ t.test('Markdown', async t => {
     find(result, 'cold', 'bare', 'latency').serverCpuPerRequest = 1
     const markdown = toMarkdown(result)
     t.strictSame(findRow(markdown, 'cold read, from SQLite', 'service')?.slice(2),
-      ['16,351', '0.779', '1.25', '15.6', '123', '40.1', '2.00', '998.5', '3'])
-    t.strictSame(findRow(markdown, 'cached read, v1', 'bullmq')?.slice(-3), ['5.84', '–', '–'])
+      ['16,351', '0.779', '1.25', '15.6', '123', '40.1', '2.00', '–', '998.5', '3'])
+    t.strictSame(findRow(markdown, 'cached read, v1', 'bullmq')?.slice(-4), ['5.84', '–', '–', '–'])
+  })
+
+  t.test('compares with a bare route and with one that sends the same bytes', async t => {
+    const result = createSampleResult()
+    const bare = find(result, 'cold', 'bare', 'capacity')
+    bare.serverCpuPerRequest = 20
+    find(result, 'cold', 'service', 'capacity').serverCpuPerRequest = 60
+    result.scenarios.find(({ name }) => name === 'cold')?.measurements
+      .push({ ...bare, target: 'bare-same', serverCpuPerRequest: 25 })
+    const markdown = toMarkdown(result)
+    const ratios = (target: string) => findRow(markdown, 'cold read, from SQLite', target)?.slice(8, 10)
+    t.strictSame(ratios('service'), ['3.00', '2.40'])
+    t.strictSame(ratios('bare-same'), ['1.25', '1.00'])
+    t.match(await toHtml(result), '<strong>3.00 ×</strong><span>same bytes 2.40, budget 3.00</span>')
   })
 
   t.test('marks rows in which the generator was the limit, and figures that were not measured', async t => {
@@ -88,7 +103,7 @@ t.test('Markdown', async t => {
     const markdown = toMarkdown(result)
     t.equal(findRow(markdown, 'cold read, from SQLite', 'service')?.[2], '≥ 31,000')
     t.strictSame(findRow(markdown, 'bulk of 100 ids', 'service')?.map(cell => cell === '–'),
-      [false, false, true, false, false, false, false, true, true, true, true])
+      [false, false, true, false, false, false, false, true, true, true, true, true])
   })
 
   t.test('compares a scenario without a bare route with that of the other scenarios, under the same load', async t => {
