@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type App, type AppOptions, createApp, type Predecessor } from './app.ts'
 import { type Config, loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
+import { isMigrationOff, resetsWaiting } from './shared-port.ts'
 import { databaseNameOf } from './store/database-url.ts'
 import { DatabaseUnusable } from './store/errors.ts'
 
@@ -34,12 +35,14 @@ export type Lifecycle = {
 /** The app that listens for all apps of a process. `passTo`: its requests go to this server from now on. */
 export type Front = Pick<App, 'server'> & { url: string, passTo: (server: Server) => void }
 
-/** `pause` waits for some ms. `front`: another app listens for this one. */
-export type LifecycleOptions = { drainDelayMs?: number, pause?: (ms: number) => Promise<unknown>, front?: Front | null }
+/** `pause` waits for some ms. `front`: another app listens for this one. `reusePort`: and so may other processes. */
+export type LifecycleOptions = {
+  drainDelayMs?: number, pause?: (ms: number) => Promise<unknown>, front?: Front | null, reusePort?: boolean
+}
 
 export const createLifecycle = (
   { server, loops, worker, onDraining, onClosing, close }: App,
-  { drainDelayMs = 0, pause = delay, front = null }: LifecycleOptions = {}
+  { drainDelayMs = 0, pause = delay, front = null, reusePort = false }: LifecycleOptions = {}
 ): Lifecycle => {
   let draining = false
   let listening: Promise<unknown> = Promise.resolve()
@@ -54,15 +57,15 @@ export const createLifecycle = (
   }
   return {
     listen: (host, port) => {
-      const address = (front === null
-        ? server.listen({
-          host: host === 'localhost' ? loopback : host,
-          port,
-          backlog: connectionsWaitingMax,
-          listenTextResolver: text => text
-        })
-        : listenBehind(front)
-      ).then(url => {
+      // Fastify hands `reusePort` on to Node, and its types lack it.
+      const options = {
+        host: host === 'localhost' ? loopback : host,
+        port,
+        reusePort,
+        backlog: connectionsWaitingMax,
+        listenTextResolver: (text: string) => text
+      }
+      const address = (front === null ? server.listen(options) : listenBehind(front)).then(url => {
         if (draining) return url
         for (const loop of loops) loop.start()
         worker.start()
@@ -138,11 +141,12 @@ const openApp = async (config: Config, options: AppOptions): Promise<App> =>
     })
   })
 
-const announce = ({ production, publicUrl }: Config, app: App, address: string): void => {
+const announce = ({ production, publicUrl, reusePort }: Config, app: App, address: string): void => {
   const { server: { log }, facts } = app
   if (production && publicUrl === null) {
     log.warn('PUBLIC_URL is not set: absolute URLs come from the Host header, which the client chooses')
   }
+  if (reusePort && isMigrationOff()) log.warn(resetsWaiting)
   log.info(facts, 'ready')
   if (!production) process.stdout.write(banner(address, app))
 }
@@ -175,7 +179,7 @@ const start = async (options: AppOptions): Promise<void> => {
     })
   }
   const config = loadConfig()
-  const { host, drainDelayMs } = config
+  const { host, drainDelayMs, reusePort } = config
 
   let current: Server | null = null
   const passTo = (server: Server) => { current = server }
@@ -187,7 +191,7 @@ const start = async (options: AppOptions): Promise<void> => {
   }
 
   const serve = async ({ app, replaced }: Opened, front: Front | null): Promise<void> => {
-    const { listen, drain, close } = createLifecycle(app, { drainDelayMs, front })
+    const { listen, drain, close } = createLifecycle(app, { drainDelayMs, front, reusePort })
     stop = createDrainOnSignal(app, drain, drainDelayMs)
     const url = await listen(host, config.port)
     announce(config, app, url)

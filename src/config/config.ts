@@ -15,6 +15,7 @@ const Environment = Type.Object({
   NODE_ENV: Type.Optional(Type.String()),
   HOST: Type.String({ default: '127.0.0.1', minLength: 1 }),
   PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535 }),
+  REUSE_PORT: Type.Boolean({ default: false }),
   PUBLIC_URL: Type.Optional(Type.String()),
   DATABASE_URL: Type.String({ default: 'sqlite:data/jobs.db' }),
   REDIS_URL: Type.Optional(Type.String()),
@@ -57,6 +58,8 @@ export type Config = Readonly<{
   production: boolean
   host: string
   port: number
+  /** Whether other processes may listen on the same port. */
+  reusePort: boolean
   publicUrl: string | null
   /** `sqlite:` and the path of a file, or a postgres:// URL. */
   databaseUrl: string
@@ -103,6 +106,14 @@ export type KeyedConfig = Config & Readonly<{ tokenKey: TokenKey, webhookSecrets
 // A misspelt production must not fall back to a generated key.
 const isProduction = ({ NODE_ENV = '' }: Environment): boolean => /^\s*prod(uction)?\s*$/i.test(NODE_ENV)
 
+// Where the kernel shares out the connections among the processes that listen on a port.
+const portSharingPlatforms: readonly NodeJS.Platform[] = ['linux', 'freebsd', 'sunos', 'aix']
+
+const checkReusePort = ({ REUSE_PORT: reusePort }: Environment, platform: NodeJS.Platform, problems: Problems): void => {
+  if (!reusePort || portSharingPlatforms.includes(platform)) return
+  problems.push(`REUSE_PORT: processes cannot share a port on ${platform}, only on ${portSharingPlatforms.join(', ')}`)
+}
+
 // The version at which a job was removed is in its tombstone, and a follower needs it.
 const parseChangeRetention = (env: Environment, problems: Problems): number => {
   const { CHANGE_RETENTION_SECONDS: seconds, TOMBSTONE_RETENTION_SECONDS: secondsMax } = env
@@ -141,9 +152,12 @@ const readEnvironment = (env: NodeJS.ProcessEnv, problems: Problems): Environmen
  * Reads and checks the environment. Throws a ConfigError that lists every problem.
  * Outside production a missing key is generated once: into `data/`, or, where the database is a Postgres, later.
  */
-export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
+export const loadConfig = (
+  source: NodeJS.ProcessEnv = process.env, platform: NodeJS.Platform = process.platform
+): Config => {
   const problems: Problems = []
   const env = readEnvironment(source, problems)
+  checkReusePort(env, platform, problems)
   const publicUrl = parsePublicUrl(env.PUBLIC_URL, problems)
   const databaseUrl = parseDatabaseUrl(env.DATABASE_URL, problems)
   const redis = parseRedisUrl(env.REDIS_URL, problems)
@@ -161,6 +175,7 @@ export const loadConfig = (source: NodeJS.ProcessEnv = process.env): Config => {
     // As in a URL.
     host: env.HOST.replace(/^\[(.*)\]$/, '$1'),
     port: env.PORT,
+    reusePort: env.REUSE_PORT,
     publicUrl,
     databaseUrl: databaseUrl ?? '',
     redis,

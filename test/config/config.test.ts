@@ -14,9 +14,9 @@ const load = (env: Record<string, string> = {}): Config =>
   loadConfig({ JWT_SECRET: secret, WEBHOOK_SECRET: webhookSecret, ...env })
 
 /** The lines with which a start fails. */
-const problemsOf = (env: Record<string, string>): readonly string[] => {
+const problemsOf = (env: Record<string, string>, platform?: NodeJS.Platform): readonly string[] => {
   try {
-    loadConfig(env)
+    loadConfig(env, platform)
     return []
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
@@ -30,6 +30,7 @@ t.test('the defaults are the documented ones', async t => {
     production: false,
     host: '127.0.0.1',
     port: 3000,
+    reusePort: false,
     publicUrl: null,
     databaseUrl: 'sqlite:data/jobs.db',
     redis: null,
@@ -129,6 +130,8 @@ const values: Array<[name: string, value: string, key: keyof Config, expected: u
   }],
   ['JWT_ISSUER', 'https://login.example.org/', 'issuer', 'https://login.example.org/'],
   ['JWT_AUDIENCE', 'jobs', 'audience', 'jobs'],
+  ['REUSE_PORT', 'true', 'reusePort', true],
+  ['REUSE_PORT', 'false', 'reusePort', false],
   ['WORKERS', '0', 'workers', 0],
   ['JOB_TYPES', 'report', 'jobTypes', ['report']],
   ['JOB_TYPES', 'report, 0x.y_z-1', 'jobTypes', ['report', '0x.y_z-1']],
@@ -174,6 +177,7 @@ const badValues: Array<readonly [name: string, value: string, line: RegExp]> = [
   ['PORT', 'http', /^PORT: must be integer$/],
   ['PORT', '80.5', /^PORT: must be integer$/],
   ['PORT', '0x1f90', /^PORT: must be a decimal number$/],
+  ['REUSE_PORT', '1', /^REUSE_PORT: must be boolean$/],
   ['INPUT_BYTES_MAX', '0B10000000000', /^INPUT_BYTES_MAX: must be a decimal number$/],
   ['WORKERS', '65', /^WORKERS: must be <= 64$/],
   ['WORKERS', 'two', /^WORKERS: must be integer$/],

@@ -4,13 +4,14 @@ import t from 'tap'
 import { startBalancer } from '../helpers/balancer.ts'
 import { startPostgres } from '../helpers/postgres.ts'
 import { freePort, startRedis } from '../helpers/redis.ts'
-import { spawnService } from '../helpers/service.ts'
+import { isMigrationOff } from '../../src/shared-port.ts'
+import { type SpawnedService, spawnService } from '../helpers/service.ts'
 import { bearer } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
 
 /*
  * Three processes on one Postgres and one Redis, behind a balancer, are drained and started again one after the other,
- * while clients read, submit and work.
+ * while clients read, submit and work. Then one of two processes on SQLite that listen on one port is drained.
  *
  * ROLLING_RATE changes how many reads are sent in a second, ROLLING_ROUNDS how often each process is started again.
  */
@@ -23,9 +24,9 @@ const jobsMax = 50
 type Answer = { status: number, headers: Record<string, string | string[] | undefined>, text: string }
 type Send = (path: string, options?: { method?: string, headers?: Record<string, string>, body?: unknown }) => Promise<Answer>
 
-/** Sends requests on connections that are kept; the failures are those without a response. */
-const createSend = (url: string): Send => {
-  const agent = new Agent({ keepAlive: true })
+/** Sends requests on connections that are kept, or on one each; the failures are those without a response. */
+const createSend = (url: string, isKept = true): Send => {
+  const agent = new Agent({ keepAlive: isKept })
   const { hostname, port } = new URL(url)
   const { authorization } = bearer({ expiresIn: 3_600_000, scope: 'jobs:read jobs:write jobs:work' })
   return (path, { method = 'GET', headers = {}, body } = {}) => new Promise(resolve => {
@@ -115,6 +116,24 @@ const work = async (traffic: Traffic): Promise<void> => {
   }
 }
 
+/** Starts to submit and to work, and to read what was submitted. `finish` resolves to the number of reads answered. */
+const startTraffic = async (send: Send) => {
+  let isOver = false
+  const traffic: Traffic = { send, failures: [], accepted: [], completed: new Set(), isOver: () => isOver }
+  const writing = Promise.all([submit(traffic), ...[0, 1].map(() => work(traffic))])
+  await until(() => traffic.accepted.length > 0, 'a job')
+  const reading = read(traffic)
+  return {
+    traffic,
+    finish: async () => {
+      isOver = true
+      const answered = await reading
+      await writing
+      return answered
+    }
+  }
+}
+
 t.test('a rolling restart behind a balancer fails no request, and loses no job', async t => {
   const postgres = await startPostgres(t)
   const redis = await startRedis(t)
@@ -126,14 +145,8 @@ t.test('a rolling restart behind a balancer fails no request, and loses no job',
   const services = await Promise.all(ports.map(start))
   const { url, ready } = await startBalancer(t, ports)
   await until(() => ready() === processes, 'all processes to be ready')
-  let isOver = false
-  const traffic: Traffic = {
-    send: createSend(url), failures: [], accepted: [], completed: new Set(), isOver: () => isOver
-  }
-  const writing = Promise.all([submit(traffic), ...[0, 1].map(() => work(traffic))])
-  await until(() => traffic.accepted.length > 0, 'a job')
+  const { traffic, finish } = await startTraffic(createSend(url))
   const beganAt = performance.now()
-  const reading = read(traffic)
   for (let round = 0; round < rounds; round++) {
     for (const [index, port] of ports.entries()) {
       t.equal((await services[index]?.kill('SIGTERM'))?.code, 0, 'drained')
@@ -142,9 +155,7 @@ t.test('a rolling restart behind a balancer fails no request, and loses no job',
     }
   }
   const seconds = (performance.now() - beganAt) / 1000
-  isOver = true
-  const answered = await reading
-  await writing
+  const answered = await finish()
   const { failures, accepted, completed } = traffic
   t.same(failures.slice(0, 10), [])
   t.comment(`${answered} reads (${Math.round(answered / seconds)}/s), ${accepted.length} jobs, ${failures.length} failures`)
@@ -153,4 +164,36 @@ t.test('a rolling restart behind a balancer fails no request, and loses no job',
   const { rows } = await postgres.sql(
     "SELECT count(*)::int AS count FROM JobExecutionLog WHERE status = 'Succeeded'", new URL(env.DATABASE_URL).pathname.slice(1))
   t.equal((rows as Array<{ count: number }>)[0]?.count, accepted.length)
+})
+
+t.test('of two processes on one port both answer, and no request fails while one of them drains', async t => {
+  const redis = await startRedis(t)
+  const env = {
+    REDIS_URL: redis.url,
+    WORKERS: '0',
+    DRAIN_DELAY_SECONDS: '1',
+    LOG_LEVEL: 'info',
+    PORT: String(await freePort()),
+    REUSE_PORT: 'true'
+  }
+  const leaving = await spawnService(t, env)
+  const staying = await spawnService(t, env, leaving.databasePath)
+  t.equal(staying.url, leaving.url)
+  await until(() => staying.lines.some(line => line.includes('"msg":"ready"')), 'the second one to be ready')
+  t.equal(staying.lines.some(line => line.includes('tcp_migrate_req')), isMigrationOff())
+  const hasAccepted = ({ lines }: SpawnedService) => lines.some(line => line.includes('"msg":"submitted"'))
+  const alone = createSend(leaving.url, false)
+  await until(async () => {
+    await alone('/api/v1/jobs', { method: 'POST', body: { type: 'other', input: {} } })
+    return hasAccepted(leaving) && hasAccepted(staying)
+  }, 'both to accept a job')
+  const { traffic, finish } = await startTraffic(createSend(leaving.url))
+  t.equal((await leaving.kill('SIGTERM')).code, 0, 'drained')
+  const { accepted, completed, failures } = traffic
+  const before = accepted.length
+  await until(() => accepted.length > before + 10, 'the other one to go on')
+  const answered = await finish()
+  t.same(failures.slice(0, 10), [])
+  t.ok(answered > 0)
+  t.same([...completed].toSorted(), accepted.toSorted(), 'each accepted job was run, once')
 })
