@@ -91,7 +91,7 @@ export default [
     }
   },
   {
-    files: ['test/**/*.ts', 'bench/test/**/*.ts'],
+    files: ['test/**/*.ts', 'bench/test/**/*.ts', 'examples/**/*.test.ts'],
     rules: {
       // Tests look into parsed JSON, whose shape is what they are about.
       '@typescript-eslint/no-unsafe-argument': 'off',
@@ -113,6 +113,6 @@ export default [
     // Their packages are installed when the bench or the check asks for them, so without these there are no types to look
     // at.
     ...tseslint.configs.disableTypeChecked,
-    files: ['bench/peers/**/*.ts', 'test/clients/**/*.ts']
+    files: ['bench/peers/**/*.ts', 'test/clients/**/*.ts', 'examples/bullmq/**/*.ts']
   }
 ]
