@@ -1,6 +1,7 @@
-import { JobServiceError, toError } from './errors.ts'
+import { JobServiceError, parse, toError } from './errors.ts'
+import { createLongPoll, pollMsDefault } from './long-poll.ts'
 import type { components, operations } from './openapi.ts'
-import { ask, createLongPoll, hintOf, pollMsDefault, type Transport } from './transport.ts'
+import { ask, type CallOptions, hintOf, type Transport } from './transport.ts'
 import type { Task } from './wait-for.ts'
 
 /** Which jobs: as the parameters of `GET /api/jobs`. */
@@ -25,16 +26,16 @@ async function * pages (
   let cursor: string | undefined
   do {
     const query: string = toQuery({ ...filter, limit: pageLimit, cursor })
-    const { headers, text } = await ask(transport, `/api/jobs?${query}`, { signal })
-    const { data } = JSON.parse(text) as components['schemas']['TaskPage']
-    yield { changesCursor: headers.get('changes-cursor') ?? '', items: data.items }
+    const answer = await ask(transport, `/api/jobs?${query}`, { signal })
+    const { data } = parse<components['schemas']['TaskPage']>(answer)
+    yield { changesCursor: answer.headers.get('changes-cursor') ?? '', items: data.items }
     cursor = data.nextCursor ?? undefined
   } while (cursor !== undefined)
 }
 
 /** The jobs of a filter, newest first, without inline results. */
 export async function * list (
-  transport: Transport, { signal, ...filter }: ListFilter & { signal?: AbortSignal | undefined }
+  transport: Transport, { signal, patienceMs: _, ...filter }: ListFilter & CallOptions
 ): AsyncGenerator<Task, void, void> {
   for await (const { items } of pages(transport, filter, signal)) yield * items
 }
@@ -51,7 +52,7 @@ export type Change =
   | { kind: 'ready', cursor: string }
 
 /** `since`: a cursor, or `now` for the changes from now on, without a list. */
-export type ChangesOptions = { since?: string, type?: string, signal?: AbortSignal }
+export type ChangesOptions = CallOptions & { since?: string, type?: string }
 
 const limitMax = 1000
 
@@ -67,10 +68,8 @@ async function * relist (transport: Transport, { type, signal }: ChangesOptions)
   return first
 }
 
-const findHead = async (transport: Transport, signal: AbortSignal | undefined): Promise<string> => {
-  const { text } = await ask(transport, '/api/events', { signal })
-  return (JSON.parse(text) as components['schemas']['TaskChanges']).cursor
-}
+const findHead = async (transport: Transport, signal: AbortSignal | undefined): Promise<string> =>
+  parse<components['schemas']['TaskChanges']>(await ask(transport, '/api/events', { signal })).cursor
 
 const isTooOld = (error: unknown): boolean => error instanceof JobServiceError && error.code === 'CURSOR_EXPIRED'
 
@@ -86,11 +85,12 @@ export async function * changes (
   for (;;) {
     signal?.throwIfAborted()
     try {
-      const { status, headers, text, hasWaited } = await poll(signal, seconds => ({
+      const answer = await poll(signal, seconds => ({
         path: `/api/events?${toQuery({ since: cursor, limit: limitMax, wait: seconds, type })}`
       }))
+      const { status, headers, text, hasWaited } = answer
       if (status !== 200) throw toError(status, text)
-      const page = JSON.parse(text) as components['schemas']['TaskChanges']
+      const page = parse<components['schemas']['TaskChanges']>(answer)
       for (const { jobId, job, cursor } of page.items) {
         yield job === null ? { kind: 'gone', jobId, cursor } : { kind: 'job', jobId, task: job, cursor }
       }

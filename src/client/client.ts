@@ -1,10 +1,11 @@
 import { changes, type Change, type ChangesOptions, list, type ListFilter } from './changes.ts'
-import { type ErrorCode, JobServiceError } from './errors.ts'
+import { type ErrorCode, JobServiceError, parse } from './errors.ts'
 import { events, type JobEvent } from './events.ts'
 import type { components, operations } from './openapi.ts'
 import { platform, type Platform } from './platform.ts'
 import { result, type ResultOptions } from './result.ts'
-import { ask, type Token, type Transport } from './transport.ts'
+import { type StateOptions, stream, type StreamEvent, type StreamOptions, type StreamState } from './stream.ts'
+import { ask, type CallOptions, link, open, type Request, type Token, type Transport } from './transport.ts'
 import { type Task, taskPath, waitFor, type WaitOptions } from './wait-for.ts'
 import type { Handler, Worker, WorkerJob, WorkerOptions } from './worker-types.ts'
 
@@ -14,8 +15,8 @@ import type { Handler, Worker, WorkerJob, WorkerOptions } from './worker-types.t
 
 export { JobServiceError }
 export type {
-  Change, ChangesOptions, components, ErrorCode, Handler, JobEvent, ListFilter, operations, ResultOptions, Task, Token,
-  WaitOptions, Worker, WorkerJob, WorkerOptions
+  CallOptions, Change, ChangesOptions, components, ErrorCode, Handler, JobEvent, ListFilter, operations, ResultOptions,
+  StateOptions, StreamEvent, StreamOptions, StreamState, Task, Token, WaitOptions, Worker, WorkerJob, WorkerOptions
 }
 
 /**
@@ -38,65 +39,68 @@ export type Submitted = operations['submitJob']['responses']['202']['content']['
  * `idempotencyKey`: submissions with the same one are one job; without, the client makes one, so that it can repeat the
  * request. The others: as the members of `POST /api/v1/jobs`.
  */
-export type SubmitOptions = Omit<Submission, 'type' | 'input'> & { idempotencyKey?: string, signal?: AbortSignal }
+export type SubmitOptions = Omit<Submission, 'type' | 'input'> & CallOptions & { idempotencyKey?: string }
 
-type Signal = { signal?: AbortSignal }
+export type RequestOptions = CallOptions & Pick<Request, 'method' | 'headers' | 'body'>
 
 /** The calls of the client. Each throws JobServiceError, and the reason of its signal once that aborts. */
 export type Client = {
   /** `input`: any JSON value, or a jsonText. */
   submit: (type: string, input: unknown, options?: SubmitOptions) => Promise<Submitted>
-  status: (jobId: string, options?: Signal) => Promise<Task>
+  status: (jobId: string, options?: CallOptions) => Promise<Task>
   waitFor: (jobId: string, options?: WaitOptions) => Promise<Task>
-  events: (jobId: string, options?: Signal) => AsyncGenerator<JobEvent, void, void>
-  list: (filter?: ListFilter & Signal) => AsyncGenerator<Task, void, void>
+  events: (jobId: string, options?: StateOptions) => AsyncGenerator<JobEvent, void, void>
+  list: (filter?: ListFilter & CallOptions) => AsyncGenerator<Task, void, void>
   changes: (options?: ChangesOptions) => AsyncGenerator<Change, never, void>
   result: (jobId: string, options?: ResultOptions) => Promise<Response>
-  cancel: (jobId: string, options?: Signal) => Promise<Task>
+  cancel: (jobId: string, options?: CallOptions) => Promise<Task>
   /** Needs the scope jobs:work. */
   worker: (types: readonly string[], handler: Handler, options?: WorkerOptions) => Worker
+  /**
+   * Any other request of the API, by its path (`/api/v1/service`); a response with a status below 400. It is sent again
+   * where the answer was lost, unless `patienceMs` is 0.
+   */
+  request: (path: string, options?: RequestOptions) => Promise<Response>
+  /** The events of a path that has some: `/api/events`, `/api/jobs/{taskId}/events`. */
+  stream: (path: string, options?: StreamOptions) => AsyncGenerator<StreamEvent, void, void>
 }
 
 const isJsonText = (value: unknown): value is JsonText =>
   typeof value === 'object' && value !== null && (value as Partial<JsonText>).isJsonText === true
 
+// Browsers have no randomUUID for pages that came over plain HTTP.
+const createKey = (): string => crypto.getRandomValues(new Uint32Array(4)).join('-')
+
 const submit = async (
-  transport: Transport, type: string, input: unknown, { idempotencyKey, signal, ...members }: SubmitOptions
+  transport: Transport, type: string, input: unknown,
+  { idempotencyKey, signal, patienceMs: _, ...members }: SubmitOptions
 ): Promise<Submitted> => {
   const text = isJsonText(input) ? input.json : JSON.stringify(input ?? null)
-  const { text: answer } = await ask(transport, '/api/v1/jobs', {
+  return parse(await ask(transport, '/api/v1/jobs', {
     method: 'POST',
-    headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey ?? crypto.randomUUID() },
+    headers: { 'content-type': 'application/json', 'idempotency-key': idempotencyKey ?? createKey() },
     body: `${JSON.stringify({ type, ...members }).slice(0, -1)},"input":${text}}`,
     signal
-  })
-  return JSON.parse(answer) as Submitted
+  }))
 }
 
-const status = async (transport: Transport, jobId: string, { signal }: Signal): Promise<Task> => {
-  const { text } = await ask(transport, taskPath(jobId, '/status'), { signal })
-  return (JSON.parse(text) as components['schemas']['TaskStatus']).data
-}
-
-const cancel = async (transport: Transport, jobId: string, { signal }: Signal): Promise<Task> => {
-  const { text } = await ask(transport, taskPath(jobId, '/cancel'), { method: 'POST', signal })
-  return (JSON.parse(text) as components['schemas']['TaskStatus']).data
-}
+const askTask = async (transport: Transport, path: string, request: Request): Promise<Task> =>
+  parse<components['schemas']['TaskStatus']>(await ask(transport, path, request)).data
 
 /** Its part of the client is loaded when the first worker starts: most pages have none. */
 const worker = (
   transport: Transport, types: readonly string[], handler: Handler, options: WorkerOptions
 ): Worker => {
-  const stopping = new AbortController()
-  const signal = options.signal === undefined ? stopping.signal : AbortSignal.any([options.signal, stopping.signal])
-  const done = import('./worker.ts').then(({ startWorker }) =>
-    startWorker(transport, types, handler, { ...options, signal }).done)
+  const { signal, abort, unlink } = link(options.signal)
+  const done = import('./worker.ts')
+    .then(({ startWorker }) => startWorker(transport, types, handler, { ...options, signal }).done)
+    .finally(unlink)
   // Its failure is for who awaits it.
   done.catch(() => {})
   return {
     done,
     stop: () => {
-      stopping.abort()
+      abort()
       return done
     }
   }
@@ -107,15 +111,19 @@ export const createClient = ({ url, token, patienceMs = 60_000, platform: own }:
   const transport: Transport = {
     base: url.replace(/\/+$/, ''), token, patienceMs, platform: { ...platform, ...own }
   }
+  const transportOf = (options: CallOptions): Transport => ({ ...transport, patienceMs: options.patienceMs ?? patienceMs })
   return {
-    submit: (type, input, options = {}) => submit(transport, type, input, options),
-    status: (jobId, options = {}) => status(transport, jobId, options),
-    waitFor: (jobId, options = {}) => waitFor(transport, jobId, options),
-    events: (jobId, options = {}) => events(transport, jobId, options),
-    list: (filter = {}) => list(transport, filter),
-    changes: (options = {}) => changes(transport, options),
-    result: (jobId, options = {}) => result(transport, jobId, options),
-    cancel: (jobId, options = {}) => cancel(transport, jobId, options),
-    worker: (types, handler, options = {}) => worker(transport, types, handler, options)
+    submit: (type, input, options = {}) => submit(transportOf(options), type, input, options),
+    status: (jobId, options = {}) => askTask(transportOf(options), taskPath(jobId, '/status'), { signal: options.signal }),
+    waitFor: (jobId, options = {}) => waitFor(transportOf(options), jobId, options),
+    events: (jobId, options = {}) => events(transportOf(options), jobId, options),
+    list: (filter = {}) => list(transportOf(filter), filter),
+    changes: (options = {}) => changes(transportOf(options), options),
+    result: (jobId, options = {}) => result(transportOf(options), jobId, options),
+    cancel: (jobId, { signal, ...options } = {}) =>
+      askTask(transportOf(options), taskPath(jobId, '/cancel'), { method: 'POST', signal }),
+    worker: (types, handler, options = {}) => worker(transport, types, handler, options),
+    request: (path, options = {}) => open(transportOf(options), path, options),
+    stream: (path, options = {}) => stream(transportOf(options), path, options)
   }
 }

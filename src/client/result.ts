@@ -1,14 +1,14 @@
 import { JobServiceError } from './errors.ts'
-import { readChunk } from './events.ts'
-import { createHash } from './sha256.ts'
-import { createRetry, open, type Transport } from './transport.ts'
+import { createHash } from './hash.ts'
+import { readChunk } from './stream.ts'
+import { type CallOptions, createRetry, isTransient, link, open, type Transport } from './transport.ts'
 import { taskPath, waitFor } from './wait-for.ts'
 
 /**
  * To go on with a download of an earlier call: how many bytes there are, and the ETag that they came with. If the
  * result is another one now, the response has the status 200 and all of its bytes, else 206.
  */
-export type ResultOptions = { signal?: AbortSignal, offset?: number, eTag?: string }
+export type ResultOptions = CallOptions & { offset?: number, eTag?: string }
 
 const bytesIdleMsMax = 30_000
 
@@ -19,15 +19,16 @@ const openPart = (transport: Transport, jobId: string, { offset, eTag, signal }:
     headers: { accept: '*/*', ...offset > 0 && eTag !== null ? { range: `bytes=${offset}-`, 'if-range': eTag } : {} }, signal
   })
 
-/** The bytes from where the first response begins, from as many connections as it takes. */
-const createBody = (transport: Transport, jobId: string, first: Response, begin: Part): ReadableStream<Uint8Array<ArrayBuffer>> => {
+type Bytes = Uint8Array<ArrayBuffer>
+
+/** The next bytes, from where the first response begins, from as many connections as it takes; undefined: the end. */
+const createRead = (transport: Transport, jobId: string, first: Response, begin: Part) => {
   const { signal } = begin
   const { headers } = first
   const eTag = headers.get('etag')
-  const sha256 = /sha-256=:([^:]+):/.exec(headers.get('repr-digest') ?? '')?.[1]
-  const hash = sha256 === undefined || begin.offset > 0 ? null : createHash()
   const length = headers.get('content-length')
-  const end = length === null ? null : begin.offset + Number(length)
+  // Something on the way may have compressed the bytes: then this is not their number.
+  const end = length === null || headers.has('content-encoding') ? null : begin.offset + Number(length)
   const retry = createRetry(transport)
   let { offset } = begin
   let reader = first.body?.getReader()
@@ -40,7 +41,7 @@ const createBody = (transport: Transport, jobId: string, first: Response, begin:
     }
     reader = answer.body?.getReader()
   }
-  const read = async (): Promise<Uint8Array<ArrayBuffer> | undefined> => {
+  const read = async (): Promise<Bytes | undefined> => {
     for (;;) {
       if (offset === end) return undefined
       let failure: unknown
@@ -49,31 +50,50 @@ const createBody = (transport: Transport, jobId: string, first: Response, begin:
         const chunk = reader === undefined ? undefined : await readChunk(reader, bytesIdleMsMax)
         if (chunk !== undefined) {
           retry.answered()
+          offset += chunk.length
           return chunk
         }
         if (end === null) return undefined
         failure = new JobServiceError('UNREACHABLE', 'ended early')
       } catch (error) {
         failure = error
-        const isOver = error instanceof JobServiceError && error.code !== 'UNREACHABLE'
-        if (isOver || eTag === null) throw error
+        if (!isTransient(error) || eTag === null) throw error
       }
       reader = undefined
-      await retry.failed(failure, 0, signal)
+      await retry.failed(failure, signal)
     }
   }
+  return { read, cancel: (reason: unknown) => reader?.cancel(reason) }
+}
+
+const createBody = async (
+  transport: Transport, jobId: string, first: Response, begin: Part
+): Promise<ReadableStream<Bytes>> => {
+  const sha256 = /sha-256=:([^:]+):/.exec(first.headers.get('repr-digest') ?? '')?.[1]
+  const hash = sha256 === undefined || begin.offset > 0 ? null : await createHash()
+  const { signal, abort, unlink } = link(begin.signal)
+  const { read, cancel } = createRead(transport, jobId, first, { ...begin, signal })
   return new ReadableStream({
     async pull (controller) {
-      const chunk = await read()
-      if (chunk !== undefined) {
-        offset += chunk.length
-        hash?.update(chunk)
-        return controller.enqueue(chunk)
+      try {
+        const chunk = await read()
+        if (chunk !== undefined) {
+          hash?.update(chunk)
+          return controller.enqueue(chunk)
+        }
+        if (hash !== null && hash.digest() !== sha256) throw new JobServiceError('RESULT_DAMAGED', 'the result is damaged')
+        controller.close()
+      } catch (error) {
+        controller.error(error)
       }
-      if (hash !== null && hash.digest() !== sha256) throw new JobServiceError('RESULT_DAMAGED', 'the result is damaged')
-      controller.close()
+      unlink()
     },
-    cancel: reason => reader?.cancel(reason)
+    cancel: reason => {
+      unlink()
+      // Also ends the pause before a further connection, which has no reader yet.
+      abort(reason)
+      return cancel(reason)
+    }
   }, { highWaterMark: 0 })
 }
 
@@ -88,9 +108,9 @@ export const result = async (
   let first = await openPart(transport, jobId, part)
   while (first.status === 202) {
     await first.body?.cancel()
-    await waitFor(transport, jobId, signal === undefined ? {} : { signal })
+    await waitFor(transport, jobId, { signal })
     first = await openPart(transport, jobId, part)
   }
   const begin = { ...part, offset: first.status === 206 ? offset : 0 }
-  return new Response(createBody(transport, jobId, first, begin), { status: first.status, headers: first.headers })
+  return new Response(await createBody(transport, jobId, first, begin), { status: first.status, headers: first.headers })
 }

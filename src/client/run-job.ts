@@ -1,5 +1,5 @@
-import { JobServiceError } from './errors.ts'
-import { ask, open, type Transport } from './transport.ts'
+import { JobServiceError, parse } from './errors.ts'
+import { ask, isTransient, open, type Transport } from './transport.ts'
 import { isBytes, type LeaseRequest, runPath, upload } from './upload.ts'
 import type { Claim, Handler, Progress, WorkerJob } from './worker-types.ts'
 
@@ -35,7 +35,7 @@ const createReports = (
       body: JSON.stringify(body),
       signal
     })
-    const { cancelRequested } = JSON.parse(answer.text) as Reported
+    const { cancelRequested } = parse<Reported>(answer)
     if (cancelRequested === true) onCancel()
   } catch (error) {
     if (isLost(error)) onLost(error)
@@ -43,11 +43,20 @@ const createReports = (
   }
 }
 
+const toDetails = (details: unknown): object => {
+  try {
+    return details === undefined ? {} : { details: JSON.parse(JSON.stringify(details)) as unknown }
+  } catch {
+    // What is no JSON must not keep the failure from being reported.
+    return {}
+  }
+}
+
 const toFailure = (error: unknown) => {
   const { code, name, message, details, retryable } = error instanceof Error
     ? error as Error & { code?: unknown, details?: unknown, retryable?: unknown }
     : { code: undefined, name: 'Error', message: String(error), details: undefined, retryable: undefined }
-  const failure = { code: typeof code === 'string' && code !== '' ? code : name, message, ...details === undefined ? {} : { details } }
+  const failure = { code: typeof code === 'string' && code !== '' ? code : name, message, ...toDetails(details) }
   return { error: failure, retryable: retryable !== false }
 }
 
@@ -71,9 +80,13 @@ export const runJob = async ({ transport, handler, leaseSeconds, stopping, onErr
   const ended = new AbortController()
 
   const keepLease = async (): Promise<void> => {
-    while (!ended.signal.aborted) {
+    for (;;) {
       await transport.platform.sleep(leaseSeconds * 1000 / 3, ended.signal)
-      await report('progress', {})
+      // Of an outage the lease may see the end, so only its loss ends this.
+      await report('progress', {}).catch((error: unknown) => {
+        if (lost.signal.aborted) throw error
+        if (!ended.signal.aborted) onError(error)
+      })
     }
   }
   const openInput = (): Promise<Response> =>
@@ -86,7 +99,8 @@ export const runJob = async ({ transport, handler, leaseSeconds, stopping, onErr
     await report('complete', { sizeBytes }, { 'repr-digest': `sha-256=:${sha256}:` })
   }
 
-  const heartbeat = keepLease().catch((error: unknown) => { if (!ended.signal.aborted && !isLost(error)) onError(error) })
+  const heartbeat = keepLease().catch(() => {})
+  let isEnding = false
   try {
     const isJson = inputUrl !== undefined && inputContentType.startsWith('application/json')
     const input: unknown = isJson ? await (await openInput()).json() : claim.input
@@ -94,9 +108,13 @@ export const runJob = async ({ transport, handler, leaseSeconds, stopping, onErr
     const job: WorkerJob = {
       jobId, type, attempt, maxAttempts, tenant, input, signal: run.signal, openInput, progress
     }
-    await end(await handler(job))
+    const value = await handler(job)
+    isEnding = true
+    await end(value)
   } catch (error) {
     if (lost.signal.aborted) return
+    // The result could not be reported, or its response was lost: the job has not failed. Its lease decides.
+    if (isEnding && error instanceof JobServiceError && isTransient(error)) throw error
     // What a worker was stopped in the middle of is no failure of the job.
     if (stopping.aborted && run.signal.reason === stopping.reason) await report('release', {})
     else await report('fail', toFailure(error))

@@ -1,12 +1,8 @@
+import type { Hash } from './hash.ts'
+
 /*
  * SHA-256 of bytes that arrive in parts: the digest of the web platform takes all at once.
  */
-
-export type Hash = { update: (bytes: Uint8Array) => void, digest: () => string }
-
-type NodeHash = { update: (bytes: Uint8Array) => NodeHash, digest: (encoding: 'base64') => string }
-type NodeCrypto = { createHash: (algorithm: string) => NodeHash }
-type NodeProcess = { getBuiltinModule?: (name: string) => NodeCrypto | undefined }
 
 // FIPS 180-4, 4.2.2 and 5.3.3: the first bits of the fractional parts of the roots of the first primes.
 const primes: number[] = []
@@ -74,12 +70,4 @@ export const createPortableHash = (): Hash => {
       return btoa(String.fromCharCode(...new Uint8Array(bytes.buffer)))
     }
   }
-}
-
-/** That of Node where there is one, which is several times as fast. The digest is Base64. */
-export const createHash = (): Hash => {
-  const { process } = globalThis as { process?: NodeProcess }
-  const hash = process?.getBuiltinModule?.('node:crypto')?.createHash('sha256')
-  if (hash === undefined) return createPortableHash()
-  return { update: bytes => { hash.update(bytes) }, digest: () => hash.digest('base64') }
 }

@@ -1,9 +1,9 @@
 import type { JobServiceError } from './errors.ts'
-import { createHash } from './sha256.ts'
+import { createHash } from './hash.ts'
 import { ask, type Transport } from './transport.ts'
 
 /** Bytes as a handler of a job returns them. */
-export type Bytes = Response | Blob | ReadableStream<Uint8Array> | Uint8Array
+export type Bytes = Response | Blob | ReadableStream<Uint8Array> | ArrayBuffer | ArrayBufferView
 
 /** What a worker sends its requests for one run with. */
 export type LeaseRequest = { jobId: string, leaseToken: string, signal: AbortSignal }
@@ -11,7 +11,8 @@ export type LeaseRequest = { jobId: string, leaseToken: string, signal: AbortSig
 const partBytes = 1024 * 1024
 
 export const isBytes = (value: unknown): value is Bytes =>
-  value instanceof Response || value instanceof Blob || value instanceof ReadableStream || value instanceof Uint8Array
+  value instanceof Response || value instanceof Blob || value instanceof ReadableStream || value instanceof ArrayBuffer ||
+  ArrayBuffer.isView(value)
 
 /** The path of a run. */
 export const runPath = (jobId: string, command: string): string =>
@@ -60,7 +61,7 @@ export const upload = async (
   transport: Transport, { jobId, leaseToken, signal }: LeaseRequest, bytes: Bytes
 ): Promise<{ sizeBytes: number, sha256: string }> => {
   const headers = { ...headersOf(bytes), 'lease-token': leaseToken }
-  const hash = createHash()
+  const hash = await createHash()
   let stored = 0
   for await (const part of partsOf(bytes)) {
     hash.update(part)

@@ -1,12 +1,13 @@
-import { toError } from './errors.ts'
+import { parse, toError } from './errors.ts'
+import { createLongPoll, pollMsDefault } from './long-poll.ts'
 import type { components } from './openapi.ts'
-import { createLongPoll, hintOf, pollMsDefault, type Transport } from './transport.ts'
+import { type CallOptions, hintOf, type Transport } from './transport.ts'
 
 /** A job, as the task view shows it. */
 export type Task = components['schemas']['TaskStatus']['data']
 
 /** `onProgress` is called with the first state and with each newer one, but for the last, which is returned. */
-export type WaitOptions = { signal?: AbortSignal, onProgress?: (task: Task) => void }
+export type WaitOptions = CallOptions & { onProgress?: (task: Task) => void }
 
 // Between two states of a job that changes all the time.
 const changeMsMin = 200
@@ -24,20 +25,25 @@ export const waitFor = async (
   const { random, sleep } = transport.platform
   const poll = createLongPoll(transport)
   let eTag: string | null = null
+  // The first state is wanted at once where there is someone to see it.
+  let isHeld = onProgress === undefined
   for (;;) {
-    const isFirst = onProgress !== undefined && eTag === null
-    const { status, headers, text, hasWaited, granted } = await poll(signal, seconds => ({
-      path: taskPath(jobId, `/status${isFirst ? '' : `?wait=${seconds}`}`),
+    const answer = await poll(signal, seconds => ({
+      path: taskPath(jobId, `/status${isHeld ? `?wait=${seconds}` : ''}`),
       headers: onProgress === undefined || eTag === null ? {} : { 'if-none-match': eTag }
     }))
+    const { status, headers, text, hasWaited, granted } = answer
     if (status !== 200 && status !== 304) throw toError(status, text)
     if (status === 200) {
-      const { data } = JSON.parse(text) as components['schemas']['TaskStatus']
+      const { data } = parse<components['schemas']['TaskStatus']>(answer)
       if (data.isTerminal) return data
       onProgress?.(data)
       eTag = headers.get('etag')
     }
-    if (isFirst || hasWaited) continue
+    if (!isHeld || hasWaited) {
+      isHeld = true
+      continue
+    }
     const hasChanged = granted && onProgress !== undefined && status === 200
     await sleep(hasChanged ? changeMsMin : (hintOf(headers) || pollMsDefault) * (1 + random() / 4), signal)
   }

@@ -18,8 +18,8 @@ export type WorkerJob = Pick<Claim, 'jobId' | 'type' | 'attempt' | 'maxAttempts'
 }
 
 /**
- * Runs a job and returns its result: bytes (a Response, Blob, stream or Uint8Array), any other value as JSON, or
- * undefined for none. What it throws becomes the failure; `retryable: false` in it ends the job at once.
+ * Runs a job and returns its result: bytes (a Response, Blob, web stream, ArrayBuffer or a view of one), any other value
+ * as JSON, or undefined for none. What it throws becomes the failure; `retryable: false` in it ends the job at once.
  */
 export type Handler = (job: WorkerJob) => unknown
 

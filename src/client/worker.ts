@@ -1,6 +1,7 @@
-import { JobServiceError, toError } from './errors.ts'
+import { JobServiceError, parse, toError } from './errors.ts'
+import { createLongPoll } from './long-poll.ts'
 import { runJob, type RunNeeds } from './run-job.ts'
-import { createLongPoll, hintOf, type Transport } from './transport.ts'
+import { hintOf, type Transport } from './transport.ts'
 import type { Claim, Handler, Worker, WorkerOptions } from './worker-types.ts'
 
 const refusals: readonly string[] = ['UNAUTHORIZED', 'FORBIDDEN', 'VALIDATION_FAILED']
@@ -21,13 +22,14 @@ export const startWorker = (
 
   const claimNext = async (poll: ReturnType<typeof createLongPoll>): Promise<Claim | null> => {
     const beganAt = transport.platform.now()
-    const { status, text, headers } = await poll(stopping.signal, seconds => ({
+    const answer = await poll(stopping.signal, seconds => ({
       path: '/api/v1/worker/claim',
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ types, leaseSeconds, wait: seconds })
     }))
-    if (status === 200) return JSON.parse(text) as Claim
+    const { status, text, headers } = answer
+    if (status === 200) return parse<Claim>(answer)
     if (status !== 204) throw toError(status, text)
     // While it drains, the service does not hold a claim.
     if (transport.platform.now() - beganAt < pauseMs) await sleep((hintOf(headers) || pauseMs) * (1 + random()), stopping.signal)

@@ -1,13 +1,14 @@
 import { createHash as createNodeHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import t from 'tap'
 import { createClient, jsonText, JobServiceError } from '../../src/client/client.ts'
-import { createHash, createPortableHash } from '../../src/client/sha256.ts'
+import { createHash } from '../../src/client/hash.ts'
+import { createPortableHash } from '../../src/client/sha256.ts'
 import { type Claimed, createWorkerClient } from '../helpers/client.ts'
 import { startService } from '../helpers/service.ts'
 import { token } from '../helpers/tokens.ts'
-import { openClient } from './clients.ts'
+import { openClient, withAnswers } from './clients.ts'
 
 const service = await startService(t, { WORKERS: '0' })
 const worker = createWorkerClient(service)
@@ -114,7 +115,9 @@ t.test('asks a function for the token, and once more where the service rejects i
   const renewing = createClient({ url: service.url, token: async () => tokens.shift() ?? '' })
   await t.rejects(renewing.status('a'), { code: 'JOB_NOT_FOUND' })
   t.equal(tokens.length, 1)
-  await t.rejects(createClient({ url: service.url, token: () => 'x' }).status('a'), JobServiceError)
+  const same = openClient(service.url, { token: () => 'x' })
+  await t.rejects(same.client.status('a'), { code: 'UNAUTHORIZED' })
+  t.equal(same.sent.length, 1, 'the same token would be rejected again')
 })
 
 t.test('gives up where nothing answers for as long as it is patient', async t => {
@@ -127,6 +130,113 @@ t.test('gives up where nothing answers for as long as it is patient', async t =>
   await t.rejects(lonely.client.status('a'), { code: 'UNREACHABLE', status: 0 })
   t.same(slept.slice(0, 6), [250, 500, 1000, 2000, 4000, 8000])
   t.equal(lonely.sent.length, slept.length + 1)
+})
+
+t.test('does not wait longer than it is patient, and says how long the service wants it to', async t => {
+  const away = withAnswers(service.url, () => new Response(null, { status: 503, headers: { 'retry-after': '3600' } }))
+  await t.rejects(away.client.status('a'), { code: 'UNKNOWN', retryAfterMs: 3_600_000 })
+  t.equal(away.sent.length, 1)
+  await t.rejects(away.client.status('a', { patienceMs: 0 }), { code: 'UNKNOWN' })
+})
+
+t.test('tells responses of the service from those of something on the way', async t => {
+  const answers = [
+    Response.json({ error: 'Bad Gateway' }, { status: 400 }), Response.json({ code: 404, message: 'no route' }, { status: 404 }),
+    new Response('null', { status: 400 }), new Response('<html>', { status: 200 })
+  ]
+  const between = withAnswers(service.url, () => answers.shift())
+  for (const status of [400, 404, 400, 200]) await t.rejects(between.client.status('a'), { name: 'JobServiceError', code: 'UNKNOWN', status })
+})
+
+t.test('repeats a request whose response was cut', async t => {
+  const { jobId } = await client.submit('cut', {})
+  const half = new ReadableStream({
+    pull: controller => {
+      controller.enqueue(new TextEncoder().encode('{"success":'))
+      controller.error(new TypeError('terminated'))
+    }
+  })
+  const answers = [new Response(half), undefined]
+  const cut = withAnswers(service.url, () => answers.shift())
+  t.match(await cut.client.status(jobId), { taskId: jobId })
+  t.equal(cut.sent.length, 2)
+})
+
+t.test('waits for changes where a proxy takes the ETag away', async t => {
+  const { jobId } = await client.submit('untagged', {})
+  const untagged = withAnswers(service.url, async answer => {
+    const real = await answer()
+    const headers = new Headers(real.headers)
+    headers.delete('etag')
+    return new Response(real.body, { status: real.status, headers })
+  })
+  const task = await untagged.client.waitFor(jobId, { onProgress: () => { void client.cancel(jobId) } })
+  t.equal(task.status, 'cancelled')
+  t.same(untagged.sent.map(({ path }) => path.replace(/^[^?]*/, '')), ['', '?wait=55'])
+})
+
+t.test('submits where the platform has no randomUUID, as a page that came over plain HTTP', async t => {
+  Object.defineProperty(crypto, 'randomUUID', { value: undefined, configurable: true })
+  t.teardown(() => { Reflect.deleteProperty(crypto, 'randomUUID') })
+  const [one, other] = [await client.submit('keyed', 1), await client.submit('keyed', 1)]
+  t.not(one.jobId, other.jobId)
+})
+
+t.test('sends other requests of the API, and reports the state of a stream', async t => {
+  const { jobId } = await client.submit('streamed', {})
+  const response = await client.request(`/api/v1/jobs/${jobId}/attempts`)
+  t.same(await response.json(), { items: [] })
+  await t.rejects(client.request('/api/v1/none'), { code: 'NOT_FOUND', status: 404 })
+  const states: string[] = []
+  const onState = (state: string, error: unknown): void => { states.push(error instanceof JobServiceError ? `${state} ${error.code}` : state) }
+  for await (const { event, id, data } of client.stream(`/api/jobs/${jobId}/events`, { onState })) {
+    t.match([event, id, JSON.parse(data)], ['status', /^\w+\.\d+$/, { data: { taskId: jobId } }])
+    await client.cancel(jobId)
+  }
+  t.same(states, ['connecting', 'live', 'waiting', 'ended'], 'the last connection says that the last event was the end')
+  for (const [end, path, lastEventId] of [
+    ['expired CURSOR_EXPIRED', '/api/events', '0123456789abcdef-1'], ['ended JOB_NOT_FOUND', '/api/jobs/none/events', '']
+  ] as const) {
+    states.length = 0
+    await t.rejects(Array.fromAsync(client.stream(path, { onState, lastEventId })), { code: end.replace(/.* /, '') })
+    t.same(states, ['connecting', end])
+  }
+})
+
+t.test('reads what workers say in events, whatever line breaks there are in it', async t => {
+  const { jobId } = await client.submit('broken', {})
+  const { leaseToken } = await worker.claimed('broken')
+  const message = 'a\u2028event: gone\u2029data: {}\r\nb'
+  await worker.report(jobId, 'progress', leaseToken, { message })
+  const { value } = await client.events(jobId).next()
+  t.match(value, { kind: 'status', task: { progress: { message } } })
+})
+
+t.test('leaves nothing at the signal of its caller', async t => {
+  const { signal } = new AbortController()
+  let listeners = 0
+  t.intercept(signal, 'addEventListener', {
+    value: (...args: Parameters<EventTarget['addEventListener']>) => {
+      listeners++
+      EventTarget.prototype.addEventListener.apply(signal, args)
+    }
+  })
+  t.intercept(signal, 'removeEventListener', {
+    value: (...args: Parameters<EventTarget['removeEventListener']>) => {
+      listeners--
+      EventTarget.prototype.removeEventListener.apply(signal, args)
+    }
+  })
+  const any = t.intercept(AbortSignal, 'any', { value: () => { throw new Error('not freed while the signal lives') } })
+  const { jobId } = await client.submit('signalled', {}, { signal })
+  for await (const event of client.events(jobId, { signal })) if (event.kind === 'status') await client.cancel(jobId, { signal })
+  await client.waitFor(jobId, { signal })
+  await Array.fromAsync(client.list({ type: 'signalled', signal }))
+  const { jobId: other } = await client.submit('signalled-too', {}, { signal })
+  const { leaseToken } = await worker.claimed('signalled-too')
+  await worker.report(other, 'complete', leaseToken, { result: 1 })
+  t.equal(listeners, 0)
+  t.same(any(), [])
 })
 
 t.test('honours Retry-After of a 429 and a 503, and tries again', async t => {
@@ -144,7 +254,7 @@ t.test('honours Retry-After of a 429 and a 503, and tries again', async t => {
 t.test('takes the hash of bytes in whatever parts they come', async t => {
   await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 300 })), async parts => {
     const portable = createPortableHash()
-    const hash = createHash()
+    const hash = await createHash()
     for (const part of parts) for (const each of [portable, hash]) each.update(part)
     const expected = createNodeHash('sha256').update(Buffer.concat(parts)).digest('base64')
     t.same([portable.digest(), hash.digest()], [expected, expected])
@@ -155,10 +265,9 @@ t.test('takes the hash of bytes in whatever parts they come', async t => {
 })
 
 t.test('the client imports nothing but itself', t => {
-  const files = ['client', 'changes', 'errors', 'events', 'platform', 'result', 'run-job', 'sha256', 'transport', 'upload', 'wait-for', 'worker']
-  for (const file of files) {
-    const source = readFileSync(`src/client/${file}.ts`, 'utf8')
-    for (const [, from = ''] of source.matchAll(/ from '([^']+)'/g)) t.match(from, /^\.\/[\w-]+\.ts$/, file)
+  for (const file of readdirSync('src/client')) {
+    const source = readFileSync(`src/client/${file}`, 'utf8')
+    for (const [, from = ''] of source.matchAll(/(?: from |\bimport\()'([^']+)'/g)) t.match(from, /^\.\/[\w-]+\.ts$/, file)
   }
   t.end()
 })

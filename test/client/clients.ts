@@ -16,18 +16,30 @@ export const openClient = (url: string, options: Partial<ClientOptions> = {}): {
     token: token({ scope: 'jobs:read jobs:write jobs:work', expiresIn: 3_600_000 }),
     ...options,
     platform: {
+      ...options.platform,
       fetch: async (target, init) => {
         const request: Sent = { method: init?.method ?? 'GET', path: (target as string).slice(url.length), status: undefined }
         sent.push(request)
-        const answer = await platform.fetch(target, init)
+        const answer = await (options.platform?.fetch ?? platform.fetch)(target, init)
         request.status = answer.status
         return answer
-      },
-      ...options.platform
+      }
     }
   })
   return { client, sent }
 }
+
+type Answer = (real: () => Promise<Response>) => Response | undefined | Promise<Response | undefined>
+
+/** A client of which something on the way answers requests; undefined: the service answers this one. */
+export const withAnswers = (url: string, answer: Answer): ReturnType<typeof openClient> => openClient(url, {
+  platform: {
+    fetch: async (target, init) => {
+      const real = () => platform.fetch(target, init)
+      return await answer(real) ?? await real()
+    }
+  }
+})
 
 /** A service behind a proxy, and a client of both. */
 export const openBehindProxy = async (

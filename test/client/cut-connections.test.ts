@@ -4,7 +4,7 @@ import { createWorkerClient } from '../helpers/client.ts'
 import { spawnService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
 import { freePort } from '../helpers/redis.ts'
-import { openBehindProxy, openClient } from './clients.ts'
+import { openBehindProxy, openClient, withAnswers } from './clients.ts'
 
 t.jobs = 4
 
@@ -26,22 +26,88 @@ t.test('behind a proxy that cuts idle connections after 20 s, a job of 30 s cost
   t.match(waited.map(({ path }) => path.replace(/.*\?/, '')).slice(0, 2), ['wait=55', 'wait=27'], 'it asks for half the time')
 })
 
-t.test('halves its wait after each cut, and not below 5 s', async t => {
+t.test('halves its wait after each cut, not below 5 s, polls where those are cut too, and later tries again', async t => {
+  const slept: number[] = []
   const { client, sent } = openClient('http://127.0.0.1:1', {
     patienceMs: 1e9,
     platform: {
       now: () => { ms += 10_000; return ms },
-      sleep: async () => {},
+      random: () => 0,
+      sleep: async ms => { slept.push(ms) },
       fetch: async target => {
-        sent.push({ method: '', path: (target as string), status: undefined })
-        if (sent.length < 7) throw new TypeError('cut')
-        return Response.json({ success: true, data: { isTerminal: true } })
+        if (!(target as string).endsWith('wait=0')) throw new TypeError('cut')
+        const isTerminal = sent.length > 30
+        return Response.json({ success: true, data: { isTerminal } }, { headers: { 'retry-after-ms': '700' } })
       }
     }
   })
   let ms = 0
   await client.waitFor('a')
-  t.same(sent.map(({ path }) => path.replace(/.*=/, '')), ['55', '27', '13', '6', '5', '5', '5'])
+  const waits = sent.map(({ path }) => path.replace(/.*=/, ''))
+  t.same(waits.slice(0, 8), ['55', '27', '13', '6', '5', '5', '0', '0'])
+  t.same(slept.slice(6, 8), [700, 700], 'as the service asks it to')
+  t.same(waits.slice(24, 30), ['0', '0', '5', '5', '0', '0'])
+})
+
+t.test('follows a job that does not change, however often its connection is cut', async t => {
+  const { service, proxy, url } = await openBehindProxy(t)
+  let ms = 0
+  const slept: number[] = []
+  const { client, sent } = openClient(url, { platform: { now: () => ms, sleep: async pause => { slept.push(pause) } } })
+  const { jobId } = await openClient(service.url).client.submit('calm', {})
+  const states: string[] = []
+  const connections: string[] = []
+  const end = (async () => {
+    for await (const event of client.events(jobId, { onState: state => { connections.push(state) } })) {
+      states.push(event.kind === 'status' ? event.task.status : event.kind)
+    }
+  })()
+  await until(() => states.length === 1, 'the first state')
+  for (let cuts = 1; cuts <= 3; cuts++) {
+    ms += 61_000
+    proxy.cut()
+    await until(() => connections.filter(state => state === 'live').length === cuts + 1, 'the next connection')
+  }
+  await openClient(service.url).client.cancel(jobId)
+  await end
+  t.same(states, ['queued', 'cancelled'])
+  t.equal(sent.length, 4)
+  t.same(connections, ['connecting', 'live', 'waiting', 'live', 'waiting', 'live', 'waiting', 'live', 'ended'])
+  t.ok(slept.every(pause => pause >= 2000), `as the stream asks it to: ${slept.join()}`)
+})
+
+t.test('a download that is given up opens no further connection', async t => {
+  const { proxy, url, service } = await openBehindProxy(t)
+  const signals: Array<AbortSignal | undefined> = []
+  const { client } = openClient(url, {
+    platform: { sleep: async (_ms, signal) => { signals.push(signal); await new Promise(() => {}) } }
+  })
+  const direct = openClient(service.url).client
+  const { jobId } = await direct.submit('given-up', {})
+  const uploader = direct.worker(['given-up'], () => new Uint8Array(3_000_000))
+  await direct.waitFor(jobId)
+  await uploader.stop()
+  const reader = (await client.result(jobId)).body?.getReader()
+  await reader?.read()
+  proxy.refuse(true)
+  proxy.cut()
+  const rest = (async () => { while ((await reader?.read())?.done === false); })()
+  await until(() => signals.length > 0, 'the pause before the next connection')
+  await reader?.cancel()
+  await rest
+  t.equal(signals.at(-1)?.aborted, true)
+})
+
+t.test('a download that something on the way has compressed is complete', async t => {
+  const { service, jobId } = await withResult(t, Buffer.from('0123456789'.repeat(1000)))
+  const compressed = withAnswers(service.url, async real => {
+    const answer = await real()
+    const headers = new Headers(answer.headers)
+    headers.set('content-encoding', 'gzip')
+    headers.set('content-length', '5000')
+    return new Response(answer.body, { status: answer.status, headers })
+  })
+  t.equal((await (await compressed.client.result(jobId)).text()).length, 10_000)
 })
 
 t.test('waits, follows events and changes, and downloads across restarts of the service', { timeout: 120_000 }, async t => {

@@ -38,6 +38,7 @@ t.test('streams a result, in whatever form the handler returns it', async t => {
     blob: () => new Blob([text], { type: 'text/csv' }),
     stream: () => new Response(text).body,
     bytes: () => new TextEncoder().encode(text),
+    buffer: () => new TextEncoder().encode(text).buffer,
     empty: () => new Uint8Array(0),
     json: () => ({ text })
   }
@@ -91,8 +92,56 @@ t.test('reports what a handler throws, and whether to try again', async t => {
   const fail = async (input: object) => await client.waitFor((await client.submit('failing', input, { maxAttempts: 1 })).jobId)
   t.match(await fail({}), { status: 'failed', failure: { code: 'Error', message: 'no' } })
   t.match(await fail({ code: 'E_DISK', details: [1] }), { failure: { code: 'E_DISK', details: [1] } })
+  work(['unspeakable'], () => { throw Object.assign(new Error('no'), { details: { count: 1n } }) })
+  const { jobId: unspeakable } = await client.submit('unspeakable', {}, { maxAttempts: 1 })
+  t.match(await client.waitFor(unspeakable), { failure: { code: 'Error', message: 'no' } }, 'whatever its details are')
   const { jobId } = await client.submit('failing', { retryable: false })
   t.match(await client.waitFor(jobId), { status: 'failed', attempt: 1 }, 'the job is not tried again')
+})
+
+t.test('keeps the lease after an outage that was longer than its patience', async t => {
+  const errors: unknown[] = []
+  let reports = 0
+  const flaky = openClient(service.url, {
+    patienceMs: 0,
+    platform: {
+      fetch: async (target, init) => {
+        if ((target as string).endsWith('/progress') && ++reports === 1) throw new TypeError('away')
+        return await fetch(target, init)
+      }
+    }
+  })
+  const worker = flaky.client.worker(['outage'], async () => {
+    await until(() => reports >= 5, 'further reports')
+    return 'done'
+  }, { leaseSeconds: 1, onError: error => { errors.push(error) } })
+  const { jobId } = await client.submit('outage', {})
+  t.match(await client.waitFor(jobId), { status: 'succeeded', result: 'done', attempt: 1 })
+  await worker.stop()
+  t.match(errors, [{ code: 'UNREACHABLE' }])
+})
+
+t.test('a job whose completion is not answered has not failed', async t => {
+  const { promise: reported, resolve } = Promise.withResolvers<unknown>()
+  const commands: string[] = []
+  const mute = openClient(service.url, {
+    patienceMs: 0,
+    platform: {
+      fetch: async (target, init) => {
+        const answer = await fetch(target, init)
+        const command = /\/(complete|fail)$/.exec(target as string)?.[1]
+        if (command === undefined) return answer
+        commands.push(command)
+        throw new TypeError('the answer was lost')
+      }
+    }
+  })
+  const worker = mute.client.worker(['mute'], () => 'done', { onError: resolve })
+  const { jobId } = await client.submit('mute', {})
+  t.match(await reported, { code: 'UNREACHABLE' })
+  await worker.stop()
+  t.same(commands, ['complete'])
+  t.match(await client.status(jobId), { status: 'succeeded', result: 'done' })
 })
 
 t.test('stops a run whose job is cancelled', async t => {
