@@ -25,6 +25,7 @@ const quantile = (sorted: readonly number[], share: number): number =>
  * `p95`, or if any poll is not answered with 200.
  */
 export const bench = async (url: string, token: string, options: BenchOptions): Promise<void> => {
+  const limit = options.p95 === undefined ? Infinity : parseNumber('--p95', options.p95, 0)
   const autocannon = await loadAutocannon()
   const latencies: number[] = []
   const run = autocannon({
@@ -43,6 +44,5 @@ export const bench = async (url: string, token: string, options: BenchOptions): 
   print(options, figures, () =>
     `${answered} polls, ${figures.failed} failed; ms: p50 ${p50}, p95 ${p95}, p99 ${p99}`)
   if (figures.failed > 0 || answered === 0) throw new Exit(exitCodes.failed, 'job-status: some polls were not answered with 200')
-  const limit = options.p95 === undefined ? Infinity : parseNumber('--p95', options.p95, 0)
   if (p95 > limit) throw new Exit(exitCodes.failed, `job-status: p95 is ${p95} ms, above ${limit} ms`)
 }

@@ -9,6 +9,8 @@ export type ConnectionOptions = { url?: string, token?: string, patience?: strin
 const urlDefault = 'http://127.0.0.1:3000'
 const localSecretPath = 'data/jwt-secret'
 const mintedSeconds = 300
+/** As long as the window of a rate limit: a shorter patience would give up before it. */
+export const patienceDefault = '60'
 const loopback = ['localhost', '127.0.0.1', '[::1]']
 
 const toBase64Url = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
@@ -31,6 +33,12 @@ export const readLocalSecret = (): string | undefined => {
   }
 }
 
+/** What the local service asks of its tokens, beside the key. */
+export const localClaims = (): { iss: string | undefined, aud: string | undefined } => {
+  const { JWT_ISSUER, JWT_AUDIENCE } = process.env
+  return { iss: JWT_ISSUER || undefined, aud: JWT_AUDIENCE || undefined }
+}
+
 const localScope = 'jobs:read jobs:write jobs:work jobs:admin'
 
 const createOwnToken = (url: URL): (() => string) | undefined => {
@@ -38,12 +46,14 @@ const createOwnToken = (url: URL): (() => string) | undefined => {
   const secret = readLocalSecret()
   if (secret === undefined) return undefined
   process.stderr.write('job-status: no JOB_STATUS_TOKEN: using a token of five minutes for the local service\n')
-  return () => mintToken(secret, { sub: 'job-status', scope: localScope }, mintedSeconds)
+  return () => mintToken(secret, { ...localClaims(), sub: 'job-status', scope: localScope }, mintedSeconds)
 }
 
 const parseUrl = (text: string): URL => {
   const url = URL.parse(text)
   if (url === null || !/^https?:$/.test(url.protocol)) throw new Exit(exitCodes.usage, `job-status: --url: ${text} is no http URL`)
+  // fetch takes none, and messages would show them.
+  if (url.username !== '' || url.password !== '') throw new Exit(exitCodes.usage, 'job-status: --url: must be without user and password')
   return url
 }
 
@@ -72,6 +82,6 @@ const findTarget = ({ url, token }: ConnectionOptions): Target => {
 /** The service that the options and the environment name, and a client of it. */
 export const connect = (options: ConnectionOptions): Target & { client: Client } => {
   const target = findTarget(options)
-  const patienceMs = parseNumber('--patience', options.patience ?? '30', 0) * 1000
+  const patienceMs = parseNumber('--patience', options.patience ?? patienceDefault, 0) * 1000
   return { ...target, client: createClient({ ...target, patienceMs }) }
 }

@@ -25,12 +25,16 @@ const codesOf: Partial<Record<string, number>> = {
   FORBIDDEN: exitCodes.token,
   VALIDATION_FAILED: exitCodes.usage,
   INVALID_TASK_ID: exitCodes.usage,
+  CALLBACK_REFUSED: exitCodes.usage,
+  IDEMPOTENCY_KEY_REUSED: exitCodes.usage,
+  PAYLOAD_TOO_LARGE: exitCodes.usage,
   JOB_CANCELLED: exitCodes.cancelled,
   NO_RESULT: exitCodes.failed
 }
 
+// 1 is left to jobs that failed: a fault of the service is not the job's.
 const codeOf = ({ code, status }: JobServiceError): number =>
-  codesOf[code] ?? (status === 404 || status === 410 ? exitCodes.gone : exitCodes.failed)
+  codesOf[code] ?? (status === 404 || status === 410 ? exitCodes.gone : status >= 500 ? exitCodes.unreachable : exitCodes.failed)
 
 /** The line and the code of a failure. */
 export const toFailure = (error: unknown): { line: string, code: number } => {

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Command } from 'commander'
 import type { Change, Client, Task } from '../client/client.ts'
 import { bench, type BenchOptions } from './bench.ts'
-import { connect, type ConnectionOptions, mintToken, parseNumber, readLocalSecret } from './connection.ts'
+import { connect, type ConnectionOptions, localClaims, mintToken, parseNumber, patienceDefault, readLocalSecret } from './connection.ts'
 import { codeOfEnd, Exit, exitCodes } from './exit.ts'
 import { readInput } from './input.ts'
 import { type OutputOptions, print, toLine, toText } from './output.ts'
@@ -18,7 +18,7 @@ type SubmitOptions = Common & {
 const withConnection = (command: Command): Command => command
   .option('--url <url>', 'the service; default: JOB_STATUS_URL, or http://127.0.0.1:3000')
   .option('--token <token>', 'the bearer token; default: JOB_STATUS_TOKEN')
-  .option('--patience <seconds>', 'how long to try while the service does not answer', '30')
+  .option('--patience <seconds>', 'how long to try while the service does not answer', patienceDefault)
   .option('--json', 'print JSON')
 
 const withSubmission = (command: Command): Command => withConnection(command)
@@ -156,8 +156,8 @@ const addLocal = (program: Command): void => {
     .action(({ sub, scope, tenant, expires }: TokenOptions) => {
       const secret = readLocalSecret()
       if (secret === undefined) throw new Exit(exitCodes.token, 'job-status: no key: neither JWT_SECRET nor data/jwt-secret')
-      const { JWT_ISSUER: iss, JWT_AUDIENCE: aud } = process.env
-      process.stdout.write(`${mintToken(secret, { sub, scope, tenant, iss, aud }, parseNumber('--expires', expires, 1))}\n`)
+      const claims = { sub, scope, tenant, ...localClaims() }
+      process.stdout.write(`${mintToken(secret, claims, parseNumber('--expires', expires, 1))}\n`)
     })
 }
 

@@ -6,6 +6,9 @@ import { parseNumber } from './connection.ts'
 
 export type WaitOptions = OutputOptions & { timeout?: string }
 
+// A longer one would be over at once.
+const timerMsMax = 2 ** 31 - 1
+
 const createBar = (): { show: (task: Task) => void, stop: () => void } => {
   const bar = new cliProgress.SingleBar({
     format: '{bar} {percentage}%  {status}  {message}',
@@ -34,12 +37,16 @@ export const waitForEnd = async (client: Client, jobId: string, { json = false, 
     ? undefined
     : setTimeout(() => {
       controller.abort(new Exit(exitCodes.timeout, `job-status: ${jobId} did not end within ${timeout} s`))
-    }, parseNumber('--timeout', timeout, 0) * 1000)
+    }, Math.min(timerMsMax, parseNumber('--timeout', timeout, 0) * 1000))
   const bar = process.stderr.isTTY && !json ? createBar() : null
+  // The bar hides the cursor, which a signal alone would not bring back.
+  const interrupt = (): void => { controller.abort(new Exit(exitCodes.interrupted)) }
+  if (bar !== null) process.once('SIGINT', interrupt)
   try {
     return await client.waitFor(jobId, { signal, ...bar === null ? {} : { onProgress: bar.show } })
   } finally {
     clearTimeout(timer)
+    process.off('SIGINT', interrupt)
     bar?.stop()
   }
 }

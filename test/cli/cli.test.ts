@@ -2,13 +2,14 @@ import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { createClient } from '../../src/client/client.ts'
+import { toFailure } from '../../src/cli/exit.ts'
+import { createClient, JobServiceError } from '../../src/client/client.ts'
 import { createWorkerClient } from '../helpers/client.ts'
 import { freePort } from '../helpers/redis.ts'
 import { secret, token } from '../helpers/tokens.ts'
 import { spawnService, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
-import { commandLine, follow, terminal } from './commands.ts'
+import { commandLine, follow, interactive, terminal } from './commands.ts'
 
 const service = await startService(t, { WORKERS: '1' })
 const worker = createWorkerClient(service)
@@ -72,6 +73,8 @@ t.test('wrong usage is 64, a service out of reach 69, a token that is not accept
   const cases: Array<[code: number, args: string[], env?: Record<string, string>]> = [
     [64, ['wait']], [64, ['no-such-command']], [64, ['submit', 'x', '--input', '{']], [64, ['submit', 'x', '-i', '@/no/file']],
     [64, ['wait', 'x', '--timeout', 'soon']], [64, ['submit', 'NO TYPE']], [64, ['status', 'x', '--url', 'ftp://x']],
+    [64, ['status', 'x', '--url', 'http://me:secret@127.0.0.1']], [64, ['bench', '--p95', 'fast']],
+    [64, ['submit', 'x', '--callback-url', 'http://10.0.0.1/']],
     [69, ['status', 'x', '--url', `http://127.0.0.1:${await freePort()}`, '--patience', '0']],
     [77, ['status', 'x', '--token', 'garbage']], [77, ['status', 'x'], { JOB_STATUS_TOKEN: token({ scope: 'jobs:write' }) }],
     [77, ['status', 'x', '--url', 'http://service.example'], { JOB_STATUS_TOKEN: '' }]
@@ -80,6 +83,7 @@ t.test('wrong usage is 64, a service out of reach 69, a token that is not accept
     const { code: actual, out, err } = await commandLine(service.url, { env, cwd: t.testdirName.replace(/[^/]*$/, '') })(...args)
     t.equal(actual, code, `${args.join(' ')}: ${err}`)
     t.match(err.trimEnd(), /^.+$/, args.join(' '))
+    t.notMatch(err, /secret/)
     t.equal(out, '')
   }
   t.match(await run('--help'), { code: 0, out: /Usage: job-status/ })
@@ -109,6 +113,22 @@ t.test('shows a progress bar on a terminal while it waits', async t => {
   t.match(await waiting, /40% {2}running {2}reading[^]*succeeded/)
 })
 
+t.test('an interrupted wait gives the cursor back, and a long timeout is no short one', async () => {
+  const jobId = await submitted('interrupted')
+  const { shown, type } = interactive(service.url, 'wait', jobId, '--timeout', '9999999')
+  await until(() => shown().includes(`${escape}[?25l`), 'the bar')
+  type('\u0003')
+  await until(() => shown().includes(`${escape}[?25h`), 'the cursor')
+  await until(() => shown().includes('exit 130'), 'the exit code')
+})
+
+t.test('a fault of the service is not a failed job', t => {
+  t.match(toFailure(new JobServiceError('INTERNAL', 'm', { status: 500 })), { code: 69 })
+  t.match(toFailure(new JobServiceError('UNKNOWN', 'm', { status: 500 })), { code: 69 })
+  t.match(toFailure(new JobServiceError('JOB_FAILED', 'm', { status: 409 })), { code: 1 })
+  t.end()
+})
+
 t.test('what a worker reports cannot control the terminal', async t => {
   const jobId = await ended('hostile', 'fail', { error: { code: 'E', message: '\u001b[2Jgone\u202e' }, retryable: false })
   for (const command of [['status', jobId], ['list', '--type', 'hostile']]) {
@@ -134,6 +154,10 @@ t.test('goes on with a download that was interrupted, and prints a result', asyn
   writeFileSync(`${path}.part.etag`, eTag)
   t.match(await run('result', jobId, '-o', path), { code: 1, err: /RESULT_DAMAGED/ })
   t.match(await run('result', jobId, '-o', path), { code: 0 }, 'and the next call begins again')
+  t.ok(readFileSync(path).equals(bytes))
+  writeFileSync(`${path}.part`, bytes)
+  writeFileSync(`${path}.part.etag`, eTag)
+  t.match(await run('result', jobId, '-o', path), { code: 0 }, 'a call that was stopped after the last byte')
   t.ok(readFileSync(path).equals(bytes))
   t.equal((await run('result', await ended('text', 'complete', { result: [1] }))).out, '[1]')
   t.match(await run('result', await ended('empty', 'complete', {})), { code: 1, err: /NO_RESULT/ })
@@ -165,6 +189,9 @@ t.test('makes itself a token for a local service, and says so; token prints one'
   t.match(err, /^job-status: no JOB_STATUS_TOKEN: using a token of five minutes for the local service\n$/)
   const printed = (await local('token', '--sub', 'me', '--tenant', 'tester', '--scope', 'jobs:read')).out.trim()
   t.equal((await service.ask(`/api/v1/jobs/${jobId}`, { headers: { authorization: `Bearer ${printed}` } })).status, 200)
+  const strict = await startService(t, { JWT_AUDIENCE: 'jobs', JWT_ISSUER: 'us', WORKERS: '0' }, `${service.databasePath}.strict`)
+  const env = { JOB_STATUS_TOKEN: '', JWT_AUDIENCE: 'jobs', JWT_ISSUER: 'us' }
+  t.match(await commandLine(strict.url, { cwd: dir, env })('list'), { code: 0 }, 'with what the service asks of tokens')
   mkdirSync(join(dir, 'empty'))
   t.match(await commandLine(service.url, { cwd: join(dir, 'empty'), env: { JOB_STATUS_TOKEN: '' } })('token', '--sub', 'me'), { code: 77 })
 })

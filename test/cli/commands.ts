@@ -40,6 +40,17 @@ export const terminal = (url: string) => async (env: Record<string, string>, ...
   return await text(child.stdout)
 }
 
+/** Runs the command line on a terminal that a user types on; the end is shown as `exit CODE`. */
+export const interactive = (url: string, ...args: string[]): { shown: () => string, type: (text: string) => void } => {
+  const command = [process.execPath, main, ...args].map(word => `'${word}'`).join(' ')
+  const child = spawn('script', ['-qc', `trap : INT; ${command}; echo exit $?`, '/dev/null'], {
+    env: { ...environment(url), TERM: 'xterm' }
+  })
+  let text = ''
+  child.stdout.on('data', chunk => { text += String(chunk) })
+  return { shown: () => text, type: keys => { child.stdin.write(keys) } }
+}
+
 /** Runs a command that does not end by itself, until the end of the test; `lines`: what it has printed. */
 export const follow = (t: Test, url: string, ...args: string[]): { lines: string[] } => {
   const child = spawn(process.execPath, [main, ...args], { env: environment(url), stdio: ['ignore', 'pipe', 'inherit'] })
