@@ -13,6 +13,8 @@ const names: Record<Figure, string> = {
   errors: 'errors',
   storeReads: 'store reads per 1,000 requests',
   redisCommands: 'Redis commands per request',
+  redisCpu: 'CPU of Redis per request',
+  redisBytes: 'bytes from Redis per request',
   cpu: 'CPU per request',
   capacity: 'answers per second of CPU',
   requestsPerSecond: 'requests per second',
@@ -46,6 +48,8 @@ const read = (find: Find, figure: Figure, target: string, mode: LoadMode | undef
     case 'errors': return errorsOf(find, target)
     case 'storeReads': return costed?.storeReadsPer1000 ?? null
     case 'redisCommands': return costed?.redisCommandsPerRequest ?? null
+    case 'redisCpu': return costed?.redisCpuPerRequest ?? null
+    case 'redisBytes': return costed?.redisBytesPerRequest ?? null
     case 'cpu': return costed?.serverCpuPerRequest ?? null
     case 'capacity': return costed?.serverCpuPerRequest == null ? null : 1e6 / costed.serverCpuPerRequest
     case 'requestsPerSecond': return find(target, 'capacity')?.requestsPerSecond ?? null

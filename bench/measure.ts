@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Load, type LoadCounts, type LoadFailures, startLoad } from './load.ts'
 import type { LoadMode } from './result.ts'
+import type { RedisUsage } from './servers.ts'
 import type { RunningTarget } from './targets.ts'
 
 /*
@@ -26,6 +27,9 @@ export type Sample = {
   serverWaited: number | null
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
+  /** CPU of the Redis process in microseconds per response, while the load lasted. */
+  redisCpuPerRequest: number | null
+  redisBytesPerRequest: number | null
   /** Requests per second of the concurrent second load (`beside`). */
   besidePerSecond: number | null
   /** Reasons why the whole run is invalid, one per line. */
@@ -94,6 +98,8 @@ export const measureLatency = async (
     serverWaited: null,
     storeReadsPer1000: null,
     redisCommandsPerRequest: null,
+    redisCpuPerRequest: null,
+    redisBytesPerRequest: null,
     besidePerSecond: null,
     invalid: toFlaws('latency', counts, target.expectedStatus),
     dropped: toDropped('latency', counts)
@@ -146,7 +152,7 @@ export const measure = async (
   running: RunningTarget, mode: LoadMode, nextRequest: () => Buffer, seconds: number
 ): Promise<Sample> => {
   const { target, server } = running
-  if (target.server === 'service' && target.cache === 'redis') await running.untilCached()
+  if (target.server === 'service' && ['redis', 'redis-cluster'].includes(target.cache)) await running.untilCached()
   const before = await running.counters()
   const load = startLoadOn({ url: server.url, ...target }, mode, nextRequest)
   const beside = await startBeside(running)
@@ -168,7 +174,10 @@ export const measure = async (
   const answered = load.answeredSoFar()
   const storeReads = difference(after.storeReads, before.storeReads)
   const trips = difference(after.cacheTrips, before.cacheTrips)
-  const redisCommands = difference(after.redisCommands, before.redisCommands)
+  const ofRedis = (figure: keyof RedisUsage): number | null => {
+    const used = difference(after.redis?.[figure] ?? null, before.redis?.[figure] ?? null)
+    return used === null ? null : used / answered
+  }
   const cpuMicros = to.cpuMicros - from.cpuMicros
   return {
     mode,
@@ -177,7 +186,9 @@ export const measure = async (
     serverUtilization: cpuMicros / 1000 / (to.atMs - from.atMs),
     serverWaited: (to.waitedMs - from.waitedMs) / (to.atMs - from.atMs),
     storeReadsPer1000: storeReads === null ? null : storeReads * 1000 / answered,
-    redisCommandsPerRequest: redisCommands === null ? null : redisCommands / answered,
+    redisCommandsPerRequest: ofRedis('commands'),
+    redisCpuPerRequest: ofRedis('cpuMicros'),
+    redisBytesPerRequest: ofRedis('bytesSent'),
     besidePerSecond: besides.perSecond,
     invalid: [
       ...(target.fault === undefined ? toFlaws(`${target.name}, ${mode}`, counts, target.expectedStatus) : []),

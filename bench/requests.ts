@@ -58,6 +58,10 @@ const inTurn = (requests: readonly Buffer[]): NextRequest => {
   }
 }
 
+/** Returns any of the requests, again and again. */
+const atRandom = (requests: readonly Buffer[]): NextRequest =>
+  () => requests[Math.floor(Math.random() * requests.length)] as Buffer
+
 const expectOk = async (answer: Response): Promise<Response> => {
   if (!answer.ok) throw new Error(`${answer.url}: ${answer.status} ${await answer.text()}`)
   return answer
@@ -128,6 +132,8 @@ export const createRequests = (place: Place) => {
       case 'status':
         return inTurn(polled.map(jobId =>
           get(requests.view === 'v1' ? `/api/v1/jobs/${jobId}` : `/api/jobs/${jobId}/status`)))
+      case 'random':
+        return atRandom(times(requests.jobs, n => get(`/api/v1/jobs/${toJobId(n)}`)))
       case 'finished':
         return inTurn(times(finishedRows, n => get(`/api/v1/jobs/${toFinishedId(n)}`)))
       case 'not-modified':

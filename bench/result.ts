@@ -43,6 +43,9 @@ export type Measurement = {
   statusCodes: Record<string, number>
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
+  /** CPU of the Redis process in microseconds, and the bytes that it sent. */
+  redisCpuPerRequest?: number | null
+  redisBytesPerRequest?: number | null
   /** Requests per second of the concurrent second load, which the other figures do not include. */
   besidePerSecond?: number | null
 }

@@ -9,6 +9,8 @@ import type { LoadMode } from './result.ts'
 export type Requests =
   /** Reads the same running job again and again. */
   | { kind: 'status', view: 'v1' | 'task' }
+  /** Reads `jobs` running jobs at random, as many clients do that each wait for a job of their own. */
+  | { kind: 'random', jobs: number }
   /** Reads finished jobs in turn: their cache entries live long, and consecutive reads are for different jobs. */
   | { kind: 'finished' }
   /** Reads the first job with its current ETag in If-None-Match. */
@@ -33,8 +35,11 @@ export type Requests =
 
 export type ServerName = 'service' | 'bare' | 'bare-same' | 'jwt' | 'point-read' | 'bullmq' | 'express' | 'pg-boss'
 
-/** The cache of the service. `redis-down` is an address on which no server listens. */
-export type Cache = 'memory' | 'redis' | 'redis-down'
+/**
+ * The cache of the service. `redis-cluster` is a cluster of one master, `redis-down` an address on which no server
+ * listens.
+ */
+export type Cache = 'memory' | 'redis' | 'redis-cluster' | 'redis-down'
 
 export type Target = {
   /** `service` for the target that the scenario measures; the others are for comparison. */
@@ -103,6 +108,7 @@ const onPostgres = (target: Pick<Target, 'requests'> & Partial<Target>): Target 
 const onSqlite = (target: Pick<Target, 'requests'> & Partial<Target>): Target => service({ name: 'sqlite', ...target })
 
 const oneJob: Requests = { kind: 'status', view: 'v1' }
+const distinctJobs: Requests = { kind: 'random', jobs: 200 }
 const none = { isQuick: false, isRemote: false }
 // More jobs than can be read in 2 s, the lifetime of a cache entry.
 const coldRows = 100_000
@@ -110,6 +116,18 @@ const eachJob: Requests = { kind: 'each', jobs: coldRows }
 const eachOfPeer: Requests = { kind: 'each-of-peer', jobs: coldRows }
 
 export const scenarios: readonly Scenario[] = [
+  {
+    name: 'distinct',
+    title: 'Cached reads of 200 running jobs at random, Redis',
+    isQuick: true,
+    isRemote: false,
+    targets: [
+      service({ requests: distinctJobs }), control('bare'),
+      service({ name: 'one job', requests: oneJob, modes: ['capacity'] }),
+      service({ name: 'in process', requests: distinctJobs, cache: 'memory', modes: ['capacity'] }),
+      service({ name: 'cluster', requests: distinctJobs, cache: 'redis-cluster', modes: ['capacity'] })
+    ]
+  },
   {
     name: 'cached',
     title: 'Cached read, v1 view, Redis',

@@ -113,20 +113,23 @@ export const freePort = async (): Promise<number> => {
   return port
 }
 
+/** `commands`: without INFO, those of scripts included. `cpuMicros`: user and system time of the whole process. */
+export type RedisUsage = { commands: number, cpuMicros: number, bytesSent: number }
+
 export type RedisServer = {
   url: string
-  /** Number of commands since the server started, without INFO; null while it is down. */
-  commands: () => Promise<number | null>
+  /** What the server has done since it started; null while it is down. */
+  usage: () => Promise<RedisUsage | null>
   kill: () => Promise<void>
   /** Starts it again, empty, on the same port. */
   restart: () => Promise<void>
   stop: () => Promise<void>
 }
 
-const launchRedis = async (port: number): Promise<ChildProcess> => {
+const launchRedis = async (port: number, settings: readonly string[]): Promise<ChildProcess> => {
   const child = spawn('setpriv', [
     '--pdeathsig', 'KILL',
-    'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'
+    'redis-server', '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...settings
   ], { stdio: ['ignore', 'pipe', 'inherit'] })
   for await (const line of createInterface({ input: child.stdout })) {
     if (line.includes('Ready to accept connections')) {
@@ -142,10 +145,19 @@ const countCommands = (commandStats: string): number =>
   Array.from(commandStats.matchAll(/^cmdstat_(?!info:)[^:]+:calls=(\d+)/gm), ([, calls]) => Number(calls))
     .reduce((sum, calls) => sum + calls, 0)
 
-/** Starts a Redis for this run, without persistence. */
-export const startRedis = async (): Promise<RedisServer> => {
+const toUsage = (info: string): RedisUsage => {
+  const value = (name: string) => Number(new RegExp(`^${name}:(.*)\\r$`, 'm').exec(info)?.[1] ?? 0)
+  return {
+    commands: countCommands(info),
+    cpuMicros: (value('used_cpu_user') + value('used_cpu_sys')) * 1e6,
+    bytesSent: value('total_net_output_bytes')
+  }
+}
+
+/** Starts a Redis for this run, without persistence. `settings`: more options of redis-server. */
+export const startRedis = async (settings: readonly string[] = []): Promise<RedisServer> => {
   const port = await freePort()
-  let child = await launchRedis(port)
+  let child = await launchRedis(port, settings)
   const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20, maxRetriesPerRequest: 0 })
   client.on('error', () => {})
   const kill = async () => {
@@ -155,16 +167,28 @@ export const startRedis = async (): Promise<RedisServer> => {
   }
   return {
     url: `redis://127.0.0.1:${port}`,
-    commands: () => client.info('commandstats').then(countCommands, () => null),
+    usage: () => client.info('all').then(toUsage, () => null),
     kill,
     restart: async () => {
-      if (child.exitCode !== null || child.signalCode !== null) child = await launchRedis(port)
+      if (child.exitCode !== null || child.signalCode !== null) child = await launchRedis(port, settings)
     },
     stop: async () => {
       client.disconnect()
       await kill()
     }
   }
+}
+
+/** Starts a cluster of one master, which has all slots. `directory`: for the file in which it keeps its state. */
+export const startRedisCluster = async (directory: string): Promise<RedisServer> => {
+  const redis = await startRedis([
+    '--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--dir', directory
+  ])
+  const client = new Redis(redis.url)
+  await client.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
+  await until('a cluster', async () => String(await client.cluster('INFO')).includes('cluster_state:ok'))
+  client.disconnect()
+  return { ...redis, url: redis.url.replace('redis:', 'redis+cluster:') }
 }
 
 /** Waits until the condition is true. Throws after `limitMs`, which is far above the time that a healthy run needs. */

@@ -64,6 +64,8 @@ export const summarize = (target: string, samples: readonly Sample[], choice: Ch
     statusCodes: addUp(samples),
     storeReadsPer1000: known(rounds.map(sample => sample.storeReadsPer1000), low),
     redisCommandsPerRequest: known(rounds.map(sample => sample.redisCommandsPerRequest), low),
+    redisCpuPerRequest: known(rounds.map(sample => sample.redisCpuPerRequest), low),
+    redisBytesPerRequest: known(rounds.map(sample => sample.redisBytesPerRequest), low),
     besidePerSecond: known(rounds.map(sample => sample.besidePerSecond), high)
   }
 }

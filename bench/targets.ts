@@ -6,7 +6,9 @@ import { ensurePeers } from './peers.ts'
 import type { BenchPostgres } from './postgres.ts'
 import { createRequests, secret, toPlace } from './requests.ts'
 import type { ServerName, Target } from './scenarios.ts'
-import { freePort, type RedisServer, type Server, startRedis, startServer, until } from './servers.ts'
+import {
+  freePort, type RedisServer, type RedisUsage, type Server, startRedis, startRedisCluster, startServer, until
+} from './servers.ts'
 
 /*
  * Starts and stops the servers of a scenario.
@@ -42,7 +44,7 @@ export type StartNeeds = TargetNeeds & { answer: () => Promise<Answer> }
 /** Counters of a service since it started; null for other servers. */
 export type Counters = {
   storeReads: number | null
-  redisCommands: number | null
+  redis: RedisUsage | null
   /** How often it stopped using the cache because the cache failed. */
   cacheTrips: number | null
 }
@@ -61,7 +63,7 @@ export type RunningTarget = {
 /** A peer cannot be measured on this machine; the message is the reason. */
 export class TargetUnavailable extends Error {}
 
-const noCounters: Counters = { storeReads: null, redisCommands: null, cacheTrips: null }
+const noCounters: Counters = { storeReads: null, redis: null, cacheTrips: null }
 
 const readMetrics = async (url: string): Promise<(name: string) => number> => {
   const lines = (await (await fetch(`${url}/metrics`)).text()).split('\n')
@@ -72,7 +74,7 @@ const countService = async (url: string, redis: RedisServer | null): Promise<Cou
   const metric = await readMetrics(url)
   return {
     storeReads: metric('job_status_reads_total{source="store"}'),
-    redisCommands: await redis?.commands() ?? null,
+    redis: await redis?.usage() ?? null,
     cacheTrips: metric('job_status_cache_trips_total')
   }
 }
@@ -119,9 +121,18 @@ const removeCopy = (path: string): void => {
   for (const suffix of ['', '-wal', '-shm', '.lock']) rmSync(path + suffix, { force: true })
 }
 
-const toRedis = async (target: Target): Promise<{ redis: RedisServer | null, url: string | null }> => {
-  const usesRedis = target.server === 'bullmq' || (target.server === 'service' && target.cache === 'redis')
-  const redis = usesRedis ? await startRedis() : null
+const startCache = async ({ server, cache }: Target, directory: string): Promise<RedisServer | null> => {
+  if (server === 'bullmq' || (server === 'service' && cache === 'redis')) return await startRedis()
+  if (server !== 'service' || cache !== 'redis-cluster') return null
+  const own = join(directory, `cluster-${++copies}`)
+  mkdirSync(own)
+  return await startRedisCluster(own)
+}
+
+const toRedis = async (
+  target: Target, directory: string
+): Promise<{ redis: RedisServer | null, url: string | null }> => {
+  const redis = await startCache(target, directory)
   if (redis !== null) return { redis, url: redis.url }
   const isDown = target.server === 'service' && target.cache === 'redis-down'
   return { redis, url: isDown ? `redis://127.0.0.1:${await freePort()}` : null }
@@ -153,7 +164,7 @@ const peerEnv = async (
 /** Starts a target with the servers that it needs. Throws TargetUnavailable if a peer cannot run on this machine. */
 export const startTarget = async (target: Target, needs: StartNeeds): Promise<RunningTarget> => {
   const isService = target.server === 'service'
-  const { redis, url: redisUrl } = await toRedis(target)
+  const { redis, url: redisUrl } = await toRedis(target, needs.directory)
   try {
     const dataset = databaseOf(target) === 'none' ? { url: '', remove: () => {} } : await openDataset(target, needs)
     const server = await startServer({

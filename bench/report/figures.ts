@@ -20,6 +20,8 @@ export type Figures = {
   ratioToSame: number | null
   storeReadsPer1000: number | null
   redisCommandsPerRequest: number | null
+  redisCpuPerRequest: number | null
+  redisBytesPerRequest: number | null
   /** Latencies at the fixed rate as a histogram, V2, base64; empty if they were not measured. */
   histogram: string
 }
@@ -70,6 +72,8 @@ export const toFigures = (result: SuiteResult): Figures[] => result.scenarios.fl
       ...toCosts(result, scenario, byLoad),
       storeReadsPer1000: capacity?.storeReadsPer1000 ?? latency?.storeReadsPer1000 ?? null,
       redisCommandsPerRequest: capacity?.redisCommandsPerRequest ?? latency?.redisCommandsPerRequest ?? null,
+      redisCpuPerRequest: capacity?.redisCpuPerRequest ?? latency?.redisCpuPerRequest ?? null,
+      redisBytesPerRequest: capacity?.redisBytesPerRequest ?? latency?.redisBytesPerRequest ?? null,
       histogram: latency?.histogram ?? ''
     }
   }))

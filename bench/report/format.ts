@@ -44,7 +44,9 @@ export const figureColumns: { head: string, toText: (figures: Figures) => string
   { head: 'CPU to bare', toText: ({ ratioToBare }) => toRatio(ratioToBare) },
   { head: 'CPU to same', toText: ({ ratioToSame }) => toRatio(ratioToSame) },
   { head: 'Store reads/1,000', toText: ({ storeReadsPer1000 }) => toNumber(storeReadsPer1000) },
-  { head: 'Redis cmds/req', toText: ({ redisCommandsPerRequest }) => toNumber(redisCommandsPerRequest) }
+  { head: 'Redis cmds/req', toText: ({ redisCommandsPerRequest }) => toNumber(redisCommandsPerRequest) },
+  { head: 'Redis CPU µs', toText: ({ redisCpuPerRequest }) => toOneDecimal(redisCpuPerRequest) },
+  { head: 'Redis bytes/req', toText: ({ redisBytesPerRequest }) => toCount(redisBytesPerRequest) }
 ]
 
 /** Explains these columns. */

@@ -30,6 +30,8 @@ const sample = (changes: Partial<Sample> = {}, times: number[] = [1]): Sample =>
   serverWaited: 0,
   storeReadsPer1000: 0.5,
   redisCommandsPerRequest: 1,
+  redisCpuPerRequest: null,
+  redisBytesPerRequest: null,
   besidePerSecond: null,
   invalid: [],
   dropped: [],
@@ -56,6 +58,8 @@ const measurement = (target: string, mode: LoadMode, changes: Partial<Measuremen
   statusCodes: { 200: 1000 },
   storeReadsPer1000: 0.5,
   redisCommandsPerRequest: 1,
+  redisCpuPerRequest: null,
+  redisBytesPerRequest: null,
   ...changes
 })
 

@@ -58,6 +58,8 @@ t.test('Markdown', async t => {
       serverCpuPerRequest: 40.12,
       storeReadsPer1000: 998.5,
       redisCommandsPerRequest: 3,
+      redisCpuPerRequest: 5.43,
+      redisBytesPerRequest: 640.2,
       p50: 1,
       p95: 1,
       p99: 1,
@@ -70,8 +72,8 @@ t.test('Markdown', async t => {
     find(result, 'cold', 'bare', 'latency').serverCpuPerRequest = 1
     const markdown = toMarkdown(result)
     t.strictSame(findRow(markdown, 'cold read, from SQLite', 'service')?.slice(2),
-      ['16,351', '0.779', '1.25', '15.6', '123', '40.1', '2.00', '–', '998.5', '3'])
-    t.strictSame(findRow(markdown, 'cached read, v1', 'bullmq')?.slice(-4), ['5.84', '–', '–', '–'])
+      ['16,351', '0.779', '1.25', '15.6', '123', '40.1', '2.00', '–', '998.5', '3', '5.4', '640'])
+    t.strictSame(findRow(markdown, 'cached read, v1', 'bullmq')?.slice(-6), ['5.84', '–', '–', '–', '–', '–'])
   })
 
   t.test('compares with a bare route and with one that sends the same bytes', async t => {
@@ -103,7 +105,7 @@ t.test('Markdown', async t => {
     const markdown = toMarkdown(result)
     t.equal(findRow(markdown, 'cold read, from SQLite', 'service')?.[2], '≥ 31,000')
     t.strictSame(findRow(markdown, 'bulk of 100 ids', 'service')?.map(cell => cell === '–'),
-      [false, false, true, false, false, false, false, true, true, true, true, true])
+      [false, false, true, false, false, false, false, true, true, true, true, true, true, true])
   })
 
   t.test('compares a scenario without a bare route with that of the other scenarios, under the same load', async t => {
