@@ -94,6 +94,7 @@ export const budgets: Readonly<Record<string, readonly Rule[]>> = {
   distinct: [
     { figure: 'cpu', to: 'bare', max: 2.7, quick: 3.2 },
     goal(1.5),
+    sameBytes(1.4),
     { figure: 'redisCommands', max: 0.5 },
     { figure: 'redisBytes', max: 750, quick: 750 },
     { figure: 'cpu', to: 'one job', max: 1.15, isReported: true },
@@ -111,9 +112,9 @@ export const budgets: Readonly<Record<string, readonly Rule[]>> = {
     { figure: 'cpu', to: 'bare', max: 2, quick: 3 }, goal(1.5), sameBytes(1.4), ...cachedReads, ...pipelined,
     ...timesToBare
   ],
-  absent: [{ figure: 'cpu', to: 'bare', max: 3.6 }, sameBytes(2), ...cachedReads, ...pipelined, ...timesToBare],
+  absent: [{ figure: 'cpu', to: 'bare', max: 2 }, sameBytes(2), ...cachedReads, ...pipelined, ...timesToBare],
   unauthenticated: [
-    { figure: 'cpu', to: 'bare', max: 7 },
+    { figure: 'cpu', to: 'bare', max: 2 },
     sameBytes(2),
     { figure: 'storeReads', max: 0 },
     // The service probes Redis from time to time.

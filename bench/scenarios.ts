@@ -122,7 +122,7 @@ export const scenarios: readonly Scenario[] = [
     isQuick: true,
     isRemote: false,
     targets: [
-      service({ requests: distinctJobs }), control('bare'),
+      service({ requests: distinctJobs }), ...bareRoutes(),
       service({ name: 'one job', requests: oneJob, modes: ['capacity'] }),
       service({ name: 'in process', requests: distinctJobs, cache: 'memory', modes: ['capacity'] }),
       service({ name: 'cluster', requests: distinctJobs, cache: 'redis-cluster', modes: ['capacity'] })

@@ -3,6 +3,48 @@ import { LRUCache } from 'lru-cache'
 const intervalMs = 60_000
 const subjectsMax = 1000
 
+export type CountedThrottleNeeds = {
+  /** ms of a clock that only goes forward. */
+  now: () => number
+  /** Calls back after some ms unless cancelled. */
+  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  /** Called at the end of a minute with the number of occurrences of each kind that were not logged. */
+  onRest: (counts: Record<string, number>) => void
+}
+
+/**
+ * Returns `shouldLog`: true for the first occurrence of a subject in each minute. All others are counted by their kind.
+ * `close` reports what was counted so far.
+ */
+export const createCountedThrottle = ({ now, schedule, onRest }: CountedThrottleNeeds) => {
+  const loggedAt = new LRUCache<string, number>({ max: subjectsMax })
+  let counts: Record<string, number> = {}
+  let timer: { cancel: () => void } | null = null
+
+  const close = (): void => {
+    timer?.cancel()
+    timer = null
+    const rest = counts
+    counts = {}
+    if (Object.keys(rest).length > 0) onRest(rest)
+  }
+
+  return {
+    shouldLog: (kind: string, subject: string): boolean => {
+      const key = `${kind} ${subject}`
+      const at = now()
+      if (at - (loggedAt.get(key) ?? -Infinity) >= intervalMs) {
+        loggedAt.set(key, at)
+        return true
+      }
+      counts[kind] = (counts[kind] ?? 0) + 1
+      timer ??= schedule(close, intervalMs)
+      return false
+    },
+    close
+  }
+}
+
 /**
  * Returns `shouldLog`: false if the same subject occurred within the last minute, so that a lasting failure is logged
  * once. `now` in ms of a clock that only goes forward.

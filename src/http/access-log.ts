@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { Metrics } from '../metrics.ts'
+import { routeOf } from './route-of.ts'
 
 /** Records one response in the metrics and the log. */
 export type LogResponse = (request: FastifyRequest, status: number) => void
@@ -27,6 +28,8 @@ declare module 'fastify' {
     answeredAt: number
     /** The response is held back until something happens, as the client wants. */
     isLongPoll: boolean
+    /** A rejection like others that the log has already. */
+    isLogThrottled: boolean
   }
 }
 
@@ -40,8 +43,8 @@ type JobParams = { jobId?: string, taskId?: string }
 
 // 429 and 503 (rate limit, overload, no store, not ready) meet many requests for one cause, which has a line of its
 // own.
-const levelOf = ({ method }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
-  if (status === 429 || status === 503) return 'debug'
+const levelOf = ({ method, isLogThrottled }: FastifyRequest, status: number): 'error' | 'debug' | 'info' => {
+  if (status === 429 || status === 503 || isLogThrottled) return 'debug'
   if (status >= 500) return 'error'
   return ['GET', 'HEAD', 'OPTIONS'].includes(method) && status < 400 ? 'debug' : 'info'
 }
@@ -51,9 +54,9 @@ export const logOf = (log: Logger, { id }: FastifyRequest): FastifyBaseLogger =>
 
 export const createLogResponse = ({ metrics, log, monotonicNow }: AccessLogNeeds): LogResponse => (request, status) => {
   const { method } = request
-  const route = request.routeOptions.url ?? 'none'
+  const { url: route = 'none', config } = routeOf(request)
   const ms = (request.answeredAt || monotonicNow()) - request.receivedAt
-  const kind = request.isLongPoll ? 'long-poll' : request.routeOptions.config.kind ?? 'request'
+  const kind = request.isLongPoll ? 'long-poll' : config.kind ?? 'request'
   metrics.requestSeconds.observe({ method, route, status, kind }, ms / 1000)
   const level = levelOf(request, status)
   if (!log.isLevelEnabled(level)) return
@@ -73,9 +76,11 @@ export const registerAccessLog = (
   app.decorateRequest('receivedAt', 0)
   app.decorateRequest('answeredAt', 0)
   app.decorateRequest('isLongPoll', false)
+  app.decorateRequest('isLogThrottled', false)
+  app.decorateRequest('knownRoute', null)
   app.addHook('onRequest', (request, reply, done) => {
     request.receivedAt = monotonicNow()
-    if (request.routeOptions.config.logsItself !== true) reply.log = request.log = logOf(log, request)
+    if (routeOf(request).config.logsItself !== true) reply.log = request.log = logOf(log, request)
     done()
   })
   app.addHook('onSend', (request, reply, payload, done) => {
@@ -83,7 +88,7 @@ export const registerAccessLog = (
     request.answeredAt = monotonicNow()
     // A keep-alive connection would hold a closing server open for more than a minute.
     if (isDraining()) reply.header('connection', 'close')
-    if (request.is404 || request.routeOptions.config.logsItself === true) logResponse(request, reply.statusCode)
+    if (request.is404 || routeOf(request).config.logsItself === true) logResponse(request, reply.statusCode)
     done(null, payload)
   })
   app.addHook('onRoute', route => {

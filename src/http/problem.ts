@@ -3,6 +3,7 @@ import { type Violation, violationsReportedMax } from '../schema-check.ts'
 import { catalogue, type FieldError, ServiceFailure } from '../errors.ts'
 import { qualityOf } from './headers/media-type.ts'
 import type { Problem, TaskError } from './openapi/schemas.ts'
+import { routeOf } from './route-of.ts'
 
 // Whether `Accept` ranks application/problem+json at least as high as application/json; low-code clients mostly do not.
 const prefersProblemJson = (accept: string | undefined): boolean => {
@@ -123,9 +124,9 @@ export const toFailureResponse = (
 }
 
 /** What decides the shape of a failure of this request. */
-export const toFailedRequest = ({ originalUrl, routeOptions, headers: { accept } }: FastifyRequest): FailedRequest => {
-  const path = pathOf(originalUrl)
-  return { path, accept, route: routeOptions.url ?? path }
+export const toFailedRequest = (request: FastifyRequest): FailedRequest => {
+  const path = pathOf(request.originalUrl)
+  return { path, accept: request.headers.accept, route: routeOf(request).url ?? path }
 }
 
 /** Sends a failure as the response. */

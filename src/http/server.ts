@@ -249,7 +249,7 @@ export const createServer = async (needs: ServerNeeds): Promise<FastifyInstance>
   const accessLog = { metrics, log, monotonicNow, isDraining }
   const logResponse = createLogResponse(accessLog)
   registerAccessLog(app, logResponse, accessLog)
-  registerErrorHandler(app, { log, monotonicNow })
+  registerErrorHandler(app, { log, monotonicNow, schedule: needs.schedule })
   const rejectUnrouted = createRejectUnrouted(app, { paramLengthMax, hasOptions: corsOrigins !== null })
   // It adds a route, which gets the handlers that are set by then.
   if (corsOrigins !== null) await registerCors(app, corsOrigins)

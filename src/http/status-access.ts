@@ -21,7 +21,7 @@ export const isVisible = (entry: StatusEntry, principal: Principal): boolean =>
  * for a record that breaks BR-001. Every entry passes this check before any part of it is sent, the tenant first.
  */
 export const requireVisible = (entry: StatusEntry, principal: Principal): StatusEntry => {
-  if (!isVisible(entry, principal)) throw jobNotFound()
+  if (!isVisible(entry, principal)) throw jobNotFound
   if (entry.state === 'expired') {
     const expiredAt = toIso(entry.expiredAt)
     throw new ServiceFailure('JOB_EXPIRED', 'The record of this job has been removed.', { expiredAt })

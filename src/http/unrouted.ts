@@ -2,12 +2,13 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import createRouter from 'find-my-way'
 import { ServiceFailure } from '../errors.ts'
 import { noSuchRoute } from './problem.ts'
+import { routeOf } from './route-of.ts'
 
 // The plugin for CORS has one such route, for OPTIONS.
 const anyPath = '*'
 
 /** Whether no route has both the path and the method of the request. */
-export const isUnrouted = ({ is404, routeOptions: { url } }: FastifyRequest): boolean => is404 || url === anyPath
+export const isUnrouted = (request: FastifyRequest): boolean => request.is404 || routeOf(request).url === anyPath
 
 /** Ends an unrouted request: with its response, or with the failure that it passes on. */
 export type RejectUnrouted = (request: FastifyRequest, reply: FastifyReply, done: (failure?: Error) => void) => void

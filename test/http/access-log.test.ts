@@ -110,5 +110,5 @@ t.test('failures of the service are logged as errors, those of the client are no
   )
   t.same(statuses(50), new Set([500]))
   t.same(statuses(30), new Set([202, 404, 400, 401]))
-  t.same(statuses(20), new Set([200]), 'successful reads are logged at debug')
+  t.same(statuses(20), new Set([200, 404, 401]), 'successful reads and repeated rejections are logged at debug')
 })

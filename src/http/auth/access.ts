@@ -2,10 +2,12 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ServiceFailure } from '../../errors.ts'
 import type { RateLimit } from '../limits/rate-limit.ts'
 import { pathOf } from '../problem.ts'
+import { routeOf } from '../route-of.ts'
 import { isUnrouted, type RejectUnrouted } from '../unrouted.ts'
 import { findUnsupportedHeader } from '../headers/unsupported-headers.ts'
 import { type Authentication, requireScope, type Scope } from './authenticate.ts'
 import type { Principal } from './principal.ts'
+import { tokenMissing } from './rejected-token.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -21,8 +23,8 @@ declare module 'fastify' {
 
 // Nothing under /api is revealed without a token, not even which routes exist.
 const isPublic = (request: FastifyRequest): boolean => {
-  const { originalUrl, routeOptions: { config, url = '' } } = request
-  if (isUnrouted(request)) return !pathOf(originalUrl).startsWith('/api/')
+  const { config, url = '' } = routeOf(request)
+  if (isUnrouted(request)) return !pathOf(request.originalUrl).startsWith('/api/')
   return config.public === true || url.startsWith('/docs')
 }
 
@@ -43,7 +45,7 @@ export const registerAccess = (
 ): void => {
   const admit = (request: FastifyRequest, principal: Principal, done: (failure?: Error) => void) => {
     request.principal = principal
-    const { scope } = request.routeOptions.config
+    const { scope } = routeOf(request).config
     try {
       rateLimit?.draw(principal)
       if (scope !== undefined) requireScope(principal, scope)
@@ -55,6 +57,7 @@ export const registerAccess = (
   app.decorateRequest('principal', null)
   app.addHook('onRequest', (request, _reply, done) => {
     if (isPublic(request)) return done()
+    if (request.headers.authorization === undefined) return done(tokenMissing)
     const principal = cached(request)
     if (principal !== undefined) return admit(request, principal, done)
     verify(request).then(principal => { admit(request, principal, done) }, done)

@@ -41,13 +41,17 @@ const fastJwtReason = (error: unknown): string | undefined => {
 const toReason = (error: unknown): string =>
   error instanceof TokenRejected ? error.message : joseReason(error) ?? fastJwtReason(error) ?? 'token not accepted'
 
+const detail = 'Send a valid token in the header "Authorization: Bearer …"'
+
+/** UNAUTHORIZED for a request without a token. One for all: a stack trace for each costs more than the response. */
+export const tokenMissing = new ServiceFailure('UNAUTHORIZED', `${detail}.`, { challenge: 'Bearer' })
+
 /**
  * UNAUTHORIZED with its challenge (RFC 6750, 3): a bare `Bearer` where no token was sent, otherwise with the reason of
  * what a verifier threw. A verifier checks the signature first, so that only the holder of a signed token learns more.
  */
 export const unauthorized = (error?: unknown): ServiceFailure => {
-  const detail = 'Send a valid token in the header "Authorization: Bearer …"'
-  if (error === undefined) return new ServiceFailure('UNAUTHORIZED', `${detail}.`, { challenge: 'Bearer' })
+  if (error === undefined) return tokenMissing
   const reason = toReason(error)
   const challenge = `Bearer error="invalid_token", error_description="${reason}"`
   return new ServiceFailure('UNAUTHORIZED', `${detail}: ${reason}.`, { challenge }, { cause: new TokenRejected(reason) })

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 import { brokenRule } from '../problem.ts'
+import { routeOf } from '../route-of.ts'
 
 /*
  * Request headers that change what a request means: a route honours them, or the request is rejected before its body is
@@ -23,16 +24,16 @@ export const preconditionFailed = (detail: string): ServiceFailure => new Servic
 const isRead = ({ method }: FastifyRequest): boolean => method === 'GET' || method === 'HEAD'
 
 // Files of the documentation have a date, and tags of their own, which their plugin evaluates.
-const isFile = ({ routeOptions: { url = '' } }: FastifyRequest): boolean => url.startsWith('/docs')
+const isFile = (request: FastifyRequest): boolean => routeOf(request).url?.startsWith('/docs') === true
 
 const findPrecondition = (request: FastifyRequest): ServiceFailure | undefined => {
-  const { headers, routeOptions: { config } } = request
+  const { headers } = request
   const ifMatch = headers['if-match']
   // RFC 9110, 13.1.4: it counts where there is no If-Match. Without a date of change it cannot be shown to hold.
   if (ifMatch === undefined && headers['if-unmodified-since'] !== undefined) {
     return preconditionFailed('No date of a change is known: send the ETag in If-Match instead of If-Unmodified-Since.')
   }
-  if (config.evaluatesTags === true) return undefined
+  if (routeOf(request).config.evaluatesTags === true) return undefined
   const isConditional = ifMatch !== undefined || (!isRead(request) && headers['if-none-match'] !== undefined)
   return isConditional ? preconditionFailed('This route evaluates neither If-Match nor If-None-Match.') : undefined
 }
@@ -52,8 +53,8 @@ export const findUnsupportedHeader = (request: FastifyRequest): ServiceFailure |
     return new ServiceFailure('UNSUPPORTED_MEDIA_TYPE', 'Send the body without a Content-Encoding.')
   }
   // RFC 9110, 14.4: a server that took a part for the whole would replace the whole with it.
-  const { routeOptions: { config } } = request
-  if (headers['content-range'] !== undefined && !isRead(request) && config.takesContentRange !== true) {
+  const takesContentRange = () => routeOf(request).config.takesContentRange === true
+  if (headers['content-range'] !== undefined && !isRead(request) && !takesContentRange()) {
     return brokenRule('content-range', 'not', 'is supported by uploads of results only')
   }
   return findOverride(request) ?? (isFile(request) ? undefined : findPrecondition(request))

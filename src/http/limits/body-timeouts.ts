@@ -4,6 +4,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { toFailedRequest } from '../problem.ts'
+import { routeOf } from '../route-of.ts'
 import { rejectMalformed } from './malformed-requests.ts'
 
 /*
@@ -37,7 +38,7 @@ const defaults: BodyTimeouts = { wholeMs: 10_000, silenceMs: 30_000, answeredMs:
 const hasBody = ({ headers }: FastifyRequest): boolean =>
   headers['transfer-encoding'] !== undefined || !['0', undefined].includes(headers['content-length'])
 
-const isStreamed = (request: FastifyRequest): boolean => request.routeOptions.config.isStreamed === true
+const isStreamed = (request: FastifyRequest): boolean => routeOf(request).config.isStreamed === true
 
 const late = (): Error =>
   Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })

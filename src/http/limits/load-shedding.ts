@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { ServiceFailure } from '../../errors.ts'
 import type { AddCorsFields } from '../headers/cors.ts'
 import { pathOf, toFailureResponse } from '../problem.ts'
+import { routeOf } from '../route-of.ts'
 import { type AdmissionControl, createSustained } from './admission.ts'
 import { discardBody } from './body-timeouts.ts'
 
@@ -113,8 +114,9 @@ export const createWriteShedding = (
 
 /** Rejects writes while too many wait. To be registered after authentication, which knows the route. */
 export const registerWriteShedding = (app: FastifyInstance, rejectsWrite: () => boolean): void => {
-  app.addHook('onRequest', ({ method, routeOptions: { config } }, _reply, done) => {
-    const isWrite = method !== 'GET' && method !== 'HEAD' && config.writesNothing !== true
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { method } = request
+    const isWrite = method !== 'GET' && method !== 'HEAD' && routeOf(request).config.writesNothing !== true
     done(isWrite && rejectsWrite() ? overloaded : undefined)
   })
 }
