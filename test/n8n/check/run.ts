@@ -1,6 +1,6 @@
 import type { Execution, N8n } from './n8n.ts'
 import { createStories, result, type Story } from './stories.ts'
-import { withN8n } from './with-n8n.ts'
+import { type Started, withN8n } from './with-n8n.ts'
 
 /*
  * Runs the workflows of examples/n8n, as they are, in n8n against a service. It takes minutes and 3 GB, so CI does
@@ -18,7 +18,7 @@ const faultOf = async (n8n: N8n, { last, passes }: Story, execution: Execution):
   return file === result && mimeType === 'text/csv' ? undefined : `the file is ${mimeType} ${JSON.stringify(file)}; ${said}`
 }
 
-const check = async (n8n: N8n, serviceUrl: string, workflows: Map<string, string>): Promise<number> => {
+const check = async ({ n8n, serviceUrl, workflows }: Started): Promise<number> => {
   console.log(`imported: ${[...workflows.keys()].join(', ')}`)
   let failed = workflows.size === 3 ? 0 : 1
   let passed = 0
@@ -43,6 +43,7 @@ const check = async (n8n: N8n, serviceUrl: string, workflows: Map<string, string
   return failed
 }
 
-await withN8n({ WORKERS: '0', RATE_LIMIT_PER_MINUTE: '60' }, async ({ n8n, serviceUrl, workflows }) => {
-  if (await check(n8n, serviceUrl, workflows) > 0) process.exitCode = 1
+await withN8n({ WORKERS: '0', RATE_LIMIT_PER_MINUTE: '60' }, async started => {
+  if (process.argv[2] === 'pictures') await (await import('./pictures.ts')).takePictures(started)
+  else if (await check(started) > 0) process.exitCode = 1
 })
