@@ -47,7 +47,7 @@ module.exports = {
     only('processors', ['job', 'store', 'errors.ts'], 'A processor can be run without the service.'),
     only('http', ['job', 'views', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
 
-    only('ui', [], 'The page works over the API alone, in a browser.'),
+    only('ui', ['client'], 'The page does what any client can, in a browser.'),
     never('ui-stands-alone', 'The service serves the files of the page and imports none of them.',
       { path: '^src/', pathNot: '^src/ui/' }, { path: '^src/ui/' }),
     never('packages-of-the-page', 'The service rewrites the names of packages in the modules of the top folder.',
@@ -57,7 +57,7 @@ module.exports = {
       { path: '^src/client/' }, { dependencyTypes: ['npm', 'core'] }),
     only('cli', ['client', 'main.ts'], 'The command line does what any client can; `serve` is the service itself.'),
     never('people-use-the-api', 'The service needs neither its client nor its command line.',
-      { path: '^src/', pathNot: '^src/(client|cli)/' }, { path: '^src/(client|cli)/' }),
+      { path: '^src/', pathNot: '^src/(client|cli|ui)/' }, { path: '^src/(client|cli)/' }),
 
     never('only-status-touches-the-cache', 'Another part that did could show an older version.',
       { path: '^src/', pathNot: '^src/(cache|status)/|^src/app(\\.ts$|/)' }, { path: '^src/cache/' }),

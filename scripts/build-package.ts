@@ -14,8 +14,8 @@ const compile = (...options: string[]): void => {
   process.exit(1)
 }
 compile('-p', 'tsconfig.build.json')
-// The page is compiled for browsers.
-compile('-p', 'src/ui', '--noEmit', 'false', '--rootDir', 'src/ui', '--outDir', 'dist/ui')
+// The page, with the client, is compiled for browsers.
+compile('-p', 'src/ui', '--noEmit', 'false', '--rootDir', 'src', '--outDir', 'dist')
 for (const path of globSync('src/ui/**/*.{css,svg}')) cpSync(path, path.replace('src', 'dist'))
 // TypeScript writes the imports of declarations with .ts, which are no files of the package.
 for (const path of globSync('dist/**/*.d.ts')) {

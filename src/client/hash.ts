@@ -1,5 +1,4 @@
-/** Of bytes that arrive in parts. The digest is Base64. */
-export type Hash = { update: (bytes: Uint8Array) => void, digest: () => string }
+import type { Hash } from './sha256.ts'
 
 type NodeHash = { update: (bytes: Uint8Array) => NodeHash, digest: (encoding: 'base64') => string }
 type NodeCrypto = { createHash: (algorithm: string) => NodeHash }

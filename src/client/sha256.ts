@@ -1,8 +1,9 @@
-import type { Hash } from './hash.ts'
-
 /*
  * SHA-256 of bytes that arrive in parts: the digest of the web platform takes all at once.
  */
+
+/** Of bytes that arrive in parts. The digest is Base64. */
+export type Hash = { update: (bytes: Uint8Array) => void, digest: () => string }
 
 // FIPS 180-4, 4.2.2 and 5.3.3: the first bits of the fractional parts of the roots of the first primes.
 const primes: number[] = []

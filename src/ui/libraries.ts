@@ -1,12 +1,11 @@
 import htm from 'htm'
 import { Component, h, render, type ComponentChildren, type VNode } from 'preact'
-import { createParser } from 'eventsource-parser'
 
 /*
  * The packages of the page, imported here only: the service rewrites these names to paths (src/http/page).
  */
 
-export { Component, createParser, render }
+export { Component, render }
 export type Children = ComponentChildren
 
 /** Makes elements from a template. Values become text and attributes, never markup. */

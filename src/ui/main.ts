@@ -1,5 +1,4 @@
 import { createApi } from './api/api.ts'
-import type { Schedule } from './api/follow.ts'
 import { html, render } from './libraries.ts'
 import { loadColumns, toggleColumn } from './state/columns.ts'
 import { createDownloads } from './state/downloads.ts'
@@ -7,6 +6,7 @@ import { type Place, toFragment, toPlace } from './state/filters.ts'
 import { JobPage } from './state/job-page.ts'
 import { JobsPage } from './state/jobs-page.ts'
 import { ServicePage } from './state/service-page.ts'
+import type { Schedule } from './state/schedule.ts'
 import { createSession } from './state/session.ts'
 import { App } from './view/app.ts'
 import type { Question, Ui } from './view/ui.ts'
@@ -57,16 +57,19 @@ const api = createApi({
   token: session.token,
   onRejected: session.reject
 })
-const needs = { api, now, random: Math.random, schedule, onChange: repaint }
+const needs = { api, now, schedule, onChange: repaint }
 const jobsPage = new JobsPage({ ...needs, onResponse })
 const jobPage = new JobPage({ ...needs, has: session.has, createUrl: blob => URL.createObjectURL(blob), revokeUrl: url => { URL.revokeObjectURL(url) } })
 
 const servicePage = new ServicePage(needs)
+const downloads = createDownloads({ api, onChange: repaint, window })
 
 /** What is shown belongs to the token before. */
 const forgetJobs = (): void => {
   jobPage.hide()
   jobsPage.reset()
+  servicePage.reset()
+  downloads.stopDownloads()
 }
 
 /** One stream at a time: browsers open six connections to a service, and tabs share them. */
@@ -86,7 +89,7 @@ const follow = (): void => {
 }
 
 const ui: Ui = {
-  addressOf: path => new URL(base + path, location.href).href,
+  addressOf: path => new URL(base + path.slice(1), location.href).href,
   session,
   jobsPage,
   jobPage,
@@ -115,7 +118,7 @@ const ui: Ui = {
     question = asked
     repaint()
   },
-  ...createDownloads({ api, onChange: repaint, window }),
+  ...downloads,
   repaint
 }
 

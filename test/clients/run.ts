@@ -48,6 +48,7 @@ const checks: Check[] = [
   { name: '@hey-api/openapi-ts drives the service', commands: [node('adapters/hey-api.ts')] },
   { name: 'orval drives the service', commands: [node('adapters/orval.ts')] },
   { name: '@azure/core-lro follows both submissions', commands: [node('adapters/core-lro.ts')] },
+  { name: 'The client of the package on Node 20, Node 22 and Deno', commands: [node('runtimes.ts')] },
   { name: 'Prism finds no violation in any route', commands: [node('proxy.ts')] },
   { name: '"Try it out" of every operation in Chromium', commands: [node('browser.ts')] },
   { name: 'Streams of events in Chromium', commands: [node('browser-streams.ts')] }

@@ -58,14 +58,14 @@ export const openBrowser = async (t: Test): Promise<Browser> => {
 }
 
 // Chromium reports coverage like Node, by offsets in the text of a module; the types were replaced by blanks, so they are
-// those of the source. An address like /ui/<version>/state/job.ts names src/ui/state/job.ts.
+// those of the source. An address like /ui/<version>/ui/state/job.ts names src/ui/state/job.ts.
 const saveCoverage = async (page: Page): Promise<void> => {
   const folder = process.env.NODE_V8_COVERAGE
   if (folder === undefined || page.isClosed()) return
   const entries = await page.coverage.stopJSCoverage()
   const result = entries.flatMap(({ url, scriptId, functions }) => {
-    const path = /\/ui\/[\w-]{16}\/((?!libraries\/).+\.ts)$/.exec(url)?.[1]
-    return path === undefined ? [] : [{ scriptId, url: pathToFileURL(resolve('src/ui', path)).href, functions }]
+    const path = /\/ui\/[\w-]{16}\/((?:ui|client)\/.+\.ts)$/.exec(url)?.[1]
+    return path === undefined ? [] : [{ scriptId, url: pathToFileURL(resolve('src', path)).href, functions }]
   })
   mkdirSync(folder, { recursive: true })
   writeFileSync(join(folder, `coverage-${process.pid}-page-${pages++}.json`), JSON.stringify({ result }))

@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { minify } from 'terser'
+import { neededBy, readModules } from '../../src/http/page/module-graph.ts'
 import { freePort } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 
@@ -35,19 +36,24 @@ t.test('the package has JavaScript with its types, the licence, and no tests', t
   t.end()
 })
 
-// What a page loads that only submits, waits and reads: the part of workers is loaded by the first one.
-const parts = ['errors', 'platform', 'transport', 'wait-for', 'events', 'sha256', 'result', 'changes', 'client']
+// What a page loads at once, and what the first worker loads, or the first download where the platform has no hash.
+const clientModules = readModules('client/client.js', name => readFileSync(`dist/${name}`, 'utf8'))
+const atOnce = neededBy('client/client.js', clientModules)
+const laterBy = (name: string) => neededBy(name, clientModules).filter(needed => !atOnce.includes(needed))
 
 /** The modules as one, as a bundler makes it; a name that two of them have is an error of its parser. */
-const bundle = () => parts.map(name => {
-  const source = readFileSync(`dist/client/${name}.js`, 'utf8').replace(/^import .*;\n/gm, '')
-  return name === 'client' ? source : source.replace(/^export /gm, '')
+const bundle = ([main = '', ...others]: readonly string[]): string => [...others, main].map(name => {
+  const source = readFileSync(`dist/${name}`, 'utf8').replace(/^import .*;\n/gm, '')
+  return name === main ? source : source.replace(/^export /gm, '')
 }).join('\n')
 
-t.test('the client has less than 10 kB minified', async t => {
-  const { code = '' } = await minify(bundle(), { module: true, toplevel: true, compress: { passes: 2 } })
-  t.ok(code.length > 4000 && code.length < 10_000, `${code.length} bytes`)
-  t.comment(`${code.length} bytes`)
+t.test('the client has less than 10 kB minified, and loads the rest when it is needed', async t => {
+  for (const [names, limit] of [[atOnce, 10_000], [laterBy('client/worker.js'), 5000], [laterBy('client/sha256.js'), 1500]] as const) {
+    const { code = '' } = await minify(bundle(names), { module: true, toplevel: true, compress: { passes: 2 } })
+    t.ok(code.length > 500 && code.length < limit, `${names[0]}: ${code.length} bytes`)
+    t.comment(`${names.join(' ')}: ${code.length} bytes`)
+  }
+  t.same(clientModules.map(({ name }) => name).filter(name => name.includes('openapi')), [], 'types are no code')
 })
 
 t.test('in an empty folder the package serves, runs a job, and is a typed client', { timeout: 300_000 }, async t => {

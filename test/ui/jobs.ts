@@ -6,6 +6,7 @@ export const makeJob = (fields: Partial<Job> = {}): Job => ({
   type: 'report',
   status: 'queued',
   isTerminal: false,
+  isSuccess: false,
   progress: { percent: 0, done: null, total: null, stage: null, message: null, etaSeconds: null },
   attempt: 0,
   cancelRequested: false,
@@ -19,5 +20,6 @@ export const makeJob = (fields: Partial<Job> = {}): Job => ({
   resultUrl: null,
   failure: null,
   version: 1,
+  pollAfterMs: 1000,
   ...fields
 })

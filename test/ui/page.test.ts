@@ -1,51 +1,25 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
-import { openBrowser, openPage, type WatchedPage } from '../helpers/browser.ts'
+import { openBrowser, openPage } from '../helpers/browser.ts'
 import { createWorkerClient } from '../helpers/client.ts'
-import { startReceiver } from '../helpers/receiver.ts'
 import { freePort } from '../helpers/redis.ts'
 import { spawnService, startService } from '../helpers/service.ts'
 import { secret, token, type TokenClaims } from '../helpers/tokens.ts'
 import { until } from '../helpers/until.ts'
-import { insertRows } from '../http/rows.ts'
+import { claims, createFinish, createOpen, enterToken, isLive, rowOf } from './users.ts'
 
 /*
  * The page in Chromium, on a real service. Its tests share one browser; each has a page of its own.
  */
 
 const run = promisify(execFile)
-const receiver = await startReceiver(t, (response, _received, count) => { response.writeHead(count === 1 ? 500 : 204).end() })
-const service = await startService(t, { WORKERS: '0', CALLBACK_HOSTS_ALLOWED: '127.0.0.1' })
+const service = await startService(t, { WORKERS: '0' })
 const worker = createWorkerClient(service)
 const browser = await openBrowser(t)
-const claims: TokenClaims = { scope: 'jobs:read jobs:write jobs:work' }
 const adminClaims: TokenClaims = { scope: 'jobs:read jobs:write jobs:admin' }
-
-/** Enters a token as a user does. */
-const enterToken = async ({ page }: WatchedPage, more: TokenClaims = {}): Promise<void> => {
-  await page.getByLabel('Bearer token').fill(token({ ...claims, ...more }))
-  await page.getByRole('button', { name: 'Use the token' }).click()
-}
-
-const isLive = ({ page }: WatchedPage) => page.locator('.connection[data-state="live"]').waitFor()
-const rowOf = ({ page }: WatchedPage, jobId: string) => page.locator(`[data-id="${jobId}"]`)
-
-/** Opens the page at a place, with a token. */
-const open = async (t: Parameters<typeof openPage>[0], place = '', more: TokenClaims = {}, options = {}): Promise<WatchedPage> => {
-  const opened = await openPage(t, browser, `${service.url}/ui${place}`, options)
-  await enterToken(opened, more)
-  return opened
-}
-
-/** Runs a job to its end. */
-const finish = async (type: string, body: unknown, more: Record<string, unknown> = {}): Promise<string> => {
-  const answer = await service.askJson('/api/v1/jobs', { method: 'POST', claims, body: { type, input: { n: 1 }, ...more } })
-  const { leaseToken } = await worker.claimed(type)
-  await worker.report(answer.jobId, 'complete', leaseToken, body)
-  return answer.jobId as string
-}
+const open = createOpen(browser, service)
+const finish = createFinish(service, worker)
 
 t.test('a submitted job appears in the table and reaches 100 % without a reload', async t => {
   const opened = await open(t)
@@ -88,59 +62,6 @@ t.test('filters are those of the service, stay in the address, and jobs leave th
   await rowOf(opened, second).waitFor()
   t.equal(await opened.page.getByRole('columnheader', { name: 'Age' }).count(), 0, 'a hidden column stays hidden')
   t.same((await opened.faults()).filter(fault => !fault.startsWith('navigation')), [])
-})
-
-t.test('a job shows its runs with their reasons, its failure and its callbacks, which can be sent again', async t => {
-  const { jobId } = await service.askJson('/api/v1/jobs', {
-    method: 'POST', claims, body: { type: 'story', input: { digits: 1 }, callbackUrl: `${receiver.url}/hook` }
-  })
-  const opened = await open(t, `#/jobs/${jobId}`)
-  const { page } = opened
-  await page.getByText('Submitted').waitFor()
-  await page.getByLabel('Preview of the input').getByText('{"digits":1}').waitFor()
-  const first = await worker.claimed('story')
-  await page.getByText('Attempt 1 claimed').waitFor()
-  await worker.report(jobId, 'progress', first.leaseToken, { done: 3, total: 10, stage: 'reading', message: 'page 3' })
-  await page.getByText('reading · 3 of 10').waitFor()
-  await worker.report(jobId, 'fail', first.leaseToken, { error: { code: 'E_NET', message: 'no route' } })
-  await page.getByText('Queued again for a retry').waitFor()
-  const second = await worker.claimed('story', { wait: 10 })
-  await worker.report(jobId, 'fail', second.leaseToken, { error: { code: 'E_DISK', message: 'full', details: { free: 0 } }, retryable: false })
-  await page.getByText('Job failed').waitFor()
-  await page.locator('[aria-label="Failure"]').getByText('E_DISK').waitFor()
-  await page.locator('[aria-label="Timeline"]').getByText('no route').waitFor()
-  const callbacks = page.locator('[aria-label="Callbacks"]')
-  await callbacks.getByText('/hook').waitFor()
-  await receiver.arrived(1)
-  await callbacks.getByRole('button', { name: 'Send again' }).click()
-  await receiver.arrived(2)
-  t.same(await opened.faults(), [])
-  t.same(await opened.axe(), [])
-})
-
-t.test('cancelling and erasing ask first', async t => {
-  const jobId = await service.submit('unwanted', 1, { claims })
-  const opened = await open(t, `#/jobs/${jobId}`)
-  const { page } = opened
-  await page.getByRole('button', { name: 'Cancel …' }).click()
-  await page.getByRole('button', { name: 'Keep it' }).click()
-  t.match(await (await service.ask(`/api/v1/jobs/${jobId}`, { claims })).text(), /"Queued"/)
-  await page.getByRole('button', { name: 'Cancel …' }).click()
-  await page.getByRole('button', { name: 'Cancel the job' }).click()
-  await page.getByText('Job cancelled').waitFor()
-  await page.getByRole('button', { name: 'Erase …' }).click()
-  await page.getByRole('button', { name: 'Erase the job' }).click()
-  await page.getByText('This job was erased').waitFor()
-  t.equal((await service.ask(`/api/v1/jobs/${jobId}`, { claims })).status, 410)
-  t.same(await opened.faults(), [])
-})
-
-t.test('a token without jobs:write shows no command', async t => {
-  const jobId = await service.submit('looked-at', 1, { claims })
-  const opened = await open(t, `#/jobs/${jobId}`, { scope: 'jobs:read' })
-  await opened.page.getByText('Submitted').waitFor()
-  t.equal(await opened.page.getByRole('button', { name: 'Cancel …' }).count(), 0)
-  t.same(await opened.faults(), [])
 })
 
 t.test('an expired token is asked for again, and the page goes on where it was', async t => {
@@ -209,50 +130,16 @@ t.test('a token of another tenant shows the jobs of that tenant, and nothing of 
   t.same(await opened.faults(), [])
 })
 
-const attack = '<img src=x onerror="globalThis.pwned=1"><script>globalThis.pwned=1</script>'
-const svg = '<svg xmlns="http://www.w3.org/2000/svg" onload="globalThis.pwned=1"><script>globalThis.pwned=1</script></svg>'
-
-t.test('names, inputs, messages and results that attack the page run nothing and leave it alone', async t => {
-  await insertRows(service, {
-    jobId: 'hostile-row',
-    status: 'Failed',
-    tenant: 'tester',
-    type: attack,
-    errorDetails: JSON.stringify({ code: attack, message: `${attack}\u202e`, details: { attack } })
-  })
-  const uploads: Array<[type: string, name: string, body: string]> = [
-    ['text/html', '"><img src=x onerror=alert(1)>.html', `<!doctype html>${attack}`],
-    ['image/svg+xml', 'a.svg', svg],
-    ['image/png', 'fake.png', `<!doctype html>${attack}`],
-    ['application/x-unknown', '../../a.html', attack]
-  ]
-  const jobs: string[] = []
-  for (const [type, name, body] of uploads) {
-    const jobId = await service.submit('hostile', { attack, toString: attack }, { claims })
-    const { leaseToken } = await worker.claimed('hostile')
-    await worker.report(jobId, 'progress', leaseToken, { stage: attack, message: attack })
-    await worker.upload(jobId, leaseToken, 0, body, {
-      headers: { 'content-type': type, 'content-disposition': `attachment; filename*=UTF-8''${encodeURIComponent(name)}` }
-    })
-    await worker.report(jobId, 'complete', leaseToken, {})
-    jobs.push(jobId)
-  }
-  const opened = await open(t)
+t.test('the state of the service goes with the token that could read it', async t => {
+  const opened = await open(t, '#/service', adminClaims)
   const { page } = opened
-  await rowOf(opened, 'hostile-row').getByText('onerror').waitFor()
-  await page.goto(`${service.url}/ui#/jobs/hostile-row`)
-  await page.locator('[aria-label="Failure"] code').getByText('onerror').waitFor()
-  for (const jobId of jobs) {
-    await page.goto(`${service.url}/ui#/jobs/${jobId}`)
-    await page.getByLabel('Preview of the input').getByText('onerror').waitFor()
-    const saving = page.waitForEvent('download')
-    await page.locator('[aria-label="Result"]').getByRole('button', { name: 'Download' }).click()
-    const saved = await (await saving).path()
-    t.match(await readFile(saved, 'utf8'), /pwned/, 'the bytes are saved as they are')
-  }
-  t.same((await opened.blobTypes()).filter(type => type !== 'application/octet-stream'), ['image/png'], 'no blob can be displayed but an image')
-  t.equal(await page.evaluate(() => (globalThis as { pwned?: number }).pwned), undefined)
-  t.equal(await page.locator('main script, main iframe, main object, main embed, main img:not(.preview)').count(), 0)
+  await page.getByText('Latency of requests').waitFor()
+  await page.locator('.token summary').click()
+  await page.getByRole('button', { name: 'Forget the token' }).click()
+  await page.getByText('Latency of requests').waitFor({ state: 'detached' })
+  await enterToken(opened)
+  await page.getByText('jobs:admin').waitFor()
+  t.equal(await page.getByText('Latency of requests').count(), 0)
   t.same(await opened.faults(), [])
 })
 

@@ -15,9 +15,9 @@ export const toPageHtml = ({ version, modules, tokenCommand }: PageHtmlNeeds): s
 <title>Jobs</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<link rel="icon" href="${toReference('icon.svg')}">
-<link rel="stylesheet" href="${toReference('libraries/uplot/uPlot.min.css')}">
-<link rel="stylesheet" href="${toReference('page.css')}">
+<link rel="icon" href="${toReference('ui/icon.svg')}">
+<link rel="stylesheet" href="${toReference('ui/libraries/uplot/uPlot.min.css')}">
+<link rel="stylesheet" href="${toReference('ui/page.css')}">
 <script type="module" src="${toReference(main)}"></script>
 ${modules.slice(1).map(name => `<link rel="modulepreload" href="${toReference(name)}">`).join('\n')}
 </head>

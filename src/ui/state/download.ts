@@ -1,11 +1,9 @@
-import type { Api } from '../api/api.ts'
 import { memoryBytesMax } from './preview.ts'
 
 /** A file that the user has chosen. */
 type SavedFile = { createWritable: () => Promise<WritableStream<Uint8Array>> }
 
 export type DownloadNeeds = {
-  api: Api
   /** Asks the user for a file to write to; null where the browser cannot. */
   chooseFile: ((name: string) => Promise<SavedFile>) | null
   /** Lets the browser save bytes as a file. */
@@ -16,11 +14,11 @@ export type DownloadNeeds = {
 export type DownloadEnd = 'saved' | 'too-large'
 
 /**
- * Saves the bytes at a path as a file. They never become a document of this origin: the blob is of a type that no
+ * Saves the bytes of a response as a file. They never become a document of this origin: the blob is of a type that no
  * browser displays. `onProgress` gets the number of bytes so far. Throws what the API or the user's choice throws.
  */
 export const download = async (
-  { api, chooseFile, save }: DownloadNeeds, path: string,
+  { chooseFile, save }: DownloadNeeds, open: () => Promise<Response>,
   { fileName, sizeBytes }: { fileName: string, sizeBytes: number | null },
   signal: AbortSignal, onProgress: (bytes: number) => void
 ): Promise<DownloadEnd> => {
@@ -28,7 +26,7 @@ export const download = async (
   if (isLarge && chooseFile === null && sizeBytes !== null) return 'too-large'
   // A browser asks for a file only within the click of the user.
   const file = isLarge && chooseFile !== null ? await chooseFile(fileName) : null
-  const response = await api.send(path, { signal })
+  const response = await open()
   let received = 0
   const counted = response.body?.pipeThrough(new TransformStream<Uint8Array, Uint8Array>({
     transform: (chunk, controller) => {

@@ -1,8 +1,12 @@
 import type { Api } from '../api/api.ts'
 import { download, type DownloadEnd, type DownloadNeeds } from './download.ts'
+import { toJobPath } from './job.ts'
 import type { Content } from './preview.ts'
 
-/** A download, by its path. `end` null: it goes on. */
+/** The bytes of a job that can be downloaded. */
+export type Source = { jobId: string, name: 'input' | 'result' }
+
+/** A download. `end` null: it goes on. */
 export type DownloadState = { received: number, end: DownloadEnd | 'failed' | null, abort: () => void }
 
 type Chooser = { showSaveFilePicker?: (options: { suggestedName: string }) => ReturnType<NonNullable<DownloadNeeds['chooseFile']>> }
@@ -16,33 +20,46 @@ const createSave = ({ document, URL }: Window & typeof globalThis) => (bytes: Bl
   setTimeout(() => { URL.revokeObjectURL(link.href) }, 60_000)
 }
 
+const cutMsMax = 60_000
+
 export type DownloadsNeeds = { api: Api, window: Window & typeof globalThis, onChange: () => void }
 
 /** The downloads of this page. */
 export const createDownloads = ({ api, window, onChange }: DownloadsNeeds) => {
   const states = new Map<string, DownloadState>()
   const { showSaveFilePicker: choose } = window as Chooser
-  const needs = {
-    api,
+  const needs: DownloadNeeds = {
     chooseFile: choose === undefined ? null : (name: string) => choose.call(window, { suggestedName: name }),
     save: createSave(window)
   }
-  const update = (path: string, change: Partial<DownloadState>): void => {
-    const state = states.get(path)
-    if (state !== undefined) states.set(path, { ...state, ...change })
+  const keyOf = ({ jobId, name }: Source): string => `${jobId} ${name}`
+  // A result goes on where its connection was cut, and its digest is checked.
+  const open = ({ jobId, name }: Source, signal: AbortSignal): Promise<Response> => name === 'result'
+    ? api.result(jobId, { signal, patienceMs: cutMsMax })
+    : api.request(`${toJobPath(jobId)}/input`, { signal, headers: { accept: '*/*' } })
+  const update = (key: string, change: Partial<DownloadState>): void => {
+    const state = states.get(key)
+    if (state !== undefined) states.set(key, { ...state, ...change })
     onChange()
   }
   return {
-    downloadOf: (path: string): DownloadState | null => states.get(path) ?? null,
-    download: (path: string, content: Content): void => {
+    downloadOf: (source: Source): DownloadState | null => states.get(keyOf(source)) ?? null,
+    download: (source: Source, content: Content): void => {
       const connection = new AbortController()
-      states.set(path, { received: 0, end: null, abort: () => { connection.abort() } })
-      const onProgress = (received: number): void => { update(path, { received }) }
-      download(needs, path, content, connection.signal, onProgress).then(
-        end => { update(path, { end }) },
-        () => { update(path, { end: 'failed' }) }
+      const { signal } = connection
+      const key = keyOf(source)
+      states.set(key, { received: 0, end: null, abort: () => { connection.abort() } })
+      const onProgress = (received: number): void => { update(key, { received }) }
+      download(needs, () => open(source, signal), content, signal, onProgress).then(
+        end => { update(key, { end }) },
+        () => { update(key, { end: 'failed' }) }
       )
       onChange()
+    },
+    /** They belong to the token before. */
+    stopDownloads: (): void => {
+      for (const { abort } of states.values()) abort()
+      states.clear()
     }
   }
 }

@@ -1,40 +1,28 @@
-import { type Api, ApiError } from '../api/api.ts'
-import { follow, type Following, type Schedule, type StreamState } from '../api/follow.ts'
-import type { Job } from './job.ts'
+import type { JobServiceError, operations } from '../../client/client.ts'
+import { type Api, toFailure } from '../api/api.ts'
+import { follow, type Following, type StreamState } from '../api/follow.ts'
+import { type Job, toJobPath } from './job.ts'
 import { type Content, loadContent } from './preview.ts'
+import type { Schedule } from './schedule.ts'
 
 /*
  * One job: its events, and what is asked for when they show that there is something new.
  */
 
-export type Attempt = {
-  attempt: number,
-  startedAt: string,
-  endedAt: string | null,
-  outcome: string | null
-  failure: { code: string, message: string } | null
-}
+type Items<Operation extends { responses: { 200: { content: { 'application/json': { items: unknown[] } } } } }> =
+  Operation['responses'][200]['content']['application/json']['items'][number]
 
-export type Callback = {
-  id: string,
-  url: string,
-  state: string,
-  tries: number,
-  lastStatus: number | null,
-  lastError: string | null
-  lastTriedAt: string | null,
-  nextTryAt: string | null
-}
+export type Attempt = Items<operations['listAttempts']>
+export type Callback = Items<operations['listCallbacks']>
 
 /** Something that is loaded for a job; `error`: why it is not there. */
-export type Part<Value> = { value: Value | null, error: ApiError | null }
+export type Part<Value> = { value: Value | null, error: JobServiceError | null }
 
 export type JobPageNeeds = {
   api: Api
   has: (scope: string) => boolean
   /** Of the service, in ms since 1970. */
   now: () => number
-  random: () => number
   schedule: Schedule
   createUrl: (blob: Blob) => string
   revokeUrl: (url: string) => void
@@ -47,7 +35,7 @@ export type JobView = {
   job: Job | null
   seenAt: number
   stream: StreamState
-  error: ApiError | null
+  error: JobServiceError | null
   isGone: boolean
   attempts: Part<readonly Attempt[]>
   callbacks: Part<readonly Callback[]>
@@ -58,6 +46,9 @@ export type JobView = {
 }
 
 type PartName = 'attempts' | 'callbacks' | 'input' | 'result'
+
+// The service may be restarting.
+const loadMsMax = 20_000
 
 const nothing = { value: null, error: null }
 
@@ -74,9 +65,6 @@ const startView = (jobId: string): JobView => ({
   result: nothing,
   notice: null
 })
-
-/** The path of a job in the API. */
-export const toJobPath = (jobId: string): string => `api/v1/jobs/${encodeURIComponent(jobId)}`
 
 export class JobPage {
   readonly #needs: JobPageNeeds
@@ -144,19 +132,19 @@ export class JobPage {
       const value = await read(signal)
       if (!signal.aborted) this.#update(jobId, { [name]: { value, error: null } })
     } catch (error) {
-      if (!signal.aborted && error instanceof ApiError) this.#update(jobId, { [name]: { value: null, error } })
+      if (!signal.aborted) this.#update(jobId, { [name]: { value: null, error: toFailure(error) } })
     }
   }
 
   #loadItems (jobId: string, name: 'attempts' | 'callbacks'): Promise<void> {
     const { api } = this.#needs
     return this.#load(jobId, name, async signal =>
-      (await api.json<{ items: never[] }>(`${toJobPath(jobId)}/${name}`, { signal })).items)
+      (await api.json<{ items: never[] }>(`${toJobPath(jobId)}/${name}`, { signal, patienceMs: loadMsMax })).items)
   }
 
   #loadBytes (jobId: string, name: 'input' | 'result'): Promise<void> {
     return this.#load(jobId, name, signal =>
-      loadContent(this.#needs, `${toJobPath(jobId)}/${name}`, `${jobId}.${name}`, signal))
+      loadContent(this.#needs, `${toJobPath(jobId)}/${name}`, `${jobId}.${name}`, { signal, patienceMs: loadMsMax }))
   }
 
   /** Deliveries have no events: while one is due, it is asked for when it should have been made. */
@@ -197,7 +185,7 @@ export class JobPage {
     let isFirst = true
     this.#following = follow({
       ...this.#needs,
-      path: `api/jobs/${encodeURIComponent(jobId)}/events`,
+      path: `/api/jobs/${encodeURIComponent(jobId)}/events`,
       lastEventId: null,
       onEvent: ({ event, data }) => {
         if (event === 'gone') return this.#update(jobId, { isGone: true })
@@ -212,11 +200,11 @@ export class JobPage {
   async #run (path: string, method: string, said: string): Promise<boolean> {
     const jobId = this.#view?.jobId ?? ''
     try {
-      await this.#needs.api.send(`${toJobPath(jobId)}${path}`, { method })
+      await this.#needs.api.request(`${toJobPath(jobId)}${path}`, { method })
       this.#update(jobId, { notice: said })
       return true
     } catch (error) {
-      this.#update(jobId, { notice: error instanceof ApiError ? error.message : String(error) })
+      this.#update(jobId, { notice: toFailure(error).message })
       return false
     }
   }

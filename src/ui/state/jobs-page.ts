@@ -1,8 +1,10 @@
-import type { Api, ApiError } from '../api/api.ts'
-import { follow, type Following, type Schedule, type StreamState } from '../api/follow.ts'
+import type { JobServiceError } from '../../client/client.ts'
+import { type Api, isFinal, toFailure } from '../api/api.ts'
+import { follow, type Following, type StreamState } from '../api/follow.ts'
 import { type Filters, noFilters, toListQuery } from './filters.ts'
 import type { Change, Job } from './job.ts'
 import { JobList, rowsMax } from './job-list.ts'
+import type { Schedule } from './schedule.ts'
 
 /*
  * The table: lists the jobs, follows the change feed from there, and lists again where the feed cannot go on. While the
@@ -18,7 +20,6 @@ export type JobsPageNeeds = {
   api: Api
   /** Of the service, in ms since 1970. */
   now: () => number
-  random: () => number
   schedule: Schedule
   /** Something is to be shown. */
   onChange: () => void
@@ -40,7 +41,7 @@ export class JobsPage {
   #place: string | null = null
   #placeAt = 0
   #stream: StreamState = 'connecting'
-  #error: ApiError | null = null
+  #error: JobServiceError | null = null
   #loading: AbortController | null = null
   #selectedId: string | null = null
   #held: Map<string, Change> | null = null
@@ -53,12 +54,12 @@ export class JobsPage {
   filters (): Filters { return this.#filters }
   stream (): StreamState { return this.#stream }
   /** What the list could not be loaded for. */
-  error (): ApiError | null { return this.#error }
+  error (): JobServiceError | null { return this.#error }
   isLoading (): boolean { return this.#loading !== null }
   /** The types that were seen so far. */
   types (): readonly string[] { return [...this.#types].sort() }
   selectedId (): string | null { return this.#selectedId }
-  /** How many jobs have changed while the table is held; null: it is not. */
+  /** How many jobs have changed while the table is held, counted to one more than it has rows; null: it is not. */
   held (): number | null { return this.#held?.size ?? null }
 
   select (jobId: string | null): void {
@@ -125,7 +126,8 @@ export class JobsPage {
   #onChange (change: Change): void {
     this.#notice(change.job)
     if (this.#held === null) this.list.apply(change, this.#needs.now())
-    else this.#held.set(change.jobId, change)
+    // Of more changes than the table has rows a new list is made.
+    else if (this.#held.size <= rowsMax) this.#held.set(change.jobId, change)
     this.#needs.onChange()
   }
 
@@ -133,7 +135,7 @@ export class JobsPage {
     const { type } = this.#filters
     this.#following = follow({
       ...this.#needs,
-      path: `api/events${type === '' ? '' : `?type=${encodeURIComponent(type)}`}`,
+      path: `/api/events${type === '' ? '' : `?type=${encodeURIComponent(type)}`}`,
       lastEventId: cursor,
       onEvent: ({ data }) => { this.#onChange(JSON.parse(data) as Change) },
       onState: (state, error) => {
@@ -150,7 +152,7 @@ export class JobsPage {
     const query = toListQuery(this.#filters, now())
     query.set('limit', String(pageSize))
     if (cursor !== null) query.set('cursor', cursor)
-    const response = await api.send(`api/jobs?${query}`, { signal })
+    const response = await api.request(`/api/jobs?${query}`, { signal })
     onResponse(response)
     const { data } = await response.json() as { data: Loaded }
     for (const job of data.items) this.#notice(job)
@@ -161,7 +163,7 @@ export class JobsPage {
   #load (cursor: string | null, use: (page: Loaded, changes: string) => void): void {
     const own = new AbortController()
     this.#loading = own
-    const done = (failure: ApiError | null): void => {
+    const done = (failure: JobServiceError | null): void => {
       this.#loading = null
       this.#error = failure
       this.list.expectPage(false)
@@ -176,12 +178,12 @@ export class JobsPage {
         // A page can be short, even empty, before the end of the list.
         if (this.list.rows().length < pageSize) this.loadMore()
       },
-      (failure: ApiError) => {
+      (error: unknown) => {
         if (own.signal.aborted) return
+        const failure = toFailure(error)
         done(failure)
-        const isFinal = failure.status >= 400 && failure.status < 500 && failure.status !== 429
-        if (isFinal) return
-        this.#retry = this.#needs.schedule(() => { this.#load(cursor, use) }, failure.retryAfterMs ?? retryMs)
+        if (isFinal(failure)) return
+        this.#retry = this.#needs.schedule(() => { this.#load(cursor, use) }, failure.retryAfterMs || retryMs)
       }
     )
     this.#needs.onChange()

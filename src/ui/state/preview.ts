@@ -1,3 +1,4 @@
+import type { RequestOptions } from '../../client/client.ts'
 import type { Api } from '../api/api.ts'
 
 /*
@@ -58,11 +59,11 @@ const readBeginning = async (response: Response, bytesMax: number): Promise<{ by
 
 export type LoadContentNeeds = { api: Api, createUrl: (blob: Blob) => string }
 
-/** Loads what can be shown of the bytes at a path. Throws ApiError. */
+/** Loads what can be shown of the bytes at a path. */
 export const loadContent = async (
-  { api, createUrl }: LoadContentNeeds, path: string, fileName: string, signal: AbortSignal
+  { api, createUrl }: LoadContentNeeds, path: string, fileName: string, options: RequestOptions
 ): Promise<Content> => {
-  const response = await api.send(path, { signal })
+  const response = await api.request(path, { ...options, headers: { accept: '*/*' } })
   const mediaType = toMediaType(response.headers.get('content-type'))
   const length = response.headers.get('content-length')
   const sizeBytes = length === null ? null : Number(length)

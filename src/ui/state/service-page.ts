@@ -1,5 +1,6 @@
-import { type Api, ApiError } from '../api/api.ts'
-import type { Schedule } from '../api/follow.ts'
+import type { JobServiceError } from '../../client/client.ts'
+import { type Api, toFailure } from '../api/api.ts'
+import type { Schedule } from './schedule.ts'
 import type { Sample, ServiceState } from './service.ts'
 
 /*
@@ -7,16 +8,18 @@ import type { Sample, ServiceState } from './service.ts'
  */
 
 /** `samples`: of the last hour, oldest first. */
-export type ServiceView = { state: ServiceState | null, samples: readonly Sample[], error: ApiError | null }
+export type ServiceView = { state: ServiceState | null, samples: readonly Sample[], error: JobServiceError | null }
 
 const hourMs = 3_600_000
 const retryMs = 5000
+
+const nothing: ServiceView = { state: null, samples: [], error: null }
 
 export type ServicePageNeeds = { api: Api, schedule: Schedule, onChange: () => void }
 
 export class ServicePage {
   readonly #needs: ServicePageNeeds
-  #view: ServiceView = { state: null, samples: [], error: null }
+  #view = nothing
   #isVisible = false
   #connection = new AbortController()
   #timer = { cancel: () => {} }
@@ -40,22 +43,29 @@ export class ServicePage {
     this.#connection.abort()
   }
 
-  async #read (): Promise<void> {
+  /** What was read belongs to the token before. */
+  reset (): void {
+    this.hide()
+    this.#view = nothing
+  }
+
+  /** `isWhole`: all samples of the process that answers. */
+  async #read (isWhole = false): Promise<void> {
     this.#connection = new AbortController()
     const { signal } = this.#connection
     const { api, schedule, onChange } = this.#needs
     const { state: before, samples } = this.#view
-    const last = samples.at(-1)?.at
+    const last = isWhole ? undefined : samples.at(-1)?.at
     const query = last === undefined ? '' : `?since=${encodeURIComponent(last)}`
     try {
-      const state = await api.json<ServiceState>(`api/v1/service${query}`, { signal })
+      const state = await api.json<ServiceState>(`/api/v1/service${query}`, { signal })
       // Behind one address there may be several processes, each with samples of its own.
       const isOther = before !== null && before.process.id !== state.process.id
-      this.#view = { state, samples: isOther ? [] : this.#join(samples, state), error: null }
-      if (isOther) return await this.#read()
+      if (isOther && !isWhole) return await this.#read(true)
+      this.#view = { state, samples: this.#join(isWhole ? [] : samples, state), error: null }
     } catch (error) {
       if (signal.aborted) return
-      this.#view = { ...this.#view, error: error instanceof ApiError ? error : new ApiError(0, 'UNKNOWN', String(error)) }
+      this.#view = { ...this.#view, error: toFailure(error) }
     }
     onChange()
     if (this.#view.error?.status === 401 || this.#view.error?.status === 403) {

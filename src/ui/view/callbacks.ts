@@ -2,6 +2,9 @@ import { html } from '../libraries.ts'
 import { toSpan, toTime, toVisible } from '../state/format.ts'
 import type { Callback } from '../state/job-page.ts'
 
+// Shown in the colours of states of jobs.
+const states: Record<Callback['state'], string> = { waiting: 'queued', pending: 'queued', delivered: 'succeeded', failed: 'failed' }
+
 type CallbacksProps = { callbacks: readonly Callback[], now: number, redeliver: (id: string) => Promise<void> }
 
 const toNext = (nextTryAt: string | null, now: number): string => {
@@ -17,7 +20,7 @@ export const Callbacks = ({ callbacks, now, redeliver }: CallbacksProps) => html
     ${callbacks.map(({ id, url, state, tries, lastStatus, lastError, lastTriedAt, nextTryAt }) => html`<li key=${id}>
       <p><code>${toVisible(url)}</code></p>
       <p>
-        <span class="state" data-state=${{ delivered: 'succeeded', failed: 'failed' }[state] ?? 'queued'}>${state}</span>
+        <span class="state" data-state=${states[state]}>${state}</span>
         ${` ${tries} ${tries === 1 ? 'try' : 'tries'}`}
         ${lastTriedAt !== null && ` · last ${toTime(lastTriedAt)}`}${lastStatus !== null && ` · HTTP ${lastStatus}`}
         ${state === 'pending' && ` · ${toNext(nextTryAt, now)}`}

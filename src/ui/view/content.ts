@@ -2,13 +2,14 @@ import { html } from '../libraries.ts'
 import { toSize, toVisible } from '../state/format.ts'
 import type { Content, Preview } from '../state/preview.ts'
 import type { Part } from '../state/job-page.ts'
-import type { DownloadState } from '../state/downloads.ts'
+import type { DownloadState, Source } from '../state/downloads.ts'
+import { externalResult } from '../api/api.ts'
 import type { Ui } from './ui.ts'
 
 type ContentProps = {
   ui: Ui
   name: string
-  path: string
+  source: Source
   part: Part<Content>
   /** What saves these bytes from a terminal. */
   command: string
@@ -30,11 +31,11 @@ const toText = ({ received, end }: DownloadState, sizeBytes: number | null): str
   return `${toSize(received)}${sizeBytes === null ? '' : ` of ${toSize(sizeBytes)}`}`
 }
 
-const DownloadView = ({ ui, path, content, command }: { ui: Ui, path: string, content: Content, command: string }) => {
-  const state = ui.downloadOf(path)
+const DownloadView = ({ ui, source, content, command }: { ui: Ui, source: Source, content: Content, command: string }) => {
+  const state = ui.downloadOf(source)
   const isRunning = state !== null && state.end === null
   return html`<p class="actions">
-    <button type="button" disabled=${isRunning} onClick=${() => { ui.download(path, content) }}>Download</button>
+    <button type="button" disabled=${isRunning} onClick=${() => { ui.download(source, content) }}>Download</button>
     ${isRunning && html`<button type="button" onClick=${state.abort}>Stop</button>`}
     <span role="status">${state === null ? '' : toText(state, content.sizeBytes)}</span>
   </p>
@@ -42,9 +43,9 @@ const DownloadView = ({ ui, path, content, command }: { ui: Ui, path: string, co
 }
 
 /** The bytes of an input or a result: a preview where it is safe, and their download. */
-export const ContentView = ({ ui, name, path, part, command, external = null }: ContentProps) => {
+export const ContentView = ({ ui, name, source, part, command, external = null }: ContentProps) => {
   const { value, error } = part
-  const isElsewhere = error?.code === 'EXTERNAL_RESULT'
+  const isElsewhere = error !== null && (error.code as string) === externalResult
   return html`<section aria-label=${name} class="card">
     <h3>${name}</h3>
     ${value === null && error === null && html`<p>loading …</p>`}
@@ -53,6 +54,6 @@ export const ContentView = ({ ui, name, path, part, command, external = null }: 
     ${value !== null && html`
       <p class="quiet">${[value.mediaType, value.sizeBytes === null ? null : toSize(value.sizeBytes)].filter(Boolean).join(' · ')}</p>
       <${PreviewView} preview=${value.preview} name=${name} />
-      <${DownloadView} ui=${ui} path=${path} content=${value} command=${command} />`}
+      <${DownloadView} ui=${ui} source=${source} content=${value} command=${command} />`}
   </section>`
 }

@@ -1,8 +1,8 @@
 import { html } from '../libraries.ts'
 import { toFragment } from '../state/filters.ts'
 import { toAge, toVisible } from '../state/format.ts'
-import type { Job } from '../state/job.ts'
-import { type JobView as JobState, toJobPath } from '../state/job-page.ts'
+import { type Job, toJobPath } from '../state/job.ts'
+import type { JobView as JobState } from '../state/job-page.ts'
 import { Callbacks } from './callbacks.ts'
 import { ContentView } from './content.ts'
 import { Heading } from './heading.ts'
@@ -64,9 +64,9 @@ const JobDetails = ({ ui, state }: { ui: Ui, state: JobState }) => {
     <${Progress} job=${job} seenAt=${seenAt} now=${now} />
     ${job.failure !== null && html`<${FailureView} failure=${job.failure} />`}
     <${Timeline} job=${job} attempts=${state.attempts} now=${now} />
-    <${ContentView} ui=${ui} name="Input" path=${`${toJobPath(jobId)}/input`} part=${state.input}
+    <${ContentView} ui=${ui} name="Input" source=${{ jobId, name: 'input' }} part=${state.input}
       command=${`curl -H "Authorization: Bearer $JOB_STATUS_TOKEN" -o ${jobId} ${ui.addressOf(`${toJobPath(jobId)}/input`)}`} />
-    ${job.resultAvailable && html`<${ContentView} ui=${ui} name="Result" path=${`${toJobPath(jobId)}/result`} part=${state.result}
+    ${job.resultAvailable && html`<${ContentView} ui=${ui} name="Result" source=${{ jobId, name: 'result' }} part=${state.result}
       command=${`job-status result ${jobId} -o ${jobId}`} external=${job.resultUrl} />`}
     ${job.expiredAt !== null && html`<section aria-label="Result" class="card"><h3>Result</h3><p>It is past its retention and was removed.</p></section>`}
     ${state.callbacks.value !== null && state.callbacks.value.length > 0 &&

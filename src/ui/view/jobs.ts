@@ -2,6 +2,7 @@ import { Component, html } from '../libraries.ts'
 import { columns } from '../state/columns.ts'
 import { type Age, ages, noFilters } from '../state/filters.ts'
 import { type State, states } from '../state/job.ts'
+import { rowsMax } from '../state/job-list.ts'
 import { JobTable } from './table.ts'
 import type { Ui } from './ui.ts'
 
@@ -84,7 +85,7 @@ const Summary = ({ ui }: { ui: Ui }) => {
     ${jobsPage.isLoading() && html`<span>loading …</span>`}
     ${failure !== null && failure.status !== 401 && html`<span class="problem" role="alert">${failure.message}</span>`}
     <button type="button" aria-pressed=${changed !== null} onClick=${() => { jobsPage.toggleHold() }}>
-      ${changed === null ? 'Hold' : `Held: ${changed} changed`}
+      ${changed === null ? 'Hold' : `Held: ${changed > rowsMax ? `over ${rowsMax}` : changed} changed`}
     </button>
   </div>`
 }

@@ -1,4 +1,4 @@
-import type { DownloadState } from '../state/downloads.ts'
+import type { DownloadState, Source } from '../state/downloads.ts'
 import type { Column } from '../state/columns.ts'
 import type { Filters, Place } from '../state/filters.ts'
 import type { JobPage } from '../state/job-page.ts'
@@ -31,8 +31,8 @@ export type Ui = {
   filter: (change: Partial<Filters>) => void
   question: () => Question | null
   ask: (question: Question | null) => void
-  downloadOf: (path: string) => DownloadState | null
-  download: (path: string, content: Content) => void
+  downloadOf: (source: Source) => DownloadState | null
+  download: (source: Source, content: Content) => void
   /** Shows what has changed, with the next frame. */
   repaint: () => void
 }

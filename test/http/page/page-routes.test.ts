@@ -28,6 +28,8 @@ t.test('the page and all its modules come from the service, with or without the 
     const html = await answer.text()
     const waiting = referencesIn(html).map(reference => new URL(reference, page).href)
     t.ok(waiting.length > 10, 'the page names its modules')
+    t.match(html, /modulepreload" href="[^"]+\/preact\.mjs"/, 'and the packages that they need')
+    t.notMatch(html, /uPlot\.esm|worker\.ts|openapi/, 'but not what is loaded later, or never')
     const seen = new Set<string>()
     for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
       if (seen.has(next)) continue
