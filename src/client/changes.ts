@@ -9,11 +9,9 @@ export type ListFilter = Omit<NonNullable<operations['listTasks']['parameters'][
 
 type Query = Record<string, string | number | undefined>
 
-const toQuery = (query: Query): string => {
-  const parameters = new URLSearchParams()
-  for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value))
-  return parameters.toString()
-}
+// JSON leaves out what is undefined.
+const toQuery = (query: Query): string =>
+  new URLSearchParams(JSON.parse(JSON.stringify(query)) as Record<string, string>).toString()
 
 const pageLimit = 200
 

@@ -66,7 +66,7 @@ export type Client = {
 }
 
 const isJsonText = (value: unknown): value is JsonText =>
-  typeof value === 'object' && value !== null && (value as Partial<JsonText>).isJsonText === true
+  (value as Partial<JsonText> | null | undefined)?.isJsonText === true
 
 // Browsers have no randomUUID for pages that came over plain HTTP.
 const createKey = (): string => crypto.getRandomValues(new Uint32Array(4)).join('-')

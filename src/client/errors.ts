@@ -18,18 +18,14 @@ type Facts = { status?: number, offset?: number | undefined, retryAfterMs?: numb
  * `retryAfterMs`: when the service wants the next request; 0: it does not say.
  */
 export class JobServiceError extends Error {
-  readonly code: ErrorCode
-  readonly status: number
-  readonly offset: number | undefined
-  readonly retryAfterMs: number
+  declare readonly code: ErrorCode
+  declare readonly status: number
+  declare readonly offset: number | undefined
+  declare readonly retryAfterMs: number
 
   constructor (code: ErrorCode, message: string, { status = 0, offset, retryAfterMs = 0, cause }: Facts = {}) {
     super(message, { cause })
-    this.name = 'JobServiceError'
-    this.code = code
-    this.status = status
-    this.offset = offset
-    this.retryAfterMs = retryAfterMs
+    Object.assign(this, { name: 'JobServiceError', code, status, offset, retryAfterMs })
   }
 }
 

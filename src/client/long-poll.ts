@@ -19,38 +19,21 @@ const answersMin = 20
 export type Polled = Answer & { hasWaited: boolean, granted: boolean }
 
 /**
- * How many seconds the next request may ask to be held. Something on the way that ends idle connections is met by half
- * the time after each cut; where it cuts even the shortest, by polls that are not held.
+ * Sends requests that the service may hold. `toRequest` gets the seconds to ask for; 0: none. Something on the way that
+ * ends idle connections is met by half the time after each cut; where it cuts even the shortest, by polls that are not
+ * held.
  */
-const createPatience = () => {
+export const createLongPoll = (transport: Transport) => {
+  const { now } = transport.platform
   let seconds = waitSecondsMax
   let cuts = 0
   let answers = 0
-  return {
-    seconds: (): number => Math.floor(seconds),
-    cut: (): void => {
-      answers = 0
-      if (seconds > waitSecondsMin) seconds = Math.max(waitSecondsMin, seconds / 2)
-      else if (++cuts > 1) seconds = 0
-    },
-    answered: (): void => {
-      cuts = 0
-      if (++answers % answersMin === 0) seconds = Math.min(waitSecondsMax, Math.max(waitSecondsMin, seconds * 2))
-    }
-  }
-}
-
-/** Sends requests that the service may hold. `toRequest` gets the seconds to ask for; 0: none. */
-export const createLongPoll = (transport: Transport) => {
-  const { now } = transport.platform
-  const patience = createPatience()
   return async (
     signal: AbortSignal | undefined, toRequest: (seconds: number) => Request & { path: string }
   ): Promise<Polled> => {
     const retry = createRetry(transport)
     for (;;) {
-      const seconds = patience.seconds()
-      const { path, ...request } = toRequest(seconds)
+      const { path, ...request } = toRequest(Math.floor(seconds))
       const beganAt = now()
       let failure: unknown
       try {
@@ -58,7 +41,8 @@ export const createLongPoll = (transport: Transport) => {
           ...request, signal, deadlineMs: seconds * 1000 + deadlineMsDefault
         })
         if (!isRetriable(status)) {
-          patience.answered()
+          cuts = 0
+          if (++answers % answersMin === 0) seconds = Math.min(waitSecondsMax, Math.max(waitSecondsMin, seconds * 2))
           const applied = Number(/wait=(\d+)/.exec(headers.get('preference-applied') ?? '')?.[1] ?? 0)
           const hasWaited = applied > 0 && now() - beganAt >= applied * 1000 - 500
           return { status, headers, text, hasWaited, granted: applied > 0 }
@@ -68,7 +52,11 @@ export const createLongPoll = (transport: Transport) => {
         failure = error
       }
       const isCut = failure instanceof JobServiceError && ![408, 429, 503].includes(failure.status)
-      if (isCut && now() - beganAt >= cutMsMin) patience.cut()
+      if (isCut && now() - beganAt >= cutMsMin) {
+        answers = 0
+        if (seconds > waitSecondsMin) seconds = Math.max(waitSecondsMin, seconds / 2)
+        else if (++cuts > 1) seconds = 0
+      }
       await retry.failed(failure, signal)
     }
   }

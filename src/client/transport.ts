@@ -43,9 +43,7 @@ export const isTransient = (error: unknown): boolean =>
 
 /** The time after which the service wants the next request, in ms; 0: it does not say. */
 export const hintOf = (headers: Headers): number => {
-  const ms = Number(headers.get('retry-after-ms') ?? NaN)
-  const seconds = Number(headers.get('retry-after') ?? 0)
-  const hint = Number.isFinite(ms) ? ms : seconds * 1000
+  const hint = Number(headers.get('retry-after-ms')) || Number(headers.get('retry-after')) * 1000
   return hint > 0 ? Math.min(hint, hintMsMax) : 0
 }
 
