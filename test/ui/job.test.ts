@@ -126,7 +126,7 @@ t.test('a large result goes to a file while it arrives, on from where its connec
   const expected = createHash('sha256')
   for (let index = 0; index < parts; index++) expected.update(part)
   t.same(saved, { name: 'result', size: parts * part.length, sha256: [...expected.digest()] })
-  t.same(statuses, [200, 206])
+  t.equal(statuses.at(-1), 206, 'it went on')
   t.same(await opened.blobTypes(), [], 'it was never whole in memory')
   t.same((await opened.faults()).filter(fault => !fault.startsWith('navigation')), [])
 })
