@@ -51,7 +51,7 @@ export const createCommands = (commandsNeeds: CommandsNeeds) => {
   const { parts, config, opened: { store, stale }, node, log, metrics, expose, onTransition, predecessor } = commandsNeeds
   const { now } = store
   const outages = predecessor?.outages ?? createOutages({ now })
-  const transact: Store['transact'] = work => outages.observe(store.transact(work))
+  const transact: Store['transact'] = (work, group) => outages.observe(store.transact(work, group))
   const onChanged: CommitNeeds['onTransition'] = (job, event) => {
     onTransition(job, event)
     if (isTerminal(job)) callbacks.wake()

@@ -27,8 +27,11 @@ export type Tx = Transaction<Tables>
  * Runs work in a write transaction, as a whole or not at all, and resolves after the commit: what it resolves to
  * survives a crash. Rejects with what the work throws, after undoing it. The work may run again from its beginning, so
  * it has no effect but its statements. A store that groups several works into one commit undoes only the failed one.
+ *
+ * Works that name the same `group` do the same to different jobs: each locks its job first, or takes one that is free.
+ * A store may run their statements together.
  */
-export type Transact = <Value>(work: (tx: Tx) => Promise<Value>) => Promise<Value>
+export type Transact = <Value>(work: (tx: Tx) => Promise<Value>, group?: string) => Promise<Value>
 
 /**
  * The jobs of a list; null restricts nothing. `tenant` means this tenant's jobs and those without a tenant. Jobs created

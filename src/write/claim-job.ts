@@ -8,7 +8,7 @@ import { insertAttempt } from '../store/tx/attempts.ts'
 import { findJob } from '../store/tx/jobs.ts'
 import { findInput } from '../store/tx/inputs.ts'
 import { dequeue, nextAvailable, setLease, setQueueTenant } from '../store/tx/queue.ts'
-import { discardChunks } from '../store/tx/results.ts'
+import { discardChunks, resultSize } from '../store/tx/results.ts'
 import { applyEventTo, reconcileForeignChange } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, WorkResult } from './commit.ts'
 import { hashLease } from './repeated-report.ts'
@@ -58,6 +58,10 @@ const isOfTenant = async (tx: Tx, { jobId }: QueueItem, { lookup }: Read, { tena
   return false
 }
 
+// Claims of one type: of several, the job that has waited longest comes first, one at a time.
+const groupOf = ({ types, tenant }: ClaimFilter): string | undefined =>
+  types.length === 1 ? `claim ${JSON.stringify([types, tenant])}` : undefined
+
 export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJobNeeds): ClaimJob => {
   const claimOne = async (
     tx: Tx, item: QueueItem, read: Read, filter: ClaimFilter, holder: string, leaseMs: number
@@ -95,10 +99,10 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
       // A claim begins at the queue, so nextAvailable takes the record's lock as well.
       const item = await nextAvailable(tx, filter, now())
       if (item === undefined) return noJob
+      const { jobId } = item
+      const [sizeBytes, lookup, input] = await together(resultSize(tx, jobId), findJob(tx, jobId), findInput(tx, jobId))
       // Result bytes of an earlier attempt are removed first; many of them take more than one transaction.
-      const [discarded, lookup, input] = await together(
-        discardChunks(tx, item.jobId, chunksAtOnceMax), findJob(tx, item.jobId), findInput(tx, item.jobId))
-      if (discarded === chunksAtOnceMax) return tryAgain
+      if (sizeBytes > 0 && await discardChunks(tx, jobId, chunksAtOnceMax) === chunksAtOnceMax) return tryAgain
       const claimed = await claimOne(tx, item, { lookup, input }, filter, holder, leaseMs)
       if (claimed !== undefined) return claimed
     }
@@ -108,7 +112,7 @@ export const createClaimJob = ({ commit, now, queue, randomId, release }: ClaimJ
   return async (filter, holder, leaseMs) => {
     if (filter.types.length === 0) return null
     while (await queue.hasAvailable(filter, now())) {
-      const { value: claim } = await commit(tx => claimNext(tx, filter, holder, leaseMs))
+      const { value: claim } = await commit(tx => claimNext(tx, filter, holder, leaseMs), groupOf(filter))
       if (claim !== 'try-again') return claim
       // The event loop gets a turn between two transactions, or requests would wait until all is cleared.
       await nextTurn()

@@ -23,10 +23,10 @@ type Entries<Changes extends readonly ChangedJob[]> = { [Index in keyof Changes]
 /**
  * Runs work in one transaction, then exposes and reports its changes. Returns once all of that is done: the caller may
  * acknowledge. `entries` are the exposed entries in the order of `changes`. Throws what the work throws, and
- * STORE_UNAVAILABLE. The work may run more than once.
+ * STORE_UNAVAILABLE. The work may run more than once. `group` as for Transact.
  */
 export type Commit = <const Changes extends readonly ChangedJob[], Value>(
-  work: (tx: Tx) => Promise<WorkResult<Changes, Value>>
+  work: (tx: Tx) => Promise<WorkResult<Changes, Value>>, group?: string
 ) => Promise<{ entries: Entries<Changes>, value: Value }>
 
 /** Called for each change of a job's state, after it was committed and exposed. */
@@ -47,8 +47,8 @@ const keepsState = (event: JobEventType): boolean => event === 'progress' || eve
  */
 export const createCommit = ({ transact, expose, onTransition }: CommitNeeds): Commit => async <
   const Changes extends readonly ChangedJob[], Value
->(work: (tx: Tx) => Promise<WorkResult<Changes, Value>>) => {
-  const { changes, value, onExposeFailed } = await transact(work)
+>(work: (tx: Tx) => Promise<WorkResult<Changes, Value>>, group?: string) => {
+  const { changes, value, onExposeFailed } = await transact(work, group)
   // Exposures that are asked for in the same turn share one round trip to Redis.
   const entries = await Promise.all(changes.map(({ lookup }) => expose(lookup))).catch((error: unknown) => {
     onExposeFailed?.()

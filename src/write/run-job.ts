@@ -82,8 +82,17 @@ const isCancelRequested = async (tx: Tx, lookup: JobLookup, dueAt: number): Prom
 const toContentInfo = ({ resultContentType, resultFileName }: QueueItem): ContentInfo =>
   ({ contentType: resultContentType ?? 'application/octet-stream', fileName: resultFileName ?? 'result' })
 
-/** How a report changes its job. `alongside` writes in the same transaction; `end`: the report ends the run. */
-type Report = { toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>, end?: EndReport }
+/**
+ * How a report changes its job. `alongside` writes in the same transaction; `end`: the report ends the run; `isLarge`:
+ * other reports should not have to wait for it.
+ */
+type Report = {
+  toEvent: (item: QueueItem) => JobEvent, alongside?: (tx: Tx) => Promise<void>, end?: EndReport, isLarge?: boolean
+}
+
+// Reports do the same to different jobs, whatever it is that they report.
+const group = 'reports'
+const bytesInGroupMax = 64 * 1024
 
 // Returns undefined if the report that ended the run is repeated.
 const requireLeaseUnlessRepeated = async (
@@ -99,7 +108,7 @@ const requireLeaseUnlessRepeated = async (
 
 /** Applies one event to a run, in the transaction that checks its lease. */
 const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
-  lease: LeaseHeld, { toEvent, alongside, end }: Report
+  lease: LeaseHeld, { toEvent, alongside, end, isLarge = false }: Report
 ): Promise<{ entry: StatusEntry, state: LeaseState }> => {
   const { entries: [entry], value: state } = await commit(async tx => {
     const run = await requireLeaseUnlessRepeated(tx, lease, end)
@@ -116,7 +125,7 @@ const createReport = ({ commit, now, graceMs }: RunJobNeeds) => async (
     if (change === undefined) throw new LeaseLost(lease.jobId)
     const cancelRequested = await isCancelRequested(tx, change.lookup, now() + graceMs)
     return { changes: [change], value: { leaseExpiresAt, cancelRequested } }
-  })
+  }, isLarge ? undefined : group)
   return { entry, state }
 }
 
@@ -129,7 +138,7 @@ const createHeartbeat = ({ commit, now, graceMs }: RunJobNeeds): RunJob['heartbe
     const cancelRequested = await isCancelRequested(tx, lookup, now() + graceMs)
     // The command that requested the cancellation may not have exposed it yet, and this answer reveals it.
     return { changes: cancelRequested ? [{ lookup }] : [], value: { leaseExpiresAt, cancelRequested } }
-  })
+  }, group)
   return state
 }
 
@@ -184,6 +193,7 @@ const createComplete = (needs: RunJobNeeds): RunJob['complete'] => {
   const report = createReport(needs)
   return async (lease, outcome) => (await report(lease, {
     end: { type: 'complete', outcome },
+    isLarge: outcome.kind === 'given' && outcome.bytes.byteLength > bytesInGroupMax,
     toEvent: item => {
       const retentionMs = Math.min(resultRetentionMs, item.resultRetentionMs ?? Infinity)
       return toCompletion(lease.jobId, outcome, now(), retentionMs)

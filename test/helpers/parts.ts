@@ -64,7 +64,7 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
   const onExposed = (entry: StatusEntry): void => { watch.onExposed(entry) }
   const expose = aroundExpose(createExpose({ cache, epoch, views, onExposed }))
   const outages = createOutages({ now: hasOutages ? now : () => 0 })
-  const commit = createCommit({ transact: work => outages.observe(store.transact(work)), expose, onTransition })
+  const commit = createCommit({ transact: (work, group) => outages.observe(store.transact(work, group)), expose, onTransition })
   const needs = { commit, now }
   const queueNeeds = { ...needs, queue: store.queue, randomId: () => `token-${nextId()}` }
   const runJob = createRunJob({ ...needs, resultRetentionMs, graceMs })

@@ -93,8 +93,8 @@ export const createAnnouncements = ({ reads, connect }: AnnouncementsNeeds): Ann
 }
 
 /** Announces each commit. */
-export const announcing = (transact: Transact, announce: () => void): Transact => async work => {
-  const value = await transact(work)
+export const announcing = (transact: Transact, announce: () => void): Transact => async (work, group) => {
+  const value = await transact(work, group)
   announce()
   return value
 }

@@ -97,6 +97,9 @@ const isOfPostgres = (error: unknown): boolean =>
   error instanceof ConnectionLost || error instanceof ServerUnusable || error instanceof DatabaseReplaced ||
   (isOfServer(error) && !isOfStatement(error))
 
+/** The work itself failed, or one of its statements: nothing was committed, and the database is there. */
+export const isOfWork = (error: unknown): boolean => isServerError(error) || !isOfPostgres(error)
+
 /** A failure of the database itself as one that a client may see; other errors stay as they are. */
 export const toStoreFailure = (error: unknown): unknown => isOfPostgres(error)
   ? new ServiceFailure('STORE_UNAVAILABLE', 'The job store cannot be used right now.', { retryAfterSeconds: 1 }, {

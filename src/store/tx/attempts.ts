@@ -23,7 +23,7 @@ const endStatement = keepStatement((db, ended: Ended) => db.updateTable('JobAtte
   endReport: ended.endReport,
   failureCode: ended.failureCode,
   failureMessage: ended.failureMessage
-}).where('jobId', '=', ended.jobId).where('outcome', 'is', null))
+}).where('jobId', '=', ended.jobId).where('outcome', 'is', null), { each: { endedAt: 'bigint' } })
 
 /**
  * Ends the run of a job that is open, if one is. `endReport` stands for the report that ended it; null: no report did.
@@ -37,7 +37,7 @@ export const endAttempt = async (
 }
 
 const latestRunStatement = keepStatement((db, { jobId }: { jobId: string }) =>
-  db.selectFrom('JobAttempt').select(({ fn }) => fn.max('run').as('run')).where('jobId', '=', jobId))
+  db.selectFrom('JobAttempt').select(({ fn }) => fn.max('run').as('run')).where('jobId', '=', jobId), { each: {} })
 
 /**
  * The number of the latest run of a job, which only rises: two runs have the same attempt if the first was released.
@@ -51,10 +51,12 @@ export const findRun = async (tx: Tx, jobId: string, attempt: number): Promise<n
 type NewRun = AttemptStart & { run: number }
 
 const insertStatement = keepStatement((db, { jobId, run, attempt, leaseHash, startedAt }: NewRun) =>
-  db.insertInto('JobAttempt').values({ jobId, run, attempt, leaseHash, startedAt }))
+  db.insertInto('JobAttempt').values({ jobId, run, attempt, leaseHash, startedAt }), {
+  each: { run: 'bigint', attempt: 'bigint', startedAt: 'bigint' }
+})
 
 const removeStatement = keepStatement((db, { jobId, runMax }: { jobId: string, runMax: number }) =>
-  db.deleteFrom('JobAttempt').where('jobId', '=', jobId).where('run', '<=', runMax))
+  db.deleteFrom('JobAttempt').where('jobId', '=', jobId).where('run', '<=', runMax), { each: { runMax: 'bigint' } })
 
 /** Records that a run begins, and removes the oldest beyond those that are kept. */
 export const insertAttempt = async (tx: Tx, start: AttemptStart): Promise<void> => {

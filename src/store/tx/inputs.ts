@@ -16,7 +16,7 @@ const insertStatement = keepStatement((db, row: InputRow & { jobId: string }) =>
   inputId: row.inputId,
   rawSizeBytes: row.rawSizeBytes,
   rawContentType: row.rawContentType
-}))
+}), { each: { rawSizeBytes: 'bigint' } })
 
 /**
  * Stores the input of a job; from then on the job holds its raw bytes. Throws InputTorn if these were removed before.
@@ -47,7 +47,7 @@ export const toInput = ({ input, access, inputId, rawSizeBytes, rawContentType }
 export const inputQuery = (db: Kysely<Tables>, jobId: string) => db
   .selectFrom('JobInput').select(['input', 'access', 'inputId', 'rawSizeBytes', 'rawContentType']).where('jobId', '=', jobId)
 
-const inputStatement = keepStatement((db, { jobId }: { jobId: string }) => inputQuery(db, jobId))
+const inputStatement = keepStatement((db, { jobId }: { jobId: string }) => inputQuery(db, jobId), { each: {} })
 
 export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undefined> => {
   const { rows: [row] } = await inputStatement(tx, { jobId })

@@ -82,14 +82,14 @@ export const tombstoneQuery = (db: Kysely<Tables>, jobId: string | RawBuilder<st
 
 type ById = { jobId: string }
 
-const recordStatement = keepStatement((db, { jobId }: ById) => selectRecord(db).where('log.jobId', '=', jobId))
+const recordStatement = keepStatement((db, { jobId }: ById) => selectRecord(db).where('log.jobId', '=', jobId), { each: {} })
 
 const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> =>
   (await recordStatement(tx, { jobId })).rows[0]
 
 const resultStatement = keepStatement((db, { jobId }: ById) => db
   .selectFrom('JobResult').select(['contentType', 'fileName', 'sizeBytes', 'sha256', 'inlineJson'])
-  .where('jobId', '=', jobId))
+  .where('jobId', '=', jobId), { each: {} })
 
 const findResult = async (tx: Tx, jobId: string) => (await resultStatement(tx, { jobId })).rows[0] ?? null
 
@@ -119,7 +119,7 @@ export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
 }
 
 const lockStatement = keepStatement((db, { jobId }: ById) =>
-  db.selectFrom('JobExecutionLog').select('jobId').where('jobId', '=', jobId).forNoKeyUpdate())
+  db.selectFrom('JobExecutionLog').select('jobId').where('jobId', '=', jobId).forNoKeyUpdate(), { lock: {} })
 
 /**
  * Locks a record until the transaction ends. A command that reads a record, decides and writes it calls this first, so
@@ -156,6 +156,15 @@ const changing = (columns: Columns): Columns => ({
 
 type NewRow = Columns & Pick<Job, 'jobId' | 'type' | 'tenant' | 'submittedBy'> & { createdAt: string }
 
+const columnTypes = {
+  attempt: 'bigint',
+  progressPercent: 'double precision',
+  progressDone: 'double precision',
+  progressTotal: 'double precision',
+  etaSeconds: 'bigint',
+  hasPartialResult: 'smallint'
+} as const
+
 const insertStatement = keepStatement((db, row: NewRow) => db.insertInto('JobExecutionLog').values({
   jobId: row.jobId,
   type: row.type,
@@ -163,7 +172,7 @@ const insertStatement = keepStatement((db, row: NewRow) => db.insertInto('JobExe
   submittedBy: row.submittedBy,
   createdAt: row.createdAt,
   ...changing(row)
-}))
+}), { each: columnTypes })
 
 /** Adds a record of ours. Rejects if the id is taken. */
 export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
@@ -172,7 +181,9 @@ export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
 }
 
 const updateStatement = keepStatement((db, row: Columns & ById & { version: number }) => db
-  .updateTable('JobExecutionLog').set(changing(row)).where('jobId', '=', row.jobId).where('version', '=', row.version))
+  .updateTable('JobExecutionLog').set(changing(row)).where('jobId', '=', row.jobId).where('version', '=', row.version), {
+  each: { ...columnTypes, version: 'bigint' }
+})
 
 /** Writes what a transition changed. False: the record is no longer at the version that the transition saw. */
 export const updateJob = async (tx: Tx, job: Job): Promise<boolean> => {

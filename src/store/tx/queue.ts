@@ -41,14 +41,16 @@ const enqueueStatement = keepStatement((db, item: NewItem) => db.insertInto('Job
   availableAt: item.availableAt,
   resultRetentionMs: item.resultRetentionMs,
   seq: selectFrom('JobExecutionLog').select('seq').where('jobId', '=', item.jobId)
-})))
+})), { each: { maxAttempts: 'bigint', timeoutMs: 'bigint', availableAt: 'bigint', resultRetentionMs: 'bigint' } })
 
 /** Adds a job to the queue, after its record: the queue is in the order of the records' `seq`. */
 export const enqueue = async (tx: Tx, item: NewItem): Promise<void> => {
   await enqueueStatement(tx, item)
 }
 
-const dequeueStatement = keepStatement((db, { jobId }: ById) => db.deleteFrom('JobQueue').where('jobId', '=', jobId))
+const dequeueStatement = keepStatement((db, { jobId }: ById) => db.deleteFrom('JobQueue').where('jobId', '=', jobId), {
+  each: {}
+})
 
 /** Removes a job from the queue. Its input stays as long as its record: triggers delete both together. */
 export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
@@ -56,7 +58,7 @@ export const dequeue = async (tx: Tx, jobId: string): Promise<void> => {
 }
 
 const itemStatement = keepStatement((db, { jobId }: ById) =>
-  db.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId))
+  db.selectFrom('JobQueue').select(itemColumns).where('jobId', '=', jobId), { each: {} })
 
 export const findQueueItem = async (tx: Tx, jobId: string): Promise<QueueItem | undefined> =>
   (await itemStatement(tx, { jobId })).rows[0]
@@ -114,7 +116,7 @@ const itemSelection = sql.join(itemColumns.map(column => sql`${sql.ref(`item.${c
 
 // The head of each type is found without a lock, the oldest first; then the first job of these types that no other
 // transaction has. So no more than one is locked, and a rare type does not wait behind many jobs of another.
-const lockAvailableQuery = (types: readonly string[], now: number, tenant: string | null) => {
+const lockAvailableQuery = (types: readonly string[], now: number, tenant: string | null, count: number | RawBuilder<number>) => {
   const isFree = sql`item.leaseToken IS NULL AND item.type = asked.type AND item.availableAt <= ${now}
     ${tenant === null ? sql`` : sql`AND item.tenant = ${tenant}`}`
   return sql<QueueItem>`
@@ -128,17 +130,21 @@ const lockAvailableQuery = (types: readonly string[], now: number, tenant: strin
     ) AS asked
     CROSS JOIN LATERAL (
       SELECT item.* FROM JobQueue AS item JOIN JobExecutionLog AS log ON log.jobId = item.jobId
-      WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT 1
+      WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT ${count}
       FOR UPDATE OF item SKIP LOCKED FOR NO KEY UPDATE OF log SKIP LOCKED
     ) AS item
-    LIMIT 1`
+    LIMIT ${count}`
 }
 
 type AskedAtOnce = { types: readonly string[], now: number }
 
-const lockAvailableStatement = keepStatement((_, { types, now }: AskedAtOnce) => lockAvailableQuery(types, now, null))
-const lockAvailableOfTenantStatement = keepStatement((_, { types, now, tenant }: AskedAtOnce & { tenant: string }) =>
-  lockAvailableQuery(types, now, tenant))
+const one = sql.lit(1)
+const lockAvailableStatement = keepStatement(
+  (_, { types, now }: AskedAtOnce) => lockAvailableQuery(types, now, null, one),
+  { deal: (_, { types, now, count }) => lockAvailableQuery(types, now, null, count) })
+const lockAvailableOfTenantStatement = keepStatement(
+  (_, { types, now, tenant }: AskedAtOnce & { tenant: string }) => lockAvailableQuery(types, now, tenant, one),
+  { deal: (_, { types, now, tenant, count }) => lockAvailableQuery(types, now, tenant, count) })
 
 const lockAvailable = async (
   tx: Tx, { types, tenant }: ClaimFilter, now: number
@@ -172,7 +178,7 @@ const leaseStatement = keepStatement((db, lease: RunLease & ById) => db.updateTa
   leaseExpiresAt: lease.leaseExpiresAt,
   deadlineAt: lease.deadlineAt,
   cancelDueAt: null
-}).where('jobId', '=', lease.jobId))
+}).where('jobId', '=', lease.jobId), { each: { leaseMs: 'bigint', leaseExpiresAt: 'bigint', deadlineAt: 'bigint' } })
 
 /** Begins a run; a cancellation of an earlier run does not concern it. */
 export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<void> => {
@@ -180,7 +186,7 @@ export const setLease = async (tx: Tx, jobId: string, lease: RunLease): Promise<
 }
 
 const leaseEndStatement = keepStatement((db, { jobId, leaseExpiresAt }: ById & { leaseExpiresAt: number }) =>
-  db.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId))
+  db.updateTable('JobQueue').set({ leaseExpiresAt }).where('jobId', '=', jobId), { each: { leaseExpiresAt: 'bigint' } })
 
 export const setLeaseEnd = async (tx: Tx, jobId: string, leaseExpiresAt: number): Promise<void> => {
   await leaseEndStatement(tx, { jobId, leaseExpiresAt })

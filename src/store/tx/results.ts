@@ -13,7 +13,7 @@ const lastChunkStatement = keepStatement((db, { jobId }: ById) => db
   .select(({ fn, ref }) => ['startOffset', fn<number>('length', [ref('bytes')]).as('sizeBytes')])
   .where('jobId', '=', jobId)
   .orderBy('startOffset', 'desc')
-  .limit(1))
+  .limit(1), { each: {} })
 
 /** How many bytes of a result have been written so far. */
 export const resultSize = async (tx: Tx, jobId: string): Promise<number> => {
@@ -23,7 +23,9 @@ export const resultSize = async (tx: Tx, jobId: string): Promise<number> => {
 
 const appendStatement = keepStatement((db, { jobId, startOffset, bytes }: ById & {
   startOffset: number, bytes: Uint8Array
-}) => db.insertInto('JobResultChunk').values({ jobId, startOffset, bytes }))
+}) => db.insertInto('JobResultChunk').values({ jobId, startOffset, bytes }), {
+  each: { startOffset: 'bigint', bytes: 'bytea' }
+})
 
 /** Adds bytes at the end and returns the new size. Throws OffsetMismatch, which says where the end is. */
 export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
@@ -63,7 +65,7 @@ const factsStatement = keepStatement((db, facts: ResultFacts & ById) => db.inser
   sizeBytes: facts.sizeBytes,
   sha256: facts.sha256,
   inlineJson: facts.inlineJson
-}))
+}), { each: { sizeBytes: 'bigint' } })
 
 /** Makes the bytes written so far the job's result. Throws OffsetMismatch if their number is not that of the facts. */
 export const insertResult = async (tx: Tx, jobId: string, facts: ResultFacts): Promise<void> => {

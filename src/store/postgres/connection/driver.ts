@@ -7,36 +7,15 @@ import type pg from 'pg'
 import { CopyOut } from './copy-out.ts'
 import { CommitRefused, ConnectionLost, isServerError } from '../failures.ts'
 import { FoldingCompiler } from './folding-compiler.ts'
+import type { Tables } from '../../tables.ts'
 import type { Cut } from './circuit.ts'
 import type { Pool } from './pools.ts'
+import { isRead, toQueryConfig } from './query-config.ts'
 
 /*
  * Kysely on a pool of pg. Kysely's own driver names no statement, so the server would parse and plan each one again:
  * a point read then costs it twice as much.
  */
-
-// The service has fewer statements than this. What has a list of values has a text for every length of the list.
-const namesMax = 1000
-const namedParametersMax = 60
-
-const names = new Map<string, string>()
-
-// The name stands for the same text on every connection.
-const nameOf = ({ sql, parameters }: CompiledQuery): string | undefined => {
-  const known = names.get(sql)
-  if (known !== undefined) return known
-  if (names.size >= namesMax || parameters.length > namedParametersMax) return undefined
-  const name = `s${names.size}`
-  names.set(sql, name)
-  return name
-}
-
-const toQueryConfig = (query: CompiledQuery): pg.QueryConfig => {
-  const [name, text, values] = [nameOf(query), query.sql, [...query.parameters]]
-  return name === undefined ? { text, values } : { name, text, values }
-}
-
-const isRead = ({ sql }: CompiledQuery): boolean => /^\s*select\b/i.test(sql)
 
 // pg does not show its socket. To end a client instead would wait for the answers to what it has sent.
 const closeSocket = (client: pg.PoolClient): void => {
@@ -215,25 +194,25 @@ const ofTransaction: Dialect = {
   createQueryCompiler: () => new FoldingCompiler()
 }
 
-/**
- * Runs work in a transaction of the query builder's database. Statements that the work begins at once are sent at once,
- * and run one after the other; a transaction of Kysely's own would send each after the answer to the one before.
- */
-export const runTransaction = <Tables, Value>(
-  db: Kysely<Tables>, work: (tx: Transaction<Tables>) => Promise<Value>
+/** A transaction as one of its users sees it: through a connection of its own. */
+type ToTx = (connection: DatabaseConnection) => Transaction<Tables>
+
+/** Begins a transaction, runs work on its connection, and commits or rolls back. */
+export const inTransaction = <Value>(
+  db: Kysely<Tables>, work: (connection: Connection, toTx: ToTx) => Promise<Value>
 ): Promise<Value> => {
   const executor = db.getExecutor()
+  const toTx: ToTx = connection => new Transaction<Tables>({
+    config: { dialect: ofTransaction },
+    dialect: ofTransaction,
+    driver: ofTransaction.createDriver(),
+    executor: executor.withConnectionProvider({ provideConnection: consumer => consumer(connection) })
+  })
   return executor.provideConnection(async connection => {
     if (!(connection instanceof Connection)) throw new Error('the connection is of another driver')
-    const tx = new Transaction<Tables>({
-      config: { dialect: ofTransaction },
-      dialect: ofTransaction,
-      driver: ofTransaction.createDriver(),
-      executor: executor.withConnectionProvider({ provideConnection: consumer => consumer(connection) })
-    })
     try {
       connection.begin()
-      const value = await work(tx)
+      const value = await work(connection, toTx)
       await connection.commitWrites()
       return value
     } catch (error) {
@@ -242,6 +221,14 @@ export const runTransaction = <Tables, Value>(
     }
   })
 }
+
+/**
+ * Runs work in a transaction of the query builder's database. Statements that the work begins at once are sent at once,
+ * and run one after the other; a transaction of Kysely's own would send each after the answer to the one before.
+ */
+export const runTransaction = <Value>(
+  db: Kysely<Tables>, work: (tx: Transaction<Tables>) => Promise<Value>
+): Promise<Value> => inTransaction(db, (connection, toTx) => work(toTx(connection)))
 
 /** Runs a COPY … TO STDOUT on a connection of the pool and returns what it writes, row by row. */
 export const copyOut = async (pool: Pool, text: string): Promise<Buffer[]> => {

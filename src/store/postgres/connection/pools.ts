@@ -41,6 +41,9 @@ const sessionSettings = {
   // A plan that was made while a table was empty would go on reading the whole of it, until the server counts it again.
   enable_seqscan: 'off',
   enable_bitmapscan: 'off',
+  // Nor does a join: with these it would read all of the other table.
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
   jit: 'off',
   TimeZone: 'UTC',
   default_transaction_isolation: 'read committed',
