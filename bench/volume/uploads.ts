@@ -49,7 +49,8 @@ const upload = async (url: string, { jobId, leaseToken }: Claimed): Promise<void
   const [answer] = await answered
   let text = ''
   for await (const bytes of answer) text += bytes.toString()
-  if (text !== `{"offset":${sizeBytes}}`) throw new Error(`the upload: ${answer.statusCode} ${text}`)
+  const isStored = answer.statusCode === 200 && (JSON.parse(text) as { offset: number }).offset === sizeBytes
+  if (!isStored) throw new Error(`the upload: ${answer.statusCode} ${text}`)
 }
 
 const startDownload = async (url: string, jobId: string): Promise<IncomingMessage> => {
@@ -88,9 +89,12 @@ const latenciesWhile = async (url: string, work: () => Promise<unknown>): Promis
     }
   }
   const probing = probe()
-  await work()
-  isDone = true
-  await probing
+  try {
+    await work()
+  } finally {
+    isDone = true
+    await probing
+  }
   return latencies.toSorted((a, b) => a - b)
 }
 
