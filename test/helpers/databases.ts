@@ -16,6 +16,8 @@ export type Databases = {
   bytes: (bytes: Buffer) => string
   /** Runs SQL past the CHECKs of the record. */
   sqlUnchecked: (path: string, sql: string) => Promise<string>
+  /** Removes all changes from the log but the last one, as the pruner does. */
+  pruneToLastChange: (path: string) => Promise<string>
 }
 
 /** Runs SQL with the sqlite3 program: a writer that has nothing of ours in it. */
@@ -26,7 +28,8 @@ const files: Databases = {
   urlOf: path => Promise.resolve(`sqlite:${path}`),
   sql: sqlite3,
   bytes: bytes => `x'${bytes.toString('hex')}'`,
-  sqlUnchecked: (path, sql) => sqlite3(path, `PRAGMA ignore_check_constraints = ON; ${sql}`)
+  sqlUnchecked: (path, sql) => sqlite3(path, `PRAGMA ignore_check_constraints = ON; ${sql}`),
+  pruneToLastChange: path => sqlite3(path, 'DELETE FROM JobChange WHERE version < (SELECT max(version) FROM JobChange)')
 }
 
 let current = files

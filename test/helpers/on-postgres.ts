@@ -47,5 +47,7 @@ useDatabases({
   sql,
   bytes: bytes => `'\\x${bytes.toString('hex')}'::bytea`,
   sqlUnchecked: (path, statements) =>
-    sql(path, `${withoutChecks}; ${statements}`)
+    sql(path, `${withoutChecks}; ${statements}`),
+  pruneToLastChange: path => sql(path, `DELETE FROM JobChange WHERE version < (SELECT max(version) FROM JobChange);
+    UPDATE JobChangePruned SET belowXid = last.xid, belowVersion = last.version FROM JobChange AS last`)
 })

@@ -33,6 +33,8 @@ export type Service = Client & {
   sql: (sql: string) => Promise<string>
   /** The same, past the CHECKs of the record. */
   sqlUnchecked: (sql: string) => Promise<string>
+  /** Removes all changes from its log but the last one, as the pruner does. */
+  pruneToLastChange: () => Promise<string>
 }
 
 /** A service in this process, on real parts, listening on a free port; its log lines are kept. */
@@ -51,7 +53,7 @@ export const startService = async (
   }
   t.teardown(stop)
   const url = await listen('127.0.0.1', 0)
-  const { sql, sqlUnchecked } = databases()
+  const { sql, sqlUnchecked, pruneToLastChange } = databases()
   return {
     ...createClient(url),
     app,
@@ -59,7 +61,8 @@ export const startService = async (
     logs,
     stop,
     sql: statements => sql(databasePath, statements),
-    sqlUnchecked: statements => sqlUnchecked(databasePath, statements)
+    sqlUnchecked: statements => sqlUnchecked(databasePath, statements),
+    pruneToLastChange: () => pruneToLastChange(databasePath)
   }
 }
 

@@ -42,7 +42,7 @@ t.test('without a cursor the feed begins now: no items, and a cursor at once', a
   t.equal(answer.headers.get('preference-applied'), null)
   const page: Page = await jsonOf(answer)
   t.match(page, { items: [], hasMore: false })
-  t.same(await since(page.cursor), page)
+  t.match(await since(page.cursor), { items: [], hasMore: false })
   await sql(insert('after', 'acme'))
   t.same(gist(await since(page.cursor)), ['after Running'])
 })
@@ -86,7 +86,7 @@ t.test('changes of one job are one item, as the job is now', async t => {
   t.same(gist(page), ['b Running', 'a Succeeded'], 'at the place of its last change')
   const [b, a] = page.items
   t.ok((a?.version ?? 0) > (b?.version ?? 0))
-  t.equal(page.cursor, a?.cursor)
+  t.same(gist(await since(page.cursor)), [])
   t.same(gist(await since(b?.cursor ?? '')), ['a Succeeded'])
 })
 
@@ -101,7 +101,7 @@ t.test('who could read a job and no longer can is told that it is gone; others g
     [[update('j', "tenant = 'other'")], ['j gone'], ['j Running'], ['j Running']],
     [[remove('j')], [], ['j gone'], ['j gone']],
     [[insert('j', 'acme')], ['j Running'], ['j gone'], ['j Running']],
-    [[`REPLACE ${insert('j', 'other').slice('INSERT'.length)}`], ['j gone'], ['j Running'], ['j Running']],
+    [[`${insert('j', 'other')} ON CONFLICT (jobId) DO UPDATE SET tenant = excluded.tenant`], ['j gone'], ['j Running'], ['j Running']],
     [[update('j', "tenant = 'acme'"), remove('j')], ['j gone'], ['j gone'], ['j gone']],
     [["DELETE FROM JobTombstone WHERE jobId = 'j'; INSERT INTO JobChange (jobId) VALUES ('j')"], [], [], []],
     [[insert('j', 'other'), remove('j'), "DELETE FROM JobTombstone WHERE jobId = 'j'"], [], ['j gone'], ['j gone']],
@@ -150,7 +150,7 @@ t.test('pages: a limit, at most 1 MiB, and at most 10,000 changes examined', asy
   const cursor = await now()
   await sql(`INSERT INTO JobExecutionLog (jobId, status, tenant, errorDetails)
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)
-    SELECT 'big-' || i, 'Failed', 'acme', json_object('code', 'E', 'message', printf('%.3900c', 'x')) FROM n`)
+    SELECT 'big-' || i, 'Failed', 'acme', '${JSON.stringify({ code: 'E', message: 'x'.repeat(3900) })}' FROM n`)
   const ids: string[] = []
   const sizes: number[] = []
   for (let place = cursor; ;) {
@@ -229,7 +229,7 @@ t.test('what is no cursor of this database is 400, and what is no longer kept is
   const cursor = await now()
   await sql(`${insert('p1', 'acme')}; ${insert('p2', 'acme')}`)
   const page = await since(cursor)
-  await sql('DELETE FROM JobChange WHERE version < (SELECT max(version) FROM JobChange)')
+  await service.pruneToLastChange()
   t.equal((await ask(`/api/v1/events?since=${cursor}`, { claims: acme })).status, 410)
   const late = await ask(`/api/v1/events?since=${cursor}&wait=50`, { claims: acme })
   t.equal(late.status, 410, 'at once')

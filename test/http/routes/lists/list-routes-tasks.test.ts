@@ -34,7 +34,7 @@ t.test('long failures are cut in lists, and pages end before they become large',
   const details = { more: 'd'.repeat(5000) }
   await sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
     INSERT INTO JobExecutionLog (jobId, status, tenant, progressMessage, errorDetails)
-    SELECT 'heavy-' || i, 'Failed', 'heavy', hex(zeroblob(3000)),
+    SELECT 'heavy-' || i, 'Failed', 'heavy', '${'0'.repeat(6000)}',
       '${JSON.stringify({ code: 'E', message, details })}' FROM n`)
   const failure = { code: 'E', message: `${'m'.repeat(999)}…`, details: { truncated: true } }
   const answer = await ask('/api/v1/jobs?limit=200&idPrefix=heavy-', { claims })

@@ -1,0 +1,2 @@
+await import('../helpers/on-postgres.ts')
+await import('../http/routes/lists/list-routes-bulk.test.ts')
