@@ -26,7 +26,7 @@ const exitCodes: Record<SuiteResult['outcome'], number> = { passed: 0, breach: 9
 const ofWaiting = ['waiters', 'notice', 'polling', 'followers', 'callbacks']
 const volumes = [
   'start', 'claims', 'reports', 'uploads', 'results', 'inputs', 'replica-notice', 'pruning', 'lists', 'overload',
-  'outages', 'soak', ...ofWaiting
+  'outages', 'soak', 'processes', ...ofWaiting
 ]
 // Also part of the quick run, each with --quick.
 const quickVolumes = ['waiters']
