@@ -8,7 +8,7 @@ const folder = resolve(data, 'compile-cache')
 // After the start, so that a process that is killed leaves its code behind, too.
 const flushAfterMs = 1000
 
-// What the folder holds is run as code, so nobody else may write there.
+// What the folder holds is run as code, so no other user may write there.
 const isOwn = path => {
   const found = lstatSync(path)
   return found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o077) === 0

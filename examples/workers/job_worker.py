@@ -236,7 +236,7 @@ class Worker:
                 raise Rejected(error) from None
             hint = hint_of(error) or 1
         except (OSError, http.client.HTTPException):
-            # Something on the way may cut connections that are idle for so long.
+            # A proxy on the way may cut connections that are idle for that long.
             if time.monotonic() - began >= 1:
                 self.wait_seconds = max(WAIT_SECONDS_MIN, self.wait_seconds // 2)
         # A service that drains does not hold a claim, and one that restarts answers none.

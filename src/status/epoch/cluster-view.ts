@@ -40,7 +40,7 @@ export type ClusterView = {
   isHeartbeatDue: () => boolean
   /** Others that have written nothing for too long. */
   suspected: () => NodeRow[]
-  /** Others that have been marked for so long that they hold no view any more. */
+  /** Others that were marked more than a lease ago, and so hold no view any more. */
   removable: () => NodeRow[]
 }
 

@@ -85,7 +85,7 @@ export class JobsPage {
     this.#stop()
   }
 
-  /** Forgets the jobs, and lists again: the token is that of somebody else, or of nobody. */
+  /** Forgets the jobs, and lists again: the token now belongs to another user, or there is none. */
   reset (): void {
     this.#place = null
     this.#selectedId = null

@@ -48,7 +48,7 @@ const noBytes = async function * () {}
 export const openBytes = ({ request }: Exchange, read: ReadBytes, start: number, end: number) =>
   openChunkStream(request.method === 'HEAD' ? noBytes() : read(start, end))
 
-/** Whoever sent the bytes chose their media type and name: a browser must run none of them. */
+/** The sender of the bytes chose their media type and name: a browser must run none of them. */
 export const setContentHeaders = (reply: FastifyReply, contentType: string | null, fileName: string | null) => {
   const mediaType = toMediaType(contentType)
   reply.type(mediaType).headers({
