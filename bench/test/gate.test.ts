@@ -83,7 +83,7 @@ t.test('reports 60 ms of additional latency as a breach, and exits with 99', asy
   const { code, stdout, stderr, reports } = await untilItCounts(() => bench(t, ...args))
   t.equal(code, 99)
   t.match(stdout, /^# Bench: breach\n/)
-  t.match(stdout, /\| P95 +\| ≤ 50 ms \|.*\*\*broken\*\*/)
+  t.match(stdout, /\| P95 +\| +≤ 50 ms \|.*\*\*broken\*\*/)
   t.match(stderr, /memory: breach, run again/)
   t.same(reports, ['html', 'json', 'junit.xml', 'md'])
 })
