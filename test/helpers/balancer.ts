@@ -41,7 +41,7 @@ export const startBalancer = async (t: Closing, ports: readonly number[]): Promi
   const server = createServer((request, response) => {
     const port = ready[turn++ % ready.length]
     if (port === undefined) {
-      response.writeHead(502).end()
+      response.writeHead(502).end('balancer: no process is ready')
       return
     }
     const { method, url: path, headers } = request
@@ -50,7 +50,10 @@ export const startBalancer = async (t: Closing, ports: readonly number[]): Promi
       response.writeHead(answer.statusCode ?? 502, fields)
       answer.pipe(response)
     })
-    upstream.on('error', () => { response.headersSent ? response.destroy() : response.writeHead(502).end() })
+    upstream.on('error', ({ message }) => {
+      if (response.headersSent) response.destroy()
+      else response.writeHead(502).end(`balancer: process ${ports.indexOf(port)}: ${message}`)
+    })
     request.pipe(upstream)
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
