@@ -56,6 +56,8 @@ export const startBalancer = async (t: Closing, ports: readonly number[]): Promi
     })
     request.pipe(upstream)
   }).listen(0, '127.0.0.1')
+  // A connection that is closed because it is idle would break the request that a client is just sending on it.
+  server.keepAliveTimeout = 0
   await once(server, 'listening')
   t.teardown(async () => {
     isOver = true

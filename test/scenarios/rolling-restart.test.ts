@@ -148,7 +148,7 @@ t.test('a rolling restart behind a balancer fails no request, and loses no job',
   const postgres = await startPostgres(t)
   const redis = await startRedis(t)
   const env = {
-    DATABASE_URL: await postgres.createDatabase(t), REDIS_URL: redis.url, WORKERS: '0', DRAIN_DELAY_SECONDS: '1', LOG_LEVEL: 'info'
+    DATABASE_URL: await postgres.createDatabase(t), REDIS_URL: redis.url, WORKERS: '0', DRAIN_DELAY_SECONDS: '2', LOG_LEVEL: 'info'
   }
   const ports = await Promise.all(Array.from({ length: processes }, () => freePort()))
   const start = (port: number) => spawnService(t, { ...env, PORT: String(port) })

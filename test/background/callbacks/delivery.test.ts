@@ -259,7 +259,8 @@ for (const speed of ['new', 'quick']) {
       const othersEnd = order.findLastIndex(other => other !== host)
       t.ok(order.indexOf(host) < othersEnd, `${host} did not wait until the others had no more: ${order.join('')}`)
     }
-    if (speed === 'quick') t.equal(new Set(order.slice(0, 2 * hosts.length)).size, hosts.length, order.join(''))
+    // Two tries each, and one more where several end in the same round.
+    if (speed === 'quick') t.equal(new Set(order.slice(0, 3 * hosts.length)).size, hosts.length, order.join(''))
   })
 }
 

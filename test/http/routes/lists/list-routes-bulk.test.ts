@@ -130,6 +130,9 @@ t.test('reads all cached jobs with one Redis command and no store read', async t
   const path = `/api/v1/jobs?ids=${ids.join(',')},malformed%20id,warm-0`
   await warm(cached, path)
   const single = await cached.askJson('/api/v1/jobs/warm-59')
+  // The relay may still invalidate some of the rows.
+  await Promise.all(cached.app.loops.map(loop => loop.stop()))
+  await warm(cached, path)
 
   const before = { commands: await commandsOf(redis.client), ...await readsOf(cached) }
   const answer = await cached.askJson(path)
