@@ -85,7 +85,7 @@ const startWorld = async (t: Test, databaseUrl?: string) => {
 
 const stories = (t: Test, open: (t: Test) => ReturnType<typeof startWorld>): void => {
   t.test('shows jobs from their addition to their end', async t => {
-    const { add, statusOf, work, gates, mirror, queue } = await open(t)
+    const { add, statusOf, taskOf, work, gates, mirror, queue } = await open(t)
     await mirror({ resultUrl: (_, value) => (value as { url: string }).url })
     const waiting = await add({})
     t.match(await statusOf(waiting, 'queued'), { type: 'send', resultUrl: null })
@@ -101,8 +101,10 @@ const stories = (t: Test, open: (t: Test) => ReturnType<typeof startWorld>): voi
     t.match(await statusOf(await add({ then: 'fail' }, { removeOnFail: true }), 'failed'), { type: 'send', failure })
     const running = await add({ then: 'wait' })
     await until(() => gates.has(running))
-    const { progress } = await statusOf(running, 'running')
-    t.equal(progress.percent, 40)
+    await until(async () => {
+      const { status, progress } = await taskOf(running)
+      return status === 'running' && progress.percent === 40
+    }, 'the progress of the job')
     gates.get(running)?.proceed()
     await statusOf(running, 'succeeded')
     await queue.remove(later)
