@@ -72,12 +72,16 @@ export const toParameter = (name: string): unknown => new Parameter(name)
 export const keepStatement = <Parameters extends object, Row = never>(
   build: Build<Parameters, Row>, atOnce?: AtOnce<Parameters, Row>
 ): ((db: Kysely<Tables>, values: Readonly<Parameters>) => Promise<QueryResult<Row>>) => {
-  const kept = new Map<boolean, CompiledQuery<Row>>()
-  const shared = atOnce === undefined ? undefined : toShared(build, atOnce)
+  const kept = new Map<boolean, KeptQuery<Row>>()
+  const shared = atOnce === undefined ? {} : { shared: toShared(build, atOnce) }
+  const keep = (db: Kysely<Tables>): KeptQuery<Row> => {
+    const query = { ...build(db, standIns(toParameter)).compile(db), ...shared }
+    kept.set(isPostgres(db), query)
+    return query
+  }
   return (db, values) => {
-    const compiled = kept.get(isPostgres(db)) ?? build(db, standIns(toParameter)).compile(db)
-    kept.set(isPostgres(db), compiled)
-    const query: KeptQuery<Row> = { ...compiled, parameters: toParameters(compiled, values) }
-    return db.executeQuery(shared === undefined ? query : { ...query, shared, values })
+    const compiled = kept.get(isPostgres(db)) ?? keep(db)
+    const query: KeptQuery<Row> = { ...compiled, parameters: toParameters(compiled, values), values }
+    return db.executeQuery(query)
   }
 }

@@ -5,8 +5,6 @@ import type { Api } from './api.ts'
  * A stream of events with callbacks, followed until it ends or is stopped.
  */
 
-export type { StreamState }
-
 export type FollowNeeds = {
   api: Pick<Api, 'stream'>
   path: string

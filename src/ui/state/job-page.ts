@@ -1,6 +1,6 @@
-import type { JobServiceError, operations } from '../../client/client.ts'
+import type { JobServiceError, operations, StreamState } from '../../client/client.ts'
 import { type Api, toFailure } from '../api/api.ts'
-import { follow, type Following, type StreamState } from '../api/follow.ts'
+import { follow, type Following } from '../api/follow.ts'
 import { type Job, toJobPath } from './job.ts'
 import { type Content, loadContent } from './preview.ts'
 import type { Schedule } from './schedule.ts'

@@ -1,6 +1,6 @@
-import type { JobServiceError } from '../../client/client.ts'
+import type { JobServiceError, StreamState } from '../../client/client.ts'
 import { type Api, isFinal, toFailure } from '../api/api.ts'
-import { follow, type Following, type StreamState } from '../api/follow.ts'
+import { follow, type Following } from '../api/follow.ts'
 import { type Filters, noFilters, toListQuery } from './filters.ts'
 import type { Change, Job } from './job.ts'
 import { JobList, rowsMax } from './job-list.ts'
