@@ -3,8 +3,8 @@
 const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui', 'client', 'cli']
 // Where a process, a thread, the page or what others import begins.
 const entries =
-  '^src/((main|ui/main|cli/main|client/client|http/page/strip-thread|processors/threads/(sanitize-)?thread)\\.ts|start\\.mjs)$'
-const leaves = ['config', 'errors.ts', 'metrics.ts', 'log-throttle.ts', 'schema-check.ts', 'turns.ts']
+  '^src/((main|ui/main|cli/main|client/client|http/page/strip-thread|processors/(threads/(sanitize-)?thread|[^/]+/run))\\.ts|start\\.mjs)$'
+const leaves = ['config', 'errors.ts', 'metrics.ts', 'log-throttle.ts', 'node-http.ts', 'schedule.ts', 'schema-check.ts', 'turns.ts']
 
 /** A part may import itself and what is named here. */
 function only (part, allowed, comment) {
@@ -44,7 +44,7 @@ module.exports = {
     only('status', ['job', 'views', 'cache', 'store', ...leaves], 'The protocol knows cache and store, and no HTTP.'),
     only('write', ['job', 'store', 'status', ...leaves], 'Commands write the record and expose it through commit.ts.'),
     only('background', ['job', 'status', 'store', 'write', 'processors', ...leaves], 'Loops stand beside http, not above it.'),
-    only('processors', ['job', 'store', 'errors.ts'], 'A processor can be run without the service.'),
+    only('processors', ['job', 'store', 'errors.ts', 'schedule.ts'], 'A processor can be run without the service.'),
     only('http', ['job', 'views', 'status', 'write', ...leaves], 'The edge reaches store and cache through status and write.'),
 
     only('ui', ['client'], 'The page does what any client can, in a browser.'),
@@ -66,14 +66,16 @@ module.exports = {
     never('processors-know-store-types-only', 'A processor reads through its context; the entry of its thread opens the store.',
       { path: '^src/processors/', pathNot: '^src/processors/threads/thread\\.ts$' },
       { path: '^src/store/', dependencyTypesNot: ['type-only'] }),
+    never('processors-run-in-threads', 'The event loop knows what a type needs, and never loads what runs it.',
+      { path: '^src/' }, { path: '^src/processors/[^/]+/run\\.ts$' }),
     never('drivers-stay-in-their-store', 'A second database is added by a folder beside store/sqlite.',
       { path: '^src/', pathNot: '^src/store/sqlite/' }, { path: 'node_modules/(@types/)?better-sqlite3/' }),
     never('drivers-stay-in-their-store-too', 'Each database has its driver to itself.',
       { path: '^src/', pathNot: '^src/store/postgres/' }, { path: 'node_modules/(@types/)?pg/' }),
     never('no-sql-outside-the-store', 'Other databases stand behind the same contract.',
       { path: '^src/', pathNot: '^src/store/' }, { path: 'node_modules/kysely/' }),
-    never('the-store-has-one-door', 'open-store.ts chooses the database, and everything else gets a Store.',
-      { path: '^src/', pathNot: '^src/store/(sqlite/|postgres/|open-)' }, { path: '^src/store/(sqlite|postgres)/' }),
+    never('the-store-has-one-door', 'open/ chooses the database, and everything else gets a Store.',
+      { path: '^src/', pathNot: '^src/store/(sqlite/|postgres/|open/)' }, { path: '^src/store/(sqlite|postgres)/' }),
     never('databases-do-not-meet', 'What both need stands beside them.',
       { path: '^src/store/sqlite/' }, { path: '^src/store/postgres/' }),
     never('databases-do-not-meet-either', 'What both need stands beside them.',
@@ -89,8 +91,9 @@ module.exports = {
       { path: '^src/(job|views|status|write|store)/' }, { path: 'node_modules/(fastify|@fastify/[^/]+|ioredis)/' }),
     never('job-has-no-io', 'The domain is types and pure functions.',
       { path: '^src/job/' }, { dependencyTypes: ['core'] }),
-    never('leaves', 'Everything imports these, so they import nothing of ours.',
-      { path: '^src/(errors|metrics|log-throttle|schema-check|turns)\\.ts$' }, { path: '^src/' }),
+    never('leaves', 'Everything imports these, so they import nothing of ours but the type of a timer.',
+      { path: '^src/(errors|metrics|log-throttle|node-http|schedule|schema-check|turns)\\.ts$' },
+      { path: '^src/', pathNot: '^src/schedule\\.ts$' }),
     never('config-imports', 'The configuration knows the rules of the domain, checks by schema, and errors.',
       { path: '^src/config/' }, { path: '^src/', pathNot: '^src/(job/|config/|(errors|schema-check)\\.ts$)' }),
     never('parts-are-listed', 'A new part needs its law above.',

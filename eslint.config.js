@@ -33,6 +33,8 @@ export default [
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
     rules: {
       '@typescript-eslint/consistent-type-imports': ['error', { fixStyle: 'inline-type-imports' }],
+      // `import { type … }` loads the module all the same.
+      '@typescript-eslint/no-import-type-side-effects': 'error',
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
       // Fastify's hooks and route handlers are asynchronous by contract, also where one awaits nothing.
       '@typescript-eslint/require-await': 'off',
@@ -84,7 +86,7 @@ export default [
   },
   {
     // Control and combining characters are what these files are about; as escapes they can be read.
-    files: ['src/processors/sanitize/**/*.ts', 'test/processors/sanitize/*.test.ts'],
+    files: ['src/processors/sanitize/**/*.ts', 'test/processors/sanitize/**/*.test.ts'],
     rules: {
       'no-control-regex': 'off',
       'no-misleading-character-class': ['error', { allowEscape: true }]

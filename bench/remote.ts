@@ -1,4 +1,4 @@
-import { type Rule } from './budgets.ts'
+import type { Rule } from './budgets.ts'
 import { type Durations, measureLatency, type Sample } from './measure.ts'
 import { reach } from './reach.ts'
 import { createRequests, submission, type Place } from './requests.ts'

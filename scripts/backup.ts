@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
-import { requireSqlite } from '../src/store/database-url.ts'
+import { requireSqlite } from '../src/store/open/database-url.ts'
 import { writeBackup } from '../src/store/sqlite/backup.ts'
 
 /*

@@ -1,7 +1,7 @@
 import { Command } from 'commander'
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
-import { databaseNameOf, sqlitePathOf } from '../src/store/database-url.ts'
+import { databaseNameOf, sqlitePathOf } from '../src/store/open/database-url.ts'
 import { openDatabase } from '../src/store/sqlite/database.ts'
 import { migrate } from '../src/store/sqlite/migrations/migrate.ts'
 import { type MoveArguments, move } from './move.ts'

@@ -1,7 +1,7 @@
 import { findLocalKeys } from '../src/config/local-keys.ts'
 import { parseDatabaseUrl } from '../src/config/urls.ts'
 import { OperatorError } from '../src/errors.ts'
-import { databaseNameOf, sqlitePathOf } from '../src/store/database-url.ts'
+import { databaseNameOf, sqlitePathOf } from '../src/store/open/database-url.ts'
 import { type MovedRows, moveDatabase, type MoveSource, type MoveTarget } from '../src/store/move/move-database.ts'
 import { openMoveTarget } from '../src/store/postgres/move/target.ts'
 import { openMoveSource } from '../src/store/sqlite/move/source.ts'

@@ -1,7 +1,7 @@
 import { loadConfig } from '../src/config/config.ts'
 import { OperatorError } from '../src/errors.ts'
-import { databaseNameOf, sqlitePathOf } from '../src/store/database-url.ts'
-import { renewDatabase as renewPostgres } from '../src/store/postgres/renew.ts'
+import { databaseNameOf, sqlitePathOf } from '../src/store/open/database-url.ts'
+import { renewDatabase as renewPostgres } from '../src/store/postgres/identity/renew.ts'
 import { renewDatabase as renewSqlite } from '../src/store/sqlite/restore.ts'
 
 /*

@@ -1,4 +1,4 @@
-import { openStore } from '../src/store/open-store.ts'
+import { openStore } from '../src/store/open/open-store.ts'
 import type { Store } from '../src/store/store.ts'
 
 /** Opens the store of a database that processes may have open, for some work of an operator, and closes it again. */

@@ -2,6 +2,7 @@ import type { Server } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { type Logger, pino } from 'pino'
 import { createCommands, type Handover } from './app/command-parts.ts'
+import { createClose, createEnds, once } from './app/ends.ts'
 import { type Parts, randomId, realParts } from './app/parts.ts'
 import { withOwnKeys } from './app/own-keys.ts'
 import { createOperationsParts } from './app/operations-parts.ts'
@@ -16,16 +17,16 @@ import { busyMs, monotonicNow, now, schedule } from './clocks.ts'
 import type { Config, KeyedConfig } from './config/config.ts'
 import { createWaitingClients } from './http/limits/waiting-clients.ts'
 import { createServer } from './http/server.ts'
-import { createNoticeMeter, createTypeLabels, recordTransition } from './job-telemetry.ts'
+import { createNoticeMeter, createTypeLabels, recordTransition } from './app/job-telemetry.ts'
 import { createMetrics, type Metrics } from './metrics.ts'
-import { reportOverload, reportRateLimit } from './telemetry.ts'
+import { reportOverload, reportRateLimit } from './app/telemetry.ts'
 import { processors } from './processors/registry.ts'
 import { createSanitizePool } from './processors/sanitize/sanitize-pool.ts'
 import type { OpenedCache } from './status/epoch/open-cache.ts'
-import { databaseNameOf } from './store/database-url.ts'
+import { databaseNameOf } from './store/open/database-url.ts'
 import { DatabaseInUse } from './store/errors.ts'
 import type { OpenedStore, Store } from './store/store.ts'
-import { toSubmissionRules } from './submission-rules.ts'
+import { toSubmissionRules } from './app/submission-rules.ts'
 import type { OnTransition } from './write/commit.ts'
 import { idempotencyKeyKeptMs } from './write/submit-job.ts'
 
@@ -109,41 +110,6 @@ const toLimits = (
   onRateLimited: reportRateLimit(log)
 })
 
-const createClose = (
-  stopCache: OpenedCache['stop'], worker: { close: () => Promise<void> }, sanitizePool: { close: () => Promise<void> }, store: Store
-) => async () => {
-  await stopCache()
-  await worker.close()
-  await sanitizePool.close()
-  await store.close()
-}
-
-type EndsNeeds = Pick<ReturnType<typeof toLimits>, 'waitingClients'> &
-  Pick<ReturnType<typeof createCommands>['ofClients'], 'longPollClaim'> &
-  Pick<ReturnType<typeof createCommands>, 'handOver'> &
-  { stops: ReadonlyArray<() => Promise<void>>, onDraining: () => void }
-
-const createEnds = (
-  { waitingClients, longPollClaim: { endWaits, stop: onClosing }, handOver, stops, ...needs }: EndsNeeds
-) => {
-  const onDraining = () => {
-    needs.onDraining()
-    endWaits()
-    waitingClients.endAll()
-  }
-  return {
-    onDraining,
-    onClosing,
-    retire: (): Handover => {
-      onDraining()
-      onClosing()
-      // A failure is met again by `close`.
-      for (const stop of stops) stop().catch(() => {})
-      return handOver()
-    }
-  }
-}
-
 const startCache = async (
   { start }: Pick<OpenedCache, 'start'>, close: () => Promise<void>, databaseName: string
 ): Promise<void> => {
@@ -154,15 +120,6 @@ const startCache = async (
   if (isUsable) return
   await close()
   throw new DatabaseInUse(databaseName)
-}
-
-/** What is called more than once ends once. */
-const once = (end: () => Promise<void>): (() => Promise<void>) => {
-  let ended: Promise<void> | undefined
-  return () => {
-    ended ??= end()
-    return ended
-  }
 }
 
 const createJobReports = (

@@ -1,3 +1,5 @@
+import type { Schedule } from './schedule.ts'
+
 /*
  * The clocks and timers of the process. The parts get them as needs, so that a test can use its own.
  */
@@ -16,8 +18,7 @@ export const busyMs = 'threadCpuUsage' in process
   ? () => { const { user, system } = process.threadCpuUsage(); return (user + system) / 1000 }
   : () => monotonicNow() - performance.nodeTiming.idleTime
 
-/** Calls back after some ms unless cancelled. */
-export const schedule = (work: () => void, ms: number) => {
+export const schedule: Schedule = (work, ms) => {
   const timer = setTimeout(work, ms)
   return { cancel: () => { clearTimeout(timer) } }
 }

@@ -4,7 +4,7 @@ import { type App, type AppOptions, createApp, type Predecessor } from './app.ts
 import { type Config, loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
 import { isMigrationOff, resetsWaiting } from './shared-port.ts'
-import { databaseNameOf } from './store/database-url.ts'
+import { databaseNameOf } from './store/open/database-url.ts'
 import { DatabaseUnusable } from './store/errors.ts'
 
 /*

@@ -1,4 +1,13 @@
 import { LRUCache } from 'lru-cache'
+import type { Schedule, Timer } from './schedule.ts'
+
+/*
+ * Which occurrences of the same subject are logged.
+ *
+ * createLogThrottle is for failures of the service, which metrics and /readyz show while they last: each is logged when it
+ * begins, and not again until it has been away for a minute. createCountedThrottle is for what clients do: only the log
+ * names the client, so one that goes on and on is logged again each minute, and what is left out is counted.
+ */
 
 const intervalMs = 60_000
 const subjectsMax = 1000
@@ -6,8 +15,7 @@ const subjectsMax = 1000
 export type CountedThrottleNeeds = {
   /** ms of a clock that only goes forward. */
   now: () => number
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
   /** Called at the end of a minute with the number of occurrences of each kind that were not logged. */
   onRest: (counts: Record<string, number>) => void
 }
@@ -19,7 +27,7 @@ export type CountedThrottleNeeds = {
 export const createCountedThrottle = ({ now, schedule, onRest }: CountedThrottleNeeds) => {
   const loggedAt = new LRUCache<string, number>({ max: subjectsMax })
   let counts: Record<string, number> = {}
-  let timer: { cancel: () => void } | null = null
+  let timer: Timer | null = null
 
   const close = (): void => {
     timer?.cancel()

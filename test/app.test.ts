@@ -1,3 +1,4 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -5,7 +6,8 @@ import t from 'tap'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config/config.ts'
 import { createLifecycle } from '../src/lifecycle.ts'
-import { openStore } from '../src/store/open-store.ts'
+import { createCommit } from '../src/write/commit.ts'
+import { openStore } from '../src/store/open/open-store.ts'
 import { createClient, createWorkerClient } from './helpers/client.ts'
 import { sqlite3 } from './helpers/databases.ts'
 import { startRedis } from './helpers/redis.ts'
@@ -26,6 +28,30 @@ t.test('a body that does not come is 408, and its connection is closed', async t
   )
   const answer = await text(socket)
   t.match(answer, /^HTTP\/1\.1 408 /)
+})
+
+t.test('the thread of a first job starts before the job is committed', async t => {
+  const { promise: started, resolve } = Promise.withResolvers<unknown>()
+  subscribe('worker_threads', resolve)
+  t.teardown(() => unsubscribe('worker_threads', resolve))
+  const config = loadConfig({
+    DATABASE_URL: `sqlite:${join(t.testdir(), 'jobs.db')}`, JWT_SECRET: secret, LOG_LEVEL: 'silent'
+  })
+  const app = await createApp(config, {
+    parts: {
+      createCommit: needs => {
+        const commit = createCommit(needs)
+        return async (work, group) => {
+          await started
+          return await commit(work, group)
+        }
+      }
+    }
+  })
+  const { listen, drain } = createLifecycle(app)
+  t.teardown(() => drain())
+  const { submit, finished } = createClient(await listen('127.0.0.1', 0))
+  t.match(await finished(await submit('sanitize', { content: 'a', contentType: 'text/plain' })), { status: 'Succeeded' })
 })
 
 t.test('a drain while the start is still under way leaves nothing running, and costs no job an attempt', async t => {

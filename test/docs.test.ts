@@ -57,7 +57,7 @@ const mark = '-- end of block --'
 const execute = async (t: Test, blocks: readonly Block[], env: NodeJS.ProcessEnv): Promise<string> => {
   const script = blocks.map(block => `${block.script}\necho '${mark}'\n`).join('')
   const { stdout } = await run('bash', ['-euo', 'pipefail', '-c', script], {
-    env: { ...process.env, JWT_SECRET: secret, ...env }, timeout: 45_000
+    env: { ...process.env, JWT_SECRET: secret, ...env }, timeout: 180_000
   }).catch((error: { stdout: string, stderr: string }) => {
     t.fail('the script stops', { stdout: error.stdout, stderr: error.stderr })
     return error

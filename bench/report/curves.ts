@@ -1,5 +1,5 @@
 import { decodeFromCompressedBase64 } from 'hdr-histogram-js'
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { groupOthers, type Figures } from './figures.ts'
 
 /** Latencies by percentile, in microseconds; null above the highest percentile that the number of responses allows. */

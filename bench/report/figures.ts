@@ -1,4 +1,4 @@
-import { type LoadMode, type Measurement, type ScenarioResult, type SuiteResult, type Verdict } from '../result.ts'
+import type { LoadMode, Measurement, ScenarioResult, SuiteResult, Verdict } from '../result.ts'
 
 /** The figures of one target in one scenario, for the reports. Null: not measured. Times are in microseconds. */
 export type Figures = {

@@ -1,5 +1,5 @@
 import { isMeaningful, type Figures } from './figures.ts'
-import { type SuiteResult, type Verdict } from '../result.ts'
+import type { SuiteResult, Verdict } from '../result.ts'
 
 const absent = '–'
 

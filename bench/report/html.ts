@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { toCurveData, type CurveData } from './curves.ts'
 import { toFigures, type Figures } from './figures.ts'
 import {

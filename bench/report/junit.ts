@@ -1,4 +1,4 @@
-import { type ScenarioResult, type SuiteResult, type Verdict } from '../result.ts'
+import type { ScenarioResult, SuiteResult, Verdict } from '../result.ts'
 import { isMeaningful } from './figures.ts'
 import { toActual, toBound } from './format.ts'
 

@@ -1,4 +1,4 @@
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { toFigures } from './figures.ts'
 import {
   figureColumns, figuresNote, toAbsences, toActual, toBound, toMachine, toReasons, toTally, toTitle, toVerdictOutcome

@@ -1,4 +1,4 @@
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { findRatioBudget, isMeaningful, toOtherRatios, type Figures } from './figures.ts'
 import { toRatio } from './format.ts'
 import { escapeHtml } from './html-text.ts'

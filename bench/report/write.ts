@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { toHtml } from './html.ts'
 import { toJunit } from './junit.ts'
 import { toMarkdown } from './markdown.ts'

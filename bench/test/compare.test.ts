@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { compareResults, readResult } from '../compare.ts'
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { createSampleResult, findRow } from './sample-result.ts'
 
 const change = (result: SuiteResult, scenario: string, mode: string, values: object): SuiteResult => {

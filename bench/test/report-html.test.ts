@@ -1,7 +1,7 @@
 import { parseDocument, DomUtils } from 'htmlparser2'
 import t from 'tap'
 import { toHtml } from '../report/html.ts'
-import { type SuiteResult } from '../result.ts'
+import type { SuiteResult } from '../result.ts'
 import { createSampleResult } from './sample-result.ts'
 
 const parse = async (result: SuiteResult) => {

@@ -7,7 +7,7 @@ import { toHtml } from '../report/html.ts'
 import { toJunit } from '../report/junit.ts'
 import { toMarkdown } from '../report/markdown.ts'
 import { writeReports } from '../report/write.ts'
-import { type Measurement, type SuiteResult } from '../result.ts'
+import type { Measurement, SuiteResult } from '../result.ts'
 import { createSampleResult, findRow } from './sample-result.ts'
 
 const find = (result: SuiteResult, scenario: string, target: string, mode: Measurement['mode']): Measurement => {

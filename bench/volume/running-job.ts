@@ -3,9 +3,9 @@ import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
 import { createQueueReader } from '../../src/store/sqlite/readers/queue-reader.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
-import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createClaimJob } from '../../src/write/runs/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
-import { createRunJob } from '../../src/write/run-job.ts'
+import { createRunJob } from '../../src/write/runs/run-job.ts'
 import { createSubmitJob } from '../../src/write/submit-job.ts'
 
 const kind = { contentType: 'application/octet-stream', fileName: 'result.bin' }

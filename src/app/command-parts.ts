@@ -6,20 +6,20 @@ import { monotonicNow, schedule } from '../clocks.ts'
 import { isTerminal } from '../job/job.ts'
 import { embeddedHolder } from '../job/lease.ts'
 import type { Store } from '../store/store.ts'
-import { reportCallback, reportWorkerError } from '../telemetry.ts'
+import { reportCallback, reportWorkerError } from './telemetry.ts'
 import { createToCallbackBody } from '../views/callback-body.ts'
 import type { Views } from '../views/views.ts'
 import { createRedeliverCallback } from '../write/callbacks/redeliver-callback.ts'
-import { createLongPollClaim } from '../write/long-poll-claim.ts'
+import { createLongPollClaim } from '../write/runs/long-poll-claim.ts'
 import { createCancelJob, createEraseJob } from '../write/cancel-and-erase.ts'
-import { type Claim, createClaimJob } from '../write/claim-job.ts'
+import { type Claim, createClaimJob } from '../write/runs/claim-job.ts'
 import type { CommandNeeds, CommitNeeds } from '../write/commit.ts'
 import { createExpireResults } from '../write/expire-results.ts'
-import { createOutages, type Outages } from '../write/outages.ts'
-import { createRescueJobs } from '../write/rescue-jobs.ts'
+import { createOutages, type Outages } from '../write/runs/outages.ts'
+import { createRescueJobs } from '../write/runs/rescue-jobs.ts'
 import { createStoreInput } from '../write/store-input.ts'
 import { createSubmitJob } from '../write/submit-job.ts'
-import { createUploads } from '../write/uploads.ts'
+import { createUploads } from '../write/runs/uploads.ts'
 import { randomId } from './parts.ts'
 import type { PartNeeds } from './status-parts.ts'
 
@@ -89,7 +89,9 @@ export const createCommands = (commandsNeeds: CommandsNeeds) => {
     rescueJobs,
     expireResults: createExpireResults(needs),
     ofClients: {
-      submitJob: createSubmitJob({ ...needs, randomUuid: randomUUID, onQueued, onCallbackDue: callbacks.wake }),
+      submitJob: createSubmitJob({
+        ...needs, randomUuid: randomUUID, onSubmitting: worker.prepare, onQueued, onCallbackDue: callbacks.wake
+      }),
       storeInput: createStoreInput({ ...needs, randomId, bytesMax: config.inputBytesMax }),
       cancelJob: createCancelJob({ ...needs, graceMs, onAsked: worker.cancel }),
       eraseJob: createEraseJob(needs),

@@ -1,10 +1,10 @@
 import { monotonicNow, schedule } from '../clocks.ts'
 import type { OperationsNeeds } from '../http/routes/operations-routes.ts'
 import type { ServiceRouteNeeds } from '../http/routes/service-routes.ts'
-import { createQueueGauges, type TypeLabels } from '../job-telemetry.ts'
+import { createQueueGauges, type TypeLabels } from './job-telemetry.ts'
 import type { OpenedCache } from '../status/epoch/open-cache.ts'
 import { createStoreCheck, toCacheHealth } from '../status/health.ts'
-import { createPendingGauge, reportStoreHealth } from '../telemetry.ts'
+import { createPendingGauge, reportStoreHealth } from './telemetry.ts'
 import { type CacheHistory, createServiceState } from './service-state.ts'
 import type { PartNeeds } from './status-parts.ts'
 

@@ -3,9 +3,9 @@ import { createRelay } from '../background/relay.ts'
 import type { RedisCache, RedisCacheNeeds } from '../cache/redis-cache.ts'
 import { createCoherence } from '../status/coherence.ts'
 import { createChangeFeed } from '../status/feed/change-feed.ts'
-import { openStore } from '../store/open-store.ts'
+import { openStore } from '../store/open/open-store.ts'
 import { createCommit } from '../write/commit.ts'
-import { createRunJob } from '../write/run-job.ts'
+import { createRunJob } from '../write/runs/run-job.ts'
 
 /**
  * The factories that a test may replace in order to break one rule on purpose: the test of a guarantee has to fail for

@@ -7,15 +7,16 @@ import { createFollowStatus } from '../http/status-events.ts'
 import type { Metrics } from '../metrics.ts'
 import { createAwaitMany } from '../status/await-many.ts'
 import { openCache } from '../status/epoch/open-cache.ts'
+import { createFillPolicy } from '../status/fill-policy.ts'
 import { createListStatuses } from '../status/read-status.ts'
-import { createReadAttempts } from '../status/read-attempts.ts'
-import { createReadCallbacks } from '../status/read-callbacks.ts'
-import { createReadInput } from '../status/read-input.ts'
-import { createReadResult } from '../status/read-result.ts'
+import { createReadAttempts } from '../status/details/read-attempts.ts'
+import { createReadCallbacks } from '../status/details/read-callbacks.ts'
+import { createReadInput } from '../status/details/read-input.ts'
+import { createReadResult } from '../status/details/read-result.ts'
 import { createSingleFlight } from '../status/single-flight.ts'
 import type { Change } from '../store/change-log.ts'
 import type { OpenedStore } from '../store/store.ts'
-import { reportCacheMode, reportUnread } from '../telemetry.ts'
+import { reportCacheMode, reportUnread } from './telemetry.ts'
 import { createViews } from '../views/views.ts'
 import { type Parts, randomId } from './parts.ts'
 import { createCacheHistory } from './service-state.ts'
@@ -49,6 +50,7 @@ const openReportedCache = async (
     random: Math.random,
     now: store.now,
     monotonicNow,
+    schedule,
     onChange: status => {
       reportMode(status)
       onChange(status)
@@ -74,6 +76,7 @@ export const createStatusParts = async (needs: PartNeeds) => {
     findVersion,
     findVersions,
     createSingleFlight,
+    fillPolicy: createFillPolicy({ monotonicNow }),
     uniqueId: () => `${node}-${++tokens}`,
     onRead: source => { metrics.statusReads.inc({ source }) }
   })

@@ -5,7 +5,7 @@ import { isMoved } from '../store/errors.ts'
 import type { ChangeLog } from '../store/change-log.ts'
 import type { JobWatch } from '../status/await-change.ts'
 import type { ChangeFeed } from '../status/feed/change-feed.ts'
-import type { RescueJobs } from '../write/rescue-jobs.ts'
+import type { RescueJobs } from '../write/runs/rescue-jobs.ts'
 import type { CallbackDelivery } from './callbacks/delivery.ts'
 import { createLoop, type Loop } from './loop.ts'
 import { type RelayOnce, relayIntervalMs, relayIntervalMsOfWaits } from './relay.ts'
@@ -35,13 +35,15 @@ export type LoopsNeeds = {
   log: Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>
 }
 
-/** A loop that runs as soon as another process has committed, too. */
-const wokenByOthers = ({ onAnnounced }: Pick<ChangeLog, 'onAnnounced'>, loop: Loop): Loop => {
+/** A loop that runs as soon as another process has committed, too, while clients of this one wait. */
+const wokenByOthers = (
+  { onAnnounced }: Pick<ChangeLog, 'onAnnounced'>, hasWaitingClients: () => boolean, loop: Loop
+): Loop => {
   let stopListening = () => {}
   return {
     ...loop,
     start: () => {
-      stopListening = onAnnounced(loop.wake)
+      stopListening = onAnnounced(() => { if (hasWaitingClients()) loop.wake() })
       loop.start()
     },
     stop: async () => {
@@ -62,6 +64,7 @@ export const createLoops = ({
   }
   const callbackLoop =
     createLoop({ runOnce: callbacks.runOnce, intervalMs: callbackIntervalMs, onHealth: onHealth('callbacks') })
+  const hasWaitingClients = () => watch.isInUse() || feed.isInUse()
   return [
     {
       ...callbackLoop,
@@ -69,10 +72,10 @@ export const createLoops = ({
         await Promise.all([callbackLoop.stop(), callbacks.stop(callbackGraceMs)])
       }
     },
-    wokenByOthers(changes, createLoop({
+    wokenByOthers(changes, hasWaitingClients, createLoop({
       runOnce: async () => { metrics.changesRelayed.inc(await relay()) },
       intervalMs: () =>
-        !changes.isAnnounced && (watch.isInUse() || feed.isInUse()) ? relayIntervalMsOfWaits : relayIntervalMs,
+        !changes.isAnnounced && hasWaitingClients() ? relayIntervalMsOfWaits : relayIntervalMs,
       onHealth: onHealth('relay')
     })),
     createLoop({

@@ -12,9 +12,9 @@ import type { Change, Follower } from '../store/change-log.ts'
  * program's bulk load into one of ours.
  */
 
-/** How often the relay looks for changes: as seldom as readers of other programs' changes can bear. */
+/** The pause between two reads of the log. */
 export const relayIntervalMs = 50
-/** While clients wait for changes, which they are to hear of within 50 ms. */
+/** The same while clients wait for changes: they are to be notified within 50 ms. */
 export const relayIntervalMsOfWaits = 10
 const changesAtOnceMax = 500
 // A round ends at this many pages, so that the relay can be stopped while another program writes without pause.

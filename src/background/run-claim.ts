@@ -7,9 +7,9 @@ import { jobCancelled, timedOut } from '../job/lifecycle.ts'
 import type { ProgressUpdate } from '../job/progress.ts'
 import { ProcessorError } from '../processors/processor.ts'
 import type { ProcessorPool } from '../processors/threads/pool.ts'
-import type { Claim } from '../write/claim-job.ts'
-import { createResultDigest } from '../write/result-digest.ts'
-import type { RunJob } from '../write/run-job.ts'
+import type { Claim } from '../write/runs/claim-job.ts'
+import { createResultDigest } from '../write/runs/result-digest.ts'
+import type { RunJob } from '../write/runs/run-job.ts'
 
 const retryPauseMs = 200
 // For the last report of a run, which a drain waits for.

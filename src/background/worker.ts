@@ -1,9 +1,10 @@
 import { processors } from '../processors/registry.ts'
 import { LeaseLost } from '../job/lease.ts'
 import { createProcessorPool } from '../processors/threads/pool.ts'
-import type { Schedule } from '../processors/threads/threads.ts'
-import type { Claim, ClaimJob } from '../write/claim-job.ts'
-import type { RescueJobs } from '../write/rescue-jobs.ts'
+import type { Schedule } from '../schedule.ts'
+import type { Claim, ClaimJob } from '../write/runs/claim-job.ts'
+import type { RescueJobs } from '../write/runs/rescue-jobs.ts'
+import { createRounds } from './rounds.ts'
 import { RunAbandoned, RunCancelled, runClaim, type RunClaimNeeds, WorkerStopping } from './run-claim.ts'
 
 const claimIntervalMs = 1000
@@ -25,6 +26,8 @@ export type WorkerNeeds = RunClaimNeeds & {
 /** Claims jobs and runs them with the processors of this process, off the event loop. */
 export type Worker = {
   start: () => void
+  /** A job of this type is about to be queued. */
+  prepare: (type: string, isRaw: boolean) => void
   /** A job was queued: claim now, not at the next interval. */
   wake: () => void
   /** Stops the run of this job, if this worker runs it. */
@@ -80,37 +83,25 @@ const createRuns = (needs: WorkerNeeds, onEnd: () => void) => {
 }
 
 export const createWorker = (needs: WorkerNeeds): Worker => {
-  const { claimJob, types, slots, holder, leaseMs, onError } = needs
+  const { claimJob, pool, types, slots, holder, leaseMs, onError } = needs
   const takeover = createTakeover(needs)
-  let claiming: Promise<void> | null = null
-  let claimAgain = false
   let isAbandoned = false
   let timer: NodeJS.Timeout | undefined
 
-  const claimAvailable = async (): Promise<void> => {
+  const rounds = createRounds(async () => {
     try {
       await takeover.run()
-      do {
-        claimAgain = false
-        while (runs.count() < slots && timer !== undefined) {
-          const claim = await claimJob({ types, tenant: null }, holder, leaseMs)
-          if (claim === null || isAbandoned) break
-          runs.begin(claim)
-        }
-      } while (claimAgain)
+      while (runs.count() < slots && timer !== undefined) {
+        const claim = await claimJob({ types, tenant: null }, holder, leaseMs)
+        if (claim === null || isAbandoned) break
+        runs.begin(claim)
+      }
     } catch (error) {
       onError(error as Error, null)
-    } finally {
-      // In the turn in which `claimAgain` was read: a wake-up between the two would be lost.
-      claiming = null
     }
-  }
+  })
 
-  const wake = () => {
-    if (timer === undefined || slots === 0) return
-    claimAgain = true
-    claiming ??= claimAvailable()
-  }
+  const wake = () => { if (timer !== undefined && slots > 0) void rounds.wake() }
   const runs = createRuns(needs, wake)
 
   const rest = () => {
@@ -123,11 +114,13 @@ export const createWorker = (needs: WorkerNeeds): Worker => {
       timer = setInterval(wake, claimIntervalMs).unref()
       wake()
     },
+    // The thread of a first job starts while the job is committed and claimed.
+    prepare: (type, isRaw) => { if (timer !== undefined && types.includes(type)) pool.prepare(type, isRaw) },
     wake,
     cancel: jobId => { runs.abort(new RunCancelled(), jobId) },
     stop: async graceMs => {
       rest()
-      await claiming
+      await rounds.ended()
       const grace = setTimeout(() => { runs.abort(new WorkerStopping()) }, graceMs)
       await runs.allEnded()
       clearTimeout(grace)
@@ -145,6 +138,7 @@ export type EmbeddedWorker = Worker & { close: () => Promise<void> }
 
 const noWorker: EmbeddedWorker = {
   start: () => {},
+  prepare: () => {},
   wake: () => {},
   cancel: () => {},
   stop: () => Promise.resolve(),
@@ -157,6 +151,6 @@ export const createEmbeddedWorker = (
   databaseUrl: string, needs: Omit<WorkerNeeds, 'pool' | 'types'> & { schedule: Schedule }
 ): EmbeddedWorker => {
   if (needs.slots === 0) return noWorker
-  const pool = createProcessorPool({ databaseUrl, threads: needs.slots, schedule: needs.schedule })
+  const pool = createProcessorPool({ databaseUrl, threads: needs.slots, schedule: needs.schedule, processors })
   return { ...createWorker({ ...needs, pool, types: [...processors.keys()] }), close: pool.close }
 }

@@ -2,9 +2,8 @@ import { LRUCache } from 'lru-cache'
 import type { StatusEntry } from '../job/status-entry.ts'
 import { type Lookup, type StatusCache, timeToLiveMs, tokenTimeToLiveMs } from './status-cache.ts'
 
-const cellsMax = 100_000
-const bytesMax = 128 * 1024 * 1024
-const cellOverheadBytes = 256
+// At most 131,072 cells. With a `max` lru-cache makes room for as many at once: 5 MB for 100,000, and 3 % of a start.
+const cellOverheadBytes = 1024
 
 type Cell = StatusEntry | { token: string }
 
@@ -15,12 +14,11 @@ const sizeOf = (cell: Cell): number => isToken(cell)
   : cellOverheadBytes + 2 * (cell.v1Body.length + cell.taskBody.length)
 
 /** `now` in ms, any origin; `random` in [0, 1). */
-export type MemoryCacheNeeds = { now: () => number, random: () => number, entriesMax?: number }
+export type MemoryCacheNeeds = { now: () => number, random: () => number, bytesMax?: number }
 
-/** The cache of a single process, in its own memory, bounded by number and size. */
-export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: MemoryCacheNeeds): StatusCache => {
+/** The cache of a single process, in its own memory, bounded by their size. */
+export const createMemoryCache = ({ now, random, bytesMax = 128 * 1024 * 1024 }: MemoryCacheNeeds): StatusCache => {
   const cells = new LRUCache<string, Cell>({
-    max: entriesMax,
     maxSize: bytesMax,
     sizeCalculation: sizeOf,
     ttlResolution: 0,
@@ -69,8 +67,9 @@ export const createMemoryCache = ({ now, random, entriesMax = cellsMax }: Memory
     invalidate: (epoch, jobId, version) => {
       const key = keyOf(epoch, jobId)
       const cell = cells.get(key)
-      if (cell !== undefined && (isToken(cell) || cell.version < version)) cells.delete(key)
-      return Promise.resolve()
+      const isKept = cell !== undefined && !isToken(cell) && cell.version >= version
+      if (!isKept) cells.delete(key)
+      return Promise.resolve(isKept)
     },
     close: () => {
       cells.clear()

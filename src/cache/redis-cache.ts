@@ -108,15 +108,15 @@ export const createRedisCache = (needs: RedisCacheNeeds): RedisCache => {
       const key = keyOf(epoch, jobId)
       const cell = await leaseCell({ key, token })
       if (cell.startsWith('T')) return { kind: 'token', token: cell.slice(1) }
-      const entry = decodeEntry(cell, jobId, representation)
-      if (entry !== undefined) return { kind: 'hit', entry }
+      const found = decode(cell, jobId)
+      if (found.kind === 'hit') return found
       // Bytes of another program, perhaps without expiry: an empty cell is always safe, and the next reader fills it.
       await invalidateCell({ key, version: Number.MAX_VALUE })
       return { kind: 'token', token: '' }
     },
     expose,
     exposeMany: async (epoch, entries) => { await Promise.all(entries.map(entry => expose(epoch, entry, null))) },
-    invalidate: async (epoch, jobId, version) => { await invalidateCell({ key: keyOf(epoch, jobId), version }) },
+    invalidate: async (epoch, jobId, version) => await invalidateCell({ key: keyOf(epoch, jobId), version }) === 1,
     identify: connection.identify,
     onDisconnect: connection.onDisconnect,
     close: connection.close

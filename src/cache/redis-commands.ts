@@ -40,8 +40,9 @@ local done = {}
 for i, key in ipairs(KEYS) do
   local cell = redis.call('GET', key)
   local version = cell and tonumber(string.match(cell, '^E(%d+) '))
-  if cell and not (version and version >= tonumber(ARGV[i])) then redis.call('DEL', key) end
-  done[i] = 1
+  local isKept = version and version >= tonumber(ARGV[i])
+  if cell and not isKept then redis.call('DEL', key) end
+  done[i] = isKept and 1 or 0
 end
 return done`
 

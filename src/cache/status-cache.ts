@@ -32,9 +32,9 @@ export type StatusCache = {
   exposeMany: (epoch: string, entries: readonly StatusEntry[]) => Promise<void>
   /**
    * Empties a cell that may hold something older than this version: an older entry, or a token. An entry of this
-   * version or a newer one stays. For a caller that has no entry to expose.
+   * version or a newer one stays: then it resolves to true. For a caller that has no entry to expose.
    */
-  invalidate: (epoch: string, jobId: string, version: number) => Promise<void>
+  invalidate: (epoch: string, jobId: string, version: number) => Promise<boolean>
   close: () => Promise<void>
 }
 
@@ -47,7 +47,8 @@ export class CacheUnusable extends Error {
 }
 
 export const tokenTimeToLiveMs = 5000
-const liveTimeToLiveMs = 2000
+/** Of an entry whose job goes on. */
+export const liveTimeToLiveMs = 2000
 const finalTimeToLiveMs = 3_600_000
 const absentTimeToLiveMs = 3000
 
@@ -58,6 +59,9 @@ const longestTimeToLiveMs = (state: EntryState): number => {
     case 'absent': return absentTimeToLiveMs
   }
 }
+
+/** Whether entries of a state outlive the interval at which a client polls. */
+export const livesLong = (state: EntryState): boolean => longestTimeToLiveMs(state) === finalTimeToLiveMs
 
 /**
  * How long an entry may stay, in ms. It bounds the size of the cache, and the effect of changes that the protocol

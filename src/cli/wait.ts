@@ -1,7 +1,7 @@
 import cliProgress from 'cli-progress'
 import type { Client, Task } from '../client/client.ts'
 import { Exit, exitCodes } from './exit.ts'
-import { type OutputOptions } from './output.ts'
+import type { OutputOptions } from './output.ts'
 import { parseNumber } from './connection.ts'
 
 export type WaitOptions = OutputOptions & { timeout?: string }

@@ -7,7 +7,7 @@ import { result, type ResultOptions } from './result.ts'
 import { type StateOptions, stream, type StreamEvent, type StreamOptions, type StreamState } from './stream.ts'
 import { ask, type CallOptions, link, open, type Request, type Token, type Transport } from './transport.ts'
 import { type Task, taskPath, waitFor, type WaitOptions } from './wait-for.ts'
-import type { Handler, Worker, WorkerJob, WorkerOptions } from './worker-types.ts'
+import type { Handler, Worker, WorkerJob, WorkerOptions } from './worker/worker-types.ts'
 
 /*
  * The client of a job status service, for browsers, Deno and Node 20 and later.
@@ -92,7 +92,7 @@ const worker = (
   transport: Transport, types: readonly string[], handler: Handler, options: WorkerOptions
 ): Worker => {
   const { signal, abort, unlink } = link(options.signal)
-  const done = import('./worker.ts')
+  const done = import('./worker/worker.ts')
     .then(({ startWorker }) => startWorker(transport, types, handler, { ...options, signal }).done)
     .finally(unlink)
   // Its failure is for who awaits it.

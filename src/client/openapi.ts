@@ -1213,7 +1213,7 @@ export interface operations {
                 limit?: number;
                 /** @description The changes after this place: a cursor of the feed, or the Changes-Cursor of a list. Default: from now on. */
                 since?: string;
-                /** @description Only jobs of this type. Jobs that are gone pass every filter. */
+                /** @description Only jobs of this type. Items whose job is null are returned whatever their type. */
                 type?: string;
                 /** @description Seconds to wait for what the response is to show. Default: 0; more than 55 counts as 55. The header `Prefer: wait=10` says the same. */
                 wait?: number;
@@ -1611,7 +1611,7 @@ export interface operations {
                 limit?: number;
                 /** @description The changes after this place: a cursor of the feed, or the Changes-Cursor of a list. Default: from now on. */
                 since?: string;
-                /** @description Only jobs of this type. Jobs that are gone pass every filter. */
+                /** @description Only jobs of this type. Items whose job is null are returned whatever their type. */
                 type?: string;
                 /** @description Seconds to wait for what the response is to show. Default: 0; more than 55 counts as 55. The header `Prefer: wait=10` says the same. */
                 wait?: number;

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import { catalogue, reasonOf, ServiceFailure } from '../errors.ts'
 import { createCountedThrottle, createLogThrottle } from '../log-throttle.ts'
+import type { Schedule } from '../schedule.ts'
 import { logOf } from './access-log.ts'
 import { noSuchRoute, sendFailure, toClientFailure } from './problem.ts'
 import { routeOf } from './route-of.ts'
@@ -19,8 +20,7 @@ export type ErrorHandlerNeeds = {
   log: Logger
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
 }
 
 const rejections: readonly number[] = [401, 403, 404]

@@ -1,3 +1,5 @@
+import type { Schedule, Timer } from '../schedule.ts'
+
 /*
  * When streams are pinged. Those that were opened within the same quarter of a second are pinged together: with a timer
  * each, 10,000 streams would wake an idle process for every one of their pings, which costs more than the ping.
@@ -8,16 +10,13 @@ const pingMs = 15_000
 const tickMs = 250
 
 /** Calls back within 15 s, and every 15 s from then on, until cancelled. */
-export type SchedulePings = (ping: () => void) => { cancel: () => void }
+export type SchedulePings = (ping: () => void) => Timer
 
-/** `schedule` calls back after some ms unless cancelled. */
-export const createSchedulePings = (
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
-): SchedulePings => {
+export const createSchedulePings = (schedule: Schedule): SchedulePings => {
   const slots = Array.from({ length: pingMs / tickMs }, () => new Set<() => void>())
   let at = 0
   let count = 0
-  let timer: { cancel: () => void } | null = null
+  let timer: Timer | null = null
 
   const tick = (): void => {
     timer = schedule(tick, tickMs)

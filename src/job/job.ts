@@ -1,20 +1,8 @@
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import type { UnreadValue } from './recorded/values.ts'
-
-/** One `enum` in JSON Schema, where a union of literals would become an anyOf of one-value enums. */
-export const StringEnum = <const Values extends readonly string[]>(values: Values, options: object = {}) =>
-  Type.Unsafe<Values[number]>({ type: 'string', enum: [...values], ...options })
-
-/** Either the schema or null, as OpenAPI 3.0 can say it. */
-export const Nullable = <Schema extends TSchema>(schema: Schema) =>
-  Type.Unsafe<Static<Schema> | null>({ ...schema, nullable: true })
 
 /** Rule BR-001: the record knows exactly these four. */
 export const recordStatuses = ['Queued', 'Running', 'Succeeded', 'Failed'] as const
 export type RecordStatus = typeof recordStatuses[number]
-
-// Earlier releases let other programs insert rows called . and ..
-const recordIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
 
 /**
  * Characters that need no escaping in a path, a header or a cache key. `.` and `..` are excluded: in the path of a URL
@@ -22,22 +10,14 @@ const recordIdPattern = '^[A-Za-z0-9._~-]{1,128}$'
  */
 export const jobIdPattern = '^(\\.{3}|\\.{0,2}[A-Za-z0-9_~-])[A-Za-z0-9._~-]*$'
 const jobIdExpression = new RegExp(jobIdPattern)
-const jobIdLengthMax = 128
+export const jobIdLengthMax = 128
 export const isJobId = (text: string): boolean => text.length <= jobIdLengthMax && jobIdExpression.test(text)
-
-/** The id of a job that clients can ask for. */
-export const JobId = Type.String({ pattern: jobIdPattern, maxLength: jobIdLengthMax })
 
 /** The names of job types. */
 export const jobTypePattern = '^[a-z0-9][a-z0-9._-]{0,63}$'
 
-/** Why a job failed, as its worker reported it. */
-export const Failure = Type.Object({
-  code: Type.String({ minLength: 1 }),
-  message: Type.String(),
-  detailsJson: Type.Optional(Type.String({ description: 'the JSON text of the details, as the worker wrote it' }))
-})
-export type Failure = Static<typeof Failure>
+/** Why a job failed, as its worker reported it. `detailsJson`: the JSON text of the details, as the worker wrote it. */
+export type Failure = { code: string, message: string, detailsJson?: string }
 
 /** The JSON of a failure, as records store it and as both views show it. */
 export const toFailureJson = ({ code, message, detailsJson }: Failure): string => {
@@ -45,81 +25,70 @@ export const toFailureJson = ({ code, message, detailsJson }: Failure): string =
   return detailsJson === undefined ? json : `${json.slice(0, -1)},"details":${detailsJson}}`
 }
 
-/** The progress of the latest attempt. `etaSeconds` is an estimate made when the version was made. */
-export const Progress = Type.Object({
-  percent: Type.Number({ minimum: 0, maximum: 100 }),
-  done: Nullable(Type.Number()),
-  total: Nullable(Type.Number()),
-  stage: Nullable(Type.String()),
-  message: Nullable(Type.String()),
-  etaSeconds: Nullable(Type.Integer({ minimum: 0 }))
-})
-export type Progress = Static<typeof Progress>
+/**
+ * The progress of the latest attempt: `percent` is 0 to 100, `etaSeconds` an estimate made when the version was made.
+ */
+export type Progress = {
+  percent: number
+  done: number | null
+  total: number | null
+  stage: string | null
+  message: string | null
+  etaSeconds: number | null
+}
 
 /** Facts about a stored result; its bytes are read separately. */
-export const ResultFacts = Type.Object({
-  contentType: Type.String(),
-  fileName: Type.String(),
-  sizeBytes: Type.Integer({ minimum: 0 }),
-  sha256: Type.String({ description: 'base64' }),
-  inlineJson: Nullable(Type.String({
-    description: 'the JSON text itself, where it is small enough to travel in the status'
-  }))
-})
-export type ResultFacts = Static<typeof ResultFacts>
+export type ResultFacts = {
+  contentType: string
+  fileName: string
+  sizeBytes: number
+  /** In base64. */
+  sha256: string
+  /** The JSON text itself, where it is small enough to travel in the status. */
+  inlineJson: string | null
+}
 
 /** The type and name of result bytes, as the worker declares them with the first. */
 export type ContentInfo = { contentType: string, fileName: string }
 
-const Time = Type.Integer({ description: 'milliseconds since 1970-01-01 UTC' })
-
-const common = {
-  jobId: Type.String({ pattern: recordIdPattern }),
-  version: Type.Integer({ minimum: 0 }),
-  tenant: Nullable(Type.String()),
-  submittedBy: Nullable(Type.String({ description: 'null: the row was written by another engine' })),
-  type: Nullable(Type.String()),
-  createdAt: Time,
-  startedAt: Nullable(Time),
-  attempt: Type.Integer({ minimum: 0 }),
+/** Times are milliseconds since 1970-01-01 UTC. */
+type Common = {
+  jobId: string
+  version: number
+  tenant: string | null
+  /** Null: the row was written by another engine. */
+  submittedBy: string | null
+  type: string | null
+  createdAt: number
+  startedAt: number | null
+  attempt: number
   progress: Progress
 }
 
-export const QueuedJob = Type.Object({ ...common, state: Type.Literal('queued') })
-export const RunningJob = Type.Object({
-  ...common,
-  state: Type.Literal('running'),
-  cancelRequestedAt: Nullable(Time),
-  hasPartialResult: Type.Boolean({ description: 'whether the attempt has sent bytes of its result already' })
-})
-export const SucceededJob = Type.Object({
-  ...common,
-  state: Type.Literal('succeeded'),
-  finishedAt: Nullable(Time),
-  resultUrl: Nullable(Type.String()),
-  result: Nullable(ResultFacts),
-  expiresAt: Nullable(Type.Integer({ description: 'when the stored result is due to be removed; ms since 1970' })),
-  resultExpiredAt: Nullable(Type.Integer({ description: 'when it was removed; ms since 1970' }))
-})
-export const FailedJob = Type.Object({
-  ...common,
-  state: Type.Literal('failed'),
-  finishedAt: Nullable(Time),
+export type QueuedJob = Common & { state: 'queued' }
+export type RunningJob = Common & {
+  state: 'running'
+  cancelRequestedAt: number | null
+  /** Whether the attempt has sent bytes of its result already. */
+  hasPartialResult: boolean
+}
+export type SucceededJob = Common & {
+  state: 'succeeded'
+  finishedAt: number | null
+  resultUrl: string | null
+  result: ResultFacts | null
+  /** When the stored result is due to be removed. */
+  expiresAt: number | null
+  /** When it was removed. */
+  resultExpiredAt: number | null
+}
+export type FailedJob = Common & { state: 'failed', finishedAt: number | null, failure: Failure }
+export type CancelledJob = Common & {
+  state: 'cancelled'
+  finishedAt: number | null
+  cancelledAt: number
   failure: Failure
-})
-export const CancelledJob = Type.Object({
-  ...common,
-  state: Type.Literal('cancelled'),
-  finishedAt: Nullable(Time),
-  cancelledAt: Time,
-  failure: Failure
-})
-
-export type QueuedJob = Static<typeof QueuedJob>
-export type RunningJob = Static<typeof RunningJob>
-export type SucceededJob = Static<typeof SucceededJob>
-export type FailedJob = Static<typeof FailedJob>
-export type CancelledJob = Static<typeof CancelledJob>
+}
 
 /** A job is exactly one of these; a state's type has the fields of that state alone. */
 export type Job = QueuedJob | RunningJob | SucceededJob | FailedJob | CancelledJob
@@ -137,6 +106,9 @@ export type JobLookup =
   | { kind: 'tombstone', tombstone: Tombstone }
   | { kind: 'invalid', jobId: string, version: number, tenant: string | null }
   | { kind: 'absent', jobId: string }
+
+/** The principals that may read a job: every one, since it has no tenant, or those of one tenant (and admins). */
+export type Readers = 'everyone' | Readonly<{ tenant: string }>
 
 const statusOf = {
   queued: 'Queued', running: 'Running', succeeded: 'Succeeded', failed: 'Failed', cancelled: 'Failed'

@@ -1,14 +1,4 @@
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
-
-/**
- * A member of a request that may be left out. Null counts as left out: `removeNulls` removes it before the schema is
- * checked. In OpenAPI 3.0 the enum of a nullable member must name null too.
- */
-export const OptionalOrNull = <Schema extends TSchema>(schema: Schema) => {
-  const values = schema.enum as unknown[] | undefined
-  const withNull = { ...schema, nullable: true, ...(values === undefined ? {} : { enum: [...values, null] }) }
-  return Type.Optional(Type.Unsafe<Static<Schema>>(withNull))
-}
+import type { TSchema } from '@sinclair/typebox'
 
 type ObjectSchema = { properties?: Record<string, TSchema>, required?: string[] }
 

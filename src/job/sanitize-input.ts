@@ -1,6 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { StringEnum } from './job.ts'
-import { OptionalOrNull } from './optional.ts'
+import { OptionalOrNull, StringEnum } from './schema-kinds.ts'
 
 /** Unicode normalization forms (UAX #15); `none` leaves the text as it is. */
 export const normalizations = ['NFC', 'NFKC', 'none'] as const

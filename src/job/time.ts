@@ -197,8 +197,26 @@ const fromReal = (value: number): number | null => {
 export const toTime = (value: unknown): number | null =>
   typeof value === 'string' ? fromText(value) : typeof value === 'number' ? fromReal(value) : null
 
-/** The canonical text of an instant in milliseconds: `2026-01-31T12:00:00.000Z`. Throws RangeError beyond ±8.64e15. */
-export const toIso = (ms: number): string => new Date(ms).toISOString()
+const twoDigits = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'))
+let latest = { day: NaN, text: '' }
+
+/**
+ * The canonical text of an instant in milliseconds: `2026-01-31T12:00:00.000Z`. Throws RangeError beyond ±8.64e15.
+ *
+ * Date.toISOString was a quarter of what it takes to make the views of a job; most times are of the same day as the one
+ * before.
+ */
+export const toIso = (ms: number): string => {
+  if (!Number.isInteger(ms) || ms < timeMin || ms > timeMax) return new Date(ms).toISOString()
+  const day = Math.floor(ms / dayMs)
+  if (day !== latest.day) latest = { day, text: new Date(ms).toISOString().slice(0, 11) }
+  const msOfDay = ms - day * dayMs
+  const minute = Math.floor(msOfDay / 60_000)
+  const second = Math.floor(msOfDay / 1000) - minute * 60
+  const hour = Math.floor(minute / 60)
+  const fraction = String(1000 + msOfDay % 1000).slice(1)
+  return `${latest.text}${twoDigits[hour]}:${twoDigits[minute - hour * 60]}:${twoDigits[second]}.${fraction}Z`
+}
 
 /** The same; null stays null. */
 export const toIsoOrNull = (ms: number | null): string | null => ms === null ? null : toIso(ms)

@@ -38,19 +38,22 @@ export type ProcessorOutput = {
 }
 
 /**
- * A type of job that the embedded worker can run. The service's event loop imports this object for everything but
- * `run`, which is called in a thread and imports there what it needs.
- *
- * `input` is valid under `inputSchema` when `run` is called, or under `rawInputSchema` if raw bytes come with it; a
- * processor without `rawInputSchema` gets no raw bytes. A ProcessorError that `run` or `body` throws becomes the job's
- * failure as it is.
+ * Runs a job, in a thread. `input` is valid under the `inputSchema` of its type, or under `rawInputSchema` if raw bytes
+ * come with it. A ProcessorError that it or the `body` throws becomes the job's failure as it is.
  */
+export type RunProcessor = (input: unknown, context: ProcessorContext) => Promise<ProcessorOutput>
+
+/** A type of job that the embedded worker can run. One without `rawInputSchema` gets no raw bytes. */
 export type Processor = {
   type: string
   inputSchema: TSchema
   rawInputSchema?: TSchema
   needsScopes: string[]
-  run: (input: unknown, context: ProcessorContext) => Promise<ProcessorOutput>
+  /**
+   * The module that exports `run`, a RunProcessor. Only a thread imports it, when a job of the type is to run there, and
+   * this object only the event loop: schemas take a thread longer to load than all the rest.
+   */
+  module: URL
 }
 
 /** Why a run failed. Clients read the message: it must never quote the input. */

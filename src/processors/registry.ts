@@ -2,9 +2,6 @@ import type { Processor } from './processor.ts'
 import { reportProcessor } from './report/processor.ts'
 import { sanitizeProcessor } from './sanitize/processor.ts'
 
-export { ProcessorError } from './processor.ts'
-export type { Access, Processor, ProcessorContext, ProcessorOutput, ProgressReport, RawInput } from './processor.ts'
-
 // To add a processor, import it above and add its line here.
 const list: Processor[] = [
   reportProcessor,

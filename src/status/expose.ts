@@ -39,6 +39,12 @@ export type ExposeMany = (lookups: readonly JobLookup[]) => Promise<StatusEntry[
  */
 export type Invalidate = (jobId: string, version: number) => Promise<void>
 
+/**
+ * Does what ExposeEntry does without sending the entry: the cell is left empty, or with what is as new. Resolves to
+ * whether it was. Throws as Expose does.
+ */
+export type InvalidateOlder = (entry: StatusEntry) => Promise<boolean>
+
 export type ExposeNeeds = {
   cache: StatusCache
   epoch: Epoch
@@ -47,19 +53,24 @@ export type ExposeNeeds = {
   onExposed: (entry: StatusEntry) => void
 }
 
-/** Runs a command until it has taken effect in the current epoch, or no process uses the cache any more. */
-const settle = async (epoch: Epoch, command: (epochName: string) => Promise<void>): Promise<void> => {
+/**
+ * Runs a command until it has taken effect in the current epoch, or no process uses the cache any more: then it resolves
+ * to undefined.
+ */
+const settle = async <Value>(
+  epoch: Epoch, command: (epochName: string) => Promise<Value>
+): Promise<Value | undefined> => {
   for (;;) {
     const view = epoch.view()
     if (view.mode === 'off') {
-      if (await epoch.awaitOldLeases()) return
+      if (await epoch.awaitOldLeases()) return undefined
       continue
     }
     try {
-      await command(view.epoch)
+      const value = await command(view.epoch)
       // If the epoch has ended meanwhile, the command has not reached the cells that others read now.
       const { epoch: name, mode } = epoch.view()
-      if (name === view.epoch && mode !== 'off') return
+      if (name === view.epoch && mode !== 'off') return value
     } catch (error) {
       epoch.trip(view, reasonOf(error))
     }
@@ -100,5 +111,15 @@ export const createExposeMany = ({ cache, epoch, views, onExposed }: ExposeNeeds
 
 export const createInvalidate = (
   { cache, epoch }: Pick<ExposeNeeds, 'cache' | 'epoch'>
-): Invalidate => (jobId, version) =>
-  settle(epoch, epochName => cache.invalidate(epochName, jobId, version))
+): Invalidate => async (jobId, version) => {
+  await settle(epoch, epochName => cache.invalidate(epochName, jobId, version))
+}
+
+export const createInvalidateOlder = (
+  { cache, epoch, onExposed }: Omit<ExposeNeeds, 'views'>
+): InvalidateOlder => async entry => {
+  const { jobId, version } = entry
+  const isCached = await settle(epoch, epochName => cache.invalidate(epochName, jobId, version))
+  onExposed(entry)
+  return isCached ?? false
+}

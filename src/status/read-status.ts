@@ -40,7 +40,7 @@ const filledAtOnce = 5
 const satisfies = (entry: StatusEntry, floor: number): boolean => entry.version >= floor || entry.state === 'absent'
 
 export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStatus, readMany: ReadMany } => {
-  const { cache, epoch, onRead } = needs
+  const { cache, epoch, fillPolicy, onRead } = needs
   // Floors that the store did not confirm for an entry: forged, or from before a restore. The store is asked once.
   const unconfirmed = new LRUCache<string, true>({ max: unconfirmedFloorsMax })
 
@@ -63,6 +63,7 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
   const answer = (found: Lookup, jobId: string, floor: number): StatusEntry | Promise<StatusEntry> => {
     if (found.kind !== 'hit') return readFurther(jobId, floor, undefined)
     if (!satisfies(found.entry, floor)) return readFurther(jobId, floor, found.entry)
+    fillPolicy.onHit()
     onRead('cache')
     return found.entry
   }
@@ -70,7 +71,7 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
   // Not an async function: on the hot path every promise counts.
   const readStatus: ReadStatus = (jobId, floor) => {
     const view = epoch.view()
-    if (view.mode !== 'on') return readFurther(jobId, floor, undefined)
+    if (view.mode !== 'on' || fillPolicy.expectsMiss()) return readFurther(jobId, floor, undefined)
     const found = cache.get(view.epoch, jobId)
     if (!(found instanceof Promise)) return answer(found, jobId, floor)
     return found.then(found => answer(found, jobId, floor), (error: unknown) => {
@@ -85,6 +86,7 @@ export const createReadStatus = (needs: ReadStatusNeeds): { readStatus: ReadStat
     for (const [index, jobId] of jobIds.entries()) {
       const lookup = found?.[index]
       if (lookup?.kind !== 'hit') continue
+      fillPolicy.onHit()
       onRead('cache')
       entries.set(jobId, lookup.entry)
     }

@@ -1,5 +1,5 @@
 import type { Transaction } from 'kysely'
-import type { Readers } from '../job/readers.ts'
+import type { Readers } from '../job/job.ts'
 import type { Tables } from './tables.ts'
 
 /** A place in the change log: opaque text of letters, digits and hyphens that any process can keep and go on from. */

@@ -1,11 +1,10 @@
 import {
-  type Failure, type Job, type JobLookup, recordStatuses, type RecordStatus, type ResultFacts, toFailureJson,
-  toRecordStatus
+  type Failure, type Job, type JobLookup, type Readers, recordStatuses, type RecordStatus, type ResultFacts,
+  toFailureJson, toRecordStatus
 } from '../job/job.ts'
 import { memberText } from '../job/json/text.ts'
 import { jobCancelled } from '../job/lifecycle.ts'
 import { noProgress } from '../job/progress.ts'
-import type { Readers } from '../job/readers.ts'
 import { detailsBytesMax, shorten, truncatedDetailsJson, unspecifiedCode } from '../job/recorded/texts.ts'
 import { createRowReader, toText } from '../job/recorded/values.ts'
 import { toIso, toIsoOrNull, toTime } from '../job/time.ts'

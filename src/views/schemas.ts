@@ -1,11 +1,23 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { JobId, Nullable, Progress, recordStatuses, StringEnum } from '../job/job.ts'
+import { jobIdLengthMax, jobIdPattern, recordStatuses } from '../job/job.ts'
+import { Nullable, StringEnum } from '../job/schema-kinds.ts'
 
 /*
  * The schemas of both views of a job. One with an $id is a named schema of the OpenAPI document.
  */
 
 const Time = Type.String({ format: 'date-time', description: 'ISO 8601, UTC' })
+
+const JobId = Type.String({ pattern: jobIdPattern, maxLength: jobIdLengthMax })
+
+const Progress = Type.Object({
+  percent: Type.Number({ minimum: 0, maximum: 100 }),
+  done: Nullable(Type.Number()),
+  total: Nullable(Type.Number()),
+  stage: Nullable(Type.String()),
+  message: Nullable(Type.String()),
+  etaSeconds: Nullable(Type.Integer({ minimum: 0 }))
+})
 
 const Failure = Type.Object({
   code: Type.String({ minLength: 1 }),

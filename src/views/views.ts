@@ -31,9 +31,12 @@ const serialize = (
   if (violations.length > 0) {
     throw new ViewInvalid(jobId, violations.map(({ instancePath, keyword }) => `${instancePath} ${keyword}`).join('; '))
   }
-  const written = Object.entries(texts)
-  const others = { ...view, ...Object.fromEntries(written.map(([name]) => [name, undefined])) }
-  return `${JSON.stringify(others).slice(0, -1)}${written.map(([name, text]) => `,"${name}":${text}`).join('')}}`
+  let members = ''
+  for (const [name, text] of Object.entries(texts)) {
+    members += `,"${name}":${text}`
+    Reflect.set(view, name, undefined)
+  }
+  return `${JSON.stringify(view).slice(0, -1)}${members}}`
 }
 
 const hasResult = (job: Job): boolean =>

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { ServiceFailure } from '../errors.ts'
-import { storedChunkBytes, toChunks } from '../job/chunks.ts'
-import { appendInputChunk } from '../store/tx/inputs.ts'
+import { storedAtOnceBytes, storedChunkBytes, toMultiples } from '../job/chunks.ts'
+import { appendInputBytes } from '../store/tx/inputs.ts'
 import type { CommandNeeds } from './commit.ts'
 import type { StoredInput } from './submit-job.ts'
 
@@ -10,7 +10,7 @@ import type { StoredInput } from './submit-job.ts'
 const keptMs = 3_600_000
 
 /**
- * Stores bytes as they arrive, before the job that they belong to exists; at most one chunk is in memory. Throws
+ * Stores bytes as they arrive, before the job that they belong to exists; a few chunks are in memory. Throws
  * PAYLOAD_TOO_LARGE if there are more than `bytesMax` or `announcedBytes` exceeds it, STORE_UNAVAILABLE, and what
  * `bytes` throws; the pruner then removes what was stored.
  */
@@ -30,13 +30,13 @@ export const createStoreInput = ({ commit, now, randomId, bytesMax }: StoreInput
     const inputId = randomId()
     const hash = createHash('sha256')
     let sizeBytes = 0
-    for await (const chunk of toChunks(bytes, storedChunkBytes)) {
+    for await (const chunk of toMultiples(bytes, storedChunkBytes, storedAtOnceBytes)) {
       const startOffset = sizeBytes
       sizeBytes += chunk.byteLength
       requireFitting(sizeBytes)
       hash.update(chunk)
       await commit(async tx => {
-        await appendInputChunk(tx, inputId, startOffset, chunk, now() + keptMs)
+        await appendInputBytes(tx, inputId, startOffset, chunk, now() + keptMs)
         return { changes: [], value: undefined }
       })
       // Several chunks may have arrived at once, and each waits for the disk: the event loop gets a turn in between.

@@ -10,6 +10,7 @@ import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
 import { addCallback } from '../store/tx/callbacks.ts'
 import { type IdempotencyRecord, reserveIdempotencyKey } from '../store/tx/idempotency.ts'
+import { together } from '../store/together.ts'
 import { findJob, insertJob, lockJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
 import { enqueue } from '../store/tx/queue.ts'
@@ -48,6 +49,8 @@ export type SubmitJob = (
 
 export type SubmitJobNeeds = CommandNeeds & {
   randomUuid: () => string
+  /** Called before the commit, so that a worker prepares meanwhile. */
+  onSubmitting?: (type: string, isRaw: boolean) => void
   /** Called for each new job after the commit, so that a worker need not wait until it polls again. */
   onQueued: (type: string, tenant: string) => void
   /** Called after the commit if a callback is due at once. */
@@ -86,16 +89,17 @@ const toQueuedJob = (jobId: string, submitter: Submitter, type: string, at: numb
 
 const toMs = (seconds: number | undefined): number | null => seconds === undefined ? null : seconds * 1000
 
-type Request = { submitter: Submitter, submission: Submission, raw: StoredInput | undefined }
+type Request = { submitter: Submitter, submission: Submission, inputJson: string, raw: StoredInput | undefined }
 
 const insert = async (tx: Tx, jobId: string, request: Request, at: number): Promise<void> => {
-  const { submitter, submission, raw = null } = request
-  const { type, input, inputJson = JSON.stringify(input), maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
+  const { submitter, submission, inputJson, raw = null } = request
+  const { type, maxAttempts = maxAttemptsDefault, timeoutSeconds, retentionSeconds } = submission
   const { tenant, allTenants } = submitter
   const [timeoutMs, resultRetentionMs] = [toMs(timeoutSeconds), toMs(retentionSeconds)]
-  await insertJob(tx, toQueuedJob(jobId, submitter, type, at))
-  await enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at })
-  await insertInput(tx, jobId, { input: inputJson, access: JSON.stringify({ tenant, allTenants }), raw })
+  await together(
+    insertJob(tx, toQueuedJob(jobId, submitter, type, at)),
+    enqueue(tx, { jobId, type, tenant, maxAttempts, timeoutMs, resultRetentionMs, availableAt: at }),
+    insertInput(tx, jobId, { input: inputJson, access: JSON.stringify({ tenant, allTenants }), raw }))
 }
 
 // A key is kept for a day, and with short retentions its job is not.
@@ -130,12 +134,23 @@ const callBack = async (
   throw new ServiceFailure('VALIDATION_FAILED', message, { errors })
 }
 
+// Submissions do the same to different jobs, unless they may have to wait for one another at their key, or are large.
+const group = 'submissions'
+const inputInGroupMax = 64 * 1024
+
+const groupOf = ({ submission: { callback }, inputJson, raw }: Request, idempotencyKey: string | null) =>
+  idempotencyKey === null && callback === undefined && raw === undefined && inputJson.length <= inputInGroupMax
+    ? group
+    : undefined
+
 /** Accepts jobs. Throws IDEMPOTENCY_KEY_REUSED, VALIDATION_FAILED, STORE_UNAVAILABLE. */
 export const createSubmitJob = (
-  { commit, now, randomUuid, onQueued, onCallbackDue = () => {} }: SubmitJobNeeds
+  { commit, now, randomUuid, onSubmitting = () => {}, onQueued, onCallbackDue = () => {} }: SubmitJobNeeds
 ): SubmitJob =>
   async (submitter, submission, idempotencyKey, raw) => {
     const { tenant } = submitter
+    onSubmitting(submission.type, raw !== undefined)
+    const request = { submitter, submission, inputJson: submission.inputJson ?? JSON.stringify(submission.input), raw }
     const requestHash = idempotencyKey === null ? '' : hashOf(submission, submitter, raw)
     const { entries: [entry], value: { jobId, replayed, isDue } } = await commit(async tx => {
       const [newJobId, at] = [randomUuid(), now()]
@@ -143,7 +158,7 @@ export const createSubmitJob = (
       const earlierJobId = idempotencyKey === null
         ? undefined
         : await reserve(tx, tenant, idempotencyKey, { requestHash, jobId: newJobId, createdAt: at })
-      if (earlierJobId === undefined) await insert(tx, newJobId, { submitter, submission, raw }, at)
+      if (earlierJobId === undefined) await insert(tx, newJobId, request, at)
       else await lockJob(tx, earlierJobId)
       const jobId = earlierJobId ?? newJobId
       const lookup = await findJob(tx, jobId)
@@ -151,7 +166,7 @@ export const createSubmitJob = (
       const isDue = callback !== undefined &&
         await callBack(tx, lookup, submitter, callback, toCallbackId(randomUuid()), at)
       return { changes: [{ lookup }], value: { jobId, replayed: earlierJobId !== undefined, isDue } }
-    })
+    }, groupOf(request, idempotencyKey))
     if (isDue) onCallbackDue()
     if (!replayed) onQueued(submission.type, tenant)
     return { jobId, entry, replayed }

@@ -15,6 +15,18 @@ import { turnsDuring } from '../helpers/turns.ts'
 
 const newCache = () => createMemoryCache({ now: () => 1, random: () => 0 })
 
+/** What loops other than those under test do: nothing. */
+const createIdle = () => ({
+  rescueJobs: () => Promise.resolve(0),
+  callbacks: { runOnce: () => Promise.resolve(), stop: () => Promise.resolve() },
+  prune: () => Promise.resolve(),
+  checkStore: () => Promise.resolve(),
+  pruneIntervalMs: 3_600_000,
+  sample: () => Promise.resolve(),
+  sampleIntervalMs: 3_600_000,
+  metrics: createMetrics()
+})
+
 t.test('invalidates every change since it began, once', async t => {
   const { store, sql } = await openParts(t, { cache: newCache() })
   sql("INSERT INTO JobExecutionLog (jobId, status) VALUES ('before', 'Queued')")
@@ -201,14 +213,7 @@ t.test('the loops make up for wake-ups that waiting clients and followers have m
     changes: store.changes,
     watch,
     feed,
-    rescueJobs: () => Promise.resolve(0),
-    callbacks: { runOnce: () => Promise.resolve(), stop: () => Promise.resolve() },
-    prune: () => Promise.resolve(),
-    checkStore: () => Promise.resolve(),
-    pruneIntervalMs: 3_600_000,
-    sample: () => Promise.resolve(),
-    sampleIntervalMs: 3_600_000,
-    metrics: createMetrics(),
+    ...createIdle(),
     log: pino({ level: 'warn' }, { write: line => { health.push(line) } })
   })
   t.teardown(() => Promise.all(loops.map(({ stop }) => stop())))
@@ -218,4 +223,33 @@ t.test('the loops make up for wake-ups that waiting clients and followers have m
   const { itemsOf } = await reader.next()
   t.match(itemsOf(null), [{ jobId: 'job-1', version: changed }])
   t.same(health, [])
+})
+
+t.test('a commit of another process wakes the relay only while clients wait', async t => {
+  let [rounds, areWaiting, announce] = [0, false, () => {}]
+  const isInUse = () => areWaiting
+  const recheck = () => Promise.resolve()
+  const loops = createLoops({
+    relay: () => Promise.resolve(++rounds),
+    changes: {
+      isAnnounced: true,
+      onAnnounced: wake => {
+        announce = wake
+        return () => {}
+      }
+    },
+    watch: { isInUse, recheck },
+    feed: { isInUse: () => false, recheck },
+    ...createIdle(),
+    log: pino({ level: 'silent' })
+  })
+  t.teardown(() => Promise.all(loops.map(({ stop }) => stop())))
+  for (const { start } of loops) start()
+  await new Promise(setImmediate)
+  const before = rounds
+  announce()
+  t.equal(rounds, before)
+  areWaiting = true
+  announce()
+  t.equal(rounds, before + 1, 'at once')
 })

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
-import { type Processor, ProcessorError } from '../../src/processors/registry.ts'
+import { type Processor, ProcessorError, type RunProcessor } from '../../src/processors/processor.ts'
 
 // Processors that run in real threads and fail, stall or report as a test needs it.
 
 const any = { inputSchema: Type.Unknown(), needsScopes: [] }
 let flakes = 0
 
-const list: Processor[] = [
+const list: Array<Omit<Processor, 'module'> & { run: RunProcessor }> = [
   {
     ...any,
     type: 'echo',
@@ -94,4 +94,9 @@ const list: Processor[] = [
   }
 ]
 
-export const processors: ReadonlyMap<string, Processor> = new Map(list.map(processor => [processor.type, processor]))
+export const processors: ReadonlyMap<string, Processor> = new Map(list.map(({ run: _run, ...processor }) =>
+  [processor.type, { ...processor, module: new URL(`?${processor.type}`, import.meta.url) }]))
+
+// Each type is the module with a query of its own.
+const typeHere = new URL(import.meta.url).search.slice(1)
+export const run = list.find(({ type }) => type === typeHere)?.run

@@ -11,12 +11,12 @@ import { createRetentionReader } from '../../src/store/sqlite/readers/retention-
 import { findQueueItem, setLease } from '../../src/store/tx/queue.ts'
 import { resultSize } from '../../src/store/tx/results.ts'
 import { pruneOrphans } from '../../src/store/tx/retention.ts'
-import type { Claim } from '../../src/write/claim-job.ts'
+import type { Claim } from '../../src/write/runs/claim-job.ts'
 import type { StoredInput } from '../../src/write/submit-job.ts'
 import { createParts, openParts } from '../helpers/parts.ts'
 import { until } from '../helpers/until.ts'
+import { processors } from './processors-of-the-test.ts'
 
-const registry = new URL('./processors-of-the-test.ts', import.meta.url)
 const types = ['echo', 'stall', 'refuse', 'crash', 'flaky', 'break', 'slow', 'measure', 'half', 'report-and-stall']
 
 // A short lease lets heartbeats come often. It never expires while this clock stands still, however slow the machine is.
@@ -36,7 +36,7 @@ const setUp = async (t: Test, {
     onAsked: jobId => { worker.cancel(jobId) }
   })
   const { transact, path, claimJob, rescueJobs, runJob } = parts
-  const pool = createProcessorPool({ databaseUrl: `sqlite:${path}`, threads: slots, registry, schedule })
+  const pool = createProcessorPool({ databaseUrl: `sqlite:${path}`, threads: slots, processors, schedule })
   const errors: Error[] = []
   const open = (overrides: Partial<WorkerNeeds> = {}): Worker => createWorker({
     claimJob,
@@ -92,6 +92,19 @@ t.test('runs a job to its end: progress, bytes in order, an inline JSON result, 
   t.same(chunks.map(({ byteLength }) => byteLength), [65_536, 65_536, 65_536, 200_000 - 3 * 65_536])
   t.ok(Buffer.concat(chunks).equals(Buffer.from(text)))
   t.same([await findItem(jobId), await findItem(large)], [undefined, undefined], 'finished jobs leave the queue')
+})
+
+t.test('prepares for jobs of its types, while it claims jobs', async t => {
+  const { pool, open } = await setUp(t)
+  const prepared: Array<[string, boolean]> = []
+  const worker = open({ pool: { ...pool, prepare: (type, isRaw) => { prepared.push([type, isRaw]) } } })
+  worker.prepare('echo', false)
+  worker.start()
+  worker.prepare('other', false)
+  worker.prepare('echo', true)
+  await worker.stop(0)
+  worker.prepare('echo', false)
+  t.same(prepared, [['echo', true]])
 })
 
 t.test('a failure of the processor is the failure of the job', async t => {

@@ -1,5 +1,6 @@
 import { createHash as createNodeHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { createClient, jsonText, JobServiceError } from '../../src/client/client.ts'
@@ -265,9 +266,10 @@ t.test('takes the hash of bytes in whatever parts they come', async t => {
 })
 
 t.test('the client imports nothing but itself', t => {
-  for (const file of readdirSync('src/client')) {
-    const source = readFileSync(`src/client/${file}`, 'utf8')
-    for (const [, from = ''] of source.matchAll(/(?: from |\bimport\()'([^']+)'/g)) t.match(from, /^\.\/[\w-]+\.ts$/, file)
+  for (const file of globSync('src/client/**/*.ts')) {
+    for (const [, from = ''] of readFileSync(file, 'utf8').matchAll(/(?: from |\bimport\()'([^']+)'/g)) {
+      t.match(join(dirname(file), from), /^src\/client\/[\w/-]+\.ts$/, file)
+    }
   }
   t.end()
 })

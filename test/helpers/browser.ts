@@ -14,6 +14,8 @@ const options = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'
 ]
+// It only ends a hang. A hundred megabytes are hashed in the page, and coverage makes its code several times slower.
+const waitMsMax = 120_000
 const axePath = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
 
 /** What runs in the page before its own modules: notes what its policy forbids, and what blobs it makes. */
@@ -77,6 +79,7 @@ export const openPage = async (
   t: Test, browser: Browser, url: string, contextOptions: BrowserContextOptions = {}
 ): Promise<WatchedPage> => {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...contextOptions })
+  context.setDefaultTimeout(waitMsMax)
   const page = await context.newPage()
   const { origin } = new URL(url)
   const noticed: string[] = []

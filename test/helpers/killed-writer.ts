@@ -1,7 +1,7 @@
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { createTransact } from '../../src/store/sqlite/transact.ts'
 import { createCommit } from '../../src/write/commit.ts'
-import { createRunJob } from '../../src/write/run-job.ts'
+import { createRunJob } from '../../src/write/runs/run-job.ts'
 
 /*
  * A process that runs the service's own command on a database and is killed between its commit and its expose:

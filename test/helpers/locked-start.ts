@@ -1,7 +1,7 @@
 import SqliteDatabase from 'better-sqlite3'
 import { runService } from '../../src/lifecycle.ts'
-import { sqlitePathOf } from '../../src/store/database-url.ts'
-import { openStore } from '../../src/store/open-store.ts'
+import { sqlitePathOf } from '../../src/store/open/database-url.ts'
+import { openStore } from '../../src/store/open/open-store.ts'
 
 /** A service whose database another connection locks after the schema is checked, before the service writes. */
 const locks: SqliteDatabase.Database[] = []

@@ -7,7 +7,10 @@ import type { Job, JobLookup } from '../../src/job/job.ts'
 import type { JobEventType } from '../../src/job/lifecycle.ts'
 import { createJobWatch, type JobWatch } from '../../src/status/await-change.ts'
 import { createFixedEpoch, type Epoch } from '../../src/status/epoch/epoch.ts'
-import { createExpose, createExposeEntry, type Expose, type ExposeEntry } from '../../src/status/expose.ts'
+import {
+  createExpose, createExposeEntry, createInvalidateOlder, type Expose, type ExposeEntry
+} from '../../src/status/expose.ts'
+import { createFillPolicy, type FillPolicy } from '../../src/status/fill-policy.ts'
 import type { ReadSource } from '../../src/status/fill.ts'
 import { createEntryLoader } from '../../src/status/load-entry.ts'
 import { createReadStatus } from '../../src/status/read-status.ts'
@@ -15,12 +18,12 @@ import { createSingleFlight } from '../../src/status/single-flight.ts'
 import type { Store } from '../../src/store/store.ts'
 import { createViews } from '../../src/views/views.ts'
 import { createCancelJob, createEraseJob } from '../../src/write/cancel-and-erase.ts'
-import { createClaimJob } from '../../src/write/claim-job.ts'
+import { createClaimJob } from '../../src/write/runs/claim-job.ts'
 import { createCommit } from '../../src/write/commit.ts'
 import { createExpireResults } from '../../src/write/expire-results.ts'
-import { createOutages } from '../../src/write/outages.ts'
-import { createRescueJobs } from '../../src/write/rescue-jobs.ts'
-import { createRunJob } from '../../src/write/run-job.ts'
+import { createOutages } from '../../src/write/runs/outages.ts'
+import { createRescueJobs } from '../../src/write/runs/rescue-jobs.ts'
+import { createRunJob } from '../../src/write/runs/run-job.ts'
 import { createStoreInput } from '../../src/write/store-input.ts'
 import { createSubmitJob } from '../../src/write/submit-job.ts'
 import { openForeign, openStore } from '../store/open.ts'
@@ -29,6 +32,7 @@ import { openForeign, openStore } from '../store/open.ts'
 export type PartsOverrides = {
   cache?: StatusCache
   epoch?: Epoch
+  fillPolicy?: FillPolicy
   /** ms since 1970. */
   now?: () => number
   /** Names jobs, leases, inputs and fills. */
@@ -60,6 +64,7 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
   const { graceMs = 60_000, resultRetentionMs = 86_400_000, inputBytesMax = 10_000_000 } = overrides
   const { aroundFind = itself, aroundExpose = itself, aroundExposeEntry = itself } = overrides
   const { onTransition = ignore, onQueued = ignore, onAsked = ignore, hasOutages = false } = overrides
+  const { fillPolicy = createFillPolicy({ monotonicNow: () => performance.now() }) } = overrides
   const views = createViews({ publicUrl: null, onInvalid: ignore })
   const onExposed = (entry: StatusEntry): void => { watch.onExposed(entry) }
   const expose = aroundExpose(createExpose({ cache, epoch, views, onExposed }))
@@ -74,9 +79,11 @@ export const createParts = (store: Store, overrides: PartsOverrides = {}) => {
     epoch,
     loadEntry: createEntryLoader({ ...store.jobs, find: aroundFind(store.jobs.find), views }),
     exposeEntry: aroundExposeEntry(createExposeEntry({ cache, epoch, onExposed })),
+    invalidateOlder: createInvalidateOlder({ cache, epoch, onExposed }),
     uniqueId: () => `fill-${nextId()}`,
     onRead: source => { reads.push(source) },
-    createSingleFlight
+    createSingleFlight,
+    fillPolicy
   })
   const watch: JobWatch = createJobWatch({ ...statusReads, findVersions: store.jobs.findVersions })
   return {

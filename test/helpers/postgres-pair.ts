@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs'
 import type pg from 'pg'
 import { postgresBinary } from '../../scripts/services.ts'
 import type { Closing } from './postgres.ts'
-import { createServer, dataOf, initialize, makeFolder, run, type Server, superuser } from './postgres-server.ts'
+import { createDatabaseSql, createServer, dataOf, initialize, makeFolder, run, type Server, superuser } from './postgres-server.ts'
 import { until } from './until.ts'
 
 /** How a primary ends. Either way its standby has all that it acknowledged. */
@@ -72,7 +72,7 @@ export const startPostgresPair = async (t: Closing, settings: readonly string[] 
     primary: () => primary,
     createDatabase: async () => {
       const name = `test_${++databases}`
-      await sql(`CREATE DATABASE ${name} TEMPLATE template0`)
+      await sql(createDatabaseSql(name))
       const hosts = servers.map(({ port }) => `127.0.0.1:${port}`).join()
       return `postgres://${superuser}@${hosts}/${name}?target_session_attrs=read-write`
     },

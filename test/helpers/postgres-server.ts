@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -43,8 +43,19 @@ export const run = (program: string, ...args: string[]): void => {
   execFileSync(command, rest, { stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
+const inMemory = '/dev/shm'
+const roomMin = 4e9
+
+// A database is some 300 files. In memory a server takes half of the system time: ext4 searches long for the number of a
+// new file after many were removed. Containers often have little room there.
+const dataParent = (): string => {
+  if (!existsSync(inMemory)) return tmpdir()
+  const { bavail, bsize } = statfsSync(inMemory)
+  return bavail * bsize < roomMin ? tmpdir() : inMemory
+}
+
 /** Makes an empty folder in `parent` that the server may write in. One that a killed test has left is removed. */
-export const makeFolder = (parent = tmpdir()): string => {
+export const makeFolder = (parent = dataParent()): string => {
   removeLeftFolders(parent)
   const folder = mkdtempSync(join(parent, `${folderPrefix}${process.pid}-`))
   if (asUnprivileged.length > 0) execFileSync('chown', [superuser, folder])
@@ -55,10 +66,52 @@ export const makeFolder = (parent = tmpdir()): string => {
 /** Where the data of a server in this folder is. */
 export const dataOf = (folder: string): string => join(folder, 'data')
 
-/** Makes the data of a new server. */
+const initdbOptions = ['--username', superuser, '--auth', 'trust', '--encoding', 'UTF8', '--locale', 'C.UTF-8', '--no-sync']
+const templates = join(import.meta.dirname, '../../node_modules/.cache/postgres')
+
+let known: string | undefined
+const version = (): string => {
+  known ??= execFileSync(postgresBinary('postgres'), ['--version'], { encoding: 'utf8' }).trim()
+  return known
+}
+
+// Its owner is the one who runs the servers.
+const toTemplate = (): string =>
+  join(templates, [version(), process.getuid?.() ?? '', ...initdbOptions].join('-').replace(/[^\w.]+/g, '-'))
+
+const copy = (from: string, to: string): void => { execFileSync('cp', ['-a', from, to]) }
+
+// Of several processes that make it at once, that of the first stays.
+const makeTemplate = (template: string): void => {
+  mkdirSync(templates, { recursive: true })
+  // The user of the server may be kept out of the folders above the repository.
+  const made = makeFolder()
+  const copied = makeFolder(templates)
+  try {
+    run(postgresBinary('initdb'), '--pgdata', dataOf(made), ...initdbOptions)
+    copy(dataOf(made), dataOf(copied))
+    renameSync(dataOf(copied), template)
+  } catch (error) {
+    if (!existsSync(template)) throw error
+  } finally {
+    for (const folder of [made, copied]) rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** Makes the data of a new server: a copy, which takes a fifth of the CPU of `initdb`. */
 export const initialize = (folder: string): void => {
-  run(postgresBinary('initdb'), '--pgdata', dataOf(folder), '--username', superuser, '--auth', 'trust',
-    '--encoding', 'UTF8', '--locale', 'C.UTF-8', '--no-sync')
+  const template = toTemplate()
+  if (!existsSync(template)) makeTemplate(template)
+  copy(template, dataOf(folder))
+}
+
+/**
+ * The statement that makes a database. To copy the files of the other one takes a quarter of the CPU that it takes to
+ * write them to the log, page by page, as Postgres 15 and later do unless told otherwise.
+ */
+export const createDatabaseSql = (name: string, template = 'template0'): string => {
+  const strategy = Number(/\d+/.exec(version())?.[0]) < 15 ? '' : ' STRATEGY file_copy'
+  return `CREATE DATABASE ${name} TEMPLATE ${template}${strategy}`
 }
 
 // No test cuts the power, so nothing waits for the disk.

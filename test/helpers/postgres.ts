@@ -1,5 +1,5 @@
 import { rmSync } from 'node:fs'
-import { createServer, initialize, makeFolder, type Server } from './postgres-server.ts'
+import { createDatabaseSql, createServer, initialize, makeFolder, type Server } from './postgres-server.ts'
 
 /** What ends a test, or something else. */
 export type Closing = { teardown: (close: () => unknown) => void }
@@ -31,9 +31,9 @@ export const startPostgres = async (
   const { sql, urlOf, start: restart } = server
   return {
     ...server,
-    createDatabase: async (t, template = 'template0') => {
+    createDatabase: async (t, template) => {
       const name = `test_${++databases}`
-      await sql(`CREATE DATABASE ${name} TEMPLATE ${template}`)
+      await sql(createDatabaseSql(name, template))
       t.teardown(async () => { await sql(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`) })
       return urlOf(name)
     },

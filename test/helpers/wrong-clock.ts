@@ -1,5 +1,5 @@
 import { runService } from '../../src/lifecycle.ts'
-import { openStore } from '../../src/store/open-store.ts'
+import { openStore } from '../../src/store/open/open-store.ts'
 
 /** A service on a machine whose clock is ahead of the others by CLOCK_AHEAD_MS. */
 const aheadMs = Number(process.env.CLOCK_AHEAD_MS)

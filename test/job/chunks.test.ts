@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { countWithin, toChunks } from '../../src/job/chunks.ts'
+import { countWithin, toChunks, toMultiples } from '../../src/job/chunks.ts'
 
 async function * later (pieces: readonly Uint8Array[]) { yield * pieces }
 
@@ -33,6 +33,25 @@ t.test('reads no more than the chunk needs', async t => {
   t.equal(asked, 3)
   await chunks.return(undefined)
   t.same(endless.next(), { value: undefined, done: true }, 'and who stops reading stops the source')
+})
+
+t.test('joins any pieces to multiples of one size, the last one shorter', async t => {
+  await fc.assert(fc.asyncProperty(fc.array(fc.uint8Array({ maxLength: 40 })), fc.integer({ min: 1, max: 12 }), async (pieces, size) => {
+    // As a source does that uses its memory again.
+    const memory = new Uint8Array(40)
+    const source = async function * () {
+      for (const piece of pieces) {
+        memory.set(piece)
+        yield memory.subarray(0, piece.byteLength)
+        memory.fill(255)
+      }
+    }
+    const joined: Buffer[] = []
+    for await (const bytes of toMultiples(source(), size, 2 * size)) joined.push(Buffer.from(bytes))
+    t.same(Buffer.concat(joined), Buffer.concat(pieces))
+    t.ok(joined.slice(0, -1).every(({ byteLength }) => byteLength % size === 0))
+    t.ok(joined.every(({ byteLength }) => byteLength > 0 && byteLength <= 2 * size))
+  }), { numRuns: 100 })
 })
 
 t.test('counts what is together within a bound, and at least one', async t => {

@@ -59,3 +59,18 @@ t.test('toEpochMs inverts toIso', async t => {
   t.equal(toIso(noon), '2026-01-31T12:00:00.000Z')
   t.throws(() => toIso(9e15), RangeError)
 })
+
+t.test('toIso writes what Date does', async t => {
+  const dayMs = 86_400_000
+  const bounds = [Date.parse('0000-01-01T00:00:00Z'), 253_402_300_799_999, 8.64e15, -8.64e15, 0, -0, 0.5, -0.5]
+  const ofOneDay = fc.integer({ min: -dayMs, max: dayMs })
+  const any = fc.oneof(
+    fc.integer({ min: -8.64e15, max: 8.64e15 }), fc.double({ min: -8.64e15, max: 8.64e15, noNaN: true }),
+    fc.constantFrom(...bounds), fc.integer({ min: -1e6, max: 1e6 }).map(day => day * dayMs)
+  )
+  fc.assert(fc.property(any, ofOneDay, (ms, more) => {
+    for (const time of [ms, ms + more].filter(time => Math.abs(time) <= 8.64e15)) {
+      t.equal(toIso(time), new Date(time).toISOString())
+    }
+  }))
+})

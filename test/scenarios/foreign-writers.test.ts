@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { startRedis } from '../helpers/redis.ts'
 import { type Service, startService } from '../helpers/service.ts'
-import { until } from '../helpers/until.ts'
+import { until, untilWithin } from '../helpers/until.ts'
 import { startPollers } from './pollers.ts'
 
 // The bound of the contract; usually a tenth of it.
@@ -17,7 +17,7 @@ const scenarios = (t: Test, open: (t: Test) => Promise<Service>) => {
     const shows = async (sql: string, expected: unknown) => {
       await status()
       await service.sql(sql)
-      await until(async () => await status() === expected, sql, visibleWithinMs)
+      await untilWithin(visibleWithinMs, async () => await status() === expected, sql)
       t.pass(sql)
     }
     t.equal(await status(), 404)
@@ -47,11 +47,11 @@ const scenarios = (t: Test, open: (t: Test) => Promise<Service>) => {
       const written = await service.sql(
         `UPDATE JobExecutionLog SET progressPercent = ${percent}; SELECT max(version) FROM JobExecutionLog`
       )
-      await until(() => Math.max(...pollers.newest.values()) >= Number(written), `version ${written}`, visibleWithinMs)
+      await until(() => Math.max(...pollers.newest.values()) >= Number(written), `version ${written}`)
     }
     await service.sql("UPDATE JobExecutionLog SET status = 'Succeeded'")
-    await until(
-      async () => (await service.askJson('/api/v1/jobs/c')).status === 'Succeeded', 'the end', visibleWithinMs
+    await untilWithin(
+      visibleWithinMs, async () => (await service.askJson('/api/v1/jobs/c')).status === 'Succeeded', 'the end'
     )
     const seen = await pollers.stop()
     t.same(seen.complaints, [])

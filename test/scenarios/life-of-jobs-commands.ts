@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
-import type { RunOutcome } from '../../src/write/run-outcome.ts'
+import type { RunOutcome } from '../../src/write/runs/run-outcome.ts'
 import { csv } from '../write/commands.ts'
 import * as expected from './life-of-jobs-model.ts'
 import { iso, type World } from './life-of-jobs-world.ts'
@@ -249,8 +249,8 @@ async ({ runJob, database }, lease, { kind }) => {
 },
 (model, jobId, { row, item }, { kind }) => {
   const sent = model.sent.get(jobId) ?? ''
-  if (kind !== 'appended' && sent !== '') return { error: 'ResultBegun' }
   if (!row.isOurs || row.status !== 'Running') return { error: 'LeaseLost' }
+  if (kind !== 'appended' && sent !== '') return { error: 'ResultBegun' }
   const url = `/api/v1/jobs/${jobId}/result`
   const [result, resultUrl] = {
     appended: [sent, url], given: ['{"a":1}', url], external: [null, 'https://x.example/r'], none: [null, null]

@@ -12,7 +12,7 @@ import { createFixedEpoch } from '../../src/status/epoch/epoch.ts'
 import { createInvalidate } from '../../src/status/expose.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
 import { migrate } from '../../src/store/sqlite/migrations/migrate.ts'
-import type { Claim } from '../../src/write/claim-job.ts'
+import type { Claim } from '../../src/write/runs/claim-job.ts'
 import { createParts } from '../helpers/parts.ts'
 import { storeOn } from '../store/open.ts'
 import {

@@ -66,7 +66,7 @@ const populate = async (service: Service, callbackUrl: string) => {
     (await service.askJson('/api/v1/jobs', post({ type, input: { n: 1 }, ...more }, { headers }))).jobId
   const claim = async (type: string) => {
     await submit(type)
-    return await worker.claimed(type, { leaseSeconds: 60 })
+    return await worker.claimed(type, { leaseSeconds: 1800 })
   }
   const large = await claim('large')
   await worker.upload(large.jobId, large.leaseToken, 0, bytes.toString('latin1'), { headers: { 'content-type': 'text/csv' } })
@@ -124,7 +124,8 @@ t.test('everything is there after a move: statuses, results, the queue, leases, 
   await sqlite3(path, "UPDATE JobCallback SET nextTryAt = 1 WHERE state = 'pending'")
   // As if the service had been stopped an hour ago: leases have the time left that they had then.
   const hour = 3600
-  await sqlite3(path, `UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - ${hour * 1000}`)
+  await sqlite3(path, `UPDATE JobQueue
+    SET leaseExpiresAt = leaseExpiresAt - ${hour * 1000}, availableAt = availableAt - ${hour * 1000}`)
   utimesSync(path, Date.now() / 1000 - hour, Date.now() / 1000 - hour)
   isMoved = true
   const file = readFileSync(path)
@@ -248,6 +249,38 @@ t.test("leases go on by the server's clock, whatever the clock of the source sai
   const { rows: [row] } = await postgres.sql(
     'SELECT leaseExpiresAt - extract(epoch FROM now()) * 1000 AS ms FROM JobQueue', new URL(url).pathname.slice(1))
   t.ok(Number(row?.ms) > 0 && Number(row?.ms) <= leaseMs, `${String(row?.ms)} ms are left`)
+})
+
+t.test("waiting times go on by the server's clock, in their order, whatever the clock of the source said", async t => {
+  const [hourMs, minuteMs] = [3_600_000, 60_000]
+  for (const aheadMs of [hourMs, -hourMs]) {
+    const { cwd, path, from } = makeFolder(t)
+    await (await openStore(t, path)).database.close()
+    const stoppedAt = Date.now() + aheadMs
+    // When the service was stopped, some were due and some were not.
+    const ofAges = Object.entries({ oldest: -2 * hourMs, old: -hourMs / 2, due: -1, soon: minuteMs, later: 2 * minuteMs })
+    for (const [id, ms] of ofAges) {
+      await sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status) VALUES ('${id}', 'Queued');
+        INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt) VALUES ('${id}', 'a', 2, ${stoppedAt + ms});
+        INSERT INTO JobCallback (id, jobId, tenant, url, host, addedAt, state, nextTryAt)
+          VALUES ('${id}', '${id}', 't', 'http://h/', 'h', 0, 'pending', ${stoppedAt + ms})`)
+    }
+    utimesSync(path, stoppedAt / 1000, stoppedAt / 1000)
+    const url = await postgres.createDatabase(t)
+    t.match(await migrate(cwd, [...from, '--to', url]), { code: 0, stderr: '' })
+    const columns = [['availableAt', 'JobQueue', 'jobId', 'availableAt, seq'], ['nextTryAt', 'JobCallback', 'id', 'nextTryAt']] as const
+    for (const [column, table, id, order] of columns) {
+      const { rows } = await postgres.sql(`
+        SELECT ${id} AS id, ${column} - extract(epoch FROM now()) * 1000 AS ms FROM ${table} ORDER BY ${order}`,
+      new URL(url).pathname.slice(1)) as { rows: Array<{ id: string, ms: string }> }
+      const left = Object.fromEntries(rows.map(({ id, ms }) => [id, Number(ms)]))
+      if (column === 'availableAt') t.same(rows.map(({ id }) => id), ofAges.map(([id]) => id))
+      for (const id of ['oldest', 'old', 'due']) t.ok(Number(left[id]) <= 0, `${column} of ${id}: ${left[id]} ms`)
+      for (const [id, ms] of [['soon', minuteMs], ['later', 2 * minuteMs]] as const) {
+        t.ok(Number(left[id]) > ms - minuteMs && Number(left[id]) <= ms, `${column} of ${id}: ${left[id]} ms`)
+      }
+    }
+  }
 })
 
 t.test('a target with jobs of its own is left alone', async t => {

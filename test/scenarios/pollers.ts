@@ -18,10 +18,17 @@ export const startPollers = (client: Client, jobIds: readonly string[], count: n
     let tag: string | null = null
     while (!isStopped) {
       const floor = newest.get(jobId) ?? 0
-      const answer: Response = await client.ask(`/api/v1/jobs/${jobId}`, {
+      const answer: Response | Error = await client.ask(`/api/v1/jobs/${jobId}`, {
         headers: withTag && tag !== null ? { 'if-none-match': tag } : {}
-      })
-      await answer.arrayBuffer()
+      }).then(async answer => {
+        await answer.arrayBuffer()
+        return answer
+      }).catch((error: Error) => error)
+      // A rejection that nobody waits for yet would end the process, and hide why the test had failed before.
+      if (answer instanceof Error) {
+        seen.complaints.push(`${answer.message}: ${String(answer.cause)}`)
+        return
+      }
       seen.answers++
       if (answer.status !== 200 && answer.status !== 304) {
         seen.complaints.push(`${jobId}: ${answer.status}`)

@@ -16,7 +16,6 @@ import { startPollers } from './pollers.ts'
  */
 
 const jobIds = Array.from({ length: 4 }, (_, index) => `job-${index}`)
-const recoveryMs = 10_000
 
 type World = { group: RedisGroup, services: Service[], first: Service }
 
@@ -37,7 +36,7 @@ const startWorld = async <Group extends RedisGroup>(
 
 const inUse = async (services: readonly Service[]) => {
   for (const service of services) {
-    await until(async () => (await service.askJson('/readyz')).cache.mode === 'on', 'the cache in use', recoveryMs)
+    await until(async () => (await service.askJson('/readyz')).cache.mode === 'on', 'the cache in use')
   }
 }
 
@@ -69,8 +68,8 @@ const epochOf = ({ first }: World) => first.sql('SELECT name FROM CacheEpoch')
 
 /** A cell of the current epoch, and the master that has it. */
 const findCell = async (world: World): Promise<{ key: string, master: Member }> => {
-  const epoch = await epochOf(world)
   return await until(async () => {
+    const epoch = await epochOf(world)
     for (const master of await world.group.masters()) {
       const [key] = await master.client.keys(`js:*:${epoch}:job-*`)
       if (key !== undefined && /^E/.test(await master.client.get(key) ?? '')) return { key, master }
@@ -157,6 +156,7 @@ const runScenarios = async (t: Test, world: World, kind: string, scenarios: Reco
       await group.settle()
       await inUse(services)
       const pollers = startPollers(byTurns(services), jobIds, 4)
+      t.teardown(pollers.stop)
       await change(world, pollers)
       const before = await epochOf(world)
       await scenario(t, world, pollers)

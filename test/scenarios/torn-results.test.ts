@@ -7,7 +7,7 @@ import { sendFailure, toClientFailure } from '../../src/http/problem.ts'
 import { resultRoutes } from '../../src/http/routes/results/result-routes.ts'
 import { createStatusAccess } from '../../src/http/status-access.ts'
 import { namedSchemas } from '../../src/http/openapi/schemas.ts'
-import { createReadResult, type ReadBytes } from '../../src/status/read-result.ts'
+import { createReadResult, type ReadBytes } from '../../src/status/details/read-result.ts'
 import { createResultReader } from '../../src/store/sqlite/readers/result-reader.ts'
 import { openParts } from '../helpers/parts.ts'
 import { startService } from '../helpers/service.ts'
@@ -144,7 +144,7 @@ const openRoute = async (t: Test, change = '') => {
 
 const small = "INSERT INTO JobResultChunk (jobId, startOffset, bytes) VALUES ('big', 0, CAST('abc' AS BLOB));"
 
-t.test('what changes between the look and the first byte is met by a second look', async t => {
+t.test('a result that changes before the first byte of the response is looked up again', async t => {
   const expired = await openRoute(
     t, "UPDATE JobExecutionLog SET resultExpiredAt = '2026-01-31T12:00:00Z'; DELETE FROM JobResult"
   )

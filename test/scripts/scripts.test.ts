@@ -10,6 +10,8 @@ import t from 'tap'
 import { sqlite3 } from '../helpers/databases.ts'
 
 const run = promisify(execFile)
+// Of scripts that run nothing of src, but large programs of others. (Node adds the variable where it is missing.)
+const uncovered = { NODE_V8_COVERAGE: '' }
 const { PATH, NODE_V8_COVERAGE, NODE_COMPILE_CACHE } = process.env
 const root = resolve(import.meta.dirname, '../..')
 
@@ -80,18 +82,21 @@ t.test('migrate: creates the table that engines write to, and lists the applied 
   t.match(wrong, { code: 1, stderr: /^DATABASE_URL: / })
 })
 
-t.test('test: counts the tests, shows the diff of a failure, and fails if a file crashes', async t => {
+t.test('test: counts the tests, shows the diff of a failure, and fails if a file crashes, at once or by a stray error', async t => {
   const cwd = t.testdir({
     'good.test.ts': "import t from 'tap'\nt.test('outer', t => t.test('good', async t => { t.ok(1); t.ok(2) }))",
     'bad.test.ts': "import t from 'tap'\nt.test('good', async t => t.ok(1))\nt.test('bad', async t => t.equal(1, 2))",
-    'crash.test.ts': "import './no-such-file.ts'"
+    'crash.test.ts': "import './no-such-file.ts'",
+    'stray.test.ts': "import t from 'tap'\nt.test('stray', async t => {\nt.ok(1)\nsetTimeout(() => { throw new Error('from a callback') })\nawait new Promise(resolve => { setTimeout(resolve, 60_000) })\n})"
   })
   const test = async (...names: string[]) => {
-    const { code, stdout } = await script('test.ts', names.map(name => join(cwd, `${name}.test.ts`)), root)
+    const { code, stdout } = await script('test.ts', names.map(name => join(cwd, `${name}.test.ts`)), root, uncovered)
     return { code, stdout, last: stdout.trimEnd().split('\n').at(-1) }
   }
   t.match(await test('good', 'bad'), { code: 1, stdout: /bad[^]*-2\n *\+1/, last: '2 passed, 1 failed' })
   t.match(await test('good', 'crash'), { code: 1, stdout: /Cannot find module[^]*FAIL/, last: '1 passed, 1 failed' })
+  const stray = await test('good', 'stray')
+  t.match(stray, { code: 1, stdout: /Error: from a callback[^]*FAIL/, last: '1 passed, 1 failed' }, 'ends its file')
   t.match(await test('good'), { code: 0, last: '1 passed, 0 failed' })
 })
 
@@ -127,7 +132,7 @@ t.test('audit: fails on a vulnerability of moderate severity, and passes if the 
   const { port } = registry.address() as AddressInfo
   const cache = t.testdir()
   const audit = async () => await script('audit.ts', [], root, {
-    npm_config_registry: `http://127.0.0.1:${port}`, npm_config_cache: cache, npm_config_fetch_retries: '0'
+    ...uncovered, npm_config_registry: `http://127.0.0.1:${port}`, npm_config_cache: cache, npm_config_fetch_retries: '0'
   })
   t.match(await audit(), { code: 0, stdout: /^found 0 vulnerabilities/ })
   found = advisories('low')

@@ -51,7 +51,7 @@ for (const placement of placements) {
     t.comment(`what happened: ${JSON.stringify(events)}`)
     if (path !== null) return
     t.equal(runs, asked)
-    const expected = ['cache', 'store', 'relayed', 'waited', 'waited in vain', 'event', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
+    const expected = ['cache', 'store', 'expected a miss', 'bypassed', 'relayed', 'waited', 'waited in vain', 'event', 'refused', 'lost', 'late', 'rolled back', ...placement === 'shared'
       ? ['on', 'warm', 'off', 'unanswered']
       : []]
     for (const event of expected) t.ok((events[event] ?? 0) * 10 > runs, `${event} happened often`)

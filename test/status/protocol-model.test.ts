@@ -38,6 +38,7 @@ const breaks = <State>(t: Test, name: string, system: System<State>, steps: numb
 }
 
 const five: readonly ActorKind[] = ['writer', 'writer', 'reader', 'reader', 'reader']
+const withBypassers: readonly ActorKind[] = ['writer', 'writer', 'bypasser', 'reader', 'reader']
 const withRelay: readonly ActorKind[] = ['writer', 'foreign', 'relay', 'relay', 'reader', 'reader']
 
 t.test('the obvious schemes all return older versions', async t => {
@@ -55,6 +56,7 @@ t.test('level 1 holds while every command is answered', async t => {
   holds(t, 'with a foreign writer and a relay that outdates', oneCellSystem(levelOne, withRelay, {
     empty: 1, crash: 1
   }))
+  holds(t, 'some readers bypass the cell', oneCellSystem(levelOne, withBypassers, { empty: 2, crash: 1 }))
   holds(t, 'writers outdate where they have no entry', oneCellSystem(levelOneOutdating, five, { empty: 2, crash: 1 }))
 })
 
@@ -63,6 +65,8 @@ t.test('level 1 fails when a reply is lost', async t => {
 })
 
 const three: Setting['actors'] = [['writer', 'A'], ['reader', 'A'], ['reader', 'B']]
+const bypassing: Setting['actors'] = [['writer', 'A'], ['bypasser', 'A'], ['reader', 'B']]
+const bypassed: Setting['actors'] = [['writer', 'A'], ['reader', 'A'], ['bypasser', 'B']]
 const relayed: Setting['actors'] = [['foreign', 'A'], ['relay', 'A'], ['reader', 'B'], ['reader', 'B']]
 
 t.test('level 2 holds', async t => {
@@ -75,6 +79,15 @@ t.test('level 2 holds', async t => {
     ['one node is cut off from the cache', { actors: three, faults: { cutOff: 1 } }],
     ['the cache comes back with old contents', { actors: three, faults: { rollBack: 1 } }],
     ['begun off, a lease ends early', { actors: three, faults: { expire: 1 }, mode: 'off' }],
+    ['a reply is lost, and a lease ends early, beside one that bypasses the cell', {
+      actors: bypassing, faults: { lose: 1, expire: 1 }
+    }],
+    ['a reply is lost, and a writer dies, beside one that bypasses the cell', {
+      actors: bypassed, faults: { lose: 1, crash: 1 }
+    }],
+    ['begun off, a lease ends early, beside one that bypasses the cell', {
+      actors: bypassed, faults: { expire: 1 }, mode: 'off'
+    }],
     ['a reply is lost, and a lease ends early, while answers about the row are slow', {
       actors: [['writer', 'A'], ['reader', 'B']], faults: { lose: 1, expire: 1 }, hasSlowAnswers: true
     }]
@@ -86,6 +99,10 @@ t.test('level 2 holds', async t => {
       actors: [
         ['writer', 'A'], ['writer', 'B'], ['reader', 'A'], ['reader', 'B']
       ],
+      faults: { lose: 1 }
+    }],
+    ['a foreign writer, and two that bypass the cell', {
+      actors: [['foreign', 'A'], ['bypasser', 'A'], ['reader', 'A'], ['bypasser', 'B'], ['reader', 'B']],
       faults: { lose: 1 }
     }],
     ['three readers', { actors: [...three, ['reader', 'B']], faults: { lose: 1 } }],
@@ -113,6 +130,9 @@ t.test('level 2 needs each of its rules', async t => {
     ['warmsUp', 15, { actors: [['writer', 'A'], ['reader', 'B'], ['reader', 'B']], faults: {}, mode: 'off' }],
     ['leasesFromRequest', 13, {
       actors: [['writer', 'A'], ['reader', 'B']], faults: { lose: 1, expire: 1 }, hasSlowAnswers: true
+    }],
+    ['bypassersOutdate', 9, {
+      actors: [['foreign', 'A'], ['bypasser', 'A'], ['reader', 'B'], ['reader', 'B']], faults: { evict: 1 }
     }],
     ['checksServer', 11, { actors: three, faults: { rollBack: 1 } }],
     ['dropsCommandsWithConnection', 11, { actors: three, faults: { rollBack: 1 } }]

@@ -17,13 +17,18 @@ export type Wire = {
   close: () => Promise<void>
 }
 
-/** A wire to one port of this machine. `port`: that of the proxy. */
-export type Proxy = Wire & { port: number }
+/** A wire to one port of this machine. */
+export type Proxy = Wire & {
+  /** That of the proxy. */
+  port: number
+  /** Holds what comes after so many more bytes, until the delay is changed. */
+  holdAfter: (direction: Direction, bytes: number) => void
+}
 
 type Pipe = { retime: () => void }
 
 // Carries bytes from one socket to the other, as late as `delayMs` says when they come.
-const carry = (from: Socket, to: Socket, delayMs: () => number): Pipe => {
+const carry = (from: Socket, to: Socket, delayMs: () => number, onBytes: (count: number) => void): Pipe => {
   const waiting: { chunk: Buffer, at: number }[] = []
   let timer: NodeJS.Timeout | undefined
   const deliver = () => {
@@ -37,6 +42,7 @@ const carry = (from: Socket, to: Socket, delayMs: () => number): Pipe => {
     if (next !== undefined && next.at !== Infinity) timer = setTimeout(deliver, next.at - now)
   }
   from.on('data', chunk => {
+    onBytes(chunk.length)
     waiting.push({ chunk, at: Math.max(waiting.at(-1)?.at ?? 0, performance.now() + delayMs()) })
     deliver()
   })
@@ -58,6 +64,11 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
   const sockets = new Set<Socket>()
   const pipes: Record<Direction, Set<Pipe>> = { there: new Set(), back: new Set() }
   const delayMs: Record<Direction, number> = { there: 0, back: 0 }
+  const bytesLeft: Record<Direction, number> = { there: Infinity, back: Infinity }
+  const pass = (direction: Direction) => (bytes: number) => {
+    bytesLeft[direction] -= bytes
+    if (bytesLeft[direction] < 0) delayMs[direction] = Infinity
+  }
   let isRefusing = false
   const blocked = new Set<string>()
   const isBlocked = ({ remoteAddress = '' }: Socket): boolean => blocked.has(remoteAddress)
@@ -69,8 +80,8 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
       sockets.add(socket)
       socket.on('error', () => {})
     }
-    const there = carry(client, upstream, () => delayMs.there)
-    const back = carry(upstream, client, () => delayMs.back)
+    const there = carry(client, upstream, () => delayMs.there, pass('there'))
+    const back = carry(upstream, client, () => delayMs.back, pass('back'))
     pipes.there.add(there)
     pipes.back.add(back)
     client.on('close', () => {
@@ -86,9 +97,11 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
   return {
     port: (server.address() as AddressInfo).port,
     delay: (direction, ms) => {
+      bytesLeft[direction] = Infinity
       delayMs[direction] = ms
       for (const pipe of pipes[direction]) pipe.retime()
     },
+    holdAfter: (direction, bytes) => { bytesLeft[direction] = bytes },
     cut,
     refuse: refusing => { isRefusing = refusing },
     block: (addresses, isNowBlocked) => {

@@ -54,7 +54,17 @@ for (let seed = firstSeed; performance.now() < endAt; seed++) {
   console.log(`round with seed ${seed}, ${count} processes`)
   const log = quiet === true ? undefined : (text: string) => { console.log(`  ${text}`) }
   const { violations, figures, history } = await runTorture({
-    seed, durationMs: roundSeconds * 1000, processes: count, folder, entry, redis, database, only, burstSize: bursts, ...(log && { log })
+    seed,
+    durationMs: roundSeconds * 1000,
+    processes: count,
+    folder,
+    entry,
+    redis,
+    database,
+    only,
+    burstSize: bursts,
+    judgesTimes: true,
+    ...(log && { log })
   })
   console.log(JSON.stringify(figures, null, 1))
   console.log(`${violations.length} violations`)

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import t from 'tap'
 import type * as Package from '../../src/client/client.ts'
 import { createClient } from '../../src/client/client.ts'
-import { memoryBytesMax } from '../../src/ui/state/preview.ts'
+import { memoryBytesMax } from '../../src/ui/state/job/preview.ts'
 import { openBrowser, openPage } from '../helpers/browser.ts'
 import { createWorkerClient } from '../helpers/client.ts'
 import { startReceiver } from '../helpers/receiver.ts'
@@ -112,9 +112,11 @@ t.test('a large result goes to a file while it arrives, on from where its connec
   const result = page.locator('[aria-label="Result"]')
   const statuses: number[] = []
   page.on('response', response => { if (response.url().endsWith('/result')) statuses.push(response.status()) })
+  proxy.holdAfter('back', 50_000_000)
   await result.getByRole('button', { name: 'Download' }).click()
-  await result.getByText(/^[2-6]\d\.\d MB of/).waitFor()
+  await result.getByText(/^[2-5]\d\.\d MB of/).waitFor()
   proxy.cut()
+  proxy.delay('back', 0)
   await result.getByText('Saved.').waitFor()
   const saved = await page.evaluate(async () => {
     type File = { name: string, size: number, slice: (from: number, to: number) => { arrayBuffer: () => Promise<ArrayBuffer> } }

@@ -3,8 +3,9 @@ import { isUnavailable } from '../../errors.ts'
 import type { CallbackQueue, Settled, TryOutcome } from '../../job/callbacks/callback.ts'
 import type { CallbackReader } from '../../store/store.ts'
 import type { CallbackTry, DeliverCallbacks } from '../../write/callbacks/deliver-callbacks.ts'
+import { createRounds } from '../rounds.ts'
 import type { SendCallback } from './send-callback.ts'
-import { createSlots, type Slots } from './slots.ts'
+import { createSlots, type Slots, type Turn } from './slots.ts'
 
 /*
  * Delivers callbacks that are due. Each host and each tenant has a share of the tries that may be under way (slots.ts).
@@ -67,9 +68,6 @@ const createTry = ({ deliver, send, secrets, onTried }: CallbackDeliveryNeeds) =
   }
 }
 
-/** Queues that had their turn (`count` of those asked for), those of them that found no slot, and those that want more. */
-type Claimed = { count: number, unserved: CallbackQueue[], hungry: CallbackQueue[] }
-
 const start: CallbackQueue = { host: '', tenant: '' }
 const isBehind = (a: CallbackQueue, b: CallbackQueue): boolean =>
   a.host > b.host || (a.host === b.host && a.tenant > b.tenant)
@@ -79,55 +77,47 @@ const createClaims = (needs: CallbackDeliveryNeeds, slots: Slots, begin: (of: Ca
   const { callbacks, deliver, now } = needs
   let sweptTo = start
 
-  const claimFrom = async (queue: CallbackQueue): Promise<'unserved' | 'hungry' | 'served'> => {
-    const free = slots.take(queue)
-    if (free === 0) return 'unserved'
+  /** Returns whether the queue may have more. */
+  const claimFrom = async ({ queue, slots: taken }: Turn): Promise<boolean> => {
     let claimed: CallbackTry[] = []
     try {
-      claimed = await deliver.claim(queue, free)
+      claimed = await deliver.claim(queue, taken)
     } finally {
-      slots.giveBack(queue, free - claimed.length)
+      slots.giveBack(queue, taken - claimed.length)
     }
     for (const of of claimed) begin(of)
-    return claimed.length === free ? 'hungry' : 'served'
+    return claimed.length === taken
   }
 
-  /** Claims from these queues as long as there are slots. */
-  const claimAll = async (queues: readonly CallbackQueue[]): Promise<Claimed> => {
-    const claims: ReturnType<typeof claimFrom>[] = []
-    for (const queue of queues) {
-      if (slots.isFull()) break
-      claims.push(claimFrom(queue))
-    }
-    const outcomes = await Promise.all(claims)
-    const those = (outcome: typeof outcomes[number]) => queues.filter((_queue, index) => outcomes[index] === outcome)
-    return { count: claims.length, unserved: those('unserved'), hungry: those('hungry') }
+  const claim = async (turns: readonly Turn[]): Promise<void> => {
+    const mayHaveMore = await Promise.all(turns.map(claimFrom))
+    for (const [index, { queue }] of turns.entries()) if (mayHaveMore[index]) slots.wantMore(queue)
   }
 
-  /** Those that had no slot come before those that want more. */
-  const claimWanted = async (queues: readonly CallbackQueue[]): Promise<void> => {
-    const { count, unserved, hungry } = await claimAll(queues)
-    for (const queue of [...queues.slice(count), ...unserved, ...hungry]) slots.want(queue)
-  }
-
-  // Goes on where the last sweep ended for want of slots, or the last hosts of the alphabet would never have any.
-  const sweep = async (): Promise<void> => {
-    if (!await callbacks.hasDue(now())) return
+  /**
+   * Finds the queues with something due, from where the last sweep ended. Those that cannot wait for a slot, because too
+   * many do, have what is left, and are the first of the next sweep. False: it ended early, because all slots are taken.
+   */
+  const sweep = async (): Promise<boolean> => {
+    if (!await callbacks.hasDue(now())) return true
     const from = sweptTo
+    let rest: CallbackQueue | undefined
     for (let hasWrapped = from === start; ;) {
       const { due, next } = await callbacks.pendingQueues(now(), sweptTo, queuesAtOnce)
-      const { count, unserved, hungry } = await claimAll(due)
-      for (const queue of [...unserved, ...hungry]) slots.want(queue)
-      const isCut = count < due.length
-      sweptTo = isCut ? due[count - 1] ?? sweptTo : next ?? start
-      if (isCut && slots.isFull()) return slots.wantAny()
-      if (!isCut && next === null && hasWrapped) return
-      if (hasWrapped && from !== start && !isBehind(from, sweptTo)) return
-      hasWrapped ||= !isCut && next === null
+      const unnamed = due.filter(queue => !slots.want(queue))
+      if (unnamed[0] !== undefined) rest ??= due[due.indexOf(unnamed[0]) - 1] ?? sweptTo
+      await claim(slots.take(unnamed))
+      sweptTo = next ?? start
+      if (hasWrapped && (next === null || (from !== start && !isBehind(from, sweptTo)))) {
+        sweptTo = rest ?? start
+        return true
+      }
+      if (slots.isFull()) return false
+      hasWrapped ||= next === null
     }
   }
 
-  return { claimWanted, sweep }
+  return { claim, sweep }
 }
 
 export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDelivery => {
@@ -136,59 +126,49 @@ export const createCallbackDelivery = (needs: CallbackDeliveryNeeds): CallbackDe
   const stopping = new AbortController()
   const underWay = new Set<Promise<void>>()
   let isSweepDue = false
+  let isSweepEnded = true
   let isStopped = false
-  let round: Promise<void> | null = null
 
   const { now } = needs
-  const { claimWanted, sweep } = createClaims(needs, slots, of => {
+  const { claim, sweep } = createClaims(needs, slots, of => {
     const beganAt = now()
     // What goes wrong is a store that is away: the lease ends, and the try is made again.
     const running = tryOnce(of, stopping.signal).catch(() => {}).finally(() => {
       underWay.delete(running)
       slots.observe(of.host, now() - beganAt)
       slots.giveBack(of, 1)
-      continueRound()
+      wake()
     })
     underWay.add(running)
   })
 
-  // The round is over in the same turn in which it found nothing more to do: a try that ended between the two would
-  // join a round that no longer looks at the slots.
-  const runRound = async (): Promise<void> => {
-    try {
-      for (;;) {
-        const { queues, any } = slots.takeWanted()
-        if (isStopped || (queues.length === 0 && !any && !isSweepDue)) return
-        const isSweep = isSweepDue || any
+  const rounds = createRounds(async () => {
+    while (!isStopped) {
+      if (isSweepDue || (!isSweepEnded && !slots.isFull())) {
         isSweepDue = false
-        // First the queues that are not named, or those that always want more would leave them nothing.
-        if (isSweep) await sweep()
-        await claimWanted(queues)
+        isSweepEnded = await sweep()
+      } else {
+        const turns = slots.take()
+        if (turns.length === 0) return
+        await claim(turns)
       }
-    } finally {
-      round = null
     }
-  }
-
-  const begin = (): Promise<void> => {
-    round ??= Promise.resolve().then(runRound)
-    return round
-  }
-
-  const continueRound = (): void => { begin().catch(() => {}) }
+  })
+  // If a round fails, the next one of the loop reports that.
+  const wake = (): void => { rounds.wake().catch(() => {}) }
 
   return {
     runOnce: () => {
       isSweepDue = true
-      return begin()
+      return rounds.wake()
     },
     wake: () => {
       isSweepDue = true
-      continueRound()
+      wake()
     },
     stop: async graceMs => {
       isStopped = true
-      await round?.catch(() => {})
+      await rounds.ended()
       const grace = setTimeout(() => { stopping.abort() }, graceMs)
       await Promise.all(underWay)
       clearTimeout(grace)

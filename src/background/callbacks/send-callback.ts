@@ -1,4 +1,4 @@
-import http from 'node:http'
+import type { OutgoingHttpHeaders } from 'node:http'
 import https from 'node:https'
 import { isIPv6, type LookupFunction } from 'node:net'
 import { Webhook } from 'standardwebhooks'
@@ -6,6 +6,8 @@ import { reasonOf } from '../../errors.ts'
 import { type AllowedHost, findRefusedRange, isAddress, isNamed } from '../../job/callbacks/allowed-hosts.ts'
 import type { TryOutcome } from '../../job/callbacks/callback.ts'
 import { type CallbackTarget, findRefusal, toCallbackTarget } from '../../job/callbacks/callback-url.ts'
+import { request as httpRequest } from '../../node-http.ts'
+import type { Schedule } from '../../schedule.ts'
 import type { ResolveHost } from './resolve.ts'
 
 /** What a try sends: the same bytes under the same id each time, with a signature for each of the keys. */
@@ -19,8 +21,7 @@ export type SendCallbackNeeds = {
   resolve: ResolveHost
   /** ms since 1970. */
   now: () => number
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
   /** Certificates of authorities to trust in place of the usual ones. */
   ca?: string
 }
@@ -70,7 +71,7 @@ const lookupOf = (addresses: readonly string[]): LookupFunction => (_name, optio
   else callback(null, all[0]?.address ?? '', all[0]?.family)
 }
 
-type Request = { target: CallbackTarget, addresses: readonly string[], headers: http.OutgoingHttpHeaders, body: string }
+type Request = { target: CallbackTarget, addresses: readonly string[], headers: OutgoingHttpHeaders, body: string }
 
 const post = (
   { target, addresses, headers, body }: Request, ca: string | undefined, signal: AbortSignal
@@ -79,7 +80,7 @@ const post = (
   const options = { method: 'POST', host: hostName, port, path, headers, agent: false, signal, lookup: lookupOf(addresses) }
   const request = protocol === 'https:'
     ? https.request({ ...options, ...(ca === undefined ? {} : { ca }) })
-    : http.request(options)
+    : httpRequest(options)
   request.on('error', reject)
   request.on('response', response => {
     const { statusCode: status = 0, headers: { 'retry-after': retryAfter } } = response

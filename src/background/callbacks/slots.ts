@@ -10,26 +10,27 @@ import type { CallbackQueue } from '../../job/callbacks/callback.ts'
  * whatever tenants do, one that had none finds some.
  */
 
-/** A queue that finds no slot is remembered until there is one for it. */
+/** Slots that were taken for a queue. */
+export type Turn = { queue: CallbackQueue, slots: number }
+
+/** Queues that wait for slots are remembered, and have them in the order in which they came. */
 export type Slots = {
-  /** Takes the slots that this queue may have. */
-  take: (queue: CallbackQueue) => number
+  /** A queue with something due waits behind the others; one that waits already keeps its place. False: too many wait. */
+  want: (queue: CallbackQueue) => boolean
+  /** A queue that used all its slots waits again, behind all others; if many wait, a later `want` has to name it. */
+  wantMore: (queue: CallbackQueue) => void
+  /** Takes slots for the queues that wait and can have some now, then for `others`. */
+  take: (others?: readonly CallbackQueue[]) => Turn[]
   giveBack: (queue: CallbackQueue, count: number) => void
   /** A try of this host has ended after so many ms. */
   observe: (host: string, tookMs: number) => void
   isFull: () => boolean
-  /** This queue has more to do than it had slots for. */
-  want: (queue: CallbackQueue) => void
-  /** Some queues had no slot because all were taken. */
-  wantAny: () => void
-  /** Takes those that wanted slots and can have some now: queues, and whether there are some that are not named. */
-  takeWanted: () => { queues: CallbackQueue[], any: boolean }
 }
 
 const quickMsMax = 1000
 // Of those used last; one that is forgotten is quick again after its next try.
 const quickHostsMax = 10_000
-// Of each tenant, and how many tenants. A queue that is not named is found by the next sweep.
+// How many queues may wait: hosts of each tenant, and tenants.
 const wantedHostsMax = 100
 const wantedTenantsMax = 1000
 
@@ -63,28 +64,39 @@ const createShares = (slotsMax: number) => {
   }
 }
 
-/** Queues that wait for a slot, by tenant. */
+/** Queues that wait for a slot, by tenant. Tenants take turns, and so do the hosts of a tenant. */
 const createWanted = () => {
   const wanted = new Map<string, Set<string>>()
+  /** `share` of the places may be taken. */
+  const add = ({ host, tenant }: CallbackQueue, share: number): boolean => {
+    const hosts = wanted.get(tenant) ?? new Set()
+    if (hosts.has(host)) return true
+    if (hosts.size >= wantedHostsMax * share) return false
+    if (hosts.size === 0 && wanted.size >= wantedTenantsMax * share) return false
+    wanted.set(tenant, hosts.add(host))
+    return true
+  }
   return {
-    add: ({ host, tenant }: CallbackQueue): void => {
-      const hosts = wanted.get(tenant) ?? new Set()
-      if (hosts.size >= wantedHostsMax || (hosts.size === 0 && wanted.size >= wantedTenantsMax)) return
-      wanted.set(tenant, hosts.add(host))
-    },
-    /** Takes those that can have a slot. */
-    take: (mayTenant: (tenant: string) => boolean, may: (queue: CallbackQueue) => boolean): CallbackQueue[] => {
-      const taken: CallbackQueue[] = []
-      for (const [tenant, hosts] of wanted) {
+    add: (queue: CallbackQueue): boolean => add(queue, 1),
+    // Half of the places are for others, or those that always want more would keep all of them.
+    addAgain: (queue: CallbackQueue): boolean => add(queue, 0.5),
+    /** Takes those for which `take` finds slots. Those without keep their places. */
+    take: (mayTenant: (tenant: string) => boolean, take: (queue: CallbackQueue) => number): Turn[] => {
+      const turns: Turn[] = []
+      for (const [tenant, hosts] of [...wanted]) {
         if (!mayTenant(tenant)) continue
+        const before = turns.length
         for (const host of hosts) {
-          if (!may({ host, tenant })) continue
-          taken.push({ host, tenant })
+          const slots = take({ host, tenant })
+          if (slots === 0) continue
+          turns.push({ queue: { host, tenant }, slots })
           hosts.delete(host)
         }
-        if (hosts.size === 0) wanted.delete(tenant)
+        if (turns.length === before) continue
+        wanted.delete(tenant)
+        if (hosts.size > 0) wanted.set(tenant, hosts)
       }
-      return taken
+      return turns
     }
   }
 }
@@ -100,7 +112,6 @@ export const createSlots = (perHostMax: number, atOnceMax: number): Slots => {
   const quick = new LRUCache<string, true>({ max: quickHostsMax, dispose: (_value, host) => { addSlow(host, 1) } })
   const ofHosts = createCounts()
   const wanted = createWanted()
-  let isAnyWanted = false
 
   const freeOf = ({ host, tenant }: CallbackQueue): number => Math.max(0, Math.min(
     perHostMax - ofHosts.of(host), all.freeOf(tenant), quick.has(host) ? Infinity : slow.freeOf(tenant)))
@@ -115,11 +126,23 @@ export const createSlots = (perHostMax: number, atOnceMax: number): Slots => {
     else tenantsOf.set(host, tenants)
   }
 
+  const take = (queue: CallbackQueue): number => {
+    const free = freeOf(queue)
+    add(queue, free)
+    return free
+  }
+
   return {
-    take: queue => {
-      const free = freeOf(queue)
-      add(queue, free)
-      return free
+    want: wanted.add,
+    wantMore: wanted.addAgain,
+    take: (others = []) => {
+      if (all.isFull()) return []
+      const turns = wanted.take(tenant => all.freeOf(tenant) > 0, take)
+      for (const queue of others) {
+        const slots = take(queue)
+        if (slots > 0) turns.push({ queue, slots })
+      }
+      return turns
     },
     giveBack: (queue, count) => { add(queue, -count) },
     observe: (host, tookMs) => {
@@ -129,15 +152,6 @@ export const createSlots = (perHostMax: number, atOnceMax: number): Slots => {
         quick.set(host, true)
       }
     },
-    isFull: all.isFull,
-    want: wanted.add,
-    wantAny: () => { isAnyWanted = true },
-    takeWanted: () => {
-      if (all.isFull()) return { queues: [], any: false }
-      const queues = wanted.take(tenant => all.freeOf(tenant) > 0, queue => freeOf(queue) > 0)
-      const any = isAnyWanted
-      isAnyWanted = false
-      return { queues, any }
-    }
+    isFull: all.isFull
   }
 }

@@ -31,9 +31,14 @@ export const rejectMisdeclaredJson = async function * (
   let heldBytes = 0
   let isPossible: boolean | undefined
   for await (const chunk of chunks) {
-    held.push(chunk)
+    if (isPossible === false) {
+      yield chunk
+      continue
+    }
+    // Copied, since the source may use its memory again.
+    held.push(Buffer.from(chunk))
     heldBytes += chunk.byteLength
-    if (isPossible !== false && heldBytes < beginningBytes) continue
+    if (heldBytes < beginningBytes) continue
     isPossible = (isPossible ?? beginsLikeSubmission(held)) && heldBytes <= bytesMax
     if (isPossible) continue
     yield * held

@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import { toFailedRequest } from '../problem.ts'
 import { routeOf } from '../route-of.ts'
 import { rejectMalformed } from './malformed-requests.ts'
@@ -12,9 +12,9 @@ import { rejectMalformed } from './malformed-requests.ts'
  * JSON body ever may: so there is a limit in all for a body that is read as a whole, and one between two chunks for a
  * streamed body. Both hold for rejected requests too, or a client without a token could keep its connection for ever.
  *
- * If a streamed body gets its response before it has arrived, the rest is read and discarded only as long as the
- * client needs to see the response: closing at once would reset the connection, and the response could be lost with
- * it.
+ * If a body gets its response before it has arrived and its connection is to close, as that of one that is too large,
+ * the rest is read and discarded only as long as the client needs to see the response: closing at once would reset the
+ * connection, and the response could be lost with it.
  */
 
 declare module 'fastify' {
@@ -39,6 +39,9 @@ const hasBody = ({ headers }: FastifyRequest): boolean =>
   headers['transfer-encoding'] !== undefined || !['0', undefined].includes(headers['content-length'])
 
 const isStreamed = (request: FastifyRequest): boolean => routeOf(request).config.isStreamed === true
+
+const mayHaveBody = ({ method }: RouteOptions): boolean =>
+  [method].flat().some(name => !['GET', 'HEAD', 'OPTIONS'].includes(name))
 
 const late = (): Error =>
   Object.assign(new Error('the body did not arrive in time'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
@@ -94,13 +97,15 @@ export const registerBodyTimeouts = (app: FastifyInstance, limits: Partial<BodyT
   })
   const endGently: onSendHookHandler = (request, reply, payload, done) => {
     if (request.raw.complete || request.raw.destroyed) return done(null, payload)
-    reply.header('connection', 'close')
+    // Of a body that is read as a whole, Node discards what a route that rejects it has not read.
+    if (isStreamed(request)) reply.header('connection', 'close')
+    else if (reply.getHeader('connection') !== 'close') return done(null, payload)
     if (typeof payload !== 'string') return done(null, payload)
     const answer = Buffer.from(payload)
     reply.header('content-length', answer.byteLength)
     done(null, Readable.from(answerThenDiscard(request, answer, all.answeredMs), { objectMode: false }))
   }
   app.addHook('onRoute', route => {
-    if (route.config?.isStreamed === true) route.onSend = [route.onSend ?? [], endGently].flat()
+    if (mayHaveBody(route)) route.onSend = [route.onSend ?? [], endGently].flat()
   })
 }

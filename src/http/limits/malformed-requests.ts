@@ -1,6 +1,7 @@
-import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { ServiceFailure } from '../../errors.ts'
+import { STATUS_CODES } from '../../node-http.ts'
 import { type FailedRequest, toFailureResponse } from '../problem.ts'
 
 /*

@@ -1,4 +1,5 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
+import type { RequestListener, Server } from 'node:http'
+import { createServer } from '../../node-http.ts'
 import { acceptRequest } from './malformed-requests.ts'
 
 // Request line and headers together. Node's own 16 KiB are less than a token of many claims and a long URL.

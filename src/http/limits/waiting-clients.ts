@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import type { Schedule } from '../../schedule.ts'
 import type { Principal } from '../auth/principal.ts'
 
 /*
@@ -27,8 +28,7 @@ export type WaitingClientsNeeds = {
   waitersMax: number
   /** ms since 1970. */
   now: () => number
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
   /** Called with the number of clients of this kind, whenever it changes. */
   onCount: (kind: WaitKind, count: number) => void
 }

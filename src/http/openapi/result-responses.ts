@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { type FailureCode } from '../../errors.ts'
+import type { FailureCode } from '../../errors.ts'
 import { mayWait, waitParameter } from '../headers/wait.ts'
 import { anyBytes, anyContent } from './content.ts'
 import { jobStatusExamples, taskStatusExamples } from './examples.ts'

@@ -1,6 +1,6 @@
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { catalogue, type FailureCode } from '../../errors.ts'
-import { Nullable, StringEnum } from '../../job/job.ts'
+import { Nullable, StringEnum } from '../../job/schema-kinds.ts'
 import { JobStatus, TaskData, TaskStatus } from '../../views/schemas.ts'
 
 /*

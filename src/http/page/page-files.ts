@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { extname } from 'node:path'
 import { promisify } from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { gzip } from 'node:zlib'
-import { type Module, neededBy, readModules } from './module-graph.ts'
+import { type Module, neededBy } from './module-graph.ts'
+import { findLibraries, readPageModules } from './page-modules.ts'
 
 /*
  * The files of the page: the modules of src/ui and those of src/client that they import, from which the types are
@@ -26,13 +26,6 @@ const contentTypes: Partial<Record<string, string>> = {
   '.svg': 'image/svg+xml'
 }
 
-/** The files of packages that the page loads, under `ui/libraries/`. The first of each is what its name stands for. */
-const libraryFiles: Record<string, readonly string[]> = {
-  preact: ['preact.mjs'],
-  htm: ['htm.mjs'],
-  uplot: ['uPlot.esm.js', 'uPlot.min.css']
-}
-
 /** A file of the page, as it is and compressed. */
 export type PageFile = { body: Buffer, gzipped: Buffer, contentType: string }
 
@@ -40,7 +33,7 @@ export type PageFile = { body: Buffer, gzipped: Buffer, contentType: string }
 export type PageFiles = { version: string, files: ReadonlyMap<string, PageFile>, modules: readonly string[] }
 
 const loadModules = async (): Promise<Module[]> => {
-  if (isCompiled) return readModules(main, name => readFileSync(new URL(name, root), 'utf8'))
+  if (isCompiled) return readPageModules(main, root.href, source => source)
   const thread = new Worker(new URL('./strip-thread.ts', import.meta.url), {
     workerData: { root: root.href, main }, execArgv: ['--disable-warning=ExperimentalWarning']
   })
@@ -48,23 +41,15 @@ const loadModules = async (): Promise<Module[]> => {
   return modules
 }
 
-// A browser resolves relative names only, and src/ui imports packages in modules of its top folder only.
-const toRelativeImports = (text: string): string => text.replaceAll(
-  /(?<=\bfrom\s*)(['"])([a-z][\w-]*)\1/g,
-  (all, _quote, name: string) => libraryFiles[name] === undefined ? all : `'./libraries/${name}/${libraryFiles[name][0]}'`
-)
-
 type Texts = ReadonlyMap<string, string>
 
 const readTexts = async (modules: readonly Module[]): Promise<Texts> => {
   const others = (await readdir(new URL('ui/', root))).filter(name => ['.css', '.svg'].includes(extname(name))).sort()
-  const libraries = Object.entries(libraryFiles).flatMap(([name, files]) => files.map(file => ({
-    name: `ui/libraries/${name}/${file}`, url: new URL(file, import.meta.resolve(name))
-  })))
+  const styles = [...findLibraries()].filter(([name]) => name.endsWith('.css'))
   return new Map([
-    ...modules.map(({ name, text }) => [name, toRelativeImports(text)] as const),
+    ...modules.map(({ name, text }) => [name, text] as const),
     ...await Promise.all(others.map(async name => [`ui/${name}`, await readFile(new URL(`ui/${name}`, root), 'utf8')] as const)),
-    ...await Promise.all(libraries.map(async ({ name, url }) => [name, await readFile(url, 'utf8')] as const))
+    ...await Promise.all(styles.map(async ([name, url]) => [name, await readFile(url, 'utf8')] as const))
   ])
 }
 
@@ -72,7 +57,8 @@ const compress = promisify(gzip)
 
 /** Reads the files of the page. */
 export const loadPageFiles = async (): Promise<PageFiles> => {
-  const texts = await readTexts(await loadModules())
+  const modules = await loadModules()
+  const texts = await readTexts(modules)
   const hash = createHash('sha256')
   for (const [name, text] of texts) hash.update(`${name}\n${text}\n`)
   const files = await Promise.all([...texts].map(async ([name, text]) => {
@@ -80,7 +66,5 @@ export const loadPageFiles = async (): Promise<PageFiles> => {
     const contentType = contentTypes[extname(name)] ?? 'application/octet-stream'
     return [name, { body, gzipped: await compress(body), contentType }] as const
   }))
-  // With the packages, whose names are paths by now.
-  const modules = neededBy(main, readModules(main, name => texts.get(name) ?? ''))
-  return { version: hash.digest('base64url').slice(0, 16), files: new Map(files), modules }
+  return { version: hash.digest('base64url').slice(0, 16), files: new Map(files), modules: neededBy(main, modules) }
 }

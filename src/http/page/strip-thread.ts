@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { stripTypeScriptTypes } from 'node:module'
 import { parentPort, workerData } from 'node:worker_threads'
-import { readModules } from './module-graph.ts'
+import { readPageModules } from './page-modules.ts'
 
 /*
  * Removes the types from the modules of the page. In a thread: the compiler takes some 100 ms to load, and Node prints a
@@ -9,4 +8,4 @@ import { readModules } from './module-graph.ts'
  */
 
 const { root, main } = workerData as { root: string, main: string }
-parentPort?.postMessage(readModules(main, name => stripTypeScriptTypes(readFileSync(new URL(name, root), 'utf8'))))
+parentPort?.postMessage(readPageModules(main, root, source => stripTypeScriptTypes(source)))

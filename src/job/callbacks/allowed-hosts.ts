@@ -66,8 +66,8 @@ export const isAddressNamed = (allowed: readonly AllowedHost[], address: string,
   ipaddr.isValid(address) && allowed.some(entry => isInRange(entry, ipaddr.parse(address), port))
 
 /**
- * The range for which this address is refused, like `private` or `loopback`; undefined: it may be called. Refused is
- * what is not global unicast, unless the operator allows it.
+ * The range, like `private` or `loopback`, because of which this address may not be called; undefined: it may be. Only
+ * global unicast addresses may, and those that the operator allows.
  */
 export const findRefusedRange = (
   allowed: readonly AllowedHost[], address: string, port: number

@@ -22,7 +22,7 @@ export const truncatedDetailsJson = JSON.stringify(truncatedDetails)
 /** The code of a failure that came without one. */
 export const unspecifiedCode = 'UNSPECIFIED'
 
-const graphemes = new Intl.Segmenter(undefined, { granularity: 'grapheme' })
+let graphemes: Intl.Segmenter | undefined
 
 const endOfPoints = (text: string, count: number): number => {
   let end = 0
@@ -41,6 +41,7 @@ export const shorten = (text: string, lengthMax: number): string => {
   if (text.length <= lengthMax || endOfPoints(text, lengthMax) === text.length) return text
   const end = endOfPoints(text, lengthMax - 1)
   const from = Math.max(0, end - contextLength)
+  graphemes ??= new Intl.Segmenter(undefined, { granularity: 'grapheme' })
   const { index = 0 } = graphemes.segment(text.slice(from, end + contextLength)).containing(end - from) ?? {}
   // A grapheme may have any number of combining marks: a very long one is torn.
   return `${text.slice(0, index === 0 ? end : from + index)}…`

@@ -1,6 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { StringEnum } from '../../job/job.ts'
-import { OptionalOrNull } from '../../job/optional.ts'
+import { OptionalOrNull, StringEnum } from '../../job/schema-kinds.ts'
 import type { Processor } from '../processor.ts'
 
 const isoTime =
@@ -15,14 +14,12 @@ const ReportInput = Type.Object({
   type: OptionalOrNull(Type.String({ minLength: 1, maxLength: 256, description: 'jobs of this type only' })),
   format: OptionalOrNull(StringEnum(['json', 'csv', 'html'], { description: 'json by default' }))
 }, { additionalProperties: false })
+export type ReportInput = Static<typeof ReportInput>
 
 /** How the jobs of a tenant went: counts, durations and failures, as JSON, CSV or a page. */
 export const reportProcessor: Processor = {
   type: 'report',
   inputSchema: ReportInput,
   needsScopes: ['jobs:read'],
-  async run (input, context) {
-    const { report } = await import('./report.ts')
-    return report(input as Static<typeof ReportInput>, context)
-  }
+  module: new URL('./run.ts', import.meta.url)
 }

@@ -1,8 +1,9 @@
 import { ServiceFailure } from '../../errors.ts'
 import type { SanitizeInput } from '../../job/sanitize-input.ts'
+import type { Schedule } from '../../schedule.ts'
 import { ProcessorError } from '../processor.ts'
 import { crashed, type ThreadResult, toOutput } from '../threads/thread-result.ts'
-import { createThreads, type Schedule } from '../threads/threads.ts'
+import { createThreads } from '../threads/threads.ts'
 import type { Sanitized } from './sanitize.ts'
 
 export type SanitizePool = {

@@ -1,8 +1,8 @@
 import type { ProgressReport, RawInput } from '../processor.ts'
 import { assertHtmlSize, sanitize } from './sanitize.ts'
-import { cleanNdjson } from './clean-ndjson.ts'
-import { cleanTextStream } from './clean-text-stream.ts'
-import { cleanText, type Count, createTally, type Removed } from './clean-text.ts'
+import { cleanNdjson } from './json/clean-ndjson.ts'
+import { cleanTextStream } from './text/clean-text-stream.ts'
+import { cleanText, type Count, createTally, type Removed } from './text/clean-text.ts'
 import type { SanitizeRawInput } from '../../job/sanitize-input.ts'
 import { decodeUtf8 } from './utf8.ts'
 

@@ -1,7 +1,7 @@
 import { ProcessorError } from '../processor.ts'
-import { cleanHtml } from './clean-html.ts'
-import { cleanJson } from './clean-json.ts'
-import { cleanText, createTally, type Removed } from './clean-text.ts'
+import { cleanHtml } from './html/clean-html.ts'
+import { cleanJson } from './json/clean-json.ts'
+import { cleanText, createTally, type Removed } from './text/clean-text.ts'
 import type { SanitizeInput } from '../../job/sanitize-input.ts'
 
 /** Bytes of HTML, as UTF-8. A parse tree takes many times the memory of its text, and it cannot be built in pieces. */

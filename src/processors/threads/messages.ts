@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads'
+import type { TSchema } from '@sinclair/typebox'
 import type { StoredBytes } from '../../store/store.ts'
 import type { Access, ProgressReport } from '../processor.ts'
 
@@ -8,8 +9,14 @@ export const chunkBytes = 64 * 1024
 /** A job as the thread needs it. `input` is JSON text, so that it is parsed in the thread. */
 export type ProcessorTask = { type: string, input: string, rawInput: StoredBytes | null, access: Access }
 
-/** What the pool sends to a thread. `registry` is the URL of the module that exports `processors`. */
-export type ThreadTask = { task: ProcessorTask, port: MessagePort, databaseUrl: string, registry: string }
+/**
+ * What runs a type of job: `module` is the URL of the one that exports `run`, `schema` that of the input, and `check` the
+ * code of a module that exports the check of the schema.
+ */
+export type ThreadWork = { module: string, schema: TSchema, check: string }
+
+/** What the pool sends to a thread. */
+export type ThreadTask = ThreadWork & { task: ProcessorTask, port: MessagePort, databaseUrl: string }
 
 /** From the thread, in order. The pool answers a chunk and the end, with any message, once they are processed. */
 export type ThreadMessage =

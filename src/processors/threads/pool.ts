@@ -1,8 +1,10 @@
 import { MessageChannel } from 'node:worker_threads'
-import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask } from './messages.ts'
+import type { Schedule } from '../../schedule.ts'
+import { compileCheck } from './compile-check.ts'
+import type { ProcessorTask, RunOutput, ThreadMessage, ThreadTask, ThreadWork } from './messages.ts'
 import { crashed, type ThreadResult, toOutput } from './thread-result.ts'
-import { createThreads, type Schedule } from './threads.ts'
-import type { ProgressReport } from '../processor.ts'
+import { createThreads } from './threads.ts'
+import { type Processor, ProcessorError, type ProgressReport } from '../processor.ts'
 
 /**
  * A run calls these one at a time and in order: `onOutput` before the first chunk, `onChunk` with 64 KiB each (the
@@ -23,6 +25,8 @@ export type ProcessorPool = {
    * with what a callback threw. When the promise settles, no callback is under way and none will be called.
    */
   run: (task: ProcessorTask, callbacks: RunCallbacks) => Promise<RunOutput>
+  /** A task of this type is about to come: if there are no threads they start, and one loads what the task needs. */
+  prepare: (type: string, isRaw: boolean) => void
   /** Ends every thread; runs under way reject with PROCESSOR_CRASHED. */
   close: () => Promise<void>
 }
@@ -33,8 +37,19 @@ export type ProcessorPoolNeeds = {
   /** Runs at once; further ones wait. */
   threads: number
   schedule: Schedule
-  /** The module that exports `processors`. */
-  registry?: URL
+  /** By job type. */
+  processors: ReadonlyMap<string, Processor>
+}
+
+/** The module to import, and the schema of the input. Throws UNKNOWN_TYPE and INVALID_INPUT. */
+const toWork = (
+  processors: ProcessorPoolNeeds['processors'], type: string, isRaw: boolean
+): Omit<ThreadWork, 'check'> => {
+  const processor = processors.get(type)
+  if (processor === undefined) throw new ProcessorError('UNKNOWN_TYPE', 'No processor runs jobs of this type.')
+  const schema = isRaw ? processor.rawInputSchema : processor.inputSchema
+  if (schema === undefined) throw new ProcessorError('INVALID_INPUT', `The type ${type} takes its input as JSON only.`)
+  return { module: processor.module.href, schema }
 }
 
 /** Handles the messages of a thread one after the other; `stop` waits for the one under way and ignores the rest. */
@@ -71,27 +86,29 @@ const receive = ({ onOutput, onProgress, onChunk }: RunCallbacks, onError: (erro
 }
 
 /**
- * Threads that run processors off the event loop. They start with the first run and end after a minute without one; one
- * that dies is replaced.
+ * Threads that run processors off the event loop. They start with the first run, or a task that is prepared, and end after
+ * a minute without one; one that dies is replaced.
  *
  * The threads have no heap limit of their own. V8 enforces one only between two steps of JavaScript: where a built-in
  * (split, replace, JSON.parse) exceeds it, V8 ends the process. So a processor must bound its memory itself.
  */
 export const createProcessorPool = ({
-  databaseUrl, threads, schedule, registry = new URL('../registry.ts', import.meta.url)
+  databaseUrl, threads, schedule, processors
 }: ProcessorPoolNeeds): ProcessorPool => {
-  const { use, close } = createThreads({ entry: new URL('./thread.ts', import.meta.url), threads, schedule })
+  const { use, close, areOpen } = createThreads({ entry: new URL('./thread.ts', import.meta.url), threads, schedule })
 
   const run = async (task: ProcessorTask, callbacks: RunCallbacks): Promise<RunOutput> => {
     const broken = new AbortController()
     const signals = callbacks.signal === undefined ? [broken.signal] : [callbacks.signal, broken.signal]
     const signal = AbortSignal.any(signals)
+    const work = toWork(processors, task.type, task.rawInput !== null)
     const { port, stop } = receive(callbacks, error => { broken.abort(error) })
-    const threadTask: ThreadTask = { task, port, databaseUrl, registry: registry.href }
     let result: ThreadResult<RunOutput>
     try {
-      result = await use(threads => threads.run(threadTask, { name: 'runTask', signal, transferList: [port] })) as
-        ThreadResult<RunOutput>
+      result = await use(threads => {
+        const threadTask: ThreadTask = { task, port, databaseUrl, ...work, check: compileCheck(work.schema) }
+        return threads.run(threadTask, { name: 'runTask', signal, transferList: [port] })
+      }) as ThreadResult<RunOutput>
     } catch (error) {
       if (signal.aborted) throw signal.reason
       throw crashed(error instanceof Error ? error.name : 'unknown')
@@ -101,5 +118,14 @@ export const createProcessorPool = ({
     return toOutput(result)
   }
 
-  return { run, close }
+  const prepare = (type: string, isRaw: boolean): void => {
+    if (areOpen()) return
+    // What fails here fails the run, too, which reports it.
+    use(threads => {
+      const { module, schema } = toWork(processors, type, isRaw)
+      return threads.run({ module, check: compileCheck(schema) }, { name: 'prepare' })
+    }).catch(() => {})
+  }
+
+  return { run, prepare, close }
 }

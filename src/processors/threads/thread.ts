@@ -1,18 +1,19 @@
+import { createRequire } from 'node:module'
 import { performance } from 'node:perf_hooks'
+import { compileFunction } from 'node:vm'
 import type { MessagePort } from 'node:worker_threads'
-import type { TSchema } from '@sinclair/typebox'
-import { Ajv, type ValidateFunction } from 'ajv'
+import type { ValidateFunction } from 'ajv'
 import { toChunks } from '../../job/chunks.ts'
 import { removeNulls } from '../../job/optional.ts'
 import type { ReadOnlyStore } from '../../store/store.ts'
-import { openReadOnlyStore } from '../../store/open-read-only-store.ts'
-import { chunkBytes, type RunOutput, type ThreadMessage, type ThreadTask } from './messages.ts'
+import { openReadOnlyStore } from '../../store/open/open-read-only-store.ts'
+import { chunkBytes, type RunOutput, type ThreadMessage, type ThreadTask, type ThreadWork } from './messages.ts'
 import { type ThreadResult, toThreadResult } from './thread-result.ts'
-import { type Processor, type ProcessorContext, ProcessorError } from '../processor.ts'
+import { type ProcessorContext, ProcessorError, type RunProcessor } from '../processor.ts'
 import { createProgressThrottle } from './progress-throttle.ts'
 
-const ajv = new Ajv({ allErrors: true, strict: false })
-const validators = new Map<TSchema, ValidateFunction>()
+// By their code.
+const checks = new Map<string, ValidateFunction>()
 
 const parseInput = (text: string): unknown => {
   try {
@@ -22,23 +23,28 @@ const parseInput = (text: string): unknown => {
   }
 }
 
-const checkInput = ({ type, inputSchema, rawInputSchema }: Processor, input: unknown, isRaw: boolean) => {
-  const schema = isRaw ? rawInputSchema : inputSchema
-  if (schema === undefined) throw new ProcessorError('INVALID_INPUT', `The type ${type} takes its input as JSON only.`)
-  const validate = validators.get(schema) ?? ajv.compile(schema)
-  validators.set(schema, validate)
+const loadCheck = (code: string): ValidateFunction => {
+  const module = {} as { exports: ValidateFunction }
+  const load = compileFunction(code, ['module', 'require']) as (module: object, require: NodeJS.Require) => void
+  load(module, createRequire(import.meta.url))
+  return module.exports
+}
+
+const checkOf = (code: string): ValidateFunction => {
+  const check = checks.get(code) ?? loadCheck(code)
+  checks.set(code, check)
+  return check
+}
+
+const importRun = async (module: string): Promise<RunProcessor> => (await import(module) as { run: RunProcessor }).run
+
+const checkInput = ({ task: { type }, schema, check }: ThreadTask, input: unknown) => {
+  const validate = checkOf(check)
   removeNulls(schema, input)
   if (validate(input)) return
   const details = (validate.errors ?? [])
     .map(({ instancePath, keyword }) => ({ field: instancePath.slice(1), rule: keyword }))
   throw new ProcessorError('INVALID_INPUT', `The input does not fit the type ${type}.`, { details })
-}
-
-const findProcessor = async (registry: string, type: string): Promise<Processor> => {
-  const { processors } = await import(registry) as { processors: ReadonlyMap<string, Processor> }
-  const processor = processors.get(type)
-  if (processor === undefined) throw new ProcessorError('UNKNOWN_TYPE', 'No processor runs jobs of this type.')
-  return processor
 }
 
 const post = (port: MessagePort, message: ThreadMessage, transfer: ArrayBuffer[] = []) => {
@@ -52,11 +58,11 @@ const postAndWait = (port: MessagePort, message: ThreadMessage, transfer: ArrayB
     post(port, message, transfer)
   })
 
-const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnlyStore): Promise<RunOutput> => {
-  const { type, access, rawInput } = task
-  const processor = await findProcessor(registry, type)
-  const input = parseInput(task.input)
-  checkInput(processor, input, rawInput !== null)
+const runProcessor = async (threadTask: ThreadTask, store: ReadOnlyStore): Promise<RunOutput> => {
+  const { task: { input: inputText, access, rawInput }, port, module } = threadTask
+  const run = await importRun(module)
+  const input = parseInput(inputText)
+  checkInput(threadTask, input)
   const progress = createProgressThrottle(
     report => { post(port, { kind: 'progress', report }) }, () => performance.now()
   )
@@ -67,7 +73,7 @@ const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnl
     progress: progress.report,
     now: () => Date.now()
   }
-  const { contentType, fileName, message, counts, body } = await processor.run(input, context)
+  const { contentType, fileName, message, counts, body } = await run(input, context)
   post(port, { kind: 'output', contentType, fileName })
   for await (const bytes of toChunks(body, chunkBytes)) {
     await postAndWait(port, { kind: 'chunk', bytes }, [bytes.buffer])
@@ -83,9 +89,15 @@ const runProcessor = async ({ task, port, registry }: ThreadTask, store: ReadOnl
   }
 }
 
+/** Loads what a task of this kind needs, before there is one. */
+export const prepare = async ({ module, check }: Omit<ThreadWork, 'schema'>): Promise<void> => {
+  checkOf(check)
+  await importRun(module)
+}
+
 /** Runs a task in a thread, for the pool. Never rejects. */
 export const runTask = (threadTask: ThreadTask): Promise<ThreadResult<RunOutput>> => toThreadResult(async () => {
-  const store = await openReadOnlyStore(threadTask.databaseUrl)
+  const store = openReadOnlyStore(threadTask.databaseUrl)
   try {
     return await runProcessor(threadTask, store)
   } finally {

@@ -1,9 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import type { Piscina } from 'piscina'
+import type { Schedule } from '../../schedule.ts'
 import { crashed } from './thread-result.ts'
-
-/** Calls back after some ms unless cancelled. */
-export type Schedule = (work: () => void, ms: number) => { cancel: () => void }
 
 export type ThreadsNeeds = {
   /** The module whose exports run in a thread. */
@@ -17,6 +15,7 @@ export type ThreadsNeeds = {
 export type Threads = {
   /** Gives the threads to work that runs a task in one. Throws PROCESSOR_CRASHED if there are none. */
   use: <Result>(work: (threads: Piscina) => Promise<Result>) => Promise<Result>
+  areOpen: () => boolean
   /** Ends every thread, for good. */
   close: () => Promise<void>
 }
@@ -71,6 +70,7 @@ export const createThreads = (needs: ThreadsNeeds): Threads => {
         if (tasks === 0 && !isClosed) idle = needs.schedule(() => { void end() }, idleMsMax)
       }
     },
+    areOpen: () => opened !== null,
     close: async () => {
       isClosed = true
       idle.cancel()

@@ -1,8 +1,6 @@
 import { CacheUnusable } from '../../cache/status-cache.ts'
 import { reasonOf } from '../../errors.ts'
-
-/** Calls back after some ms unless cancelled. */
-export type Schedule = (work: () => void, ms: number) => { cancel: () => void }
+import type { Schedule } from '../../schedule.ts'
 
 /**
  * Finds out which cache server this process can use: soon after it was lost, then less and less often, and once a

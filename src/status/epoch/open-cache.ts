@@ -2,6 +2,7 @@ import { createMemoryCache } from '../../cache/memory-cache.ts'
 import type { RedisCache, RedisCacheNeeds } from '../../cache/redis-cache.ts'
 import type { StatusCache } from '../../cache/status-cache.ts'
 import type { RedisTarget } from '../../config/redis-url.ts'
+import type { Schedule } from '../../schedule.ts'
 import type { EpochRowStore } from '../../store/store.ts'
 import { createFixedEpoch, type Epoch, type EpochStatus } from './epoch.ts'
 import { createRefresh } from './refresh.ts'
@@ -43,6 +44,7 @@ export type OpenCacheNeeds = {
   now: () => number
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
+  schedule: Schedule
   /** In [0, 1). */
   random: () => number
   onChange: (status: EpochStatus) => void
@@ -70,7 +72,7 @@ const openMemoryCache = ({ randomId, random, now, monotonicNow, onChange }: Open
 type OpenedEpoch = Omit<OpenedCache, 'kind' | 'cache'> & Pick<SharedEpoch, 'disconnect'>
 
 const openSharedEpoch = (
-  coordination: EpochCoordination, { randomId, now, monotonicNow, onChange }: OpenCacheNeeds,
+  coordination: EpochCoordination, { randomId, now, monotonicNow, schedule, onChange }: OpenCacheNeeds,
   cache: { identify: () => Promise<string>, close: () => Promise<void> },
   isRival: (other: { runId: string | null }) => boolean
 ): OpenedEpoch => {
@@ -81,10 +83,7 @@ const openSharedEpoch = (
     randomId,
     now,
     monotonicNow,
-    schedule: (work, ms) => {
-      const timer = setTimeout(work, ms).unref()
-      return { cancel: () => { clearTimeout(timer) } }
-    },
+    schedule,
     onChange
   })
   return {

@@ -1,6 +1,7 @@
 import { ServiceFailure } from '../../errors.ts'
+import type { Schedule } from '../../schedule.ts'
 import type { EpochRowStore, NodeRow } from '../../store/store.ts'
-import { type Schedule, createCacheProbe } from './cache-probe.ts'
+import { createCacheProbe } from './cache-probe.ts'
 import { type ClusterView, createClusterView } from './cluster-view.ts'
 import type { Epoch, EpochStatus } from './epoch.ts'
 import { createLocalView, type LocalView } from './local-view.ts'

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { CursorMalformed } from '../../errors.ts'
+import type { Schedule } from '../../schedule.ts'
 import type { ChangeLog, Cursor } from '../../store/change-log.ts'
 import { createFeedPages, type FeedPage, type FeedPages, type FeedPagesNeeds } from './feed-pages.ts'
 
@@ -42,8 +43,7 @@ export type ChangeFeedNeeds = Omit<FeedPagesNeeds, 'changes'> & {
   changes: ChangeLog
   /** ms of a clock that only goes forward. */
   monotonicNow: () => number
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
 }
 
 /*

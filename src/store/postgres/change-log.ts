@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import { CursorMalformed } from '../../errors.ts'
-import { keepStatement } from '../dialect.ts'
+import { keepStatement } from '../sql/dialect.ts'
 import { toReaders } from '../records.ts'
 import type { ChangeLog, ChangePage, Cursor, Follower } from '../change-log.ts'
 import type { Tx } from '../store.ts'

@@ -1,36 +1,45 @@
-/** `atOnceMax`: how many groups of one name may be under way; `worksMax`: how many works a group may have. */
-export type GroupLimits = { atOnceMax: number, worksMax: number }
+/** `underWayMax`: how many groups of one name may be under way; `worksMax`: how many works a group may have. */
+export type GroupLimits = { underWayMax: number, worksMax: number }
 
-type Queue<Work> = { waiting: Work[], underWay: number, isScheduled: boolean }
+type Queue<Work> = { waiting: Work[], underWay: number, isRunning: boolean, isScheduled: boolean }
 
 /**
- * Gathers works by the name of their group: what comes in one turn of the event loop, or while the groups that may be
- * under way are, is run together. `run` never rejects.
+ * Gathers works by the name of their group: what comes in one turn of the event loop, or while a group of this name
+ * runs, is run together. The next group may run while others wait for their commit. `run` never rejects, and calls
+ * `onWorked` once nothing but the commit is left.
  */
 export const createGroups = <Work>(
-  run: (works: Work[]) => Promise<void>, { atOnceMax, worksMax }: GroupLimits
+  run: (works: Work[], onWorked: () => void) => Promise<void>, { underWayMax, worksMax }: GroupLimits
 ): ((name: string, work: Work) => void) => {
   const queues = new Map<string, Queue<Work>>()
 
   const begin = (name: string, queue: Queue<Work>): void => {
     queue.isScheduled = false
-    while (queue.underWay < atOnceMax && queue.waiting.length > 0) {
-      queue.underWay++
-      void run(queue.waiting.splice(0, worksMax)).finally(() => {
-        queue.underWay--
-        begin(name, queue)
-      })
+    if (queue.isRunning || queue.underWay >= underWayMax || queue.waiting.length === 0) return
+    queue.isRunning = true
+    queue.underWay++
+    let isWorked = false
+    const onWorked = () => {
+      if (isWorked) return
+      isWorked = true
+      queue.isRunning = false
+      begin(name, queue)
     }
-    if (queue.underWay === 0) queues.delete(name)
+    void run(queue.waiting.splice(0, worksMax), onWorked).finally(() => {
+      queue.underWay--
+      onWorked()
+      begin(name, queue)
+      if (queue.underWay === 0) queues.delete(name)
+    })
   }
 
   return (name, work) => {
-    const queue = queues.get(name) ?? { waiting: [], underWay: 0, isScheduled: false }
+    const queue = queues.get(name) ?? { waiting: [], underWay: 0, isRunning: false, isScheduled: false }
     queues.set(name, queue)
     queue.waiting.push(work)
-    if (queue.isScheduled || queue.underWay >= atOnceMax) return
+    if (queue.isScheduled || queue.isRunning) return
     queue.isScheduled = true
-    // After the requests that this turn still reads.
-    setImmediate(begin, name, queue)
+    // After the requests that this turn still reads, and the next one: clients that were answered together come back so.
+    setImmediate(() => { setImmediate(begin, name, queue) })
   }
 }

@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { type Database, openDatabase } from './database.ts'
 import { ConnectionLost, DatabaseReplaced, isStarting } from './failures.ts'
 import { explainRefusal, requireFitServer, requireTriggers } from './fitness.ts'
-import { identity } from './identity.ts'
+import { identity } from './identity/identity.ts'
 import { migrate } from './migrations/migrate.ts'
 
 /** A migrated database. `incarnation`: of its versions; `identity`: of its history. */

@@ -1,11 +1,11 @@
-import { databaseNameOf } from '../database-url.ts'
+import { databaseNameOf } from '../open/database-url.ts'
 import { createEpochRowStore } from '../epoch-row-store.ts'
 import { DatabaseUnusable } from '../errors.ts'
 import type { OpenedStore, Store } from '../store.ts'
 import { announcing, createAnnouncements } from './announcements.ts'
 import { createChangeLog } from './change-log.ts'
 import { mayPass } from './failures.ts'
-import { explainMissing } from './identity.ts'
+import { explainMissing } from './identity/identity.ts'
 import { type OpenedDatabase, openForProcess } from './open.ts'
 import { createCallbackReader } from './readers/callback-reader.ts'
 import { createReadEpochRows } from './readers/epoch-rows.ts'
@@ -62,15 +62,15 @@ export type OpenPostgresStoreNeeds = Omit<PostgresStoreNeeds, keyof OpenedDataba
 const reasonOf = (error: unknown): string => error instanceof Error && error.message !== '' ? error.message : String(error)
 
 /**
- * Opens the store of a service process. Throws DatabaseUnusable. Nothing is stale: that a session has ended does not
- * show that its process has.
+ * Opens the store of a service process. Throws DatabaseUnusable. It reports no stale owners: the end of a session with
+ * the server does not prove that its process has ended.
  */
 export const openPostgresStore = async ({ databaseUrl, ...needs }: OpenPostgresStoreNeeds): Promise<OpenedStore> => {
   const opened = await openForProcess(databaseUrl, needs.monotonicNow).catch((error: unknown) => {
     throw new DatabaseUnusable(databaseNameOf(databaseUrl), reasonOf(error), { cause: error, mayPass: mayPass(error) })
   })
   const store = createPostgresStore({ ...opened, ...needs })
-  // The server's clock is known before anything is written. If this read fails, the next one tells.
+  // The server's clock is known before anything is written. If this read fails, the next one gets it.
   await store.epoch.read().catch(() => {})
   return {
     store,

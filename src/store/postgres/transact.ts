@@ -11,8 +11,8 @@ import { createGroups } from './groups.ts'
 const patienceMs = 5000
 const pauseMsMax = 100
 
-// Two, so that one group can run while the other waits for the disk.
-const limits = { atOnceMax: 2, worksMax: 32 }
+// Three, so that one group can run while others wait for the disk or for a standby.
+const limits = { underWayMax: 3, worksMax: 32 }
 
 /** `now` in ms of a clock that only goes forward; `random` from 0 to below 1. */
 export type TransactNeeds = { writer: Kysely<Tables>, now: () => number, random: () => number }
@@ -36,9 +36,9 @@ const createRunGrouped = (writer: Kysely<Tables>, runAlone: Transact) => {
     else if (outcome.kind === 'failed') reject(toStoreFailure(outcome.error))
     else runAlone(work).then(resolve as (value: unknown) => void, reject)
   }
-  return async (works: Grouped[]): Promise<void> => {
+  return async (works: Grouped[], onWorked: () => void): Promise<void> => {
     try {
-      const outcomes = await runGroup(writer, works.map(({ work }) => work))
+      const outcomes = await runGroup(writer, works.map(({ work }) => work), onWorked)
       for (const [index, work] of works.entries()) end(work, outcomes[index] ?? { kind: 'apart' })
     } catch (error) {
       for (const work of works) end(work, isOfWork(error) ? { kind: 'apart' } : { kind: 'failed', error })

@@ -1,6 +1,6 @@
 import { type AttemptEnd, type AttemptOutcome, attemptsKeptMax, type Attempt } from '../../job/attempt.ts'
 import type { Kysely } from 'kysely'
-import { keepStatement } from '../dialect.ts'
+import { keepStatement } from '../sql/dialect.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 import { together } from '../together.ts'
@@ -58,15 +58,16 @@ const insertStatement = keepStatement((db, { jobId, run, attempt, leaseHash, sta
 const removeStatement = keepStatement((db, { jobId, runMax }: { jobId: string, runMax: number }) =>
   db.deleteFrom('JobAttempt').where('jobId', '=', jobId).where('run', '<=', runMax), { each: { runMax: 'bigint' } })
 
-/** Records that a run begins, and removes the oldest beyond those that are kept. */
-export const insertAttempt = async (tx: Tx, start: AttemptStart): Promise<void> => {
+/** Records that a run begins, after the `latest` one, and removes the oldest beyond those that are kept. */
+export const insertAttempt = async (tx: Tx, start: AttemptStart, latest: number): Promise<void> => {
   const { jobId, attempt, startedAt } = start
-  // A release without this table has ended it, or another program has.
-  const [, latest] = await together(
-    endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, startedAt), findRun(tx, jobId, attempt - 1))
-  const run = latest + 1
+  const run = Math.max(attempt, latest + 1)
+  const isFirst = latest === 0
   await together(
-    insertStatement(tx, { ...start, run }), removeStatement(tx, { jobId, runMax: run - attemptsKeptMax }))
+    // A release without this table has ended it, or another program has.
+    isFirst ? undefined : endAttempt(tx, jobId, { outcome: 'lease-lost', failure: null }, null, startedAt),
+    insertStatement(tx, { ...start, run }),
+    isFirst ? undefined : removeStatement(tx, { jobId, runMax: run - attemptsKeptMax }))
 }
 
 /** What ended the run of this lease: a report; null: none, or the run goes on; undefined: no such run is kept. */

@@ -2,7 +2,7 @@ import { type Kysely, type RawBuilder, sql } from 'kysely'
 import { type Callback, type CallbackQueue, callbacksMax, type CallbackState, type Settled } from '../../job/callbacks/callback.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
-import { skippingLocked } from './row-locks.ts'
+import { skippingLocked } from '../sql/row-locks.ts'
 
 /*
  * The callbacks of jobs. Triggers make them due, and delete them with a finished job; everything else is here.

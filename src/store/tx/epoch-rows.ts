@@ -1,4 +1,4 @@
-import { isPostgres } from '../dialect.ts'
+import { isPostgres } from '../sql/dialect.ts'
 import type { Acknowledgement, EpochRow, NodeRow, Tx } from '../store.ts'
 
 /*
@@ -8,8 +8,8 @@ import type { Acknowledgement, EpochRow, NodeRow, Tx } from '../store.ts'
 
 const holdMsMin = 100
 const holdMsMax = 2000
-// A cache that was on for this long may come back quickly; one that fails again and again waits twice as long each
-// time.
+// After a failure the cache stays off for holdMsMin if it was on for at least this long before; otherwise for twice as
+// long as the last time, at most holdMsMax.
 const provenMs = 10_000
 
 const toHold = ({ mode, changedAt, flaps }: EpochRow, at: number): Pick<EpochRow, 'flaps' | 'holdMs'> => {

@@ -1,5 +1,5 @@
 import type { Tx } from '../store.ts'
-import { skippingLocked } from './row-locks.ts'
+import { skippingLocked } from '../sql/row-locks.ts'
 
 /** What a key was used for. */
 export type IdempotencyRecord = { requestHash: string, jobId: string, createdAt: number }

@@ -1,9 +1,11 @@
 import type { Kysely } from 'kysely'
 import { InputTorn } from '../errors.ts'
+import { toStoredChunks } from '../../job/chunks.ts'
 import type { JobInput } from '../../job/input.ts'
-import { keepStatement } from '../dialect.ts'
+import { keepStatement } from '../sql/dialect.ts'
 import type { Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
+import { together } from '../together.ts'
 
 export type InputRow = {
   input: string, access: string, inputId: string | null, rawSizeBytes: number | null, rawContentType: string | null
@@ -54,11 +56,15 @@ export const findInput = async (tx: Tx, jobId: string): Promise<JobInput | undef
   return row === undefined ? undefined : toInput(row)
 }
 
+const chunkStatement = keepStatement((db, { inputId, startOffset, bytes }: {
+  inputId: string, startOffset: number, bytes: Uint8Array
+}) => db.insertInto('JobInputChunk').values({ inputId, startOffset, bytes }))
+
 /**
  * Appends raw bytes that no job holds yet. The pruner removes them after `forgetAt` (ms since 1970) unless a job holds
  * them by then. Throws InputTorn if the bytes before these were removed.
  */
-export const appendInputChunk = async (
+export const appendInputBytes = async (
   tx: Tx, inputId: string, startOffset: number, bytes: Uint8Array, forgetAt: number
 ): Promise<void> => {
   if (startOffset === 0) {
@@ -69,5 +75,6 @@ export const appendInputChunk = async (
       .executeTakeFirst()
     if (numUpdatedRows === 0n) throw new InputTorn(inputId)
   }
-  await tx.insertInto('JobInputChunk').values({ inputId, startOffset, bytes }).execute()
+  await together(...toStoredChunks(bytes).map(({ at, chunk }) =>
+    chunkStatement(tx, { inputId, startOffset: startOffset + at, bytes: chunk })))
 }

@@ -2,7 +2,7 @@ import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { Job, JobLookup } from '../../job/job.ts'
 import { toIso } from '../../job/time.ts'
 import { failureBytesMax, failureTextMax } from '../cut-failure.ts'
-import { isPostgres, keepStatement } from '../dialect.ts'
+import { isPostgres, keepStatement } from '../sql/dialect.ts'
 import { textMax, toColumns, toJob, toTombstone } from '../records.ts'
 import type { Tx } from '../store.ts'
 import type { JobRow, Tables } from '../tables.ts'
@@ -60,19 +60,23 @@ const toSelections = <Column extends string>(
 ) => Object.entries<number>(columns).map(([column, lengthMax]) =>
     select(`log.${column}`, lengthMax).as(column as Column))
 
+export const recordColumns = () => [
+  'log.jobId as jobId', 'log.status as status', 'log.progressPercent as progressPercent', 'log.version as version',
+  'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
+  'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', 'log.createdMs as createdMs',
+  failureText.as('errorDetails'), cutText('log.tenant', textMax.tenant).as('tenant'), ...toSelections(cutColumns, cutUnlessHuge),
+  ...toSelections(wholeColumns, wholeText)
+] as const
+
+/** The names of these columns. */
+export const recordColumnNames = recordColumns().map(column =>
+  typeof column === 'string' ? column.slice(column.lastIndexOf(' ') + 1) : column.alias as string)
+
 /**
  * The columns of a record, of all rows. Each is named: another program may have made the table with its names in
  * another case, and a database may fold them.
  */
-export const selectRecord = (db: Kysely<Tables>) => db
-  .selectFrom('JobExecutionLog as log')
-  .select([
-    'log.jobId as jobId', 'log.status as status', 'log.progressPercent as progressPercent', 'log.version as version',
-    'log.attempt as attempt', 'log.progressDone as progressDone', 'log.progressTotal as progressTotal',
-    'log.etaSeconds as etaSeconds', 'log.hasPartialResult as hasPartialResult', 'log.createdMs as createdMs',
-    failureText.as('errorDetails'), cutText('log.tenant', textMax.tenant).as('tenant'), ...toSelections(cutColumns, cutUnlessHuge),
-    ...toSelections(wholeColumns, wholeText)
-  ])
+export const selectRecord = (db: Kysely<Tables>) => db.selectFrom('JobExecutionLog as log').select(recordColumns())
 
 /** What is left of a job after its record was deleted. */
 export const tombstoneQuery = (db: Kysely<Tables>, jobId: string | RawBuilder<string>) => db
@@ -83,9 +87,6 @@ export const tombstoneQuery = (db: Kysely<Tables>, jobId: string | RawBuilder<st
 type ById = { jobId: string }
 
 const recordStatement = keepStatement((db, { jobId }: ById) => selectRecord(db).where('log.jobId', '=', jobId), { each: {} })
-
-const findRow = async (tx: Tx, jobId: string): Promise<JobRow | undefined> =>
-  (await recordStatement(tx, { jobId })).rows[0]
 
 const resultStatement = keepStatement((db, { jobId }: ById) => db
   .selectFrom('JobResult').select(['contentType', 'fileName', 'sizeBytes', 'sha256', 'inlineJson'])
@@ -108,11 +109,15 @@ const findRemains = async (tx: Tx, jobId: string): Promise<JobLookup | 'inserted
   return found.expiredAt === '' ? 'inserted' : toTombstone(found)
 }
 
+/** The record of a row. */
+export const toLookup = async (tx: Tx, row: JobRow): Promise<JobLookup> =>
+  toJob(row, row.status === 'Succeeded' ? await findResult(tx, row.jobId) : null)
+
 /** The job as this transaction sees it, its own changes included. */
 export const findJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
   for (;;) {
-    const row = await findRow(tx, jobId)
-    if (row !== undefined) return toJob(row, row.status === 'Succeeded' ? await findResult(tx, jobId) : null)
+    const { rows: [row] } = await recordStatement(tx, { jobId })
+    if (row !== undefined) return await toLookup(tx, row)
     const remains = await findRemains(tx, jobId)
     if (remains !== 'inserted') return remains
   }
@@ -131,32 +136,32 @@ export const lockJob = async (tx: Tx, jobId: string): Promise<void> => {
   if (isPostgres(tx)) await lockStatement(tx, { jobId })
 }
 
+const lockedRecordStatement = keepStatement((db, { jobId }: ById) =>
+  selectRecord(db).where('log.jobId', '=', jobId).forNoKeyUpdate(), { lock: {} })
+
+/** Locks a record as lockJob does, and returns the job as it is from then on. */
+export const lockAndFindJob = async (tx: Tx, jobId: string): Promise<JobLookup> => {
+  const { rows: [row] } = isPostgres(tx) ? await lockedRecordStatement(tx, { jobId }) : { rows: [] }
+  return row === undefined ? await findJob(tx, jobId) : await toLookup(tx, row)
+}
+
 type Columns = ReturnType<typeof toColumns>
 
-// Named, since the parameters of a kept statement are only known by their names.
-const changing = (columns: Columns): Columns => ({
-  status: columns.status,
-  startTime: columns.startTime,
-  attempt: columns.attempt,
-  progressPercent: columns.progressPercent,
-  progressDone: columns.progressDone,
-  progressTotal: columns.progressTotal,
-  progressStage: columns.progressStage,
-  progressMessage: columns.progressMessage,
-  etaSeconds: columns.etaSeconds,
-  endTime: columns.endTime,
-  resultUrl: columns.resultUrl,
-  errorDetails: columns.errorDetails,
-  cancelRequestedAt: columns.cancelRequestedAt,
-  cancelledAt: columns.cancelledAt,
-  expiresAt: columns.expiresAt,
-  resultExpiredAt: columns.resultExpiredAt,
-  hasPartialResult: columns.hasPartialResult
-})
+/** The columns that a transition may change. */
+export const changingColumns = [
+  'status', 'startTime', 'attempt', 'progressPercent', 'progressDone', 'progressTotal', 'progressStage',
+  'progressMessage', 'etaSeconds', 'endTime', 'resultUrl', 'errorDetails', 'cancelRequestedAt', 'cancelledAt',
+  'expiresAt', 'resultExpiredAt', 'hasPartialResult'
+] as const satisfies ReadonlyArray<keyof Columns>
+
+// By name, since the parameters of a kept statement are only known by their names.
+const changing = (columns: Columns): Columns =>
+  Object.fromEntries(changingColumns.map(column => [column, columns[column]])) as Columns
 
 type NewRow = Columns & Pick<Job, 'jobId' | 'type' | 'tenant' | 'submittedBy'> & { createdAt: string }
 
-const columnTypes = {
+/** The types of the columns of a record that are not text. */
+export const columnTypes = {
   attempt: 'bigint',
   progressPercent: 'double precision',
   progressDone: 'double precision',
@@ -180,16 +185,33 @@ export const insertJob = async (tx: Tx, job: Job): Promise<void> => {
   await insertStatement(tx, { jobId, type, tenant, submittedBy, createdAt: toIso(createdAt), ...toColumns(job) })
 }
 
-const updateStatement = keepStatement((db, row: Columns & ById & { version: number }) => db
-  .updateTable('JobExecutionLog').set(changing(row)).where('jobId', '=', row.jobId).where('version', '=', row.version), {
-  each: { ...columnTypes, version: 'bigint' }
-})
+const updateQuery = (db: Kysely<Tables>, row: Columns & ById & { version: number }) => db
+  .updateTable('JobExecutionLog as log').set(changing(row))
+  .where('log.jobId', '=', row.jobId).where('log.version', '=', row.version)
 
-/** Writes what a transition changed. False: the record is no longer at the version that the transition saw. */
-export const updateJob = async (tx: Tx, job: Job): Promise<boolean> => {
+const updateStatement = keepStatement(updateQuery)
+
+const updateReturningStatement = keepStatement(
+  (db, row: Parameters<typeof updateQuery>[1]) => updateQuery(db, row).returning(recordColumns()),
+  { each: { ...columnTypes, version: 'bigint' } })
+
+// On SQLite a trigger draws the version after the update, which RETURNING does not see.
+const updateRow = async (tx: Tx, job: Job): Promise<JobRow | undefined> => {
   const { jobId, version } = job
-  const { numAffectedRows } = await updateStatement(tx, { ...toColumns(job), jobId, version })
-  return numAffectedRows === 1n
+  const values = { ...toColumns(job), jobId, version }
+  if (isPostgres(tx)) return (await updateReturningStatement(tx, values)).rows[0]
+  const { numAffectedRows } = await updateStatement(tx, values)
+  return numAffectedRows === 1n ? (await recordStatement(tx, { jobId })).rows[0] : undefined
+}
+
+/**
+ * Writes what a transition changed, and returns the job as it then is; its result is the one of the transition.
+ * Undefined: the record is no longer at the version that the transition saw.
+ */
+export const updateJob = async (tx: Tx, job: Job): Promise<JobLookup | undefined> => {
+  const row = await updateRow(tx, job)
+  if (row === undefined) return undefined
+  return job.state === 'succeeded' ? toJob(row, job.result) : await toLookup(tx, row)
 }
 
 /** Deletes the record and what belongs to it; the database leaves a tombstone. */

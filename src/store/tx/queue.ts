@@ -1,7 +1,7 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely'
 import type { ContentInfo } from '../../job/job.ts'
-import { isPostgres, keepStatement } from '../dialect.ts'
-import type { ClaimFilter, QueueItem, StuckBy, Tx } from '../store.ts'
+import { isPostgres, keepStatement } from '../sql/dialect.ts'
+import type { QueueItem, StuckBy, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 
 /** The lease of one run. Times in ms since 1970; at `deadlineAt` the run is ended even if its worker is alive. */
@@ -89,79 +89,6 @@ export const stuckQuery = (db: Kysely<Tables>, by: StuckBy) => {
   if ('deadlineAt' in by) return leased.where('deadlineAt', '<=', by.deadlineAt).orderBy('deadlineAt')
   return leased.where('leaseExpiresAt', '<=', by.leaseExpiredAt).orderBy('leaseExpiresAt')
 }
-
-type Asked = { type: string, now: number }
-
-const availableStatement = keepStatement((db, { type, now }: Asked) => availableQuery(db, type, null, now))
-const availableOfTenantStatement = keepStatement((db, { type, now, tenant }: Asked & { tenant: string }) =>
-  availableQuery(db, type, tenant, now))
-
-const oldestAvailable = async (
-  tx: Tx, { types, tenant }: ClaimFilter, now: number
-): Promise<QueueItem | undefined> => {
-  let oldest: QueueItem & { seq: number } | undefined
-  for (const type of types) {
-    const { rows: [item] } = tenant === null
-      ? await availableStatement(tx, { type, now })
-      : await availableOfTenantStatement(tx, { type, now, tenant })
-    if (item === undefined) continue
-    const isOlder = oldest === undefined || item.availableAt < oldest.availableAt ||
-      (item.availableAt === oldest.availableAt && item.seq < oldest.seq)
-    if (isOlder) oldest = item
-  }
-  return oldest
-}
-
-const itemSelection = sql.join(itemColumns.map(column => sql`${sql.ref(`item.${column}`)} AS ${sql.raw(`"${column}"`)}`))
-
-// The head of each type is found without a lock, the oldest first; then the first job of these types that no other
-// transaction has. So no more than one is locked, and a rare type does not wait behind many jobs of another.
-const lockAvailableQuery = (types: readonly string[], now: number, tenant: string | null, count: number | RawBuilder<number>) => {
-  const isFree = sql`item.leaseToken IS NULL AND item.type = asked.type AND item.availableAt <= ${now}
-    ${tenant === null ? sql`` : sql`AND item.tenant = ${tenant}`}`
-  return sql<QueueItem>`
-    SELECT ${itemSelection} FROM (
-      SELECT requested.type FROM unnest(${types}::text[]) AS requested (type)
-      CROSS JOIN LATERAL (
-        SELECT item.availableAt, item.seq FROM JobQueue AS item CROSS JOIN (SELECT requested.type) AS asked
-        WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT 1
-      ) AS head
-      ORDER BY head.availableAt, head.seq OFFSET 0
-    ) AS asked
-    CROSS JOIN LATERAL (
-      SELECT item.* FROM JobQueue AS item JOIN JobExecutionLog AS log ON log.jobId = item.jobId
-      WHERE ${isFree} ORDER BY item.availableAt, item.seq LIMIT ${count}
-      FOR UPDATE OF item SKIP LOCKED FOR NO KEY UPDATE OF log SKIP LOCKED
-    ) AS item
-    LIMIT ${count}`
-}
-
-type AskedAtOnce = { types: readonly string[], now: number }
-
-const one = sql.lit(1)
-const lockAvailableStatement = keepStatement(
-  (_, { types, now }: AskedAtOnce) => lockAvailableQuery(types, now, null, one),
-  { deal: (_, { types, now, count }) => lockAvailableQuery(types, now, null, count) })
-const lockAvailableOfTenantStatement = keepStatement(
-  (_, { types, now, tenant }: AskedAtOnce & { tenant: string }) => lockAvailableQuery(types, now, tenant, one),
-  { deal: (_, { types, now, tenant, count }) => lockAvailableQuery(types, now, tenant, count) })
-
-const lockAvailable = async (
-  tx: Tx, { types, tenant }: ClaimFilter, now: number
-): Promise<QueueItem | undefined> => {
-  const { rows: [item] } = tenant === null
-    ? await lockAvailableStatement(tx, { types, now })
-    : await lockAvailableOfTenantStatement(tx, { types, now, tenant })
-  return item
-}
-
-/**
- * The job that matches the filter, is not leased and has been available longest; no type waits for another. On Postgres
- * it comes with its record locked, and a job that is locked elsewhere is skipped: a transaction that begins at the queue
- * must not wait for a record.
- */
-export const nextAvailable = (tx: Tx, filter: ClaimFilter, now: number): Promise<QueueItem | undefined> =>
-  isPostgres(tx) ? lockAvailable(tx, filter, now) : oldestAvailable(tx, filter, now)
 
 /** Jobs whose run has to be ended; at most `limit`. Locks and skips as nextAvailable does. */
 export const findStuck = async (tx: Tx, by: StuckBy, limit: number): Promise<QueueItem[]> => {

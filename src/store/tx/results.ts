@@ -1,8 +1,8 @@
 import { sql } from 'kysely'
-import { storedChunkBytes } from '../../job/chunks.ts'
+import { toStoredChunks } from '../../job/chunks.ts'
 import type { ResultFacts } from '../../job/job.ts'
 import { OffsetMismatch } from '../../job/lease.ts'
-import { keepStatement } from '../dialect.ts'
+import { keepStatement } from '../sql/dialect.ts'
 import type { Tx } from '../store.ts'
 import { together } from '../together.ts'
 
@@ -27,14 +27,21 @@ const appendStatement = keepStatement((db, { jobId, startOffset, bytes }: ById &
   each: { startOffset: 'bigint', bytes: 'bytea' }
 })
 
-/** Adds bytes at the end and returns the new size. Throws OffsetMismatch, which says where the end is. */
-export const appendChunk = async (tx: Tx, jobId: string, offset: number, bytes: Uint8Array): Promise<number> => {
-  const size = await resultSize(tx, jobId)
-  if (offset !== size) throw new OffsetMismatch(size)
-  // A chunk without bytes would take the place of the next one.
-  if (bytes.byteLength === 0) return size
-  await appendStatement(tx, { jobId, startOffset: offset, bytes })
-  return size + bytes.byteLength
+// None for no bytes: a chunk without bytes would take the place of the next one.
+const insertChunks = (tx: Tx, jobId: string, offset: number, bytes: Uint8Array) =>
+  toStoredChunks(bytes).map(({ at, chunk }) => appendStatement(tx, { jobId, startOffset: offset + at, bytes: chunk }))
+
+/**
+ * Adds bytes at the end and returns the new size. `size` is the present one, where the caller has read it in this
+ * transaction. Throws OffsetMismatch, which says where the end is.
+ */
+export const appendBytes = async (
+  tx: Tx, jobId: string, offset: number, bytes: Uint8Array, size?: number
+): Promise<number> => {
+  const end = size ?? await resultSize(tx, jobId)
+  if (offset !== end) throw new OffsetMismatch(end)
+  await together(...insertChunks(tx, jobId, offset, bytes))
+  return end + bytes.byteLength
 }
 
 const discardStatement = keepStatement((db, { jobId, limit }: ById & { limit: number }) => db
@@ -79,10 +86,5 @@ export const insertWholeResult = async (
   tx: Tx, jobId: string, facts: ResultFacts, bytes: Uint8Array
 ): Promise<void> => {
   if (facts.sizeBytes !== bytes.byteLength) throw new OffsetMismatch(bytes.byteLength)
-  const offsets = Array.from({ length: Math.ceil(bytes.byteLength / storedChunkBytes) }, (_, n) => n * storedChunkBytes)
-  await together(
-    ...offsets.map(startOffset => appendStatement(tx, {
-      jobId, startOffset, bytes: bytes.subarray(startOffset, startOffset + storedChunkBytes)
-    })),
-    factsStatement(tx, { ...facts, jobId }))
+  await together(...insertChunks(tx, jobId, 0, bytes), factsStatement(tx, { ...facts, jobId }))
 }

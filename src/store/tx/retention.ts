@@ -2,8 +2,8 @@ import { type Kysely, sql } from 'kysely'
 import { toIso } from '../../job/time.ts'
 import type { Origin, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
-import { skippingLocked } from './row-locks.ts'
-import { takeWritable, textBytes } from './text-bytes.ts'
+import { skippingLocked } from '../sql/row-locks.ts'
+import { takeWritable, textBytes } from '../sql/text-bytes.ts'
 
 /*
  * Finds what is past its retention by an index and removes it a few rows at a time. The queries that are exported are

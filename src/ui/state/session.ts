@@ -1,5 +1,5 @@
 import { type Claims, readClaims } from '../api/token.ts'
-import type { TextStorage } from './columns.ts'
+import type { TextStorage } from './table/columns.ts'
 
 /*
  * The token of this tab. It is kept in sessionStorage: another tab, and a later start of the browser, do not have it.

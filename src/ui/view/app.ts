@@ -1,5 +1,5 @@
 import { html } from '../libraries.ts'
-import { toFragment } from '../state/filters.ts'
+import { toFragment } from '../state/table/filters.ts'
 import { toSpan, toVisible } from '../state/format.ts'
 import { JobView } from './job.ts'
 import { JobsView } from './jobs.ts'

@@ -1,6 +1,6 @@
 import { html } from '../libraries.ts'
 import { toSpan, toTime, toVisible } from '../state/format.ts'
-import type { Callback } from '../state/job-page.ts'
+import type { Callback } from '../state/job/job-page.ts'
 
 // Shown in the colours of states of jobs.
 const states: Record<Callback['state'], string> = { waiting: 'queued', pending: 'queued', delivered: 'succeeded', failed: 'failed' }

@@ -1,8 +1,8 @@
 import { html } from '../libraries.ts'
 import { toSize, toVisible } from '../state/format.ts'
-import type { Content, Preview } from '../state/preview.ts'
-import type { Part } from '../state/job-page.ts'
-import type { DownloadState, Source } from '../state/downloads.ts'
+import type { Content, Preview } from '../state/job/preview.ts'
+import type { Part } from '../state/job/job-page.ts'
+import type { DownloadState, Source } from '../state/job/downloads.ts'
 import { externalResult } from '../api/api.ts'
 import type { Ui } from './ui.ts'
 

@@ -1,8 +1,8 @@
 import { Component, html } from '../libraries.ts'
-import { columns } from '../state/columns.ts'
-import { type Age, ages, noFilters } from '../state/filters.ts'
+import { columns } from '../state/table/columns.ts'
+import { type Age, ages, noFilters } from '../state/table/filters.ts'
 import { type State, states } from '../state/job.ts'
-import { rowsMax } from '../state/job-list.ts'
+import { rowsMax } from '../state/table/job-list.ts'
 import { JobTable } from './table.ts'
 import type { Ui } from './ui.ts'
 

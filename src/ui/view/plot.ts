@@ -1,5 +1,5 @@
 import { Component, html } from '../libraries.ts'
-import type { PlotData } from '../state/series.ts'
+import type { PlotData } from '../state/service/series.ts'
 import type { AlignedData, Options, Plot } from '../plots.ts'
 
 type PlotProps = { data: PlotData, times: readonly number[] }

@@ -1,6 +1,6 @@
 import { Component, html } from '../libraries.ts'
-import type { Column } from '../state/columns.ts'
-import { toFragment } from '../state/filters.ts'
+import type { Column } from '../state/table/columns.ts'
+import { toFragment } from '../state/table/filters.ts'
 import { toAge, toSpan, toTime, toVisible } from '../state/format.ts'
 import type { Job } from '../state/job.ts'
 import { ProgressBar } from './progress.ts'

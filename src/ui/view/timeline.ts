@@ -1,7 +1,7 @@
 import { html } from '../libraries.ts'
 import { toSpan, toTime, toVisible } from '../state/format.ts'
 import type { Job } from '../state/job.ts'
-import type { Attempt, JobView } from '../state/job-page.ts'
+import type { Attempt, JobView } from '../state/job/job-page.ts'
 
 type Step = { at: string | null, title: string, state: string, span?: string, failure?: Attempt['failure'] }
 

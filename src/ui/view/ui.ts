@@ -1,10 +1,10 @@
-import type { DownloadState, Source } from '../state/downloads.ts'
-import type { Column } from '../state/columns.ts'
-import type { Filters, Place } from '../state/filters.ts'
-import type { JobPage } from '../state/job-page.ts'
-import type { JobsPage } from '../state/jobs-page.ts'
-import type { Content } from '../state/preview.ts'
-import type { ServicePage } from '../state/service-page.ts'
+import type { DownloadState, Source } from '../state/job/downloads.ts'
+import type { Column } from '../state/table/columns.ts'
+import type { Filters, Place } from '../state/table/filters.ts'
+import type { JobPage } from '../state/job/job-page.ts'
+import type { JobsPage } from '../state/table/jobs-page.ts'
+import type { Content } from '../state/job/preview.ts'
+import type { ServicePage } from '../state/service/service-page.ts'
 import type { Session } from '../state/session.ts'
 
 /** A question before something that cannot be undone. */

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { exposedHeaders } from '../../../src/http/headers/cors.ts'
-import { type Ask, type Json } from '../../helpers/client.ts'
+import type { Ask, Json } from '../../helpers/client.ts'
 import { startService, type Service } from '../../helpers/service.ts'
 import { forceRow, insertRows } from '../rows.ts'
 

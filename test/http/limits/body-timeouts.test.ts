@@ -141,20 +141,26 @@ t.test('a rejected request cannot keep its connection by not sending its body', 
   }
 })
 
-t.test('a rejected upload has its response at once, and its connection closes once the client has seen it', async t => {
-  const { begin } = await listen(t, {})
-  const { socket, received } = await begin('PUT /streamed-rejected', 30_000_000)
-  await until(() => received.text.endsWith('}'), 'the answer')
-  t.match(received.text, /^HTTP\/1\.1 401 .*\r\nconnection: close\r\n/s)
-  t.notOk(received.isClosed)
-  socket.write(Buffer.alloc(30_000_000))
-  await until(() => received.isClosed, 'the end')
+const early = [
+  ['a rejected upload', 'PUT /streamed-rejected', 401], ['a body that is larger than its route takes', 'POST /whole', 413]
+] as const
 
-  const gone = await begin('PUT /streamed-rejected', 30_000_000)
-  await until(() => gone.received.text.endsWith('}'), 'the answer')
-  gone.socket.end()
-  await until(() => gone.received.isClosed, 'the end')
-})
+for (const [what, line, status] of early) {
+  t.test(`${what} has its response at once, and its connection closes once the client has seen it`, async t => {
+    const { begin } = await listen(t, {})
+    const { socket, received } = await begin(line, 30_000_000)
+    await until(() => received.text.endsWith('}'), 'the answer')
+    t.match(received.text, new RegExp(`^HTTP/1\\.1 ${status} .*\\r\\nconnection: close\\r\\n`, 's'))
+    t.notOk(received.isClosed)
+    socket.write(Buffer.alloc(30_000_000))
+    await until(() => received.isClosed, 'the end')
+
+    const gone = await begin(line, 30_000_000)
+    await until(() => gone.received.text.endsWith('}'), 'the answer')
+    gone.socket.end()
+    await until(() => gone.received.isClosed, 'the end')
+  })
+}
 
 t.test('a route that stops reading a body leaves nothing behind in the process', async t => {
   const { begin } = await listen(t, { silenceMs: 50, answeredMs: 50 })

@@ -11,7 +11,7 @@ import { createWriteShedding, type GateNeeds, gateRequests } from '../../../src/
 import { rejectMalformed } from '../../../src/http/limits/malformed-requests.ts'
 import { createNodeServer } from '../../../src/http/limits/node-server.ts'
 import { createMetrics } from '../../../src/metrics.ts'
-import { reportOverload } from '../../../src/telemetry.ts'
+import { reportOverload } from '../../../src/app/telemetry.ts'
 import { createNumbers } from '../../helpers/random.ts'
 import { type Json, workerClaims } from '../../helpers/client.ts'
 import { spawnService } from '../../helpers/service.ts'

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import type { Json } from '../../helpers/client.ts'
 import { startService } from '../../helpers/service.ts'
 import { token } from '../../helpers/tokens.ts'
-import { until } from '../../helpers/until.ts'
+import { untilWithin } from '../../helpers/until.ts'
 import { insertRows, metric } from '../rows.ts'
 
 const service = await startService(t, { WORKERS: '0' })
@@ -186,7 +186,7 @@ t.test('a database file that was removed or replaced: not ready, 503, and one li
   const { databasePath, ask, askJson, logs, submit } = service
   const reasons = () => logs.filter(({ level }) => level >= 40).map(({ msg, reason }) => [msg, reason])
   const requireDown = async (event: string) => {
-    await until(async () => (await ask('/readyz')).status === 503, event, 5000)
+    await untilWithin(5000, async () => (await ask('/readyz')).status === 503, event)
     t.match(await askJson('/readyz'), { status: 'unavailable', store: { status: 'down', reason: new RegExp(event) } })
     t.match(await askJson('/api/v1/service', { claims: { scope: 'jobs:admin' } }), {
       store: { status: 'down', reason: new RegExp(event) }, current: { isStoreUp: false }
@@ -203,7 +203,7 @@ t.test('a database file that was removed or replaced: not ready, 503, and one li
   renameSync(databasePath, `${databasePath}.away`)
   await requireDown('removed')
   renameSync(`${databasePath}.away`, databasePath)
-  await until(async () => (await ask('/readyz')).status === 200, 'the recovery', 5000)
+  await untilWithin(5000, async () => (await ask('/readyz')).status === 200, 'the recovery')
   await submit('remote', {})
 
   copyFileSync(databasePath, `${databasePath}.copy`)

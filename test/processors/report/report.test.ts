@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
-import { type Access, type ProgressReport, processors } from '../../../src/processors/registry.ts'
+import type { Access, ProgressReport } from '../../../src/processors/processor.ts'
+import { run as runReport } from '../../../src/processors/report/run.ts'
 import { openReadOnlyStore } from '../../../src/store/sqlite/readers/read-only-store.ts'
 import { openForeign, openStore } from '../../store/open.ts'
 
@@ -40,7 +41,7 @@ const report = async (
 ) => {
   const store = openReadOnlyStore(path)
   try {
-    const { body, ...output } = await processors.get('report')!.run(input, {
+    const { body, ...output } = await runReport(input, {
       access,
       rawInput: null,
       records: filter => store.records(access, filter?.type),

@@ -1,12 +1,16 @@
 import { randomUUID } from 'node:crypto'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { BroadcastChannel } from 'node:worker_threads'
 import t, { type Test } from 'tap'
 import { schedule } from '../../../src/clocks.ts'
 import {
   createProcessorPool, type ProcessorPoolNeeds, type RunCallbacks
 } from '../../../src/processors/threads/pool.ts'
-import { ProcessorError, type ProgressReport } from '../../../src/processors/registry.ts'
+import { ProcessorError, type ProgressReport } from '../../../src/processors/processor.ts'
 import { openForeign, openStore } from '../../store/open.ts'
+import { processors as builtIn } from '../../../src/processors/registry.ts'
+import { loadedChannel, processors } from './sample-registry.ts'
 
 const access = { tenant: 'a', allTenants: false }
 const task = (type: string, input: unknown = {}) => ({ type, input: JSON.stringify(input), rawInput: null, access })
@@ -14,7 +18,7 @@ const ignore = { onChunk: () => {} }
 
 const open = (t: Test, needs: Partial<ProcessorPoolNeeds> = {}) => {
   const pool = createProcessorPool({
-    databaseUrl: 'sqlite:none', threads: 1, schedule, registry: new URL('./sample-registry.ts', import.meta.url), ...needs
+    databaseUrl: 'sqlite:none', threads: 1, schedule, processors, ...needs
   })
   t.teardown(() => pool.close())
   return pool
@@ -204,6 +208,34 @@ t.test('a run that fails while it reads records or raw input leaves no connectio
   }
 })
 
+t.test('a task that is prepared finds a thread with its module, and no second thread starts', async t => {
+  let started = 0
+  const onStart = () => { started += 1 }
+  subscribe('worker_threads', onStart)
+  t.teardown(() => unsubscribe('worker_threads', onStart))
+  const channel = new BroadcastChannel(loadedChannel)
+  t.teardown(() => { channel.close() })
+  const pool = open(t)
+  const loaded = new Promise(resolve => { channel.onmessage = ({ data }) => { resolve(data) } })
+  pool.prepare('pieces', false)
+  pool.prepare('counted', false)
+  t.match(await loaded, /\?pieces$/)
+  t.match(await pool.run(task('pieces', { sizes: [3] }), ignore), { message: '1 pieces' })
+  t.equal(started, 1)
+})
+
+t.test('what cannot be prepared fails when it is run', async t => {
+  for (const [type, isRaw, code] of [['none', false, 'UNKNOWN_TYPE'], ['pieces', true, 'INVALID_INPUT']] as const) {
+    const pool = open(t)
+    pool.prepare(type, isRaw)
+    const rawInput = isRaw ? { inputId: 'x', sizeBytes: 1 } : null
+    await t.rejects(pool.run({ ...task(type), rawInput }, ignore), { code })
+    t.match(await pool.run(task('pieces', { sizes: [] }), ignore), { message: '0 pieces' })
+    await pool.close()
+    pool.prepare('pieces', false)
+  }
+})
+
 t.test('threads run in parallel, and closing ends them', async t => {
   const pool = open(t, { threads: 2 })
   const begun: (() => void)[] = []
@@ -216,7 +248,7 @@ t.test('threads run in parallel, and closing ends them', async t => {
 })
 
 t.test('runs the sanitize processor of the service', async t => {
-  const pool = createProcessorPool({ databaseUrl: 'sqlite:none', threads: 1, schedule })
+  const pool = createProcessorPool({ databaseUrl: 'sqlite:none', threads: 1, schedule, processors: builtIn })
   t.teardown(() => pool.close())
   const chunks: Uint8Array[] = []
   const content = `<p>${'é👩'.repeat(40_000)}</p><script>x</script>`
@@ -239,4 +271,7 @@ t.test('runs the sanitize processor of the service', async t => {
   await t.rejects(pool.run(task('sanitize', { content: 'x', contentType: 'image/png' }), ignore), {
     code: 'INVALID_INPUT'
   })
+  await t.rejects(pool.run(task('report', { type: '' }), ignore), {
+    code: 'INVALID_INPUT', details: [{ field: 'type', rule: 'minLength' }]
+  }, 'a rule that needs a part of Ajv')
 })

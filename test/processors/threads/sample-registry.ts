@@ -1,5 +1,8 @@
+import { BroadcastChannel, isMainThread } from 'node:worker_threads'
 import { Type } from '@sinclair/typebox'
-import { type Processor, ProcessorError, type ProcessorOutput } from '../../../src/processors/registry.ts'
+import {
+  type Processor, type ProcessorContext, ProcessorError, type ProcessorOutput, type RunProcessor
+} from '../../../src/processors/processor.ts'
 
 /** Processors that behave as the tests of the pool need, in a registry as a user could write it. */
 const output = (
@@ -10,7 +13,7 @@ const output = (
 const forever = () => new Promise<never>(resolve => setInterval(resolve, 2 ** 31 - 1, undefined as never).ref())
 
 type Run = (
-  input: { sizes: number[], secret: string }, context: Parameters<Processor['run']>[1]
+  input: { sizes: number[], secret: string }, context: ProcessorContext
 ) => Promise<ProcessorOutput>
 
 const runs: Record<string, Run> = {
@@ -104,7 +107,7 @@ const inputSchema = Type.Object({
 
 const rawInputSchema = Type.Object({ name: Type.Optional(Type.String()) }, { additionalProperties: false })
 
-export const processors: ReadonlyMap<string, Processor> = new Map(Object.entries(runs).map(([type, run]) =>
+export const processors: ReadonlyMap<string, Processor> = new Map(Object.keys(runs).map(type =>
   [type, {
     type,
     inputSchema,
@@ -112,5 +115,17 @@ export const processors: ReadonlyMap<string, Processor> = new Map(Object.entries
       ? { rawInputSchema }
       : {}),
     needsScopes: [],
-    run: run as Processor['run']
+    module: new URL(`?${type}`, import.meta.url)
   }]))
+
+/** The name of a channel that has the URL of each module that a thread loads. */
+export const loadedChannel = 'loaded'
+
+if (!isMainThread) {
+  const channel = new BroadcastChannel(loadedChannel)
+  channel.postMessage(import.meta.url)
+  channel.close()
+}
+
+// Each type is the module with a query of its own.
+export const run = runs[new URL(import.meta.url).search.slice(1)] as RunProcessor

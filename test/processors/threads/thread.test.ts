@@ -1,17 +1,20 @@
 import t, { type Test } from 'tap'
 import { schedule } from '../../../src/clocks.ts'
+import type { Processor } from '../../../src/processors/processor.ts'
+import { processors } from '../../../src/processors/registry.ts'
 import { createProcessorPool } from '../../../src/processors/threads/pool.ts'
 import { openForeign, openStore } from '../../store/open.ts'
+import { processors as sample } from './sample-registry.ts'
 
 const chunkBytes = 256 * 1024
 const access = { tenant: 'a', allTenants: false }
 
 /** A database with inputs in chunks, and the pool that reads them. */
-const open = async (t: Test, registry?: URL) => {
+const open = async (t: Test, processors: ReadonlyMap<string, Processor>) => {
   const { path: databasePath } = await openStore(t)
   const database = openForeign(t, databasePath)
   const insert = database.prepare('INSERT INTO JobInputChunk (inputId, startOffset, bytes) VALUES (?, ?, ?)')
-  const pool = createProcessorPool({ databaseUrl: `sqlite:${databasePath}`, threads: 1, schedule, ...(registry === undefined ? {} : { registry }) })
+  const pool = createProcessorPool({ databaseUrl: `sqlite:${databasePath}`, threads: 1, schedule, processors })
   t.teardown(() => pool.close())
   const run = async (type: string, input: unknown, rawInput: {
     inputId: string, sizeBytes: number
@@ -35,8 +38,6 @@ const open = async (t: Test, registry?: URL) => {
     run
   }
 }
-
-const sample = new URL('./sample-registry.ts', import.meta.url)
 
 t.test('a processor reads the stored bytes in order, chunk by chunk, and from the start each time', async t => {
   const { store, run } = await open(t, sample)
@@ -84,7 +85,7 @@ t.test('missing or changed chunks are a retryable failure, never a shorter input
 })
 
 t.test('sanitizes raw input with the processor of the service', async t => {
-  const { store, run } = await open(t)
+  const { store, run } = await open(t, processors)
   const text = '\uFEFF' + 'Zürich e\u0301 \u200Bfree 漢字 👩\u200D👩\r\n'.repeat(20_000)
   const plain = await run('sanitize', { contentType: 'text/plain' }, store('text', text))
   t.equal(plain.bytes.toString(), 'Zürich é free 漢字 👩\u200D👩\n'.repeat(20_000))

@@ -4,7 +4,7 @@ import { killInRounds } from './rounds.ts'
 
 const { DURABILITY_ROUNDS: roundsText = '6', DURABILITY_SEED: seedText = '1' } = process.env
 const [rounds, seed] = [Number(roundsText), Number(seedText)]
-t.setTimeout(120_000 + 10_000 * rounds)
+t.setTimeout(400_000 + 10_000 * rounds)
 
 t.test('a service killed under write load loses nothing that it acknowledged', async t => {
   const report = await killInRounds(t, { rounds, seed })

@@ -1,7 +1,9 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createRedisCache } from '../../../src/cache/redis-cache.ts'
+import { schedule } from '../../../src/clocks.ts'
 import { toRedisTarget } from '../../../src/config/redis-url.ts'
+import type { Schedule, Timer } from '../../../src/schedule.ts'
 import { openCache } from '../../../src/status/epoch/open-cache.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -9,16 +11,32 @@ import { openStore } from '../../store/open.ts'
 
 // What several processes on one database do with their caches, where nothing else keeps them apart.
 
-// As the server of a service does: the timers of a cache keep no process alive.
-const alive = setInterval(() => {}, 1000)
-t.teardown(() => { clearInterval(alive) })
-
 let nodes = 0
+
+/** Timers, and how many of them are still to come. */
+const createTimers = () => {
+  const pending = new Set<Timer>()
+  const scheduleCounted: Schedule = (work, ms) => {
+    const timer = schedule(() => {
+      pending.delete(timer)
+      work()
+    }, ms)
+    pending.add(timer)
+    return {
+      cancel: () => {
+        pending.delete(timer)
+        timer.cancel()
+      }
+    }
+  }
+  return { pending, schedule: scheduleCounted }
+}
 
 const open = async (t: Test, path: string, redisUrl: string | null = null) => {
   const { store } = await openStore(t, path)
   const node = `node-${++nodes}`
   const coordination = { node, rows: store.epoch, staleNodes: [], isAlone: false }
+  const timers = createTimers()
   let ids = 0
   const opened = await openCache(redisUrl === null ? null : toRedisTarget(redisUrl), coordination, {
     createRedisCache,
@@ -28,12 +46,13 @@ const open = async (t: Test, path: string, redisUrl: string | null = null) => {
     random: () => 0,
     now: () => Date.now(),
     monotonicNow: () => performance.now(),
+    schedule: timers.schedule,
     onChange: () => {},
     onError: () => {}
   })
   t.teardown(opened.stop)
   const untilOn = () => until(() => opened.status().mode === 'on', 'the cache to be used')
-  return { ...opened, store, untilOn }
+  return { ...opened, store, untilOn, pendingTimers: () => timers.pending.size }
 }
 
 t.test('a process in whose database another one keeps its cache in memory does not start', async t => {
@@ -70,4 +89,16 @@ t.test('what a killed process left behind keeps none from starting', async t => 
   await first.store.epoch.join('killed', 'its epoch', [])
   t.ok(await first.start())
   await first.untilOn()
+})
+
+t.test('a cache that is stopped leaves no timer, which would keep the process alive', async t => {
+  const redis = await startRedis(t)
+  for (const url of [null, redis.url]) {
+    const opened = await open(t, join(t.testdir(), `${url === null ? 'memory' : 'redis'}.db`), url)
+    await opened.start()
+    await opened.untilOn()
+    t.not(opened.pendingTimers(), 0, 'while it is watched there are some')
+    await opened.stop()
+    t.equal(opened.pendingTimers(), 0)
+  }
 })

@@ -75,19 +75,21 @@ export type Script = {
   clients: Action[][],
   fates: Fate[],
   outages: boolean[],
+  guesses: boolean[],
   jumps: number[],
   lag: number,
   answerLags: number[],
   isWarm: boolean
 }
 
-/** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `jumps`: of time, in ms; `lag`: of one node's timers, in steps; `answerLags`: of the answers to its refreshes, in turn; `isWarm`: the job is in the cache before anything else happens. */
+/** `fates`: of the commands to the cache, in their order; `outages`: which reads of the store fail; `guesses`: which reads expect a miss, and which of those fill nothing; `jumps`: of time, in ms; `lag`: of one node's timers, in steps; `answerLags`: of the answers to its refreshes, in turn; `isWarm`: the job is in the cache before anything else happens. */
 const scriptWith = (change: { [Key in keyof Script]?: fc.Arbitrary<Script[Key]> }): fc.Arbitrary<Script> => fc.record({
   clients: clientsOf(readsAndWrites),
   fates: fc.oneof(fc.constant<Fate[]>([]), fc.array(anyFate, { maxLength: 16, size: 'max' })),
   outages: fc.oneof({ weight: 3, arbitrary: fc.constant<boolean[]>([]) }, {
     weight: 1, arbitrary: fc.array(fc.boolean(), { maxLength: 6 })
   }),
+  guesses: fc.oneof(fc.constant<boolean[]>([]), fc.array(fc.boolean(), { maxLength: 24, size: 'max' })),
   jumps: fc.array(fc.constantFrom(0, 0, 0, 300, 1200), { maxLength: 30, size: 'max' }),
   lag: fc.constantFrom(0, 0, 30),
   answerLags: fc.constant([]),
@@ -111,6 +113,14 @@ const followingScript = waitingScriptOf(anyStream)
 
 const readingScript = fc.oneof({ weight: 3, arbitrary: scriptWith({}) }, { weight: 1, arbitrary: slowScript })
 
+const bypassingScript = scriptWith({
+  clients: clientsOf(fc.oneof(
+    { weight: 4, arbitrary: fc.record({ do: fc.constant('read'), node, job, floor: fc.constant('none') }) },
+    { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('write', 'write-foreign'), node, job }) }
+  )),
+  guesses: fc.array(fc.boolean(), { minLength: 4, maxLength: 24, size: 'max' })
+})
+
 export const scripts = {
   any: fc.oneof(
     { weight: 2, arbitrary: readingScript },
@@ -121,7 +131,8 @@ export const scripts = {
   reading: readingScript,
   slow: slowScript,
   waiting: waitingScript,
-  following: followingScript
+  following: followingScript,
+  bypassing: bypassingScript
 }
 
 const floorOf = ({ record, revealedOf }: World, floor: typeof floors[number], jobId: string): number => {
@@ -192,7 +203,7 @@ const trialsMax = 30
 // What a request may fail with: then nothing was revealed.
 const isRefusal = (error: unknown) => error === storeDown || error instanceof ServiceFailure
 
-export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'lag' | 'answerLags'> & {
+export type Play = Omit<WorldNeeds, 'hop' | 'fates' | 'outages' | 'guesses' | 'lag' | 'answerLags'> & {
   scheduler: fc.Scheduler, script: Script
 }
 
@@ -213,7 +224,13 @@ export const play = async ({ scheduler, script, ...needs }: Play): Promise<strin
   const hop = createHop(scheduler)
   const { onEvent } = needs
   const world = openWorld({
-    ...needs, hop, fates: script.fates, outages: script.outages, lag: script.lag, answerLags: script.answerLags
+    ...needs,
+    hop,
+    fates: script.fates,
+    outages: script.outages,
+    guesses: script.guesses,
+    lag: script.lag,
+    answerLags: script.answerLags
   })
   const { wrongs, time } = world
   const jumps = [...script.jumps]
@@ -278,9 +295,14 @@ export const play = async ({ scheduler, script, ...needs }: Play): Promise<strin
     world.lagBehind(false)
     await settle()
     await onEachNode('last round of the relay', world.relay)
-    // A read that a wake-up led to may have failed; then the check every few seconds finds the difference.
-    if (!world.hasFailed()) world.waits.checkDue('was not woken')
-    await onEachNode('last check of those that wait', node => world.nodes[node].watch.recheck())
+    // A read that a wake-up led to may have failed; then the check every few seconds finds the difference, and the next
+    // one if a read fails again.
+    if (world.failures() === 0) world.waits.checkDue('was not woken')
+    let failuresBefore
+    do {
+      failuresBefore = world.failures()
+      await onEachNode('last check of those that wait', node => world.nodes[node].watch.recheck())
+    } while (world.failures() > failuresBefore)
     world.waits.checkDue('was never answered')
     world.waits.endAll()
     await settle()

@@ -25,7 +25,7 @@ export type Mutant = {
   rows?: (rows: EpochRowStore) => EpochRowStore
   createRefresh?: typeof createRefresh
   /** In which it shows; those that only read and write unless others are named. */
-  scripts?: 'slow' | 'waiting' | 'following'
+  scripts?: 'slow' | 'waiting' | 'following' | 'bypassing'
   epochId?: () => string
   isDeafToDisconnects?: boolean
 }

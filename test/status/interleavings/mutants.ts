@@ -57,9 +57,16 @@ export const mutants = {
     cache: cache => ({
       ...cache,
       invalidate: async (epoch, jobId, version) => {
-        if ((await cache.get(epoch, jobId)).kind === 'hit') await cache.invalidate(epoch, jobId, version)
+        const isEntry = (await cache.get(epoch, jobId)).kind === 'hit'
+        return isEntry && await cache.invalidate(epoch, jobId, version)
       }
     })
+  },
+  // In scripts in which nothing else invalidates.
+  'a read that bypasses its cell leaves it as it is': {
+    placements: everywhere,
+    scripts: 'bypassing',
+    cache: cache => ({ ...cache, invalidate: () => Promise.resolve(false) })
   },
   'a read that runs is joined': {
     placements: everywhere,

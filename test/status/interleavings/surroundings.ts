@@ -2,7 +2,7 @@ import type fc from 'fast-check'
 import type { StatusEntry } from '../../../src/job/status-entry.ts'
 import type { StatusCache } from '../../../src/cache/status-cache.ts'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
-import type { Schedule } from '../../../src/status/epoch/cache-probe.ts'
+import type { Schedule } from '../../../src/schedule.ts'
 import type { Follower } from '../../../src/store/change-log.ts'
 import { absent, entryAt } from '../../cache/conformance.ts'
 

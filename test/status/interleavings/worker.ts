@@ -6,7 +6,8 @@ import type { Mutant, Placement } from './mutant.ts'
 import { openNodes } from './world.ts'
 
 /*
- * A thread of its own, because a test process watches each promise, which takes ten times as long as what is done here.
+ * A thread of its own, because a test file that is started without the runner watches each promise, which takes ten times
+ * as long as what is done here.
  * It carries out its orders one after the other, and reports each: to start takes as long as to find most mutants.
  */
 

@@ -25,7 +25,9 @@ export const jobNames = ['a', 'b'] as const
 export type JobName = typeof jobNames[number]
 
 /** What a world gives to each of its nodes. */
-type NodeNeeds = Pick<CoherenceNeeds, 'cache' | 'epoch' | 'find' | 'findVersion' | 'findVersions' | 'uniqueId' | 'onRead'>
+type NodeNeeds = Pick<
+  CoherenceNeeds, 'cache' | 'epoch' | 'find' | 'findVersion' | 'findVersions' | 'uniqueId' | 'onRead' | 'fillPolicy'
+>
 
 const forwardCache = (current: () => StatusCache): StatusCache => ({
   get: (...args) => current().get(...args),
@@ -46,6 +48,15 @@ const forwardEpoch = (current: () => Epoch): Epoch => ({
 const openNode = (current: () => NodeNeeds) => createCoherence({
   views: { toEntry, representation: 1 },
   createSingleFlight,
+  fillPolicy: {
+    expectsMiss: () => current().fillPolicy.expectsMiss(),
+    isWorthFilling: jobId => current().fillPolicy.isWorthFilling(jobId),
+    onHit: () => {},
+    onMiss: () => {},
+    onLoad: () => {},
+    onLoaded: () => {},
+    onLoadFailed: () => {}
+  },
   cache: forwardCache(() => current().cache),
   epoch: forwardEpoch(() => current().epoch),
   find: jobId => current().find(jobId),
@@ -86,6 +97,8 @@ export type WorldNeeds = {
   fates: readonly Fate[]
   /** For each read of the store, whether it fails; without more of them none does. */
   outages: readonly boolean[]
+  /** Whether a read expects no entry in its cell, and whether it then leaves the cell unfilled. */
+  guesses: readonly boolean[]
   /** Of the second node's timers, in steps. */
   lag: number
   /** Of the answers to the second node's refreshes, one after the other and over again, in steps; while it lags behind. */
@@ -111,16 +124,22 @@ const createIds = (mutant: Partial<Mutant>) => {
   }
 }
 
-export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placement, mutant, onEvent }: WorldNeeds) => {
+export const openWorld = ({ nodes, hop, fates, outages, guesses, lag, answerLags, placement, mutant, onEvent }: WorldNeeds) => {
   let failures = 0
   const onFailure = () => { failures++ }
   const { record, find, findVersion, findVersions } = createStore(hop, outages, onFailure)
   const witness = createWitness(record.versionOf)
   const waits = createWaits({ ...witness, versionOf: record.versionOf, onEvent })
-  const cells = createMemoryCache({ now: () => 1, random: () => 0, entriesMax: 50 })
+  const cells = createMemoryCache({ now: () => 1, random: () => 0 })
   const time = createTime(hop)
   const ids = createIds(mutant)
   const fatesAhead = [...fates]
+  const guessesAhead = [...guesses]
+  const guess = (event: string): boolean => {
+    const isSo = guessesAhead.shift() ?? false
+    if (isSo) onEvent(event)
+    return isSo
+  }
   const createWay = () => createNetwork({ hop, nextFate: () => fatesAhead.shift() ?? 'answered', onEvent })
   let servers = 0
 
@@ -182,6 +201,15 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
     findVersion,
     findVersions,
     uniqueId: ids.token,
+    fillPolicy: {
+      expectsMiss: () => guess('expected a miss'),
+      isWorthFilling: () => !guess('bypassed'),
+      onHit: () => {},
+      onMiss: () => {},
+      onLoad: () => {},
+      onLoaded: () => {},
+      onLoadFailed: () => {}
+    },
     onRead: onEvent
   })
   const world = nodes.moveTo([needsOf(0), needsOf(1)])
@@ -230,8 +258,8 @@ export const openWorld = ({ nodes, hop, fates, outages, lag, answerLags, placeme
     time,
     ...witness,
     waits,
-    /** Whether anything has failed that a request cannot do without. */
-    hasFailed: () => failures > 0,
+    /** How often something has failed that a request cannot do without. */
+    failures: () => failures,
     /** Answers to the second node's refreshes lag from now on, or no longer. */
     lagBehind: (lags: boolean) => { isSlow = lags },
     start: async () => { await Promise.all(sharings.map(({ start }) => start())) },

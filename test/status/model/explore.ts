@@ -30,11 +30,11 @@ export const explore = <State>(
   const parents: number[] = []
   const keyOf = (state: State) => String.fromCharCode(...encode(state))
 
-  const retrace = (last: number): string[] => {
+  const retrace = (last: number): { story: string[], state: State } => {
     const path: number[] = []
     for (let at = last; at > 0; at = parents[at] ?? 0) path.unshift(at)
     let state = initial
-    return path.map(number => {
+    const story = path.map(number => {
       let line = ''
       const before = state
       for (const steps of [next, mayHappen]) {
@@ -46,6 +46,7 @@ export const explore = <State>(
       }
       return line
     })
+    return { story, state }
   }
 
   numbers.set(keyOf(initial), 0)
@@ -75,7 +76,8 @@ export const explore = <State>(
       if (left !== null) found = { at: first + index, violation: left }
       else mayHappen(state, (_label, after) => { reach(after) })
       if (found !== undefined) {
-        return { kind: 'violated', states: numbers.size, story: retrace(found.at), violation: found.violation }
+        const { story, state } = retrace(found.at)
+        return { kind: 'violated', states: numbers.size, story, violation: violation(state) ?? found.violation }
       }
       if (numbers.size > statesMax) throw new Error(`more than ${statesMax} states`)
     }

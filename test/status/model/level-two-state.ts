@@ -17,10 +17,11 @@ export const noFaults: Faults = { evict: 0, restart: 0, rollBack: 0, crash: 0, l
 
 /**
  * A `foreign` writer commits and knows no cache. The `relay` follows the log: it outdates what it finds committed, then
- * vouches for it and wakes who waits on its node. A `waiter` has seen the newest version that was revealed and wants
+ * vouches for it and wakes who waits on its node. A `bypasser` reads the record whatever the cell holds, and outdates what
+ * is older before it answers. A `waiter` has seen the newest version that was revealed and wants
  * the next one; a `stream` wants one after the other until the last.
  */
-export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay' | 'waiter' | 'stream'
+export type ActorKind = 'writer' | 'reader' | 'bypasser' | 'foreign' | 'relay' | 'waiter' | 'stream'
 export type NodeName = 'A' | 'B'
 
 export type Mode = 'on' | 'warm' | 'off'
@@ -154,6 +155,8 @@ export type Rules = {
   checksServer: boolean
   /** A command belongs to the connection it was given to, and is not sent again on the next. */
   dropsCommandsWithConnection: boolean
+  /** Who reads the record without a look at the cell outdates what is older there before it answers. */
+  bypassersOutdate: boolean
   /** Who waits subscribes before it reads. */
   subscribesFirst: boolean
   /** Who waits takes no entry from an exposure before its own read is over. */
@@ -179,6 +182,7 @@ export const allRules: Rules = {
   beginsNewEpoch: true,
   checksServer: true,
   dropsCommandsWithConnection: true,
+  bypassersOutdate: true,
   subscribesFirst: true,
   readsBeforeEntries: true,
   takesOnlyNewer: true,

@@ -39,11 +39,13 @@ const outcomes = (
 const createSteps = (rules: Rules) => {
   /** How a request goes from the view to what it reads. */
   const read = (state: State, index: number, name: string, to: To) => {
-    const { node, at, epoch, connection, asked } = state.actors[index] as Actor
+    const { kind, node, at, epoch, connection, asked } = state.actors[index] as Actor
     const view = state.views[node]
     if (at === 'begun') {
       if (view === null) return
-      if (view.mode !== 'on') return to(`${name} sees ${view.mode}`, move(state, index, { at: 'hasRead' }))
+      if (view.mode !== 'on' || kind === 'bypasser') {
+        return to(`${name} sees ${view.mode}`, move(state, index, { at: 'hasRead' }))
+      }
       to(`${name} sees on, epoch ${view.epoch}`, move(state, index, {
         at: 'reading', epoch: view.epoch, connection: state.links[node].connection
       }))
@@ -65,7 +67,7 @@ const createSteps = (rules: Rules) => {
       })
     } else {
       to(`${name} reads v${state.record} in the record`, move(state, index, {
-        at: 'publishing', version: state.record
+        at: kind === 'bypasser' && !rules.bypassersOutdate ? 'answering' : 'publishing', version: state.record
       }))
     }
   }
@@ -99,7 +101,7 @@ const createSteps = (rules: Rules) => {
         if (rules.awaitsOldLeases && isOldViewLeased(state, rules, node)) return
         return to(`${name} sees off, and may answer v${version}`, settle(state, index))
       }
-      const command: Command = kind === 'relay'
+      const command: Command = kind === 'relay' || kind === 'bypasser'
         ? { do: 'outdate', version }
         : { do: 'expose', version, token: view.mode === 'on' && epoch === view.epoch ? token : 0 }
       outcomes(state, { node, connection: 'any', epoch: view.epoch, command }, (after, label, reply) => {
@@ -127,7 +129,7 @@ const createSteps = (rules: Rules) => {
     const next = state.record + 1
     const started = `${name} starts, v${revealed} is revealed`
     switch (kind) {
-      case 'reader': case 'stream': return to(started, move(state, index, { at: 'begun', floor: revealed }))
+      case 'reader': case 'bypasser': case 'stream': return to(started, move(state, index, { at: 'begun', floor: revealed }))
       case 'waiter': return to(started, move(state, index, { at: 'begun', floor: revealed, seen: revealed }))
       case 'writer': {
         const committed = { ...move(state, index, { at: 'publishing', version: next }), record: next }

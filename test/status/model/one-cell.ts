@@ -68,8 +68,11 @@ export const levelOneOutdating: Scheme = {
 /** How often each may happen. `empty`: the cell is evicted, or all are lost in a restart. `crash`: a writer dies after its commit. `lose`: a reply is lost. */
 export type Faults = { empty: number, crash: number, lose: number }
 
-/** A `foreign` writer commits and knows no cache; the `relay` outdates what it finds committed, and then vouches for it. */
-export type ActorKind = 'writer' | 'reader' | 'foreign' | 'relay'
+/**
+ * A `foreign` writer commits and knows no cache; the `relay` outdates what it finds committed, and then vouches for it. A
+ * `bypasser` reads the record whatever the cell holds, and outdates what is older before it answers.
+ */
+export type ActorKind = 'writer' | 'reader' | 'bypasser' | 'foreign' | 'relay'
 
 type Actor = Readonly<{
   kind: ActorKind
@@ -92,12 +95,46 @@ type State = Readonly<{
 
 const stages: ReadonlyArray<Actor['at']> = ['idle', 'begun', 'known', 'read', 'done']
 
-const encode = ({ record, revealed, cell, actors, late, faults, violation }: State): number[] => {
+/**
+ * Actors of one kind do the same, and a token is only compared with another. So states that differ in nothing but which
+ * of them has done what are the same state: each kind, which stands together, is put in order, and tokens are named by
+ * the new places.
+ */
+const placesOf = ({ actors, cell }: State): number[] => {
+  const weights = actors.map(({ at, floor, version, token }, index) => {
+    const isInCell = cell.kind === 'token' && cell.token === index + 1
+    return ((((stages.indexOf(at) * 16 + floor) * 16 + version) * 2 + Number(isInCell)) * 2) + Number(token === index + 1)
+  })
+  return actors.map(({ kind }, index) => {
+    const weight = weights[index] ?? 0
+    let place = actors.findIndex(actor => actor.kind === kind)
+    for (const [other, actor] of actors.entries()) {
+      const otherWeight = weights[other] ?? 0
+      if (actor.kind === kind && (otherWeight < weight || (otherWeight === weight && other < index))) place++
+    }
+    return place
+  })
+}
+
+const encode = (state: State): number[] => {
+  const { record, revealed, cell, actors, late, faults, violation } = state
+  const places = placesOf(state)
+  const renamed = (token: number): number => token === 0 ? 0 : (places[token - 1] ?? 0) + 1
   const bytes = [
-    record, revealed, encodeCell(cell), faults.empty, faults.crash, faults.lose, violation === null ? 0 : 1
+    record, revealed, encodeCell(cell.kind === 'token' ? { kind: 'token', token: renamed(cell.token) } : cell),
+    faults.empty, faults.crash, faults.lose, violation === null ? 0 : 1
   ]
-  for (const { at, floor, version, token } of actors) bytes.push(stages.indexOf(at), floor, version, token)
-  for (const command of late) bytes.push(...encodeCommand(command))
+  const start = bytes.length
+  for (const [index, { at, floor, version, token }] of actors.entries()) {
+    const place = start + 4 * (places[index] ?? 0)
+    bytes[place] = stages.indexOf(at)
+    bytes[place + 1] = floor
+    bytes[place + 2] = version
+    bytes[place + 3] = renamed(token)
+  }
+  for (const command of late) {
+    bytes.push(...encodeCommand('token' in command ? { ...command, token: renamed(command.token) } : command))
+  }
   return bytes
 }
 
@@ -112,7 +149,7 @@ const isOver = { at: 'done', floor: 0, version: 0, token: 0 } as const
 /** An actor reveals a version. */
 const reveal = (state: State, index: number, version: number): State => {
   const { kind, floor } = state.actors[index] as Actor
-  const isStale = kind === 'reader' && version < floor
+  const isStale = (kind === 'reader' || kind === 'bypasser') && version < floor
   return {
     ...move(state, index, isOver),
     revealed: Math.max(state.revealed, version),
@@ -160,9 +197,10 @@ const stepWriter = (scheme: Scheme, state: State, index: number, name: string, t
 }
 
 const stepReader = (scheme: Scheme, state: State, index: number, name: string, to: To) => {
-  const { at, version, token } = state.actors[index] as Actor
+  const { kind, at, version, token } = state.actors[index] as Actor
   if (at === 'idle') {
-    to(`${name} starts, v${state.revealed} is revealed`, move(state, index, { at: 'begun', floor: state.revealed }))
+    const next = kind === 'bypasser' ? 'known' : 'begun'
+    to(`${name} starts, v${state.revealed} is revealed`, move(state, index, { at: next, floor: state.revealed }))
   } else if (at === 'begun') {
     const command = scheme.read(index + 1)
     outcomes(state, command, (after, reply) => {
@@ -177,7 +215,7 @@ const stepReader = (scheme: Scheme, state: State, index: number, name: string, t
   } else if (at === 'known') {
     to(`${name} reads v${state.record} in the record`, move(state, index, { at: 'read', version: state.record }))
   } else if (at === 'read') {
-    const command = scheme.fill(version, token)
+    const command = kind === 'bypasser' ? { do: 'outdate', version } as const : scheme.fill(version, token)
     outcomes(state, command, (after, reply) => {
       to(
         `${name}: ${describeCommand(command)}: ${reply === null ? 'no reply' : describeReply(reply)}; answers v${version}`,
@@ -207,7 +245,7 @@ const step = (scheme: Scheme, state: State, index: number, to: To) => {
   const name = `${kind} ${index}`
   switch (kind) {
     case 'writer': return stepWriter(scheme, state, index, name, to)
-    case 'reader': return stepReader(scheme, state, index, name, to)
+    case 'reader': case 'bypasser': return stepReader(scheme, state, index, name, to)
     case 'relay': return stepRelay(state, index, name, to)
     case 'foreign':
       if (at === 'idle') {

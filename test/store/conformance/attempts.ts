@@ -18,7 +18,10 @@ const openAttempts = async (t: Test, open: OpenStoreUnderTest) => {
     transact,
     results,
     begin: (attempt: number, startedAt: number, jobId = 'j') =>
-      transact(tx => insertAttempt(tx, { jobId, attempt, startedAt, leaseHash: `lease-${startedAt}` })),
+      transact(async tx => {
+        const start = { jobId, attempt, startedAt, leaseHash: `lease-${startedAt}` }
+        await insertAttempt(tx, start, await findRun(tx, jobId, 0))
+      }),
     end: (end: AttemptEnd, endedAt: number, endReport: string | null = null) =>
       transact(tx => endAttempt(tx, 'j', end, endReport, endedAt)),
     attempts: async (jobId = 'j') => (await jobs.findWithAttempts(jobId)).attempts

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import type { Readers } from '../../../src/job/readers.ts'
+import type { Readers } from '../../../src/job/job.ts'
 import type { Change, Cursor, Follower } from '../../../src/store/change-log.ts'
 import type { Store } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'

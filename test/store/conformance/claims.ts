@@ -1,7 +1,12 @@
+import { insertAttempt } from '../../../src/store/tx/attempts.ts'
+import { nextAvailable } from '../../../src/store/tx/available.ts'
+import { beginRun } from '../../../src/store/tx/begin-run.ts'
+import { insertInput } from '../../../src/store/tx/inputs.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { clearLease, dequeue, enqueue, nextAvailable, setLease, setQueueTenant } from '../../../src/store/tx/queue.ts'
-import { queuedJob } from '../jobs.ts'
-import { type Conformance, item, lease } from './store-under-test.ts'
+import { clearLease, dequeue, enqueue, findQueueItem, setLease, setQueueTenant } from '../../../src/store/tx/queue.ts'
+import { appendBytes } from '../../../src/store/tx/results.ts'
+import { jobOf, queuedJob, runningJob } from '../jobs.ts'
+import { type Conformance, input, item, lease } from './store-under-test.ts'
 
 /** Which job a claim takes. */
 export const claimsConformance: Conformance = (t, open) => {
@@ -68,6 +73,54 @@ export const claimsConformance: Conformance = (t, open) => {
     t.same([
       await next('acme'), await next(null)
     ], ['ours', 'theirs'], 'a job without a tenant is only for workers of all tenants')
+  })
+
+  t.test('yields a job with all that a claim reads of it', async t => {
+    const { store: { transact, jobs } } = await open(t)
+    const next = () => transact(tx => nextAvailable(tx, { types: ['report'], tenant: null }, 0))
+    const raw = { inputId: 'i', sizeBytes: 0, contentType: 'image/png' }
+    await transact(async tx => {
+      await insertJob(tx, queuedJob('j', { type: 'renamed' }))
+      await enqueue(tx, { ...item('j'), maxAttempts: 7, timeoutMs: 9000 })
+    })
+    const lookup = await jobs.find('j')
+    const found = { jobId: 'j', type: 'report', maxAttempts: 7, timeoutMs: 9000, lookup }
+    t.match(await next(), { ...found, input: undefined, latestRun: 0, sizeBytes: 0 })
+    await transact(async tx => {
+      await insertInput(tx, 'j', { ...input, raw })
+      const start = { jobId: 'j', attempt: 3, leaseHash: 'h', startedAt: 5 }
+      await insertAttempt(tx, start, 0)
+      await insertAttempt(tx, { ...start, leaseHash: 'i' }, 3)
+      await appendBytes(tx, 'j', await appendBytes(tx, 'j', 0, Buffer.from('one')), Buffer.from('more'))
+    })
+    t.match(await next(), { ...found, input: { ...input, raw }, latestRun: 4, sizeBytes: 7 })
+  })
+
+  t.test('a run begins with record, attempt and lease, or not at all', async t => {
+    const { store: { transact, jobs } } = await open(t)
+    await transact(async tx => {
+      await insertJob(tx, queuedJob('j'))
+      await enqueue(tx, item('j'))
+    })
+    const queued = jobOf(await jobs.find('j'))
+    const begin = (version: number, leaseToken: string) => transact(async tx => {
+      const start = { jobId: 'j', attempt: 1, leaseHash: leaseToken, startedAt: 5 }
+      const more = { leaseMs: 7, leaseExpiresAt: 8, deadlineAt: 9 }
+      const begun = await beginRun(tx, runningJob('j', { version }), start, 0, lease(leaseToken, more))
+      if (begun === undefined) throw new Error('nothing has begun')
+      return begun
+    })
+    const state = async () => [await jobs.findWithAttempts('j'), await transact(tx => findQueueItem(tx, 'j'))]
+    const before = await state()
+    await t.rejects(begin(queued.version - 1, 'late'), { message: 'nothing has begun' })
+    t.same(await state(), before)
+    const begun = await begin(queued.version, 'a')
+    t.same(jobOf(begun), runningJob('j', { version: jobOf(begun).version, createdAt: queued.createdAt }))
+    t.ok(jobOf(begun).version > queued.version)
+    t.match(await state(), [
+      { lookup: begun, attempts: [{ attempt: 1, startedAt: 5, outcome: null }] },
+      { leaseToken: 'a', leaseHolder: 'w', leaseMs: 7, leaseExpiresAt: 8, deadlineAt: 9, cancelDueAt: null }
+    ])
   })
 
   t.test('a reader answers without a lock whether a job is available', async t => {

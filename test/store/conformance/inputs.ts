@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import { appendInputChunk, insertInput } from '../../../src/store/tx/inputs.ts'
+import { appendInputBytes, insertInput } from '../../../src/store/tx/inputs.ts'
 import { deleteJob, insertJob } from '../../../src/store/tx/jobs.ts'
 import { dequeue } from '../../../src/store/tx/queue.ts'
 import { pruneOrphans } from '../../../src/store/tx/retention.ts'
@@ -17,7 +17,7 @@ const openInputs = async (t: Test, open: OpenStoreUnderTest) => {
     let sizeBytes = 0
     for (const bytes of pieces) {
       const startOffset = sizeBytes
-      await transact(tx => appendInputChunk(tx, inputId, startOffset, bytes, forgetAt))
+      await transact(tx => appendInputBytes(tx, inputId, startOffset, bytes, forgetAt))
       sizeBytes += bytes.byteLength
     }
     return { inputId, sizeBytes, contentType }
@@ -134,6 +134,6 @@ export const inputsConformance: Conformance = (t, open) => {
     const { upload, transact, pruneAll } = await openInputs(t, open)
     await upload('i', [Buffer.from('abc')], 1)
     await pruneAll(1)
-    await t.rejects(transact(tx => appendInputChunk(tx, 'i', 3, Buffer.from('def'), 1)), { name: 'InputTorn' })
+    await t.rejects(transact(tx => appendInputBytes(tx, 'i', 3, Buffer.from('def'), 1)), { name: 'InputTorn' })
   })
 }

@@ -1,6 +1,6 @@
 import type { StuckBy, Tx } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { appendInputChunk, findInput, insertInput } from '../../../src/store/tx/inputs.ts'
+import { appendInputBytes, findInput, insertInput } from '../../../src/store/tx/inputs.ts'
 import {
   clearLease, dequeue, enqueue, findQueueItem, findStuck, setCancelDue, setContentInfo, setLease
 } from '../../../src/store/tx/queue.ts'
@@ -93,7 +93,7 @@ export const queueConformance: Conformance = (t, open) => {
       await submit(tx, { ...item('j'), timeoutMs: 5, resultRetentionMs: 6 })
       await insertInput(tx, 'j', input)
       await submit(tx, item('k'))
-      await appendInputChunk(tx, raw.inputId, 0, Buffer.from('abc'), 0)
+      await appendInputBytes(tx, raw.inputId, 0, Buffer.from('abc'), 0)
       await insertInput(tx, 'k', { ...input, raw })
     })
     t.same(await transact(tx => findInput(tx, 'j')), input)

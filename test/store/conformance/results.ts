@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { OffsetMismatch } from '../../../src/job/lease.ts'
 import type { BytesOf } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { appendChunk, discardChunks, insertResult, orphanResult } from '../../../src/store/tx/results.ts'
+import { appendBytes, discardChunks, insertResult, orphanResult } from '../../../src/store/tx/results.ts'
 import { runningJob, succeededJob } from '../jobs.ts'
 import type { Conformance, OpenStoreUnderTest } from './store-under-test.ts'
 
@@ -26,7 +26,7 @@ const openResults = async (t: Test, open: OpenStoreUnderTest) => {
     transact,
     results,
     append: (offset: number, text: string, jobId = 'j') => transact(
-      tx => appendChunk(tx, jobId, offset, Buffer.from(text))
+      tx => appendBytes(tx, jobId, offset, Buffer.from(text))
     ),
     texts: async (start: number, end: number, of: BytesOf = { jobId: 'j', run: 1 }) =>
       (await Array.fromAsync(results.read(of, start, end))).map(String)
@@ -208,7 +208,7 @@ const factsConformance: Conformance = (t, open) => {
       const bytes = Buffer.concat(pieces)
       await transact(async tx => {
         let offset = 0
-        for (const piece of pieces) offset = await appendChunk(tx, jobId, offset, piece)
+        for (const piece of pieces) offset = await appendBytes(tx, jobId, offset, piece)
         await insertResult(tx, jobId, facts(bytes))
       })
       const [start = 0, end = 0] = [one, other].map(at => at % (bytes.length + 1)).sort((a, b) => a - b)

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import type { Origin, Store } from '../../../src/store/store.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
-import { appendChunk } from '../../../src/store/tx/results.ts'
+import { appendBytes } from '../../../src/store/tx/results.ts'
 import {
   findDueResults, pruneOrphans, pruneRecords, pruneTombstones, type RecordCursor
 } from '../../../src/store/tx/retention.ts'
@@ -188,8 +188,8 @@ const remainsConformance: Conformance = (t, open) => {
     const { transact, retention, count, sql } = await openRetention(t, open)
     const prune = (at: number, limit: number) => transact(tx => pruneOrphans(tx, at, limit))
     const counts = () => Promise.all(['JobResultChunk', 'OrphanedBytes'].map(count))
-    for (let offset = 0; offset < 70; offset += 10) await transact(tx => appendChunk(tx, 'j', offset, Buffer.alloc(10)))
-    await transact(tx => appendChunk(tx, 'live', 0, Buffer.alloc(10)))
+    for (let offset = 0; offset < 70; offset += 10) await transact(tx => appendBytes(tx, 'j', offset, Buffer.alloc(10)))
+    await transact(tx => appendBytes(tx, 'live', 0, Buffer.alloc(10)))
     await sql(
       "INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'j', 100), ('JobInputChunk', 'empty', 200)"
     )
@@ -203,7 +203,7 @@ const remainsConformance: Conformance = (t, open) => {
 
   t.test('leaves a note if the limit ends with the last chunk, and the next call finds it', async t => {
     const { transact, count, sql } = await openRetention(t, open)
-    await transact(tx => appendChunk(tx, 'j', 0, Buffer.alloc(10)))
+    await transact(tx => appendBytes(tx, 'j', 0, Buffer.alloc(10)))
     await sql("INSERT INTO OrphanedBytes (holder, id, forgetAt) VALUES ('JobResultChunk', 'j', 0)")
     t.equal(await transact(tx => pruneOrphans(tx, 0, 1)), 1)
     t.equal(await transact(tx => pruneOrphans(tx, 0, 1)), 1)

@@ -1,13 +1,15 @@
-import { type Kysely, sql } from 'kysely'
+import { type CompiledQuery, type Kysely, sql } from 'kysely'
 import t from 'tap'
 import { runGroup } from '../../../src/store/postgres/connection/group.ts'
 import type { Tx } from '../../../src/store/store.ts'
 import type { Tables } from '../../../src/store/tables.ts'
 import { endAttempt, findEndReport, findRun, insertAttempt } from '../../../src/store/tx/attempts.ts'
+import { nextAvailable } from '../../../src/store/tx/available.ts'
+import { beginRun } from '../../../src/store/tx/begin-run.ts'
 import { claimCallbacks, countPendingQuery, dueCallbacksQuery, pendingQueuesQuery } from '../../../src/store/tx/callbacks.ts'
 import { pruneIdempotencyKeys } from '../../../src/store/tx/idempotency.ts'
-import { deleteJob, findJob, lockJob, updateJob } from '../../../src/store/tx/jobs.ts'
-import { dequeue, findQueueItem, findStuck, nextAvailable, setLease, setLeaseEnd } from '../../../src/store/tx/queue.ts'
+import { deleteJob, findJob, lockAndFindJob, lockJob, updateJob } from '../../../src/store/tx/jobs.ts'
+import { dequeue, findQueueItem, findStuck, setLease, setLeaseEnd } from '../../../src/store/tx/queue.ts'
 import { discardChunks, resultSize } from '../../../src/store/tx/results.ts'
 import {
   dueIdempotencyKeys, dueOrphans, dueRecords, dueResults, dueTombstones, findDueResults, pruneOrphans, pruneRecords,
@@ -53,13 +55,28 @@ const run = (query: { compile: () => Parameters<Kysely<Tables>['executeQuery']>[
 
 let inserted = 0
 
+// What was read is counted after the statement, so the transaction goes on.
+const afterwards = (tx: Tx): Tx => new Proxy(tx, {
+  get: (target, name) => {
+    if (name === 'executeQuery') {
+      return (query: CompiledQuery) => target.executeQuery({ ...query, isLast: false } as CompiledQuery)
+    }
+    const value: unknown = Reflect.get(target, name, target)
+    return typeof value === 'function' ? value.bind(target) as unknown : value
+  }
+})
+
 const works: Record<string, (tx: Tx) => Promise<unknown>> = {
   findJob: tx => findJob(tx, 'j-3'),
   'findJob of a tombstone': tx => findJob(tx, 'dead-3'),
   'findJob of none': tx => findJob(tx, 'none'),
   lockJob: tx => lockJob(tx, 'j-3'),
   updateJob: tx => updateJob(tx, runningJob('j-3')),
-  insertAttempt: tx => insertAttempt(tx, { jobId: `j-${++inserted}`, attempt: 1, leaseHash: 'h', startedAt: 0 }),
+  beginRun: tx => beginRun(afterwards(tx), runningJob('j-6'), {
+    jobId: 'j-6', attempt: 1000 + ++inserted, leaseHash: 'h', startedAt: 0
+  }, 0, lease('l')),
+  insertAttempt: tx => insertAttempt(tx, { jobId: `j-${++inserted}`, attempt: 1, leaseHash: 'h', startedAt: 0 }, 100),
+  lockAndFindJob: tx => lockAndFindJob(tx, 'j-3'),
   deleteJob: tx => deleteJob(tx, 'j-3'),
   nextAvailable: tx => nextAvailable(tx, any, at),
   'nextAvailable of a tenant': tx => nextAvailable(tx, { ...any, tenant: 'acme' }, at),
@@ -128,7 +145,7 @@ t.test('every read and every batch finds its rows by an index, most of them even
       await work(tx)
       read = await countRead(tx) - before
       throw undone
-    })).catch((error: unknown) => { if (error !== undone) throw error })
+    }), () => {}).catch((error: unknown) => { if (error !== undone) throw error })
     return read
   }
   await outside('VACUUM ANALYZE')

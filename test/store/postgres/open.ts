@@ -4,6 +4,7 @@ import { openForProcess } from '../../../src/store/postgres/open.ts'
 import { createPostgresStore } from '../../../src/store/postgres/postgres-store.ts'
 import type { Store } from '../../../src/store/store.ts'
 import type { PrivatePostgres } from '../../helpers/postgres.ts'
+import { createDatabaseSql } from '../../helpers/postgres-server.ts'
 
 export type OpenStore = { url: string, database: Database, store: Store }
 
@@ -23,7 +24,7 @@ const templates = new WeakMap<PrivatePostgres, Promise<string>>()
 // To copy a migrated database takes a tenth of a migration.
 const makeTemplate = async ({ urlOf, sql }: PrivatePostgres): Promise<string> => {
   const name = 'migrated'
-  await sql(`CREATE DATABASE ${name} TEMPLATE template0`)
+  await sql(createDatabaseSql(name))
   const { database } = await openForProcess(urlOf(name), monotonicNow)
   await database.close()
   return name

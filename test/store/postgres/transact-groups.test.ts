@@ -2,7 +2,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { LeaseLost } from '../../../src/job/lease.ts'
 import { insertJob, lockJob } from '../../../src/store/tx/jobs.ts'
-import { setLeaseEnd } from '../../../src/store/tx/queue.ts'
+import { findQueueItem, setLeaseEnd } from '../../../src/store/tx/queue.ts'
 import { createParts } from '../../helpers/parts.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 import { jobOf, queuedJob } from '../jobs.ts'
@@ -113,6 +113,25 @@ t.test('stores what each completion brings', async t => {
   }
 })
 
+t.test('a claim whose record the trigger of another program leaves as it is takes nothing', async t => {
+  const { submit, claim, foreign, store } = await open(t)
+  await submit(3)
+  const { rows } = await foreign.query<{ id: string }>('SELECT jobId AS id FROM JobExecutionLog ORDER BY seq')
+  const jobId = rows[1]?.id ?? ''
+  await foreign.query(`CREATE FUNCTION keeping() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+    CREATE TRIGGER keeping BEFORE UPDATE ON JobExecutionLog FOR EACH ROW WHEN (OLD.jobId = '${jobId}')
+      EXECUTE FUNCTION keeping()`)
+  const state = async () =>
+    [await store.jobs.findWithAttempts(jobId), await store.transact(tx => findQueueItem(tx, jobId))]
+  const before = await state()
+  t.match(await Promise.allSettled([claim(), claim(), claim()]), [
+    { value: { jobId: rows[0]?.id } },
+    { reason: { message: /has changed under its lock/ } },
+    { value: { jobId: rows[2]?.id } }
+  ])
+  t.same(await state(), before)
+})
+
 t.test('two reports on one job are both made, one after the other', async t => {
   const { runJob, claimAll, job } = await open(t)
   const [lease, other] = await claimAll(2)
@@ -174,15 +193,19 @@ t.test('waits for no record that another program has locked', async t => {
 })
 
 t.test('takes nothing for done whose connection broke', async t => {
-  const { runJob, claimAll, foreign, job } = await open(t)
+  const { runJob, submit, claim, claimAll, foreign, job } = await open(t)
   const claims = await claimAll(3)
+  await submit(2)
   // The trigger ends the session that it runs in.
   await foreign.query(`CREATE FUNCTION ending() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
     CREATE TRIGGER ending BEFORE UPDATE ON JobExecutionLog FOR EACH ROW EXECUTE FUNCTION ending()`)
   const settled = await Promise.allSettled(claims.map(lease => runJob.progress(lease, { stage: 'lost' })))
   t.match(settled, claims.map(() => ({ status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })))
+  const inVain = await Promise.allSettled([claim(), claim()])
+  t.match(inVain, [1, 2].map(() => ({ status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })))
   await foreign.query('DROP TRIGGER ending ON JobExecutionLog')
+  t.match(await Promise.all([claim(), claim()]), [{ attempt: 1, input: '{"n":1}' }, { attempt: 1, input: '{"n":2}' }])
   t.match(await Promise.all(claims.map(({ jobId }) => job(jobId))), claims.map(() => ({ progress: { stage: null } })))
   await Promise.all(claims.map(lease => runJob.progress(lease, { stage: 'kept' })))
 })

@@ -8,11 +8,13 @@ import { parseConnectionUrl } from '../../../src/store/postgres/connection/conne
 import { toDialect } from '../../../src/store/postgres/connection/driver.ts'
 import { createPools } from '../../../src/store/postgres/connection/pools.ts'
 import { createTransact } from '../../../src/store/postgres/transact.ts'
+import { keepStatement } from '../../../src/store/sql/dialect.ts'
 import type { Tx } from '../../../src/store/store.ts'
 import { together } from '../../../src/store/together.ts'
 import type { Tables } from '../../../src/store/tables.ts'
 import { installLocale } from '../../helpers/locale.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
+import { until } from '../../helpers/until.ts'
 
 const german = installLocale(t, 'de_DE')
 const server = await startPostgres(t)
@@ -30,6 +32,9 @@ const open = async (t: Test, { url = '', now = () => 0 }: { url?: string, now?: 
 }
 
 const insert = (tx: Tx, name: string) => tx.insertInto('ServiceState').values({ name, value: '0' }).execute()
+
+const insertStatement = keepStatement((db, { name }: { name: string }) =>
+  db.insertInto('ServiceState').values({ name, value: '0' }))
 
 const add = (tx: Tx, name: string, amount: number) => tx.updateTable('ServiceState')
   .set({ value: sql<string>`(value::int + ${amount}::int)::text` }).where('name', '=', name).execute()
@@ -81,6 +86,56 @@ t.test('runs works again whose statement waited too long for a lock, however man
   await Promise.all([holding, waiting])
   t.ok(begun > 1)
   t.same(await execute('SELECT value FROM ServiceState'), [{ value: '111' }])
+})
+
+const insertLast = (tx: Tx, name: string) => insertStatement(tx, { name }, { isLast: true })
+
+for (const group of [undefined, 'group']) {
+  const how = group === undefined ? 'alone' : 'in a group'
+  t.test(`commits with the last statement of a work, ${how}`, async t => {
+    const { transact, execute } = await open(t)
+    const isThere = async (name: string) =>
+      (await execute(`SELECT FROM ServiceState WHERE name = '${name}'`)).length > 0
+    await transact(async tx => {
+      await insertLast(tx, 'a')
+      await until(async () => await isThere('a'), 'the commit')
+    }, group)
+    await t.rejects(transact(async tx => {
+      await insertLast(tx, 'b')
+      await insert(tx, 'c')
+    }, group), { message: 'a work sent a statement after its last one' })
+    t.same([await isThere('b'), await isThere('c')], [true, false])
+    await t.rejects(transact(tx => together(insert(tx, 'c'), insertLast(tx, 'a')), group), { code: '23505' })
+    t.equal(await isThere('c'), false, 'and takes nothing back where the last one fails')
+    await transact(tx => insertLast(tx, 'c'), group)
+  })
+}
+
+t.test('a group commits with the last statement of all its works', async t => {
+  const { transact, execute } = await open(t)
+  const names = async () => (await execute('SELECT name FROM ServiceState ORDER BY name') as Array<{ name: string }>)
+    .map(({ name }) => name)
+  let seen: string[] | undefined
+  await Promise.all([
+    transact(tx => insertLast(tx, 'a'), 'group'),
+    transact(async tx => {
+      await insert(tx, 'b')
+      seen = await names()
+      await insertLast(tx, 'c')
+    }, 'group')
+  ])
+  t.same([seen, await names()], [[], ['a', 'b', 'c']])
+  let begun = 0
+  const settled = await Promise.allSettled([
+    transact(tx => insertLast(tx, 'a'), 'group'),
+    transact(tx => {
+      begun++
+      return insertLast(tx, 'd')
+    }, 'group')
+  ])
+  t.match(settled, [{ reason: { code: '23505' } }, { status: 'fulfilled' }])
+  t.equal(begun, 2)
+  t.same(await names(), ['a', 'b', 'c', 'd'])
 })
 
 t.test('throws what a work throws, undoes it and does not run it again', async t => {

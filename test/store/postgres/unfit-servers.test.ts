@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { openStore } from '../../../src/store/open-store.ts'
+import { openStore } from '../../../src/store/open/open-store.ts'
 import { startPgbouncer } from '../../helpers/pgbouncer.ts'
 import { startPostgresPair } from '../../helpers/postgres-pair.ts'
 import { startPostgres } from '../../helpers/postgres.ts'

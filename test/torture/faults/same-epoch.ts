@@ -21,7 +21,7 @@ await runService({
         lease: (...args) => cache.lease(...args).catch(() => ({ kind: 'token', token: '' })),
         expose: (...args) => cache.expose(...args).catch(ignore),
         exposeMany: (...args) => cache.exposeMany(...args).catch(ignore),
-        invalidate: (...args) => cache.invalidate(...args).catch(ignore),
+        invalidate: (...args) => cache.invalidate(...args).catch(() => false),
         identify: async () => {
           known ??= await cache.identify()
           return known

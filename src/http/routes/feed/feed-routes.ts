@@ -1,8 +1,9 @@
-import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FailureCode } from '../../../errors.ts'
 import type { StatusEntry } from '../../../job/status-entry.ts'
+import type { Schedule } from '../../../schedule.ts'
 import type { ChangeFeed, FeedReader } from '../../../status/feed/change-feed.ts'
 import { principalOf } from '../../auth/principal.ts'
 import { admitStream, lastEventIdOf, openEventStream, toEventText } from '../../event-stream.ts'
@@ -22,8 +23,7 @@ import { createFeedStream, createToEvents } from './feed-stream.ts'
 export type FeedRouteNeeds = {
   feed: ChangeFeed
   waitingClients: WaitingClients
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
   schedulePings: SchedulePings
   /** Called with each status that a client gets. */
   onShown: (entry: StatusEntry) => void
@@ -42,7 +42,7 @@ const FeedQuery = Type.Object({
     minimum: 1, maximum: limitMax, description: `The most items of a page. Default: ${limitDefault}.`
   })),
   wait: waitParameter,
-  type: Type.Optional(Type.String({ description: 'Only jobs of this type. Jobs that are gone pass every filter.' }))
+  type: Type.Optional(Type.String({ description: 'Only jobs of this type. Items whose job is null are returned whatever their type.' }))
 }, { additionalProperties: false })
 type FeedQuery = Static<typeof FeedQuery>
 

@@ -1,5 +1,6 @@
 import { isUnavailable } from '../../../errors.ts'
 import type { StatusEntry } from '../../../job/status-entry.ts'
+import type { Schedule } from '../../../schedule.ts'
 import type { FeedReader } from '../../../status/feed/change-feed.ts'
 import type { FeedPage } from '../../../status/feed/feed-pages.ts'
 import { type EventStream, toEventText } from '../../event-stream.ts'
@@ -37,8 +38,7 @@ export const createToEvents = (
 export type FeedStreamNeeds = {
   reader: FeedReader
   toEvents: ToEvents
-  /** Calls back after some ms unless cancelled. */
-  schedule: (work: () => void, ms: number) => { cancel: () => void }
+  schedule: Schedule
   /** The stream ends for another reason than its client, its token or the process. */
   onFailure: (error: unknown) => void
 }

@@ -1,4 +1,4 @@
-import { shortenFileName } from '../../../job/file-name.ts'
+import { shortenFileName } from './file-name.ts'
 import { mediaTypeOf } from '../../headers/media-type.ts'
 
 /*

@@ -1,8 +1,9 @@
-import { Readable } from 'node:stream'
+import { Readable, type Writable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ServiceFailure } from '../../../errors.ts'
+import { freeMemory } from '../../../job/chunks.ts'
 import { toIso } from '../../../job/time.ts'
-import type { OpenedResult, ReadBytes } from '../../../status/read-result.ts'
+import type { OpenedResult, ReadBytes } from '../../../status/details/read-result.ts'
 import { matches, parseIfNoneMatch, requireMatch } from '../../headers/conditional.ts'
 import { toRange } from './ranges.ts'
 import { toDisposition, toMediaType } from './content-headers.ts'
@@ -17,21 +18,28 @@ type PartialResult = StoredResult | Extract<OpenedResult, { kind: 'partial' }>
 type Exchange = { request: FastifyRequest, reply: FastifyReply }
 
 /**
- * The chunks as a stream. The first chunk is read before the headers are set, so that a read that fails until then is
- * sent as an error without the headers of a result. Each further chunk is read once the previous one has left for the
- * socket: a slow client costs the memory of a few chunks.
+ * The chunks as a stream, to be piped to `target`; the memory of each is freed once it has left. The first chunk is read
+ * before the headers are set, so that a read that fails until then is sent as an error without the headers of a result.
+ * Each further chunk is read once the previous one has left for the socket: a slow client costs the memory of a few
+ * chunks.
  */
-export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, void>): Promise<Readable> => {
+export const openChunkStream = async (
+  chunks: AsyncGenerator<Uint8Array, void, void>, target: Pick<Writable, 'writableLength'>
+): Promise<Readable> => {
   let first: IteratorResult<Uint8Array, void> | undefined = await chunks.next()
-  const next = async () => {
+  let sent: Uint8Array | undefined
+  const next = async (hasPassedOn: boolean) => {
+    // The target may take one more while it has yet to write this one.
+    if (sent !== undefined && hasPassedOn && target.writableLength === 0) freeMemory(sent)
     const result = first ?? await chunks.next()
     first = undefined
+    sent = result.done === true ? undefined : result.value
     return result
   }
   return new Readable({
     highWaterMark: 0,
     read () {
-      next().then(
+      next(this.readableLength === 0).then(
         result => { this.push(result.done === true ? null : result.value) },
         (error: Error) => { this.destroy(error) }
       )
@@ -45,8 +53,8 @@ export const openChunkStream = async (chunks: AsyncGenerator<Uint8Array, void, v
 const noBytes = async function * () {}
 
 /** The bytes from `start` to before `end` as a stream; none for HEAD. */
-export const openBytes = ({ request }: Exchange, read: ReadBytes, start: number, end: number) =>
-  openChunkStream(request.method === 'HEAD' ? noBytes() : read(start, end))
+export const openBytes = ({ request, reply }: Exchange, read: ReadBytes, start: number, end: number) =>
+  openChunkStream(request.method === 'HEAD' ? noBytes() : read(start, end), reply.raw)
 
 /** The sender of the bytes chose their media type and name: a browser must run none of them. */
 export const setContentHeaders = (reply: FastifyReply, contentType: string | null, fileName: string | null) => {

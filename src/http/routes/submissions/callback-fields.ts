@@ -4,7 +4,7 @@ import type { AllowedHost } from '../../../job/callbacks/allowed-hosts.ts'
 import { callbacksMax } from '../../../job/callbacks/callback.ts'
 import { callbackUrlMax, findRefusal, toCallbackTarget, type CallbackTarget } from '../../../job/callbacks/callback-url.ts'
 import { isWebhookSecret, webhookSecretForm } from '../../../job/callbacks/webhook-secret.ts'
-import { OptionalOrNull } from '../../../job/optional.ts'
+import { OptionalOrNull } from '../../../job/schema-kinds.ts'
 import type { CallbackRequest } from '../../../write/submit-job.ts'
 import { brokenRule } from '../../problem.ts'
 

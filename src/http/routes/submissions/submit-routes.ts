@@ -1,10 +1,10 @@
-import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from '@sinclair/typebox'
 import type { Violation } from '../../../schema-check.ts'
 import type { FailureCode } from '../../../errors.ts'
 import { jobTypePattern } from '../../../job/job.ts'
-import { OptionalOrNull } from '../../../job/optional.ts'
+import { OptionalOrNull } from '../../../job/schema-kinds.ts'
 import type { StatusEntry } from '../../../job/status-entry.ts'
 import type { Submitted, SubmitJob } from '../../../write/submit-job.ts'
 import {

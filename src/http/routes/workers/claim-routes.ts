@@ -1,15 +1,15 @@
 import { Readable } from 'node:stream'
-import { type FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import type { FailureCode } from '../../../errors.ts'
 import type { InputReader } from '../../../job/input.ts'
-import { jobTypePattern, Nullable } from '../../../job/job.ts'
+import { jobTypePattern } from '../../../job/job.ts'
 import { LeaseLost } from '../../../job/lease.ts'
-import { OptionalOrNull } from '../../../job/optional.ts'
+import { Nullable, OptionalOrNull } from '../../../job/schema-kinds.ts'
 import { toIso } from '../../../job/time.ts'
-import type { LongPollClaim } from '../../../write/long-poll-claim.ts'
-import type { Claim } from '../../../write/claim-job.ts'
-import type { RunJob } from '../../../write/run-job.ts'
+import type { LongPollClaim } from '../../../write/runs/long-poll-claim.ts'
+import type { Claim } from '../../../write/runs/claim-job.ts'
+import type { RunJob } from '../../../write/runs/run-job.ts'
 import { anyContent, withExamples } from '../../openapi/content.ts'
 import { exampleJobId, exampleLeaseToken } from '../../openapi/examples.ts'
 import { emptyResponse, failureResponses, jsonResponse } from '../../openapi/responses.ts'
@@ -143,7 +143,8 @@ const claimRoute: FastifyPluginAsyncTypebox<ClaimRouteNeeds> = (app, { longPollC
     const { types, leaseSeconds, wait = 0 } = request.body
     request.isLongPoll = wait > 0
     const disconnected = new AbortController()
-    reply.raw.once('close', () => { disconnected.abort() })
+    // To abort a signal makes an error with a stack. A response that was sent closes, too.
+    reply.raw.once('close', () => { if (!reply.raw.writableFinished) disconnected.abort() })
     if (reply.raw.destroyed) disconnected.abort()
     const claim = await longPollClaim.claim(
       { types, tenant: allTenants ? null : tenant },

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { findJsonFlaw } from '../../../job/json/flaw.ts'
-import { OptionalOrNull } from '../../../job/optional.ts'
+import { OptionalOrNull } from '../../../job/schema-kinds.ts'
 import { detailsBytesMax, textLengths, truncatedDetails, unspecifiedCode } from '../../../job/recorded/texts.ts'
 
 /*

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { parse } from 'content-disposition'
-import { shortenFileName } from '../../../job/file-name.ts'
+import { shortenFileName } from '../results/file-name.ts'
 import type { ContentInfo } from '../../../job/job.ts'
 import { mediaTypeOf } from '../../headers/media-type.ts'
 import { brokenRule } from '../../problem.ts'

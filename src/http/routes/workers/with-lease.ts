@@ -4,7 +4,8 @@ import { type LeaseHeld, LeaseLost, OffsetMismatch, ResultBegun } from '../../..
 import { type FailureCode, ServiceFailure } from '../../../errors.ts'
 import { exampleLeaseToken } from '../../openapi/examples.ts'
 import { brokenRule } from '../../problem.ts'
-import { principalOf } from '../../auth/principal.ts'
+import { maySee, principalOf } from '../../auth/principal.ts'
+import { requireJobId } from '../../job-id.ts'
 import type { StatusAccess } from '../../status-access.ts'
 
 /*
@@ -54,15 +55,21 @@ const toLeaseFailure = (error: unknown): unknown => {
 /**
  * Runs a command with the lease of the request. Throws JOB_NOT_FOUND, JOB_EXPIRED, and the failures of the command as
  * failures for the client.
+ *
+ * The command itself compares the tenant of the job with that of the token, in the transaction that checks the lease, so
+ * a report that is accepted reads the status of its job only once. Whatever else happens, the job has to be visible
+ * before the client learns of it.
  */
 export const withLease = async <Value>(
   statusAccess: StatusAccess, request: LeasedRequest, work: (lease: LeaseHeld) => Promise<Value>
 ): Promise<Value> => {
-  const { jobId } = request.params
-  await statusAccess.readVisible('v1', jobId, principalOf(request), undefined)
+  const { params: { jobId }, headers: { 'lease-token': leaseToken } } = request
+  const principal = principalOf(request)
+  requireJobId('v1', jobId)
   try {
-    return await work({ jobId, leaseToken: request.headers['lease-token'] })
+    return await work({ jobId, leaseToken, maySee: tenant => maySee(principal, tenant) })
   } catch (error) {
+    await statusAccess.readVisible('v1', jobId, principal, undefined)
     throw toLeaseFailure(error)
   }
 }

@@ -1,5 +1,5 @@
 import type { CompiledQuery, DatabaseConnection, Kysely, QueryResult } from 'kysely'
-import type { KeptQuery, SharedStatement } from '../../dialect.ts'
+import type { KeptQuery, SharedStatement } from '../../sql/dialect.ts'
 import type { Tx } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
 import { inTransaction } from './driver.ts'
@@ -35,8 +35,8 @@ const toSteps = (calls: readonly Call[]): Step[] => {
   return steps
 }
 
-/** Runs a statement on the connection of the group's transaction. */
-type Run = (query: CompiledQuery) => Promise<QueryResult<unknown>>
+/** What a group does on the connection of its transaction: it runs a statement, and begins to commit. */
+type GroupConnection = { run: (query: CompiledQuery) => Promise<QueryResult<unknown>>, commit: () => void }
 
 /**
  * The statements of several works in one transaction. Works that do the same send the same statements: what they send in
@@ -44,20 +44,41 @@ type Run = (query: CompiledQuery) => Promise<QueryResult<unknown>>
  */
 class Group {
   readonly #db: Kysely<Tables>
-  readonly #run: Run
+  readonly #connection: GroupConnection
+  /** The members that may send more. */
+  readonly #sending = new Set<Member>()
+  #isCommitting = false
   readonly #locked = new Set<unknown>()
   #hasDealt = false
   #calls: Call[] = []
-  /** The first failure of a statement, after which the transaction can only be rolled back. */
-  failure: { error: unknown } | undefined
+  /** The first failure of a statement, or of a work that has written: the transaction can only be rolled back. */
+  #failure: { error: unknown } | undefined
 
-  constructor (db: Kysely<Tables>, run: Run) {
+  constructor (db: Kysely<Tables>, connection: GroupConnection) {
     this.#db = db
-    this.#run = run
+    this.#connection = connection
+  }
+
+  join (): Member {
+    const member = new Member(this)
+    this.#sending.add(member)
+    return member
+  }
+
+  /** The member sends nothing more. If it failed, what it has written is undone, unless that is committed already. */
+  leave (member: Member, failure?: { error: unknown }): void {
+    this.#sending.delete(member)
+    if (failure !== undefined && member.hasWritten && !this.#isCommitting) this.#failure ??= failure
+  }
+
+  requireNoFailure (): void {
+    if (this.#failure !== undefined) throw this.#failure.error
   }
 
   send (member: Member, query: KeptQuery): Promise<QueryResult<never>> {
-    if (this.failure !== undefined) return Promise.reject(new NotTogether())
+    if (this.#failure !== undefined) return Promise.reject(new NotTogether())
+    if (!this.#sending.has(member)) return Promise.reject(new Error('a work sent a statement after its last one'))
+    if (query.isLast === true) this.#sending.delete(member)
     return new Promise((resolve, reject) => {
       // When the tick ends, each work waits for an answer: works wait for nothing but the database.
       if (this.#calls.length === 0) process.nextTick(() => { this.#sendAll() })
@@ -72,6 +93,9 @@ class Group {
       const calls = this.#admit(step)
       if (calls.length > 0) void this.#runStep({ ...step, calls })
     }
+    if (this.#sending.size > 0 || this.#failure !== undefined) return
+    this.#isCommitting = true
+    this.#connection.commit()
   }
 
   // Two works on one job run one after the other, and rows are dealt out once: this transaction sees its own locks as free.
@@ -96,15 +120,18 @@ class Group {
         else resolve(result)
       }
     } catch (error) {
-      this.failure ??= { error }
+      this.#failure ??= { error }
       for (const { reject } of calls) reject(error)
     }
   }
 
   async #resultsOf (shared: SharedStatement | undefined, calls: readonly Call[]): Promise<Array<QueryResult<unknown>>> {
-    if (shared === undefined) return await Promise.all(calls.map(({ query }) => this.#run(query)))
+    if (shared === undefined) {
+      // The group decides when it commits.
+      return await Promise.all(calls.map(({ query: { isLast: _, ...query } }) => this.#connection.run(query)))
+    }
     const { toQuery, toResults } = toManyAtOnce(this.#db, shared)
-    const { rows } = await this.#run(toQuery(calls.map(({ query }) => valuesOf(query))))
+    const { rows } = await this.#connection.run(toQuery(calls.map(({ query }) => valuesOf(query))))
     return toResults(rows as Array<Record<string, unknown>>, calls.length)
   }
 }
@@ -134,23 +161,31 @@ export type Outcome = { kind: 'done', value: unknown } | { kind: 'failed', error
 
 /**
  * Runs works in one transaction, side by side. Rejects if none of them took effect, because a statement failed or one of
- * them failed after it had written; one that fails before that harms no other.
+ * them failed after it had written; one that fails before that harms no other. Calls `onWorked` before it commits.
  */
 export const runGroup = (
-  db: Kysely<Tables>, works: ReadonlyArray<(tx: Tx) => Promise<unknown>>
+  db: Kysely<Tables>, works: ReadonlyArray<(tx: Tx) => Promise<unknown>>, onWorked: () => void
 ): Promise<Outcome[]> => inTransaction(db, async (connection, toTx) => {
-  const group = new Group(db, query => connection.executeQuery(query))
-  let undone: { error: unknown } | undefined
+  const group = new Group(db, {
+    run: query => connection.executeQuery(query),
+    commit: () => {
+      onWorked()
+      // The transaction waits for it below, after the answers to the statements before it.
+      connection.commitWrites().catch(() => {})
+    }
+  })
   const outcomes = await Promise.all(works.map(async (work): Promise<Outcome> => {
-    const member = new Member(group)
+    const member = group.join()
     try {
-      return { kind: 'done', value: await work(toTx(member)) }
+      const value = await work(toTx(member))
+      group.leave(member)
+      return { kind: 'done', value }
     } catch (error) {
-      if (member.hasWritten) undone ??= { error }
+      group.leave(member, { error })
       return error instanceof NotTogether ? { kind: 'apart' } : { kind: 'failed', error }
     }
   }))
-  const failure = group.failure ?? undone
-  if (failure !== undefined) throw failure.error
+  group.requireNoFailure()
+  onWorked()
   return outcomes
 })

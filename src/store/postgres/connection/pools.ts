@@ -2,7 +2,7 @@ import pg from 'pg'
 import { type Circuit, createCircuit } from './circuit.ts'
 import type { ConnectionTarget, Host, Hosts } from './connection-url.ts'
 import { ConnectionLost, DatabaseReplaced, ReplicaReached, ServerUnusable } from '../failures.ts'
-import { readServer } from '../identity.ts'
+import { readServer } from '../identity/identity.ts'
 
 /**
  * Connections to the one database of the store. `connect` rejects with ConnectionLost, ServerUnusable or
@@ -59,12 +59,19 @@ const sessionSettings = {
   client_min_messages: 'warning'
 }
 
+// A lock on the rows of the epoch is answered before the time limit, which stands for a server that does not answer.
+const epochSettings = { ...sessionSettings, lock_timeout: '300ms' }
+
 // No statement of a bulk connection is a search that has to be planned once and for all.
 const bulkSettings = {
   ...Object.fromEntries(Object.entries(sessionSettings).filter(([name]) => !/^(enable_|plan_)/.test(name))),
   statement_timeout: '0',
   lock_timeout: '0',
   idle_in_transaction_session_timeout: '0'
+}
+
+const settingsOf: Record<PoolName, Record<string, string>> = {
+  writes: sessionSettings, reads: sessionSettings, epoch: epochSettings, listen: sessionSettings, bulk: bulkSettings
 }
 
 const toOption = ([name, value]: [string, string]): string => `-c ${name}=${value.replace(/[\\ ]/g, '\\$&')}`
@@ -128,7 +135,7 @@ const openPool = (name: PoolName, { target, hosts, onIdentity, circuit }: PoolNe
         ...settings,
         ...hosts.chosen(),
         types,
-        options: toOptions(options, name === 'bulk' ? bulkSettings : sessionSettings),
+        options: toOptions(options, settingsOf[name]),
         query_timeout: answerMs,
         keepAlive: true,
         pipeline: name === 'writes'

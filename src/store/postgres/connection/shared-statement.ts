@@ -1,5 +1,5 @@
 import { type CompiledQuery, type Kysely, type QueryResult, sql } from 'kysely'
-import { type KeptQuery, type SharedStatement, toParameter, toParameters } from '../../dialect.ts'
+import { type KeptQuery, type SharedStatement, toParameter, toParameters } from '../../sql/dialect.ts'
 import type { Tables } from '../../tables.ts'
 
 /*
@@ -29,7 +29,7 @@ const toRowsOfCalls = (rows: readonly Row[], count: number): Row[][] => {
 const toReads: ManyAtOnce['toResults'] = (rows, count) => toRowsOfCalls(rows, count).map(rows => ({ rows }))
 
 const toChanges: ManyAtOnce['toResults'] = (rows, count) =>
-  toRowsOfCalls(rows, count).map(({ length }) => ({ rows: [], numAffectedRows: BigInt(length) }))
+  toRowsOfCalls(rows, count).map(rows => ({ rows, numAffectedRows: BigInt(rows.length) }))
 
 // An insertion either adds a row for each call or fails.
 const toInsertions: ManyAtOnce['toResults'] = (_, count) =>
@@ -43,18 +43,25 @@ const replaceOnce = (text: string, pattern: RegExp, replacement: (...found: stri
 /*
  * `text` names the values as columns of `given`; `ids` is the list of the jobs. A plan that was made while a table was
  * empty may join it in either order, so neither may read all of it: OFFSET keeps a read from being joined otherwise than
- * for each row of `given`, and a change names its rows twice.
+ * for each row of `given`, and a change names its rows twice. A statement with parts has a first one of the values, called
+ * `asked`, and a last one called `changed`, of which it returns the rows.
  */
 const toText = (text: string, given: string, ids: string): [text: string, toResults: ManyAtOnce['toResults']] => {
-  const returning = `RETURNING given.number::int AS ${number}`
+  const returning = `${/ returning /.test(text) ? ',' : ' RETURNING'} given.number::int AS ${number}`
   const where = `WHERE jobId = ANY(${ids}) AND`
   switch (/^\s*(\w+)/.exec(text)?.[1]?.toLowerCase()) {
+    case 'with': {
+      const asked = replaceOnce(text, /^(\s*with asked as \(select [^()]*)\)/i, (_, begin) =>
+        `${begin}, given.number::int AS ${number} FROM ${given})`)
+      const end = `, asked.${number} FROM changed JOIN asked ON asked.jobId = changed.jobId`
+      return [replaceOnce(asked, / from changed\s*$/i, () => end), toReads]
+    }
     case 'insert':
       return [replaceOnce(text, / values \((.*)\)$/s, (_, values) => ` SELECT ${values} FROM ${given}`), toInsertions]
     case 'update':
-      return [`${replaceOnce(text, / where /, () => ` FROM ${given} ${where} `)} ${returning}`, toChanges]
+      return [`${replaceOnce(text, / where /, () => ` FROM ${given} ${where} `)}${returning}`, toChanges]
     case 'delete':
-      return [`${replaceOnce(text, / where /, () => ` USING ${given} ${where} `)} ${returning}`, toChanges]
+      return [`${replaceOnce(text, / where /, () => ` USING ${given} ${where} `)}${returning}`, toChanges]
     default:
       return [`SELECT given.number::int AS ${number}, found.* FROM ${given}
         CROSS JOIN LATERAL (SELECT * FROM (${text}) AS found OFFSET 0) AS found`, toReads]

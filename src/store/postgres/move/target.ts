@@ -3,19 +3,19 @@ import { pipeline } from 'node:stream/promises'
 import { Kysely, sql } from 'kysely'
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams'
 import type pg from 'pg'
-import { databaseNameOf } from '../../database-url.ts'
+import { databaseNameOf } from '../../open/database-url.ts'
 import { MoveFailed } from '../../errors.ts'
 import type { MoveTarget, OwnKey, SourceFacts, TargetTables } from '../../move/move-database.ts'
 import { type MovedTable, movedTables } from '../../move/moved-tables.ts'
 import type { Tx } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
-import { creditLostTime } from '../../tx/lost-time.ts'
+import { creditLostTime, type LostTime } from '../../tx/lost-time.ts'
 import { replaceOwnKey } from '../../tx/own-keys.ts'
 import { toDialect } from '../connection/driver.ts'
 import type { Pool } from '../connection/pools.ts'
 import { isRetried } from '../failures.ts'
 import { requireTriggers } from '../fitness.ts'
-import { lockMigrations, renewIncarnation } from '../incarnation.ts'
+import { lockMigrations, renewIncarnation } from '../identity/incarnation.ts'
 import { openForProcess } from '../open.ts'
 import { serverMs } from '../server-clock.ts'
 
@@ -43,9 +43,17 @@ const createTables = (client: pg.ClientBase): TargetTables => ({
   )) as AsyncIterable<Uint8Array>
 })
 
+const keeping = (client: pg.PoolClient): pg.PoolClient => new Proxy(client, {
+  get: (_, name) => {
+    if (name === 'release') return () => {}
+    const value: unknown = Reflect.get(client, name)
+    return typeof value === 'function' ? value.bind(client) as unknown : value
+  }
+})
+
 // A pool of one connection, which it keeps: statements and COPY then share a transaction.
 const sharing = (client: pg.PoolClient): Pool => ({
-  connect: () => Promise.resolve({ query: client.query.bind(client), release: () => {} } as unknown as pg.PoolClient),
+  connect: () => Promise.resolve(keeping(client)),
   close: () => Promise.resolve()
 })
 
@@ -91,14 +99,27 @@ const setState = async (tx: Tx, name: string, value: string): Promise<void> => {
 // The most that CANCEL_GRACE_SECONDS can be: no cancellation was asked for since the service was stopped.
 const cancelGraceMsMax = 86_400_000
 
+// A time that had passed has passed by the server's clock too, and none gets before another.
+const moveTime = async (
+  tx: Tx, table: 'JobQueue' | 'JobCallback', column: 'availableAt' | 'nextTryAt', { beganAt, endedAt }: LostTime
+): Promise<void> => {
+  const time = sql.raw(column)
+  await sql`UPDATE ${sql.raw(table)} SET ${time} = greatest(${time} + ${endedAt - beganAt}, ${endedAt})
+    WHERE ${time} > ${Math.min(beganAt, endedAt)}`.execute(tx)
+}
+
 /*
- * Leases and cancellations have as much time left as they had when the service was stopped. They were written by the
- * clock of the source's machine and go on by that of the server, so the time is negative where that one is behind.
+ * Leases and cancellations, and what waits for its next attempt or its next try, have as much time left as they had when
+ * the service was stopped. They were written by the clock of the source's machine and go on by that of the server, so the
+ * time is negative where that one is behind.
  */
 const creditMove = async (tx: Tx, { lastWrittenAt }: SourceFacts): Promise<void> => {
   const { rows: [clock] } = await sql<{ ms: number }>`SELECT ${serverMs} AS ms`.execute(tx)
   if (clock === undefined) throw new Error('the server did not say what time it is')
-  await creditLostTime(tx, [{ beganAt: Math.floor(lastWrittenAt), endedAt: clock.ms }], cancelGraceMsMax)
+  const lost = { beganAt: Math.floor(lastWrittenAt), endedAt: clock.ms }
+  await creditLostTime(tx, [lost], cancelGraceMsMax)
+  await moveTime(tx, 'JobQueue', 'availableAt', lost)
+  await moveTime(tx, 'JobCallback', 'nextTryAt', lost)
 }
 
 const takeOver = async (tx: Tx, facts: SourceFacts, keys: readonly OwnKey[]): Promise<void> => {

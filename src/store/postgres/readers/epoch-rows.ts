@@ -1,15 +1,16 @@
 import { sql } from 'kysely'
-import { keepStatement } from '../../dialect.ts'
+import { keepStatement } from '../../sql/dialect.ts'
 import type { EpochRow, EpochRowStore, NodeRow } from '../../store.ts'
 import { asProbe } from '../connection/circuit.ts'
 import type { Database } from '../database.ts'
 import { toStoreFailure } from '../failures.ts'
-import { identity } from '../identity.ts'
+import { identity } from '../identity/identity.ts'
 import { type ServerClock, serverMs } from '../server-clock.ts'
 
 /**
- * `epoch` of the database: connections of its own, which answer or fail within 500 ms. `incarnation`: that of the
- * versions which this process knows. `observe` is told what the server's clock says; `ownNow` in ms since 1970.
+ * `database.epoch`: connections for this read alone, on which a statement answers or fails within 500 ms.
+ * `incarnation`: the one with which this process opened the database. `observe` is called with the time of the server's
+ * clock; `ownNow` in ms since 1970.
  */
 export type EpochReaderNeeds = {
   database: Pick<Database, 'epoch' | 'requireIdentity' | 'circuit'>

@@ -1,6 +1,6 @@
 import { type Kysely, sql } from 'kysely'
 import type { JobLookup } from '../../../job/job.ts'
-import { type RecordWithFacts, selectWithFacts, toRecord } from '../../record-query.ts'
+import { type RecordWithFacts, selectWithFacts, toRecord } from '../../sql/record-query.ts'
 import { toTombstone } from '../../records.ts'
 import type { Tables } from '../../tables.ts'
 import { tombstoneQuery } from '../../tx/jobs.ts'

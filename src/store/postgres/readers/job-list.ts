@@ -5,9 +5,9 @@ import {
   type Bounds, type Found, idsExaminedMax, isCancelledOnly, isOfState, type Owner, type PageRows, type Range,
   rowsExaminedMaxDefault, type Search, searchPage, textBytesMax, toPageRows, toStatuses
 } from '../../list-pages.ts'
-import { selectWithFacts, toRecord } from '../../record-query.ts'
+import { selectWithFacts, toRecord } from '../../sql/record-query.ts'
 import type { ListFilter, ListJobs, ListPage, Tx } from '../../store.ts'
-import { selectTextBytes } from '../../tx/text-bytes.ts'
+import { selectTextBytes } from '../../sql/text-bytes.ts'
 import type { Database } from '../database.ts'
 import { readSnapshot } from '../reads.ts'
 

@@ -1,13 +1,11 @@
 import { type Kysely, sql } from 'kysely'
-import { keepStatement } from '../../dialect.ts'
+import { keepStatement } from '../../sql/dialect.ts'
 import type { ClaimFilter, QueueCount, QueueReader } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
 import { availableQuery, stuckQuery } from '../../tx/queue.ts'
 import type { Database } from '../database.ts'
-import { createGather } from '../gather.ts'
+import { createGather } from '../../gather.ts'
 import { guardRead } from '../reads.ts'
-
-type Asked = { types: readonly string[], now: number }
 
 const anyAvailable = (db: Kysely<Tables>, types: readonly string[], tenant: string | null, now: number) => {
   const type = sql.ref<string>('asked.type')
@@ -16,31 +14,27 @@ const anyAvailable = (db: Kysely<Tables>, types: readonly string[], tenant: stri
     WHERE EXISTS (${availableQuery(db, type, tenant, now)}) LIMIT 1`
 }
 
+type Asked = ClaimFilter & { now: number }
+
 const availableStatement = keepStatement((db, { types, now }: Asked) => anyAvailable(db, types, null, now))
-const availableOfTenantStatement = keepStatement((db, { types, now, tenant }: Asked & { tenant: string }) =>
+const availableOfTenantStatement = keepStatement((db, { types, tenant, now }: Asked) =>
   anyAvailable(db, types, tenant, now))
 
 // Two connections are left to other reads.
-const gatherLimits = { atOnceMax: 2, idsMax: 20 }
+const limits = { atOnceMax: 2, askedMax: 20 }
 
 /** Workers mostly ask for the same jobs: those that do so at once share a statement. */
 const createHasAvailable = ({ reads }: Database): QueueReader['hasAvailable'] => {
-  const asked = new Map<string, { filter: ClaimFilter, now: number }>()
-  const read = (key: string): Promise<boolean> => guardRead(async () => {
-    const { filter: { types, tenant }, now } = asked.get(key) ?? { filter: { types: [], tenant: null }, now: 0 }
-    asked.delete(key)
-    const { rows } = tenant === null
-      ? await availableStatement(reads, { types, now })
-      : await availableOfTenantStatement(reads, { types, now, tenant })
-    return rows.length > 0
+  const isAnyAvailable = (asked: Asked): Promise<boolean> => guardRead(async () => {
+    const statement = asked.tenant === null ? availableStatement : availableOfTenantStatement
+    return (await statement(reads, asked)).rows.length > 0
   })
-  const gathered = createGather((keys: string[]) => Promise.all(keys.map(read)), gatherLimits)
-  return (filter, now) => {
-    const key = JSON.stringify([filter.types, filter.tenant])
-    // The latest: no caller misses a job that is available at its time.
-    asked.set(key, { filter, now: Math.max(now, asked.get(key)?.now ?? now) })
-    return gathered(key)
-  }
+  const gathered = createGather(
+    (asked: Asked[]) => Promise.all(asked.map(isAnyAvailable)),
+    ({ types, tenant }) => JSON.stringify([types, tenant]),
+    limits
+  )
+  return (filter, now) => gathered({ ...filter, now })
 }
 
 export const createQueueReader = ({ database }: { database: Database }): QueueReader => ({

@@ -23,7 +23,7 @@ export const createResultReader = ({ database }: { database: Database }): Result
   const { reads } = database
   return {
     read: (of, start, end) => readResultBytes(of, start, end, offset =>
-      copyChunks(database, chunksFrom(of, offset, end), { isFirst: offset === start })),
+      copyChunks(database, chunksFrom(of, offset, end), { isFirst: offset === start }), { readsAhead: true }),
     findPartial: jobId => guardRead(async () => {
       const { rows: [partial] } = await sql<PartialResult>`
         SELECT log.attempt, ${sql.raw(latestRun)} AS run, queue.resultContentType AS "contentType",

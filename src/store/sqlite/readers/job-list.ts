@@ -6,7 +6,7 @@ import {
 import type { ListFilter, ListJobs, ListPage } from '../../store.ts'
 import type { Database } from '../database.ts'
 import { isOfType } from './column-filters.ts'
-import { type RecordWithFacts, toRecord } from '../../record-query.ts'
+import { type RecordWithFacts, toRecord } from '../../sql/record-query.ts'
 import { guardRead } from '../transact.ts'
 import { recordOfSeqQuery, textBytesOfSeqQuery } from './prepared-queries.ts'
 

@@ -1,7 +1,7 @@
 import type { Kysely } from 'kysely'
-import { selectWithFacts } from '../../record-query.ts'
+import { selectWithFacts } from '../../sql/record-query.ts'
 import type { Tables } from '../../tables.ts'
-import { selectTextBytes } from '../../tx/text-bytes.ts'
+import { selectTextBytes } from '../../sql/text-bytes.ts'
 
 /* Queries that are compiled and prepared once; the values here only make their parameters. */
 

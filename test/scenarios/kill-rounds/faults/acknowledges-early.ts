@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { runService } from '../../../../src/lifecycle.ts'
 import type { Transact } from '../../../../src/store/store.ts'
 import { type Commit, createCommit } from '../../../../src/write/commit.ts'
-import { createRunJob } from '../../../../src/write/run-job.ts'
+import { createRunJob } from '../../../../src/write/runs/run-job.ts'
 
 /*
  * A service that answers a worker's reports a little before it commits them.

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { KyselyPlugin } from 'kysely'
 import { runService } from '../../../../src/lifecycle.ts'
-import { sqlitePathOf } from '../../../../src/store/database-url.ts'
-import { openStore } from '../../../../src/store/open-store.ts'
+import { sqlitePathOf } from '../../../../src/store/open/database-url.ts'
+import { openStore } from '../../../../src/store/open/open-store.ts'
 import { openDatabase } from '../../../../src/store/sqlite/database.ts'
 import type { Transact, Tx } from '../../../../src/store/store.ts'
 

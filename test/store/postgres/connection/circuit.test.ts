@@ -1,3 +1,4 @@
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import { asProbe, createCircuit } from '../../../../src/store/postgres/connection/circuit.ts'
 import { ConnectionLost, DatabaseReplaced } from '../../../../src/store/postgres/failures.ts'
@@ -53,6 +54,22 @@ t.test('while the server is suspended, everything fails at once; a commit under 
   t.match(await store.jobs.find('committed'), { kind: 'job' })
   t.match(await store.jobs.find('lost'), { kind: 'absent' })
   await store.transact(tx => insertJob(tx, queuedJob('later')))
+})
+
+t.test('a server on which another program has locked the rows of the epoch has an answer for everything else', async t => {
+  const server = await startPostgres(t)
+  const { url, store } = await openStore(t, server)
+  await store.epoch.read()
+  const holder = new pg.Client({ connectionString: url })
+  await holder.connect()
+  await holder.query('BEGIN; LOCK TABLE CacheEpoch')
+  for (let probe = 0; probe < 6; probe++) {
+    await t.rejects(store.epoch.read(), { code: 'STORE_UNAVAILABLE', cause: { code: '55P03' } })
+  }
+  await store.transact(tx => insertJob(tx, queuedJob('meanwhile')))
+  t.match(await store.jobs.find('meanwhile'), { kind: 'job' })
+  await holder.end()
+  await store.epoch.read()
 })
 
 const lost = new ConnectionLost('no answer')

@@ -1,7 +1,7 @@
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { databaseNameOf } from '../../../../src/store/database-url.ts'
+import { databaseNameOf } from '../../../../src/store/open/database-url.ts'
 import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
 
 const parse = (rest: string) => parseConnectionUrl(`postgres://${rest}`)

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
-import { createPools } from '../../../../src/store/postgres/connection/pools.ts'
+import { copyOut } from '../../../../src/store/postgres/connection/driver.ts'
+import { createPools, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
 import { startPostgres } from '../../../helpers/postgres.ts'
 
 const openssl = (...args: string[]) => { execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'ignore'] }) }
@@ -28,9 +29,14 @@ chmodSync(folder, 0o755)
 if (process.getuid?.() === 0) execFileSync('chown', ['postgres', key])
 const server = await startPostgres(t, ['ssl=on', `ssl_cert_file=${cert}`, `ssl_key_file=${key}`])
 
-const isEncrypted = async (t: Test, host: string, search: string, port = server.port): Promise<boolean> => {
+const openPools = (t: Test, host: string, search: string, port = server.port): Pools => {
   const pools = createPools(parseConnectionUrl(`postgres://postgres@${host}:${port}/postgres?${search}`))
   t.teardown(async () => { await Promise.all(Object.values(pools).map(({ close }) => close())) })
+  return pools
+}
+
+const isEncrypted = async (t: Test, host: string, search: string, port?: number): Promise<boolean> => {
+  const pools = openPools(t, host, search, port)
   const client = await pools.reads.connect()
   try {
     const { rows: [row] } = await client.query<{ ssl: boolean }>('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()')
@@ -48,6 +54,16 @@ t.test('connections are encrypted as the URL says', async t => {
   t.equal(await isEncrypted(t, '127.0.0.1', 'sslmode=require'), true, 'whoever it is')
   t.equal(await isEncrypted(t, '127.0.0.1', `sslmode=verify-ca&${ofRoot}`), true, 'whatever its name')
   t.equal(await isEncrypted(t, 'localhost', `sslmode=verify-full&${ofRoot}`), true)
+})
+
+t.test('the rows of a COPY arrive over an encrypted connection', async t => {
+  const { reads } = openPools(t, 'localhost', `sslmode=verify-full&${ofRoot}`)
+  const bytes = "decode(repeat('5a', 200000), 'hex')"
+  for (let round = 0; round < 2; round++) {
+    const rows = await copyOut(reads, `COPY (SELECT ${bytes} UNION ALL SELECT ${bytes}) TO STDOUT (FORMAT binary)`)
+    t.ok(rows[1]?.subarray(6).equals(Buffer.alloc(200_000, 'Z')))
+    t.equal(rows.length, 3)
+  }
 })
 
 t.test('a server that does not prove who it is is not used', async t => {

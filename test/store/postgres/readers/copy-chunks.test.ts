@@ -23,6 +23,21 @@ t.test('reads the bytes of some rows as they are, and none of none', async t => 
   t.same(await copyChunks(database, `${query(`(0::bigint, ${hex})`)} OFFSET 1`, later), [])
 })
 
+t.test('each chunk is as it was stored, and has memory of its own', async t => {
+  const { database } = await openStore(t, server)
+  // The server sends them in pieces that end anywhere, also within the header of a message.
+  const sizes = [1, 60_000, 2 ** 18, 2 ** 18 - 27]
+  const rows = sizes.map((size, index) => `(${index}::bigint, decode(repeat('0${index + 1}', ${size}), 'hex'))`)
+  const statement = `SELECT startOffset, bytes FROM (VALUES ${rows.join(', ')}) AS chunk (startOffset, bytes) ORDER BY 1`
+  for (let round = 0; round < 3; round++) {
+    const chunks = await copyChunks(database, statement, later)
+    for (const [index, { bytes }] of chunks.entries()) {
+      t.ok(Buffer.alloc(sizes[index] ?? 0, index + 1).equals(bytes), `${sizes[index]} bytes`)
+    }
+    t.equal(new Set(chunks.map(({ bytes: { buffer } }) => buffer)).size, sizes.length)
+  }
+})
+
 t.test('a statement that fails leaves the connection usable', async t => {
   const { database, store } = await openStore(t, server)
   for (let round = 0; round < 5; round++) {

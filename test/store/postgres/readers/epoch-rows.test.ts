@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { DatabaseReplaced } from '../../../../src/store/postgres/failures.ts'
-import { identity } from '../../../../src/store/postgres/identity.ts'
+import { identity } from '../../../../src/store/postgres/identity/identity.ts'
 import { createReadEpochRows } from '../../../../src/store/postgres/readers/epoch-rows.ts'
 import { startMigrated } from '../migrated.ts'
 import { openDatabases } from '../open-databases.ts'

@@ -99,10 +99,11 @@ t.test('a large database whose migration was killed has the schema of one releas
 
   const rounds = 6
   const ends: string[] = []
-  for (let round = 0; round < rounds; round += 1) {
+  // On a busy machine the kill can come too late each time.
+  for (let round = 0; round < rounds || (!ends.includes('old') && round < 10 * rounds); round += 1) {
     const path = join(directory, `${round}.db`)
     const child = await migrating(path)
-    const killAt = (round + Math.random()) / rounds * walBytesMax
+    const killAt = (round % rounds + Math.random()) / rounds * walBytesMax
     child.process.stdin?.end('begin\n')
     await until(() => walBytes(path) >= killAt || child.process.exitCode !== null, 'the migration')
     child.process.kill('SIGKILL')
