@@ -1,10 +1,8 @@
-import { fork } from 'node:child_process'
-import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { startLoad } from '../load.ts'
 import { toRequest } from '../requests.ts'
-import type { Answers, Probe } from './prober.ts'
+import type { Answers } from './prober.ts'
+import { startProber } from './probing.ts'
 import { authorization, printTable, startService, toMiB } from './service.ts'
 
 /*
@@ -61,24 +59,10 @@ type Outcome = { accepted: number, rejected: number, other: number, lost: number
 // Many connections, so that no request waits for the previous response.
 const probing = { connections: 100, rate: 50 }
 
-const startProber = (request: Buffer): { begin: () => void, end: () => Promise<Answers> } => {
-  const child = fork(fileURLToPath(new URL('prober.ts', import.meta.url)))
-  const probe: Probe = { url, request: request.toString('base64'), ...probing }
-  child.send(probe)
-  return {
-    begin: () => { child.send('begin') },
-    end: async () => {
-      const answers = once(child, 'message')
-      child.send('end')
-      return (await answers)[0] as Answers
-    }
-  }
-}
-
 const press = async (request: Buffer, connections: number, rate: number | null): Promise<Outcome> => {
   const outcome: Outcome = { accepted: 0, rejected: 0, other: 0, lost: 0, answers: [] }
   let isCounting = false
-  const prober = startProber(request)
+  const prober = await startProber({ url, request, ...probing })
   const load = startLoad({
     url,
     connections,

@@ -2,7 +2,8 @@ import { startLoad } from '../load.ts'
 
 /*
  * Sends a few requests from a separate process, so that their latencies are those of the service and not of a busy
- * generator. On the message `end` it stops and sends the responses that it received.
+ * generator. It sends `answered` after the first response. On the message `end` it stops and sends the responses that
+ * it received.
  */
 
 /** The first message that it receives. `request` is in base64. */
@@ -14,13 +15,18 @@ export type Answers = Array<[status: number, ms: number]>
 const start = ({ url, request, connections, rate }: Probe) => {
   const bytes = Buffer.from(request, 'base64')
   let answers: Answers = []
+  let isAnswered = false
   const load = startLoad({
     url,
     connections,
     rate,
     nextRequest: () => bytes,
     expectedStatus: 200,
-    onAnswer: (status, ms) => { answers.push([status, ms]) }
+    onAnswer: (status, ms) => {
+      answers.push([status, ms])
+      if (!isAnswered) process.send?.('answered')
+      isAnswered = true
+    }
   })
   return {
     begin: () => { answers = [] },

@@ -2,22 +2,23 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { get, type IncomingMessage, request } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
-import { sign } from '../requests.ts'
+import { sign, toRequest } from '../requests.ts'
 import { openConnection } from './connection.ts'
+import { startProber } from './probing.ts'
 import { type DatabaseKind, startMachine } from './replicas.ts'
 import { printTable, toMiB } from './service.ts'
 
 /*
- * A result of 1 GiB in one request, the completion, which reads it to compute its hash, and a download: on SQLite and
- * on Postgres. Measures megabytes per second, the growth of the service's memory (at most 100 MiB, or the program ends
- * with 1) and the latency of /livez meanwhile.
+ * A result of 1 GiB in one request, the completion and a download: on SQLite and on Postgres. Measures megabytes per
+ * second, the growth of the service's memory (at most 100 MiB, or the program ends with 1) and the latency of /livez
+ * meanwhile, from a process of its own: the generator is too busy to measure it.
  */
 
 const sizeBytes = 1024 ** 3
 const growthBytesMax = 100 * 1024 ** 2
 const piece = Buffer.alloc(256 * 1024, 'result bytes ')
-const probePauseMs = 5
+// Many connections, so that no request waits for the previous response.
+const probing = { connections: 20, rate: 100 }
 const sampleEveryMs = 20
 const authorization = `Bearer ${sign()}`
 
@@ -76,28 +77,6 @@ const download = async (url: string, jobId: string): Promise<void> => {
   if (received !== sizeBytes) throw new Error(`the download: ${received} bytes`)
 }
 
-/** Latencies of /livez in ms, sorted, while `work` runs. */
-const latenciesWhile = async (url: string, work: () => Promise<unknown>): Promise<number[]> => {
-  const latencies: number[] = []
-  let isDone = false
-  const probe = async () => {
-    while (!isDone) {
-      const began = performance.now()
-      await (await fetch(`${url}/livez`)).arrayBuffer()
-      latencies.push(performance.now() - began)
-      await delay(probePauseMs)
-    }
-  }
-  const probing = probe()
-  try {
-    await work()
-  } finally {
-    isDone = true
-    await probing
-  }
-  return latencies.toSorted((a, b) => a - b)
-}
-
 const rssBytes = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024
 
@@ -120,15 +99,20 @@ const measureOn = async (kind: DatabaseKind): Promise<void> => {
   if (server === undefined) throw new Error('no service was started')
   const { url, pid, cpu } = server
   const measure = async (what: string, work: () => Promise<unknown>): Promise<void> => {
-    let latencies: number[] = []
-    const { cpuMicros } = await cpu()
+    const prober = await startProber({ url, request: toRequest('GET', url, '/livez', {}), ...probing })
+    const before = await cpu()
+    prober.begin()
     const began = performance.now()
-    const growth = await growthWhile(pid, async () => { latencies = await latenciesWhile(url, work) })
+    const growth = await growthWhile(pid, work)
     const seconds = (performance.now() - began) / 1000
-    const millis = ((await cpu()).cpuMicros - cpuMicros) / 1000
+    const after = await cpu()
+    const latencies = (await prober.end()).map(([, ms]) => ms).toSorted((a, b) => a - b)
+    const millis = (after.cpuMicros - before.cpuMicros) / 1000
+    const waited = (after.waitedMs - before.waitedMs) / (after.atMs - before.atMs)
     printTable({
       [`${kind}, ${what}: rate`]: `${(sizeBytes / 1e6 / seconds).toFixed(0)} MB/s`,
       [`${kind}, ${what}: CPU`]: `${(millis / (sizeBytes / 1e6)).toFixed(2)} ms for a MB`,
+      [`${kind}, ${what}: waited for a core`]: `${(100 * waited).toFixed(0)} % of the time`,
       [`${kind}, ${what}: memory`]: toMiB(growth),
       [`${kind}, ${what}: /livez p50, p99, max`]: [0.5, 0.99, 1].map(share => at(latencies, share)).join(', ')
     })
