@@ -1,5 +1,6 @@
 import type { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
+import { pino } from 'pino'
 import { type App, type AppOptions, createApp, type Predecessor } from './app.ts'
 import { type Config, loadConfig } from './config/config.ts'
 import { isUnavailable, OperatorError } from './errors.ts'
@@ -18,6 +19,7 @@ const connectionsWaitingMax = 8192
 const loopback = '127.0.0.1'
 const drainGraceMs = 5000
 const drainMsMax = 30_000
+const lastLineMsMax = 1000
 
 /** How an app begins and ends. */
 export type Lifecycle = {
@@ -108,7 +110,19 @@ const banner = (address: string, { facts, tokenCommand }: App): string => `
     documentation  ${address}/docs
 ${tokenCommand === null ? '' : `    a token        ${tokenCommand}\n`}`
 
-const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain'], drainDelayMs: number) => {
+type DrainNeeds = { drain: Lifecycle['drain'], drainDelayMs: number, logStream: LogStream }
+type LogStream = ReturnType<typeof pino.destination>
+
+// At exit pino writes the rest of the log. Until it has met an error once, it repeats a write that fails without end.
+const exitAfterLastLine = (logStream: LogStream, code: number): void => {
+  const exit = () => process.exit(code)
+  logStream.once('drain', exit).once('error', exit)
+  // Each write is followed by one of the two events; the log level may have left out the last line.
+  logStream.write('')
+  setTimeout(exit, lastLineMsMax)
+}
+
+const createDrainOnSignal = ({ server }: App, { drain, drainDelayMs, logStream }: DrainNeeds) => {
   let draining = false
   return (signal: string): void => {
     // A signal to the whole process group arrives twice, the second time from npm.
@@ -122,11 +136,11 @@ const createDrainOnSignal = ({ server }: App, drain: Lifecycle['drain'], drainDe
     drain().then(
       () => {
         server.log.info('drained')
-        process.exit(0)
+        exitAfterLastLine(logStream, 0)
       },
       (error: unknown) => {
         server.log.error({ err: error }, 'draining failed')
-        process.exit(1)
+        exitAfterLastLine(logStream, 1)
       }
     )
   }
@@ -180,6 +194,7 @@ const start = async (options: AppOptions): Promise<void> => {
   }
   const config = loadConfig()
   const { host, drainDelayMs, reusePort } = config
+  const logStream = pino.destination(1)
 
   let current: Server | null = null
   const passTo = (server: Server) => { current = server }
@@ -187,12 +202,12 @@ const start = async (options: AppOptions): Promise<void> => {
   const open = async (predecessor: Predecessor | null): Promise<Opened> => {
     const { promise: replaced, resolve: onReplaced } = Promise.withResolvers<void>()
     const successor = () => current
-    return { app: await openApp(config, { ...options, onReplaced, predecessor, successor }), replaced }
+    return { app: await openApp(config, { logStream, ...options, onReplaced, predecessor, successor }), replaced }
   }
 
   const serve = async ({ app, replaced }: Opened, front: Front | null): Promise<void> => {
     const { listen, drain, close } = createLifecycle(app, { drainDelayMs, front, reusePort })
-    stop = createDrainOnSignal(app, drain, drainDelayMs)
+    stop = createDrainOnSignal(app, { drain, drainDelayMs, logStream })
     const url = await listen(host, config.port)
     announce(config, app, url)
     replaced.then(() => renew(app, close, front ?? { server: app.server, url, passTo })).catch(exitWith)

@@ -107,6 +107,13 @@ t.test('SIGTERM during the start ends the process with 0', async t => {
   t.same(await exit, [0, null])
 })
 
+t.test('a service whose log nobody reads any more ends at SIGTERM', async t => {
+  const service = await spawnService(t, { LOG_LEVEL: 'info' })
+  await until(() => service.lines.some(line => line.includes('a token')))
+  service.process.stdout?.destroy()
+  t.same(await service.kill('SIGTERM'), { code: 0, signal: null })
+})
+
 t.test('a client that stopped reading its response does not keep the process alive', async t => {
   const service = await spawnService(t, { WORKERS: '0' })
   const socket = connect(Number(new URL(service.url).port), '127.0.0.1')
