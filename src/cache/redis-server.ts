@@ -75,7 +75,10 @@ export const connectServer = (
   const firstAttempt = new Promise<void>(resolve => {
     for (const event of ['ready', 'error', 'close']) client.once(event, resolve)
   })
-  client.connect().catch(onError)
+  const connect = () => { client.connect().catch(onError) }
+  // If a failover is announced while the client asks a Sentinel, it ends, although its retryStrategy never gives up.
+  client.on('end', connect)
+  connect()
 
   const identify = async (): Promise<string> => {
     await firstAttempt
@@ -101,7 +104,7 @@ export const connectServer = (
       client.on('close', () => { listener('connection lost') })
     },
     close: async () => {
-      client.removeAllListeners('close')
+      client.removeAllListeners('close').removeAllListeners('end')
       await client.quit().catch(() => {})
       // Ends the connections to Sentinels too.
       client.disconnect()

@@ -4,12 +4,12 @@ import { createRedisCache, type RedisCache } from '../../src/cache/redis-cache.t
 import { CacheUnusable } from '../../src/cache/status-cache.ts'
 import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { freePort } from '../helpers/redis.ts'
-import type { RedisGroup } from '../helpers/redis-members.ts'
+import { type Member, replaceByHand } from '../helpers/redis-members.ts'
 import { startSentinelGroup } from '../helpers/redis-sentinels.ts'
 import { until } from '../helpers/until.ts'
 import { cacheConformance } from './conformance.ts'
 
-const group: RedisGroup = await startSentinelGroup(t.testdir())
+const group = await startSentinelGroup(t.testdir())
 t.teardown(group.close)
 
 const sentinels = Array.from(group.url.matchAll(/:(\d+)/g), ([, port]) => ({ port: Number(port) }))
@@ -18,11 +18,16 @@ let incarnations = 0
 
 const open = (t: Test, url: string) => {
   const incarnation = `i${incarnations++}`
+  const errors: string[] = []
   const cache = createRedisCache({
-    representation: 2, target: toRedisTarget(url), incarnation, random: () => 0, onError: () => {}
+    representation: 2,
+    target: toRedisTarget(url),
+    incarnation,
+    random: () => 0,
+    onError: ({ message }) => { errors.push(message) }
   })
   t.teardown(cache.close)
-  return { ...cache, incarnation }
+  return { ...cache, incarnation, errors }
 }
 
 const reasonOf = (cache: RedisCache): Promise<string> => cache.identify().then(() => 'none', (error: unknown) =>
@@ -52,6 +57,21 @@ t.test('a name that no Sentinel knows, and Sentinels that are away, are reported
     'Redis cannot be used: the Sentinels know no master of the name others')
   const port = await freePort()
   t.match(await reasonOf(open(t, `redis+sentinel://127.0.0.1:${port}/jobs`)), /^for a time: failed to connect to sentinel .*Connection is closed/)
+})
+
+t.test('a client that looks for the master when a failover is announced finds the new one', async t => {
+  const cache = open(t, group.url)
+  await until(async () => await reasonOf(cache) === 'none', 'the master')
+  const [master] = await group.masters() as [Member]
+  for (const { door } of group.sentinels) door.delay('back', Infinity)
+  await replaceByHand(group, master)
+  master.cut()
+  // It has waited in vain for the first one, and now asks the next.
+  const [first] = sentinels
+  await until(() => cache.errors.some(error => error.includes(`sentinel 127.0.0.1:${first?.port} `)), 'the next question')
+  // The announcements of the failover arrive, each before the answer.
+  for (const { door } of group.sentinels) door.delay('back', 0)
+  t.equal(await until(async () => await reasonOf(cache) === 'none', 'the new master'), true)
 })
 
 t.test('a user at the Sentinels needs the rights that docs/operations.md names', async t => {

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { startProxy } from '../torture/proxy.ts'
 import { freePort } from './redis.ts'
@@ -132,4 +133,15 @@ export const startMember = async ({ folder: parent, index, toSettings }: MemberN
     }
   }
   return member
+}
+
+/** Makes the replica of a master take its place, and returns once the master of `key` is another one. */
+export const replaceByHand = async (group: RedisGroup, master: Member, key = ''): Promise<void> => {
+  const isReplaced = async () => await group.masterOf(key).catch(() => master) !== master
+  // A failover can be accepted and given up, for want of a replica that has just been heard.
+  for (let askedAt = -Infinity; !await isReplaced(); await delay(20)) {
+    if (performance.now() - askedAt < 5000) continue
+    askedAt = performance.now()
+    await group.failOver(master)
+  }
 }

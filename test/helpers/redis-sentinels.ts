@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { freePort } from './redis.ts'
+import { type Proxy, startProxy } from '../torture/proxy.ts'
 import { launchRedis, type Member, type RedisGroup, startMember } from './redis-members.ts'
 import { until } from './until.ts'
 
@@ -15,10 +16,11 @@ const periods = ['info-period', '300', 'publish-period', '150', 'ping-period', '
 
 const startSentinel = async (folder: string, index: number, masterPort: number) => {
   const port = await freePort()
+  const door = await startProxy(port)
   const path = join(folder, `sentinel-${index}.conf`)
   writeFileSync(path, [
     `port ${port}`, 'bind 127.0.0.1', `bind-source-addr ${sentinelAddress}`, 'sentinel announce-ip 127.0.0.1',
-    `sentinel announce-port ${port}`, `sentinel monitor ${name} 127.0.0.1 ${masterPort} 2`,
+    `sentinel announce-port ${door.port}`, `sentinel monitor ${name} 127.0.0.1 ${masterPort} 2`,
     `sentinel down-after-milliseconds ${name} ${downAfterMs}`, `sentinel failover-timeout ${name} 2000`, ''
   ].join('\n'))
   const child = await launchRedis(folder, [path, '--sentinel'])
@@ -26,20 +28,24 @@ const startSentinel = async (folder: string, index: number, masterPort: number) 
   client.on('error', () => {})
   await client.call('SENTINEL', 'DEBUG', ...periods)
   return {
-    port,
+    door,
     client,
-    close: () => {
+    close: async () => {
       client.disconnect()
       child.kill('SIGKILL')
+      await door.close()
     }
   }
 }
+
+/** `door`: through which everybody reaches a Sentinel; `client`: past it. */
+export type SentinelGroup = RedisGroup & { sentinels: readonly { door: Proxy, client: Redis }[] }
 
 /**
  * Starts a master with a replica, and three Sentinels that watch them, on free ports. `folder`: to write in; `settings`:
  * more options of redis-server.
  */
-export const startSentinelGroup = async (folder: string, settings: readonly string[] = []): Promise<RedisGroup> => {
+export const startSentinelGroup = async (folder: string, settings: readonly string[] = []): Promise<SentinelGroup> => {
   const toSettings = ({ port }: { port: number }) =>
     ['--replica-announce-ip', '127.0.0.1', '--replica-announce-port', String(port), ...settings]
   const first = await startMember({ folder, index: 1, toSettings })
@@ -71,7 +77,8 @@ export const startSentinelGroup = async (folder: string, settings: readonly stri
   const settle = async () => { await until(() => isSettled().catch(() => false), 'the group to settle') }
   await settle()
   return {
-    url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${name}`,
+    sentinels,
+    url: `redis+sentinel://${sentinels.map(({ door }) => `127.0.0.1:${door.port}`).join(',')}/${name}`,
     members,
     masters: async () => [await master()],
     masterOf: master,
@@ -90,8 +97,7 @@ export const startSentinelGroup = async (folder: string, settings: readonly stri
     },
     settle,
     close: async () => {
-      for (const sentinel of sentinels) sentinel.close()
-      await Promise.all(members.map(member => member.close()))
+      await Promise.all([...sentinels, ...members].map(each => each.close()))
     }
   }
 }

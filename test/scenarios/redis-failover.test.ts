@@ -1,9 +1,8 @@
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Client } from '../helpers/client.ts'
 import { startRedisCluster } from '../helpers/redis-cluster.ts'
-import type { Member, RedisGroup } from '../helpers/redis-members.ts'
+import { type Member, type RedisGroup, replaceByHand } from '../helpers/redis-members.ts'
 import { startSentinelGroup } from '../helpers/redis-sentinels.ts'
 import { type Service, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
@@ -139,13 +138,7 @@ const partition: Scenario = async (t, world, pollers) => {
 
 const failOverByHand: Scenario = async (_t, world, pollers) => {
   const { key, master } = await findCell(world)
-  const isReplaced = async () => await world.group.masterOf(key).catch(() => master) !== master
-  // A failover can be accepted and given up, for want of a replica that has just been heard.
-  for (let askedAt = -Infinity; !await isReplaced(); await delay(20)) {
-    if (performance.now() - askedAt < 5000) continue
-    askedAt = performance.now()
-    await world.group.failOver(master)
-  }
+  await replaceByHand(world.group, master, key)
   await change(world, pollers)
 }
 
