@@ -1,17 +1,28 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
+const given = new Set<number>()
+
+/**
+ * A port on which nobody listens. Linux gives those from 32768 on to whoever connects, so that another process could have
+ * taken one of them before it is used.
+ */
 export const freePort = async (): Promise<number> => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = randomInt(10_000, 32_768)
+    if (given.has(port)) continue
+    const server = createServer().listen(port, '127.0.0.1')
+    const isFree = await once(server, 'listening').then(() => true, () => false)
+    if (!isFree) continue
+    given.add(port)
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 /** A Redis of the test's own, which it may kill. */
