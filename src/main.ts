@@ -1,3 +1,3 @@
-import { runService } from './lifecycle.ts'
+import { runService } from './run-service.ts'
 
 await runService()
