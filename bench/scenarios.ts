@@ -264,10 +264,10 @@ export const scenarios: readonly Scenario[] = [
   },
   {
     name: 'postgres-rows',
-    title: 'Postgres: cold reads among a million rows',
+    title: 'Postgres: cold reads among 10 million rows',
     ...none,
     targets: [
-      onPostgres({ requests: { kind: 'each', jobs: 10_000 }, rows: 1_000_000, modes: ['latency'] }),
+      onPostgres({ requests: { kind: 'each', jobs: 10_000 }, rows: 10_000_000, modes: ['latency'] }),
       onPostgres({ name: '10 k rows', requests: { kind: 'each', jobs: 10_000 }, rows: 10_000, modes: ['latency'] })
     ]
   },
