@@ -6,8 +6,11 @@ import { explainRefusal, requireFitServer, requireTriggers } from './fitness.ts'
 import { identity } from './identity/identity.ts'
 import { migrate } from './migrations/migrate.ts'
 
-/** A migrated database. `incarnation`: of its versions; `identity`: of its history. */
-export type OpenedDatabase = { database: Database, incarnation: string, identity: string }
+/**
+ * A migrated database. `incarnation`: of its versions; `identity`: of its history. `isRenewed`: the incarnation began now,
+ * because the database is not the one of the last start.
+ */
+export type OpenedDatabase = { database: Database, incarnation: string, identity: string, isRenewed: boolean }
 
 // Containers start together, and so the server may start after the service.
 const connectPatienceMs = 10_000
@@ -36,7 +39,7 @@ export const openForProcess = async (url: string, monotonicNow: () => number): P
   try {
     await untilReachable(database, monotonicNow)
     await requireFitServer(database)
-    await migrate(database.bulk)
+    const isRenewed = await migrate(database.bulk)
     await requireTriggers(database.reads)
     const { rows: [state] } = await sql<{ incarnation: string, identity: string, migrated: string }>`
       SELECT value AS incarnation, ${identity} AS identity,
@@ -46,7 +49,7 @@ export const openForProcess = async (url: string, monotonicNow: () => number): P
     const { migrated, ...opened } = state
     // A failover since the migration: the incarnation is that of the history before.
     if (opened.identity !== migrated) throw new DatabaseReplaced(migrated, opened.identity)
-    return { database, ...opened }
+    return { database, ...opened, isRenewed }
   } catch (error) {
     await database.close()
     throw explainRefusal(error)

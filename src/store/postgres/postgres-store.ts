@@ -6,6 +6,7 @@ import { announcing, createAnnouncements } from './announcements.ts'
 import { createChangeLog } from './change-log.ts'
 import { mayPass } from './failures.ts'
 import { explainMissing } from './identity/identity.ts'
+import { explainRenewal } from './identity/incarnation.ts'
 import { type OpenedDatabase, openForProcess } from './open.ts'
 import { createCallbackReader } from './readers/callback-reader.ts'
 import { createReadEpochRows } from './readers/epoch-rows.ts'
@@ -76,6 +77,6 @@ export const openPostgresStore = async ({ databaseUrl, ...needs }: OpenPostgresS
     store,
     stale: { nodes: [], holders: [] },
     isAlone: false,
-    warnings: explainMissing(opened.identity)
+    warnings: [...opened.isRenewed ? [explainRenewal] : [], ...explainMissing(opened.identity)]
   }
 }

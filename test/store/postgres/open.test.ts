@@ -68,19 +68,23 @@ t.test('makes its tables in the first schema of the search_path, beside those of
   await rejects(t, `${url}?search_path=three`, /: its search_path names no schema that exists$/)
 })
 
-t.test('a database that was restored from a dump has a new incarnation, and an empty log', async t => {
+t.test('a database that was restored from a dump has a new incarnation, and an empty log, and the start says so', async t => {
   const url = await server.createDatabase(t)
-  const { store } = await open(t, url)
+  const { store, warnings } = await open(t, url)
+  t.same(warnings, [], 'a new database is no restored one')
   await store.transact(tx => insertJob(tx, queuedJob('j')))
   await store.close()
   const copy = await server.createDatabase(t, databaseOf(url))
   const restored = await open(t, copy)
   t.not(restored.store.incarnation, store.incarnation)
+  t.match(restored.warnings, [/^the database is not the one of the last start, but [^\n]*: its incarnation was renewed, [^\n]*410/])
+  t.equal(restored.warnings.length, 1)
   t.match(await restored.store.jobs.find('j'), { kind: 'job' })
   const { rows } = await server.sql("SELECT pg_relation_size('JobChange')::int AS bytes", databaseOf(copy))
   t.same(rows, [{ bytes: 0 }], 'which takes no time, however long it was')
-  const { store: { incarnation } } = await open(t, copy)
-  t.equal(incarnation, restored.store.incarnation, 'until the next restore')
+  const next = await open(t, copy)
+  t.equal(next.store.incarnation, restored.store.incarnation, 'until the next restore')
+  t.same(next.warnings, [], 'which the next start does not repeat')
 })
 
 t.test('a program that has not committed yet does not delay the start on a restored database', async t => {

@@ -13,6 +13,11 @@ export const lockMigrations = async (tx: Tx): Promise<void> => {
   await sql`SELECT pg_advisory_xact_lock(${sql.lit(lockNumber)})`.execute(tx)
 }
 
+/** What a start says after it has renewed the incarnation by itself. */
+export const explainRenewal = 'the database is not the one of the last start, but a restored or a promoted one: its ' +
+  'incarnation was renewed, so ETags of before match nothing, cursors of before are 410 and their followers list ' +
+  'again, and caches begin empty'
+
 // TRUNCATE waits for all transactions that have used the log, and what comes after waits behind it.
 const patience = sql.lit('1s')
 

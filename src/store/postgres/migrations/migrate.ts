@@ -63,25 +63,27 @@ const applyPending = async (tx: Tx, schema: string): Promise<void> => {
 
 /*
  * Another identity than at the last start: a dump was restored, or a replica promoted that may lack commits. Versions
- * may then be drawn twice, so the incarnation is renewed.
+ * may then be drawn twice, so the incarnation is renewed. Returns whether it was.
  */
-const renewIfReplaced = async (tx: Tx): Promise<void> => {
+const renewIfReplaced = async (tx: Tx): Promise<boolean> => {
   const { rows: [found] } = await sql<{ value: string | null }>`SELECT ${identity} AS value`.execute(tx)
   const value = found?.value ?? null
   const row = await tx.selectFrom('ServiceState').select('value').where('name', '=', 'identity').executeTakeFirst()
-  if (value === null || row?.value === value) return
+  if (value === null || row?.value === value) return false
   await tx.insertInto('ServiceState').values({ name: 'identity', value })
     .onConflict(conflict => conflict.column('name').doUpdateSet({ value })).execute()
-  if (row !== undefined) await renewIncarnation(tx)
+  if (row === undefined) return false
+  await renewIncarnation(tx)
+  return true
 }
 
 /**
  * Migrates the schema to this release, as a whole or not at all, and renews the incarnation if the database was restored
- * or replaced since the last start. `db`: on connections without time limits. Throws ServerUnusable, and what Postgres
- * throws.
+ * or replaced since the last start. Returns whether it did. `db`: on connections without time limits. Throws
+ * ServerUnusable, and what Postgres throws.
  */
-export const migrate = (db: Kysely<Tables>): Promise<void> => db.transaction().execute(async tx => {
+export const migrate = (db: Kysely<Tables>): Promise<boolean> => db.transaction().execute(async tx => {
   await lockMigrations(tx)
   await applyPending(tx, await findSchema(tx))
-  await renewIfReplaced(tx)
+  return await renewIfReplaced(tx)
 })
