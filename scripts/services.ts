@@ -36,8 +36,10 @@ function isOnPath (binary: string): boolean {
   return findOnPath(binary) !== undefined
 }
 
-/** Where a program of the Postgres server is: on PATH, or in Debian's folder of the newest version. */
-export function postgresBinary (binary: 'initdb' | 'postgres' | 'pg_basebackup'): string {
+type PostgresBinary = 'initdb' | 'postgres' | 'pg_basebackup' | 'pg_dump' | 'pg_restore' | 'psql'
+
+/** Where a program of Postgres is: on PATH, or in Debian's folder of the newest version. */
+export function postgresBinary (binary: PostgresBinary): string {
   const installed = globSync(`${postgresFolders}/${binary}`)
     .sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1)
   return installed ?? binary
