@@ -283,6 +283,37 @@ t.test("waiting times go on by the server's clock, in their order, whatever the 
   }
 })
 
+t.test('a move whose copy is not what was sent is undone, and names the table', async t => {
+  const { cwd, path, from } = makeFolder(t)
+  await (await openStore(t, path)).database.close()
+  await sqlite3(path, `INSERT INTO JobExecutionLog (jobId, status) VALUES ('a', 'Queued'), ('b', 'Failed');
+    INSERT INTO SanitizationEvent VALUES ('b', 'script', 2, '2026-02-01'), ('b', 'link', 1, '2026-02-01')`)
+  const url = await postgres.createDatabase(t)
+  const run = (statement: string) => postgres.sql(statement, new URL(url).pathname.slice(1))
+  t.match(await migrate(cwd, [], { DATABASE_URL: url, JWT_SECRET: secret }), { code: 0 }, 'the schema')
+  const file = readFileSync(path)
+  // A program of the target changes one value, or leaves a row out.
+  const changes = [
+    ['JobExecutionLog', "IF NEW.jobId = 'b' THEN NEW.type := 'x'; END IF; RETURN NEW"],
+    ['SanitizationEvent', 'NEW.count := NEW.count + 1; RETURN NEW'],
+    ['SanitizationEvent', "IF NEW.kind = 'link' THEN RETURN NULL; END IF; RETURN NEW"]
+  ] as const
+  for (const [table, change] of changes) {
+    await run(`CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ${change}; END $$;
+      CREATE TRIGGER meddle BEFORE INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION meddle()`)
+    const outcome = await migrate(cwd, [...from, '--to', url])
+    t.match(outcome, { code: 1, stderr: `nothing was moved: ${table} is not the same in the target as in the source\n` })
+    t.notMatch(outcome.stdout, new RegExp(`^${table}:|: moved `, 'm'), 'the table is not reported as moved')
+    await run('DROP FUNCTION meddle() CASCADE')
+    const { rows } = await run(`SELECT (SELECT count(*) FROM JobExecutionLog)::int AS jobs,
+      (SELECT count(*) FROM SanitizationEvent)::int AS events,
+      (SELECT count(*) FROM ServiceState WHERE name = 'movedFrom')::int AS moves`)
+    t.same(rows, [{ jobs: 0, events: 0, moves: 0 }], 'nothing stays')
+  }
+  t.ok(readFileSync(path).equals(file), 'the source is as it was')
+  t.match(await migrate(cwd, [...from, '--to', url]), { code: 0, stdout: /^JobExecutionLog: 2 rows(.*\n)*SanitizationEvent: 2 rows/ })
+})
+
 t.test('a target with jobs of its own is left alone', async t => {
   const { cwd, path, from } = makeFolder(t)
   await (await openStore(t, path)).database.close()
