@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import t from 'tap'
 import { createWorkerClient, type WorkerClient } from '../helpers/client.ts'
-import { startPostgresPair } from '../helpers/postgres-pair.ts'
+import { type PostgresPair, startPostgresPair } from '../helpers/postgres-pair.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { spawnService, type SpawnedService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
@@ -11,6 +11,10 @@ import { until } from '../helpers/until.ts'
 
 const incarnationOf = (tag: string | null): string | undefined => /^"(\w+)\./.exec(tag ?? '')?.[1]
 const versionOf = (tag: string | null): number => Number(/\.(\d+)\.\d+"$/.exec(tag ?? '')?.[1])
+
+/** The version of a job as the database has it. */
+const versionIn = async ({ sql }: PostgresPair, jobId: string, database: string): Promise<number> =>
+  Number((await sql(`SELECT version FROM JobExecutionLog WHERE jobId = '${jobId}'`, database)).rows[0]?.version)
 
 /** Asks over and over, each time on a new connection unless the service keeps the last. Returns what was not answered. */
 const createProber = (services: readonly SpawnedService[]) => {
@@ -99,4 +103,54 @@ t.test('a promoted standby takes over: no process exits or stops listening, and 
     t.equal(service.process.exitCode, null)
     t.equal((await service.kill('SIGTERM')).code, 0, 'and it drains as ever')
   }
+})
+
+t.test('a failover that loses commits takes back what was acknowledged, and confuses no version with one of before', async t => {
+  const pair = await startPostgresPair(t)
+  const DATABASE_URL = await pair.createDatabase()
+  const name = new URL(DATABASE_URL.replace(/,[^/]*/, '')).pathname.slice(1)
+  const service = await spawnService(t, { DATABASE_URL, WORKERS: '0' })
+  const kept = await service.submit('remote', {})
+  const poll = async (tag?: string) => {
+    const answer = await service.ask(`/api/v1/jobs/${kept}`, tag === undefined ? {} : { headers: { 'if-none-match': tag } })
+    return { status: answer.status, tag: answer.headers.get('etag') }
+  }
+  const versionNow = async () => versionOf((await poll()).tag)
+  // A version each.
+  const advance = (count: number) => pair.sql(`DO $$ BEGIN FOR i IN 1..${count} LOOP
+    UPDATE JobExecutionLog SET progressMessage = clock_timestamp()::text WHERE jobId = '${kept}';
+  END LOOP; END $$`, name)
+  const before = await versionNow()
+  await pair.synchronize()
+  const [, standby] = pair.servers
+  await standby?.sql("ALTER SYSTEM SET primary_conninfo = ''")
+  await standby?.sql('SELECT pg_reload_conf()')
+  await until(async () => (await standby?.sql('SELECT 1 FROM pg_stat_wal_receiver'))?.rowCount === 0, 'the standby to be cut off')
+  await pair.sql("ALTER SYSTEM SET synchronous_standby_names = ''")
+  await pair.sql('SELECT pg_reload_conf()')
+  await advance(200)
+  const shown = await until(async () => await versionNow() >= before + 200 && await poll(), 'the version that will be lost')
+  const lost = await service.submit('remote', {})
+  const { cursor } = await service.askJson('/api/v1/events')
+
+  await pair.primary().kill()
+  await pair.promote()
+  const isOpen = async () => (await service.ask(`/api/v1/jobs/${lost}`)).status === 404
+  t.ok(await until(isOpen, 'the promoted database'), 'what was accepted is gone')
+  const older = await poll(shown.tag ?? '')
+  t.equal(older.status, 200, 'the tag of before matches nothing')
+  t.equal(versionOf(older.tag), before, 'an older state than before')
+  t.not(incarnationOf(older.tag), incarnationOf(shown.tag))
+  t.equal((await service.ask(`/api/v1/events?since=${cursor}`)).status, 410)
+  t.ok(service.lines.some(line => line.includes('its incarnation was renewed')), 'the log says so')
+
+  // A promoted sequence goes on behind what it had logged ahead.
+  await advance(1)
+  const left = versionOf(shown.tag) - await versionIn(pair, kept, name)
+  t.ok(left > 0, 'the versions are used again')
+  await advance(left)
+  t.equal(await versionIn(pair, kept, name), versionOf(shown.tag), 'the version is drawn again')
+  const isShown = async () => await versionNow() === versionOf(shown.tag)
+  t.ok(await until(isShown, 'the version in a poll'))
+  t.equal((await poll(shown.tag ?? '')).status, 200, 'for another change')
 })
