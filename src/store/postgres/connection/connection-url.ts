@@ -152,13 +152,13 @@ export const parseConnectionUrl = (url: string): ConnectionTarget => {
   const password = parameters.take('password') ?? (passwordInfo === undefined ? undefined : decode(passwordInfo))
   requireAccepted(parameters)
   const connectMs = takeMs(parameters, 'connect_timeout')
+  const [name, fallbackName] = [parameters.take('application_name'), parameters.take('fallback_application_name')]
   const settings = withoutUndefined({
     user,
     database,
     password: password ?? (passfile === undefined ? undefined : createReadPassword(passfile)),
     ssl: toTlsOptions(parameters),
-    application_name: parameters.take('application_name') ??
-      parameters.take('fallback_application_name') ?? 'job-status-service',
+    application_name: name ?? fallbackName ?? 'job-status-service',
     keepAliveInitialDelayMillis: takeMs(parameters, 'keepalives_idle') ?? 5000
   })
   const options = toOptions(parameters)

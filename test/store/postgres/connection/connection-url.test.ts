@@ -1,4 +1,4 @@
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { databaseNameOf } from '../../../../src/store/open/database-url.ts'
@@ -32,6 +32,7 @@ t.test('reads the settings of the session', async t => {
   t.equal(parse('a').settings.application_name, 'job-status-service')
   t.equal(parse('a?application_name=mine').settings.application_name, 'mine')
   t.equal(parse('a?fallback_application_name=mine').settings.application_name, 'mine')
+  t.equal(parse('a?fallback_application_name=other&application_name=mine').settings.application_name, 'mine')
   t.equal(parse('a?connect_timeout=7').connectMs, 7000)
   t.equal(parse('a?keepalives=1&keepalives_idle=60').settings.keepAliveInitialDelayMillis, 60_000)
   t.doesNotThrow(() => parse('a?target_session_attrs=primary&client_encoding=UTF8&gssencmode=prefer&load_balance_hosts=disable'))
@@ -118,6 +119,28 @@ const rejected: ReadonlyArray<[rest: string, message: string | RegExp]> = [
 
 t.test('rejects what cannot be honoured, in one line without a secret', async t => {
   for (const [rest, message] of rejected) t.throws(() => parse(rest), { name: 'ServerUnusable', message }, rest)
+})
+
+// Every word that the code could take as a parameter.
+const wordsInCode = ['connection-url', 'tls-options'].flatMap(name =>
+  readFileSync(`src/store/postgres/connection/${name}.ts`, 'utf8').match(/(?<=')[a-z_]+(?=')/g) ?? [])
+
+const isAccepted = (name: string): boolean => {
+  try {
+    parse(`?${name}=1`)
+    return true
+  } catch (error) {
+    return !/a parameter that is not supported: docs\/postgres\.md lists those/.test((error as Error).message)
+  }
+}
+
+t.test('docs/postgres.md lists the parameters that are accepted, and no others', async t => {
+  const [, section = ''] = readFileSync('docs/postgres.md', 'utf8').split('\n## The URL\n')
+  const rows = (section.split('\n## ', 1)[0] ?? '').split('\n').filter(line => line.startsWith('| '))
+  const listed = rows.flatMap(row => row.split(' | ', 1)[0]?.match(/(?<=`)[a-z_]+(?=`)/g) ?? [])
+  const accepted = [...new Set([...wordsInCode, ...listed])].filter(isAccepted)
+  t.ok(accepted.length > 20, 'the sources were read')
+  t.same(listed.toSorted(), accepted.toSorted())
 })
 
 const withSecrets = [
