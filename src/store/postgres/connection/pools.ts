@@ -97,6 +97,11 @@ const createHostChoice = (hosts: Hosts) => {
 
 type HostChoice = ReturnType<typeof createHostChoice>
 
+// The driver's words; without others it would look like a connection that broke.
+const isOfPassword = (error: unknown): boolean => error instanceof Error && /client password must be/.test(error.message)
+
+const lacksPassword = () => new ServerUnusable('it asks for a password, and the URL has none, or an empty one')
+
 const isOfServer = (error: unknown): boolean => error instanceof Error && 'severity' in error
 
 /** Called with the identity of the database that a new connection has reached. Throws DatabaseReplaced to close it. */
@@ -154,7 +159,7 @@ const openPool = (name: PoolName, { target, hosts, onIdentity, circuit }: PoolNe
       } catch (error) {
         hosts.pass(this.#host)
         void super.end().catch(() => {})
-        throw error
+        throw isOfPassword(error) ? lacksPassword() : error
       }
     }
 

@@ -1,32 +1,11 @@
-import { execFileSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parseConnectionUrl } from '../../../../src/store/postgres/connection/connection-url.ts'
 import { copyOut } from '../../../../src/store/postgres/connection/driver.ts'
 import { createPools, type Pools } from '../../../../src/store/postgres/connection/pools.ts'
 import { startPostgres } from '../../../helpers/postgres.ts'
+import { makeCertificates, makeOpenFolder } from './certificates.ts'
 
-const openssl = (...args: string[]) => { execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'ignore'] }) }
-
-/** An authority, and a certificate of it for the name `localhost`. */
-const makeCertificates = (folder: string) => {
-  const path = (name: string) => join(folder, name)
-  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=tests',
-    '-keyout', path('root.key'), '-out', path('root.crt'), '-days', '2')
-  openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-subj', '/CN=localhost',
-    '-addext', 'subjectAltName=DNS:localhost', '-CA', path('root.crt'), '-CAkey', path('root.key'),
-    '-keyout', path('server.key'), '-out', path('server.crt'), '-days', '2')
-  return { root: path('root.crt'), cert: path('server.crt'), key: path('server.key') }
-}
-
-const folder = mkdtempSync(join(tmpdir(), 'job-status-tls-'))
-t.teardown(() => { rmSync(folder, { recursive: true }) })
-const { root, cert, key } = makeCertificates(folder)
-// The server reads them as another user, and takes no key that others may read.
-chmodSync(folder, 0o755)
-if (process.getuid?.() === 0) execFileSync('chown', ['postgres', key])
+const { root, cert, key } = makeCertificates(makeOpenFolder(t))
 const server = await startPostgres(t, ['ssl=on', `ssl_cert_file=${cert}`, `ssl_key_file=${key}`])
 
 const openPools = (t: Test, host: string, search: string, port = server.port): Pools => {
