@@ -1,11 +1,13 @@
-import t from 'tap'
+import { readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { openOn } from '../open.ts'
 import { startMigrated } from '../migrated.ts'
 
 const { server, open } = await startMigrated(t)
+await server.sql('CREATE ROLE engine LOGIN')
 
 t.test('a role with rights on the one table changes jobs, and can do nothing else', async t => {
   const { run, rows, value, connect } = await open(t)
-  await server.sql('CREATE ROLE engine LOGIN')
   await run(`GRANT SELECT, INSERT, UPDATE, DELETE ON JobExecutionLog TO engine; CREATE SCHEMA AUTHORIZATION engine;
     INSERT INTO JobExecutionLog (jobId, status) VALUES ('ours', 'Queued');
     INSERT INTO JobQueue (jobId, type, maxAttempts, availableAt, seq) VALUES ('ours', 'x', 1, 0, 1)`)
@@ -22,6 +24,36 @@ t.test('a role with rights on the one table changes jobs, and can do nothing els
     await t.rejects(engine.query(`SELECT 1 FROM public.${table}`), denied, table)
   }
   await t.rejects(engine.query('ALTER TABLE public.JobExecutionLog DISABLE TRIGGER ALL'), denied)
+})
+
+/** The statements of docs/postgres.md that grant an engine its rights, in the order of the document. */
+const grantsOf = (t: Test): [grants: string, inSchema: string] => {
+  const [, section = ''] = readFileSync('docs/postgres.md', 'utf8').split('\n## Rights\n')
+  const [first, second] = [...section.matchAll(/```sql\n(GRANT .*?)```/gs)].map(([, statements]) => statements)
+  return [first ?? t.bailout('no grants') as never, second ?? t.bailout('no grants in a schema') as never]
+}
+
+t.test('a role with the grants of the document changes jobs in a schema of its own, and does not without them', async t => {
+  const url = await server.createDatabase(t)
+  const name = new URL(url).pathname.slice(1)
+  const run = (statement: string) => server.sql(statement, name)
+  await run('CREATE SCHEMA jobs')
+  const { store } = await openOn(t, `${url}?search_path=jobs`)
+  const [grants, inSchema] = grantsOf(t)
+  const asEngine = (statement: string) => run(`SET ROLE engine; ${statement}`)
+  const insert = (jobId: string) => asEngine(`INSERT INTO jobs.JobExecutionLog (jobId, status) VALUES ('${jobId}', 'Queued')`)
+  const denied = { code: '42501', message: 'permission denied for schema jobs' }
+  await run(`SET search_path = jobs; ${grants}`)
+  await t.rejects(insert('a'), denied, 'the rights on the table are not enough')
+  await run(`REVOKE ALL ON jobs.JobExecutionLog FROM engine; ${inSchema}`)
+  await insert('a')
+  await asEngine(`SET search_path = jobs; UPDATE JobExecutionLog SET status = 'Failed'; INSERT INTO JobExecutionLog (jobId, status)
+    VALUES ('a', 'Queued'), ('b', 'Queued') ON CONFLICT (jobId) DO UPDATE SET type = 'x'`)
+  t.match(await store.jobs.find('a'), { kind: 'job', job: { state: 'failed', type: 'x' } })
+  await asEngine("DELETE FROM jobs.JobExecutionLog WHERE jobId = 'b'")
+  t.match(await store.jobs.find('b'), { kind: 'tombstone' })
+  await t.rejects(asEngine('SELECT 1 FROM jobs.JobQueue'), { code: '42501' })
+  await t.rejects(asEngine('CREATE TABLE jobs.Mine ()'), denied)
 })
 
 t.test('a role cannot use the rights of the triggers', async t => {

@@ -40,3 +40,32 @@ t.test('a subscription writes like any other program: it draws versions, and sto
   await server.sql('TRUNCATE JobExecutionLog', origin)
   t.equal(await statusOf('j'), 'Failed')
 })
+
+t.test('a subscription writes with the rights of an engine, when its owner has no others', async t => {
+  const { run, value, url } = await open(t)
+  const origin = nameOf(await server.createDatabase(t))
+  await server.sql(`CREATE TABLE JobExecutionLog (jobId text PRIMARY KEY, status text);
+    CREATE PUBLICATION jobs FOR TABLE JobExecutionLog`, origin)
+  await server.sql("SELECT pg_create_logical_replication_slot('engine', 'pgoutput')", origin)
+  // Only a superuser may make it, or, from 16 on, a role that logs in with a password.
+  await run('CREATE ROLE engine LOGIN SUPERUSER; SET ROLE engine')
+  const isNewer = Number(await value('SHOW server_version_num')) >= 160_000
+  await run(`CREATE SUBSCRIPTION engine CONNECTION 'host=127.0.0.1 port=${server.port} user=postgres dbname=${origin}'
+    PUBLICATION jobs WITH (create_slot = false, enabled = false${isNewer ? ', run_as_owner = true, password_required = false' : ''})`)
+  t.teardown(async () => {
+    await server.sql('ALTER SUBSCRIPTION engine DISABLE', nameOf(url))
+    await server.sql('ALTER SUBSCRIPTION engine SET (slot_name = NONE)', nameOf(url))
+    await server.sql('DROP SUBSCRIPTION engine; DROP OWNED BY engine; DROP ROLE engine', nameOf(url))
+    await until(async () => (await server.sql("SELECT 1 FROM pg_replication_slots WHERE slot_name = 'engine' AND active")).rowCount === 0)
+    await server.sql("SELECT pg_drop_replication_slot('engine')", origin)
+  })
+  await run(`RESET ROLE; ALTER ROLE engine NOSUPERUSER;
+    GRANT SELECT, INSERT, UPDATE, DELETE ON JobExecutionLog TO engine`)
+  await run('ALTER SUBSCRIPTION engine ENABLE')
+  await server.sql("INSERT INTO JobExecutionLog VALUES ('j', 'Running'), ('k', 'Running')", origin)
+  await until(async () => await value('SELECT count(*) FROM JobExecutionLog') === 2)
+  await server.sql("UPDATE JobExecutionLog SET status = 'Failed' WHERE jobId = 'j'; DELETE FROM JobExecutionLog WHERE jobId = 'k'", origin)
+  await until(async () => await value('SELECT count(*) FROM JobTombstone') === 1)
+  t.equal(await value("SELECT status FROM JobExecutionLog WHERE jobId = 'j'"), 'Failed')
+  t.equal(await value('SELECT count(*) FROM JobChange'), 4, 'with versions and log')
+})
