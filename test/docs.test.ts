@@ -76,7 +76,7 @@ t.test('the quick start and the walkthrough print what they show, with either ca
   const walkthrough = blocksIn(textOf('docs/walkthrough.md'))
   t.ok(walkthrough.length > 3, 'the walkthrough has blocks')
   const { scripts } = JSON.parse(textOf('package.json')) as { scripts: Record<string, string> }
-  t.equal(scripts.start, 'exec node src/start.mjs', 'npm start runs the process that these tests start')
+  t.equal(scripts.start, 'exec node --expose-gc src/start.mjs', 'npm start runs the process that these tests start')
   t.match(textOf('src/start.mjs'), /^await import\('\.\/main\.ts'\)$/m)
   const executeAll = async (t: Test, env: Environment): Promise<string> => {
     const { url, databasePath } = await spawnService(t, env)

@@ -20,7 +20,7 @@ const settleMs = 2500
 const pollMs = 2
 
 /** What it may cost, on a machine without other work. */
-const bounds = { startRatio: 3, idleMiB: 140, firstJobMs: 300, secondJobMs: 50 }
+const bounds = { startRatio: 3, idleMiB: 120, firstJobMs: 300, secondJobMs: 50 }
 
 const root = resolve(import.meta.dirname, '../..')
 const directory = mkdtempSync(join(tmpdir(), 'bench-'))
