@@ -2,10 +2,12 @@ import type { TSchema } from '@sinclair/typebox'
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 
-/** The options of every schema compiler of the service. */
-export const ajvOptions = {
+const options = {
   allErrors: true,
+  useDefaults: true,
+  removeAdditional: false,
   strict: false,
+  discriminator: true,
   // All schemas are ours, and tests check them. To compile the schema of schemas takes 20 ms, before the first of ours.
   meta: false,
   validateSchema: false,
@@ -30,7 +32,7 @@ const { validate: isDateTime } = addFormats.get('date-time') as { validate: (tex
 
 /** A schema compiler with the formats of JSON Schema; `coerceTypes`: text is read as the type that the schema names. */
 export const createAjv = (coerceTypes: boolean): Ajv => {
-  const ajv = new Ajv({ ...ajvOptions, useDefaults: true, discriminator: true, coerceTypes })
+  const ajv = new Ajv({ ...options, coerceTypes })
   addFormats(ajv)
   ajv.addFormat('date-time', text => ownTime.test(text) || isDateTime(text))
   return ajv
