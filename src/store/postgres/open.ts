@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'kysely'
 import { type Database, openDatabase } from './database.ts'
 import { ConnectionLost, DatabaseReplaced, isStarting } from './failures.ts'
-import { explainRefusal, requireFitServer, requireTriggers } from './fitness.ts'
+import { explainRefusal, requireFitServer } from './fitness.ts'
 import { identity } from './identity/identity.ts'
 import { migrate } from './migrations/migrate.ts'
 
@@ -40,7 +40,6 @@ export const openForProcess = async (url: string, monotonicNow: () => number): P
     await untilReachable(database, monotonicNow)
     await requireFitServer(database)
     const isRenewed = await migrate(database.bulk)
-    await requireTriggers(database.reads)
     const { rows: [state] } = await sql<{ incarnation: string, identity: string, migrated: string }>`
       SELECT value AS incarnation, ${identity} AS identity,
         (SELECT value FROM ServiceState WHERE name = 'identity') AS migrated

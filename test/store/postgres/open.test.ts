@@ -87,6 +87,20 @@ t.test('a database that was restored from a dump has a new incarnation, and an e
   t.same(next.warnings, [], 'which the next start does not repeat')
 })
 
+t.test('a start that rejects a restored database leaves it as it is: the next one says that it was restored', async t => {
+  const url = await server.createDatabase(t)
+  const { store } = await open(t, url)
+  await store.close()
+  const copy = await server.createDatabase(t, databaseOf(url))
+  const run = (statement: string) => server.sql(statement, databaseOf(copy))
+  await run('ALTER TABLE JobExecutionLog ENABLE TRIGGER zz_updated')
+  await rejects(t, copy, /run ALTER TABLE JobExecutionLog ENABLE ALWAYS TRIGGER zz_updated$/)
+  await run('ALTER TABLE JobExecutionLog ENABLE ALWAYS TRIGGER zz_updated')
+  const { store: { incarnation }, warnings } = await open(t, copy)
+  t.not(incarnation, store.incarnation)
+  t.match(warnings, [/its incarnation was renewed/])
+})
+
 t.test('a program that has not committed yet does not delay the start on a restored database', async t => {
   const url = await server.createDatabase(t)
   const { store } = await open(t, url)

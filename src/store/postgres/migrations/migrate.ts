@@ -3,6 +3,7 @@ import { type Migration, Migrator } from 'kysely/migration'
 import type { Tx } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
 import { ServerUnusable } from '../failures.ts'
+import { requireTriggers } from '../fitness.ts'
 import { identity } from '../identity/identity.ts'
 import { lockMigrations, renewIncarnation } from '../identity/incarnation.ts'
 import * as schema from './0001-schema.ts'
@@ -85,5 +86,7 @@ const renewIfReplaced = async (tx: Tx): Promise<boolean> => {
 export const migrate = (db: Kysely<Tables>): Promise<boolean> => db.transaction().execute(async tx => {
   await lockMigrations(tx)
   await applyPending(tx, await findSchema(tx))
+  // A start that ends here must not have renewed the incarnation: the next one could no longer say so.
+  await requireTriggers(tx)
   return await renewIfReplaced(tx)
 })
