@@ -154,13 +154,28 @@ export type Server = {
   kill: () => Promise<void>
   /** Ends it as an operator does, after the standby has what it wrote. */
   stop: () => Promise<void>
-  /** Suspends all its processes: it takes connections, and answers nothing. */
+  /** Suspends all its processes, and returns once they have stopped: it takes connections, and answers nothing. */
   pause: () => void
   resume: () => void
 }
 
 const childrenOf = (pid: number): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+
+// undefined: it has ended.
+const stateOf = (pid: number): string | undefined => {
+  try {
+    return /\) (\w)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
+// A process that was told to stop may still finish what it does in the kernel, such as sending an answer.
+const waitUntilStopped = (pid: number): void => {
+  const nothing = new Int32Array(new SharedArrayBuffer(4))
+  while (!['T', 'Z', undefined].includes(stateOf(pid))) Atomics.wait(nothing, 0, 0, 1)
+}
 
 const signal = (pid: number, name: NodeJS.Signals): void => {
   try {
@@ -209,9 +224,12 @@ export const createServer = async (folder: string, settings: readonly string[] =
     stop: () => end('SIGINT'),
     pause: () => {
       const { pid = 0 } = running()
-      // The first process makes the others, so it is the first that stops.
-      for (const each of [pid, ...childrenOf(pid)]) signal(each, 'SIGSTOP')
-      for (const each of childrenOf(pid)) signal(each, 'SIGSTOP')
+      // The first process makes the others and removes them, so once it has stopped their list stays as it is.
+      signal(pid, 'SIGSTOP')
+      waitUntilStopped(pid)
+      const children = childrenOf(pid)
+      for (const each of children) signal(each, 'SIGSTOP')
+      for (const each of children) waitUntilStopped(each)
     },
     resume: () => {
       const { pid = 0 } = running()
