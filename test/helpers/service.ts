@@ -70,6 +70,8 @@ export type SpawnedService = Client & {
   process: ChildProcess
   databasePath: string
   lines: string[]
+  /** Of standard error. */
+  errors: string[]
   kill: (signal: NodeJS.Signals) => Promise<{ code: number | null, signal: NodeJS.Signals | null }>
   sql: (sql: string) => Promise<string>
 }
@@ -85,11 +87,16 @@ export const spawnService = async (
   t: Test, env: Environment = {}, databasePath = join(t.testdir(), 'jobs.db'), main = 'src/main.ts'
 ): Promise<SpawnedService> => {
   const child = spawn('setpriv', [...asService, main], {
-    env: { ...process.env, ...await environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'inherit']
+    env: { ...process.env, ...await environment(databasePath, env) }, stdio: ['ignore', 'pipe', 'pipe']
   })
   const lines: string[] = []
   const input = createInterface({ input: child.stdout })
   input.on('line', line => { lines.push(line) })
+  const errors: string[] = []
+  createInterface({ input: child.stderr }).on('line', line => {
+    errors.push(line)
+    process.stderr.write(`${line}\n`)
+  })
   const exit = once(child, 'exit')
   t.teardown(async () => {
     child.kill('SIGKILL')
@@ -104,6 +111,7 @@ export const spawnService = async (
     process: child,
     databasePath,
     lines,
+    errors,
     sql: statements => databases().sql(databasePath, statements),
     kill: async signal => {
       child.kill(signal)

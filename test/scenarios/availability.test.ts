@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
 import type { Json } from '../helpers/client.ts'
+import { storeLines, warningsIn } from '../helpers/log-lines.ts'
+import { type PrivateRedis, startRedis } from '../helpers/redis.ts'
 import { type SpawnedService, spawnService } from '../helpers/service.ts'
 import { until, untilWithin } from '../helpers/until.ts'
 import { type Proxy, startProxy } from '../torture/proxy.ts'
@@ -131,18 +132,6 @@ const requireRefused = async (t: Test, service: SpawnedService, jobId: string) =
   t.match(await answer.json(), { code: 'STORE_UNAVAILABLE' })
 }
 
-const storeLines = ({ lines }: SpawnedService): string[] =>
-  lines.filter(line => /"the store (can|cannot) be read/.test(line)).map(
-    line => (JSON.parse(line) as { msg: string }).msg
-  )
-
-/** What was warned of, the cache aside, which may change more than once. */
-const warningsIn = (lines: readonly string[]): string[] => lines
-  .filter(line => line.startsWith('{'))
-  .map(line => JSON.parse(line) as { level: number, msg: string, part?: string })
-  .filter(({ level, msg }) => level >= 40 && !msg.startsWith('cache '))
-  .map(({ msg, part = '' }) => `${msg} ${part}`)
-
 const requireLoggedOnce = (t: Test, { lines }: SpawnedService, from: number | undefined) => {
   const warnings = warningsIn(lines.slice(from))
   t.equal(
@@ -174,7 +163,7 @@ const hideWhileLeased = async (services: readonly SpawnedService[], coldJob: str
   await untilAll(services, 'ok')
   for (const service of services) if ((await service.ask('/api/v1/jobs/done')).status !== 200) return undefined
   const before = services.map(service =>
-    ({ all: service.lines.length, cache: cacheLines(service).length, store: storeLines(service).length }))
+    ({ all: service.lines.length, cache: cacheLines(service).length, store: storeLines(service.lines).length }))
   await first.sql(hideStore)
   if ((await first.ask('/api/v1/jobs/done')).status === 200) return before
   await first.sql(showStore)
@@ -213,7 +202,7 @@ const answersWhileStoreIsAway = async (t: Test, services: readonly SpawnedServic
   for (const service of services) t.equal((await service.ask('/api/v1/jobs/never')).status, 404)
   for (const [index, service] of services.entries()) {
     requireLoggedOnce(t, service, before[index]?.all)
-    t.same(storeLines(service).slice(before[index]?.store), [
+    t.same(storeLines(service.lines).slice(before[index]?.store), [
       'the store cannot be read: requests that the cache cannot answer get 503', 'the store can be read again'
     ])
     const logged = cacheLines(service).slice(before[index]?.cache)

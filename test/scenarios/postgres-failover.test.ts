@@ -5,9 +5,14 @@ import { createWorkerClient, type WorkerClient } from '../helpers/client.ts'
 import { type PostgresPair, startPostgresPair } from '../helpers/postgres-pair.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { spawnService, type SpawnedService } from '../helpers/service.ts'
-import { until } from '../helpers/until.ts'
+import { until, untilWithin } from '../helpers/until.ts'
 
 // Processes on a primary with a synchronous standby that takes its place.
+
+// As docs/guarantees.md says.
+const recoveryMs = 5000
+// So long a process may answer from the cache after its last reading of the database.
+const leaseMs = 1000
 
 const incarnationOf = (tag: string | null): string | undefined => /^"(\w+)\./.exec(tag ?? '')?.[1]
 const versionOf = (tag: string | null): number => Number(/\.(\d+)\.\d+"$/.exec(tag ?? '')?.[1])
@@ -63,7 +68,7 @@ t.test('a promoted standby takes over: no process exits or stops listening, and 
   const [first, second] = services as [SpawnedService, SpawnedService]
   const workers = services.map(service => createWorkerClient(service))
   const poll = (service: SpawnedService, jobId: string, headers = {}) => service.ask(`/api/v1/jobs/${jobId}`, { headers })
-  const untilStatus = (service: SpawnedService, jobId: string, status: number) => until(async () => {
+  const statusWithin = (ms: number, service: SpawnedService, jobId: string, status: number) => untilWithin(ms, async () => {
     const answer = await poll(service, jobId)
     return answer.status === status && answer
   }, `a poll that is ${status}`)
@@ -81,13 +86,14 @@ t.test('a promoted standby takes over: no process exits or stops listening, and 
     const prober = createProber(services)
     await pair.synchronize()
     await pair.primary()[end]()
-    for (const service of services) t.ok((await untilStatus(service, jobId, 503)).headers.get('retry-after'))
+    const ended = await Promise.all(services.map(service => statusWithin(leaseMs, service, jobId, 503)))
+    for (const { headers } of ended) t.ok(headers.get('retry-after'))
     await until(() => Date.now() > leaseExpiresAt, 'the time at which the lease would have run out')
     await pair.promote()
-    const promotedAt = performance.now()
-    for (const service of services) {
-      const renewed = (await untilStatus(service, jobId, 200)).headers.get('etag')
-      t.comment(`answered ${(performance.now() - promotedAt).toFixed(0)} ms after the promotion`)
+    const answers = await Promise.all(services.map(async service =>
+      ({ service, answer: await statusWithin(recoveryMs, service, jobId, 200) })))
+    for (const { service, answer } of answers) {
+      const renewed = answer.headers.get('etag')
       t.not(incarnationOf(renewed), incarnationOf(tag), 'in a new incarnation')
       t.equal(versionOf(renewed), versionOf(tag), 'of the same version')
       t.equal((await poll(service, jobId, { 'if-none-match': tag ?? '' })).status, 200, 'which an old tag does not match')
