@@ -41,6 +41,16 @@ export class ConnectionLost extends Error {
   }
 }
 
+/** A write has waited for its whole time limit before it could begin, because those before it wait themselves. */
+export class WaitedTooLong extends Error {
+  readonly code = 'WAITED_TOO_LONG'
+
+  constructor () {
+    super('the time limit of the write was over before its turn')
+    this.name = 'WaitedTooLong'
+  }
+}
+
 /**
  * The database is the end of another history: a standby was promoted, or a backup restored. `code`: for `/readyz`,
  * because the message contains the system identifier.
@@ -95,7 +105,7 @@ const isOfStatement = (error: unknown): boolean => isServerError(error) && /^2[2
 
 const isOfPostgres = (error: unknown): boolean =>
   error instanceof ConnectionLost || error instanceof ServerUnusable || error instanceof DatabaseReplaced ||
-  (isOfServer(error) && !isOfStatement(error))
+  error instanceof WaitedTooLong || (isOfServer(error) && !isOfStatement(error))
 
 /** The work itself failed, or one of its statements: nothing was committed, and the database is there. */
 export const isOfWork = (error: unknown): boolean => isServerError(error) || !isOfPostgres(error)

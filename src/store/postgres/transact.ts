@@ -4,10 +4,11 @@ import type { Transact, Tx } from '../store.ts'
 import type { Tables } from '../tables.ts'
 import { runTransaction } from './connection/driver.ts'
 import { type Outcome, runGroup } from './connection/group.ts'
-import { isOfWork, isRetried, toStoreFailure } from './failures.ts'
+import { isOfWork, isRetried, toStoreFailure, WaitedTooLong } from './failures.ts'
 import { createGroups } from './groups.ts'
 
-// How long a work is tried again. A lock is waited for inside the statement, up to the lock_timeout of the session.
+// How long after its arrival a work is begun, or tried again. It waits for its group, for a connection, and for a lock:
+// inside the statement, up to the lock_timeout of the session.
 const patienceMs = 5000
 const pauseMsMax = 100
 
@@ -17,8 +18,12 @@ const limits = { underWayMax: 3, worksMax: 32 }
 /** `now` in ms of a clock that only goes forward; `random` from 0 to below 1. */
 export type TransactNeeds = { writer: Kysely<Tables>, now: () => number, random: () => number }
 
+type Work<Value> = (tx: Tx) => Promise<Value>
+/** Runs a work in a transaction of its own. `deadline`: of `now`; from then on it is not begun any more. */
+type RunAlone = <Value>(work: Work<Value>, deadline: number) => Promise<Value>
+
 type Grouped = {
-  work: (tx: Tx) => Promise<unknown>, resolve: (value: never) => void, reject: (error: unknown) => void
+  work: Work<unknown>, deadline: number, resolve: (value: never) => void, reject: (error: unknown) => void
 }
 
 /*
@@ -30,13 +35,21 @@ type Grouped = {
  *   to wait, and so that no program waits in a circle for several records of a group.
  * - If a statement fails, or a work after it has written, nothing of the group takes effect, and each work runs by itself.
  */
-const createRunGrouped = (writer: Kysely<Tables>, runAlone: Transact) => {
-  const end = ({ work, resolve, reject }: Grouped, outcome: Outcome): void => {
+const createRunGrouped = (writer: Kysely<Tables>, runAlone: RunAlone, now: () => number) => {
+  const end = ({ work, deadline, resolve, reject }: Grouped, outcome: Outcome): void => {
     if (outcome.kind === 'done') resolve(outcome.value as never)
     else if (outcome.kind === 'failed') reject(toStoreFailure(outcome.error))
-    else runAlone(work).then(resolve as (value: unknown) => void, reject)
+    else runAlone(work, deadline).then(resolve as (value: unknown) => void, reject)
   }
-  return async (works: Grouped[], onWorked: () => void): Promise<void> => {
+  // Behind a lock each group waits for seconds, and a work may have many of them before it.
+  const rejectLate = (works: readonly Grouped[]): Grouped[] => works.filter(({ deadline, reject }) => {
+    const isLate = now() >= deadline
+    if (isLate) reject(toStoreFailure(new WaitedTooLong()))
+    return !isLate
+  })
+  return async (taken: Grouped[], onWorked: () => void): Promise<void> => {
+    const works = rejectLate(taken)
+    if (works.length === 0) return
     try {
       const outcomes = await runGroup(writer, works.map(({ work }) => work), onWorked)
       for (const [index, work] of works.entries()) end(work, outcomes[index] ?? { kind: 'apart' })
@@ -52,23 +65,26 @@ const createRunGrouped = (writer: Kysely<Tables>, runAlone: Transact) => {
  */
 export const createTransact = ({ writer, now, random }: TransactNeeds): Transact & { waiting: () => number } => {
   let waiting = 0
-  const runAlone: Transact = async work => {
-    const deadline = now() + patienceMs
-    for (let trial = 1; ; trial++) {
+  const runAlone: RunAlone = async (work, deadline) => {
+    let failure: unknown = new WaitedTooLong()
+    for (let trial = 1; now() < deadline; trial++) {
       try {
         return await runTransaction(writer, work)
       } catch (error) {
-        if (!isRetried(error) || now() >= deadline) throw toStoreFailure(error)
+        if (!isRetried(error)) throw toStoreFailure(error)
+        failure = error
       }
       await delay(random() * Math.min(pauseMsMax, 2 ** trial))
     }
+    throw toStoreFailure(failure)
   }
-  const addToGroup = createGroups(createRunGrouped(writer, runAlone), limits)
+  const addToGroup = createGroups(createRunGrouped(writer, runAlone, now), limits)
   const transact: Transact = async (work, group) => {
+    const deadline = now() + patienceMs
     waiting++
     try {
-      if (group === undefined) return await runAlone(work)
-      return await new Promise((resolve, reject) => { addToGroup(group, { work, resolve, reject }) })
+      if (group === undefined) return await runAlone(work, deadline)
+      return await new Promise((resolve, reject) => { addToGroup(group, { work, deadline, resolve, reject }) })
     } finally {
       waiting--
     }

@@ -3,6 +3,7 @@ import { connect, createServer } from 'node:net'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { Kysely, sql } from 'kysely'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import { parseConnectionUrl } from '../../../src/store/postgres/connection/connection-url.ts'
 import { toDialect } from '../../../src/store/postgres/connection/driver.ts'
@@ -208,6 +209,26 @@ t.test('waits for a lock, and then is unavailable', async t => {
     t.equal(begun, 2, 'one trial within the time, and one that ends after it')
   })
   t.same(await execute('SELECT value FROM ServiceState'), [{ value: '1' }], database)
+})
+
+t.test('a work that has waited for its time limit before its turn does not begin any more', async t => {
+  let ms = 0
+  const { transact, execute, database } = await open(t, { now: () => ms })
+  const holder = new pg.Client(server.urlOf(database))
+  await holder.connect()
+  await holder.query('BEGIN; LOCK TABLE ServiceState')
+  let begun = 0
+  const ended = Promise.allSettled(Array.from({ length: 100 }, (_, index) => transact(tx => {
+    begun++
+    return insert(tx, `n${index}`)
+  }, 'inserts')))
+  // As many as a group may have.
+  await until(() => begun === 32, 'the first group')
+  ms = 5000
+  for (const each of await ended) t.match(each, { status: 'rejected', reason: { code: 'STORE_UNAVAILABLE' } })
+  t.equal(begun, 32, 'neither those behind it nor, once more, those of the group')
+  await holder.end()
+  t.same(await execute('SELECT value FROM ServiceState'), [])
 })
 
 t.test('never repeats a commit whose answer is lost', async t => {
