@@ -16,8 +16,17 @@ const behindPooler = new ServerUnusable('a connection pooler stands before it, a
 const isOfPooler = (error: unknown): boolean =>
   error instanceof Error && /^unsupported startup parameter/i.test(error.message)
 
-/** Why the server took no connection, in the service's words where it has any. */
-export const explainRefusal = (error: unknown): unknown => isOfPooler(error) ? behindPooler : error
+/** Ends a message about a right that the role lacks. */
+export const seeRights = ': docs/postgres.md lists the rights that the service needs'
+
+const insufficientPrivilege = '42501'
+
+/** Why a start failed, in the service's words where it has any. */
+export const explainRefusal = (error: unknown): unknown => {
+  if (isOfPooler(error)) return behindPooler
+  if (!(error instanceof Error && 'code' in error && error.code === insufficientPrivilege)) return error
+  return new ServerUnusable(`${error.message}${seeRights}`)
+}
 
 /** Throws ServerUnusable if the server cannot be the store. */
 export const requireFitServer = async ({ pools }: Database): Promise<void> => {

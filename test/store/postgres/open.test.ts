@@ -129,6 +129,15 @@ t.test('a start waits for the migration of another process, for longer than a st
   t.equal((await opening).store.kind, 'postgres')
 })
 
+t.test('a role that lacks a right is told which, and where to read what it needs', async t => {
+  const url = await server.createDatabase(t)
+  await server.sql('CREATE ROLE weak LOGIN')
+  const asWeak = url.replace(/\/\/[^@]*@/, '//weak@')
+  await rejects(t, asWeak, /: the role weak may not create tables in the schema public: docs\/postgres\.md lists the rights/)
+  await (await open(t, url)).store.close()
+  await rejects(t, asWeak, /: permission denied for table kysely_migration: docs\/postgres\.md lists the rights/)
+})
+
 t.test('rejects a database on which it would not keep its promises, in one line', async t => {
   const url = await server.createDatabase(t)
   const run = (statement: string) => server.sql(statement, databaseOf(url))

@@ -3,7 +3,7 @@ import { type Migration, Migrator } from 'kysely/migration'
 import type { Tx } from '../../store.ts'
 import type { Tables } from '../../tables.ts'
 import { ServerUnusable } from '../failures.ts'
-import { requireTriggers } from '../fitness.ts'
+import { requireTriggers, seeRights } from '../fitness.ts'
 import { identity } from '../identity/identity.ts'
 import { lockMigrations, renewIncarnation } from '../identity/incarnation.ts'
 import * as schema from './0001-schema.ts'
@@ -49,12 +49,22 @@ const requireNoOthers = async (tx: Tx, schema: string, applied: readonly string[
     'adopt on Postgres: rename it, start the service, and copy its rows as docs/foreign-rows.md says')
 }
 
+// Where it may not, Kysely makes another statement in the transaction that has failed, and reports that one's error.
+const requireMayCreate = async (tx: Tx, schema: string): Promise<void> => {
+  const { rows: [found] } = await sql<{ mayCreate: boolean, role: string }>`
+    SELECT has_schema_privilege(${schema}, 'CREATE') AS "mayCreate", current_user AS role`.execute(tx)
+  if (found === undefined || found.mayCreate) return
+  throw new ServerUnusable(`the role ${found.role} may not create tables in the schema ${schema}${seeRights}`)
+}
+
 const applyPending = async (tx: Tx, schema: string): Promise<void> => {
   const applied = await findApplied(tx, schema)
   await requireNoOthers(tx, schema, applied)
   if (applied.some(name => !(name in migrations))) {
     throw new ServerUnusable('a newer release of the service has migrated it')
   }
+  if (applied.length === Object.keys(migrations).length) return
+  await requireMayCreate(tx, schema)
   const migrator = new Migrator({
     db: tx, provider: { getMigrations: () => Promise.resolve(migrations) }, migrationTableSchema: schema
   })
