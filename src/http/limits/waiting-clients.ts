@@ -17,7 +17,10 @@ export type WaitEnd = 'limit' | 'draining' | 'token-expired' | 'disconnected'
 export type Wait = { ended: Promise<WaitEnd>, leave: () => void }
 
 export type WaitingClients = {
-  /** Lets a client wait for some ms. Returns null if too many wait, or if the process drains. */
+  /**
+   * Lets a client wait for some ms. Returns null if too many wait, or if the process drains; a stream of the events of a
+   * job then gets a wait that has ended, so that it is over after the first event.
+   */
   admit: (kind: WaitKind, principal: Principal, ms: number, response: ServerResponse) => Wait | null
   /** Ends every wait; from now on none is admitted. */
   endAll: () => void
@@ -56,6 +59,7 @@ export const createWaitingClients = (
 
   return {
     admit: (kind, { tenant, expiresAt }, ms, response) => {
+      if (isOver && kind === 'stream') return { ended: Promise.resolve('draining'), leave: () => {} }
       const isFull = waits.size >= waitersMax || (ofTenant.get(tenant) ?? 0) >= tenantMax
       if (isOver || isFull) return null
       const { promise: ended, resolve } = Promise.withResolvers<WaitEnd>()

@@ -217,14 +217,16 @@ t.test('the npm client eventsource reconnects with Last-Event-ID, and stops at t
   t.equal(requests[1]?.lastEventId, states[1]?.split(' ')[1])
 })
 
-t.test('a process that drains ends its streams, and begins none', async t => {
+t.test('a process that drains ends its streams, and answers a new one with the state of the moment', async t => {
   const draining = await startService(t, { WORKERS: '0' })
   await insertRows(draining, { jobId: 'job-1', status: 'Running' })
   const { next } = await openEvents(draining, '/api/v1/jobs/job-1/events')
   t.match(await next(), { event: 'status' })
   draining.app.onDraining()
   t.equal(await next(), undefined)
-  t.equal((await draining.ask('/api/v1/jobs/job-1/events')).status, 503)
+  const late = await draining.ask('/api/v1/jobs/job-1/events')
+  t.equal(late.status, 200)
+  t.match(await late.text(), /^retry: 2000\n\nevent: status\nid: \S+\ndata: \{"jobId":"job-1","status":"Running"[^\n]*\n\n$/)
 })
 
 t.test('HEAD has the headers, and begins no stream', async t => {
