@@ -14,32 +14,40 @@ export type Balancer = {
 const checkMs = 50
 const checkLimitMs = 1000
 
+type State = 'ready' | 'slow' | 'away'
+
 /**
  * Starts a balancer as operators run it: each request goes to the next process of which `/readyz` is 200, on connections
- * that are kept. It tries nothing a second time, so a request that a process does not answer fails.
+ * that are kept. Those that are slow to say so are used if there are no others, as on a machine without a core to spare.
+ * It tries nothing a second time, so a request that a process does not answer fails.
  */
 export const startBalancer = async (t: Closing, ports: readonly number[]): Promise<Balancer> => {
   const agent = new Agent({ keepAlive: true })
-  let ready: readonly number[] = []
+  const states = new Map<number, State>()
   let turn = 0
   let isOver = false
 
-  const isReady = async (port: number): Promise<boolean> => {
-    const signal = AbortSignal.timeout(checkLimitMs)
-    const answer = await fetch(`http://127.0.0.1:${port}/readyz`, { signal }).catch(() => undefined)
-    await answer?.arrayBuffer()
-    return answer?.status === 200
+  const check = async (port: number): Promise<State> => {
+    try {
+      const answer = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(checkLimitMs) })
+      await answer.arrayBuffer()
+      return answer.status === 200 ? 'ready' : 'away'
+    } catch (error) {
+      return (error as Error).name === 'TimeoutError' ? 'slow' : 'away'
+    }
   }
   const checking = Promise.all(ports.map(async port => {
     while (!isOver) {
-      const isIn = await isReady(port)
-      if (isIn !== ready.includes(port)) ready = isIn ? [...ready, port] : ready.filter(other => other !== port)
+      states.set(port, await check(port))
       await delay(checkMs)
     }
   }))
+  const portsThatAre = (state: State) => ports.filter(port => states.get(port) === state)
 
   const server = createServer((request, response) => {
-    const port = ready[turn++ % ready.length]
+    const ready = portsThatAre('ready')
+    const taken = ready.length > 0 ? ready : portsThatAre('slow')
+    const port = taken[turn++ % taken.length]
     if (port === undefined) {
       response.writeHead(502).end('balancer: no process is ready')
       return
@@ -66,5 +74,5 @@ export const startBalancer = async (t: Closing, ports: readonly number[]): Promi
     server.closeAllConnections()
     agent.destroy()
   })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, ready: () => ready.length }
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, ready: () => portsThatAre('ready').length }
 }
