@@ -7,7 +7,8 @@ type Service = Pick<Client, 'ask'>
 /** A command on a job, and what it comes to. */
 type Step = { send: (service: Service, job: Driven) => Promise<unknown>, toFacts: (facts: Facts, job: Driven) => Facts }
 
-class UnexpectedAnswer extends Error {}
+/** A response that no sound service gives to this command. */
+export class UnexpectedAnswer extends Error {}
 
 const requireAnswer = async (answer: Promise<Response>, status: number) => {
   const { status: found, text } = await answer.then(async response => ({
