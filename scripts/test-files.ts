@@ -16,8 +16,8 @@ const withoutAsyncHooks = import.meta.resolve('./without-async-hooks.ts')
 const secondsMax = Number(process.env.TAP_TIMEOUT ?? '900')
 // A test process reports its timeout itself, unless its event loop is blocked.
 const graceMs = 15_000
-// Two more than there are cores, because tests also wait: with one more, the cores were idle for a quarter of the time.
-const processesMax = availableParallelism() + 2
+// One more than there are cores, because tests also wait.
+const processesMax = availableParallelism() + 1
 
 // These take longest, the longest first. Begun last, they would run alone at the end.
 const slowest = [
