@@ -2,28 +2,15 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import t, { type Test } from 'tap'
-import { openStore } from '../../../src/store/open/open-store.ts'
 import { lockNumber } from '../../../src/store/postgres/identity/incarnation.ts'
 import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
 import { freePort } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 import { queuedJob } from '../jobs.ts'
+import { openAsStart as open } from './open.ts'
 
 const server = await startPostgres(t)
-
-const open = async (t: Test, databaseUrl: string, monotonicNow = () => performance.now()) => {
-  const opened = await openStore({
-    databaseUrl,
-    isCacheShared: true,
-    now: () => Date.now(),
-    monotonicNow,
-    random: () => Math.random(),
-    onReplaced: () => {}
-  })
-  t.teardown(() => opened.store.close())
-  return opened
-}
 
 const connect = async (t: Test, url: string) => {
   const client = new pg.Client(url)

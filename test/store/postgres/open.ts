@@ -1,8 +1,9 @@
 import type { Test } from 'tap'
+import { openStore as openUrl } from '../../../src/store/open/open-store.ts'
 import type { Database } from '../../../src/store/postgres/database.ts'
 import { openForProcess } from '../../../src/store/postgres/open.ts'
 import { createPostgresStore } from '../../../src/store/postgres/postgres-store.ts'
-import type { Store } from '../../../src/store/store.ts'
+import type { OpenedStore, Store } from '../../../src/store/store.ts'
 import type { PrivatePostgres } from '../../helpers/postgres.ts'
 import { createDatabaseSql } from '../../helpers/postgres-server.ts'
 
@@ -17,6 +18,14 @@ export const openOn = async (t: Test, url: string): Promise<OpenStore> => {
   const store = createPostgresStore({ ...opened, ...clocks, onReplaced: () => {} })
   t.teardown(store.close)
   return { url, database: opened.database, store }
+}
+
+/** Opens the store of a URL as a start does, with all its rejections and warnings; closed when the test ends. */
+export const openAsStart = async (t: Test, databaseUrl: string, now = monotonicNow): Promise<OpenedStore> => {
+  const clocks = { now: () => Date.now(), monotonicNow: now, random: () => Math.random() }
+  const opened = await openUrl({ databaseUrl, isCacheShared: true, ...clocks, onReplaced: () => {} })
+  t.teardown(() => opened.store.close())
+  return opened
 }
 
 const templates = new WeakMap<PrivatePostgres, Promise<string>>()

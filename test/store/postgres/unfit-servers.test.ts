@@ -1,25 +1,12 @@
 import t, { type Test } from 'tap'
-import { openStore } from '../../../src/store/open/open-store.ts'
 import { startPgbouncer } from '../../helpers/pgbouncer.ts'
 import { startPostgresPair } from '../../helpers/postgres-pair.ts'
 import { startPostgres } from '../../helpers/postgres.ts'
+import { openAsStart as open } from './open.ts'
 
 /* Servers, and what stands before them, on which the store would not keep its promises: a start names the reason. */
 
 const server = await startPostgres(t)
-
-const open = async (t: Test, databaseUrl: string) => {
-  const opened = await openStore({
-    databaseUrl,
-    isCacheShared: true,
-    now: () => Date.now(),
-    monotonicNow: () => performance.now(),
-    random: () => Math.random(),
-    onReplaced: () => {}
-  })
-  t.teardown(() => opened.store.close())
-  return opened
-}
 
 const databaseOf = (url: string) => new URL(url).pathname.slice(1)
 

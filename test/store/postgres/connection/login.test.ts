@@ -1,10 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { openStore } from '../../../../src/store/open/open-store.ts'
 import { startPostgres } from '../../../helpers/postgres.ts'
 import { until } from '../../../helpers/until.ts'
 import { makeCertificates, makeOpenFolder } from './certificates.ts'
+import { openAsStart } from '../open.ts'
 
 /* A server that lets no role in without a password or a certificate, except the superuser of the tests. */
 
@@ -23,18 +23,7 @@ const encoded = encodeURIComponent(password)
 await server.sql(`CREATE ROLE jobs LOGIN PASSWORD E'${password.replace(/['\\]/g, '\\$&')}'; CREATE ROLE certified LOGIN;
   CREATE ROLE changing LOGIN PASSWORD 'first'`)
 
-const open = async (t: Test, databaseUrl: string) => {
-  const { store } = await openStore({
-    databaseUrl,
-    isCacheShared: true,
-    now: () => Date.now(),
-    monotonicNow: () => performance.now(),
-    random: () => Math.random(),
-    onReplaced: () => {}
-  })
-  t.teardown(store.close)
-  return store
-}
+const open = async (t: Test, databaseUrl: string) => (await openAsStart(t, databaseUrl)).store
 
 /** A database that a role owns: its name, and the URL with what stands before the host. */
 const createDatabase = async (t: Test, owner: string) => {
