@@ -7,9 +7,9 @@ import { printTable } from './service.ts'
 
 /*
  * 10 and 50 workers claim jobs over HTTP: first they only claim, then they claim and complete. On SQLite and on
- * Postgres, there also beside 10 thousand and 10 million other records, each with Redis; and with pg-boss, whose fetch() and complete()
- * are the routes of a bare Fastify that verifies the same token. Measures jobs per second, the CPU of the process for a
- * job, and jobs that two workers claimed, of which there must be none.
+ * Postgres, there also beside 10 thousand and 10 million other records, each with Redis; and with pg-boss, whose
+ * fetch() and complete() are the routes of a bare Fastify that verifies the same token. Measures jobs per second, the
+ * CPU of the process for a job, and jobs that two workers claimed, of which there must be none.
  */
 
 const jobCount = 8000
