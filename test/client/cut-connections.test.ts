@@ -192,11 +192,13 @@ t.test('a download fails whose bytes are not those of its digest, or which was r
   const { service, proxy, client, jobId } = await withResult(t, Buffer.alloc(3_000_000, 1))
   await service.sql(`UPDATE JobResultChunk SET bytes = zeroblob(length(bytes)) WHERE jobId = '${jobId}' AND startOffset > 0`)
   await t.rejects((await client.result(jobId)).arrayBuffer(), { code: 'RESULT_DAMAGED' })
+  proxy.holdAfter('back', 1_000_000)
   const response = await client.result(jobId)
   const reader = response.body?.getReader()
   await reader?.read()
   await service.sql(`UPDATE JobResult SET sha256 = '${createHash('sha256').digest('base64')}' WHERE jobId = '${jobId}'`)
   proxy.cut()
+  proxy.delay('back', 0)
   await t.rejects(async () => { while ((await reader?.read())?.done === false); }, { code: /RESULT_CHANGED|INTERNAL/ })
 })
 
