@@ -10,8 +10,14 @@ import type { Problems } from './problems.ts'
 export const toUrl = (name: string, text: string, protocols: readonly string[]): URL => {
   // The parser also accepts https:host, and mends it.
   const isWhole = protocols.some(protocol => text.toLowerCase().startsWith(`${protocol}//`))
-  if (isWhole && URL.canParse(text)) return new URL(text)
-  throw new OperatorError(`${name}: must be a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`)
+  if (!isWhole) {
+    throw new OperatorError(`${name}: must be a URL that begins with ${protocols.map(p => `${p}//`).join(' or ')}`)
+  }
+  if (URL.canParse(text)) return new URL(text)
+  throw new OperatorError(
+    `${name}: has a host or a port that cannot be read; a port is a number up to 65535, and other characters of a ` +
+    'password are percent-encoded'
+  )
 }
 
 const rejectUserInfo = (name: string, { username, password }: URL): void => {

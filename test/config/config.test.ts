@@ -225,6 +225,9 @@ const badValues: Array<readonly [name: string, value: string, line: RegExp]> = [
     .map((value): typeof badValues[number] => ['CORS_ORIGINS', value, /^CORS_ORIGINS: must be \* or a list of origins/]),
   ['REDIS_URL', 'localhost:6379', /^REDIS_URL: must be a URL that begins with redis:\/\//],
   ['REDIS_URL', 'http://localhost', /^REDIS_URL: /],
+  ...['localhost:65536', 'localhost:one', 'u:p/s@localhost', 'local host'].map(host =>
+    ['REDIS_URL', `redis://${host}`, /^REDIS_URL: has a host or a port that cannot be read; a port is a number up to 65535, /] as const),
+  ['PUBLIC_URL', 'https://example.org:https', /^PUBLIC_URL: has a host or a port that cannot be read/],
   ['REDIS_URL', 'redis:localhost', /^REDIS_URL: must be a URL that begins with redis:\/\//],
   ['REDIS_URL', 'redis+unix:///run/redis.sock', /^REDIS_URL: must be a URL that begins with redis:\/\//],
   ['REDIS_URL', 'redis-sentinel://a:26379/primary', /^REDIS_URL: must be a URL that begins with redis:\/\//],
