@@ -175,7 +175,8 @@ const hostErrors = ['ENOTFOUND', 'EAI_AGAIN', 'EADDRNOTAVAIL', 'EAFNOSUPPORT', '
 const describeStartFailure = (error: unknown): string => {
   const { code, message, stack } = error as NodeJS.ErrnoException
   if (error instanceof OperatorError) return message
-  if (code === 'EADDRINUSE' || code === 'EACCES') return `PORT: cannot listen: ${message}`
+  if (code === 'EADDRINUSE') return `PORT: cannot listen: ${message}; set PORT to one that is free, or 0 for any`
+  if (code === 'EACCES') return `PORT: cannot listen: ${message}`
   if (hostErrors.includes(code ?? '')) return `HOST: cannot listen: ${message}`
   return `the service could not start: ${stack ?? String(error)}`
 }

@@ -83,7 +83,11 @@ t.test('a start that fails costs no job an attempt', async t => {
   const other = await spawnService(t, { WORKERS: '0' }, join(t.testdirName, 'other.db'))
   const { port } = new URL(other.url)
   for (let i = 0; i < 2; i++) {
-    t.match(await failure({ PORT: port, DATABASE_URL: `sqlite:${first.databasePath}` }), { code: 1 })
+    t.same(await failure({ PORT: port, DATABASE_URL: `sqlite:${first.databasePath}` }), {
+      code: 1,
+      stderr: `PORT: cannot listen: listen EADDRINUSE: address already in use 127.0.0.1:${port}; ` +
+        'set PORT to one that is free, or 0 for any\n'
+    })
   }
   const second = await spawnService(t, {}, first.databasePath)
   t.match(await second.finished(jobId), { status: 'Succeeded' })
