@@ -1,6 +1,6 @@
-// Imports run one way: main → lifecycle → app → http → status → cache, http → write → store, background → status and store;
+// Imports run one way: main → serve → app → http → status → cache, http → write → store, background → status and store;
 // everything may know job and errors.
-const parts = ['app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui', 'client', 'cli']
+const parts = ['serve', 'app', 'config', 'job', 'views', 'store', 'cache', 'status', 'write', 'background', 'processors', 'http', 'ui', 'client', 'cli']
 // Where a process, a thread, the page or what others import begins.
 const entries =
   '^src/((main|ui/main|cli/main|client/client|http/page/strip-thread|processors/(threads/(sanitize-)?thread|[^/]+/run))\\.ts|start\\.mjs)$'
@@ -100,13 +100,13 @@ module.exports = {
       { path: '^src/' }, { path: '^src/[^/]+/', pathNot: `^src/(${parts.join('|')})/` }),
     never('clocks-are-needs', 'Only the composition root takes the clocks of the process: parts get them as needs.',
       { pathNot: '^src/app(\\.ts$|/)' }, { path: '^src/clocks\\.ts$' }),
-    never('app-is-the-root', 'Only run-service.ts and lifecycle.ts run what app.ts puts together.',
-      { path: '^src/', pathNot: '^src/(run-service|lifecycle)\\.ts$' }, { path: '^src/app\\.ts$' }),
+    never('app-is-the-root', 'Only serve/ runs what app.ts puts together.',
+      { path: '^src/', pathNot: '^src/serve/' }, { path: '^src/app\\.ts$' }),
     never('app-parts-are-of-the-root', 'The groups of parts in app/ are put together by app.ts.',
       { path: '^src/', pathNot: '^src/app(\\.ts$|/)' }, { path: '^src/app/' }),
     never('one-life-a-process', 'Only main.ts starts a service; only start.mjs, for npm start, and the command `serve` import it.',
-      { path: '^src/', pathNot: '^src/((main|cli/program|run-service)\\.ts|start\\.mjs)$' },
-      { path: '^src/(run-service|lifecycle|main)\\.ts$' })
+      { path: '^src/', pathNot: '^src/(serve/|(main|cli/program)\\.ts$|start\\.mjs$)' },
+      { path: '^src/(serve/|main\\.ts$)' })
   ],
   options: {
     tsPreCompilationDeps: true,

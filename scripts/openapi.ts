@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createApp } from '../src/app.ts'
 import { loadConfig } from '../src/config/config.ts'
-import { createLifecycle } from '../src/lifecycle.ts'
+import { createLifecycle } from '../src/serve/lifecycle.ts'
 
 /*
  * Prints the OpenAPI document. It comes from the service itself, started on a temporary database.

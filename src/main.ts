@@ -1,3 +1,3 @@
-import { runService } from './run-service.ts'
+import { runService } from './serve/run-service.ts'
 
 await runService()

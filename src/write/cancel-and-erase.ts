@@ -2,7 +2,7 @@ import { isTerminal, type JobLookup } from '../job/job.ts'
 import type { StatusEntry } from '../job/status-entry.ts'
 import type { Tx } from '../store/store.ts'
 import { deleteJob, findJob, lockJob } from '../store/tx/jobs.ts'
-import { setCancelDue } from '../store/tx/queue.ts'
+import { setCancelDue } from '../store/tx/runs/queue.ts'
 import { applyEvent, toOwnJob } from './apply-event.ts'
 import type { ChangedJob, CommandNeeds, Commit } from './commit.ts'
 

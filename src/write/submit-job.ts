@@ -13,7 +13,7 @@ import { type IdempotencyRecord, reserveIdempotencyKey } from '../store/tx/idemp
 import { together } from '../store/together.ts'
 import { findJob, insertJob, lockJob } from '../store/tx/jobs.ts'
 import { insertInput } from '../store/tx/inputs.ts'
-import { enqueue } from '../store/tx/queue.ts'
+import { enqueue } from '../store/tx/runs/queue.ts'
 import type { CommandNeeds } from './commit.ts'
 
 export const idempotencyKeyKeptMs = 24 * 3600 * 1000

@@ -1,5 +1,5 @@
 import SqliteDatabase from 'better-sqlite3'
-import { runService } from '../../src/run-service.ts'
+import { runService } from '../../src/serve/run-service.ts'
 import { sqlitePathOf } from '../../src/store/open/database-url.ts'
 import { openStore } from '../../src/store/open/open-store.ts'
 

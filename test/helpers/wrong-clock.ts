@@ -1,4 +1,4 @@
-import { runService } from '../../src/run-service.ts'
+import { runService } from '../../src/serve/run-service.ts'
 import { openStore } from '../../src/store/open/open-store.ts'
 
 /** A service on a machine whose clock is ahead of the others by CLOCK_AHEAD_MS. */

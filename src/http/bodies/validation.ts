@@ -1,7 +1,7 @@
 import type { TSchema } from '@sinclair/typebox'
 import type { Ajv } from 'ajv'
 import type { FastifySchemaCompiler, FastifySchemaValidationError, FastifyServerOptions } from 'fastify'
-import { removeNulls } from '../../job/optional.ts'
+import { removeNulls } from '../../job/json/optional.ts'
 import { checkWith, createAjv, createCheck, type Violation } from '../../schema-check.ts'
 
 type Validator = ReturnType<FastifySchemaCompiler<TSchema>>

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { type Failure, toFailureJson } from '../../job/job.ts'
 import type { LeaseHeld } from '../../job/lease.ts'
 import type { Tx } from '../../store/store.ts'
-import { findEndReport } from '../../store/tx/attempts.ts'
+import { findEndReport } from '../../store/tx/runs/attempts.ts'
 import type { RunOutcome } from './run-outcome.ts'
 
 /*

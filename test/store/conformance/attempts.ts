@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { AttemptEnd } from '../../../src/job/attempt.ts'
-import { endAttempt, findEndReport, findRun, insertAttempt } from '../../../src/store/tx/attempts.ts'
+import { endAttempt, findEndReport, findRun, insertAttempt } from '../../../src/store/tx/runs/attempts.ts'
 import { deleteJob, insertJob } from '../../../src/store/tx/jobs.ts'
 import { queuedJob, runningJob } from '../jobs.ts'
 import type { Conformance, OpenStoreUnderTest } from './store-under-test.ts'

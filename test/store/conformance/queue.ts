@@ -3,7 +3,7 @@ import { insertJob } from '../../../src/store/tx/jobs.ts'
 import { appendInputBytes, findInput, insertInput } from '../../../src/store/tx/inputs.ts'
 import {
   clearLease, dequeue, enqueue, findQueueItem, findStuck, setCancelDue, setContentInfo, setLease
-} from '../../../src/store/tx/queue.ts'
+} from '../../../src/store/tx/runs/queue.ts'
 import { queuedJob } from '../jobs.ts'
 import { type Conformance, input, item, lease } from './store-under-test.ts'
 

@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import type { Job, JobLookup } from '../../../src/job/job.ts'
 import type { JobInput } from '../../../src/job/input.ts'
 import type { ListJobs, Store } from '../../../src/store/store.ts'
-import type { RunLease } from '../../../src/store/tx/queue.ts'
+import type { RunLease } from '../../../src/store/tx/runs/queue.ts'
 
 /** A store on a new database of the test's own, with what a test does to it from outside. */
 export type StoreUnderTest = {

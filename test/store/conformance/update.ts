@@ -3,7 +3,7 @@ import { insertJob, updateJob } from '../../../src/store/tx/jobs.ts'
 import { insertInput } from '../../../src/store/tx/inputs.ts'
 import {
   clearLease, enqueue, setLeaseEnd, findQueueItem, setCancelDue, setContentInfo, setLease, setQueueTenant
-} from '../../../src/store/tx/queue.ts'
+} from '../../../src/store/tx/runs/queue.ts'
 import { jobOf, queuedJob, runningJob, succeededJob } from '../jobs.ts'
 import { type Conformance, input, item, lease, versionOf, withoutVersion } from './store-under-test.ts'
 

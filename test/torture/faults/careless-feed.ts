@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { runService } from '../../../src/run-service.ts'
+import { runService } from '../../../src/serve/run-service.ts'
 import { createChangeFeed } from '../../../src/status/feed/change-feed.ts'
 
 /*

@@ -1,4 +1,4 @@
-import { runService } from '../../../src/run-service.ts'
+import { runService } from '../../../src/serve/run-service.ts'
 import { createCoherence } from '../../../src/status/coherence.ts'
 import { joinRunning } from '../../status/join-running.ts'
 

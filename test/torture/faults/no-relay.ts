@@ -1,4 +1,4 @@
-import { runService } from '../../../src/run-service.ts'
+import { runService } from '../../../src/serve/run-service.ts'
 
 /*
  * A service that brings no change by other programs to the cache.

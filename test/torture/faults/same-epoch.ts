@@ -1,6 +1,6 @@
 import { createRedisCache } from '../../../src/cache/redis-cache.ts'
 import type { Lookup } from '../../../src/cache/status-cache.ts'
-import { runService } from '../../../src/run-service.ts'
+import { runService } from '../../../src/serve/run-service.ts'
 
 /*
  * A service that goes on with the same cells after a command whose outcome is unknown.

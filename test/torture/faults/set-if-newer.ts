@@ -1,5 +1,5 @@
 import { createRedisCache } from '../../../src/cache/redis-cache.ts'
-import { runService } from '../../../src/run-service.ts'
+import { runService } from '../../../src/serve/run-service.ts'
 
 /*
  * A service that puts every entry into its cell unless a newer one is there, into an empty cell too: tokens mean nothing.

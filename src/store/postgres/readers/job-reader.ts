@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import type { JobReader } from '../../store.ts'
-import { attemptsQuery, toAttempt } from '../../tx/attempts.ts'
+import { attemptsQuery, toAttempt } from '../../tx/runs/attempts.ts'
 import { callbacksQuery } from '../../tx/callbacks.ts'
 import { findInput } from '../../tx/inputs.ts'
 import { findJob } from '../../tx/jobs.ts'

@@ -1,5 +1,5 @@
 import type { QueueReader } from '../../store.ts'
-import { availableQuery, stuckQuery } from '../../tx/queue.ts'
+import { availableQuery, stuckQuery } from '../../tx/runs/queue.ts'
 import type { Database } from '../database.ts'
 import { guardRead } from '../transact.ts'
 import { createCountQueue } from './queue-count.ts'

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { runService } from '../../../../src/run-service.ts'
+import { runService } from '../../../../src/serve/run-service.ts'
 import type { Transact } from '../../../../src/store/store.ts'
 import { type Commit, createCommit } from '../../../../src/write/commit.ts'
 import { createRunJob } from '../../../../src/write/runs/run-job.ts'

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { KyselyPlugin } from 'kysely'
-import { runService } from '../../../../src/run-service.ts'
+import { runService } from '../../../../src/serve/run-service.ts'
 import { sqlitePathOf } from '../../../../src/store/open/database-url.ts'
 import { openStore } from '../../../../src/store/open/open-store.ts'
 import { openDatabase } from '../../../../src/store/sqlite/database.ts'

@@ -1,8 +1,8 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely'
-import type { ContentInfo } from '../../job/job.ts'
-import { isPostgres, keepStatement } from '../sql/dialect.ts'
-import type { QueueItem, StuckBy, Tx } from '../store.ts'
-import type { Tables } from '../tables.ts'
+import type { ContentInfo } from '../../../job/job.ts'
+import { isPostgres, keepStatement } from '../../sql/dialect.ts'
+import type { QueueItem, StuckBy, Tx } from '../../store.ts'
+import type { Tables } from '../../tables.ts'
 
 /** The lease of one run. Times in ms since 1970; at `deadlineAt` the run is ended even if its worker is alive. */
 export type RunLease = {

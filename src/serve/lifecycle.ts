@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { App } from './app.ts'
+import type { App } from '../app.ts'
 
 /*
  * How an app listens and drains.

@@ -1,9 +1,9 @@
-import { type AttemptEnd, type AttemptOutcome, attemptsKeptMax, type Attempt } from '../../job/attempt.ts'
+import { type AttemptEnd, type AttemptOutcome, attemptsKeptMax, type Attempt } from '../../../job/attempt.ts'
 import type { Kysely } from 'kysely'
-import { keepStatement } from '../sql/dialect.ts'
-import type { Tx } from '../store.ts'
-import type { Tables } from '../tables.ts'
-import { together } from '../together.ts'
+import { keepStatement } from '../../sql/dialect.ts'
+import type { Tx } from '../../store.ts'
+import type { Tables } from '../../tables.ts'
+import { together } from '../../together.ts'
 
 /** A run that begins. `leaseHash` stands for its lease token, `startedAt` in ms since 1970. */
 export type AttemptStart = { jobId: string, attempt: number, leaseHash: string, startedAt: number }

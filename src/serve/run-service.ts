@@ -1,13 +1,13 @@
 import type { Server } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pino } from 'pino'
-import { type App, type AppOptions, createApp, type Predecessor } from './app.ts'
-import { type Config, loadConfig } from './config/config.ts'
-import { isUnavailable, OperatorError } from './errors.ts'
+import { type App, type AppOptions, createApp, type Predecessor } from '../app.ts'
+import { type Config, loadConfig } from '../config/config.ts'
+import { isUnavailable, OperatorError } from '../errors.ts'
+import { databaseNameOf } from '../store/open/database-url.ts'
+import { DatabaseUnusable } from '../store/errors.ts'
 import { createLifecycle, type Front, type Lifecycle } from './lifecycle.ts'
 import { isMigrationOff, resetsWaiting } from './shared-port.ts'
-import { databaseNameOf } from './store/open/database-url.ts'
-import { DatabaseUnusable } from './store/errors.ts'
 
 /*
  * The life of a service process: configuration, start, another app where the database is replaced, signals, the end.
