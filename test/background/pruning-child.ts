@@ -1,19 +1,33 @@
 import { createPruneTasks } from '../../src/background/prune-tasks.ts'
 import { createPruner } from '../../src/background/pruner.ts'
 import { openDatabase } from '../../src/store/sqlite/database.ts'
+import type { Transact } from '../../src/store/store.ts'
 import { createParts } from '../helpers/parts.ts'
 import { storeOn } from '../store/open.ts'
 
 /*
- * A process that prunes a database, a row at a time, tells of the first and waits to be killed:
- * node pruning-child.ts DATABASE
+ * A process that prunes a database, a row at a time. In the transaction with this number of one kind of data it writes a
+ * dot, and waits to be killed:
+ * node pruning-child.ts DATABASE KIND NUMBER
  */
 
-const database = openDatabase(process.argv[2] ?? '')
+const [, , path = '', kindToHold = '', number = ''] = process.argv
+const database = openDatabase(path)
 const store = storeOn(database)
-const { transact, changes, retention } = store
+const { changes, retention } = store
 const now = () => Date.now()
-const { expireResults } = createParts(store)
+
+let isOfKind = false
+let left = Number(number)
+const transact: Transact = (work, group) => store.transact(async tx => {
+  const value = await work(tx)
+  if (isOfKind && --left === 0) {
+    process.stdout.write('.')
+    await new Promise(() => { setInterval(() => {}, 60_000) })
+  }
+  return value
+}, group)
+const { expireResults } = createParts({ ...store, transact })
 const tasks = createPruneTasks({
   transact,
   changes,
@@ -30,9 +44,8 @@ await createPruner({
   tasks: tasks.map(task => ({
     ...task,
     prune: async () => {
-      const pruned = await task.prune(1)
-      process.stdout.write('.')
-      return pruned
+      isOfKind = task.kind === kindToHold
+      return await task.prune(1)
     }
   })),
   onPruned: () => {},
