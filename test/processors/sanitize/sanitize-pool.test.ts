@@ -6,6 +6,7 @@ import { schedule } from '../../../src/clocks.ts'
 import { ServiceFailure } from '../../../src/errors.ts'
 import type { SanitizeInput } from '../../../src/job/sanitize-input.ts'
 import { createSanitizePool, type SanitizePoolNeeds } from '../../../src/processors/sanitize/sanitize-pool.ts'
+import { until } from '../../helpers/until.ts'
 
 const sample = new URL('./sample-thread.ts', import.meta.url)
 
@@ -82,7 +83,9 @@ t.test('a time-out ends the thread that works on the content, and counts the wai
   t.equal(ended, 2, 'the time in the queue counts')
   const errors: unknown[] = await Promise.all(ends)
   for (const error of errors) t.match(error, { ...overload, cause: { message: 'sanitizing took more than 3000 ms' } })
-  t.equal((await sanitize(plain('x'))).sanitized, 'x', 'the next one finds a thread')
+  // The thread that takes the place of that one may need longer than the time-out to start.
+  const next = await until(() => sanitize(plain('x')).catch(() => undefined), 'a content that is sanitized')
+  t.equal(next.sanitized, 'x', 'the next one finds a thread')
 })
 
 t.test('an aborted signal ends the call, whether its content waits or is being sanitized', async t => {
