@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { createRedisCache, type RedisCache } from '../../src/cache/redis-cache.ts'
 import { CacheUnusable } from '../../src/cache/status-cache.ts'
 import { toRedisTarget } from '../../src/config/redis-url.ts'
-import { freePort } from '../helpers/redis.ts'
+import { freePort, replyMsMax } from '../helpers/redis.ts'
 import { type Member, replaceByHand } from '../helpers/redis-members.ts'
 import { startSentinelGroup } from '../helpers/redis-sentinels.ts'
 import { until } from '../helpers/until.ts'
@@ -24,7 +24,8 @@ const open = (t: Test, url: string) => {
     target: toRedisTarget(url),
     incarnation,
     random: () => 0,
-    onError: ({ message }) => { errors.push(message) }
+    onError: ({ message }) => { errors.push(message) },
+    replyMsMax
   })
   t.teardown(cache.close)
   return { ...cache, incarnation, errors }

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
 import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { makeCertificate } from '../helpers/receiver.ts'
-import { freePort, startRedis } from '../helpers/redis.ts'
+import { freePort, replyMsMax, startRedis } from '../helpers/redis.ts'
 import { launchRedis } from '../helpers/redis-members.ts'
 import { until } from '../helpers/until.ts'
 
@@ -56,7 +56,7 @@ const kinds: Record<string, (t: Test) => Promise<string>> = {
 
 const reasonOf = async (t: Test, url: string): Promise<string> => {
   const cache = createRedisCache({
-    representation: 2, target: toRedisTarget(url), incarnation: 'i', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(url), incarnation: 'i', random: () => 0, onError: () => {}, replyMsMax
   })
   t.teardown(cache.close)
   return await cache.identify().then(() => 'none', (error: Error) => error.message)

@@ -4,7 +4,7 @@ import { createRedisCache } from '../../src/cache/redis-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
 import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
-import { startRedis } from '../helpers/redis.ts'
+import { replyMsMax, startRedis } from '../helpers/redis.ts'
 
 const redisServer = await startRedis(t)
 
@@ -43,7 +43,7 @@ const race = async (t: Test, cache: StatusCache, client: Redis) => {
 
 t.test('a late fill after an eviction does not bring back an old version', async t => {
   const cache = createRedisCache({
-    representation: 2, target: toRedisTarget(redisServer.url), incarnation: 'lease', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redisServer.url), incarnation: 'lease', random: () => 0, onError: () => {}, replyMsMax
   })
   t.teardown(cache.close)
   await cache.identify()

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { createMemoryCache } from '../../src/cache/memory-cache.ts'
 import { createRedisCache } from '../../src/cache/redis-cache.ts'
 import { toRedisTarget } from '../../src/config/redis-url.ts'
-import { startRedis } from '../helpers/redis.ts'
+import { replyMsMax, startRedis } from '../helpers/redis.ts'
 import { anyStep } from './life-of-jobs-commands.ts'
 import { createModel } from './life-of-jobs-model.ts'
 import { type MakeCache, makeTemplate, openWorld, type World } from './life-of-jobs-world.ts'
@@ -74,7 +74,7 @@ t.test('with the cache in memory', async t => {
 t.test('with a Redis', async t => {
   const redis = await startRedis(t)
   const cache = createRedisCache({
-    representation: 2, target: toRedisTarget(redis.url), incarnation: 'life', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redis.url), incarnation: 'life', random: () => 0, onError: () => {}, replyMsMax
   })
   t.teardown(cache.close)
   await cache.identify()

@@ -5,7 +5,7 @@ import { createRedisCache } from '../../src/cache/redis-cache.ts'
 import type { StatusCache } from '../../src/cache/status-cache.ts'
 import { toRedisTarget } from '../../src/config/redis-url.ts'
 import { entryAt } from '../cache/conformance.ts'
-import { startRedis } from '../helpers/redis.ts'
+import { replyMsMax, startRedis } from '../helpers/redis.ts'
 import { type Cell, type Command, type Reply, run } from './model/cell.ts'
 import { explore, type System } from './model/explore.ts'
 import { levelTwoSystem, type Setting } from './model/level-two.ts'
@@ -261,7 +261,7 @@ t.test('the cell of the model does what a cell in memory does', async t => {
 t.test('the cell of the model does what a cell in Redis does', async t => {
   const redis = await startRedis(t)
   const cache = createRedisCache({
-    representation: 2, target: toRedisTarget(redis.url), incarnation: 'model', random: () => 0, onError: () => {}
+    representation: 2, target: toRedisTarget(redis.url), incarnation: 'model', random: () => 0, onError: () => {}, replyMsMax
   })
   t.teardown(cache.close)
   await cache.identify()

@@ -7,7 +7,7 @@ import { createListStatuses } from '../../src/status/read-status.ts'
 import { createListJobs } from '../../src/store/sqlite/readers/job-list.ts'
 import { createViews } from '../../src/views/views.ts'
 import { createGate, openParts } from '../helpers/parts.ts'
-import { startRedis } from '../helpers/redis.ts'
+import { replyMsMax, startRedis } from '../helpers/redis.ts'
 import { allJobs } from '../store/jobs.ts'
 
 /*
@@ -18,7 +18,12 @@ const redisServer = await startRedis(t)
 
 const openListing = async (t: Test) => {
   const cache = createRedisCache({
-    representation: 2, target: toRedisTarget(redisServer.url), incarnation: t.name.replace(/\W/g, ''), random: () => 0, onError: () => {}
+    representation: 2,
+    target: toRedisTarget(redisServer.url),
+    incarnation: t.name.replace(/\W/g, ''),
+    random: () => 0,
+    onError: () => {},
+    replyMsMax
   })
   t.teardown(cache.close)
   await cache.identify()
