@@ -102,15 +102,20 @@ const toJobFailure = (reason: unknown): { failure: Failure, retryable: boolean }
 const isExpected = (reason: unknown): boolean =>
   [RunTimedOut, RunCancelled, ProcessorError].some(kind => reason instanceof kind)
 
+/** For the last report of a run: that its job is another worker's by now, or was erased, is no failure. */
+export const ignoreLeaseLost = (error: unknown): void => {
+  if (!(error instanceof LeaseLost)) throw error
+}
+
 // A run that lost its lease, or was abandoned, reports nothing: the job is another worker's.
 const reportEnd = async (runJob: RunJob, claim: Claim, reason: unknown, retry: Retry): Promise<void> => {
   if (reason instanceof LeaseLost || reason instanceof RunAbandoned) return
   if (reason instanceof WorkerStopping) {
-    await retry(() => runJob.release(claim))
+    await retry(() => runJob.release(claim)).catch(ignoreLeaseLost)
     return
   }
   const { failure, retryable } = toJobFailure(reason)
-  await retry(() => runJob.fail(claim, failure, retryable))
+  await retry(() => runJob.fail(claim, failure, retryable)).catch(ignoreLeaseLost)
   if (!isExpected(reason)) throw reason
 }
 

@@ -1,11 +1,10 @@
 import { processors } from '../processors/registry.ts'
-import { LeaseLost } from '../job/lease.ts'
 import { createProcessorPool } from '../processors/threads/pool.ts'
 import type { Schedule } from '../schedule.ts'
 import type { Claim, ClaimJob } from '../write/runs/claim-job.ts'
 import type { RescueJobs } from '../write/runs/rescue-jobs.ts'
 import { createRounds } from './rounds.ts'
-import { RunAbandoned, RunCancelled, runClaim, type RunClaimNeeds, WorkerStopping } from './run-claim.ts'
+import { ignoreLeaseLost, RunAbandoned, RunCancelled, runClaim, type RunClaimNeeds, WorkerStopping } from './run-claim.ts'
 
 const claimIntervalMs = 1000
 
@@ -46,7 +45,7 @@ const createTakeover = ({ runJob, rescueJobs, abandoned, staleHolders }: WorkerN
     left: (): readonly Claim[] => claims,
     run: async (): Promise<void> => {
       for (let claim = claims[0]; claim !== undefined; claim = claims[0]) {
-        await runJob.release(claim).catch((error: unknown) => { if (!(error instanceof LeaseLost)) throw error })
+        await runJob.release(claim).catch(ignoreLeaseLost)
         claims.shift()
       }
       for (let holder = holders[0]; holder !== undefined; holder = holders[0]) {

@@ -271,22 +271,35 @@ t.test('while the store takes no report at all, a run retries for as long as tha
   t.ok(trials.append > trialsAway && trials.fail > trialsAway)
 })
 
+const another = {
+  leaseToken: 'another',
+  leaseHolder: 'another',
+  leaseMs: 60_000,
+  leaseExpiresAt: startedAt + 60_000,
+  deadlineAt: null
+}
+
 t.test('a run that lost its lease ends and reports nothing', async t => {
   const { worker, submit, reaches, transact, findItem } = await setUp(t, { leaseMs: 150, now: frozen })
   worker.start()
   const jobId = await submit('stall', {})
   await reaches(jobId, 'running')
-  const another = {
-    leaseToken: 'another',
-    leaseHolder: 'another',
-    leaseMs: 60_000,
-    leaseExpiresAt: Date.now() + 60_000,
-    deadlineAt: null
-  }
   await transact(tx => setLease(tx, jobId, another))
   // With one slot, another job runs only once the first run has ended.
   await reaches(await submit('echo', { text: '1' }), 'succeeded')
   t.match(await findItem(jobId), another)
+})
+
+t.test('a run that learns at its end that it lost its lease is no error of the worker', async t => {
+  const { worker, submit, reaches, transact, findItem, errors } = await setUp(t, { leaseMs: 3_600_000, now: frozen })
+  worker.start()
+  const jobId = await submit('stall', {})
+  await reaches(jobId, 'running')
+  await transact(tx => setLease(tx, jobId, another))
+  worker.cancel(jobId)
+  await reaches(await submit('echo', { text: '1' }), 'succeeded')
+  t.match(await findItem(jobId), another)
+  t.same(errors, [])
 })
 
 t.test('a worker that stops returns its runs to the queue at once, and no attempt is lost', async t => {
