@@ -5,7 +5,7 @@ import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises'
  * a process that starts, and needs the CPU itself. The limit only ends a hang: no healthy run comes near it.
  */
 export const until = async <Value>(
-  ask: () => Value | Promise<Value>, what = 'the condition', limitMs = 60_000, asksMin = 0
+  ask: () => Value | Promise<Value>, what = 'the condition', limitMs = 180_000, asksMin = 0
 ): Promise<Exclude<Value, undefined | false>> => {
   const end = performance.now() + limitMs
   for (let asks = 1, pauseMs = 2; ; asks++, pauseMs = Math.min(pauseMs * 1.1, 20)) {

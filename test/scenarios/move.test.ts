@@ -124,8 +124,9 @@ t.test('everything is there after a move: statuses, results, the queue, leases, 
   await sqlite3(path, "UPDATE JobCallback SET nextTryAt = 1 WHERE state = 'pending'")
   // As if the service had been stopped an hour ago: leases have the time left that they had then.
   const hour = 3600
-  await sqlite3(path, `UPDATE JobQueue
-    SET leaseExpiresAt = leaseExpiresAt - ${hour * 1000}, availableAt = availableAt - ${hour * 1000}`)
+  await sqlite3(path, `
+    UPDATE JobQueue SET leaseExpiresAt = leaseExpiresAt - ${hour * 1000}, availableAt = availableAt - ${hour * 1000};
+    UPDATE ServiceState SET value = value - ${hour * 1000} WHERE name = 'leasesCreditedUntil'`)
   utimesSync(path, Date.now() / 1000 - hour, Date.now() / 1000 - hour)
   isMoved = true
   const file = readFileSync(path)
