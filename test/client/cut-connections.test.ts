@@ -87,6 +87,7 @@ t.test('a download that is given up opens no further connection', async t => {
   const uploader = direct.worker(['given-up'], () => new Uint8Array(3_000_000))
   await direct.waitFor(jobId)
   await uploader.stop()
+  proxy.holdAfter('back', 1_000_000)
   const reader = (await client.result(jobId)).body?.getReader()
   await reader?.read()
   proxy.refuse(true)
