@@ -111,10 +111,11 @@ t.test('an accepted submission is 202 with its id, whatever ends the wait', asyn
 
 t.test('an accepted submission is 202 with its id, also if the store goes away', async t => {
   const own = await startService(t, { WORKERS: '0' }, `${service.databasePath}.lost`)
-  const waiting = submitAndWait(newType(), {}, '?wait=2', own)
+  const waiting = submitAndWait(newType(), {}, '?wait=50', own)
   await awaitWaiting(own, 1)
   for (const suffix of ['', '-wal', '-shm']) await rm(`${own.databasePath}${suffix}`, { force: true })
   await until(async () => (await own.ask('/api/v1/jobs/another')).status === 503, 'no store')
+  own.app.onDraining()
   const answer = await waiting
   t.equal(answer.status, 202)
   t.match(await answer.json(), { status: 'Queued', jobId: /./ })

@@ -151,9 +151,9 @@ t.test('a rejected request does not use up its key', async t => {
 t.test('a key is free again after 24 hours', async t => {
   const body = { type: 'x', input: 'old' }
   const first = await submit('key-old', body)
-  await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 86399000 WHERE key = 'key-old'")
+  await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 86340000 WHERE key = 'key-old'")
   t.equal((await submit('key-old', body)).jobId, first.jobId)
-  await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 1000 WHERE key = 'key-old'")
+  await service.sql("UPDATE IdempotencyKey SET createdAt = createdAt - 60000 WHERE key = 'key-old'")
   const second = await submit('key-old', { type: 'x', input: 'new' })
   t.equal(second.status, 202)
   t.not(second.jobId, first.jobId)
