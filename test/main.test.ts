@@ -48,7 +48,7 @@ t.test('with PUBLIC_URL it warns of nothing', async t => {
 
 t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async t => {
   for (const times of [1, 2]) {
-    const service = await spawnService(t, { WORKERS: '0', ...(times === 2 ? { DRAIN_DELAY_SECONDS: '1' } : {}) })
+    const service = await spawnService(t, { WORKERS: '0', ...(times === 2 ? { DRAIN_DELAY_SECONDS: '4' } : {}) })
     // A request whose second half comes after the signal.
     const { port } = new URL(service.url)
     const socket = connect(Number(port), '127.0.0.1')
@@ -62,9 +62,13 @@ t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async
     )
     await service.ask('/livez')
     const exit = once(service.process, 'exit')
-    for (let i = 0; i < times; i++) service.process.kill('SIGTERM')
+    service.process.kill('SIGTERM')
     await until(() => service.lines.some(line => line.includes('"msg":"draining"')))
-    if (times === 2) t.equal((await service.ask('/readyz')).status, 503, 'answered during the delay')
+    if (times === 2) {
+      // One that follows at once may be delivered together with the first.
+      service.process.kill('SIGTERM')
+      t.equal((await service.ask('/readyz')).status, 503, 'answered during the delay')
+    }
     socket.write(body.slice(5))
     t.same(await exit, [0, null])
     await until(() => socket.closed || socket.readyState === 'closed')
@@ -133,14 +137,13 @@ t.test('a job that is running at SIGTERM ends, or goes back to the queue: no lea
   const service = await spawnService(t)
   await service.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
     INSERT INTO JobExecutionLog (jobId, status) SELECT 'row-' || i, 'Running' FROM n`)
-  const jobId = await service.submit('report', {})
-  await until(async () => (await service.askJson(`/api/v1/jobs/${jobId}`)).status === 'Running')
+  // One of them may be over before it is seen to run.
+  for (let job = 0; job < 20; job++) await service.submit('report', {})
+  await until(async () => (await service.askJson('/api/v1/jobs?type=report&status=Running')).items.length > 0)
   t.equal((await service.kill('SIGTERM')).code, 0)
-  const [status, leases] = (await service.sql(
-    `SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'; SELECT count(*) FROM JobQueue WHERE leaseToken IS NOT NULL`
-  )).split('\n')
-  t.match(status, /^(Queued|Succeeded)$/)
-  t.equal(leases, '0')
+  const counts = await service.sql(`SELECT count(*) FROM JobExecutionLog WHERE type = 'report' AND status IN ('Queued', 'Succeeded');
+    SELECT count(*) FROM JobQueue WHERE leaseToken IS NOT NULL`)
+  t.equal(counts, '20\n0')
 })
 
 t.test('npm start ends with 0 when npm alone gets the signal, and when the whole group does', async t => {
