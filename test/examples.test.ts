@@ -108,9 +108,9 @@ def endless(job):
     job.progress(percent=40, message='half "way"')
     time.sleep(3600)
 def lasting(job):
-    time.sleep(2.5)
+    time.sleep(4.5)
     return {"attempt": job.attempt}
-Worker({"py.flaky": flaky, "py.broken": broken, "py.endless": endless, "py.lasting": lasting}, lease_seconds=1).run()
+Worker({"py.flaky": flaky, "py.broken": broken, "py.endless": endless, "py.lasting": lasting}, lease_seconds=3).run()
 `)
   const worker = startWorker(t, 'python3', ['handlers.py'])
   const lasting = await service.submit('py.lasting', {})

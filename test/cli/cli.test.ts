@@ -108,7 +108,7 @@ t.test('shows a progress bar on a terminal while it waits', async t => {
   const { leaseToken } = await worker.claimed('bar', { leaseSeconds: 600 })
   await worker.report(jobId, 'progress', leaseToken, { percent: 40, stage: 'reading' })
   const waiting = terminal(service.url)({}, 'wait', jobId)
-  await until(() => service.logs.filter(({ msg, jobId: id }) => msg === 'answered' && id === jobId).length >= 3, 'the first state')
+  await until(() => service.logs.some(({ method, jobId: id }) => method === 'GET' && id === jobId), 'the first state')
   await worker.report(jobId, 'complete', leaseToken, { result: 1 })
   t.match(await waiting, /40% {2}running {2}reading[^]*succeeded/)
 })
