@@ -196,7 +196,8 @@ t.test('a callback that comes before n8n waits is sent again, and one that never
       }
     })
     t.equal(last, 'Succeeded')
-    t.same(answers, [409, 200])
+    // On a busy machine the second call may come too early as well.
+    t.same([...new Set(answers)], [409, 200])
   })
   t.test('never', async t => {
     let waits = 0

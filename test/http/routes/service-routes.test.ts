@@ -72,7 +72,7 @@ t.test('shows whether Redis can be reached, and each change of the cache mode wi
   const state = await until(async () => {
     const state = await read(service)
     return state.cache.mode === 'off' && state.redis?.isReachable === false ? state : undefined
-  }, 'the loss of Redis', 10_000)
+  }, 'the loss of Redis')
   t.match(state, { cache: { status: 'degraded', reason: String }, current: { cacheMode: 'off' } })
   t.equal(state.cacheHistory.at(-1)?.mode, 'off')
   t.equal(state.cacheHistory.at(-1)?.reason, state.cache.reason)
