@@ -17,7 +17,8 @@ import { claims, createFinish, createOpen, enterToken, isLive, rowOf } from './u
  * One job in the page, its bytes, and the client of the package in the same browser.
  */
 
-const receiver = await startReceiver(t, (response, _received, count) => { response.writeHead(count === 1 ? 500 : 204).end() })
+// After a 410 the service itself tries no more.
+const receiver = await startReceiver(t, (response, _received, count) => { response.writeHead(count === 1 ? 410 : 204).end() })
 const service = await startService(t, { WORKERS: '0', CALLBACK_HOSTS_ALLOWED: '127.0.0.1' })
 const worker = createWorkerClient(service)
 const browser = await openBrowser(t)
@@ -38,7 +39,7 @@ t.test('a job shows its runs with their reasons, its failure and its callbacks, 
   await page.getByText('reading · 3 of 10').waitFor()
   await worker.report(jobId, 'fail', first.leaseToken, { error: { code: 'E_NET', message: 'no route' } })
   await page.getByText('Queued again for a retry').waitFor()
-  const second = await worker.claimed('story', { wait: 10 })
+  const second = await worker.claimed('story', { wait: 50 })
   await worker.report(jobId, 'fail', second.leaseToken, { error: { code: 'E_DISK', message: 'full', details: { free: 0 } }, retryable: false })
   await page.getByText('Job failed').waitFor()
   await page.locator('[aria-label="Failure"]').getByText('E_DISK').waitFor()

@@ -67,7 +67,11 @@ t.test('counts the queue by type, claims and ends, waiting clients, notice and r
 t.test('shows whether Redis can be reached, and each change of the cache mode with its reason', async t => {
   const redis = await startRedis(t)
   const service = await start(t, { REDIS_URL: redis.url })
-  t.match(await read(service), { redis: { kind: 'redis', isReachable: true }, cache: { mode: 'on' } })
+  const first = await until(async () => {
+    const state = await read(service)
+    return state.cache.mode === 'on' ? state : undefined
+  }, 'the cache')
+  t.match(first.redis, { kind: 'redis', isReachable: true })
   await redis.kill()
   const state = await until(async () => {
     const state = await read(service)
