@@ -63,6 +63,8 @@ type Traffic = {
   accepted: string[]
   completed: Set<string>
   isOver: () => boolean
+  /** Whether no job is accepted any more. */
+  isAllAccepted: () => boolean
 }
 
 const expectOneOf = ({ failures }: Traffic, what: string, answer: Answer, ...expected: number[]): boolean => {
@@ -109,8 +111,8 @@ const submit = async (traffic: Traffic): Promise<void> => {
 }
 
 const work = async (traffic: Traffic): Promise<void> => {
-  const { send, accepted, completed, isOver } = traffic
-  while (!isOver() || completed.size < accepted.length) {
+  const { send, accepted, completed, isOver, isAllAccepted } = traffic
+  while (!isAllAccepted() || completed.size < accepted.length) {
     const answer = await send('/api/v1/worker/claim', { method: 'POST', body: { types: ['remote'], wait: 1 } })
     if (!expectOneOf(traffic, 'claim', answer, 200, 204) && isOver()) return
     if (answer.status !== 200) continue
@@ -150,9 +152,12 @@ const follow = async (traffic: Traffic): Promise<void> => {
 
 /** Starts to submit and to work, and to read what was submitted. `finish` resolves to the number of reads answered. */
 const startTraffic = async (send: Send) => {
-  let isOver = false
-  const traffic: Traffic = { send, failures: [], accepted: [], completed: new Set(), isOver: () => isOver }
-  const writing = Promise.all([submit(traffic), ...[0, 1].map(() => work(traffic))])
+  let [isOver, isAllAccepted] = [false, false]
+  const traffic: Traffic = {
+    send, failures: [], accepted: [], completed: new Set(), isOver: () => isOver, isAllAccepted: () => isAllAccepted
+  }
+  const submitting = submit(traffic).finally(() => { isAllAccepted = true })
+  const writing = Promise.all([submitting, ...[0, 1].map(() => work(traffic))])
   await until(() => traffic.accepted.length > 0, 'a job')
   const reading = read(traffic)
   const following = follow(traffic)
