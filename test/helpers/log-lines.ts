@@ -1,6 +1,12 @@
+import { until } from './until.ts'
+
 /*
  * What a service process has logged of its state.
  */
+
+/** Waits until a process has logged a line with this text: its log and its answers come on two ways, in any order. */
+export const hasLogged = async ({ lines }: { lines: readonly string[] }, text: string): Promise<boolean> =>
+  await until(() => lines.some(line => line.includes(text)), `the line "${text}"`)
 
 type Line = {
   level: number, msg: string, part?: string, reason?: string, err?: { message: string, code?: string }

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import t from 'tap'
 import { createWorkerClient, type WorkerClient } from '../helpers/client.ts'
+import { hasLogged } from '../helpers/log-lines.ts'
 import { type PostgresPair, startPostgresPair } from '../helpers/postgres-pair.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { spawnService, type SpawnedService } from '../helpers/service.ts'
@@ -154,7 +155,7 @@ t.test('a failover that loses commits takes back what was acknowledged, and conf
   t.equal(versionOf(older.tag), before, 'an older state than before')
   t.not(incarnationOf(older.tag), incarnationOf(shown.tag))
   t.equal((await service.ask(`/api/v1/events?since=${cursor}`)).status, 410)
-  t.ok(service.lines.some(line => line.includes('its incarnation was renewed')), 'the log says so')
+  t.ok(await hasLogged(service, 'its incarnation was renewed'), 'the log says so')
 
   // A promoted sequence goes on behind what it had logged ahead.
   await advance(1)

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { createWorkerClient, jsonOf, workerClaims } from '../helpers/client.ts'
+import { hasLogged } from '../helpers/log-lines.ts'
 import { startPostgres } from '../helpers/postgres.ts'
 import { createDatabaseSql } from '../helpers/postgres-server.ts'
 import { startReceiver } from '../helpers/receiver.ts'
@@ -121,7 +122,8 @@ t.test('a database that takes the place of another is opened again, with a new i
   const dropOld = await replaceDatabase(DATABASE_URL)
   t.ok(await untilWithin(recoveryMs, async () => ![null, tag].includes(await tagOf()), 'another tag of the same job'))
   t.equal(service.process.exitCode, null)
-  t.ok(service.lines.some(line => line.includes('another database has taken the place')), 'and the log says so')
+  t.ok(await hasLogged(service, 'another database has taken the place'), 'and the log says so')
+  await hasLogged(service, 'its incarnation was renewed')
   const renewals = service.lines.filter(line => line.includes('its incarnation was renewed')).map(line => JSON.parse(line))
   t.match(renewals, [{ level: 40 }], 'and once what it did')
   t.equal(renewals.length, 1)
@@ -176,7 +178,7 @@ t.test('an operator renews the incarnation under a running process, which opens 
   t.ok(await untilWithin(recoveryMs, isNew, 'another tag of the same job'))
   t.equal((await read(tag ?? '')).status, 200, 'the old one matches nothing')
   t.equal(service.process.exitCode, null)
-  t.ok(service.lines.some(line => line.includes('another database has taken the place')), 'and the log says so')
+  t.ok(await hasLogged(service, 'another database has taken the place'), 'and the log says so')
   t.equal((await worker.report(jobId, 'complete', leaseToken)).status, 200, 'leases go on')
 })
 

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../helpers/postgres.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { type SpawnedService, spawnService } from '../helpers/service.ts'
+import { until } from '../helpers/until.ts'
 
 /** Polls as a well-behaved client does: no sooner than Retry-After says, and with its last ETag. */
 const poll = async (service: SpawnedService, location: string) => {
@@ -60,11 +61,12 @@ const chain = (t: Test, open: (t: Test) => Promise<SpawnedService>) => {
     const result = await service.ask(`/api/v1/jobs/${jobId}/result`)
     t.equal(result.status, 409)
     t.match(await result.json(), { code: 'JOB_FAILED', jobStatus: 'Failed' })
-    const logged = service.lines.filter(
+    const logged = () => service.lines.filter(
       line => line.startsWith('{'
       ) && line.includes('"event"') && line.includes(jobId)).map(line => JSON.parse(line))
+    await until(() => logged().length >= 2, 'both lines')
     t.match(
-      logged, [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }],
+      logged(), [{ event: 'claim', state: 'running', attempt: 1 }, { event: 'fail', state: 'failed', msg: 'job failed' }],
       'the log tells its life'
     )
     t.match(await (await service.ask('/metrics')).text(), /job_transitions_total\{event="fail",state="failed"\} 1/)
