@@ -144,7 +144,7 @@ t.test('line breaks in the result of a worker do not break the event', async t =
 
 t.test('a stream is closed at the end of its token, after its last whole event', async t => {
   const jobId = await newJob()
-  const { answer, next } = await openEvents(service, `/api/v1/jobs/${jobId}/events`, { claims: { expiresIn: 2000 } })
+  const { answer, next } = await openEvents(service, `/api/v1/jobs/${jobId}/events`, { claims: { expiresIn: 4000 } })
   t.equal(answer.status, 200)
   t.match(await next(), { event: 'status' })
   t.equal(await next(), undefined)

@@ -98,7 +98,7 @@ t.test('followers count as waiting clients: beyond the half of a tenant they are
 t.test('at the end of its token a stream ends after its last whole event', async t => {
   const cursor = await now()
   await sql(insert('last'))
-  const { next } = await open(t, `?since=${cursor}`, {}, { ...acme, expiresIn: 2000 })
+  const { next } = await open(t, `?since=${cursor}`, {}, { ...acme, expiresIn: 4000 })
   t.equal(gist(await next()), 'status last')
   t.equal(await next(), undefined)
   await awaitWaiting(service, 0, 'feed')
