@@ -197,7 +197,7 @@ t.test('makes itself a token for a local service, and says so; token prints one'
 })
 
 t.test('bench gates on the 95th percentile', async t => {
-  const args = ['bench', '--rate', '20', '--duration', '1', '--connections', '1']
+  const args = ['bench', '--rate', '20', '--duration', '4', '--connections', '1']
   const good = await run(...args, '--p95', '60000', '--json')
   t.equal(good.code, 0, good.err)
   t.match(JSON.parse(good.out), { polls: Number, failed: 0, p50: Number, p95: Number, p99: Number })
