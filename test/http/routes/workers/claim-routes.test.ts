@@ -235,7 +235,10 @@ t.test('claims no job for a client that has disconnected', async t => {
 t.test('a drain ends waiting claims at once with 204', async t => {
   const service = await startService(t, { WORKERS: '0' })
   const worker = createWorkerClient(service)
+  let begun = 0
+  service.app.server.server.on('request', () => { begun++ })
   const held = ['a', 'b', 'c'].map(type => worker.claim({ types: [type], wait: 55 }))
+  await until(() => begun === 3, 'the claims')
   await service.submit('d', 1)
   await worker.claimed('d')
   const stopped = service.stop()
