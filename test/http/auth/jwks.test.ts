@@ -74,6 +74,10 @@ t.test('JWKS_URL: only keys of the set are accepted, found by kid', async t => {
     t, toJwk(rsa.publicKey, 'r'), toJwk(ec.publicKey, 'c'), toJwk(ed.publicKey, 'd'), symmetric
   )
   const service = await start(t, { JWKS_URL: url })
+  // Three seconds later it would be right to fetch again.
+  const [realNow, at] = [Date.now, Date.now()]
+  Date.now = () => at
+  t.teardown(() => { Date.now = realNow })
   const status = (header: object, sign: (text: string) => string) => statusFor(
     service, handmade(header, goodClaims(), sign)
   )
