@@ -93,7 +93,7 @@ export const startMember = async ({ folder: parent, index, toSettings }: MemberN
   ]
   let child = await launchRedis(folder, args)
   const client = new Redis(ownPort, '127.0.0.1', {
-    retryStrategy: () => 20, maxRetriesPerRequest: 0, commandTimeout: 1000, autoResendUnfulfilledCommands: false
+    retryStrategy: () => 20, maxRetriesPerRequest: 0, commandTimeout: 30_000, autoResendUnfulfilledCommands: false
   })
   client.on('error', () => {})
   const isAlive = () => child.exitCode === null && child.signalCode === null

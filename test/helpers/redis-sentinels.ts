@@ -24,7 +24,7 @@ const startSentinel = async (folder: string, index: number, masterPort: number) 
     `sentinel down-after-milliseconds ${name} ${downAfterMs}`, `sentinel failover-timeout ${name} 2000`, ''
   ].join('\n'))
   const child = await launchRedis(folder, [path, '--sentinel'])
-  const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20, commandTimeout: 1000, enableReadyCheck: false })
+  const client = new Redis(port, '127.0.0.1', { retryStrategy: () => 20, commandTimeout: 30_000, enableReadyCheck: false })
   client.on('error', () => {})
   await client.call('SENTINEL', 'DEBUG', ...periods)
   return {
