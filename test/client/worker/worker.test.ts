@@ -62,13 +62,18 @@ t.test('goes on with an upload, and with its reports, when connections are cut',
       controller.close()
     }
   }))
+  // The second upload is held in its middle.
+  proxy.holdAfter('there', 1_500_000)
   const { jobId } = await client.submit('cut', {})
-  const uploads = () => sent.filter(({ path, method }) => method === 'PUT' && path.includes(jobId)).length
-  for (const count of [2, 4]) {
-    await until(() => uploads() >= count, 'an upload')
-    proxy.cut()
-  }
+  const uploads = () => sent.filter(({ path, method }) => method === 'PUT' && path.includes(jobId))
+  const stored = `SELECT count(*) FROM JobResultChunk WHERE jobId = '${jobId}' AND startOffset >= ${1024 * 1024}`
+  await until(async () => Number(await service.sql(stored)) > 0, 'bytes of the second upload')
+  proxy.cut()
+  proxy.delay('there', 0)
+  await until(() => uploads().length >= 4, 'another upload')
+  proxy.cut()
   t.match(await client.waitFor(jobId), { status: 'succeeded' })
+  t.ok(uploads().some(({ status }) => status === undefined), 'one was cut')
   t.equal((await (await client.result(jobId)).arrayBuffer()).byteLength, bytes.length)
 })
 
