@@ -24,7 +24,8 @@ const prepare = (t: Test, files: Record<string, string>, CI: string) => {
   const folder = t.testdir({ test: { client: { ...files }, scenarios: { ...files } } })
   return async (...names: string[]) => {
     const paths = names.map(name => join(folder, 'test', name))
-    const { code, stdout } = await run(process.execPath, ['scripts/test.ts', ...paths], { env: { ...process.env, CI } }).then(
+    const env = { ...process.env, CI, NODE_V8_COVERAGE: '' }
+    const { code, stdout } = await run(process.execPath, ['scripts/test.ts', ...paths], { env }).then(
       ({ stdout }) => ({ code: 0, stdout }),
       (error: { code: number, stdout: string }) => error
     )
