@@ -30,14 +30,12 @@ export type TimedStream = (
   node: ServiceProcess, path: string, follow: { headers: Record<string, string>, limitMs: number }, onEvent: OnEvent
 ) => Promise<{ end: StreamEnd, answer: Answer }>
 
-// Longer than a service may wait for others that are suspended.
-const patienceMs = 12_000
-
 /**
- * A client of the processes of a run, which takes the time of each request and never rejects. `waitMs`: for how
- * long the service was asked to wait. `abort` ends those under way and all later ones.
+ * A client of the processes of a run, which takes the time of each request and never rejects. `patienceMs`: how long it
+ * waits for an answer, beside the `waitMs` for which the service was asked to wait. `abort` ends those under way and all
+ * later ones.
  */
-export const createTimedClient = (): {
+export const createTimedClient = (patienceMs: number): {
   ask: TimedClient, stream: TimedStream, openBursts: OpenBursts, abort: () => void
 } => {
   const abortion = new AbortController()

@@ -63,6 +63,8 @@ export type Finding = { rules: readonly Rule[], text: RegExp }
 const recoveryMsMax = 5000 + 3000
 // This only ends a run that would hang.
 const patienceMs = 60_000
+// Longer than a service may wait for others that are suspended.
+const answerMsMax = 12_000
 const complaintsMax = 20
 
 const toFinalRecord = ({ jobId, status, version, cancelledAt }: RecordRow): FinalRecord => {
@@ -225,7 +227,7 @@ export const runTorture = async (options: TortureOptions): Promise<TortureReport
   const { processes, folder, entry = 'src/main.ts', redis = 'server', judgesTimes } = options
   const database = await openDatabase(options.database ?? 'sqlite', folder)
   const world = await openWorld({ processes, folder, entry, database, redis })
-  const { abort, ...client } = createTimedClient()
+  const { abort, ...client } = createTimedClient(judgesTimes ? answerMsMax : patienceMs)
   try {
     const recorder = createRecorder()
     const stage = { nodes: world.nodes, ...client, recorder, watched: [], watchedForeign: [] }
