@@ -127,6 +127,7 @@ t.test('stores a raw body in chunks and removes them with the record of the job'
   t.equal(await stored(), '1')
   t.equal((await service.ask(`/api/v1/jobs/${taskId}`, { method: 'DELETE' })).status, 204)
   await until(async () => await stored() === '0', 'the bytes to be gone')
+  await until(async () => await sql('SELECT count(*) FROM OrphanedBytes') === '0', 'those of the result, too')
 })
 
 t.test('a body over INPUT_BYTES_MAX is 413 and creates no job', async t => {
