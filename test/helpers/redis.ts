@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomInt } from 'node:crypto'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { Redis } from 'ioredis'
@@ -8,20 +9,24 @@ import type { Test } from 'tap'
 /** How long a command of the cache may take, where the test is not about that: a busy machine exceeds the service's 100 ms. */
 export const replyMsMax = 30_000
 
-const given = new Set<number>()
+/** Keeps a port from other test processes until this one ends. Nothing here listens on UDP, whose ports are others. */
+const reserve = async (port: number): Promise<boolean> => {
+  const socket = createSocket('udp4').unref()
+  socket.bind({ port, address: '127.0.0.1', exclusive: true })
+  return await once(socket, 'listening').then(() => true, () => false)
+}
 
 /**
- * A port on which nobody listens. Linux gives those from 32768 on to whoever connects, so that another process could have
- * taken one of them before it is used.
+ * A port on which nobody listens, and that no other test process is given. Linux gives those from 32768 on to whoever
+ * connects, so that another process could have taken one of them before it is used.
  */
 export const freePort = async (): Promise<number> => {
   for (;;) {
     const port = randomInt(10_000, 32_768)
-    if (given.has(port)) continue
+    if (!await reserve(port)) continue
     const server = createServer().listen(port, '127.0.0.1')
     const isFree = await once(server, 'listening').then(() => true, () => false)
     if (!isFree) continue
-    given.add(port)
     server.close()
     await once(server, 'close')
     return port
