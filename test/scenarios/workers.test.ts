@@ -183,17 +183,26 @@ t.test('a suspended service costs a worker nothing: it reads the waiting reports
 t.test('another program that locks the database for longer than a lease costs a worker nothing', async t => {
   const service = await startService(t, { WORKERS: '0' })
   const { claimed, report } = createWorkerClient(service)
-  const jobId = await submit(service, { type: 'work', maxAttempts: 1 })
-  const { leaseToken } = await claimed('work', { leaseSeconds: 600 })
+  const hold = async () => {
+    const jobId = await submit(service, { type: 'work', maxAttempts: 1 })
+    return { jobId, leaseToken: (await claimed('work', { leaseSeconds: 600 })).leaseToken }
+  }
+  const [during, after] = [await hold(), await hold()]
   const foreign = openForeign(t, service.databasePath)
   foreign.exec('BEGIN IMMEDIATE')
-  // It ends while the database is locked, and not before.
+  // The leases end while the database is locked, and not before.
   const endsAt = Date.now() + 1000
   foreign.exec(`UPDATE JobQueue SET leaseExpiresAt = ${endsAt}`)
-  await until(() => Date.now() > endsAt + 600, 'a round of the rescuer after the end of the lease')
-  const waiting = report(jobId, 'progress', leaseToken)
+  await until(() => Date.now() > endsAt + 600, 'a round of the rescuer after the end of the leases')
+  const waiting = report(during.jobId, 'progress', during.leaseToken)
   await until(() => Date.now() > endsAt + 800, 'the report to wait for the lock')
   foreign.exec('COMMIT')
   t.equal((await waiting).status, 200)
-  t.match(await jsonOf(report(jobId, 'complete', leaseToken)), { status: 'Succeeded' })
+  // The other worker reports only once the rescuer has seen its lease.
+  const isCredited = async () =>
+    await service.sql(`SELECT leaseExpiresAt FROM JobQueue WHERE jobId = '${after.jobId}'`) !== String(endsAt)
+  await until(isCredited, 'a round of the rescuer after the lock')
+  for (const { jobId, leaseToken } of [during, after]) {
+    t.match(await jsonOf(report(jobId, 'complete', leaseToken)), { status: 'Succeeded' }, jobId)
+  }
 })
