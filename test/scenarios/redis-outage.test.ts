@@ -81,7 +81,10 @@ t.test('a Redis without scripts is one log line and a reason, and is used once i
   t.same(lines(), ['cache disabled, serving from the store'])
   await redis.client.call('ACL', 'SETUSER', 'service', '+@all')
   await untilWithin(10_000, async () => (await service.askJson('/readyz')).cache.status === 'ok', 'the recovery')
-  t.equal(lines().length, 2)
+  // On a busy machine it may be lost again for a late reply.
+  const logged = lines()
+  t.equal(logged[1], 'cache in use')
+  t.ok(logged.every((line, index) => line !== logged[index - 1]), `one line a change: ${logged.join(', ')}`)
 })
 
 t.test('the log never contains the password of Redis', async t => {

@@ -90,7 +90,7 @@ t.test('changes of one job are one item, as the job is now', async t => {
   t.same(gist(await since(b?.cursor ?? '')), ['a Succeeded'])
 })
 
-t.test('who could read a job and no longer can is told that it is gone; others get nothing', async t => {
+t.test('a client that could read a job and no longer can learns that it is gone; others get nothing', async t => {
   const rows: ReadonlyArray<[statements: string[], acme: string[], other: string[], admin: string[]]> = [
     [[insert('j', 'acme')], ['j Running'], [], ['j Running']],
     [[update('j', "progressMessage = '1'")], ['j Running'], [], ['j Running']],
