@@ -111,8 +111,11 @@ function report (failures: readonly Result[]): void {
   rmSync(folder, { recursive: true })
 }
 
+const failedOf = (results: readonly Result[]): readonly Result[] => results.filter(({ isOk }) => !isOk)
+
 /** Replaces the result of a file that passes when it runs again. What failed at first has been reported. */
-async function repeat (failures: readonly Result[], results: Result[], env: NodeJS.ProcessEnv): Promise<void> {
+async function repeatFailed (results: Result[], env: NodeJS.ProcessEnv): Promise<void> {
+  const failures = failedOf(results)
   if (failures.length > repeatsMax || !failures.every(({ name }) => isRepeatable(name))) return
   for (const failure of failures) {
     const again = await runFile(failure.name, env)
@@ -136,12 +139,11 @@ export async function runFiles (files: readonly string[], env: NodeJS.ProcessEnv
   await Promise.all(Array.from({ length: processesMax }, async () => {
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) results.push(await runFile(file, env))
   }))
-  const failures = results.filter(({ isOk }) => !isOk)
-  if (failures.length > 0) report(failures)
-  if (process.env.CI === 'true') await repeat(failures, results, env)
-  const isOk = results.every(({ isOk }) => isOk)
+  if (failedOf(results).length > 0) report(failedOf(results))
+  if (process.env.CI === 'true') await repeatFailed(results, env)
+  const failures = failedOf(results)
   const total = (key: keyof Count): number => results.reduce((sum, { count }) => sum + count[key], 0)
   // A file that crashes outside its tests fails no test, but the run.
-  const failed = total('failed') || results.filter(({ isOk }) => !isOk).length
-  return { isOk, passed: total('passed'), failed, skipped: total('skipped') }
+  const failed = total('failed') || failures.length
+  return { isOk: failures.length === 0, passed: total('passed'), failed, skipped: total('skipped') }
 }

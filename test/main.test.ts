@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { hasLogged } from './helpers/log-lines.ts'
 import { startRedis } from './helpers/redis.ts'
 import { spawnService } from './helpers/service.ts'
 import { bearer, secret } from './helpers/tokens.ts'
@@ -32,7 +33,7 @@ t.test('prints what it runs on, where its page is, and how to get a token', asyn
 
 t.test('in production it reports that in its log alone', async t => {
   const service = await spawnService(t, { NODE_ENV: 'production' })
-  await until(() => service.lines.some(line => line.includes('"msg":"ready"')))
+  await hasLogged(service, '"msg":"ready"')
   t.equal((await service.kill('SIGTERM')).code, 0)
   for (const line of service.lines) t.type(JSON.parse(line), 'object')
   const warnings = service.lines.filter(line => line.includes('PUBLIC_URL'))
@@ -42,7 +43,7 @@ t.test('in production it reports that in its log alone', async t => {
 
 t.test('with PUBLIC_URL it warns of nothing', async t => {
   const service = await spawnService(t, { NODE_ENV: 'production', PUBLIC_URL: 'https://jobs.example.org' })
-  await until(() => service.lines.some(line => line.includes('"msg":"ready"')))
+  await hasLogged(service, '"msg":"ready"')
   t.same(service.lines.filter(line => (JSON.parse(line) as { level: number }).level >= 40), [])
 })
 
@@ -63,7 +64,7 @@ t.test('SIGTERM, once or twice: finishes what is in flight, exits with 0', async
     await service.ask('/livez')
     const exit = once(service.process, 'exit')
     service.process.kill('SIGTERM')
-    await until(() => service.lines.some(line => line.includes('"msg":"draining"')))
+    await hasLogged(service, '"msg":"draining"')
     if (times === 2) {
       // One that follows at once may be delivered together with the first.
       service.process.kill('SIGTERM')
@@ -117,7 +118,7 @@ t.test('SIGTERM during the start ends the process with 0', async t => {
 
 t.test('a service whose log nobody reads any more ends at SIGTERM', async t => {
   const service = await spawnService(t, { LOG_LEVEL: 'info' })
-  await until(() => service.lines.some(line => line.includes('a token')))
+  await hasLogged(service, 'a token')
   service.process.stdout?.destroy()
   t.same(await service.kill('SIGTERM'), { code: 0, signal: null })
 })

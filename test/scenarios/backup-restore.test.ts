@@ -12,8 +12,8 @@ import { startRedis } from '../helpers/redis.ts'
 import { sqlite3 } from '../helpers/databases.ts'
 import { type SpawnedService, spawnService } from '../helpers/service.ts'
 import { secret } from '../helpers/tokens.ts'
-import { until } from '../helpers/until.ts'
 import { openForeign, openStore } from '../store/open.ts'
+import { suspendInReport } from './suspended-report.ts'
 
 const run = promisify(execFile)
 
@@ -154,16 +154,7 @@ t.test('an embedded job that ran at the backup is finished after the restore', a
   const before = await spawnService(t, { LOG_LEVEL: 'info' }, path)
   await before.sql(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
     INSERT INTO JobExecutionLog (jobId, status) SELECT 'row-' || i, 'Running' FROM n`)
-  const statusOf = (jobId: string) => before.sql(`SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'`)
-  // On a busy machine the job would end before the backup begins, or before the process is suspended.
-  const jobId = await until(async () => {
-    const jobId = await before.submit('report', {})
-    await until(async () => (await before.askJson(`/api/v1/jobs/${jobId}`)).status !== 'Queued', 'the run')
-    before.process.kill('SIGSTOP')
-    if (await statusOf(jobId) === 'Running') return jobId
-    before.process.kill('SIGCONT')
-    return undefined
-  }, 'a job that is suspended while it runs')
+  const { jobId } = await suspendInReport(before)
   const backup = join(t.testdirName, 'jobs.backup')
   t.match(await script('backup', path, backup), { code: 0 })
   t.equal(await sqlite3(backup, `SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'`), 'Running')

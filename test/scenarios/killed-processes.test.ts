@@ -4,6 +4,7 @@ import t from 'tap'
 import { startRedis } from '../helpers/redis.ts'
 import { spawnService, startService } from '../helpers/service.ts'
 import { until } from '../helpers/until.ts'
+import { suspendInReport } from './suspended-report.ts'
 
 const visibleWithinMs = 1000
 
@@ -44,19 +45,10 @@ t.test('a service killed in the middle of its jobs takes them up again, and only
   const statusIn = async (jobId: string) => await first.sql(
     `SELECT status FROM JobExecutionLog WHERE jobId = '${jobId}'`
   )
-  // On a busy machine a report may have ended before the signal comes.
-  const { running, queued, shown } = await until(async () => {
-    const running = await first.submit('report', {})
-    const queued = await first.submit('sanitize', { content: 'a\u200bb', contentType: 'text/plain' })
-    const shown = await until(async () => {
-      const { data } = await first.askJson(`/api/jobs/${running}/status`)
-      return data.status !== 'queued' && Number(data.version)
-    }, 'the run')
-    first.process.kill('SIGSTOP')
-    if (await statusIn(running) === 'Running') return { running, queued, shown }
-    first.process.kill('SIGCONT')
-    return undefined
-  }, 'a report that is suspended while it runs')
+  let queued = ''
+  const { jobId: running, shown } = await suspendInReport(first, async () => {
+    queued = await first.submit('sanitize', { content: 'a\u200bb', contentType: 'text/plain' })
+  })
   t.same(await first.kill('SIGKILL'), { code: null, signal: 'SIGKILL' })
   t.equal(await statusIn(running), 'Running')
   t.equal(await statusIn(queued), 'Queued')

@@ -2,6 +2,7 @@ import { Agent, request } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startBalancer } from '../helpers/balancer.ts'
+import { hasLogged } from '../helpers/log-lines.ts'
 import { startPostgres } from '../helpers/postgres.ts'
 import { freePort, startRedis } from '../helpers/redis.ts'
 import { isMigrationOff } from '../../src/serve/shared-port.ts'
@@ -219,7 +220,7 @@ t.test('of two processes on one port both answer, and no request fails while one
   const leaving = await spawnService(t, env)
   const staying = await spawnService(t, env, leaving.databasePath)
   t.equal(staying.url, leaving.url)
-  await until(() => staying.lines.some(line => line.includes('"msg":"ready"')), 'the second one to be ready')
+  await hasLogged(staying, '"msg":"ready"')
   t.equal(staying.lines.some(line => line.includes('tcp_migrate_req')), isMigrationOff())
   const hasAccepted = ({ lines }: SpawnedService) => lines.some(line => line.includes('"msg":"submitted"'))
   const alone = createSend(leaving.url, { isKept: false })
